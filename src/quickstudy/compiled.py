@@ -1,0 +1,133 @@
+"""The gradient of a learner's meta-loss, eager or compiled whole.
+
+Compiling the loss alone can silently drop the second-order term, so what is compiled is the whole meta-gradient, with
+`torch.func.grad` inside the compiled region. `fit` compares it with the eager one on the first batch.
+"""
+
+import os
+import shutil
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value
+
+from quickstudy.data import Tasks
+from quickstudy.gradient.engines import exact_kernels
+
+Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]
+
+WORTH_COMPILING = 12_000  # meta-steps x passes; a graph costs 20 s, and saves 1.7 ms on a small network
+SMALL_NETWORK = 100_000  # parameters; in larger ones arithmetic, not dispatch, takes the time
+
+
+def meta_gradient(learner: nn.Module, *, compile: bool, backend: str = "inductor") -> Gradient:
+    """A function of `tasks` giving `(loss, gradients)`, in the order of the parameters that require grad.
+
+    Args:
+        learner: `forward(tasks)` is its meta-loss.
+        compile: compile the whole meta-gradient at the first call. `tasks.info` is not passed on, so that a
+            family's extra tensors cause no recompilation.
+        backend: of `torch.compile`.
+    """
+    names = [k for k, p in learner.named_parameters() if p.requires_grad]
+    if not compile:
+
+        def eager(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
+            params = [p for p in learner.parameters() if p.requires_grad]
+            loss = learner(tasks)
+            found = torch.autograd.grad(loss, params, allow_unused=True)
+            return loss.detach(), [torch.zeros_like(p) if g is None else g for g, p in zip(found, params, strict=True)]
+
+        return eager
+
+    def loss_of(params: dict[str, Tensor], tasks: Tasks) -> Tensor:
+        return functional_call(learner, params, (tasks,))
+
+    whole = torch.compile(grad_and_value(loss_of), fullgraph=True, dynamic=False, backend=backend)
+
+    def compiled(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
+        params = {k: p.detach() for k, p in learner.named_parameters() if p.requires_grad}
+        with exact_kernels():
+            grads, loss = whole(params, Tasks(tasks.support, tasks.query, {}))
+        return loss, [grads[k] for k in names]
+
+    return compiled
+
+
+def should_compile(learner: nn.Module, steps: int, tasks: Tasks, *, fixed_sizes: bool = True) -> bool:
+    """Whether a training of `steps` meta-steps on batches like `tasks` is faster compiled.
+
+    Decided from shapes and step count alone (and from what cannot be compiled), so that it never changes between runs.
+    """
+    if not compilable(learner) or not fixed_sizes:
+        return False
+    if tasks.support.mask is not None or tasks.query.mask is not None:
+        return False
+    small = sum(p.numel() for p in learner.parameters()) <= SMALL_NETWORK
+    passes = 1 + getattr(learner, "steps", 0) if type(learner).__name__ == "MAML" else 0
+    return small and steps * passes >= 2 * WORTH_COMPILING
+
+
+def compilable(learner: nn.Module) -> bool:
+    """Whether the whole meta-gradient can be one graph: no state written, no random numbers, and a compiler at hand."""
+    writes = any(True for _ in learner.buffers()) and learner.training
+    random = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in learner.modules())
+    looped = any(isinstance(m, nn.RNNBase) for m in learner.modules())
+    device = next((p.device.type for p in learner.parameters()), "cpu")
+    builder = device != "cpu" or any(shutil.which(c) for c in (os.environ.get("CXX", "g++"), "g++", "clang++"))
+    return bool(getattr(learner, "deterministic", True)) and not (writes or random or looped) and bool(builder)
+
+
+def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
+    """The meta-loss from the compiled meta-gradient; its `backward` hands out gradients that are already there.
+
+    Falls back to eager with a RuntimeWarning where the compiled graph cannot serve: when something other than the
+    learner's parameters requires grad, when the learner cannot be compiled, and when a second derivative is asked for.
+    """
+    params = [p for p in learner.parameters() if p.requires_grad]
+    inputs = [t for part in (tasks.support, tasks.query) for t in part if t is not None]
+    if any(t.requires_grad for t in inputs):
+        return _fall_back(
+            learner, tasks, "the tasks require grad, and the compiled loss holds the parameters' gradients only"
+        )
+    if not compilable(learner):
+        return _fall_back(
+            learner, tasks, "the learner has buffers, dropout or recurrent layers, or no C++ compiler was found"
+        )
+    if any(part.mask is not None for part in (tasks.support, tasks.query)):
+        return _fall_back(learner, tasks, "the tasks are masked")
+    if learner not in _GRADIENTS:
+        _GRADIENTS[learner] = meta_gradient(learner, compile=True)
+    loss, grads = _GRADIENTS[learner](tasks)
+    return _ReadyGradients.apply(learner, tasks, loss, grads, *params)
+
+
+_GRADIENTS: "weakref.WeakKeyDictionary[nn.Module, Gradient]" = weakref.WeakKeyDictionary()
+
+
+class _ReadyGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, learner: nn.Module, tasks: Tasks, loss: Tensor, grads: list[Tensor], *params: Tensor
+    ) -> Tensor:
+        ctx.learner, ctx.tasks, ctx.grads = learner, tasks, grads
+        ctx.save_for_backward(*params)
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        params = ctx.saved_tensors
+        grads = ctx.grads
+        if torch.is_grad_enabled():  # a graph of the gradient is asked for: compute it where there is one
+            loss = _fall_back(ctx.learner, ctx.tasks, "a second derivative is asked for")
+            grads = torch.autograd.grad(loss, params, create_graph=True, allow_unused=True)
+        return (None, None, None, None, *(None if g is None else upstream * g for g in grads))
+
+
+def _fall_back(learner: nn.Module, tasks: Tasks, why: str) -> Tensor:
+    warnings.warn(f"meta_loss runs uncompiled: {why}", RuntimeWarning, stacklevel=3)
+    return learner(tasks)

@@ -1,0 +1,330 @@
+"""The records that every part of quickstudy speaks: `Examples` (one set of points per task) and `Tasks`.
+
+Shape letters, used everywhere: `T` tasks (always the first axis), `N` support points, `M` query points,
+`dx` features of an input, `dy` features of an output. Support and query are what the neural-process
+literature calls context and target.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int, Shaped
+from torch import Tensor
+
+
+class Examples(NamedTuple):
+    """Labelled points of `T` tasks, padded to one length.
+
+    Args:
+        x: inputs `[T, N, *dx]`: vectors, images or sequences. `N` may be 0.
+        y: outputs `[T, N, dy]`, or class labels `[T, N]` as integers.
+        mask: `[T, N]`, True for a real point; None when every point is real. Padding may hold anything,
+            NaN included, and changes nothing.
+
+    >>> points = Examples(torch.zeros(2, 5, 1), torch.zeros(2, 5, 1))
+    >>> points.num_tasks, points.num_points
+    (2, 5)
+    """
+
+    x: Shaped[Tensor, "T N *dx"]
+    y: Shaped[Tensor, "T N *dy"]
+    mask: Bool[Tensor, "T N"] | None = None
+
+    @property
+    def num_tasks(self) -> int:
+        """`T`."""
+        return self.x.shape[0]
+
+    @property
+    def num_points(self) -> int:
+        """`N`: the padded number of points per task."""
+        return self.x.shape[1]
+
+    def sizes(self) -> Int[Tensor, " T"]:
+        """The number of real points of each task."""
+        if self.mask is None:
+            return torch.full((self.num_tasks,), self.num_points, device=self.x.device)
+        return self.mask.sum(1)
+
+    def first(self, n: int) -> "Examples":
+        """The first `n` places of every task (fewer where `n` exceeds `N`)."""
+        return Examples(self.x[:, :n], self.y[:, :n], None if self.mask is None else self.mask[:, :n])
+
+    def select(self, index: Any) -> "Examples":
+        """The tasks at `index` (a slice or an index tensor), keeping the task axis."""
+        if isinstance(index, int):
+            index = slice(index, index + 1) if index != -1 else slice(index, None)
+        return Examples(self.x[index], self.y[index], None if self.mask is None else self.mask[index])
+
+    def append(self, other: "Examples") -> "Examples":
+        """The union, task by task: the points of `other` after these. Raises ValueError on unlike tasks."""
+        if self.x.shape[0] != other.x.shape[0] or self.x.shape[2:] != other.x.shape[2:]:
+            raise ValueError(
+                f"cannot append examples of shape {list(other.x.shape)} to {list(self.x.shape)}: "
+                "the number of tasks and the shape of an input must agree"
+            )
+        mask = None
+        if self.mask is not None or other.mask is not None:
+            mask = torch.cat([self.real(), other.real()], 1)
+        return Examples(torch.cat([self.x, other.x], 1), torch.cat([self.y, other.y], 1), mask)
+
+    def real(self) -> Bool[Tensor, "T N"]:
+        """The mask, made when there is none."""
+        if self.mask is not None:
+            return self.mask
+        return torch.ones(self.x.shape[:2], dtype=torch.bool, device=self.x.device)
+
+    def clean(self) -> "Examples":
+        """The same points with zeros in the padding, so that no NaN there can reach a sum or a gradient."""
+        if self.mask is None:
+            return self
+        return Examples(zero_padding(self.x, self.mask), zero_padding(self.y, self.mask), self.mask)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Examples":
+        """Moved to `device`; floating tensors cast to `dtype` (labels and masks keep theirs)."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+        return Examples(move(self.x), move(self.y), None if self.mask is None else self.mask.to(device))
+
+
+class Tasks(NamedTuple):
+    """A batch of `T` tasks: learn from `support`, be judged on `query`.
+
+    Args:
+        support: the points a learner adapts to (context).
+        query: the points its predictions are judged on (target).
+        info: what the family knows of the tasks: amplitude, kernel, oracle log-likelihood ...
+            Every tensor in it has `T` in front.
+    """
+
+    support: Examples
+    query: Examples
+    info: dict[str, Any] = {}  # noqa: RUF012  (read only: nobody writes into a record)
+
+    @property
+    def num_tasks(self) -> int:
+        """`T`."""
+        return self.support.num_tasks
+
+    def select(self, index: Any) -> "Tasks":
+        """The tasks at `index`, keeping the task axis."""
+        if isinstance(index, int):
+            index = slice(index, index + 1) if index != -1 else slice(index, None)
+        info = {k: v[index] if isinstance(v, Tensor) and v.dim() else v for k, v in self.info.items()}
+        return Tasks(self.support.select(index), self.query.select(index), info)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Tasks":
+        """Moved to `device`; floating tensors cast to `dtype`."""
+        info = {
+            k: v.to(device=device, dtype=dtype if v.is_floating_point() else None) if isinstance(v, Tensor) else v
+            for k, v in self.info.items()
+        }
+        return Tasks(self.support.to(device, dtype), self.query.to(device, dtype), info)
+
+
+def zero_padding(values: Shaped[Tensor, "T N *rest"], mask: Bool[Tensor, "T N"]) -> Shaped[Tensor, "T N *rest"]:
+    """`values` with zeros where `mask` is False."""
+    wide = mask.reshape(mask.shape + (1,) * (values.dim() - 2))
+    return torch.where(wide, values, torch.zeros((), dtype=values.dtype, device=values.device))
+
+
+def pad(sets: Sequence[tuple[Tensor, Tensor]]) -> Examples:
+    """Point sets of unequal size as one `Examples`, padded with zeros and masked.
+
+    Args:
+        sets: one `(x [n_t, *dx], y [n_t, dy])` a task.
+
+    >>> pad([(torch.ones(3, 1), torch.ones(3, 1)), (torch.ones(1, 1), torch.ones(1, 1))]).sizes()
+    tensor([3, 1])
+    """
+    if not sets:
+        raise ValueError("pad() was given no point set; give one (x, y) pair for every task")
+    for i, (x, y) in enumerate(sets):
+        if len(x) != len(y):
+            raise ValueError(f"point set {i} has {len(x)} inputs and {len(y)} outputs; give as many of each")
+    sizes = [len(x) for x, _ in sets]
+    longest = max(sizes)
+    x = torch.stack([_pad_to(x, longest) for x, _ in sets])
+    y = torch.stack([_pad_to(y, longest) for _, y in sets])
+    if min(sizes) == longest:
+        return Examples(x, y)
+    places = torch.arange(longest, device=x.device)
+    return Examples(x, y, places < torch.tensor(sizes, device=x.device)[:, None])
+
+
+def collate(batch: Sequence[Tasks]) -> Tasks:
+    """Several batches of tasks as one, padded to the longest. `info` keeps the keys that all of them have."""
+    if not batch:
+        raise ValueError("collate() was given no tasks")
+    support = pad([pair for tasks in batch for pair in _sets(tasks.support)])
+    query = pad([pair for tasks in batch for pair in _sets(tasks.query)])
+    shared = [k for k in batch[0].info if all(isinstance(tasks.info.get(k), Tensor) for tasks in batch)]
+    return Tasks(support, query, {k: torch.cat([tasks.info[k] for tasks in batch]) for k in shared})
+
+
+def by_size(*sets: Examples) -> list[tuple[Tensor, tuple[Examples, ...]]]:
+    """Unequal tasks as groups of equal size, without padding.
+
+    For networks that mix points (batch statistics, attention over points), where padding could not be
+    made harmless afterwards.
+
+    Returns:
+        `(index, sets)` per group: the tasks' places in the batch, and their examples without padding.
+    """
+    sizes = torch.stack([examples.sizes() for examples in sets], 1)
+    groups = []
+    for size in torch.unique(sizes, dim=0):
+        index = (sizes == size).all(1).nonzero().squeeze(1)
+        groups.append((index, tuple(_compact(s.select(index), int(n)) for s, n in zip(sets, size, strict=True))))
+    return groups
+
+
+def check_examples(examples: Examples, name: str = "examples") -> None:
+    """Raise one clear line if `examples` break the contract: shapes, types, devices and finite values."""
+    if not isinstance(examples, Examples):
+        raise TypeError(
+            f"{name} must be quickstudy.Examples(x, y, mask), not {type(examples).__name__}; "
+            "build it from tensors, or pass the .support or .query of a Tasks"
+        )
+    x, y, mask = examples
+    for part, tensor in (("x", x), ("y", y)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"{name}.{part} must be a torch.Tensor, not {type(tensor).__name__}; use torch.as_tensor(...)"
+            )
+    if x.dim() < 3:
+        raise ValueError(
+            f"{name}.x has shape {list(x.shape)}; expected [T, N, *dx] (tasks, points, features): "
+            "add the missing axis, for example x.unsqueeze(-1)"
+        )
+    if x.shape[0] == 0:
+        raise ValueError(f"{name} holds zero tasks (shape {list(x.shape)}); give at least one task")
+    _check_labels(x, y, name)
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != x.shape[:2]):
+        raise ValueError(
+            f"{name}.mask is {mask.dtype} of shape {list(mask.shape)}; expected torch.bool of shape "
+            f"{list(x.shape[:2])}, True for a real point"
+        )
+    if len({t.device for t in (x, y, mask) if t is not None}) > 1:
+        raise ValueError(f"{name} mixes devices ({x.device} and {y.device}); move all of it with {name}.to(device)")
+    if values_are_readable(x):
+        _check_finite(examples, name)
+
+
+def check_tasks(tasks: Tasks) -> None:
+    """Raise one clear line if `tasks` break the contract; see `check_examples`."""
+    if not isinstance(tasks, Tasks):
+        raise TypeError(
+            f"expected quickstudy.Tasks(support, query, info), not {type(tasks).__name__}; a family's sample() makes one"
+        )
+    support, query, _ = tasks
+    check_examples(support, "support")
+    check_examples(query, "query")
+    if support.num_tasks != query.num_tasks:
+        raise ValueError(f"support holds {support.num_tasks} tasks and query {query.num_tasks}; they must agree")
+    if support.x.shape[2:] != query.x.shape[2:]:
+        raise ValueError(
+            f"support.x has inputs of shape {list(support.x.shape[2:])} and query.x of "
+            f"{list(query.x.shape[2:])}; they must agree"
+        )
+    if support.y.dtype != query.y.dtype or support.y.shape[2:] != query.y.shape[2:]:
+        raise ValueError(
+            f"support.y is {support.y.dtype} with features {list(support.y.shape[2:])}, query.y {query.y.dtype} with "
+            f"{list(query.y.shape[2:])}; they must agree"
+        )
+    if support.x.device != query.x.device:
+        raise ValueError(
+            f"support is on {support.x.device} and query on {query.x.device}; move both with tasks.to(device)"
+        )
+    if query.num_points == 0:
+        raise ValueError("query holds no point, so there is nothing to be judged on; give at least one per task")
+    if query.mask is not None and values_are_readable(query.x) and not bool(query.mask.any(1).all()):
+        empty = int((~query.mask.any(1)).nonzero()[0])
+        raise ValueError(f"task {empty} has no real query point; give every task at least one")
+
+
+def check_fits(module: torch.nn.Module, examples: Examples, name: str = "support") -> None:
+    """Raise one clear line if `examples` and the parameters of `module` differ in device or float type."""
+    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if weight is None:
+        return
+    if examples.x.device != weight.device:
+        raise ValueError(
+            f"{name} is on {examples.x.device} and the learner on {weight.device}; move one with .to(device)"
+        )
+    for part, tensor in (("x", examples.x), ("y", examples.y)):
+        if tensor.is_floating_point() and tensor.dtype != weight.dtype:
+            raise TypeError(
+                f"{name}.{part} is {tensor.dtype} and the learner's parameters are {weight.dtype}; "
+                f"cast the data with .to(dtype={weight.dtype}) or the learner with .to({tensor.dtype})"
+            )
+
+
+def values_are_readable(tensor: Tensor) -> bool:
+    """False while torch compiles or transforms (`torch.func`), when a tensor's values cannot be looked at."""
+    if torch.compiler.is_compiling():
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def describe(info: Mapping[str, Any]) -> str:
+    """The names and shapes in an `info`, for error messages."""
+    return ", ".join(f"{k} {list(v.shape)}" if isinstance(v, Tensor) else k for k, v in info.items()) or "nothing"
+
+
+def _check_labels(x: Tensor, y: Tensor, name: str) -> None:
+    if y.is_floating_point():
+        if y.dim() != 3:
+            raise ValueError(
+                f"{name}.y has shape {list(y.shape)}; expected [T, N, dy] for real outputs: "
+                "add the missing axis with y.unsqueeze(-1)"
+            )
+        if x.is_floating_point() and x.dtype != y.dtype:
+            raise TypeError(f"{name}.x is {x.dtype} and {name}.y is {y.dtype}; cast one of them with .to(dtype)")
+    elif y.dtype == torch.bool or y.is_complex():
+        raise TypeError(f"{name}.y is {y.dtype}; expected real numbers [T, N, dy] or integer class labels [T, N]")
+    elif y.dim() != 2:
+        raise ValueError(
+            f"{name}.y holds integers of shape {list(y.shape)}; class labels are [T, N]: "
+            "squeeze the last axis, or make real outputs with y.float()"
+        )
+    if x.shape[:2] != y.shape[:2]:
+        raise ValueError(f"{name}.x has [T, N] = {list(x.shape[:2])} and {name}.y {list(y.shape[:2])}; they must agree")
+
+
+def _check_finite(examples: Examples, name: str) -> None:
+    for part, tensor in (("x", examples.x), ("y", examples.y)):
+        if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
+            continue
+        real = tensor if examples.mask is None else zero_padding(tensor, examples.mask)
+        bad = (~torch.isfinite(real)).flatten(2).any(2).nonzero()
+        if len(bad):
+            task, point = bad[0].tolist()
+            raise ValueError(
+                f"{name}.{part} has a NaN or infinite value at {len(bad)} real points, the first at task {task}, "
+                f"point {point}; drop such points or set their mask to False"
+            )
+
+
+def _pad_to(values: Tensor, length: int) -> Tensor:
+    filled = values.new_zeros((length, *values.shape[1:]))
+    filled[: len(values)] = values
+    return filled
+
+
+def _sets(examples: Examples) -> list[tuple[Tensor, Tensor]]:
+    if examples.mask is None:
+        return list(zip(examples.x, examples.y, strict=True))
+    return [(x[m], y[m]) for x, y, m in zip(*examples, strict=True)]
+
+
+def _compact(examples: Examples, size: int) -> Examples:
+    """The `size` real points of every task, in their order, without padding."""
+    if examples.mask is None or size == examples.num_points:
+        return Examples(examples.x, examples.y)
+    places = examples.mask.int().argsort(dim=1, descending=True, stable=True)[:, :size]
+    tasks = torch.arange(examples.num_tasks, device=examples.x.device)[:, None]
+    return Examples(examples.x[tasks, places], examples.y[tasks, places])

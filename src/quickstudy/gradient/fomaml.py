@@ -1,0 +1,17 @@
+"""First-order MAML (Finn, Abbeel and Levine 2017, arXiv 1703.03400, section 5.2)."""
+
+from typing import Any
+
+from torch import nn
+
+from quickstudy.gradient.maml import MAML
+
+
+def FOMAML(network: nn.Module, **options: Any) -> MAML:  # noqa: N802  (the field's name)
+    """`MAML(network, first_order=True, **options)`: the inner gradients count as constants.
+
+    >>> import quickstudy as qs
+    >>> qs.FOMAML(qs.nets.MLP(1, [8], 1), lr=0.1).inner.first_order
+    True
+    """
+    return MAML(network, first_order=True, **options)

@@ -1,0 +1,152 @@
+"""From an inner loop to predictions: tasks of unequal size, the adapted predictor, and its beliefs."""
+
+import copy
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from quickstudy import predictive
+from quickstudy.data import Examples, Tasks, by_size, values_are_readable
+from quickstudy.gradient.engines import exact_kernels
+from quickstudy.gradient.unroll import Fast, InnerLoop, in_transform, mixes_points, without_trivial_mask
+from quickstudy.learner import Functions, Predictive
+from quickstudy.likelihoods import Likelihood
+
+
+@dataclass(frozen=True)
+class GradientPredictor:
+    """Networks adapted to `T` tasks by gradient steps; made by the learners' `adapt`."""
+
+    inner: InnerLoop
+    fast: Fast
+    support: Examples
+    readout: Callable[[Tensor], Predictive]
+    readapt: Callable[[Examples], "GradientPredictor"]
+
+    def __call__(self, x: Shaped[Tensor, "T M *dx"]) -> Predictive:
+        """The belief at `x [T, M, *dx]`."""
+        if x.shape[:1] != self.support.x.shape[:1] or x.shape[2:] != self.support.x.shape[2:]:
+            raise ValueError(
+                f"x has shape {list(x.shape)}; this predictor was adapted to {self.support.num_tasks} tasks with "
+                f"inputs of shape {list(self.support.x.shape[2:])}: expected "
+                f"[{self.support.num_tasks}, M, {', '.join(map(str, self.support.x.shape[2:]))}]"
+            )
+        buffers = {k: b.clone() for k, b in self.fast.buffers.items()}  # a prediction leaves no trace
+        with exact():
+            return self.readout(self.inner.outputs(Fast(self.fast.params, buffers), x))
+
+    def append(self, examples: Examples) -> "GradientPredictor":
+        """Adapted anew, from the meta-parameters, to the union of the support set and `examples`."""
+        return self.readapt(self.support.append(examples))
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """Raises NotImplementedError: gradient steps give one function a task, not a distribution over them."""
+        del n, generator
+        raise NotImplementedError(
+            "a gradient-based learner adapts to one function per task and has none to sample; "
+            "use a learner with latent samples, such as NeuralProcess, or predictor.task(i) for the one function"
+        )
+
+    def task(self, i: int) -> nn.Module:
+        """Task `i`'s adapted network as a plain module `[M, *dx] -> [M, dy]`."""
+        network = copy.deepcopy(self.inner.network)
+        state = {**self.fast.params, **self.fast.buffers}
+        with torch.no_grad():
+            for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+                tensor.copy_(state[name][i])
+        return network
+
+
+def adapt(inner: InnerLoop, support: Examples, steps: int, *, create_graph: bool) -> Fast:
+    """The state of every task after `steps` steps, whatever their sizes.
+
+    Padding is zeroed and weighs nothing. A network that mixes points sees tasks grouped by size, without padding.
+    """
+    support = without_trivial_mask(support)
+    if support.mask is None or not _mixes(inner, support):
+        return inner.adapt(support.clean(), steps, create_graph=create_graph)
+    groups = by_size(support)
+    parts = [inner.adapt(examples, steps, create_graph=create_graph) for _, (examples,) in groups]
+    return _reassemble([index for index, _ in groups], parts)
+
+
+def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int) -> Tensor:
+    """Each task's mean loss over its real query points after adapting to its support set, `[T]`.
+
+    In training mode the network's running statistics become the mean over tasks of what the tasks left in theirs.
+    """
+    support, query = without_trivial_mask(tasks.support), without_trivial_mask(tasks.query)
+    unequal = support.mask is not None or query.mask is not None
+    if unequal and (_mixes(inner, support) or _mixes(inner, query)):
+        groups = by_size(support, query)
+    else:
+        everything = torch.arange(support.num_tasks, device=support.x.device)
+        groups = [(everything, (support.clean(), query.clean()))]
+    losses, states = [], []
+    for _, (known, asked) in groups:
+        fast = inner.adapt(known, steps, create_graph=True)
+        losses.append(inner.losses(fast, asked))
+        states.append(fast)
+    if inner.network.training and states[0].buffers and not in_transform():
+        _keep_statistics(inner.network, states)
+    if len(groups) == 1:
+        return losses[0]
+    return torch.cat(losses)[_inverse([index for index, _ in groups])]
+
+
+def reader(likelihood: Likelihood | None, y: Tensor) -> Callable[[Tensor], Predictive]:
+    """How the network's outputs are read: by the likelihood, or as the type of `y` says."""
+    if likelihood is not None:
+        return likelihood.predictive
+    return predictive.Point if y.is_floating_point() else predictive.Categorical
+
+
+@contextmanager
+def seeded(generator: torch.Generator | None) -> Any:
+    """Torch's own random numbers (dropout) drawn from `generator`, and left as they were."""
+    if generator is None:
+        yield
+        return
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    with torch.random.fork_rng(devices=[] if generator.device.type == "cpu" else None):
+        torch.manual_seed(seed)
+        yield
+
+
+def check_steps(steps: Any, name: str = "steps") -> int:
+    """`steps`, or ValueError unless it is a whole number of at least 0."""
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        raise ValueError(f"{name}={steps!r}; expected a whole number of inner steps, at least 0")
+    return steps
+
+
+def exact() -> Any:
+    """Kernels with second derivatives, except while torch compiles (the caller sets them around the compiler)."""
+    return nullcontext() if torch.compiler.is_compiling() else exact_kernels()
+
+
+def _mixes(inner: InnerLoop, examples: Examples) -> bool:
+    return values_are_readable(examples.x) and mixes_points(inner.network, examples)
+
+
+def _reassemble(indices: list[Tensor], parts: list[Fast]) -> Fast:
+    order = _inverse(indices)
+    params = {k: torch.cat([part.params[k] for part in parts])[order] for k in parts[0].params}
+    buffers = {k: torch.cat([part.buffers[k] for part in parts])[order] for k in parts[0].buffers}
+    return Fast(params, buffers)
+
+
+def _inverse(indices: list[Tensor]) -> Tensor:
+    return torch.cat(indices).argsort()
+
+
+def _keep_statistics(network: nn.Module, states: list[Fast]) -> None:
+    with torch.no_grad():
+        for name, buffer in network.named_buffers():
+            left = torch.cat([state.buffers[name] for state in states])
+            buffer.copy_(left.mean(0) if left.is_floating_point() else left[0])

@@ -1,0 +1,102 @@
+"""The plain rival: one network trained on the points of all tasks, then fine-tuned on the support set."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.data import Examples, Tasks, check_examples, check_fits, check_tasks
+from quickstudy.gradient.engines import Engine
+from quickstudy.gradient.predictor import GradientPredictor, adapt, check_steps, exact, reader, seeded
+from quickstudy.gradient.unroll import InnerLoop, mean_loss, without_trivial_mask
+from quickstudy.likelihoods import Likelihood, default_loss
+
+
+class Pretrained(nn.Module):
+    """Joint training over all tasks, then gradient steps at test time (the rival in Finn et al. 2017, section 5.1).
+
+    min_theta  mean_t L(theta; query_t). The support set plays no part in training.
+
+    In training mode BatchNorm normalises over the points of all tasks together, as in any plain training.
+
+    Args:
+        network: any module `[N, *dx] -> [N, dy]` (or logits).
+        lr: rate of the gradient steps at test time.
+        steps: number of them, unless `adapt` is told otherwise.
+        loss: as for `MAML`.
+        likelihood: as for `MAML`.
+        engine: as for `MAML`.
+
+    >>> import quickstudy as qs
+    >>> rival = qs.Pretrained(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=10)
+    >>> tasks = qs.tasks.Sinusoid().sample(25, support=10, query=10)
+    >>> rival.meta_loss(tasks).backward()
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        lr: float = 0.01,
+        steps: int = 10,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        likelihood: Likelihood | None = None,
+        engine: Engine = "auto",
+    ):
+        super().__init__()
+        if loss is not None and likelihood is not None:
+            raise ValueError("give loss= or likelihood=, not both: a likelihood is its own loss")
+        self.network, self.likelihood, self.loss = network, likelihood, loss
+        self.steps = check_steps(steps)
+        point_loss = loss or (likelihood.loss if likelihood is not None else default_loss)
+        self.inner = InnerLoop(network, point_loss, lr, True, engine)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            "network": self.network,
+            "lr": self.inner.lr,
+            "steps": self.steps,
+            "loss": self.loss,
+            "likelihood": self.likelihood,
+            "engine": self.inner.engine,
+        }
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the mean loss over each task's real query points, without adapting."""
+        check_tasks(tasks)
+        check_fits(self, tasks.support)
+        return self(tasks)
+
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks: one pass over the real query points of all tasks."""
+        x, y, mask = without_trivial_mask(tasks.query)
+        if mask is None:
+            losses = self.inner.loss(self.network(x.flatten(0, 1)), y.flatten(0, 1))
+            return losses.mean()
+        losses = self.inner.loss(self.network(x[mask]), y[mask])
+        if losses.dim() == 0:
+            return mean_loss(losses, mask)  # refuses
+        weights = (mask / (mask.sum(1, keepdim=True) * len(mask)))[mask]
+        return (weights.to(losses) * losses).sum()
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> GradientPredictor:
+        """The predictor after `steps` gradient steps on `support`; see `MAML.adapt`."""
+        check_examples(support, "support")
+        check_fits(self, support)
+        steps = self.steps if steps is None else check_steps(steps)
+        with exact(), seeded(generator):
+            fast = adapt(self.inner, support, steps, create_graph=create_graph)
+
+        def readapt(union: Examples) -> GradientPredictor:
+            return self.adapt(union, steps=steps, create_graph=create_graph, generator=generator)
+
+        return GradientPredictor(self.inner, fast, support, reader(self.likelihood, support.y), readapt)

@@ -1,0 +1,132 @@
+"""The contracts. A learner turns a support set into a predictor; everything else hangs on that sentence.
+
+These are Protocols: a class of your own fits by having the methods, without inheriting anything.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.data import Examples, Tasks
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@runtime_checkable
+class Predictive(Protocol):
+    """A belief about the outputs at `M` query points of `T` tasks."""
+
+    @property
+    def mean(self) -> Tensor:
+        """`[T, M, dy]`."""
+
+    @property
+    def variance(self) -> Tensor:
+        """`[T, M, dy]`, of an observation (noise included)."""
+
+    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
+        """`n` draws `[n, T, M, dy]`, joint over the points of a task; `noise=False` leaves observation noise out."""
+
+    def log_prob(self, y: Tensor, mask: Tensor | None = None, joint: bool = False) -> Tensor:
+        """Log density of `y [T, M, dy]`: `[T, M]`, summed over dy, 0 where masked.
+
+        `joint=True` gives `[T]`: one joint density per task, not divided by M.
+        """
+
+
+class Functions(Sequence[Callable[[Tensor], Tensor]]):
+    """`n` functions drawn from a predictor's belief. Each is consistent: the same `x` gives the same values.
+
+    `functions(x [T, M, dx])` evaluates all of them at once, `[n, T, M, dy]`; `functions[i](x)` is one, `[T, M, dy]`.
+
+    Args:
+        evaluate: maps `(x, members)` to values `[len(members), T, M, dy]`.
+        n: how many functions there are.
+    """
+
+    def __init__(self, evaluate: Callable[[Tensor, list[int]], Tensor], n: int):
+        self._evaluate, self._n = evaluate, n
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """All functions at `x [T, M, dx]`: `[n, T, M, dy]`."""
+        return self._evaluate(x, list(range(self._n)))
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(self._n))]
+        if not -self._n <= i < self._n:
+            raise IndexError(f"function {i} of {self._n}")
+        return lambda x: self._evaluate(x, [i % self._n])[0]
+
+    def __iter__(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        return (self[i] for i in range(self._n))
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """What a learner has made of a support set: a map from inputs to beliefs, for all `T` tasks at once."""
+
+    def __call__(self, x: Tensor) -> Predictive:
+        """The belief at `x [T, M, *dx]`."""
+
+    def append(self, examples: Examples) -> Self:
+        """The predictor for the union of the support set and `examples`."""
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """`n` functions of `x`, each consistent across calls. Raises NotImplementedError where there are none."""
+
+    def task(self, i: int) -> nn.Module:
+        """Task `i`'s adapted model as a plain module `[M, *dx] -> [M, dy]`, where that means something."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """An `nn.Module` whose `parameters()` are what meta-training learns."""
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the mean over each task's real query points."""
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Predictor:
+        """The predictor for `support`. `steps=0` and an empty support set give the prior."""
+
+
+@runtime_checkable
+class TaskFamily(Protocol):
+    """Where tasks come from."""
+
+    def sample(
+        self,
+        num_tasks: int,
+        *,
+        support: int,
+        query: int,
+        split: Split = "train",
+        generator: torch.Generator | None = None,
+    ) -> Tasks:
+        """`num_tasks` tasks on the generator's device, in the default dtype; a pure function of its state."""
+
+
+def check_split(split: str) -> None:
+    """Raise ValueError for an unknown split."""
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+
+
+def check_counts(num_tasks: int, support: int, query: int) -> None:
+    """Raise ValueError unless at least one task with one query point and no negative support is asked for."""
+    for name, value, least in (("num_tasks", num_tasks, 1), ("support", support, 0), ("query", query, 1)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")

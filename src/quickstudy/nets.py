@@ -1,0 +1,50 @@
+"""Networks that runs can be rebuilt from. Any other `torch.nn.Module` serves as well: learners ask nothing of it
+but a map `[N, *dx] -> [N, dy]`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+class MLP(nn.Module):
+    """A multi-layer perceptron `[..., inputs] -> [..., outputs]`.
+
+    Args:
+        inputs: features of an input.
+        hidden: widths of the hidden layers (Finn et al. 2017 use `[40, 40]` on sinusoids).
+        outputs: features of an output.
+        activation: "relu", "tanh", "gelu" or "silu".
+
+    >>> sum(p.numel() for p in MLP(1, [40, 40], 1).parameters())
+    1761
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, *, activation: str = "relu"):
+        super().__init__()
+        if min([inputs, outputs, *hidden]) < 1:
+            raise ValueError(f"MLP({inputs}, {list(hidden)}, {outputs}): every width must be at least 1")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation={activation!r}; choose one of {', '.join(ACTIVATIONS)}")
+        self.inputs, self.hidden, self.outputs, self.activation = inputs, list(hidden), outputs, activation
+        widths = [inputs, *hidden, outputs]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.act = ACTIVATIONS[activation]()
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            "inputs": self.inputs,
+            "hidden": self.hidden,
+            "outputs": self.outputs,
+            "activation": self.activation,
+        }
+
+    def forward(self, x: Shaped[Tensor, "*batch inputs"]) -> Shaped[Tensor, "*batch outputs"]:
+        """Hidden layers with the activation between, and a linear last one."""
+        for layer in self.layers[:-1]:
+            x = self.act(layer(x))
+        return self.layers[-1](x)

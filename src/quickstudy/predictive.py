@@ -1,0 +1,295 @@
+"""What a predictor believes about the outputs at `M` query points of `T` tasks.
+
+Every class here is a `Predictive` (see `quickstudy.learner`): `mean`, `variance`, `sample`, `log_prob`, and
+`rescale` to other units. Those with a density also have `cdf`, on which calibration stands.
+All are NamedTuples, so `torch.func` and `tree_map` take them as they are.
+"""
+
+import math
+from typing import NamedTuple, NoReturn
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Mask = Bool[Tensor, "T M"] | None
+LOG_2PI = math.log(2 * math.pi)
+
+
+class NoDensityError(NotImplementedError):
+    """A squared-error learner was asked for a density."""
+
+
+class Point(NamedTuple):
+    """A prediction without a density, as a squared-error learner makes it.
+
+    Args:
+        mean: `[T, M, dy]`.
+
+    Raises:
+        NoDensityError: from `variance`, `sample`, `log_prob` and `cdf`.
+    """
+
+    mean: Float[Tensor, "T M dy"]
+
+    @property
+    def variance(self) -> Tensor:
+        """Raises NoDensityError."""
+        _no_density("variance")
+
+    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
+        """Raises NoDensityError."""
+        _no_density("samples")
+
+    def log_prob(self, y: Tensor, mask: Mask = None, joint: bool = False) -> Tensor:
+        """Raises NoDensityError."""
+        _no_density("log_prob")
+
+    def cdf(self, y: Tensor) -> Tensor:
+        """Raises NoDensityError."""
+        _no_density("cdf")
+
+    def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "Point":
+        """The belief about `shift + scale * y`."""
+        return Point(shift + scale * self.mean)
+
+
+class Gaussian(NamedTuple):
+    """Independent normal outputs; all of the variance counts as observation noise.
+
+    Args:
+        mean: `[T, M, dy]`.
+        variance: `[T, M, dy]`, positive.
+
+    >>> belief = Gaussian(torch.zeros(1, 2, 1), torch.ones(1, 2, 1))
+    >>> belief.log_prob(torch.zeros(1, 2, 1), joint=True)
+    tensor([-1.8379])
+    """
+
+    mean: Float[Tensor, "T M dy"]
+    variance: Float[Tensor, "T M dy"]
+
+    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
+        """`n` draws; without `noise` each of them is the mean."""
+        if not noise:
+            return self.mean.expand(n, *self.mean.shape).clone()
+        return self.mean + self.variance.sqrt() * _normal((n, *self.mean.shape), self.mean, generator)
+
+    def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
+        """Log density `[T, M]` (0 where masked), or `[T]` of all points at once if `joint`."""
+        check_outcome(y, self.mean, mask)
+        points = _normal_log_prob(_fill(y, self.mean, mask), self.mean, self.variance).sum(-1)
+        return _reduce(points, mask, joint)
+
+    def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
+        """The probability of an outcome below `y`, for each output."""
+        return torch.special.ndtr((y - self.mean) / self.variance.sqrt())
+
+    def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "Gaussian":
+        """The belief about `shift + scale * y`."""
+        return Gaussian(shift + scale * self.mean, scale**2 * self.variance)
+
+
+class GaussianMixture(NamedTuple):
+    """An even mixture of `S` factorised Gaussians, one for each latent sample.
+
+    Given its latent, the points are independent; together they are not. So
+    `log_prob` of a point is log (1/S) sum_s N(y_m; s), and `joint` log (1/S) sum_s prod_m N(y_m; s).
+
+    Args:
+        means: `[S, T, M, dy]`.
+        variances: `[S, T, M, dy]`, positive.
+    """
+
+    means: Float[Tensor, "S T M dy"]
+    variances: Float[Tensor, "S T M dy"]
+
+    @property
+    def mean(self) -> Float[Tensor, "T M dy"]:
+        """The mixture's mean."""
+        return self.means.mean(0)
+
+    @property
+    def variance(self) -> Float[Tensor, "T M dy"]:
+        """The mixture's variance: within the components, and between them."""
+        return self.variances.mean(0) + self.means.var(0, correction=0)
+
+    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
+        """`n` draws. All points of a task in one draw share one component; without `noise`, its mean."""
+        count, tasks = self.means.shape[:2]
+        pick = torch.randint(count, (n, tasks), generator=generator, device=self.means.device)
+        chosen = pick[:, :, None, None].expand(n, *self.means.shape[1:])
+        mean = self.means.gather(0, chosen)
+        if not noise:
+            return mean
+        return mean + self.variances.gather(0, chosen).sqrt() * _normal(mean.shape, mean, generator)
+
+    def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
+        """Log density `[T, M]` (0 where masked), or `[T]` of all points at once if `joint`."""
+        check_outcome(y, self.means[0], mask)
+        y = _fill(y, self.mean, mask)
+        points = _normal_log_prob(y, self.means, self.variances).sum(-1)
+        if joint:
+            points = _reduce(points, mask, joint=True)
+        mixed = points.logsumexp(0) - math.log(len(self.means))
+        return mixed if joint else _reduce(mixed, mask, joint=False)
+
+    def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
+        """The probability of an outcome below `y`, for each output."""
+        return torch.special.ndtr((y - self.means) / self.variances.sqrt()).mean(0)
+
+    def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "GaussianMixture":
+        """The belief about `shift + scale * y`."""
+        return GaussianMixture(shift + scale * self.means, scale**2 * self.variances)
+
+
+class DenseGaussian(NamedTuple):
+    """A joint normal over the points of a task, as an exact Gaussian process gives it; outputs are independent.
+
+    Args:
+        mean: `[T, M, dy]`.
+        covariance: `[T, dy, M, M]` of the function's values, without observation noise.
+        noise: `[T]`, variance of the observation noise.
+    """
+
+    mean: Float[Tensor, "T M dy"]
+    covariance: Float[Tensor, "T dy M M"]
+    noise: Float[Tensor, " T"]
+
+    @property
+    def variance(self) -> Float[Tensor, "T M dy"]:
+        """Of an observation: the function's variance and the noise."""
+        diagonal = self.covariance.diagonal(dim1=-2, dim2=-1).transpose(1, 2)
+        return diagonal.clamp_min(0) + self.noise[:, None, None]
+
+    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
+        """`n` joint draws of observations; without `noise`, of the function itself."""
+        draw = _normal((n, *self.covariance.shape[:-1]), self.mean, generator)
+        values = (cholesky(self._covariance(noise)) @ draw.unsqueeze(-1)).squeeze(-1)
+        return self.mean + values.transpose(-2, -1)
+
+    def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
+        """Log density `[T, M]` of each point alone (0 where masked), or `[T]` of all of them if `joint`."""
+        check_outcome(y, self.mean, mask)
+        y = _fill(y, self.mean, mask)
+        if not joint:
+            return _reduce(_normal_log_prob(y, self.mean, self.variance).sum(-1), mask, joint=False)
+        covariance = self._covariance(noise=True)
+        count = torch.full((len(y),), float(y.shape[1]), dtype=y.dtype, device=y.device)
+        if mask is not None:  # a masked point becomes an independent standard one at its mean: log N = -log(2 pi)/2
+            eye = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
+            keep = (mask[:, :, None] & mask[:, None, :])[:, None]
+            covariance, count = torch.where(keep, covariance, eye), mask.sum(1).to(y)
+        factor = cholesky(covariance)
+        residual = (y - self.mean).transpose(1, 2).unsqueeze(-1)
+        white = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
+        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return -0.5 * (white.square().sum(-1) + log_det).sum(1) - 0.5 * LOG_2PI * count * y.shape[2]
+
+    def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
+        """The probability of an outcome below `y`, for each point and output alone."""
+        return torch.special.ndtr((y - self.mean) / self.variance.sqrt())
+
+    def rescale(self, shift: Tensor | float, scale: float) -> "DenseGaussian":
+        """The belief about `shift + scale * y`, for one scale shared by the outputs."""
+        return DenseGaussian(shift + scale * self.mean, scale**2 * self.covariance, scale**2 * self.noise)
+
+    def _covariance(self, noise: bool) -> Tensor:
+        if not noise:
+            return self.covariance
+        eye = torch.eye(self.mean.shape[1], dtype=self.mean.dtype, device=self.mean.device)
+        return self.covariance + self.noise[:, None, None, None] * eye
+
+
+class Categorical(NamedTuple):
+    """Class probabilities; `mean` and `variance` are those of the one-hot outcome.
+
+    Args:
+        logits: `[T, M, C]`, unnormalised log-probabilities of `C` classes.
+    """
+
+    logits: Float[Tensor, "T M C"]
+
+    @property
+    def probs(self) -> Float[Tensor, "T M C"]:
+        """Class probabilities."""
+        return self.logits.softmax(-1)
+
+    @property
+    def mean(self) -> Float[Tensor, "T M C"]:
+        """The expected one-hot outcome: `probs`."""
+        return self.probs
+
+    @property
+    def variance(self) -> Float[Tensor, "T M C"]:
+        """Of the one-hot outcome: p (1 - p)."""
+        return self.probs * (1 - self.probs)
+
+    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Int[Tensor, "n T M"]:
+        """`n` draws of labels; without `noise`, the likeliest label each time."""
+        tasks, points, classes = self.logits.shape
+        if not noise:
+            return self.logits.argmax(-1).expand(n, tasks, points).clone()
+        drawn = torch.multinomial(self.probs.reshape(-1, classes), n, replacement=True, generator=generator)
+        return drawn.T.reshape(n, tasks, points)
+
+    def log_prob(self, y: Int[Tensor, "T M"], mask: Mask = None, joint: bool = False) -> Tensor:
+        """Log probability `[T, M]` (0 where masked), or `[T]` of all labels at once if `joint`."""
+        check_outcome(y, self.logits[..., 0], mask)
+        if mask is not None:
+            y = torch.where(mask, y, torch.zeros_like(y))
+        points = self.logits.log_softmax(-1).gather(-1, y.long().unsqueeze(-1)).squeeze(-1)
+        return _reduce(points, mask, joint)
+
+
+def cholesky(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
+    """The lower Cholesky factor, with the least jitter on the diagonal (relative to its mean) that works.
+
+    Raises:
+        ValueError: if the matrix is far from positive definite.
+    """
+    scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12)[..., None, None]
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    least = 10 * torch.finfo(matrix.dtype).eps
+    for jitter in (0.0, *(least * 10**k for k in range(7))):
+        factor, failed = torch.linalg.cholesky_ex(matrix + jitter * scale * eye)
+        if not bool(failed.any()):
+            return factor
+    raise ValueError(
+        f"a covariance of shape {list(matrix.shape)} is not positive definite, even with {jitter:.0e} of its mean "
+        "variance added; add observation noise or use float64"
+    )
+
+
+def check_outcome(y: Tensor, like: Tensor, mask: Tensor | None) -> None:
+    """Raise ValueError unless `y` has the shape of `like` and `mask` its first two axes."""
+    if y.shape != like.shape:
+        raise ValueError(f"y has shape {list(y.shape)}; this prediction expects {list(like.shape)}")
+    if mask is not None and mask.shape != like.shape[:2]:
+        raise ValueError(f"mask has shape {list(mask.shape)}; this prediction expects {list(like.shape[:2])}")
+
+
+def _normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+def _normal_log_prob(y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    return -0.5 * ((y - mean).square() / variance + variance.log() + LOG_2PI)
+
+
+def _fill(y: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
+    """`y` with the mean in the padding, so that whatever the padding holds reaches neither value nor gradient."""
+    return y if mask is None else torch.where(mask.unsqueeze(-1), y, mean.detach())
+
+
+def _reduce(points: Tensor, mask: Tensor | None, joint: bool) -> Tensor:
+    if mask is not None:
+        points = torch.where(mask, points, torch.zeros_like(points))
+    return points.sum(-1) if joint else points
+
+
+def _no_density(what: str) -> NoReturn:
+    raise NoDensityError(
+        f"a learner trained on squared error has no {what}; give it a density with "
+        "likelihood=quickstudy.likelihoods.Gaussian(...)"
+    )

@@ -1,0 +1,1 @@
+"""Learners that adapt by encoding the support set: neural processes."""

@@ -1,0 +1,95 @@
+"""What neural processes are built from: a mean over encoded points, a decoder, and Gaussian outputs."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quickstudy.data import Examples
+from quickstudy.nets import MLP
+from quickstudy.predictive import LOG_2PI
+
+
+class State(NamedTuple):
+    """What has been seen of `T` tasks: a sum over encoded points, and their number. States of parts add up."""
+
+    total: Tensor  # [T, width]
+    count: Tensor  # [T]
+
+    def plus(self, other: "State") -> "State":
+        """The state of the union."""
+        return State(self.total + other.total, self.count + other.count)
+
+    def mean(self) -> Tensor:
+        """`[T, width]`; zeros where nothing has been seen."""
+        return self.total / self.count.clamp_min(1).unsqueeze(-1)
+
+
+class PointEncoder(nn.Module):
+    """Encodes each point by itself and the set by the mean over its points (Zaheer et al. 2017, Deep Sets).
+
+    Args:
+        inputs: features of a point, `dx + dy`.
+        width: of the hidden layers and of the code.
+        depth: number of linear layers before the mean; two more come after it.
+        outputs: features of the summary.
+    """
+
+    def __init__(self, inputs: int, width: int, depth: int, outputs: int):
+        super().__init__()
+        self.point = MLP(inputs, [width] * (depth - 1), width)
+        self.summary = MLP(width, [width], outputs)
+
+    def encode(self, examples: Examples) -> State:
+        """The state for a support set: `x [T, N, dx]`, `y [T, N, dy]`, `N` may be 0."""
+        x, y, mask = examples
+        codes = F.relu(self.point(torch.cat([x, y], -1)))
+        if mask is None:
+            return State(codes.sum(1), torch.full(x.shape[:1], float(x.shape[1]), dtype=x.dtype, device=x.device))
+        return State(torch.where(mask.unsqueeze(-1), codes, codes.new_zeros(())).sum(1), mask.sum(1).to(x))
+
+    def forward(self, state: State) -> Tensor:
+        """The summary of a state, `[T, outputs]`."""
+        return self.summary(state.mean())
+
+
+class Decoder(nn.Module):
+    """Maps what is known of a task and an input to an output's mean and raw scale.
+
+    The first layer is split in two, so that the part that only depends on the task is computed once per task.
+
+    Args:
+        features: of a task's representation.
+        dx: features of an input.
+        width: of the hidden layers.
+        depth: number of linear layers.
+        outputs: features of an output, `2 dy`.
+    """
+
+    def __init__(self, features: int, dx: int, width: int, depth: int, outputs: int):
+        super().__init__()
+        self.task = nn.Linear(features, width)
+        self.input = nn.Linear(dx, width, bias=False)
+        self.rest = MLP(width, [width] * (depth - 2), outputs)
+
+    def forward(self, representation: Tensor, x: Tensor) -> Tensor:
+        """`representation [*S, T, features]`, `x [T, M, dx]` -> `[*S, T, M, outputs]`."""
+        return self.rest(F.relu(self.task(representation).unsqueeze(-2) + self.input(x)))
+
+
+def mean_and_sd(output: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """Mean, and standard deviation `floor + softplus(raw)`."""
+    mean, raw = output.chunk(2, -1)
+    return mean, floor + F.softplus(raw)
+
+
+def gaussian_log_prob(y: Tensor, mean: Tensor, sd: Tensor, mask: Tensor | None) -> Tensor:
+    """Log density of each point `[*S, T, M]`, summed over dy; 0 where masked (`y` is zero there)."""
+    points = (-0.5 * ((y - mean) / sd).square() - sd.log() - 0.5 * LOG_2PI).sum(-1)
+    return points if mask is None else torch.where(mask, points, points.new_zeros(()))
+
+
+def nothing(x: Tensor, dx: int, dy: int) -> Examples:
+    """An empty support set for as many tasks as `x` has."""
+    return Examples(x.new_zeros(x.shape[0], 0, dx), x.new_zeros(x.shape[0], 0, dy))

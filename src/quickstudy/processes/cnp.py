@@ -1,0 +1,129 @@
+"""Conditional Neural Process (Garnelo et al. 2018, arXiv 1807.01613)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy import predictive
+from quickstudy.data import Examples, Tasks, check_tasks
+from quickstudy.learner import Functions
+from quickstudy.processes.blocks import Decoder, PointEncoder, State, gaussian_log_prob, mean_and_sd
+from quickstudy.processes.checks import TaskModel, check_inputs, check_sizes, check_support, prior_support
+
+
+class CNP(nn.Module):
+    """Maps a support set straight to a normal belief at every query point (section 2.2).
+
+    r = mean_i h(x_i, y_i);  y | x ~ N(mu(r, x), sigma(r, x)^2), each point by itself. Trained on the log-likelihood of
+    the query points.
+
+    Args:
+        dx: features of an input.
+        dy: features of an output.
+        width: of every hidden layer, and of the representation.
+        encoder_depth: linear layers before the mean over points.
+        decoder_depth: linear layers of the decoder.
+        sigma_floor: smallest standard deviation it may predict, in units of y. The usual 0.1 caps what even an oracle
+            can reach; see the docs.
+
+    >>> import quickstudy as qs
+    >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
+    >>> qs.CNP().adapt(tasks.support)(tasks.query.x).log_prob(tasks.query.y).shape
+    torch.Size([4, 5])
+    """
+
+    deterministic = True
+
+    def __init__(
+        self,
+        dx: int = 1,
+        dy: int = 1,
+        *,
+        width: int = 128,
+        encoder_depth: int = 4,
+        decoder_depth: int = 4,
+        sigma_floor: float = 1e-3,
+    ):
+        super().__init__()
+        check_sizes(dx=dx, dy=dy, width=width, encoder_depth=encoder_depth, decoder_depth=decoder_depth)
+        self.dx, self.dy, self.sigma_floor = dx, dy, sigma_floor
+        self._config = {
+            "dx": dx,
+            "dy": dy,
+            "width": width,
+            "encoder_depth": encoder_depth,
+            "decoder_depth": decoder_depth,
+            "sigma_floor": sigma_floor,
+        }
+        self.encoder = PointEncoder(dx + dy, width, encoder_depth, width)
+        self.decoder = Decoder(width, dx, width, decoder_depth, 2 * dy)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return dict(self._config)
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the mean negative log-likelihood of each task's real query points."""
+        check_tasks(tasks)
+        check_support(self, tasks.support)
+        return self(tasks)
+
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks, for transforms and compilers."""
+        support, query = tasks.support.clean(), tasks.query.clean()
+        mean, sd = self.decode(self.encoder(self.encoder.encode(support)), query.x)
+        points = gaussian_log_prob(query.y, mean, sd, query.mask)
+        return -(points.sum(1) / query.sizes().clamp_min(1)).mean()
+
+    def decode(self, representation: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation `[T, M, dy]` of the outputs at `x [T, M, dx]`."""
+        return mean_and_sd(self.decoder(representation, x), self.sigma_floor)
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> "CNPPredictor":
+        """The predictor for `support`, by encoding it. `steps=0` gives the prior, as an empty set does."""
+        del generator
+        check_support(self, support)
+        support = prior_support(support) if steps == 0 else support.clean()
+        with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
+            return CNPPredictor(self, self.encoder.encode(support))
+
+
+@dataclass(frozen=True)
+class CNPPredictor:
+    """A support set as a running mean; made by `CNP.adapt`."""
+
+    process: CNP
+    state: State
+
+    def __call__(self, x: Tensor) -> predictive.Gaussian:
+        """The belief at `x [T, M, dx]`."""
+        check_inputs(x, len(self.state.count), self.process.dx)
+        mean, sd = self.process.decode(self.process.encoder(self.state), x)
+        return predictive.Gaussian(mean, sd.square())
+
+    def append(self, examples: Examples) -> "CNPPredictor":
+        """The predictor for the union: only `examples` are encoded."""
+        check_support(self.process, examples)
+        more = self.process.encoder.encode(examples.clean())
+        return CNPPredictor(self.process, self.state.plus(more))
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """Raises NotImplementedError: a CNP believes each point by itself and has no functions to sample."""
+        del n, generator
+        raise NotImplementedError(
+            "a CNP predicts every point by itself and has no functions to sample; use NeuralProcess, whose latent "
+            "gives whole functions"
+        )
+
+    def task(self, i: int) -> nn.Module:
+        """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
+        return TaskModel(self.process, CNPPredictor(self.process, State(self.state.total[[i]], self.state.count[[i]])))

@@ -1,0 +1,264 @@
+"""Neural Process (Garnelo et al. 2018, arXiv 1807.01622)."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy import predictive
+from quickstudy.data import Examples, Tasks, check_tasks
+from quickstudy.learner import Functions
+from quickstudy.processes.blocks import Decoder, PointEncoder, State, gaussian_log_prob, mean_and_sd
+from quickstudy.processes.checks import TaskModel, check_inputs, check_sizes, check_support, prior_support
+
+Paths = Literal["latent", "deterministic", "both"]
+Objective = Literal["elbo", "iwae", "ml"]
+
+
+class States(NamedTuple):
+    """What has been seen, as each path keeps it; None for a path that is not there."""
+
+    latent: State | None
+    deterministic: State | None
+
+
+class NeuralProcess(nn.Module):
+    """A distribution over functions: a latent per task, decoded at every query point.
+
+    y | x, z, r ~ N(mu(r, z, x), sigma(r, z, x)^2),  z ~ q(z | support) = N(m(s), diag v(s)),  s, r means over points.
+
+    Objectives, each per query point:
+    "elbo": E_{q(z | support, query)} log p(y | z) - KL(q(z | support, query) || q(z | support)) (eq. 9);
+    "iwae": log mean_k p(y | z_k) q(z_k | support) / q(z_k | support, query), z_k from the latter (Burda et al. 2015);
+    "ml": log mean_k p(y | z_k), z_k ~ q(z | support) (Foong et al. 2020, section 3).
+
+    Args:
+        dx: features of an input.
+        dy: features of an output.
+        width: of every hidden layer and of the representations.
+        latent: dimensions of `z`.
+        paths: "latent" (the paper), "deterministic" (then it is a CNP) or "both".
+        objective: "elbo", "iwae" or "ml".
+        train_samples: latents per task in training; by default 1 for "elbo", 4 for "iwae" and 16 for "ml".
+        samples: latents per task in a prediction.
+        encoder_depth: linear layers before the mean over points.
+        decoder_depth: linear layers of the decoder.
+        sigma_floor: smallest standard deviation it may predict, in units of y; see `CNP`.
+
+    >>> import quickstudy as qs
+    >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
+    >>> predictor = qs.NeuralProcess().adapt(tasks.support)
+    >>> predictor.functions(64)(tasks.query.x).shape
+    torch.Size([64, 4, 5, 1])
+    """
+
+    def __init__(
+        self,
+        dx: int = 1,
+        dy: int = 1,
+        *,
+        width: int = 128,
+        latent: int = 128,
+        paths: Paths = "both",
+        objective: Objective = "elbo",
+        train_samples: int | None = None,
+        samples: int = 50,
+        encoder_depth: int = 4,
+        decoder_depth: int = 4,
+        sigma_floor: float = 1e-3,
+    ):
+        super().__init__()
+        check_sizes(dx=dx, dy=dy, width=width, latent=latent, samples=samples, train_samples=train_samples or 1)
+        check_sizes(encoder_depth=encoder_depth, decoder_depth=decoder_depth)
+        if paths not in ("latent", "deterministic", "both"):
+            raise ValueError(f"paths={paths!r}; choose 'latent', 'deterministic' or 'both'")
+        if objective not in ("elbo", "iwae", "ml"):
+            raise ValueError(f"objective={objective!r}; choose 'elbo', 'iwae' or 'ml'")
+        self.dx, self.dy, self.sigma_floor, self.samples = dx, dy, sigma_floor, samples
+        self.objective = objective
+        self.train_samples = train_samples or {"elbo": 1, "iwae": 4, "ml": 16}[objective]
+        self._config = {
+            "dx": dx,
+            "dy": dy,
+            "width": width,
+            "latent": latent,
+            "paths": paths,
+            "objective": objective,
+            "train_samples": train_samples,
+            "samples": samples,
+            "encoder_depth": encoder_depth,
+            "decoder_depth": decoder_depth,
+            "sigma_floor": sigma_floor,
+        }
+        points = dx + dy
+        self.latent_encoder = (
+            None if paths == "deterministic" else PointEncoder(points, width, encoder_depth, 2 * latent)
+        )
+        self.encoder = None if paths == "latent" else PointEncoder(points, width, encoder_depth, width)
+        features = (latent if self.latent_encoder else 0) + (width if self.encoder else 0)
+        self.decoder = Decoder(features, dx, width, decoder_depth, 2 * dy)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether it has no latent, so that its loss needs no random numbers."""
+        return self.latent_encoder is None
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return dict(self._config)
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the negative objective per real query point. Draws from torch's generator."""
+        check_tasks(tasks)
+        check_support(self, tasks.support)
+        return self(tasks)
+
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks."""
+        support, query = tasks.support.clean(), tasks.query.clean()
+        states = self.encode(support)
+        if self.latent_encoder is None:
+            return -(self._log_prob(states, None, query) / query.sizes().clamp_min(1)).mean()
+        prior = self.latent_belief(states)
+        if self.objective == "ml":
+            z = prior.sample(self.train_samples)
+            bound = _log_mean_exp(self._log_prob(states, z, query))
+        else:
+            assert states.latent is not None
+            union = states.latent.plus(self.latent_encoder.encode(query))
+            posterior = self.latent_belief(States(union, None))
+            z = posterior.sample(self.train_samples)
+            fit = self._log_prob(states, z, query)
+            if self.objective == "elbo":
+                bound = fit.mean(0) - posterior.divergence(prior)
+            else:
+                bound = _log_mean_exp(fit + prior.log_prob(z) - posterior.log_prob(z))
+        return -(bound / query.sizes().clamp_min(1)).mean()
+
+    def encode(self, examples: Examples) -> States:
+        """What each path keeps of `examples` (without NaN in the padding)."""
+        return States(
+            None if self.latent_encoder is None else self.latent_encoder.encode(examples),
+            None if self.encoder is None else self.encoder.encode(examples),
+        )
+
+    def latent_belief(self, states: States) -> "LatentBelief":
+        """q(z | what has been seen); its standard deviation lies in (0.1, 1), as in the reference notebooks."""
+        assert self.latent_encoder is not None and states.latent is not None
+        mean, raw = self.latent_encoder(states.latent).chunk(2, -1)
+        return LatentBelief(mean, 0.1 + 0.9 * raw.sigmoid())
+
+    def decode(self, states: States, z: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for latents `z [S, T, latent]`.
+
+        Without a latent path `z` is None, and there is no axis `S`.
+        """
+        parts = [] if z is None else [z]
+        if self.encoder is not None and states.deterministic is not None:
+            r = self.encoder(states.deterministic)
+            parts.append(r if z is None else r.expand(len(z), *r.shape))
+        return mean_and_sd(self.decoder(torch.cat(parts, -1), x), self.sigma_floor)
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> "NeuralProcessPredictor":
+        """The predictor for `support`, by encoding it. `steps=0` gives the prior, as an empty set does.
+
+        `generator` draws the `samples` latents that a prediction averages over; they stay the predictor's own.
+        """
+        check_support(self, support)
+        support = prior_support(support) if steps == 0 else support.clean()
+        with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
+            states = self.encode(support)
+        noise = self._noise(self.samples, support.x, generator)
+        return NeuralProcessPredictor(self, states, noise)
+
+    def _noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        shape = (n, len(like), self._config["latent"])
+        return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+
+    def _log_prob(self, states: States, z: Tensor | None, query: Examples) -> Tensor:
+        """Log density of all query points of a task together, `[S, T]` (`[T]` without a latent)."""
+        mean, sd = self.decode(states, z, query.x)
+        return gaussian_log_prob(query.y, mean, sd, query.mask).sum(-1)
+
+
+class LatentBelief(NamedTuple):
+    """N(mean, diag sd^2), `[T, latent]` each."""
+
+    mean: Tensor
+    sd: Tensor
+
+    def sample(self, n: int) -> Tensor:
+        """`[n, T, latent]`, differentiable, from torch's generator."""
+        return self.mean + self.sd * torch.randn(n, *self.mean.shape, dtype=self.mean.dtype, device=self.mean.device)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """`[n, T]`."""
+        white = (z - self.mean) / self.sd
+        return (-0.5 * white.square() - self.sd.log() - 0.5 * predictive.LOG_2PI).sum(-1)
+
+    def divergence(self, other: "LatentBelief") -> Tensor:
+        """KL(self || other), `[T]`."""
+        ratio = (self.sd / other.sd).square()
+        distance = ((self.mean - other.mean) / other.sd).square()
+        return 0.5 * (ratio + distance - 1 - ratio.log()).sum(-1)
+
+
+@dataclass(frozen=True)
+class NeuralProcessPredictor:
+    """A support set as running means, with latents drawn for it; made by `NeuralProcess.adapt`."""
+
+    process: NeuralProcess
+    states: States
+    noise: Tensor  # [S, T, latent]
+
+    def __call__(self, x: Tensor) -> predictive.GaussianMixture | predictive.Gaussian:
+        """The belief at `x [T, M, dx]`: a mixture over the predictor's latents."""
+        check_inputs(x, self.noise.shape[1], self.process.dx)
+        if self.process.latent_encoder is None:
+            mean, sd = self.process.decode(self.states, None, x)
+            return predictive.Gaussian(mean, sd.square())
+        mean, sd = self.process.decode(self.states, self._latents(self.noise), x)
+        return predictive.GaussianMixture(mean, sd.square())
+
+    def append(self, examples: Examples) -> "NeuralProcessPredictor":
+        """The predictor for the union: only `examples` are encoded, and each latent moves with the belief."""
+        check_support(self.process, examples)
+        more = self.process.encode(examples.clean())
+        states = States(*(a if a is None or b is None else a.plus(b) for a, b in zip(self.states, more, strict=True)))
+        return NeuralProcessPredictor(self.process, states, self.noise)
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """`n` functions: the decoder's mean, each at one latent drawn from q(z | support)."""
+        if self.process.latent_encoder is None:
+            raise NotImplementedError(
+                "a NeuralProcess with paths='deterministic' has no functions to sample; use paths='latent' or 'both'"
+            )
+        z = self._latents(self.process._noise(n, self.noise[0], generator))
+
+        def evaluate(x: Tensor, members: list[int]) -> Tensor:
+            check_inputs(x, self.noise.shape[1], self.process.dx)
+            return self.process.decode(self.states, z[members], x)[0]
+
+        return Functions(evaluate, n)
+
+    def task(self, i: int) -> nn.Module:
+        """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
+        states = States(*(None if s is None else State(s.total[[i]], s.count[[i]]) for s in self.states))
+        return TaskModel(self.process, NeuralProcessPredictor(self.process, states, self.noise[:, [i]]))
+
+    def _latents(self, noise: Tensor) -> Tensor:
+        belief = self.process.latent_belief(self.states)
+        return belief.mean + belief.sd * noise
+
+
+def _log_mean_exp(values: Tensor) -> Tensor:
+    return values.logsumexp(0) - math.log(len(values))
