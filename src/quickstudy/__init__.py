@@ -1,0 +1,72 @@
+"""quickstudy: meta-learning in PyTorch. A learner turns a support set into a predictor."""
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from quickstudy._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from quickstudy import likelihoods as likelihoods
+    from quickstudy import nets as nets
+    from quickstudy import tasks as tasks
+    from quickstudy.data import Examples as Examples
+    from quickstudy.data import Tasks as Tasks
+    from quickstudy.gradient.fomaml import FOMAML as FOMAML
+    from quickstudy.gradient.maml import MAML as MAML
+    from quickstudy.gradient.pretrained import Pretrained as Pretrained
+    from quickstudy.processes.cnp import CNP as CNP
+    from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
+    from quickstudy.training.evaluation import evaluate as evaluate
+    from quickstudy.training.fit import fit as fit
+    from quickstudy.training.storage import load as load
+    from quickstudy.training.storage import save as save
+
+_HOME = {  # where each public name lives; it is imported, and torch with it, at the first use
+    "CNP": "quickstudy.processes.cnp",
+    "Examples": "quickstudy.data",
+    "FOMAML": "quickstudy.gradient.fomaml",
+    "MAML": "quickstudy.gradient.maml",
+    "NeuralProcess": "quickstudy.processes.neural_process",
+    "Pretrained": "quickstudy.gradient.pretrained",
+    "Tasks": "quickstudy.data",
+    "evaluate": "quickstudy.training.evaluation",
+    "fit": "quickstudy.training.fit",
+    "likelihoods": "",
+    "load": "quickstudy.training.storage",
+    "nets": "",
+    "save": "quickstudy.training.storage",
+    "tasks": "",
+}
+
+__all__ = [
+    "CNP",
+    "FOMAML",
+    "MAML",
+    "Examples",
+    "NeuralProcess",
+    "Pretrained",
+    "Tasks",
+    "evaluate",
+    "fit",
+    "likelihoods",
+    "load",
+    "nets",
+    "save",
+    "tasks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        near = get_close_matches(name, _HOME, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(__all__)}"
+        raise AttributeError(f"module 'quickstudy' has no attribute {name!r}{hint}")
+    home = _HOME[name]
+    value = getattr(import_module(home), name) if home else import_module(f"quickstudy.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,27 @@
+"""What every test starts from: one thread, float32, seeded random numbers; nothing leaks into the next."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # tests run side by side, one a core
+
+
+@pytest.fixture(autouse=True)
+def clean_slate() -> Iterator[None]:
+    """Seed torch, and restore the default dtype and determinism flags that a test may have changed."""
+    dtype = torch.get_default_dtype()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    threads = torch.get_num_threads()
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(dtype)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A seeded generator on the CPU."""
+    return torch.Generator().manual_seed(0)
