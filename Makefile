@@ -22,7 +22,7 @@ demo: env
 	$(BIN)/quickstudy demo
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow

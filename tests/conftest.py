@@ -1,11 +1,15 @@
 """What every test starts from: one thread, float32, seeded random numbers; nothing leaks into the next."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+import shapes
 import torch
 
+shapes.install()  # before anything imports quickstudy
 torch.set_num_threads(1)  # tests run side by side, one a core
+os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}  # the processes that tests start, too
 
 
 @pytest.fixture(autouse=True)

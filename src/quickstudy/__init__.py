@@ -39,22 +39,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "tasks": "",
 }
 
-__all__ = [
-    "CNP",
-    "FOMAML",
-    "MAML",
-    "Examples",
-    "NeuralProcess",
-    "Pretrained",
-    "Tasks",
-    "evaluate",
-    "fit",
-    "likelihoods",
-    "load",
-    "nets",
-    "save",
-    "tasks",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
@@ -69,4 +54,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]
