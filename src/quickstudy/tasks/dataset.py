@@ -1,0 +1,146 @@
+"""Tasks from a person's own arrays, `Dataset` or `DataLoader`."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from quickstudy.data import Examples, Tasks, pad, zero_padding
+from quickstudy.tasks.point_sets import Order, PointSets
+from quickstudy.tasks.splits import split_tasks
+
+Pair = tuple[Tensor, Tensor]
+
+
+def from_dataset(
+    data: Any,
+    *,
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    splits: Mapping[str, Sequence[int]] | None = None,
+    order: Order = "random",
+) -> PointSets:
+    """A family from data that is already a set of tasks.
+
+    Args:
+        data: one of
+            - a list with one `(x [n, *dx], y [n, dy])` a task, of unequal length if need be;
+            - a tuple of two arrays `(x [T, N, *dx], y [T, N, dy])`;
+            - a map-style `torch.utils.data.Dataset` whose items are such pairs, one a task;
+            - a `DataLoader` of them (with `batch_size=None` it gives tasks, otherwise batches of equal-sized tasks);
+            - `Examples`, or `Tasks` (the points of a task are then its support and its query together).
+
+            Integer `y [n]` are class labels. Flat `x [n]` and real `y [n]` count as one feature.
+        fractions: shares of tasks for train, validation and test, dealt at random by `seed`.
+        seed: of that chance.
+        splits: instead, which tasks (by place) are in "train", "validation" and "test".
+        order: "random", or "first": the first points of a task are its support.
+
+    Returns:
+        The family. It keeps the data where they are, and samples in the default dtype on the generator's device.
+
+    Raises:
+        TypeError: for data of another kind.
+        ValueError: for NaN or infinite values, unlike tasks, fewer than two points in a task, too few tasks.
+
+    >>> curves = [(torch.linspace(0, 1, n), torch.rand(n)) for n in (5, 8, 6, 9)]
+    >>> family = from_dataset(curves)
+    >>> family.sample(2, support=3, query=2).support.x.shape
+    torch.Size([2, 3, 1])
+    """
+    points = data if isinstance(data, Examples) else _union(data) if isinstance(data, Tasks) else _pad(_pairs(data))
+    if points.mask is not None:
+        points = _in_front(points)
+    if not points.x.is_floating_point():
+        points = points._replace(x=points.x.to(torch.get_default_dtype()))
+    chosen = split_tasks(range(points.num_tasks), fractions=fractions, seed=seed, splits=splits)
+    return PointSets(points=points, splits=chosen, order=order)
+
+
+def _pairs(data: Any) -> Iterator[Pair]:
+    """One `(x, y)` a task, from whatever was given."""
+    if isinstance(data, IterableDataset):
+        raise TypeError("an IterableDataset has no fixed set of tasks to split; collect it first: list(dataset)")
+    if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "shape") for part in data):
+        x, y = (torch.as_tensor(part) for part in data)
+        if x.dim() < 2 or y.dim() < 2 or x.shape[:2] != y.shape[:2]:
+            raise ValueError(
+                f"two arrays must be x [T, N, *dx] and y [T, N, dy]; got {list(x.shape)} and {list(y.shape)}: "
+                "for tasks of unequal size give a list of (x, y) pairs"
+            )
+        data = list(zip(x, y, strict=True))
+    if isinstance(data, DataLoader):
+        data = data if data.batch_size is None else _unbatched(data)
+    elif isinstance(data, Dataset):
+        data = (data[i] for i in range(len(data)))  # type: ignore[arg-type]
+    elif not isinstance(data, list | tuple):
+        raise TypeError(
+            f"cannot read tasks from {type(data).__name__}; give a list of (x, y) pairs, two arrays [T, N, ...], "
+            "a map-style Dataset, a DataLoader, Examples or Tasks"
+        )
+    for i, item in enumerate(data):
+        yield _pair(item, i)
+
+
+def _unbatched(loader: Iterable[Any]) -> Iterator[Any]:
+    for batch in loader:
+        if not isinstance(batch, list | tuple) or len(batch) != 2:
+            raise TypeError(f"the DataLoader gave {_kind(batch)}; expected batches (x [B, N, *dx], y [B, N, dy])")
+        yield from zip(*batch, strict=True)
+
+
+def _pair(item: Any, i: int) -> Pair:
+    if not isinstance(item, list | tuple) or len(item) != 2:
+        raise TypeError(f"task {i} is {_kind(item)}; expected a pair (x [n, *dx], y [n, dy])")
+    x, y = (torch.as_tensor(part) for part in item)
+    x = x.unsqueeze(1) if x.dim() == 1 else x
+    if y.dtype == torch.bool or (not y.is_floating_point() and y.dim() != 1):
+        raise ValueError(
+            f"task {i} has y of {y.dtype} and shape {list(y.shape)}; class labels are integers [n], "
+            "real outputs floats [n, dy]: convert with y.float()"
+        )
+    if y.is_floating_point():
+        y = y.unsqueeze(1) if y.dim() == 1 else y
+    elif len(y) and int(y.min()) < 0:
+        raise ValueError(f"task {i} has the class label {int(y.min())}; labels count from 0")
+    if x.dim() < 2 or len(x) != len(y):
+        raise ValueError(f"task {i} has x of shape {list(x.shape)} and y {list(y.shape)}; give one y for every x")
+    return x, y if y.is_floating_point() else y.long()
+
+
+def _pad(pairs: Iterable[Pair]) -> Examples:
+    sets = list(pairs)
+    if not sets:
+        raise ValueError("the data hold no task; give at least three")
+    for i, (x, y) in enumerate(sets):
+        for name, part, first in (("x", x, sets[0][0]), ("y", y, sets[0][1])):
+            if part.shape[1:] != first.shape[1:] or part.is_floating_point() != first.is_floating_point():
+                raise ValueError(
+                    f"task {i} has {name} {part.dtype} {list(part.shape)} and task 0 {first.dtype} "
+                    f"{list(first.shape)}; all tasks need the same features"
+                )
+    real = (part.dtype for pair in sets for part in pair if part.is_floating_point())
+    dtype = reduce(torch.promote_types, real, torch.get_default_dtype())
+    return pad([tuple(p.to(dtype) if p.is_floating_point() else p for p in pair) for pair in sets])  # type: ignore[misc]
+
+
+def _union(tasks: Tasks) -> Examples:
+    return tasks.support.append(tasks.query)
+
+
+def _in_front(points: Examples) -> Examples:
+    """The same points with the real ones in front, in their order."""
+    real = points.real()
+    order = real.int().argsort(dim=1, descending=True, stable=True)
+    task = torch.arange(points.num_tasks, device=real.device)[:, None]
+    mask = real[task, order]
+    x, y = zero_padding(points.x[task, order], mask), zero_padding(points.y[task, order], mask)
+    return Examples(x, y, None if bool(mask.all()) else mask)
+
+
+def _kind(item: Any) -> str:
+    size = f" of {len(item)}" if isinstance(item, list | tuple | dict) else ""
+    return f"a {type(item).__name__}{size}"

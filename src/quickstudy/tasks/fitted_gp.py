@@ -1,0 +1,98 @@
+"""A Gaussian process fitted to every task by itself: what one does without meta-learning, and so the rival to beat."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from quickstudy.data import Examples
+from quickstudy.predictive import LOG_2PI, cholesky
+from quickstudy.tasks.exact_gp import ExactGP
+from quickstudy.tasks.kernels import covariance
+from quickstudy.tasks.sampling import as_range, bounds
+
+_COARSE = 13  # points along each axis of the first grid
+_ROUNDS = 22  # halvings of the step around the best point: log-parameters end up precise to 1e-6
+
+
+def fit_gp(
+    support: Examples,
+    *,
+    lengthscale: tuple[float, float] = (0.05, 20.0),
+    scale: tuple[float, float] = (0.01, 100.0),
+    noise: tuple[float, float] = (1e-3, 10.0),
+) -> ExactGP:
+    """Fit constant mean + RBF kernel + noise to each task alone, by maximum marginal likelihood.
+
+    Mean and scale have a closed form given the rest (Rasmussen and Williams 2006, section 2.7), so only two parameters
+    are left to search: a coarse grid over all of their range, then ever finer ones around the best point. There are no
+    random restarts, and no dependence between the tasks.
+
+    Args:
+        support: real outputs `[T, N, dy]`; the outputs share one kernel. At least one real point a task.
+        lengthscale: limits, in units of x.
+        scale: limits of the function's standard deviation, in units of y.
+        noise: limits of the noise's standard deviation, in units of the scale.
+
+    Returns:
+        The predictor, with the hyperparameters found in its `info` (lengthscale, scale, noise, mean).
+
+    Raises:
+        ValueError: for a task without points, empty limits, or examples that break the contract.
+
+    >>> x = torch.linspace(-1, 1, 6).view(1, 6, 1)
+    >>> gp = fit_gp(Examples(x, 2 + x.square()))
+    >>> bool((gp(x).mean - (2 + x.square())).abs().max() < 0.05)
+    True
+    """
+    limits = {"lengthscale": lengthscale, "scale": scale, "noise": noise}
+    lows, highs = zip(*(_log_limits(k, v) for k, v in limits.items()), strict=True)
+    sizes = support.sizes()
+    if support.num_points == 0 or bool((sizes == 0).any()):
+        raise ValueError(f"task {int(sizes.argmin())} has no support point to fit a Gaussian process to")
+    low = support.x.new_tensor((lows[0], lows[2]), dtype=torch.float64)
+    high = support.x.new_tensor((highs[0], highs[2]), dtype=torch.float64)
+    best, likelihood = (low + high).div(2).repeat(support.num_tasks, 1), None
+    step = (high - low) / (_COARSE - 1)
+    for reach in (_COARSE // 2, *[2] * _ROUNDS):
+        centre = best
+        for shift in torch.cartesian_prod(*[torch.arange(-reach, reach + 1, device=low.device)] * 2):
+            candidate = torch.clamp(centre + shift * step, low, high)
+            value, _ = _profile(support, candidate, (lows[1], highs[1]))
+            if likelihood is None:
+                best, likelihood = candidate, value
+            else:
+                better = value > likelihood
+                best = torch.where(better.unsqueeze(1), candidate, best)
+                likelihood = torch.where(better, value, likelihood)
+        step = step / 2
+    return ExactGP(support, _profile(support, best, (lows[1], highs[1]))[1])
+
+
+def _log_limits(name: str, value: tuple[float, float]) -> tuple[float, float]:
+    low, high = bounds(as_range(name, value, above=0))
+    return math.log(low), math.log(high)
+
+
+def _profile(support: Examples, logs: Tensor, scale: tuple[float, float]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The marginal likelihood `[T]` at log length scale and log relative noise `[T, 2]`, and all hyperparameters.
+
+    Mean and scale are the best for these two: the generalised least-squares mean, and the mean square of what is left.
+    """
+    clean, real = support.clean(), support.real()
+    x, y, outputs = clean.x.double(), clean.y.double(), support.y.shape[2]
+    length, ratio = logs.exp().unbind(1)
+    correlation = covariance("rbf", x, x, {"lengthscale": length, "scale": torch.ones_like(length)})
+    eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    both = real.unsqueeze(1) & real.unsqueeze(2)
+    factor = cholesky(torch.where(both, correlation + ratio.square().view(-1, 1, 1) * eye, eye))
+    white = torch.linalg.solve_triangular(factor, torch.cat([real.unsqueeze(2).double(), y], 2), upper=False)
+    ones, y = white[:, :, :1], white[:, :, 1:]
+    mean = (ones * y).sum(1, keepdim=True) / ones.square().sum(1, keepdim=True)
+    square = (y - ones * mean).square().sum((1, 2))
+    count = real.sum(1) * outputs
+    variance = (square / count).clamp(math.exp(2 * scale[0]), math.exp(2 * scale[1]))
+    log_det = outputs * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+    likelihood = -0.5 * (square / variance + count * (variance.log() + LOG_2PI)) - log_det
+    size = variance.sqrt()
+    return likelihood, {"lengthscale": length, "scale": size, "noise": ratio * size, "mean": mean.squeeze(1)}

@@ -1,0 +1,141 @@
+"""Functions drawn from Gaussian processes, with the exact posterior beside them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar, Self, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from quickstudy.data import Examples, Tasks
+from quickstudy.learner import Split
+from quickstudy.predictive import LOG_2PI, cholesky
+from quickstudy.tasks.exact_gp import ExactGP
+from quickstudy.tasks.kernels import KERNELS, PERIODIC, Kernel, covariance
+from quickstudy.tasks.sampling import Range, as_domain, as_range, cut, split_generator, stretch, uniform, with_grid
+
+_DRAWN = ("lengthscale", "scale", "period", "noise")
+
+
+@final
+@dataclass(frozen=True)
+class GaussianProcess:
+    """Draws of a zero-mean Gaussian process; see `quickstudy.tasks.kernels.covariance` for the kernels.
+
+    The defaults are the 1-D regression of Nguyen and Grover 2022 (Transformer Neural Processes). Every hyperparameter
+    is a number, or a `(low, high)` range drawn for every task.
+
+    Args:
+        kernel: "rbf", "matern52", "periodic" or "weakly_periodic".
+        lengthscale: l, in units of x.
+        scale: s, standard deviation of the function, in units of y.
+        period: p, in units of x; only the periodic kernels use it.
+        noise: standard deviation of the observation noise.
+        domain: the interval from which every feature of x is drawn.
+        dx: number of input features.
+
+    Raises:
+        ValueError: for an unknown kernel, a hyperparameter that is not positive, a negative noise, an empty domain.
+
+    >>> family = GaussianProcess("matern52", lengthscale=0.25, scale=1.0)
+    >>> tasks = family.sample(16, support=10, query=40, generator=torch.Generator().manual_seed(0))
+    >>> belief = family.oracle(tasks)(tasks.query.x)
+    >>> torch.allclose(belief.log_prob(tasks.query.y).float(), tasks.info["oracle_log_prob"], atol=1e-3)
+    True
+    """
+
+    kernel: Kernel = "rbf"
+    _: KW_ONLY
+    lengthscale: Range = (0.1, 0.6)
+    scale: Range = (0.1, 1.0)
+    period: Range = (0.1, 0.5)
+    noise: Range = 0.02
+    domain: tuple[float, float] = (-2.0, 2.0)
+    dx: int = 1
+    dy: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.kernel not in KERNELS:
+            raise ValueError(f"unknown kernel {self.kernel!r}; choose one of {', '.join(KERNELS)}")
+        for name in ("lengthscale", "scale", "period"):
+            object.__setattr__(self, name, as_range(name, getattr(self, name), above=0))
+        object.__setattr__(self, "noise", as_range("noise", self.noise, least=0))
+        object.__setattr__(self, "domain", as_domain(self.domain))
+        if self.dx < 1:
+            raise ValueError(f"dx={self.dx}; expected at least one input feature")
+
+    @classmethod
+    def fixed(cls, kernel: Kernel = "rbf", *, dx: int = 1) -> Self:
+        """The processes of Bruinsma et al. 2023 (Autoregressive CNPs): known hyperparameters, noise variance 0.05.
+
+        Length scale 0.25 (0.5 for "weakly_periodic") times sqrt(dx), scale 1, period 0.25.
+        """
+        length = (0.5 if kernel in PERIODIC else 0.25) * math.sqrt(dx)
+        return cls(kernel, lengthscale=length, scale=1.0, period=0.25, noise=math.sqrt(0.05), dx=dx)
+
+    def sample(
+        self,
+        num_tasks: int,
+        *,
+        support: int,
+        query: int,
+        split: Split = "train",
+        generator: torch.Generator | None = None,
+        grid: bool = False,
+    ) -> Tasks:
+        """Draw tasks; the arguments are those of `Sinusoid.sample`.
+
+        Returns:
+            Tasks with `info` lengthscale, scale, noise and, where the kernel uses it, period, each `[T]`; and what
+            the exact posterior gives the query: `oracle_log_prob [T, M]` (each point alone) and
+            `oracle_joint_log_prob [T]` (all of them at once).
+        """
+        generator = split_generator(num_tasks, support, query, split, generator)
+        points = support + (0 if grid else query)
+        draws = uniform(num_tasks, 4 + points * self.dx, generator=generator)
+        info = {name: stretch(draws[:, i], getattr(self, name)) for i, name in enumerate(_DRAWN)}
+        if self.kernel not in PERIODIC:
+            del info["period"]
+        x = stretch(draws[:, 4:], self.domain).reshape(num_tasks, points, self.dx)
+        if grid:
+            x = with_grid(x, query, self.domain)
+        white = torch.randn(*x.shape[:2], 1, dtype=torch.float64, device=x.device, generator=generator)
+        factor = self._factor(x, info)
+        y = factor @ white
+        info |= {k: v.to(x.dtype) for k, v in _oracle(factor[:, support:, support:], white[:, support:]).items()}
+        return cut(x, y.to(x.dtype), support, info)
+
+    def matrix(
+        self, x1: Float[Tensor, "T A dx"], x2: Float[Tensor, "T B dx"], info: Mapping[str, Tensor]
+    ) -> Float[Tensor, "T A B"]:
+        """The covariance of the functions of the tasks in `info`, between two sets of inputs, without noise."""
+        return covariance(self.kernel, x1, x2, info)
+
+    def posterior(self, support: Examples, info: Mapping[str, Tensor]) -> ExactGP:
+        """The exact posterior given `support`, with the tasks' own hyperparameters: the best any learner can do."""
+        return ExactGP(support, info, kernel=self.kernel)
+
+    def oracle(self, tasks: Tasks) -> ExactGP:
+        """`posterior` of the tasks' support sets."""
+        return self.posterior(tasks.support, tasks.info)
+
+    def _factor(self, x: Tensor, info: Mapping[str, Tensor]) -> Tensor:
+        wide = x.double()
+        joint = self.matrix(wide, wide, info)
+        joint.diagonal(dim1=1, dim2=2).add_(info["noise"].double().square().unsqueeze(1))
+        return cholesky(joint)
+
+
+def _oracle(factor: Tensor, white: Tensor) -> dict[str, Tensor]:
+    """The exact posterior's log densities of the query, from its block of the joint Cholesky factor.
+
+    The outcome is y = L e with the support first, so given the support the query has mean L21 e1 and covariance
+    L22 L22^T: the residual is L22 e2, and nothing need be solved.
+    """
+    variance = factor.square().sum(2)
+    residual = (factor @ white).squeeze(2)
+    points = -0.5 * (residual.square() / variance + variance.log() + LOG_2PI)
+    steps = -0.5 * (white.squeeze(2).square() + LOG_2PI) - factor.diagonal(dim1=1, dim2=2).log()
+    return {"oracle_log_prob": points, "oracle_joint_log_prob": steps.sum(1)}

@@ -1,0 +1,150 @@
+"""Tasks that are finite sets of points: a person's own data, split by task and drawn without repeating a point."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from quickstudy.data import Examples, Tasks, check_examples
+from quickstudy.learner import SPLITS, Split, check_split
+from quickstudy.tasks.sampling import split_generator, uniform
+
+Order = Literal["random", "first"]
+ORDERS: tuple[Order, ...] = ("random", "first")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PointSets:
+    """A family whose tasks are given sets of points; `from_dataset` builds it.
+
+    Args:
+        points: every task there is, padded to one length; at least two real points a task, and these in front.
+        splits: the places of the tasks of each split; see `quickstudy.tasks.splits.split_tasks`.
+        order: "random" draws any distinct points as support and query; "first" makes the first points the support
+            and draws the query from the rest.
+
+    Raises:
+        ValueError: for points that break the contract, a task of fewer than two points, or an unknown order.
+    """
+
+    points: Examples
+    splits: Mapping[str, tuple[int, ...]]
+    order: Order = "random"
+
+    def __post_init__(self) -> None:
+        check_examples(self.points, "points")
+        check_order(self.order)
+        sizes = self.points.sizes()
+        if bool((sizes < 2).any()):
+            task = int(sizes.argmin())
+            raise ValueError(f"task {task} has {int(sizes[task])} point; every task needs 2: one to learn, one to test")
+
+    @property
+    def dx(self) -> int:
+        """Features of an input."""
+        return self.points.x.shape[2:].numel()
+
+    @property
+    def dy(self) -> int:
+        """Features of an output; for class labels, the number of classes."""
+        y = self.points.clean().y
+        return y.shape[2] if y.is_floating_point() else int(y.max()) + 1
+
+    def sample(
+        self,
+        num_tasks: int,
+        *,
+        support: int,
+        query: int,
+        split: Split = "train",
+        generator: torch.Generator | None = None,
+    ) -> Tasks:
+        """Draw tasks of the split with replacement, and distinct points of each.
+
+        Where a task has too few points, one is kept for the query, the support has the next claim, and masks mark
+        what is real.
+
+        Args:
+            num_tasks: T, how many.
+            support: N, points to learn from.
+            query: M, points to be judged on.
+            split: which tasks to draw from.
+            generator: where chance comes from, and the device of the tasks; None is torch's own.
+
+        Returns:
+            Tasks with `info` task `[T]`: the place of each in `points`.
+        """
+        choice = self._places(split)
+        generator = split_generator(num_tasks, support, query, split, generator)
+        draws = uniform(num_tasks, 1 + self.points.num_points, generator=generator)
+        device, home = draws.device, self.points.x.device
+        draws = draws.to(home)
+        index = choice[(draws[:, 0] * len(choice)).long().clamp_max(len(choice) - 1)]
+        keys, sizes = draws[:, 1:], self.points.sizes()[index]
+        place = torch.arange(keys.shape[1], device=home)
+        if self.order == "first":  # negative keys bring the first points to the front, in their order
+            taken = torch.minimum(sizes - 1, torch.tensor(support, device=home))
+            keys = torch.where(place < taken[:, None], place.to(keys) - keys.shape[1], keys)
+        keys = torch.where(place < sizes[:, None], keys, 2.0)
+        enough = int(self.points.sizes()[choice].min()) >= support + query
+        return self._cut(index, keys.argsort(1), support, query, masked=not enough).to(device)
+
+    def held_out(self, split: Split = "test", *, support: int) -> Tasks:
+        """Every task of the split once: its first `support` points to learn from, all the rest to be judged on."""
+        if support < 0:
+            raise ValueError(f"support={support}; expected a whole number of at least 0")
+        index = self._places(split)
+        sizes = self.points.sizes()[index]
+        rest = sizes - (sizes - 1).clamp_max(support)
+        order = torch.arange(self.points.num_points, device=index.device).expand(len(index), -1)
+        masked = bool((rest != rest[0]).any() or sizes.min() <= support)
+        return self._cut(index, order, support, int(rest.max()), masked=masked)
+
+    def digest(self) -> str:
+        """A short hash of the points and their order: equal data, equal digest."""
+        clean = self.points.clean()
+        parts = [clean.x, clean.y, clean.real()]
+        data = b"".join(part.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for part in parts)
+        return hashlib.sha256(data).hexdigest()[:12]
+
+    def __repr__(self) -> str:
+        counts = "/".join(str(len(self.splits[name])) for name in SPLITS)
+        parts = "|".join(",".join(map(str, self.splits[name])) for name in SPLITS)
+        split = hashlib.sha256(parts.encode()).hexdigest()[:8]
+        return (
+            f"PointSets(tasks={self.points.num_tasks}, dx={self.dx}, dy={self.dy}, split={counts}#{split}, "
+            f"order={self.order!r}, data={self.digest()!r})"
+        )
+
+    def _places(self, split: Split) -> Tensor:
+        check_split(split)
+        if not self.splits[split]:
+            raise ValueError(f"the {split} split holds no task; change fractions= or splits=")
+        return torch.tensor(self.splits[split], device=self.points.x.device)
+
+    def _cut(self, index: Tensor, order: Tensor, support: int, query: int, *, masked: bool) -> Tasks:
+        """The points at `order [T, P]` of the tasks at `index`: the first to the support, the following to the query.
+
+        The support of a task stops one short of its last point.
+        """
+        sizes = self.points.sizes()[index][:, None]
+        given = (sizes - 1).clamp_max(support)
+
+        def take(start: Tensor, stop: Tensor, count: int) -> Examples:
+            place = start + torch.arange(count, device=index.device)
+            rows = order.gather(1, place.clamp_max(order.shape[1] - 1))
+            mask = place < stop if masked else None
+            x, y = self.points.x[index[:, None], rows], self.points.y[index[:, None], rows]
+            return Examples(x, y, mask).clean().to(dtype=torch.get_default_dtype())
+
+        return Tasks(take(torch.zeros_like(given), given, support), take(given, sizes, query), {"task": index})
+
+
+def check_order(order: str) -> None:
+    """Raise ValueError for an unknown order."""
+    if order not in ORDERS:
+        raise ValueError(f"unknown order {order!r}; choose one of {', '.join(ORDERS)}")

@@ -1,0 +1,105 @@
+"""Sine waves: the regression tasks on which MAML was first shown."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self, final
+
+import torch
+
+from quickstudy.data import Tasks
+from quickstudy.learner import Split
+from quickstudy.tasks.sampling import (
+    Range,
+    add_noise,
+    as_domain,
+    as_range,
+    cut,
+    number,
+    split_generator,
+    stretch,
+    uniform,
+    with_grid,
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Sinusoid:
+    """y = A sin(w x - b): one amplitude A, phase b and frequency w a task.
+
+    The defaults are those of Finn et al. 2017 (MAML), section 5.1.
+
+    Args:
+        amplitude: A, a number or a `(low, high)` range drawn for every task.
+        phase: b, in radians; a number or a range.
+        frequency: w, in radians per unit of x; a number or a range.
+        domain: the interval from which x is drawn.
+        noise: standard deviation of the observation noise, on support and query alike.
+
+    Raises:
+        ValueError: for an empty range, an empty domain or a negative noise.
+
+    >>> tasks = Sinusoid().sample(25, support=10, query=5, generator=torch.Generator().manual_seed(0))
+    >>> tasks.support.x.shape, sorted(tasks.info)
+    (torch.Size([25, 10, 1]), ['amplitude', 'frequency', 'phase'])
+    """
+
+    amplitude: Range = (0.1, 5.0)
+    phase: Range = (0.0, math.pi)
+    frequency: Range = 1.0
+    domain: tuple[float, float] = (-5.0, 5.0)
+    noise: float = 0.0
+    dx: ClassVar[int] = 1
+    dy: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        for name in ("amplitude", "phase", "frequency"):
+            object.__setattr__(self, name, as_range(name, getattr(self, name)))
+        object.__setattr__(self, "domain", as_domain(self.domain))
+        object.__setattr__(self, "noise", number("noise", self.noise))
+
+    @classmethod
+    def meta_sgd(cls, *, noise: float = 0.0) -> Self:
+        """The tasks of Li et al. 2017 (Meta-SGD): MAML's, with a random frequency in [0.8, 1.2]."""
+        return cls(frequency=(0.8, 1.2), noise=noise)
+
+    @classmethod
+    def process_demo(cls, *, noise: float = 0.0) -> Self:
+        """The small sines of Neural Process demos: amplitude in [-1, 1], shift in [-0.5, 0.5], x in [-pi, pi]."""
+        return cls(amplitude=(-1.0, 1.0), phase=(-0.5, 0.5), domain=(-math.pi, math.pi), noise=noise)
+
+    def sample(
+        self,
+        num_tasks: int,
+        *,
+        support: int,
+        query: int,
+        split: Split = "train",
+        generator: torch.Generator | None = None,
+        grid: bool = False,
+    ) -> Tasks:
+        """Draw tasks.
+
+        Args:
+            num_tasks: T, how many.
+            support: N, points to learn from.
+            query: M, points to be judged on.
+            split: equal seeds give different tasks in different splits.
+            generator: where chance comes from, and the device of the tasks; None is torch's own.
+            grid: query x evenly spaced over the domain, ends included, instead of drawn.
+
+        Returns:
+            Tasks with `info` amplitude, phase and frequency, each `[T]`.
+        """
+        generator = split_generator(num_tasks, support, query, split, generator)
+        # One draw, and support with query in one piece: this runs inside a training step of a millisecond.
+        draws = uniform(num_tasks, 3 + support + (0 if grid else query), generator=generator).unsqueeze(2)
+        amplitude = stretch(draws[:, 0:1], self.amplitude)
+        phase = stretch(draws[:, 1:2], self.phase)
+        frequency = stretch(draws[:, 2:3], self.frequency)
+        x = stretch(draws[:, 3:], self.domain)
+        if grid:
+            x = with_grid(x, query, self.domain)
+        y = (frequency * x).sub_(phase).sin_().mul_(amplitude)
+        info = {"amplitude": amplitude.view(-1), "phase": phase.view(-1), "frequency": frequency.view(-1)}
+        return cut(x, add_noise(y, self.noise, generator), support, info)
