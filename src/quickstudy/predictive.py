@@ -248,10 +248,13 @@ def cholesky(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]
     Raises:
         ValueError: if the matrix is far from positive definite.
     """
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if not bool(failed.any()):
+        return factor
     scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12)[..., None, None]
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     least = 10 * torch.finfo(matrix.dtype).eps
-    for jitter in (0.0, *(least * 10**k for k in range(7))):
+    for jitter in (least * 10**k for k in range(7)):
         factor, failed = torch.linalg.cholesky_ex(matrix + jitter * scale * eye)
         if not bool(failed.any()):
             return factor
