@@ -1,0 +1,1 @@
+"""Meta-training: the fit loop, its run folders and checkpoints, and evaluation."""

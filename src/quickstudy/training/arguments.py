@@ -1,0 +1,126 @@
+"""The checks of what `fit` is given, made before anything is written."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from quickstudy.training.batches import Size, as_range
+from quickstudy.training.schedules import make_schedule
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a finite number above 0."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name}={value!r}; expected a positive number")
+
+
+def check_size(name: str, value: Any, least: int) -> Size:
+    """A number of points or an inclusive range of them, as given; ValueError otherwise."""
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            raise ValueError(f"{name}={value!r}; expected a number of points or a range (low, high)")
+        check_whole(f"the low end of {name}", value[0], least)
+        check_whole(f"the high end of {name}", value[1], least)
+        if value[0] > value[1]:
+            raise ValueError(
+                f"{name}={tuple(value)!r} is reversed; expected (low, high), such as {tuple(value)[::-1]!r}"
+            )
+        return (value[0], value[1])
+    check_whole(name, value, least)
+    return int(value)
+
+
+def check_points(support: Size, query: Size, points: int | None) -> None:
+    """Raise ValueError unless `points` leaves room for the largest support set and the smallest query set."""
+    if points is None:
+        return
+    check_whole("points", points, 1)
+    most, least = as_range(support)[1], as_range(query)[0]
+    if most + least > points:
+        raise ValueError(
+            f"points={points} is less than {most} support and {least} query points together; "
+            f"expected at least {most + least}"
+        )
+
+
+def check_learner(learner: Any) -> None:
+    """Raise one clear line unless `learner` is a module with `meta_loss`, `adapt` and something to train."""
+    if not isinstance(learner, nn.Module) or not all(hasattr(learner, m) for m in ("meta_loss", "adapt")):
+        raise TypeError(
+            f"learner is a {type(learner).__name__}; expected a torch.nn.Module with meta_loss and adapt, "
+            "such as quickstudy.MAML(network)"
+        )
+    if not any(p.requires_grad for p in learner.parameters()):
+        raise ValueError(f"{type(learner).__name__} has no parameter that requires grad, so there is nothing to train")
+
+
+def check_family(family: Any) -> None:
+    """Raise TypeError unless `family` can sample tasks."""
+    if not hasattr(family, "sample"):
+        raise TypeError(
+            f"family is a {type(family).__name__}; expected something with sample(num_tasks, support=, query=, ...), "
+            "such as quickstudy.tasks.Sinusoid()"
+        )
+
+
+def check_folder(out: Any) -> Path:
+    """`out` as a path; TypeError or ValueError unless it can be one."""
+    if not isinstance(out, str | os.PathLike) or not str(out):
+        raise TypeError(f"out={out!r}; expected the path of a folder for the run")
+    return Path(out)
+
+
+def pick_device(device: torch.device | str) -> torch.device:
+    """The device asked for; "auto" is a GPU if there is one. Raises ValueError if it is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"unknown device {device!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:1'") from None
+    if picked.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {device!r} is not supported; expected 'auto', 'cpu' or 'cuda'")
+    if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {device!r} is not there: torch sees {torch.cuda.device_count()} GPUs; use device='auto' or 'cpu'"
+        )
+    return picked
+
+
+def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The numbers that `fit` was given, checked, with the defaults that depend on `steps` filled in.
+
+    Raises:
+        ValueError: for the first that cannot be.
+    """
+    filled = dict(settings)
+    for name, least in (("steps", 1), ("seed", 0), ("tasks", 1), ("validation_tasks", 1)):
+        check_whole(name, filled[name], least)
+    steps = filled["steps"]
+    defaults = {"evaluate_every": steps // 20, "checkpoint_every": min(1000, steps // 10), "log_every": steps // 200}
+    for name, default in defaults.items():
+        if filled[name] is None:
+            filled[name] = max(1, default)
+        check_whole(name, filled[name], 1)
+    if filled["patience"] is not None:
+        check_whole("patience", filled["patience"], 1)
+    check_positive("lr", filled["lr"])
+    if filled["clip"] is not None:
+        check_positive("clip", filled["clip"])
+    for name, least in (("support", 0), ("query", 1)):
+        filled[name] = check_size(name, filled[name], least)
+    check_points(filled["support"], filled["query"], filled["points"])
+    make_schedule(filled["schedule"], steps)
+    if filled["optimizer"] is not None and not callable(filled["optimizer"]):
+        raise TypeError(f"optimizer={filled['optimizer']!r}; expected a callable: parameters -> torch.optim.Optimizer")
+    return filled

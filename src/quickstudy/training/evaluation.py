@@ -1,0 +1,152 @@
+"""`evaluate`: how well a learner does on unseen tasks, by support size and number of gradient steps."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.data import Tasks, check_fits, check_tasks
+from quickstudy.learner import Split, TaskFamily, check_split
+from quickstudy.training.arguments import check_family, check_learner, check_whole, pick_device
+from quickstudy.training.scores import calibration_error, oracle_scores, scores
+from quickstudy.training.seeds import Stream, mix
+from quickstudy.training.statistics import Metric as Metric
+from quickstudy.training.statistics import over_seeds as over_seeds
+from quickstudy.training.statistics import over_tasks
+from quickstudy.training.validation import evaluating, seed_noise
+
+
+def evaluate(
+    learner: nn.Module,
+    family: TaskFamily,
+    *,
+    tasks: int = 600,
+    support: int | Sequence[int] = (5, 10, 20),
+    steps: int | Sequence[int] | None = None,
+    query: int = 100,
+    grid: bool = False,
+    split: Split = "test",
+    seed: int = 0,
+    batch: int = 100,
+    device: torch.device | str | None = None,
+) -> dict[str, Metric]:
+    """Means over unseen tasks with 95% confidence intervals, in eval mode; nothing of the learner is changed.
+
+    All support sizes and step counts are judged on the same tasks, a smaller support set being the first points of a
+    larger one. (Where the family knows an oracle's likelihood, which depends on the support set, tasks are drawn
+    anew for each size.)
+
+    Args:
+        tasks: how many; 600 as in the MAML paper.
+        support: support sizes.
+        steps: numbers of gradient steps; by default 0, 1, 10 and as many as in training. For learners without an
+            inner loop, leave it out.
+        query: query points per task.
+        grid: query points evenly spaced over the family's domain.
+        seed: of tasks and noise.
+        batch: how many tasks are drawn and adapted at once.
+        device: where to; the learner's own by default.
+
+    Returns:
+        Metrics by name: `"mse/k=10/steps=1"`, or `"mse/k=10"` for learners without an inner loop. `mse` is the mean over
+        points and outputs; `log_likelihood` the marginal one per point; `joint_log_likelihood` the joint one divided by
+        the number of points; `coverage90` the share of outputs inside the central 90% interval; `calibration_error` the
+        mean distance of the coverage of central intervals from their nominal 10% to 90%. For classes, `accuracy` and
+        `log_likelihood`. `oracle_log_likelihood` and `oracle_joint_log_likelihood` are what the family says is possible.
+
+    Raises:
+        ValueError, TypeError: for bad arguments.
+
+    >>> import quickstudy as qs
+    >>> learner = qs.MAML(qs.nets.MLP(1, [8], 1))
+    >>> sorted(evaluate(learner, qs.tasks.Sinusoid(), tasks=10, support=5, steps=(0, 1)))
+    ['mse/k=5/steps=0', 'mse/k=5/steps=1']
+    """
+    check_learner(learner)
+    check_family(family)
+    check_split(split)
+    for name, value, least in (("tasks", tasks, 1), ("query", query, 1), ("batch", batch, 1), ("seed", seed, 0)):
+        check_whole(name, value, least)
+    supports, counts = _several("support", support), _steps(learner, steps)
+    if grid and "grid" not in inspect.signature(family.sample).parameters:
+        raise ValueError(f"{family!r} has no grid of query points; use grid=False")
+    home = next(learner.parameters()).device
+    place = home if device is None else pick_device(device)
+    options: dict[str, Any] = {"grid": True} if grid else {}
+    draw = partial(family.sample, query=query, split=split, **options)
+    found: dict[str, list[Tensor]] = {}
+    try:
+        learner.to(place)
+        with evaluating(learner), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+            for number, start in enumerate(range(0, tasks, batch)):
+                generator = torch.Generator(device=place)
+                for size, drawn in _by_support(draw, min(batch, tasks - start), supports, generator, seed, number):
+                    for name, values in _judge(learner, drawn, counts, mix(seed, number, Stream.EVALUATION_NOISE)):
+                        found.setdefault(name.format(k=size), []).append(values.detach().cpu())
+    finally:
+        learner.to(home)
+    return {name: _summary(name, torch.cat(values)) for name, values in found.items()}
+
+
+def _by_support(
+    draw: Callable[..., Tasks], count: int, supports: list[int], generator: torch.Generator, seed: int, number: int
+) -> Iterator[tuple[int, Tasks]]:
+    """The same tasks with support sets of each size; drawn anew where the family knows an oracle's likelihood."""
+    most = max(supports)
+    tasks = draw(count, support=most, generator=generator.manual_seed(mix(seed, number, Stream.EVALUATION)))
+    check_tasks(tasks)
+    known = "oracle_log_prob" in tasks.info or "oracle_joint_log_prob" in tasks.info
+    for size in supports:
+        if size == most:
+            yield size, tasks
+        elif known:
+            generator.manual_seed(mix(seed, number, Stream.EVALUATION))
+            yield size, draw(count, support=size, generator=generator)
+        else:
+            yield size, tasks._replace(support=tasks.support.first(size))
+
+
+def _judge(learner: nn.Module, tasks: Tasks, counts: list[int] | None, noise: int) -> Iterator[tuple[str, Tensor]]:
+    """Metric names (with a place for the support size) and their values `[T]`, for every step count."""
+    check_fits(learner, tasks.support)
+    device = tasks.support.x.device
+    for count in [None] if counts is None else counts:
+        seed_noise(noise, device)
+        # an inner loop needs gradients; without one, the graph would only take memory
+        with torch.no_grad() if count is None else nullcontext():
+            generator = torch.Generator(device=device).manual_seed(noise)
+            predictor = learner.adapt(tasks.support, steps=count, generator=generator)  # type: ignore[operator]
+            found = scores(predictor(tasks.query.x), tasks.query)
+        for name, values in found.items():
+            yield f"{name}/k={{k}}" + ("" if count is None else f"/steps={count}"), values
+    for name, values in oracle_scores(tasks.info, tasks.query).items():
+        yield f"{name}/k={{k}}", values
+
+
+def _summary(name: str, values: Tensor) -> Metric:
+    return calibration_error(values) if name.startswith("calibration_error") else over_tasks(values)
+
+
+def _steps(learner: nn.Module, steps: int | Sequence[int] | None) -> list[int] | None:
+    """The step counts to judge; None for a learner without an inner loop."""
+    own = getattr(learner, "steps", None)
+    if not isinstance(own, int):
+        if steps is not None:
+            raise ValueError(
+                f"steps={steps!r}: {type(learner).__name__} adapts without gradient steps; leave steps out"
+            )
+        return None
+    return _several("steps", (0, 1, own, 10) if steps is None else steps)
+
+
+def _several(name: str, numbers: int | Sequence[int]) -> list[int]:
+    listed = [numbers] if isinstance(numbers, int) else list(numbers)
+    if not listed:
+        raise ValueError(f"{name} is empty; give at least one number")
+    for number in listed:
+        check_whole(name, number, 0)
+    return sorted(set(listed))

@@ -1,0 +1,43 @@
+"""Where a result comes from: the commit of the code and the kind of machine, in general terms."""
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+import torch
+
+
+def commit() -> str | None:
+    """The commit of the checkout that quickstudy runs from; None when it was installed from a package."""
+    checkout = Path(__file__).resolve().parents[3]
+    if not (checkout / ".git").exists() or not (checkout / "src" / "quickstudy").is_dir():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(checkout), "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def hardware(device: torch.device | str = "cpu") -> str:
+    """Such as "2 cores of an AMD EPYC", or "one NVIDIA H100" for a GPU."""
+    if torch.device(device).type == "cuda":
+        return f"one {torch.cuda.get_device_name(device)}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    name = _processor()
+    article = "an" if name[0] in "AEIO" else "a"
+    return f"{cores} core{'s' if cores > 1 else ''} of {article} {name}"
+
+
+def _processor() -> str:
+    description = platform.processor() or platform.machine() or "unknown processor"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        description = found.group(1) if found else description
+    known = re.search(r"(AMD|Intel)(?:\(R\))?\s+(EPYC|Xeon|Ryzen|Core|Threadripper)", description)
+    return f"{known.group(1)} {known.group(2)}" if known else re.split(r"[\d@(]", description)[0].strip() or description

@@ -1,0 +1,199 @@
+"""The training loop: step, measure, save; the same whether or not it was ever interrupted."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.compiled import Gradient
+from quickstudy.data import Tasks, check_tasks
+from quickstudy.training.batches import Batches
+from quickstudy.training.checkpoint import write_checkpoint
+from quickstudy.training.recorder import Recorder
+from quickstudy.training.run import BEST, LAST
+from quickstudy.training.seeds import Stream, mix
+from quickstudy.training.signals import Signals
+from quickstudy.training.statistics import over_tasks
+from quickstudy.training.updates import Updates
+from quickstudy.training.validation import Validation, seed_noise
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss or its gradient became NaN or infinite; `step`, `seed` and `checkpoint` say where and what is left."""
+
+    def __init__(self, message: str, *, step: int, seed: int, checkpoint: Path):
+        super().__init__(message)
+        self.step, self.seed, self.checkpoint = step, seed, checkpoint
+
+
+@dataclass
+class Standing:
+    """Where training stands: with the weights and the optimiser's state, all that a resume needs.
+
+    Args:
+        step: updates done.
+        seconds: of training.
+        loss_sum, loss_count: of the steps since the last line of metrics.
+        best_loss, best_step: the least validation loss, and after how many steps.
+        waited: evaluations since then.
+        stopped_early: whether patience ran out.
+        finished: whether training is over.
+        metrics_bytes: length of `metrics.jsonl`.
+        validation: the last validation loss with its interval over tasks, once finished.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    waited: int = 0
+    stopped_early: bool = False
+    finished: bool = False
+    metrics_bytes: int = 0
+    validation: dict[str, Any] | None = None
+
+
+class Loop:
+    """Trains from a standing to the end.
+
+    Args:
+        learner: to be trained, in training mode.
+        gradient: tasks -> (loss, gradients).
+        batches: step -> tasks.
+        updates: applies the gradients.
+        validation: the loss on held-out tasks.
+        recorder: takes the metrics.
+        standing: where to begin.
+        folder: the run.
+        steps: of the whole run.
+        log_every, evaluate_every, checkpoint_every: in steps.
+        patience: evaluations without improvement before stopping; None never stops.
+        facts: what every checkpoint says besides its standing.
+    """
+
+    def __init__(
+        self,
+        learner: nn.Module,
+        *,
+        gradient: Gradient,
+        batches: Batches,
+        updates: Updates,
+        validation: Validation,
+        recorder: Recorder,
+        standing: Standing,
+        folder: Path,
+        steps: int,
+        log_every: int,
+        evaluate_every: int,
+        checkpoint_every: int,
+        patience: int | None,
+        facts: dict[str, Any],
+    ):
+        self._learner, self._gradient, self._batches, self._updates = learner, gradient, batches, updates
+        self._validation, self._recorder, self._folder, self._facts = validation, recorder, folder, facts
+        self._steps, self._patience = steps, patience
+        self._log_every, self._evaluate_every, self._checkpoint_every = log_every, evaluate_every, checkpoint_every
+        self.standing = standing
+        self._device = updates.params[0].device
+        # on an accelerator the sum stays there: reading every loss would make the processor wait for it
+        self._waits = self._device.type == "cpu"
+        self._sum: float | Tensor = standing.loss_sum
+        if not self._waits:
+            self._sum = torch.tensor(standing.loss_sum, dtype=torch.float64, device=self._device)
+
+    def run(self) -> None:
+        """Train to the end.
+
+        Raises:
+            NonFiniteLossError: if the loss or its gradient is not finite.
+            KeyboardInterrupt, SystemExit: after saving, on SIGINT and SIGTERM.
+            OSError: if a checkpoint or the metrics cannot be written.
+        """
+        at = self.standing
+        with Signals() as signals:
+            if at.step == 0:
+                self._save(LAST)
+            while not at.finished and signals.received is None:
+                self._step()
+                ends = at.step == self._steps
+                evaluates = ends or at.step % self._evaluate_every == 0
+                if evaluates or at.step % self._log_every == 0:
+                    self._measure(evaluates)
+                if ends or at.stopped_early:
+                    self._finish()
+                if at.finished or signals.received is not None or at.step % self._checkpoint_every == 0:
+                    self._save(LAST)
+        signals.leave()
+
+    def _step(self) -> None:
+        at = self.standing
+        seed_noise(mix(self._batches.seed, at.step, Stream.NOISE), self._device)
+        tasks = self._batches(at.step)
+        loss, gradients = self._gradient(tasks)
+        norm = self._updates.norm(gradients)
+        if self._waits:
+            value = loss.item()
+            if not (math.isfinite(value) and math.isfinite(norm.item())):
+                raise self._not_finite(at.step, value, tasks)
+            self._sum += value
+        else:
+            self._sum = self._sum + loss.double() + 0 * norm.double()  # NaN if either is not finite
+        self._updates.apply(at.step, gradients, norm)
+        at.step += 1
+        at.loss_count += 1
+
+    def _measure(self, evaluates: bool) -> None:
+        """Write a line of metrics; with an evaluation, look whether this is the best learner so far."""
+        at = self.standing
+        values = {"loss": self._read_sum() / at.loss_count, "lr": self._updates.lr}
+        improved = False
+        if evaluates:
+            loss = values["validation_loss"] = self._validation()
+            improved = math.isfinite(loss) and (at.best_loss is None or loss < at.best_loss)
+            at.waited = 0 if improved else at.waited + 1
+            at.stopped_early = self._patience is not None and at.waited >= self._patience
+        self._recorder.record(at.step, values)
+        self._sum, at.loss_count = self._sum * 0, 0
+        if improved:
+            at.best_loss, at.best_step = values["validation_loss"], at.step
+            self._save(BEST)
+
+    def _finish(self) -> None:
+        self.standing.validation = over_tasks(self._validation.each()).to_json()
+        self.standing.finished = True
+
+    def _save(self, name: Path) -> None:
+        at = self.standing
+        at.loss_sum, at.seconds, at.metrics_bytes = self._read_sum(), self._recorder.seconds(), self._recorder.flush()
+        training = {"optimizer": self._updates.state_dict()}
+        write_checkpoint(
+            self._folder / name, self._learner.state_dict(), training, {**self._facts, "standing": asdict(at)}
+        )
+
+    def _read_sum(self) -> float:
+        total = float(self._sum)
+        if not math.isfinite(total):
+            raise self._not_finite(self.standing.step - 1, total, None)
+        return total
+
+    def _not_finite(self, step: int, value: float, tasks: Tasks | None) -> NonFiniteLossError:
+        at, seed, last = self.standing, self._batches.seed, self._folder / LAST
+        where = f"at step {step}" if tasks is not None else f"in the {at.loss_count} steps before step {step + 1}"
+        what = f"the loss became {value}" if not math.isfinite(value) else "the gradient became NaN or infinite"
+        cause = "try a smaller lr or clip=1.0"
+        if tasks is not None:
+            try:
+                check_tasks(tasks)
+            except ValueError as error:
+                cause = f"the batch itself is bad: {error}"
+        return NonFiniteLossError(
+            f"{what} {where} (seed {seed}); the last good checkpoint is {last}; {cause}",
+            step=step,
+            seed=seed,
+            checkpoint=last,
+        )

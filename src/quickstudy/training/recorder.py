@@ -1,0 +1,78 @@
+"""One place that a training run reports to: the metrics file, the loggers and the progress display."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from quickstudy.training.loggers import Logger
+from quickstudy.training.metrics_file import MetricsFile
+
+TIME_FIELDS = ("seconds", "steps_per_second")  # the fields in which two equal runs may differ
+
+
+class Progress(Protocol):
+    """Shows how training goes: called after every line of `metrics.jsonl`, and once before the first step."""
+
+    def __call__(self, step: int, steps: int, loss: float | None, rate: float | None) -> None:
+        """`step` of `steps` are done; `loss` is the last mean, `rate` steps per second (None before the first)."""
+
+
+class Recorder:
+    """Hands a run's metrics to everybody who wants them, and keeps its clock.
+
+    Args:
+        folder: the run.
+        config: its `config.json`.
+        loggers: besides `metrics.jsonl`.
+        progress: a display, or None.
+        steps: of the whole run.
+        step, seconds, keep: where the run stands: steps and seconds done, bytes of `metrics.jsonl`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        *,
+        loggers: Sequence[Logger],
+        progress: Progress | None,
+        steps: int,
+        step: int,
+        seconds: float,
+        keep: int,
+    ):
+        self._file = MetricsFile(folder, keep)
+        self._loggers, self._progress, self._steps = loggers, progress, steps
+        self._begin = time.perf_counter() - seconds
+        self._last = (step, seconds)
+        for logger in loggers:
+            logger.start(folder, config, step)
+        if progress is not None:
+            progress(step, steps, None, None)
+
+    def seconds(self) -> float:
+        """Of training so far, those before an interruption included."""
+        return time.perf_counter() - self._begin
+
+    def record(self, step: int, values: dict[str, float]) -> None:
+        """One line of metrics after `step` steps."""
+        seconds = self.seconds()
+        rate = (step - self._last[0]) / max(seconds - self._last[1], 1e-9)
+        self._last = (step, seconds)
+        timed = {**values, "seconds": round(seconds, 4), "steps_per_second": round(rate, 4)}
+        self._file.write({"step": step, **timed})
+        for logger in self._loggers:
+            logger.log(step, timed)
+        if self._progress is not None:
+            self._progress(step, self._steps, values["loss"], rate)
+
+    def flush(self) -> int:
+        """Make the metrics file safe; returns its length in bytes."""
+        return self._file.flush()
+
+    def close(self) -> None:
+        """Close the file and the loggers."""
+        self._file.close()
+        for logger in self._loggers:
+            logger.close()

@@ -1,0 +1,65 @@
+"""What is already in a run folder, and taking up training from it."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from quickstudy.training.atomic import settle
+from quickstudy.training.checkpoint import load_weights, read_checkpoint, read_facts
+from quickstudy.training.config import check_same
+from quickstudy.training.loop import Standing
+from quickstudy.training.metrics_file import read_metrics
+from quickstudy.training.run import BEST, LAST, RESULT, Run, finish, is_foreign, is_run, read_config
+from quickstudy.training.updates import Updates
+
+
+def earlier_run(folder: Path, exist: str, config: dict[str, Any]) -> dict[str, Any] | None:
+    """The config of the run in `folder` that `config` goes on with; None if there is none yet.
+
+    Raises:
+        FileExistsError: if there is something that must not be written into.
+        ValueError: if it is another run.
+    """
+    if exist not in ("error", "resume"):
+        raise ValueError(f"exist={exist!r}; expected 'error' or 'resume'")
+    if is_foreign(folder):
+        raise FileExistsError(f"{folder} holds something that is not a run of quickstudy; choose another out")
+    if not is_run(folder):
+        return None
+    if exist == "error":
+        raise FileExistsError(
+            f"there is a run in {folder} already; go on with it by exist='resume', or choose another out"
+        )
+    before = read_config(folder)
+    check_same(config, before, folder)
+    return before
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in `folder` was trained to its end."""
+    facts = read_facts(folder / LAST)
+    return facts is not None and bool(facts["standing"]["finished"])
+
+
+def restore(folder: Path, learner: nn.Module, updates: Updates) -> Standing:
+    """Put learner and optimiser where the last checkpoint left them; the beginning if there is none yet."""
+    for name in (LAST, BEST):
+        settle(folder / name)
+    if not (folder / LAST).exists():
+        return Standing()
+    checkpoint = read_checkpoint(folder / LAST)
+    load_weights(learner, checkpoint.weights, folder / LAST)
+    updates.load_state_dict(checkpoint.training["optimizer"])
+    return Standing(**checkpoint.facts["standing"])
+
+
+def finished_run(folder: Path, learner: nn.Module, config: dict[str, Any]) -> Run:
+    """The finished run in `folder`, with its last weights in `learner`. Writes only a `result.json` that is missing."""
+    checkpoint = read_checkpoint(folder / LAST)
+    load_weights(learner, checkpoint.weights, folder / LAST)
+    standing = Standing(**checkpoint.facts["standing"])
+    run = Run(folder, learner, config, standing.step, standing.seconds, standing.best_step, read_metrics(folder))
+    if not (folder / RESULT).exists():
+        finish(run, {"validation_loss": standing.validation or {}})
+    return run

@@ -1,0 +1,75 @@
+"""One number per task for each way in which a belief can be good: error, likelihood, coverage, accuracy."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quickstudy.data import Examples
+from quickstudy.predictive import NoDensityError
+from quickstudy.training.statistics import Metric, over_tasks
+
+LEVELS = tuple(k / 10 for k in range(1, 10))  # of the central intervals on which calibration is judged
+
+
+def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
+    """Each task's mean over its real query points, `[T]` (`calibration_error`: the coverage at each level, `[T, 9]`).
+
+    Args:
+        belief: a `Predictive` at `query.x`. One without a density has `mse` only.
+    """
+    clean = query.clean()
+    if not clean.y.is_floating_point():
+        right = (belief.logits.argmax(-1) == clean.y).to(belief.logits.dtype)
+        return {
+            "accuracy": task_mean(right, query.mask),
+            "log_likelihood": task_mean(belief.log_prob(clean.y, query.mask), query.mask),
+        }
+    found = {"mse": task_mean((belief.mean - clean.y).square().mean(-1), query.mask)}
+    try:
+        found["log_likelihood"] = task_mean(belief.log_prob(clean.y, query.mask), query.mask)
+    except NoDensityError:
+        return found
+    found["joint_log_likelihood"] = belief.log_prob(clean.y, query.mask, joint=True) / query.sizes().clamp_min(1)
+    if hasattr(belief, "cdf"):
+        off_centre = 2 * (belief.cdf(clean.y) - 0.5).abs()  # below p: inside the central interval of probability p
+        found["coverage90"] = task_mean((off_centre <= 0.9).to(clean.y.dtype).mean(-1), query.mask)
+        inside = [task_mean((off_centre <= level).to(clean.y.dtype).mean(-1), query.mask) for level in LEVELS]
+        found["calibration_error"] = torch.stack(inside, -1)
+    return found
+
+
+def oracle_scores(info: dict[str, Any], query: Examples) -> dict[str, Tensor]:
+    """What the family says is possible, in the units of `scores`."""
+    found = {}
+    if "oracle_log_prob" in info:
+        found["oracle_log_likelihood"] = task_mean(info["oracle_log_prob"], query.mask)
+    if "oracle_joint_log_prob" in info:
+        found["oracle_joint_log_likelihood"] = info["oracle_joint_log_prob"] / query.sizes().clamp_min(1)
+    return found
+
+
+def task_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of `values [T, M]` over each task's real points, `[T]`."""
+    if mask is None:
+        return values.mean(1)
+    return torch.where(mask, values, torch.zeros_like(values)).sum(1) / mask.sum(1).clamp_min(1)
+
+
+def calibration_error(coverage: Tensor) -> Metric:
+    """How far the coverage of central intervals is from their nominal 10%, 20%, ... 90%, on average.
+
+    The coverage is first pooled over tasks: that of one task's few points is off by chance alone. The interval is
+    the jackknife's (leaving out one task at a time), and `values` are its pseudo-values.
+
+    Args:
+        coverage: of each task at each level, `[T, 9]`.
+    """
+    coverage = coverage.detach().to("cpu", torch.float64)
+    n, nominal = len(coverage), torch.tensor(LEVELS, dtype=torch.float64)
+    whole = (coverage.mean(0) - nominal).abs().mean()
+    if n == 1:
+        return over_tasks(whole[None])
+    without = (coverage.sum(0) - coverage) / (n - 1)
+    pseudo = n * whole - (n - 1) * (without - nominal).abs().mean(1)
+    return over_tasks(pseudo)._replace(mean=whole.item())

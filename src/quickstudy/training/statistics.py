@@ -1,0 +1,94 @@
+"""Means with 95% confidence intervals, over tasks and over seeds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+# Student's t, 97.5% quantile, for 1, 2, ... degrees of freedom (any statistics table)
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+_NORMAL = 1.96  # the normal's 97.5% quantile, as papers round it
+
+
+class Metric(NamedTuple):
+    """A mean and how far to trust it.
+
+    Args:
+        mean: over `n` tasks or seeds.
+        ci95: half the width of the 95% confidence interval of the mean; NaN where `n` is 1.
+        n: how many values there are.
+        over: "tasks" or "seeds".
+        values: the values themselves, `[n]` in float64, for paired comparisons.
+
+    >>> str(Metric(0.25, 0.0123, 600, "tasks"))
+    '0.25 ± 0.0123'
+    """
+
+    mean: float
+    ci95: float
+    n: int
+    over: str
+    values: Tensor | None = None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3g} ± {self.ci95:.3g}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the values; what JSON has no word for (NaN, infinity) becomes null."""
+        number = {k: v if math.isfinite(v) else None for k, v in (("mean", self.mean), ("ci95", self.ci95))}
+        return {**number, "n": self.n, "over": self.over}
+
+
+def over_tasks(values: Tensor) -> Metric:
+    """The mean of one value per task, with the interval 1.96 s / sqrt(n), s the sample's standard deviation.
+
+    >>> str(over_tasks(torch.tensor([1.0, 2.0, 3.0])))
+    '2 ± 1.13'
+    """
+    values = values.detach().to("cpu", torch.float64).flatten()
+    return Metric(values.mean().item(), _NORMAL * _standard_error(values), len(values), "tasks", values)
+
+
+def over_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
+    """Results of equal runs with different seeds as one: the mean over seeds, with Student's t interval.
+
+    Args:
+        results: one `{name: Metric or {"mean": ...} or number}` for every seed; names that some lack are left out.
+
+    Raises:
+        ValueError: if there is no result.
+
+    >>> over_seeds([{"mse": 1.0}, {"mse": 3.0}])["mse"][:4]
+    (2.0, 12.706, 2, 'seeds')
+    """
+    if not results:
+        raise ValueError("over_seeds() was given no results; give one mapping of metrics for every seed")
+    combined = {}
+    for name in results[0]:
+        if all(name in result for result in results):
+            values = torch.tensor([_mean(result[name]) for result in results], dtype=torch.float64)
+            interval = _student(len(values) - 1) * _standard_error(values)
+            combined[name] = Metric(values.mean().item(), interval, len(values), "seeds", values)
+    return combined
+
+
+def _mean(value: Any) -> float:
+    mean = value.mean if isinstance(value, Metric) else value["mean"] if isinstance(value, Mapping) else value
+    return math.nan if mean is None else float(mean)
+
+
+def _standard_error(values: Tensor) -> float:
+    return math.nan if len(values) < 2 else values.std(correction=1).item() / math.sqrt(len(values))
+
+
+def _student(freedom: int) -> float:
+    """The 97.5% quantile: tabulated, then by its expansion in 1/freedom (Abramowitz and Stegun 26.7.5)."""
+    if freedom < 1:
+        return math.nan
+    if freedom <= len(_T):
+        return _T[freedom - 1]
+    z = 1.959964
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2

@@ -1,0 +1,73 @@
+"""One update of the parameters: clip, set the rate, step."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.training.schedules import Schedule
+
+OptimizerMaker = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class Updates:
+    """Applies gradients to a learner's parameters.
+
+    Args:
+        learner: whose parameters that require grad are trained.
+        lr: of Adam; not used where `optimizer` is given.
+        optimizer: parameters -> `torch.optim.Optimizer`; Adam (fused where torch has it) by default.
+        schedule: step -> factor on the optimiser's own rates.
+        clip: the largest norm of the whole gradient; larger ones are scaled down to it.
+    """
+
+    def __init__(
+        self,
+        learner: nn.Module,
+        *,
+        lr: float,
+        optimizer: OptimizerMaker | None = None,
+        schedule: Schedule,
+        clip: float | None = None,
+    ):
+        self.params = [p for p in learner.parameters() if p.requires_grad]
+        self._optimizer = adam(self.params, lr) if optimizer is None else optimizer(self.params)
+        self._rates = [float(group["lr"]) for group in self._optimizer.param_groups]
+        self._schedule, self._clip = schedule, clip
+
+    def norm(self, gradients: list[Tensor]) -> Tensor:
+        """The norm of the whole gradient, a scalar."""
+        return torch.nn.utils.get_total_norm(gradients)
+
+    def apply(self, step: int, gradients: list[Tensor], norm: Tensor) -> None:
+        """Update the parameters with the gradients of `step`, whose norm is `norm`."""
+        if self._clip is not None:
+            torch._foreach_mul_(gradients, (self._clip / (norm + 1e-6)).clamp(max=1.0))
+        for parameter, gradient in zip(self.params, gradients, strict=True):
+            parameter.grad = gradient
+        factor = self._schedule(step)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        self._optimizer.step()
+        for parameter in self.params:
+            parameter.grad = None
+
+    @property
+    def lr(self) -> float:
+        """The rate of the last update (of the first parameter group)."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the optimiser."""
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Of the optimiser."""
+        self._optimizer.load_state_dict(state)
+
+
+def adam(params: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """Adam with torch's defaults; fused where every parameter allows it."""
+    fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in params)
+    return torch.optim.Adam(params, lr=lr, fused=fused)
