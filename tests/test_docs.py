@@ -1,0 +1,121 @@
+"""What the documentation shows runs: docstring examples, the pages' Python blocks, the README's commands."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import quickstudy
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MODULES = [module.name for module in pkgutil.walk_packages(quickstudy.__path__, "quickstudy.")]
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The Python blocks of a page, each with the place it stands, long trainings cut to a few steps."""
+    text = page.read_text()
+    found = []
+    for match in BLOCK.finditer(text):
+        line = text[: match.start()].count("\n") + 1
+        code = re.sub(r"\bsteps=\d[\d_]{3,}", "steps=4", match.group(1))
+        found.append(("\n" * line + code, f"{page.name}:{line}"))
+    return found
+
+
+def run_page(page: Path) -> dict:
+    """Run a page's blocks in order, in one namespace, in the current folder; returns the namespace."""
+    module = ModuleType(page.stem.replace("-", "_"))
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    try:
+        for code, _ in blocks(page):
+            exec(compile(code, str(page), "exec"), module.__dict__)
+    finally:
+        del sys.modules[module.__name__]
+    return module.__dict__
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run_page(page)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name: str, tmp_path: Path, monkeypatch):
+    module = importlib.import_module(name)
+    monkeypatch.chdir(tmp_path)
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    said: list[str] = []
+    for test in finder.find(module, name):
+        if test.examples:
+            torch.manual_seed(0)
+            test.globs["torch"] = torch
+            runner.run(test, out=said.append)
+    assert not runner.failures, "".join(said)
+
+
+def commands() -> list[str]:
+    """Every `quickstudy ...` in the shell blocks and code spans of the README and the pages."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    shell = "\n".join(re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    lines = re.findall(r"^(?:\.venv/bin/)?(quickstudy .*)$", shell, re.MULTILINE)
+    return sorted({*lines, *re.findall(r"`(quickstudy [^`\n]+)`", text)})
+
+
+def test_commands_are_found():
+    assert {"quickstudy demo", "quickstudy list"} <= set(commands())
+    assert any("run table --data" in command for command in commands())
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command_exists(command: str):
+    """Commands, recipes and the options' names are known: with `--help` added, they explain themselves."""
+    words = shlex.split(command)[1:]
+    name = ["run", words[1]] if words[0] == "run" and len(words) > 1 and words[1] != "RECIPE" else words[:1]
+    done = subprocess.run(
+        [sys.executable, "-m", "quickstudy.cli", *name, "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    for option in (word for word in words if word.startswith("--") and word != "--help"):
+        assert option in done.stdout
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "env", "docs", "lint", "types"])
+def test_make_target_exists(target: str):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert f"make {target}" in "".join(page.read_text() for page in (*PAGES, ROOT / "CONTRIBUTING.md"))
+
+
+@pytest.mark.parametrize("name", quickstudy.__all__)
+def test_every_public_name_is_documented(name: str):
+    reference = (ROOT / "docs/api.md").read_text()
+    pattern = rf"auto(?:class|function):: (?:quickstudy\.)?{name}$|automodule:: quickstudy\.{name}$"
+    assert re.search(pattern, reference, re.MULTILINE)
+
+
+def test_every_task_family_is_documented():
+    import quickstudy.tasks as tasks
+
+    reference = (ROOT / "docs/api.md").read_text()
+    public = [name for name, value in vars(tasks).items() if not name.startswith("_") and callable(value)]
+    assert len(public) >= 6
+    assert not [name for name in public if f":: quickstudy.tasks.{name}\n" not in reference]
+
+
+def test_links_between_pages_lead_somewhere():
+    broken = []
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text()):
+            if not (page.parent / target).exists():
+                broken.append(f"{page.name}: {target}")
+    assert not broken
