@@ -218,7 +218,8 @@ def check_tasks(tasks: Tasks) -> None:
     """Raise one clear line if `tasks` break the contract; see `check_examples`."""
     if not isinstance(tasks, Tasks):
         raise TypeError(
-            f"expected quickstudy.Tasks(support, query, info), not {type(tasks).__name__}; a family's sample() makes one"
+            f"expected quickstudy.Tasks(support, query, info), not {type(tasks).__name__}; "
+            "a family's sample() makes one"
         )
     support, query, _ = tasks
     check_examples(support, "support")
@@ -264,8 +265,8 @@ def check_fits(module: torch.nn.Module, examples: Examples, name: str = "support
 
 
 def values_are_readable(tensor: Tensor) -> bool:
-    """False while torch compiles or transforms (`torch.func`), when a tensor's values cannot be looked at."""
-    if torch.compiler.is_compiling():
+    """False where a tensor has no values to look at: while torch compiles or transforms, and on the meta device."""
+    if torch.compiler.is_compiling() or tensor.is_meta:
         return False
     return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from quickstudy import compiled
 from quickstudy.data import Examples, Tasks, check_examples, check_fits, check_tasks
-from quickstudy.gradient.engines import Engine
+from quickstudy.gradient.engines import Engine, choose
 from quickstudy.gradient.predictor import GradientPredictor, adapt, check_steps, exact, meta_losses, reader, seeded
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.likelihoods import Likelihood, default_loss
@@ -62,6 +62,11 @@ class MAML(nn.Module):
         self.steps, self.compile_gradient = check_steps(steps), compile
         point_loss = loss or (likelihood.loss if likelihood is not None else default_loss)
         self.inner = InnerLoop(network, point_loss, lr, first_order, engine)
+
+    @property
+    def engine(self) -> str:
+        """The engine in use: "batched" or "loop"."""
+        return choose(self.inner.engine, self.network)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""

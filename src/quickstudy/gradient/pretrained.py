@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.data import Examples, Tasks, check_examples, check_fits, check_tasks
-from quickstudy.gradient.engines import Engine
+from quickstudy.gradient.engines import Engine, choose
 from quickstudy.gradient.predictor import GradientPredictor, adapt, check_steps, exact, reader, seeded
 from quickstudy.gradient.unroll import InnerLoop, mean_loss, without_trivial_mask
 from quickstudy.likelihoods import Likelihood, default_loss
@@ -51,6 +51,11 @@ class Pretrained(nn.Module):
         self.steps = check_steps(steps)
         point_loss = loss or (likelihood.loss if likelihood is not None else default_loss)
         self.inner = InnerLoop(network, point_loss, lr, True, engine)
+
+    @property
+    def engine(self) -> str:
+        """The engine in use: "batched" or "loop"."""
+        return choose(self.inner.engine, self.network)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -31,15 +31,14 @@ class PointEncoder(nn.Module):
 
     Args:
         inputs: features of a point, `dx + dy`.
-        width: of the hidden layers and of the code.
-        depth: number of linear layers before the mean; two more come after it.
-        outputs: features of the summary.
+        width: of the hidden layers.
+        depth: number of linear layers before the mean.
+        code: features of a point's code, and so of the mean.
     """
 
-    def __init__(self, inputs: int, width: int, depth: int, outputs: int):
+    def __init__(self, inputs: int, width: int, depth: int, code: int):
         super().__init__()
-        self.point = MLP(inputs, [width] * (depth - 1), width)
-        self.summary = MLP(width, [width], outputs)
+        self.point = he_normal(MLP(inputs, [width] * (depth - 1), code))
 
     def encode(self, examples: Examples) -> State:
         """The state for a support set: `x [T, N, dx]`, `y [T, N, dy]`, `N` may be 0."""
@@ -48,10 +47,6 @@ class PointEncoder(nn.Module):
         if mask is None:
             return State(codes.sum(1), torch.full(x.shape[:1], float(x.shape[1]), dtype=x.dtype, device=x.device))
         return State(torch.where(mask.unsqueeze(-1), codes, codes.new_zeros(())).sum(1), mask.sum(1).to(x))
-
-    def forward(self, state: State) -> Tensor:
-        """The summary of a state, `[T, outputs]`."""
-        return self.summary(state.mean())
 
 
 class Decoder(nn.Module):
@@ -72,10 +67,20 @@ class Decoder(nn.Module):
         self.task = nn.Linear(features, width)
         self.input = nn.Linear(dx, width, bias=False)
         self.rest = MLP(width, [width] * (depth - 2), outputs)
+        he_normal(self)
 
     def forward(self, representation: Tensor, x: Tensor) -> Tensor:
         """`representation [*S, T, features]`, `x [T, M, dx]` -> `[*S, T, M, outputs]`."""
         return self.rest(F.relu(self.task(representation).unsqueeze(-2) + self.input(x)))
+
+
+def he_normal(module: nn.Module) -> nn.Module:
+    """`module` with He-normal weights (He et al. 2015). Torch's smaller default lets the support set's signal fade
+    over the eight layers to the output, and training then waits on a plateau for tens of thousands of steps."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return module
 
 
 def mean_and_sd(output: Tensor, floor: float) -> tuple[Tensor, Tensor]:

@@ -73,7 +73,7 @@ class CNP(nn.Module):
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks, for transforms and compilers."""
         support, query = tasks.support.clean(), tasks.query.clean()
-        mean, sd = self.decode(self.encoder(self.encoder.encode(support)), query.x)
+        mean, sd = self.decode(self.encoder.encode(support).mean(), query.x)
         points = gaussian_log_prob(query.y, mean, sd, query.mask)
         return -(points.sum(1) / query.sizes().clamp_min(1)).mean()
 
@@ -107,7 +107,7 @@ class CNPPredictor:
     def __call__(self, x: Tensor) -> predictive.Gaussian:
         """The belief at `x [T, M, dx]`."""
         check_inputs(x, len(self.state.count), self.process.dx)
-        mean, sd = self.process.decode(self.process.encoder(self.state), x)
+        mean, sd = self.process.decode(self.state.mean(), x)
         return predictive.Gaussian(mean, sd.square())
 
     def append(self, examples: Examples) -> "CNPPredictor":

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from quickstudy import predictive
 from quickstudy.data import Examples, Tasks, check_tasks
 from quickstudy.learner import Functions
+from quickstudy.nets import MLP
 from quickstudy.processes.blocks import Decoder, PointEncoder, State, gaussian_log_prob, mean_and_sd
 from quickstudy.processes.checks import TaskModel, check_inputs, check_sizes, check_support, prior_support
 
@@ -93,9 +94,8 @@ class NeuralProcess(nn.Module):
             "sigma_floor": sigma_floor,
         }
         points = dx + dy
-        self.latent_encoder = (
-            None if paths == "deterministic" else PointEncoder(points, width, encoder_depth, 2 * latent)
-        )
+        self.latent_encoder = None if paths == "deterministic" else PointEncoder(points, width, encoder_depth, width)
+        self.latent_head = None if paths == "deterministic" else MLP(width, [width], 2 * latent)
         self.encoder = None if paths == "latent" else PointEncoder(points, width, encoder_depth, width)
         features = (latent if self.latent_encoder else 0) + (width if self.encoder else 0)
         self.decoder = Decoder(features, dx, width, decoder_depth, 2 * dy)
@@ -146,8 +146,8 @@ class NeuralProcess(nn.Module):
 
     def latent_belief(self, states: States) -> "LatentBelief":
         """q(z | what has been seen); its standard deviation lies in (0.1, 1), as in the reference notebooks."""
-        assert self.latent_encoder is not None and states.latent is not None
-        mean, raw = self.latent_encoder(states.latent).chunk(2, -1)
+        assert self.latent_head is not None and states.latent is not None
+        mean, raw = self.latent_head(states.latent.mean()).chunk(2, -1)
         return LatentBelief(mean, 0.1 + 0.9 * raw.sigmoid())
 
     def decode(self, states: States, z: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,7 +157,7 @@ class NeuralProcess(nn.Module):
         """
         parts = [] if z is None else [z]
         if self.encoder is not None and states.deterministic is not None:
-            r = self.encoder(states.deterministic)
+            r = states.deterministic.mean()
             parts.append(r if z is None else r.expand(len(z), *r.shape))
         return mean_and_sd(self.decoder(torch.cat(parts, -1), x), self.sigma_floor)
 

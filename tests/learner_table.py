@@ -1,0 +1,57 @@
+"""Every learner, one row: what the contract tests run over. A new learner adds a line here."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from quickstudy import likelihoods
+from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.fomaml import FOMAML
+from quickstudy.gradient.maml import MAML
+from quickstudy.gradient.pretrained import Pretrained
+from quickstudy.nets import MLP
+from quickstudy.processes.cnp import CNP
+from quickstudy.processes.neural_process import NeuralProcess
+
+
+def net(outputs: int = 1) -> MLP:
+    """Smooth, so that finite differences are exact to many digits."""
+    return MLP(1, [16, 16], outputs, activation="tanh")
+
+
+LEARNERS: dict[str, Callable[[], nn.Module]] = {
+    "MAML": lambda: MAML(net(), lr=0.1, steps=2),
+    "MAML, loop": lambda: MAML(net(), lr=0.1, steps=2, engine="loop"),
+    "MAML, Gaussian": lambda: MAML(net(), lr=0.03, likelihood=likelihoods.Gaussian(0.3)),
+    "MAML, learned noise": lambda: MAML(net(), lr=0.03, likelihood=likelihoods.Gaussian(0.5, learn=True)),
+    "MAML, heteroscedastic": lambda: MAML(net(2), lr=0.03, likelihood=likelihoods.HeteroscedasticGaussian(0.05)),
+    "FOMAML": lambda: FOMAML(net(), lr=0.1, steps=2),
+    "Pretrained": lambda: Pretrained(net(), lr=0.1, steps=5),
+    "CNP": lambda: CNP(width=32, encoder_depth=2),
+    "NeuralProcess, latent": lambda: NeuralProcess(width=32, latent=8, paths="latent", samples=4),
+    "NeuralProcess, both, iwae": lambda: NeuralProcess(width=32, latent=8, objective="iwae", samples=4),
+    "NeuralProcess, both, ml": lambda: NeuralProcess(width=32, latent=8, objective="ml", samples=4),
+    "NeuralProcess, deterministic": lambda: NeuralProcess(width=32, latent=8, paths="deterministic", samples=4),
+}
+
+
+class Lines:
+    """y = a x + b with a, b ~ N(0, 1): a family that any learner can learn in seconds."""
+
+    dx = dy = 1
+
+    def sample(self, num_tasks, *, support, query, split="train", generator=None) -> Tasks:
+        """Tasks of the family."""
+        del split
+        x = torch.rand(num_tasks, support + query, 1, generator=generator) * 2 - 1
+        coefficients = torch.randn(num_tasks, 1, 2, generator=generator)
+        y = coefficients[..., :1] * x + coefficients[..., 1:]
+        return Tasks(Examples(x[:, :support], y[:, :support]), Examples(x[:, support:], y[:, support:]))
+
+
+def masked(examples: Examples, sizes: list[int], fill: float = float("nan")) -> Examples:
+    """The first `sizes[t]` points of every task real, the rest padding that holds `fill`."""
+    mask = torch.arange(examples.num_points) < torch.tensor(sizes)[:, None]
+    wide = mask[:, :, None]
+    return Examples(examples.x.where(wide, fill), examples.y.where(wide, fill), mask)
