@@ -1,17 +1,21 @@
 """What the documentation shows runs: docstring examples, the pages' Python blocks, the README's commands."""
 
+import contextlib
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from contracts import test_families, test_learners
 
 import quickstudy
 
@@ -50,6 +54,42 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch, capsys):
     run_page(page)
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> dict:
+    """What the page on adding your own defines."""
+    with contextlib.chdir(tmp_path_factory.mktemp("own")):
+        return run_page(ROOT / "docs/your-own.md")
+
+
+def of_every_learner() -> list[Callable]:
+    """The properties in the contract table, but that of being rebuilt from a file, which foreign code is not."""
+    tests = [test for name, test in vars(test_learners).items() if name.startswith("test_")]
+    found = [test for test in tests if list(inspect.signature(test).parameters) == ["learner"]]
+    return [test for test in found if "description" not in test.__name__]
+
+
+def of_every_family() -> list[Callable]:
+    """The properties in the contract table that hold for families of any kind."""
+    tests = [test for name, test in vars(test_families).items() if name.startswith("test_")]
+    return [test for test in tests if [m.args[1] for m in getattr(test, "pytestmark", [])] == [test_families.FAMILIES]]
+
+
+def test_contract_tables_are_found():
+    assert len(of_every_learner()) >= 10 and len(of_every_family()) >= 8
+
+
+@pytest.mark.parametrize("test", of_every_learner())
+def test_own_learner_keeps_the_contract(test: Callable, own: dict):
+    torch.set_default_dtype(torch.float64)
+    test(own["Neighbours"]())
+
+
+@pytest.mark.parametrize("test", of_every_family())
+def test_own_family_keeps_the_contract(test: Callable, own: dict, monkeypatch):
+    monkeypatch.setitem(test_families.FAMILIES, "own", own["Decay"])
+    test("own")
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name: str, tmp_path: Path, monkeypatch):
     module = importlib.import_module(name)
@@ -67,7 +107,8 @@ def test_docstring_examples(name: str, tmp_path: Path, monkeypatch):
 def commands() -> list[str]:
     """Every `quickstudy ...` in the shell blocks and code spans of the README and the pages."""
     text = "\n".join(page.read_text() for page in PAGES)
-    shell = "\n".join(re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    fenced = re.findall(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    shell = "\n".join(code for language, code in fenced if not language)
     lines = re.findall(r"^(?:\.venv/bin/)?(quickstudy .*)$", shell, re.MULTILINE)
     return sorted({*lines, *re.findall(r"`(quickstudy [^`\n]+)`", text)})
 
