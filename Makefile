@@ -14,7 +14,7 @@ env: .venv/.installed
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'quickstudy needs Python 3.11 or newer: make PYTHON=python3.11 env')"
 	$(PYTHON) -m venv .venv
 	$(PIP) install --upgrade "pip>=25.3"
-	$(PIP) install --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(PIP) install --constraint constraints.txt torch $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	$(PIP) install --constraint constraints.txt --build-constraint constraints.txt --editable . --group dev
 	touch $@
 
