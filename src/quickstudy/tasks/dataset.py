@@ -72,16 +72,17 @@ def _pairs(data: Any) -> Iterator[Pair]:
                 "for tasks of unequal size give a list of (x, y) pairs"
             )
         data = list(zip(x, y, strict=True))
-    if isinstance(data, DataLoader):
-        data = data if data.batch_size is None else _unbatched(data)
+    items: Iterable[Any] = data
+    if isinstance(data, DataLoader) and data.batch_size is not None:
+        items = _unbatched(data)
     elif isinstance(data, Dataset):
-        data = (data[i] for i in range(len(data)))  # type: ignore[arg-type]
-    elif not isinstance(data, list | tuple):
+        items = (data[i] for i in range(len(data)))  # type: ignore[arg-type]
+    elif not isinstance(data, list | tuple | DataLoader):
         raise TypeError(
             f"cannot read tasks from {type(data).__name__}; give a list of (x, y) pairs, two arrays [T, N, ...], "
             "a map-style Dataset, a DataLoader, Examples or Tasks"
         )
-    for i, item in enumerate(data):
+    for i, item in enumerate(items):
         yield _pair(item, i)
 
 
@@ -124,7 +125,7 @@ def _pad(pairs: Iterable[Pair]) -> Examples:
                 )
     real = (part.dtype for pair in sets for part in pair if part.is_floating_point())
     dtype = reduce(torch.promote_types, real, torch.get_default_dtype())
-    return pad([tuple(p.to(dtype) if p.is_floating_point() else p for p in pair) for pair in sets])  # type: ignore[misc]
+    return pad([(x.to(dtype), y.to(dtype) if y.is_floating_point() else y) for x, y in sets])
 
 
 def _union(tasks: Tasks) -> Examples:

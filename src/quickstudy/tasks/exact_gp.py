@@ -77,7 +77,9 @@ class ExactGP:
         """log p(y | x) of the support set, summed over its real points and outputs."""
         outputs = self._centred.shape[2]
         log_det = self._factor.diagonal(dim1=1, dim2=2).log().sum(1)
-        return -0.5 * self._white.square().sum((1, 2)) - outputs * (log_det + 0.5 * LOG_2PI * self._real.sum(1).double())
+        return -0.5 * self._white.square().sum((1, 2)) - outputs * (
+            log_det + 0.5 * LOG_2PI * self._real.sum(1).double()
+        )
 
     def _covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
         return covariance(self.kernel, x1, x2, self.info)

