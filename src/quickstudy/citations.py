@@ -1,0 +1,137 @@
+"""BibTeX for what a run used: `quickstudy cite RUN`."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from quickstudy.recipes import RECIPES
+from quickstudy.report.runs import read_config
+
+BIBTEX: dict[str, str] = {
+    "finn2017maml": """@inproceedings{finn2017maml,
+  title     = {Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks},
+  author    = {Finn, Chelsea and Abbeel, Pieter and Levine, Sergey},
+  booktitle = {Proceedings of the 34th International Conference on Machine Learning},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {70},
+  pages     = {1126--1135},
+  year      = {2017}
+}""",
+    "garnelo2018np": """@misc{garnelo2018np,
+  title         = {Neural Processes},
+  author        = {Garnelo, Marta and Schwarz, Jonathan and Rosenbaum, Dan and Viola, Fabio and Rezende, Danilo J.
+                   and Eslami, S. M. Ali and Teh, Yee Whye},
+  year          = {2018},
+  eprint        = {1807.01622},
+  archivePrefix = {arXiv},
+  note          = {ICML Workshop on Theoretical Foundations and Applications of Deep Generative Models}
+}""",
+    "garnelo2018cnp": """@inproceedings{garnelo2018cnp,
+  title     = {Conditional Neural Processes},
+  author    = {Garnelo, Marta and Rosenbaum, Dan and Maddison, Christopher and Ramalho, Tiago and Saxton, David
+               and Shanahan, Murray and Teh, Yee Whye and Rezende, Danilo J. and Eslami, S. M. Ali},
+  booktitle = {Proceedings of the 35th International Conference on Machine Learning},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {80},
+  pages     = {1704--1713},
+  year      = {2018}
+}""",
+    "li2017metasgd": """@misc{li2017metasgd,
+  title         = {Meta-SGD: Learning to Learn Quickly for Few-Shot Learning},
+  author        = {Li, Zhenguo and Zhou, Fengwei and Chen, Fei and Li, Hang},
+  year          = {2017},
+  eprint        = {1707.09835},
+  archivePrefix = {arXiv}
+}""",
+    "burda2016iwae": """@inproceedings{burda2016iwae,
+  title     = {Importance Weighted Autoencoders},
+  author    = {Burda, Yuri and Grosse, Roger and Salakhutdinov, Ruslan},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2016},
+  eprint    = {1509.00519},
+  archivePrefix = {arXiv}
+}""",
+    "foong2020convnp": """@inproceedings{foong2020convnp,
+  title     = {Meta-Learning Stationary Stochastic Process Prediction with Convolutional Neural Processes},
+  author    = {Foong, Andrew Y. K. and Bruinsma, Wessel P. and Gordon, Jonathan and Dubois, Yann and Requeima, James
+               and Turner, Richard E.},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {33},
+  year      = {2020}
+}""",
+    "nguyen2022tnp": """@inproceedings{nguyen2022tnp,
+  title     = {Transformer Neural Processes: Uncertainty-Aware Meta Learning via Sequence Modeling},
+  author    = {Nguyen, Tung and Grover, Aditya},
+  booktitle = {Proceedings of the 39th International Conference on Machine Learning},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {162},
+  year      = {2022}
+}""",
+    "rasmussen2006gp": """@book{rasmussen2006gp,
+  title     = {Gaussian Processes for Machine Learning},
+  author    = {Rasmussen, Carl Edward and Williams, Christopher K. I.},
+  publisher = {MIT Press},
+  year      = {2006}
+}""",
+    "kingma2015adam": """@inproceedings{kingma2015adam,
+  title     = {Adam: A Method for Stochastic Optimization},
+  author    = {Kingma, Diederik P. and Ba, Jimmy},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2015},
+  eprint    = {1412.6980},
+  archivePrefix = {arXiv}
+}""",
+    "loshchilov2017sgdr": """@inproceedings{loshchilov2017sgdr,
+  title     = {{SGDR}: Stochastic Gradient Descent with Warm Restarts},
+  author    = {Loshchilov, Ilya and Hutter, Frank},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2017},
+  eprint    = {1608.03983},
+  archivePrefix = {arXiv}
+}""",
+}
+
+# What a word in a run's configuration calls for.
+LEARNERS: dict[str, tuple[str, ...]] = {
+    "MAML": ("finn2017maml",),
+    "FOMAML": ("finn2017maml",),
+    "MetaSGD": ("li2017metasgd",),
+    "NeuralProcess": ("garnelo2018np",),
+    "CNP": ("garnelo2018cnp",),
+}
+OBJECTIVES: dict[str, tuple[str, ...]] = {"iwae": ("burda2016iwae",), "ml": ("foong2020convnp",)}
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "GaussianProcess(": ("rasmussen2006gp",),
+    "frequency=(0.8, 1.2)": ("li2017metasgd",),
+}
+SCHEDULES: dict[str, tuple[str, ...]] = {"cosine": ("loshchilov2017sgdr",), "warmup_cosine": ("loshchilov2017sgdr",)}
+
+
+def keys_of_run(path: str | Path) -> list[str]:
+    """The keys of `BIBTEX` for exactly what the run at `path` used, its parts included, in order of weight."""
+    path = Path(path)
+    configs = [read_config(path)]
+    configs += [read_config(file.parent) for file in sorted(path.glob("*/config.json"))]
+    found: dict[str, None] = {}
+    for config in configs:
+        recipe = RECIPES.get(str(config.get("recipe")))
+        found |= dict.fromkeys(recipe.cites if recipe else ())
+    for config in configs:
+        found |= dict.fromkeys(keys_of_config(config))
+    return list(found)
+
+
+def keys_of_config(config: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that one `config.json` calls for: its learner, objective, tasks, optimiser and schedule."""
+    learner = config.get("learner") or {}
+    if not learner:  # of a run with parts, which speak for themselves
+        return
+    yield from LEARNERS.get(str(learner.get("class")), ())
+    if learner.get("class") == "NeuralProcess" and learner.get("paths") != "deterministic":
+        yield from OBJECTIVES.get(str(learner.get("objective")), ())
+    for start, keys in FAMILIES.items():
+        if start in str(config.get("family", "")):
+            yield from keys
+    if config.get("optimizer") is None or "Adam" in str(config.get("optimizer")):
+        yield "kingma2015adam"
+    yield from SCHEDULES.get(str(config.get("schedule")), ())

@@ -1,0 +1,113 @@
+"""The command line: `quickstudy demo | list | run RECIPE | resume RUN | evaluate RUN | report RUN... | cite RUN`.
+
+Nothing heavy is imported before a command is chosen: `quickstudy --help` needs neither torch nor matplotlib.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from quickstudy import commands
+from quickstudy._version import __version__
+
+HELP = """quickstudy {version}: learn from a few examples, because many were learned before
+
+usage: quickstudy COMMAND ...
+
+  demo             train MAML, a Neural Process and their rivals on sine waves; figures and a report in two minutes
+  list             the recipes
+  run RECIPE       run one: train, measure, draw          (run RECIPE --help shows its options)
+  resume RUN       go on with a run that was stopped
+  evaluate RUN     measure a run again
+  report RUN...    one HTML page about a run, or comparing several
+  cite RUN         BibTeX for what a run used
+
+  --help           this text; after a command, that command's options
+  --version        the version
+  --debug          show where an error came from (so does QUICKSTUDY_DEBUG=1)"""
+
+OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 failed, 2 misused, 130 interrupted, 143 terminated."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or os.environ.get("QUICKSTUDY_DEBUG", "") not in ("", "0")
+    arguments = [word for word in arguments if word != "--debug"]
+    try:
+        with _sigterm_exits():
+            return _dispatch(arguments)
+    except SystemExit as leaving:  # tyro after --help (0) or a misspelt option (2); SIGTERM (143)
+        return leaving.code if isinstance(leaving.code, int) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except commands.UsageError as error:
+        _complain(error)
+        return MISUSED
+    except Exception as error:  # the last resort of a command line: one line, unless more is asked for
+        if debug:
+            raise
+        _complain(error)
+        return FAILED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments:
+        print(HELP.format(version=__version__))
+        return MISUSED
+    command, rest = arguments[0], arguments[1:]
+    if command in ("--help", "-h", "help"):
+        print(HELP.format(version=__version__))
+        return OK
+    if command in ("--version", "-V"):
+        print(f"quickstudy {__version__}")
+        return OK
+    if command not in commands.COMMANDS:
+        near = commands.nearest(command, commands.COMMANDS, "quickstudy --help")
+        raise commands.UsageError(f"there is no command {command!r}; {near}")
+    commands.COMMANDS[command](rest)
+    return OK
+
+
+@contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """While entered, SIGTERM leaves through SystemExit(143), so that nothing is cut off half-written."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        del frame
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _complain(error: BaseException) -> None:
+    known = isinstance(error, OSError | ValueError | TypeError | commands.UsageError | NotImplementedError)
+    known = known or type(error).__module__.startswith("quickstudy.")
+    name = "" if known else f"{type(error).__name__}: "
+    hint = "" if known else " (--debug shows where)"
+    print(f"quickstudy: error: {name}{' '.join(_words(error).split())}{hint}", file=sys.stderr)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:  # without the number that str() puts in front
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

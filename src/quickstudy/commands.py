@@ -1,0 +1,231 @@
+"""The commands of the command line. Each reads its arguments, does its work, and prints what came of it."""
+
+import os
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from quickstudy.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from quickstudy.recipes.options import Options
+    from quickstudy.recipes.stage import Mode
+
+Kind = TypeVar("Kind")
+
+
+class UsageError(Exception):
+    """The command line was misspelt; the message says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Go on with a run that was stopped. Of a finished run nothing changes."""
+
+    run: Path
+    """Its folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a run again, on as many unseen tasks and after as few points as you like."""
+
+    run: Path
+    """Its folder."""
+    tasks: int | None = None
+    """Unseen tasks; by default as many as the recipe took."""
+    support: tuple[int, ...] = ()
+    """Points seen of each task; by default the recipe's."""
+    which: Literal["best", "last"] | None = None
+    """Which weights; by default those that the recipe measured."""
+    seed: int | None = None
+    """Seed of the unseen tasks; by default the recipe's."""
+    write: bool = False
+    """Put the new numbers into result.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write one HTML page about a run, or comparing several. It opens without a network."""
+
+    runs: tuple[Path, ...]
+    """Run folders."""
+    out: Path | None = None
+    """Where to write it; by default RUN/report.html, or report.html here for several runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cite:
+    """Print BibTeX for what a run used."""
+
+    run: Path
+    """Its folder."""
+
+
+def demo(arguments: list[str]) -> None:
+    """Train everything on sine waves, or show what an earlier demo made."""
+    options = _parse(RECIPES["demo"].load().Options, arguments, "demo", RECIPES["demo"].summary)
+    out = options.out or Path("runs/demo")
+    options = replace(options, out=out)
+    again = (out / "config.json").exists()
+    if again:
+        _check_same(options, out)
+    _execute("demo", options, "resume" if again else "new", shlex.join(["quickstudy", "demo", *arguments]))
+    _report([out], out / "report.html")
+
+
+def list_recipes(arguments: list[str]) -> None:
+    """Print the recipes, one line each."""
+    if any(word not in ("--help", "-h") for word in arguments):
+        raise UsageError(f"list takes nothing, not {shlex.join(arguments)}")
+    print(_recipes())
+
+
+def run(arguments: list[str]) -> None:
+    """Run a recipe."""
+    if not arguments or arguments[0] in ("--help", "-h"):
+        print(
+            f"usage: quickstudy run RECIPE [OPTIONS]\n\n{_recipes()}\n\nquickstudy run RECIPE --help shows its options"
+        )
+        raise SystemExit(0 if arguments else 2)
+    name, rest = arguments[0], arguments[1:]
+    if name.startswith("-"):
+        raise UsageError(f"name the recipe first: quickstudy run RECIPE {shlex.join(arguments)}")
+    if name not in RECIPES:
+        raise UsageError(f"there is no recipe {name!r}; {nearest(name, RECIPES, 'quickstudy list')}")
+    options = _parse(RECIPES[name].load().Options, rest, f"run {name}", RECIPES[name].summary)
+    _execute(name, options, "new", shlex.join(["quickstudy", "run", *arguments]))
+
+
+def resume(arguments: list[str]) -> None:
+    """Go on with a run."""
+    path = _parse(Resume, arguments, "resume", Resume.__doc__).run
+    from quickstudy.recipes.execute import reopen
+
+    name, options = reopen(path)
+    _execute(name, options, "resume", _command_of(path))
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Measure a run again."""
+    asked = _parse(Evaluate, arguments, "evaluate", Evaluate.__doc__)
+    from quickstudy.recipes.execute import execute, reopen
+    from quickstudy.report.progress import Display
+
+    name, options = reopen(asked.run)
+    sizes = "seen" if hasattr(options, "seen") else "shots"
+    asked_for = {"test_tasks": asked.tasks, sizes: asked.support or None, "which": asked.which, "test_seed": asked.seed}
+    changes: dict[str, Any] = {k: v for k, v in asked_for.items() if v is not None}
+    words = {"test_tasks": "--tasks", sizes: "--support", "test_seed": "--seed"}
+    for option in changes:
+        if not hasattr(options, option):
+            raise ValueError(
+                f"the recipe {name} fixes by its own protocol what {words[option]} would change; leave it out"
+            )
+    options = replace(options, **changes)
+    command = _command_of(asked.run)
+    _show(execute(name, options, mode="measure", command=command, reporter=Display(), write=asked.write), asked.run)
+
+
+def report(arguments: list[str]) -> None:
+    """Write an HTML page."""
+    asked = _parse(Report, arguments, "report", Report.__doc__)
+    if not asked.runs:
+        raise UsageError("report needs the folder of at least one run: quickstudy report RUN...")
+    alone = asked.runs[0] / "report.html"
+    _report(asked.runs, asked.out or (alone if len(asked.runs) == 1 else Path("report.html")))
+
+
+def cite(arguments: list[str]) -> None:
+    """Print BibTeX."""
+    path = _parse(Cite, arguments, "cite", Cite.__doc__).run
+    from quickstudy.citations import BIBTEX, keys_of_run
+
+    print("\n\n".join(BIBTEX[key] for key in keys_of_run(path)))
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "demo": demo,
+    "list": list_recipes,
+    "run": run,
+    "resume": resume,
+    "evaluate": evaluate,
+    "report": report,
+    "cite": cite,
+}
+
+
+def nearest(word: str, known: Iterable[str], where: str) -> str:
+    """What to say about a word that is not among those known."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"`{where}` shows what there is"
+
+
+def _parse(kind: type[Kind], arguments: list[str], name: str, about: str | None) -> Kind:
+    """The arguments as a dataclass of that kind; tyro answers --help, and misspelt options with the nearest."""
+    import tyro
+
+    from quickstudy.recipes.options import Options
+
+    config = () if issubclass(kind, Options) else (tyro.conf.PositionalRequiredArgs,)
+    return tyro.cli(kind, args=arguments, prog=f"quickstudy {name}", description=about, config=config)
+
+
+def _execute(name: str, options: "Options", mode: "Mode", command: str | None) -> None:
+    from quickstudy.recipes.execute import default_folder, execute
+    from quickstudy.report.progress import Display
+
+    out = options.out or default_folder(name, options)
+    display = Display()
+    try:
+        result = execute(name, options, mode=mode, command=command, reporter=display)
+    except (KeyboardInterrupt, SystemExit):
+        if (out / "config.json").exists():
+            display.say(f"stopped; go on with `quickstudy resume {shlex.quote(str(out))}`")
+        raise
+    _show(result, out)
+
+
+def _show(result: dict[str, Any], out: Path) -> None:
+    from quickstudy.report.terminal import show_tables
+
+    show_tables(result["metrics"])
+    print(f"run:     {out}")
+    if (out / "figures").is_dir():
+        print(f"figures: {out / 'figures'}{os.sep}")
+
+
+def _report(runs: Sequence[Path], out: Path) -> None:
+    from quickstudy.report.html import write_report
+
+    print(f"report:  {write_report(runs, out)}")
+
+
+def _recipes() -> str:
+    width = max(map(len, RECIPES))
+    return "\n".join(f"  {name:<{width}}  {recipe.summary}" for name, recipe in RECIPES.items())
+
+
+def _command_of(path: Path) -> str | None:
+    """What the user once typed to make this run: its result stays described by it."""
+    from quickstudy.report.runs import read_config
+
+    return read_config(path).get("command")
+
+
+def _check_same(options: "Options", out: Path) -> None:
+    """Raise FileExistsError if the demo at `out` was made with other options than these."""
+    from quickstudy.recipes.execute import reopen
+
+    name, before = reopen(out)
+    if name != "demo":
+        raise FileExistsError(f"{out} holds a run of {name}; choose another --out")
+    changed = [f.name for f in fields(options) if getattr(options, f.name) != getattr(before, f.name)]
+    if changed:
+        raise FileExistsError(
+            f"{out} holds a demo with another {', '.join(changed)}; "
+            f"show it with `quickstudy resume {out}` or choose another --out"
+        )

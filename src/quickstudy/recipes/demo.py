@@ -1,0 +1,95 @@
+"""The demonstration: MAML, a Neural Process and their rivals on the same sine waves, in about a minute and a half.
+
+Everybody trains on MAML's waves, and is then shown the same unseen ones. Training is shorter than in the papers; the
+recipes `sinusoid-maml`, `sinusoid-np` ... train in full.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch import nn
+
+import quickstudy as qs
+from quickstudy.learner import TaskFamily
+from quickstudy.recipes import sinusoids
+from quickstudy.recipes.options import Sampled
+from quickstudy.recipes.stage import Stage
+from quickstudy.report import figures, panels
+from quickstudy.training.evaluation import Metric
+
+TITLES = {
+    "maml": "MAML",
+    "pretrained": "Pretrained",
+    "np": "Neural Process",
+    "cnp": "CNP",
+    "oracle": "told the task",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Sampled):
+    """Short enough to wait for."""
+
+    steps: int = 12_000
+    """Training steps of MAML, the pretrained network and the oracle."""
+    process_steps: int = 6_000
+    """Training steps of the Neural Process and the CNP."""
+    shots: tuple[int, ...] = (5, 10, 20)
+    """Points seen of each unseen wave when measuring."""
+    width: int = 64
+    """Units of every layer of the Neural Process and the CNP."""
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """Train five learners, measure them on the same unseen waves, draw them side by side."""
+    waves = qs.tasks.Sinusoid()
+    told = qs.tasks.Informed(waves, ("amplitude", "phase"))
+    families: dict[str, TaskFamily] = dict.fromkeys(TITLES, waves) | {"oracle": told}
+    learners: dict[str, nn.Module] = {
+        "maml": qs.MAML(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=1),
+        "pretrained": qs.Pretrained(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=10),
+        "np": qs.NeuralProcess(width=options.width, latent=options.width),
+        "cnp": qs.CNP(width=options.width),
+        "oracle": qs.Pretrained(qs.nets.MLP(told.dx, [40, 40], 1), steps=0),
+    }
+    gradient: dict[str, Any] = {"steps": options.steps, "tasks": 25, "support": 10, "query": 10, "lr": 1e-3}
+    process: dict[str, Any] = {"steps": options.process_steps, "tasks": 16, "support": (3, 20), "query": 20}
+    process |= {"lr": 1e-3, "schedule": "cosine", "clip": 10.0}
+
+    for name, learner in learners.items():
+        training = process if name in ("np", "cnp") else gradient
+        learners[name] = stage.train(learner, families[name], part=name, **training)
+
+    stage.say(f"measuring on {options.test_tasks} unseen waves")
+    metrics: dict[str, Metric] = {}
+    for name, learner in learners.items():
+        steps = {"maml": sinusoids.STEPS, "pretrained": sinusoids.STEPS, "oracle": (0,)}.get(name)
+        found = sinusoids.measure(learner, families[name], options, options.shots, steps)
+        metrics |= {
+            f"{name}/{key.removesuffix('/steps=0') if name == 'oracle' else key}": m for key, m in found.items()
+        }
+    for k in options.shots:
+        rival, maml = (metrics[f"{name}/mse/k={k}/steps=10"] for name in ("pretrained", "maml"))
+        metrics[f"factor/k={k}"] = sinusoids.ratio(rival, maml)
+
+    stage.say("drawing")
+    stage.draw("functions", lambda: functions_figure(learners, waves, shots=10))
+    stage.draw("functions-few", lambda: functions_figure(learners, waves, shots=5))
+    labels = {f"{name}/": TITLES[name] for name in ("maml", "pretrained", "np", "cnp", "oracle")}
+    middle = options.shots[len(options.shots) // 2]
+    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, labels, middle))
+    return metrics
+
+
+def functions_figure(learners: dict[str, nn.Module], family: TaskFamily, shots: int) -> Figure:
+    """The same unseen waves through all learners."""
+    tasks = sinusoids.unseen(family, shots)
+    grid = {
+        TITLES[k]: sinusoids.gradient_panels(learners[k], tasks, figures.COLOURS[k]) for k in ("maml", "pretrained")
+    }
+    grid |= {
+        TITLES[k]: sinusoids.process_panels(learners[k], tasks, figures.COLOURS[k], samples)
+        for k, samples in (("np", 64), ("cnp", 0))
+    }
+    return panels.side_by_side(grid)

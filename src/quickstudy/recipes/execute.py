@@ -1,0 +1,136 @@
+"""Running, resuming and re-measuring a recipe, for one seed or several."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from quickstudy.recipes import RECIPES
+from quickstudy.recipes.options import Options, check_options, from_json
+from quickstudy.recipes.stage import Mode, Reporter, Silent, Stage, device
+from quickstudy.report.runs import read_config, read_result
+from quickstudy.training import facts
+from quickstudy.training.atomic import write_file
+from quickstudy.training.statistics import Metric, over_seeds
+
+
+def execute(
+    recipe: str,
+    options: Options,
+    *,
+    mode: Mode = "new",
+    command: str | None = None,
+    reporter: Reporter | None = None,
+    write: bool = True,
+) -> dict[str, Any]:
+    """Run a recipe of the table; returns what `result.json` holds.
+
+    Args:
+        recipe: a name in `quickstudy.recipes.RECIPES`.
+        options: of its kind. With `seeds`, each runs in its own folder, and the metrics are means over them.
+        mode: "new", "resume" or "measure"; see `Stage`. A finished run is returned as it is when resumed.
+        command: what the user typed, kept in the run.
+        reporter: whom to tell; by default nobody.
+        write: False leaves `result.json` as it is.
+
+    Raises:
+        FileExistsError: if mode is "new" and the folder holds anything.
+        ValueError, TypeError, OSError: as `quickstudy.fit`.
+    """
+    check_options(options)
+    out = options.out or default_folder(recipe, options)
+    options = replace(options, out=out)
+    if mode == "new":
+        check_new(out)
+    earlier = read_result(out)
+    if mode == "resume" and is_measured(earlier):
+        return earlier
+    stage = Stage(recipe, options, mode, command, reporter or Silent())
+    result = _several(stage, write) if options.seeds else _one(stage)
+    if mode == "measure" and earlier:  # measuring anew changes neither how long training took nor where it was done
+        result |= {key: earlier[key] for key in ("seconds", "steps", "commit", "hardware") if key in earlier}
+    if write:
+        write_json(out / "result.json", result)
+    return result
+
+
+def reopen(path: Path) -> tuple[str, Options]:
+    """The recipe and options of the run at `path`. The name is looked up in the table, and nowhere else.
+
+    Raises:
+        FileNotFoundError: if there is no run.
+        ValueError: if it was not made by a recipe.
+    """
+    config, above = read_config(path), path.resolve().parent
+    name = config.get("recipe")
+    if name is None and (above / "config.json").exists():
+        raise ValueError(f"{path} is a part of the run {above}; name that one")
+    if name is None:
+        raise ValueError(f"{path} was made by quickstudy.fit and no recipe; go on from Python, with exist='resume'")
+    if name not in RECIPES:
+        raise ValueError(f"{path} was made by a recipe {name!r} that this version lacks; it has {', '.join(RECIPES)}")
+    return name, from_json(RECIPES[name].load().Options, config.get("options") or {}, path)
+
+
+def default_folder(recipe: str, options: Options) -> Path:
+    """`runs/RECIPE-seedN`, or `runs/RECIPE-seeds` for several."""
+    return Path("runs") / (f"{recipe}-seeds" if options.seeds else f"{recipe}-seed{options.seed}")
+
+
+def check_new(folder: Path) -> None:
+    """Raise FileExistsError unless `folder` is empty or not there."""
+    if not folder.exists():
+        return
+    if (folder / "config.json").exists():
+        raise FileExistsError(
+            f"{folder} holds a run already; go on with it by `quickstudy resume {folder}` or choose another --out"
+        )
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise FileExistsError(f"{folder} exists and is not a run of quickstudy; choose another --out")
+
+
+def is_measured(result: Mapping[str, Any]) -> bool:
+    """Whether a result is a recipe's, and not only what `fit` leaves: the loss on validation tasks."""
+    return bool(set(result.get("metrics", ())) - {"validation_loss"})
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a JSON file, all or nothing."""
+    write_file(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def _one(stage: Stage) -> dict[str, Any]:
+    torch.manual_seed(stage.options.seed)
+    metrics = RECIPES[stage.recipe].load().run(stage.options, stage)
+    return _result(stage, stage.seconds, metrics)
+
+
+def _several(stage: Stage, write: bool) -> dict[str, Any]:
+    options = stage.options
+    if stage.mode != "measure":
+        stage.describe()
+    again = partial(execute, mode=stage.mode, command=stage.command, reporter=stage.reporter, write=write)
+    results = []
+    for seed in options.seeds:
+        stage.say(f"seed {seed}")
+        alone = replace(options, seed=seed, seeds=(), out=stage.folder / f"seed-{seed}")
+        results.append(again(stage.recipe, alone))
+    metrics = over_seeds([result["metrics"] for result in results])
+    return _result(stage, sum(result["seconds"] for result in results), metrics)
+
+
+def _result(stage: Stage, seconds: float, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    return {
+        "recipe": stage.recipe,
+        "command": stage.command,
+        "seed": list(stage.options.seeds) or stage.options.seed,
+        "steps": stage.options.steps,
+        "seconds": round(seconds, 3),
+        "commit": facts.commit(),
+        "hardware": facts.hardware(device(stage.options.device)),
+        "metrics": {name: metric.to_json() for name, metric in metrics.items()},
+    }

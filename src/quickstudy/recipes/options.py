@@ -1,0 +1,119 @@
+"""The options that every recipe has, and how a run's `config.json` keeps them. Nothing here imports torch."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every recipe takes."""
+
+    steps: int
+    """Meta-training steps."""
+    seed: int = 0
+    """Seed of the initial weights, of the batches and of all noise in training."""
+    seeds: tuple[int, ...] = ()
+    """Several seeds, one after the other, each in OUT/seed-N; OUT/result.json then holds means over seeds."""
+    device: str = "auto"
+    """Where to train: auto (a GPU if there is one), cpu, cuda, cuda:1 ..."""
+    out: Path | None = None
+    """Run folder; by default runs/RECIPE-seedN."""
+    which: Literal["best", "last"] = "best"
+    """Which weights to measure: best on the validation tasks, or the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled(Options):
+    """What every recipe takes whose unseen tasks can be drawn without end."""
+
+    test_tasks: int = 600
+    """Unseen tasks to measure on."""
+    test_seed: int = 0
+    """Seed of the unseen tasks; runs measured with the same one saw the same tasks."""
+
+
+Some = TypeVar("Some", bound=Options)
+
+
+def check_options(options: Options) -> None:
+    """Raise ValueError in one line if a shared option makes no sense."""
+    for name, least in (("steps", 1), ("seed", 0), ("test_tasks", 2), ("test_seed", 0)):
+        if hasattr(options, name) and getattr(options, name) < least:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected at least {least}")
+    if len(set(options.seeds)) < len(options.seeds) or any(seed < 0 for seed in options.seeds):
+        raise ValueError(
+            f"--seeds {' '.join(map(str, options.seeds))}: expected different seeds, none of them negative"
+        )
+
+
+def to_json(options: Options) -> dict[str, Any]:
+    """The options as `config.json` keeps them: all but `out`, since a run folder may move."""
+    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.name != "out"}
+    return {
+        k: list(v) if isinstance(v, tuple) else str(v.absolute()) if isinstance(v, Path) else v
+        for k, v in values.items()
+    }
+
+
+def from_json(kind: type[Some], values: Mapping[str, Any], out: Path) -> Some:
+    """The options in a `config.json`, each checked against its type.
+
+    Raises:
+        ValueError: naming the option that is unknown, missing or of the wrong type.
+    """
+    types = typing.get_type_hints(kind)
+    for name, value in values.items():
+        if name not in types:
+            near = get_close_matches(name, types, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "was it written by another version?"
+            raise ValueError(f"{out / 'config.json'} names an unknown option {name!r}; {hint}")
+        if not _fits(value, types[name]):
+            raise ValueError(f"{out / 'config.json'} has {name}={value!r}; expected {_words(types[name])}")
+    arguments = {name: _read(value, types[name]) for name, value in values.items() if name != "out"}
+    try:
+        return kind(**arguments, out=out)
+    except TypeError as error:
+        raise ValueError(
+            f"{out / 'config.json'} lacks options of its recipe ({error}); restore it from a copy"
+        ) from None
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple:
+        return isinstance(value, list) and all(_fits(v, inner[0]) for v in value)
+    if kind is type(None):
+        return value is None
+    if kind is Path:
+        return isinstance(value, str)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is kind
+
+
+def _write(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.absolute())  # a resume may start elsewhere
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read(value: Any, kind: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, str) and (kind is Path or Path in typing.get_args(kind)):
+        return Path(value)
+    return value
+
+
+def _words(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")

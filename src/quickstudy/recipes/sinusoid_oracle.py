@@ -1,0 +1,58 @@
+"""The oracle of section 5.1 of Finn et al. 2017: the same network is told amplitude and phase, and need not adapt.
+
+Its error is what the network itself leaves; a learner that sees only points can hardly do better.
+"""
+
+from dataclasses import dataclass
+
+import quickstudy as qs
+from quickstudy.recipes import sinusoids
+from quickstudy.recipes.options import Sampled
+from quickstudy.recipes.stage import Stage
+from quickstudy.report import figures, panels
+from quickstudy.report.panels import Curve
+from quickstudy.training.evaluation import Metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Sampled):
+    """Settings of the paper by default."""
+
+    steps: int = 70_000
+    """Training steps."""
+    tasks: int = 25
+    """Waves in a batch."""
+    query: int = 10
+    """Points of each wave in a batch."""
+    lr: float = 1e-3
+    """Rate of Adam."""
+    width: int = 40
+    """Units in each of the two hidden layers."""
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """Train, measure, draw."""
+    family = qs.tasks.Informed(qs.tasks.Sinusoid(), ("amplitude", "phase"))
+    learner = qs.Pretrained(qs.nets.MLP(family.dx, [options.width, options.width], 1), steps=0)
+
+    oracle = stage.train(
+        learner, family, steps=options.steps, tasks=options.tasks, support=1, query=options.query, lr=options.lr
+    )
+
+    stage.say(f"measuring on {options.test_tasks} unseen waves")
+    found = sinusoids.measure(oracle, family, options, shots=(10,), steps=(0,))  # it looks at no point
+    metrics = {name.removesuffix("/k=10/steps=0"): metric for name, metric in found.items()}
+
+    tasks = sinusoids.unseen(family)
+    mean = oracle.adapt(tasks.support)(tasks.query.x).mean
+    drawn = [
+        panels.Panel(
+            tasks.query.x[t, :, 0],
+            truth=tasks.query.y[t, :, 0],
+            curves=(Curve("told the task", mean[t, :, 0]),),
+            colour=figures.GREY,
+        )
+        for t in range(tasks.num_tasks)
+    ]
+    stage.draw("functions", lambda: panels.side_by_side({"Told the task": drawn}))
+    return metrics

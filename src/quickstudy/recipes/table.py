@@ -1,0 +1,101 @@
+"""Your own CSV: every group of its rows is a task. Held-out groups are predicted from their first few rows.
+
+    quickstudy run table --data sleep.csv --task subject --x day --y reaction
+
+Groups are dealt into folds, and each fold in turn is held out and predicted by a learner trained on the others. Error
+and log-likelihood are in the file's own units, beside a Gaussian process fitted to the same few rows and beside a
+curve fitted to all training rows, blind to groups.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+import quickstudy as qs
+from quickstudy.recipes import held_out
+from quickstudy.recipes.options import Options as Shared
+from quickstudy.recipes.stage import Stage
+from quickstudy.report import figures, panels
+from quickstudy.report.panels import Panel
+from quickstudy.training.statistics import Metric
+
+COLOURS = {"np": figures.GREEN, "cnp": figures.PURPLE, "maml": figures.BLUE}
+PICTURED = 12  # held-out groups in the figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Shared):
+    """The file, its columns, and how to learn from them."""
+
+    data: Path
+    """CSV file with a header line."""
+    task: str
+    """Column that names the group of each row, such as a subject."""
+    x: tuple[str, ...]
+    """Columns of the inputs; rows of a group are taken in the order of the first."""
+    y: tuple[str, ...]
+    """Columns to predict."""
+    learner: Literal["np", "cnp", "maml"] = "np"
+    """Neural Process, Conditional Neural Process or MAML."""
+    seen: tuple[int, ...] = (4,)
+    """First rows seen of each held-out group; several numbers give several columns of results."""
+    folds: int = 3
+    """Every group is held out once, in one of so many folds."""
+    order: Literal["first", "random"] = "first"
+    """Train on predicting from first rows, as measured, or from any rows."""
+    missing: Literal["error", "drop"] = "error"
+    """What to do with a row that lacks a value."""
+    short: Literal["error", "drop"] = "error"
+    """What to do with a group of a single row."""
+    steps: int = 2_000
+    """Meta-training steps, for every fold."""
+    tasks: int = 16
+    """Groups in a meta-batch."""
+    query: int = 10
+    """Rows of each group to be predicted in training, where it has as many."""
+    lr: float = 1e-3
+    """Rate of Adam, at the start of its cosine."""
+    width: int = 64
+    """Units of every layer."""
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """For every fold: train on the other groups, predict this one's."""
+    tables = held_out.folds(options)
+    learners = [build(options, table) for table in tables]  # before any training: initial weights depend on the seed
+    found = held_out.Scores()
+    drawn: dict[str, Panel] = {}
+    for i, (table, learner) in enumerate(zip(tables, learners, strict=True), 1):
+        trained = stage.train(
+            learner,
+            table,
+            part=f"fold-{i}",
+            steps=options.steps,
+            tasks=options.tasks,
+            support=(1, max(2 * n for n in options.seen)),
+            query=options.query,
+            lr=options.lr,
+            schedule="cosine",
+            clip=10.0,
+            validation_tasks=64,
+            compile=False,
+        )
+        for seen in options.seen:
+            found.add(table, trained, options.learner, seen)
+        drawn |= held_out.pictures(table, trained, options.seen[0], COLOURS[options.learner])
+    stage.say(f"predicted {found.groups} held-out groups")
+    shown = dict(list(drawn.items())[:PICTURED])
+    stage.draw("groups", lambda: panels.wrapped(shown, xlabel=options.x[0], ylabel=options.y[0]))
+    return found.metrics()
+
+
+def build(options: Options, table: qs.tasks.Table) -> nn.Module:
+    """The learner that was asked for."""
+    if options.learner == "np":
+        return qs.NeuralProcess(table.dx, table.dy, width=options.width, latent=options.width, sigma_floor=0.05)
+    if options.learner == "cnp":
+        return qs.CNP(table.dx, table.dy, width=options.width, sigma_floor=0.05)
+    network = qs.nets.MLP(table.dx, [options.width, options.width], table.dy)
+    return qs.MAML(network, lr=0.05, steps=3, likelihood=qs.likelihoods.Gaussian(sd=0.5, learn=True))

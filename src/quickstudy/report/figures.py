@@ -1,0 +1,121 @@
+"""Figures at paper width, in matplotlib alone: the style, the colours, how a figure is saved, and curves of numbers.
+
+Arrays go in, a `Figure` comes out; `save` writes it as PNG for the screen and PDF for the paper. No window is opened.
+Pictures of tasks are in `quickstudy.report.panels`.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.style as mplstyle
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+STYLE = str(Path(__file__).with_name("style.mplstyle"))
+BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, GREY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#AA4499",
+    "#E69F00",
+    "#56B4E9",
+    "#555555",
+)
+COLOURS = {"maml": BLUE, "pretrained": ORANGE, "np": GREEN, "cnp": PURPLE, "oracle": GREY}
+INK = "#222222"
+
+
+class Series(NamedTuple):
+    """Values with 95% intervals, for `lines` and `intervals`."""
+
+    label: str
+    x: Sequence[Any]
+    mean: Sequence[float]
+    ci95: Sequence[float] | None = None
+    colour: str | None = None
+    style: str = "-"
+
+
+def save(figure: Figure, folder: str | Path, name: str) -> Path:
+    """Write `figure` as NAME.png and NAME.pdf; gives the path of the PNG."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with mplstyle.context(STYLE):
+        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    path = folder / f"{name}.png"
+    path.write_bytes(to_png(figure))
+    return path
+
+
+def to_png(figure: Figure) -> bytes:
+    """The picture that `save` writes, in memory."""
+    buffer = io.BytesIO()
+    with mplstyle.context(STYLE):
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def lines(
+    series: Sequence[Series], *, xlabel: str, ylabel: str, log: bool = False, title: str = "", whole: bool = False
+) -> Figure:
+    """Values along an axis with their 95% bands; `whole` marks every place, for whole-numbered axes."""
+    with mplstyle.context(STYLE):
+        figure = Figure(figsize=(4.6, 2.7))
+        axes = figure.subplots()
+        for item in series:
+            x, mean = np.asarray(item.x), np.asarray(item.mean)
+            (line,) = axes.plot(
+                x, mean, item.style, color=item.colour, label=item.label, marker="o" if whole else None, ms=3
+            )
+            if item.ci95 is not None:
+                low, high = mean - np.asarray(item.ci95), mean + np.asarray(item.ci95)
+                axes.fill_between(
+                    x, np.maximum(low, 1e-12) if log else low, high, color=line.get_color(), alpha=0.15, lw=0
+                )
+        if log:
+            _log_scale(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        figure.legend(loc="outside right center")
+    return figure
+
+
+def intervals(series: Sequence[Series], *, xlabel: str, ylabel: str, log: bool = False, title: str = "") -> Figure:
+    """Means with 95% intervals at named places, one colour a series, side by side."""
+    with mplstyle.context(STYLE):
+        figure = Figure(figsize=(4.6, 2.7))
+        axes = figure.subplots()
+        names = list(dict.fromkeys(place for item in series for place in item.x))
+        for i, item in enumerate(series):
+            shift = (i - (len(series) - 1) / 2) * min(0.16, 0.7 / len(series))
+            at = [names.index(place) + shift for place in item.x]
+            axes.errorbar(
+                at,
+                item.mean,
+                yerr=item.ci95,
+                fmt="o",
+                ms=4,
+                capsize=2,
+                elinewidth=1,
+                color=item.colour,
+                label=item.label,
+            )
+        if log:
+            _log_scale(axes)
+        axes.set_xticks(range(len(names)), [str(name) for name in names])
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.grid(visible=False, axis="x")
+        axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        figure.legend(loc="outside right center")
+    return figure
+
+
+def _log_scale(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

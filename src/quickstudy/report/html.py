@@ -1,0 +1,152 @@
+"""One self-contained page about one or more runs: no script, no network, figures within the file."""
+
+import base64
+import html
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from quickstudy import citations
+from quickstudy.report import figures
+from quickstudy.report.runs import RunRecord, read_run
+from quickstudy.report.tables import tables
+
+CSS = """
+:root { --ink: #222; --soft: #666; --line: #ddd; --accent: #0072b2; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem 4rem; color: var(--ink); background: #fff;
+       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { font-size: 1.75rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; }
+.lead, caption, figcaption, .note { color: var(--soft); }
+table { border-collapse: collapse; margin: 0 0 1.5rem; font-variant-numeric: tabular-nums; font-size: .92rem; }
+caption { text-align: left; padding: 0 0 .4rem; font-weight: 600; }
+th, td { padding: .35rem .9rem .35rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid var(--ink); }
+td.best { font-weight: 700; color: var(--accent); }
+.wide { overflow-x: auto; }
+figure { margin: 0 0 2rem; } figure img { max-width: 100%; height: auto; display: block; }
+figcaption { font-size: .9rem; margin-top: .4rem; }
+code, pre { font: .85rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+pre { background: #f6f6f6; padding: .8rem 1rem; overflow-x: auto; border-radius: 4px; }
+details { margin: .5rem 0; } summary { cursor: pointer; color: var(--accent); }
+"""
+CAPTIONS = {
+    "functions": "The same unseen tasks through every learner. Grey: the truth. Dots: the points seen.",
+    "adaptation": "Unseen tasks before and after gradient steps. Grey: the truth. Dots: the points seen.",
+    "steps": "Error on unseen tasks by number of gradient steps, with 95% intervals over tasks.",
+    "beliefs": "Unseen tasks: mean, band of two standard deviations and sampled functions. Grey: the truth.",
+    "groups": "Held-out groups, predicted from their first rows (filled). Hollow: the rows to be predicted.",
+    "training": "Training loss, and loss on held-out tasks where it was measured.",
+}
+
+
+def write_report(paths: Sequence[str | Path], out: str | Path) -> Path:
+    """Write one page that compares the runs at `paths`; returns its path."""
+    out = Path(out)
+    page = build_report([read_run(path) for path in paths])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+def build_report(runs: Sequence[RunRecord]) -> str:
+    """The page as text."""
+    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared"
+    sections = [f"<h1>{_text(title)}</h1>", f'<p class="lead">{_text(_lead(runs))}</p>', _results(runs)]
+    sections += [_figures(run, several=len(runs) > 1) for run in runs]
+    sections += [_training(runs), _provenance(runs), _citations(runs)]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>quickstudy: {_text(title)}</title><style>{CSS}</style></head>\n<body>\n"
+        + "\n".join(filter(None, sections))
+        + "\n</body></html>\n"
+    )
+
+
+def _lead(runs: Sequence[RunRecord]) -> str:
+    over = {m.get("over") for run in runs for m in run.result.get("metrics", {}).values()}
+    counts = {m.get("n") for run in runs for m in run.result.get("metrics", {}).values()}
+    if not over:
+        return "Not measured yet: the run is unfinished."
+    n = "/".join(str(c) for c in sorted(c for c in counts if c is not None))
+    return f"Means on unseen tasks, with 95% intervals over {n} {' and '.join(sorted(map(str, over)))}."
+
+
+def _results(runs: Sequence[RunRecord]) -> str:
+    names = [run.name if len(runs) > 1 else "" for run in runs]
+    found = tables({name: run.result.get("metrics", {}) for name, run in zip(names, runs, strict=True)})
+    return "<h2>Results</h2>\n" + "\n".join(f'<div class="wide">{t.html()}</div>' for t in found) if found else ""
+
+
+def _figures(run: RunRecord, several: bool) -> str:
+    parts = [f"<h2>{_text(run.name)}</h2>" if several and run.figures else ""]
+    for name, path in run.figures.items():
+        parts.append(
+            _image(path.read_bytes(), CAPTIONS.get(name.split("-")[0], name.replace("_", " ").replace("-", " ")))
+        )
+    return "\n".join(filter(None, parts))
+
+
+def _training(runs: Sequence[RunRecord]) -> str:
+    series = []
+    for run in runs:
+        for part, rows in run.curves.items():
+            label = " ".join(filter(None, [run.name if len(runs) > 1 else "", part])) or "loss"
+            rows = [row for row in rows if row.get("loss") is not None]
+            if len(rows) > 1:
+                series.append(figures.Series(label, [r["step"] for r in rows], [r["loss"] for r in rows]))
+    if not series:
+        return ""
+    positive = all(value > 0 for item in series for value in item.mean)
+    figure = figures.lines(series, xlabel="meta-training step", ylabel="training loss", log=positive)
+    return "<h2>Training</h2>\n" + _image(figures.to_png(figure), CAPTIONS["training"])
+
+
+def _provenance(runs: Sequence[RunRecord]) -> str:
+    parts = ["<h2>How it was made</h2>"]
+    for run in runs:
+        facts = {
+            "recipe": run.config.get("recipe"),
+            "seed": run.result.get("seed", run.config.get("seed")),
+            "meta-training steps": run.result.get("steps"),
+            "seconds of training": run.result.get("seconds"),
+            "hardware": run.result.get("hardware"),
+            "commit": run.result.get("commit"),
+        }
+        rows = "".join(
+            f"<tr><td>{_text(k)}</td><td>{_text(_plain(v))}</td></tr>" for k, v in facts.items() if v is not None
+        )
+        command = run.result.get("command") or run.config.get("command")
+        parts.append(
+            f'<div class="wide"><table><caption>{_text(run.name)}</caption><tbody>{rows}</tbody></table></div>'
+        )
+        if command:
+            line = command if isinstance(command, str) else shlex.join(map(str, command))
+            parts.append(f"<pre>{_text(line)}</pre>")
+    return "\n".join(parts)
+
+
+def _citations(runs: Sequence[RunRecord]) -> str:
+    keys = dict.fromkeys(key for run in runs for key in citations.keys_of_run(run.path))
+    entries = "\n\n".join(citations.BIBTEX[key] for key in keys)
+    return (
+        f"<h2>To cite</h2>\n<details><summary>BibTeX for what was used</summary><pre>{_text(entries)}</pre></details>"
+    )
+
+
+def _image(data: bytes, caption: str) -> str:
+    encoded = base64.b64encode(data).decode()
+    return (
+        f'<figure><img alt="{_text(caption)}" src="data:image/png;base64,{encoded}">'
+        f"<figcaption>{_text(caption)}</figcaption></figure>"
+    )
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))

@@ -1,0 +1,152 @@
+"""Pictures of tasks: the truth, the points seen, and what learners make of them, side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib.style as mplstyle
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from quickstudy.report.figures import BLUE, INK, STYLE
+
+
+class Curve(NamedTuple):
+    """One line of a panel. `style` is a matplotlib line style."""
+
+    label: str
+    y: Any
+    style: str = "-"
+    colour: str | None = None
+    width: float = 1.5
+
+
+class Panel(NamedTuple):
+    """One task as one learner sees it.
+
+    Args:
+        x: `[M]`, where the curves are drawn.
+        truth: `[M]`, the function itself, if known.
+        seen: `(x, y)` of the support points.
+        unseen: `(x, y)` of points to be predicted, drawn hollow.
+        curves: lines over `x`.
+        mean, sd: `[M]` each: a belief, drawn as a line within a band of two standard deviations.
+        samples: `[S, M]`, functions drawn from the belief.
+        colour: of the learner.
+    """
+
+    x: Any
+    truth: Any = None
+    seen: tuple[Any, Any] | None = None
+    unseen: tuple[Any, Any] | None = None
+    curves: tuple[Curve, ...] = ()
+    mean: Any = None
+    sd: Any = None
+    samples: Any = None
+    colour: str = BLUE
+
+
+def draw_panel(axes: Axes, panel: Panel) -> list[Line2D]:
+    """Draw one task; gives the handles that a legend should name."""
+    x = _array(panel.x)
+    handles: list[Line2D] = []
+    if panel.truth is not None:  # wide and pale: still seen where a curve lies exactly on it
+        handles += axes.plot(x, _array(panel.truth), color="#B8B8B8", linewidth=3.2, zorder=1.5, label="truth")
+    if panel.samples is not None:
+        drawn = axes.plot(x, _array(panel.samples).T, color=panel.colour, linewidth=0.5, alpha=0.3, zorder=2)
+        handles.append(Line2D([], [], color=panel.colour, linewidth=0.8, alpha=0.6, label=f"{len(drawn)} samples"))
+    if panel.mean is not None:
+        mean, sd = _array(panel.mean), _array(panel.sd)
+        axes.fill_between(x, mean - 2 * sd, mean + 2 * sd, color=panel.colour, alpha=0.18, linewidth=0, zorder=1)
+        handles += axes.plot(x, mean, color=panel.colour, linewidth=1.6, zorder=4, label="mean, 2 sd band")
+    for curve in panel.curves:
+        handles += axes.plot(
+            x,
+            _array(curve.y),
+            curve.style,
+            color=curve.colour or panel.colour,
+            linewidth=curve.width,
+            zorder=4,
+            label=curve.label,
+        )
+    if panel.unseen is not None:
+        handles += axes.plot(
+            *map(_array, panel.unseen), "o", mfc="white", mec=INK, mew=0.7, ms=3.2, zorder=5, label="to be predicted"
+        )
+    if panel.seen is not None:
+        handles += axes.plot(
+            *map(_array, panel.seen), "o", mfc=INK, mec="white", mew=0.6, ms=4.6, zorder=6, label="points seen"
+        )
+    return handles
+
+
+def side_by_side(
+    grid: Mapping[str, Sequence[Panel]],
+    *,
+    xlabel: str = "x",
+    ylabel: str = "y",
+    rows: Sequence[str] = (),
+    limits: Sequence[tuple[float, float]] = (),
+) -> Figure:
+    """A column for every learner, a row for every task; each column has its own legend below.
+
+    Args:
+        grid: column title to its panels, from the top down.
+        rows: what to write at the left of each row, before `ylabel`.
+        limits: range of y for each row; by default that of truths and points, with room around.
+    """
+    height = max(len(column) for column in grid.values())
+    with mplstyle.context(STYLE):
+        figure = Figure(figsize=(min(1.72 * len(grid) + 0.4, 9), 1.35 * height + 0.9))
+        axes = figure.subplots(height, len(grid), squeeze=False, sharex=True, sharey="row")
+        for j, (title, column) in enumerate(grid.items()):
+            handles: list[Line2D] = []
+            for i, panel in enumerate(column):
+                handles = draw_panel(axes[i, j], panel)
+                axes[i, j].yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes[0, j].set_title(title)
+            axes[-1, j].set_xlabel(xlabel)
+            axes[-1, j].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.32))
+        for i in range(height):
+            axes[i, 0].set_ylabel(f"{rows[i]}\n{ylabel}" if i < len(rows) else ylabel)
+            low, high = limits[i] if i < len(limits) else _limits([column[i] for column in grid.values()])
+            axes[i, 0].set_ylim(low, high)
+    return figure
+
+
+def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: int = 4) -> Figure:
+    """One panel for every group, wrapped into rows, under one legend: `quickstudy run table`."""
+    columns = min(columns, len(groups))
+    height = -(-len(groups) // columns)
+    with mplstyle.context(STYLE):
+        figure = Figure(figsize=(max(1.72 * columns, 3.4), 1.45 * height + 0.6))
+        axes = figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True)
+        for place, (name, panel) in enumerate(groups.items()):
+            handles = draw_panel(axes.flat[place], panel)
+            axes.flat[place].set_title(name, fontsize=8, fontweight="normal")
+        for spare in axes.flat[len(groups) :]:
+            spare.set_axis_off()
+        for j in range(columns):  # the lowest panel of each column carries the ticks
+            lowest = axes[(len(groups) - 1 - j) // columns, j]
+            lowest.tick_params(labelbottom=True)
+        figure.supxlabel(xlabel, fontsize=8, color="#333333")
+        figure.supylabel(ylabel, fontsize=8, color="#333333")
+        axes[0, 0].set_ylim(*_limits(list(groups.values())))
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _array(values: Any) -> np.ndarray:
+    """Numbers, lists, arrays or tensors on any device, as an array."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
+
+
+def _limits(column: Sequence[Panel]) -> tuple[float, float]:
+    """The range of truths and points, with a quarter of room: a wild curve may leave the picture."""
+    sets = [panel.truth for panel in column if panel.truth is not None]
+    sets += [pair[1] for panel in column for pair in (panel.seen, panel.unseen) if pair is not None and len(pair[1])]
+    values = np.concatenate([_array(values).ravel() for values in sets])
+    room = 0.25 * max(float(np.ptp(values)), 1e-6)
+    return float(values.min()) - room, float(values.max()) + room

@@ -1,0 +1,160 @@
+"""`result.json` as tables, for the terminal, Markdown and HTML.
+
+A metric's name is `[part/]metric[/key=value ...]`: `maml/mse/k=10/steps=1` is the squared error of the part `maml`
+after 1 gradient step on 10 points. Tables have one row for every part and number of steps, one column for every k.
+"""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+METRICS = {
+    "mse": "mean squared error",
+    "rmse": "root mean squared error",
+    "log_likelihood": "log-likelihood per point",
+    "joint_log_likelihood": "joint log-likelihood / number of points",
+    "coverage90": "share of outcomes in the central 90% interval",
+    "calibration_error": "calibration error",
+    "accuracy": "accuracy",
+    "factor": "pretrained error / MAML error",
+}
+LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
+HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accuracy"})
+PARTS = {
+    "maml": "MAML",
+    "pretrained": "pretrained",
+    "oracle": "told the task",
+    "np": "Neural Process",
+    "cnp": "CNP",
+    "gp": "GP fitted to the rows seen",
+    "group_blind": "group-blind mean",
+    "exact": "exact posterior",
+}
+KERNELS = {"rbf": "RBF", "matern52": "Matern 5/2"}
+
+
+class Entry(NamedTuple):
+    """One measured value, with its name taken apart."""
+
+    part: str
+    metric: str
+    keys: dict[str, str]
+    mean: float
+    ci95: float | None
+
+
+class Table(NamedTuple):
+    """Cells as text. `best` holds the (row, column) places of the best mean of each column."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    best: frozenset[tuple[int, int]] = frozenset()
+
+    def markdown(self) -> str:
+        """As a Markdown table."""
+        lines = [self.header, [":--", *("--:" for _ in self.header[1:])], *self.rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def html(self) -> str:
+        """As an HTML table with a caption."""
+
+        def row(cells: Sequence[str], tag: str, number: int) -> str:
+            marks = [' class="best"' if (number, j) in self.best else "" for j in range(len(cells))]
+            return (
+                "<tr>"
+                + "".join(f"<{tag}{m}>{html.escape(c)}</{tag}>" for c, m in zip(cells, marks, strict=True))
+                + "</tr>"
+            )
+
+        body = "\n".join(row(cells, "td", i) for i, cells in enumerate(self.rows))
+        head = row(self.header, "th", -1)
+        return (
+            f"<table><caption>{html.escape(self.title)}</caption><thead>{head}</thead><tbody>\n{body}\n</tbody></table>"
+        )
+
+
+def entry(name: str, value: Mapping[str, Any], prefix: str = "") -> Entry:
+    """Take a metric's name apart. `oracle_X` is metric X of the exact posterior."""
+    words = name.split("/")
+    keys = dict(word.split("=", 1) for word in words if "=" in word)
+    plain = [word for word in words if "=" not in word]
+    metric, parts = plain[-1], plain[:-1]
+    if metric.startswith("oracle_"):
+        metric, parts = metric.removeprefix("oracle_"), [*parts, "exact"]
+    part = ", ".join(filter(None, [prefix, *(PARTS.get(p, p) for p in parts)]))
+    return Entry(part, metric, keys, value["mean"], value.get("ci95"))
+
+
+def tables(results: Mapping[str, Mapping[str, Any]], metrics: Sequence[str] | None = None) -> list[Table]:
+    """One table a metric.
+
+    Args:
+        results: the name of a run to its `metrics`; the name "" is left out of the rows.
+        metrics: which to show, in this order; by default all, in the order of `METRICS`.
+    """
+    results = {run: _few_steps(found) for run, found in results.items()}
+    entries = [entry(name, value, run) for run, found in results.items() for name, value in found.items()]
+    present = list(dict.fromkeys(e.metric for e in entries))
+    order = metrics or [m for m in METRICS if m in present] + [m for m in present if m not in METRICS]
+    return [_table(metric, [e for e in entries if e.metric == metric]) for metric in order if metric in present]
+
+
+def _few_steps(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Of many step counts, the first, 1, and the last: the figures show the rest."""
+    counts = {int(name.rpartition("/steps=")[2]) for name in metrics if "/steps=" in name}
+    shown = counts if len(counts) <= 4 else {min(counts), 1, max(counts)}
+    return {k: v for k, v in metrics.items() if "/steps=" not in k or int(k.rpartition("/steps=")[2]) in shown}
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent where that reads well."""
+    if value is None or not math.isfinite(value):
+        return "not finite"
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+        return f"{value:.{min(digits, 4)}f}"
+    return f"{value:.2e}"
+
+
+def cell(mean: float, ci95: float | None) -> str:
+    """`mean ± ci95`, both to the digits that the interval deserves."""
+    if ci95 is None or not math.isfinite(ci95) or not math.isfinite(mean) or ci95 == 0:
+        return number(mean)
+    digits = min(max(0, 1 - math.floor(math.log10(ci95))), 5)
+    return f"{mean:.{digits}f} ± {ci95:.{digits}f}"
+
+
+def _table(metric: str, entries: Sequence[Entry]) -> Table:
+    columns = list(dict.fromkeys(_column(e) for e in entries))
+    rows: dict[str, dict[str, Entry]] = {}
+    for e in entries:
+        rows.setdefault(_row(e), {})[_column(e)] = e
+    cells = [[name, *(_cell(found.get(c)) for c in columns)] for name, found in rows.items()]
+    best = set()
+    if metric in LOWER_IS_BETTER | HIGHER_IS_BETTER and len(rows) > 1:
+        sign = 1 if metric in LOWER_IS_BETTER else -1
+        for j, column in enumerate(columns, 1):
+            means = {i: sign * found[column].mean for i, found in enumerate(rows.values()) if column in found}
+            best |= {(i, j) for i, mean in means.items() if mean == min(means.values())}
+    return Table(METRICS.get(metric, metric.replace("_", " ")), ["", *columns], cells, frozenset(best))
+
+
+def _cell(found: Entry | None) -> str:
+    return "" if found is None else cell(found.mean, found.ci95)
+
+
+def _column(e: Entry) -> str:
+    if "kernel" in e.keys:
+        return KERNELS.get(e.keys["kernel"], e.keys["kernel"])
+    return f"K={e.keys['k']}" if "k" in e.keys else "value"
+
+
+def _row(e: Entry) -> str:
+    words = [e.part] if e.part else []
+    if "steps" in e.keys:
+        steps = int(e.keys["steps"])
+        words.append("before adapting" if steps == 0 else f"after {steps} step{'s' if steps > 1 else ''}")
+    words += [f"{k}={v}" for k, v in e.keys.items() if k not in ("k", "steps", "kernel")]
+    return ", ".join(words) or "this learner"
