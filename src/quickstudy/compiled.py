@@ -9,6 +9,7 @@ import shutil
 import warnings
 import weakref
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from quickstudy.gradient.engines import exact_kernels
 Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]
 
 WORTH_COMPILING = 12_000  # meta-steps x passes; a graph costs 20 s, and saves 1.7 ms on a small network
+MOST_GRAPHS = 8  # per learner, one for each shape of a batch
 SMALL_NETWORK = 100_000  # parameters; in larger ones arithmetic, not dispatch, takes the time
 
 
@@ -47,7 +49,10 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: str = "inductor
     def loss_of(params: dict[str, Tensor], tasks: Tasks) -> Tensor:
         return functional_call(learner, params, (tasks,))
 
-    whole = torch.compile(grad_and_value(loss_of), fullgraph=True, dynamic=False, backend=backend)
+    def gradient_and_loss(params: dict[str, Tensor], tasks: Tasks) -> tuple[dict[str, Tensor], Tensor]:
+        return grad_and_value(loss_of)(params, tasks)
+
+    whole = torch.compile(_own_code(gradient_and_loss), fullgraph=True, dynamic=False, backend=backend)
 
     def compiled(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
         params = {k: p.detach() for k, p in learner.named_parameters() if p.requires_grad}
@@ -100,13 +105,17 @@ def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
         )
     if any(part.mask is not None for part in (tasks.support, tasks.query)):
         return _fall_back(learner, tasks, "the tasks are masked")
-    if learner not in _GRADIENTS:
-        _GRADIENTS[learner] = meta_gradient(learner, compile=True)
-    loss, grads = _GRADIENTS[learner](tasks)
+    graphs = _GRADIENTS.setdefault(learner, {})
+    shapes = tuple((t.shape, t.dtype, t.device) for t in inputs)
+    if shapes not in graphs and len(graphs) == MOST_GRAPHS:
+        return _fall_back(learner, tasks, f"{MOST_GRAPHS} batch shapes are compiled already, and this is another")
+    if shapes not in graphs:
+        graphs[shapes] = meta_gradient(learner, compile=True)
+    loss, grads = graphs[shapes](tasks)
     return _ReadyGradients.apply(learner, tasks, loss, grads, *params)
 
 
-_GRADIENTS: "weakref.WeakKeyDictionary[nn.Module, Gradient]" = weakref.WeakKeyDictionary()
+_GRADIENTS: "weakref.WeakKeyDictionary[nn.Module, dict[Any, Gradient]]" = weakref.WeakKeyDictionary()
 
 
 class _ReadyGradients(torch.autograd.Function):
@@ -126,6 +135,12 @@ class _ReadyGradients(torch.autograd.Function):
             loss = _fall_back(ctx.learner, ctx.tasks, "a second derivative is asked for")
             grads = torch.autograd.grad(loss, params, create_graph=True, allow_unused=True)
         return (None, None, None, None, *(None if g is None else upstream * g for g in grads))
+
+
+def _own_code(function: FunctionType) -> FunctionType:
+    """`function` with a code object of its own: torch counts recompilations per code object, over all learners."""
+    code = function.__code__.replace()
+    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
 
 
 def _fall_back(learner: nn.Module, tasks: Tasks, why: str) -> Tensor:

@@ -9,10 +9,10 @@ import math
 from typing import NamedTuple, NoReturn
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-Mask = Bool[Tensor, "T M"] | None
+Mask = Tensor | None  # bool [T, M]; its shape is checked with that of y
 LOG_2PI = math.log(2 * math.pi)
 
 

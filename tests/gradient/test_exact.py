@@ -16,7 +16,11 @@ class Attention(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.enter, self.mix, self.leave = nn.Linear(6, 8), nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 1)
+        self.enter, self.mix, self.leave = (
+            nn.Linear(6, 8),
+            nn.MultiheadAttention(8, 2, batch_first=True),
+            nn.Linear(8, 1),
+        )
 
     def forward(self, x):
         h = self.enter(x)
@@ -52,7 +56,12 @@ def mlp(*middle):
 
 def conv():
     return nn.Sequential(
-        nn.Unflatten(1, (1, 6, 1)), nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(24, 1)
+        nn.Unflatten(1, (1, 6, 1)),
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(24, 1),
     )
 
 
@@ -63,7 +72,12 @@ NETWORKS = {
     "BatchNorm without statistics": lambda: mlp(nn.BatchNorm1d(8, track_running_stats=False)),
     "GroupNorm": lambda: mlp(nn.GroupNorm(2, 8)),
     "InstanceNorm": lambda: nn.Sequential(
-        nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 4, 2), nn.InstanceNorm1d(4, affine=True), nn.Tanh(), nn.Flatten(), nn.Linear(20, 1)
+        nn.Unflatten(1, (1, 6)),
+        nn.Conv1d(1, 4, 2),
+        nn.InstanceNorm1d(4, affine=True),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(20, 1),
     ),
     "conv": conv,
     "attention": Attention,
@@ -129,7 +143,9 @@ def test_meta_gradient_is_the_finite_difference(layer, engine, steps):
     assert abs(found - slope) <= 1e-6 * abs(slope)
 
 
-@pytest.mark.parametrize(("layer", "engine"), list(itertools.product(sorted(set(NETWORKS) - {"attention", "GRU"}), ENGINES)))
+@pytest.mark.parametrize(
+    ("layer", "engine"), list(itertools.product(sorted(set(NETWORKS) - {"attention", "GRU"}), ENGINES))
+)
 def test_meta_gradient_is_plain_unrolling(layer, engine):
     torch.manual_seed(0)
     network = NETWORKS[layer]()
@@ -148,7 +164,10 @@ def test_first_order_drops_exactly_the_second_derivative():
     for t in range(4):
         loss = F.mse_loss(network(tasks.support.x[t]), tasks.support.y[t])
         grads = torch.autograd.grad(loss, list(network.parameters()))
-        moved = {k: (p - lr * g).detach().requires_grad_() for (k, p), g in zip(network.named_parameters(), grads, strict=True)}
+        moved = {
+            k: (p - lr * g).detach().requires_grad_()
+            for (k, p), g in zip(network.named_parameters(), grads, strict=True)
+        }
         loss = F.mse_loss(torch.func.functional_call(network, moved, (tasks.query.x[t],)), tasks.query.y[t])
         for total, g in zip(expected, torch.autograd.grad(loss, list(moved.values())), strict=True):
             total += g / 4
@@ -220,7 +239,10 @@ def test_running_statistics(engine):
     assert not torch.equal(network[1].running_mean, untouched)
     assert network[1].num_batches_tracked == 2  # the support pass and the query pass
     network.eval()
-    one, all_ = learner.adapt(tasks.support)(tasks.query.x[:, :1]).mean, learner.adapt(tasks.support)(tasks.query.x).mean
+    one, all_ = (
+        learner.adapt(tasks.support)(tasks.query.x[:, :1]).mean,
+        learner.adapt(tasks.support)(tasks.query.x).mean,
+    )
     torch.testing.assert_close(one, all_[:, :1])  # inductive: query points do not see each other
 
 

@@ -36,6 +36,12 @@ def check_sizes(**sizes: int) -> None:
             raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")
 
 
+def check_floor(sigma_floor: float) -> None:
+    """Raise ValueError unless the smallest standard deviation is a number of at least 0."""
+    if not 0 <= sigma_floor < float("inf"):
+        raise ValueError(f"sigma_floor={sigma_floor!r}; expected a standard deviation of at least 0, in units of y")
+
+
 def check_support(process: Any, support: Examples) -> None:
     """Raise one clear line unless `support` fits the process's sizes, type and device."""
     check_examples(support, "support")

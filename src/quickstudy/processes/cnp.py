@@ -10,7 +10,7 @@ from quickstudy import predictive
 from quickstudy.data import Examples, Tasks, check_tasks
 from quickstudy.learner import Functions
 from quickstudy.processes.blocks import Decoder, PointEncoder, State, gaussian_log_prob, mean_and_sd
-from quickstudy.processes.checks import TaskModel, check_inputs, check_sizes, check_support, prior_support
+from quickstudy.processes.checks import TaskModel, check_floor, check_inputs, check_sizes, check_support, prior_support
 
 
 class CNP(nn.Module):
@@ -48,6 +48,7 @@ class CNP(nn.Module):
     ):
         super().__init__()
         check_sizes(dx=dx, dy=dy, width=width, encoder_depth=encoder_depth, decoder_depth=decoder_depth)
+        check_floor(sigma_floor)
         self.dx, self.dy, self.sigma_floor = dx, dy, sigma_floor
         self._config = {
             "dx": dx,

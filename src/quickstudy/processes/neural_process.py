@@ -12,23 +12,18 @@ from quickstudy.data import Examples, Tasks, check_tasks
 from quickstudy.learner import Functions
 from quickstudy.nets import MLP
 from quickstudy.processes.blocks import Decoder, PointEncoder, State, gaussian_log_prob, mean_and_sd
-from quickstudy.processes.checks import TaskModel, check_inputs, check_sizes, check_support, prior_support
+from quickstudy.processes.checks import TaskModel, check_floor, check_inputs, check_sizes, check_support, prior_support
 
 Paths = Literal["latent", "deterministic", "both"]
 Objective = Literal["elbo", "iwae", "ml"]
-
-
-class States(NamedTuple):
-    """What has been seen, as each path keeps it; None for a path that is not there."""
-
-    latent: State | None
-    deterministic: State | None
 
 
 class NeuralProcess(nn.Module):
     """A distribution over functions: a latent per task, decoded at every query point.
 
     y | x, z, r ~ N(mu(r, z, x), sigma(r, z, x)^2),  z ~ q(z | support) = N(m(s), diag v(s)),  s, r means over points.
+
+    s and r are one mean over encoded points, which the two paths share.
 
     Objectives, each per query point:
     "elbo": E_{q(z | support, query)} log p(y | z) - KL(q(z | support, query) || q(z | support)) (eq. 9);
@@ -71,12 +66,14 @@ class NeuralProcess(nn.Module):
         sigma_floor: float = 1e-3,
     ):
         super().__init__()
-        check_sizes(dx=dx, dy=dy, width=width, latent=latent, samples=samples, train_samples=train_samples or 1)
+        check_sizes(dx=dx, dy=dy, width=width, latent=latent, samples=samples)
+        check_sizes(train_samples=1 if train_samples is None else train_samples)
         check_sizes(encoder_depth=encoder_depth, decoder_depth=decoder_depth)
         if paths not in ("latent", "deterministic", "both"):
             raise ValueError(f"paths={paths!r}; choose 'latent', 'deterministic' or 'both'")
         if objective not in ("elbo", "iwae", "ml"):
             raise ValueError(f"objective={objective!r}; choose 'elbo', 'iwae' or 'ml'")
+        check_floor(sigma_floor)
         self.dx, self.dy, self.sigma_floor, self.samples = dx, dy, sigma_floor, samples
         self.objective = objective
         self.train_samples = train_samples or {"elbo": 1, "iwae": 4, "ml": 16}[objective]
@@ -93,17 +90,16 @@ class NeuralProcess(nn.Module):
             "decoder_depth": decoder_depth,
             "sigma_floor": sigma_floor,
         }
-        points = dx + dy
-        self.latent_encoder = None if paths == "deterministic" else PointEncoder(points, width, encoder_depth, width)
+        self.paths = paths
+        self.encoder = PointEncoder(dx + dy, width, encoder_depth, width)
         self.latent_head = None if paths == "deterministic" else MLP(width, [width], 2 * latent)
-        self.encoder = None if paths == "latent" else PointEncoder(points, width, encoder_depth, width)
-        features = (latent if self.latent_encoder else 0) + (width if self.encoder else 0)
+        features = {"latent": latent, "deterministic": width, "both": latent + width}[paths]
         self.decoder = Decoder(features, dx, width, decoder_depth, 2 * dy)
 
     @property
     def deterministic(self) -> bool:
         """Whether it has no latent, so that its loss needs no random numbers."""
-        return self.latent_encoder is None
+        return self.latent_head is None
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -118,48 +114,39 @@ class NeuralProcess(nn.Module):
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
-        states = self.encode(support)
-        if self.latent_encoder is None:
-            return -(self._log_prob(states, None, query) / query.sizes().clamp_min(1)).mean()
-        prior = self.latent_belief(states)
+        state = self.encoder.encode(support)
+        if self.latent_head is None:
+            return -(self._log_prob(state, None, query) / query.sizes().clamp_min(1)).mean()
+        prior = self.latent_belief(state)
         if self.objective == "ml":
             z = prior.sample(self.train_samples)
-            bound = _log_mean_exp(self._log_prob(states, z, query))
+            bound = _log_mean_exp(self._log_prob(state, z, query))
         else:
-            assert states.latent is not None
-            union = states.latent.plus(self.latent_encoder.encode(query))
-            posterior = self.latent_belief(States(union, None))
+            posterior = self.latent_belief(state.plus(self.encoder.encode(query)))
             z = posterior.sample(self.train_samples)
-            fit = self._log_prob(states, z, query)
+            fit = self._log_prob(state, z, query)
             if self.objective == "elbo":
                 bound = fit.mean(0) - posterior.divergence(prior)
             else:
                 bound = _log_mean_exp(fit + prior.log_prob(z) - posterior.log_prob(z))
         return -(bound / query.sizes().clamp_min(1)).mean()
 
-    def encode(self, examples: Examples) -> States:
-        """What each path keeps of `examples` (without NaN in the padding)."""
-        return States(
-            None if self.latent_encoder is None else self.latent_encoder.encode(examples),
-            None if self.encoder is None else self.encoder.encode(examples),
-        )
-
-    def latent_belief(self, states: States) -> "LatentBelief":
-        """q(z | what has been seen); its standard deviation lies in (0.1, 1), as in the reference notebooks."""
-        assert self.latent_head is not None and states.latent is not None
-        mean, raw = self.latent_head(states.latent.mean()).chunk(2, -1)
+    def latent_belief(self, state: State) -> "LatentBelief":
+        """q(z | what has been seen); its standard deviation lies in (0.1, 1), as is usual."""
+        if self.latent_head is None:
+            raise ValueError("a NeuralProcess with paths='deterministic' has no latent")
+        mean, raw = self.latent_head(state.mean()).chunk(2, -1)
         return LatentBelief(mean, 0.1 + 0.9 * raw.sigmoid())
 
-    def decode(self, states: States, z: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, state: State, z: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for latents `z [S, T, latent]`.
 
         Without a latent path `z` is None, and there is no axis `S`.
         """
-        parts = [] if z is None else [z]
-        if self.encoder is not None and states.deterministic is not None:
-            r = states.deterministic.mean()
-            parts.append(r if z is None else r.expand(len(z), *r.shape))
-        return mean_and_sd(self.decoder(torch.cat(parts, -1), x), self.sigma_floor)
+        r = state.mean()
+        if z is not None:
+            r = z if self.paths == "latent" else torch.cat([z, r.expand(len(z), *r.shape)], -1)
+        return mean_and_sd(self.decoder(r, x), self.sigma_floor)
 
     def adapt(
         self,
@@ -176,17 +163,17 @@ class NeuralProcess(nn.Module):
         check_support(self, support)
         support = prior_support(support) if steps == 0 else support.clean()
         with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
-            states = self.encode(support)
+            state = self.encoder.encode(support)
         noise = self._noise(self.samples, support.x, generator)
-        return NeuralProcessPredictor(self, states, noise)
+        return NeuralProcessPredictor(self, state, noise)
 
     def _noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         shape = (n, len(like), self._config["latent"])
         return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
 
-    def _log_prob(self, states: States, z: Tensor | None, query: Examples) -> Tensor:
+    def _log_prob(self, state: State, z: Tensor | None, query: Examples) -> Tensor:
         """Log density of all query points of a task together, `[S, T]` (`[T]` without a latent)."""
-        mean, sd = self.decode(states, z, query.x)
+        mean, sd = self.decode(state, z, query.x)
         return gaussian_log_prob(query.y, mean, sd, query.mask).sum(-1)
 
 
@@ -217,28 +204,27 @@ class NeuralProcessPredictor:
     """A support set as running means, with latents drawn for it; made by `NeuralProcess.adapt`."""
 
     process: NeuralProcess
-    states: States
+    state: State
     noise: Tensor  # [S, T, latent]
 
     def __call__(self, x: Tensor) -> predictive.GaussianMixture | predictive.Gaussian:
         """The belief at `x [T, M, dx]`: a mixture over the predictor's latents."""
         check_inputs(x, self.noise.shape[1], self.process.dx)
-        if self.process.latent_encoder is None:
-            mean, sd = self.process.decode(self.states, None, x)
+        if self.process.latent_head is None:
+            mean, sd = self.process.decode(self.state, None, x)
             return predictive.Gaussian(mean, sd.square())
-        mean, sd = self.process.decode(self.states, self._latents(self.noise), x)
+        mean, sd = self.process.decode(self.state, self._latents(self.noise), x)
         return predictive.GaussianMixture(mean, sd.square())
 
     def append(self, examples: Examples) -> "NeuralProcessPredictor":
         """The predictor for the union: only `examples` are encoded, and each latent moves with the belief."""
         check_support(self.process, examples)
-        more = self.process.encode(examples.clean())
-        states = States(*(a if a is None or b is None else a.plus(b) for a, b in zip(self.states, more, strict=True)))
-        return NeuralProcessPredictor(self.process, states, self.noise)
+        more = self.process.encoder.encode(examples.clean())
+        return NeuralProcessPredictor(self.process, self.state.plus(more), self.noise)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions: the decoder's mean, each at one latent drawn from q(z | support)."""
-        if self.process.latent_encoder is None:
+        if self.process.latent_head is None:
             raise NotImplementedError(
                 "a NeuralProcess with paths='deterministic' has no functions to sample; use paths='latent' or 'both'"
             )
@@ -246,17 +232,17 @@ class NeuralProcessPredictor:
 
         def evaluate(x: Tensor, members: list[int]) -> Tensor:
             check_inputs(x, self.noise.shape[1], self.process.dx)
-            return self.process.decode(self.states, z[members], x)[0]
+            return self.process.decode(self.state, z[members], x)[0]
 
         return Functions(evaluate, n)
 
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
-        states = States(*(None if s is None else State(s.total[[i]], s.count[[i]]) for s in self.states))
-        return TaskModel(self.process, NeuralProcessPredictor(self.process, states, self.noise[:, [i]]))
+        state = State(self.state.total[[i]], self.state.count[[i]])
+        return TaskModel(self.process, NeuralProcessPredictor(self.process, state, self.noise[:, [i]]))
 
     def _latents(self, noise: Tensor) -> Tensor:
-        belief = self.process.latent_belief(self.states)
+        belief = self.process.latent_belief(self.state)
         return belief.mean + belief.sd * noise
 
 

@@ -1,0 +1,121 @@
+"""Neural processes against their equations, computed the long way."""
+
+import pytest
+import torch
+from learner_table import Lines
+from torch.distributions import Independent, Normal, kl_divergence
+
+from quickstudy.processes.cnp import CNP
+from quickstudy.processes.neural_process import NeuralProcess
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.set_default_dtype(torch.float64)
+
+
+def tasks():
+    return Lines().sample(3, support=5, query=4, generator=torch.Generator().manual_seed(0))
+
+
+def parts(process, batch):
+    """q(z | support), q(z | support and query) and p(y | z), as torch distributions."""
+
+    def belief(examples):
+        latent = process.latent_belief(process.encoder.encode(examples))
+        return Independent(Normal(latent.mean, latent.sd), 1)
+
+    def fit(z):
+        mean, sd = process.decode(process.encoder.encode(batch.support), z, batch.query.x)
+        return Normal(mean, sd).log_prob(batch.query.y).sum((-2, -1))
+
+    return belief(batch.support), belief(batch.support.append(batch.query)), fit
+
+
+def draws(distribution, n):
+    torch.manual_seed(7)
+    mean = distribution.base_dist.loc
+    return mean + distribution.base_dist.scale * torch.randn(n, *mean.shape)
+
+
+@pytest.mark.parametrize("paths", ["latent", "both"])
+def test_objectives_are_their_equations(paths):
+    batch = tasks()
+    for objective in ("elbo", "iwae", "ml"):
+        process = NeuralProcess(width=16, latent=4, paths=paths, objective=objective, train_samples=6)
+        prior, posterior, fit = parts(process, batch)
+        z = draws(prior if objective == "ml" else posterior, 6)
+        expected = {
+            "elbo": lambda: fit(z).mean(0) - kl_divergence(posterior, prior),
+            "iwae": lambda: (fit(z) + prior.log_prob(z) - posterior.log_prob(z)).exp().mean(0).log(),
+            "ml": lambda: fit(z).exp().mean(0).log(),
+        }[objective]()
+        torch.manual_seed(7)
+        torch.testing.assert_close(process.meta_loss(batch), -(expected / 4).mean())
+
+
+def test_the_bounds_are_in_order():
+    """Over the same latents, the importance-weighted bound lies above the single-sample one (Burda et al. 2015)."""
+    losses = {}
+    for objective in ("elbo", "iwae"):
+        torch.manual_seed(0)
+        process = NeuralProcess(width=16, latent=4, objective=objective, train_samples=512)
+        torch.manual_seed(1)
+        losses[objective] = process.meta_loss(tasks()).item()
+    assert losses["iwae"] < losses["elbo"]
+
+
+def test_cnp_loss_is_the_negative_log_likelihood():
+    process, batch = CNP(width=16), tasks()
+    belief = process.adapt(batch.support)(batch.query.x)
+    torch.testing.assert_close(process.meta_loss(batch), -belief.log_prob(batch.query.y).mean())
+
+
+def test_more_samples_average_over_more_latents():
+    process, batch = NeuralProcess(width=16, latent=4, samples=30), tasks()
+    predictor = process.adapt(batch.support, generator=torch.Generator().manual_seed(0))
+    belief = predictor(batch.query.x)
+    assert belief.means.shape == (30, 3, 4, 1)
+    functions = predictor.functions(2000, torch.Generator().manual_seed(1))(batch.query.x)
+    spread = functions.std(0) / 30**0.5
+    assert ((functions.mean(0) - belief.mean).abs() < 5 * spread).all()
+
+
+def test_the_floor_is_the_smallest_standard_deviation():
+    for process in (CNP(width=16, sigma_floor=0.1), NeuralProcess(width=16, sigma_floor=0.1)):
+        with torch.no_grad():
+            process.decoder.rest.layers[-1].bias.fill_(-100.0)
+        belief = process.adapt(tasks().support)(tasks().query.x)
+        variances = belief.variance if isinstance(process, CNP) else belief.variances
+        torch.testing.assert_close(variances, torch.full_like(variances, 0.01))
+
+
+def test_wider_inputs_and_outputs():
+    x, y = torch.randn(2, 5, 3), torch.randn(2, 5, 2)
+    from quickstudy.data import Examples
+
+    for process in (CNP(3, 2, width=16), NeuralProcess(3, 2, width=16)):
+        assert process.adapt(Examples(x, y))(x).mean.shape == (2, 5, 2)
+        with pytest.raises(ValueError, match="dx=3"):
+            process.adapt(Examples(x[..., :1], y))
+        with pytest.raises(ValueError, match="dy=2"):
+            process.adapt(Examples(x, y[..., :1]))
+        with pytest.raises(ValueError, match="dy=2"):
+            process.adapt(Examples(x, torch.zeros(2, 5, dtype=torch.long)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"width": 0},
+        {"latent": -1},
+        {"paths": "all"},
+        {"objective": "vae"},
+        {"samples": 0},
+        {"decoder_depth": 1},
+        {"sigma_floor": -1.0},
+    ],
+)
+def test_bad_options(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        NeuralProcess(**options)
