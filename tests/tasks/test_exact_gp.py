@@ -106,6 +106,15 @@ def test_order_does_not_matter(generator: torch.Generator) -> None:
     torch.testing.assert_close(ExactGP(examples, info)(x).mean, ExactGP(turned, info)(x).mean)
 
 
+def test_one_set_of_hyperparameters_for_all_tasks(generator: torch.Generator) -> None:
+    examples, info = _examples(3, 5, generator), _info(1, generator) | {"mean": torch.ones(1, 1)}
+    shared = ExactGP(examples, info)
+    each = ExactGP(examples, {k: v.repeat(3, *[1] * (v.dim() - 1)) for k, v in info.items()})
+    x = _examples(3, 4, generator).x
+    torch.testing.assert_close(shared(x), each(x))
+    assert shared(x).noise.shape == (3,)
+
+
 def test_append_is_conditioning_on_the_union(generator: torch.Generator) -> None:
     examples, info = _examples(3, 9, generator), _info(3, generator)
     x = _examples(3, 4, generator).x
@@ -200,8 +209,8 @@ def test_bad_arguments(generator: torch.Generator) -> None:
     examples, info = _examples(2, 3, generator), _info(2, generator)
     with pytest.raises(ValueError, match="lacks 'period', which the periodic kernel needs"):
         ExactGP(examples, {k: v for k, v in info.items() if k != "period"}, kernel="periodic")
-    with pytest.raises(ValueError, match=r"info\['scale'\] has shape \[1\]"):
-        ExactGP(examples, info | {"scale": torch.ones(1)})
+    with pytest.raises(ValueError, match=r"info\['scale'\] has shape \[3\]"):
+        ExactGP(examples, {k: v[:1] for k, v in info.items()} | {"scale": torch.ones(3)})
     with pytest.raises(TypeError, match="labels"):
         ExactGP(Examples(examples.x, torch.zeros(2, 3, dtype=torch.long)), info)
     with pytest.raises(ValueError, match="NaN or infinite"):

@@ -121,6 +121,24 @@ def test_limits_are_kept() -> None:
     assert bool(((ratio >= 0.5 - 1e-9) & (ratio <= 1 + 1e-9)).all())
 
 
+def test_shared_hyperparameters_are_the_best_for_all_tasks_together() -> None:
+    """No single task's own fit, given to all of them, does better; and one task alone is the unshared fit."""
+    support = _waves(8, 0.2, seed=5)
+    together, apart = fit_gp(support, shared=True), fit_gp(support)
+    total = float(together.log_marginal_likelihood().sum())
+    for value in together.info.values():
+        assert torch.equal(value, value[:1].expand_as(value))
+    for t in range(4):
+        given = {k: v[t : t + 1].expand_as(v) for k, v in apart.info.items()}
+        assert float(ExactGP(support, given).log_marginal_likelihood().sum()) < total
+    for name, value in together.info.items():
+        for factor in (0.97, 1.03):
+            changed = together.info | {name: value * factor}
+            assert float(ExactGP(support, changed).log_marginal_likelihood().sum()) < total + 1e-6, name
+    one = support.select(0)
+    torch.testing.assert_close(fit_gp(one, shared=True).info, fit_gp(one).info)
+
+
 def test_errors() -> None:
     empty = Examples(torch.zeros(2, 0, 1), torch.zeros(2, 0, 1))
     with pytest.raises(ValueError, match="task 0 has no support point"):

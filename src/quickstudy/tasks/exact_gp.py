@@ -25,7 +25,7 @@ class ExactGP:
     Args:
         support: real outputs `[T, N, dy]`; N may be 0, which gives the prior.
         info: `lengthscale`, `scale`, `noise` (standard deviation), each `[T]`; `period [T]` for the periodic kernels;
-            `mean [T, dy]`, 0 when absent.
+            `mean [T, dy]`, 0 when absent. A leading axis of 1 serves all tasks.
         kernel: see `quickstudy.tasks.kernels.covariance`.
 
     Raises:
@@ -41,7 +41,10 @@ class ExactGP:
 
     def __init__(self, support: Examples, info: Mapping[str, Tensor], *, kernel: Kernel = "rbf"):
         _check(support, info, kernel)
-        self.support, self.info, self.kernel = support, dict(info), kernel
+        self.support, self.kernel = support, kernel
+        self.info = info = {
+            k: v.expand(support.num_tasks, *v.shape[1:]) if v.shape[:1] == (1,) else v for k, v in info.items()
+        }
         clean = support.clean()
         self._x, self._real = clean.x.double(), support.real()
         self._noise = info["noise"].double().square()
@@ -154,8 +157,8 @@ def _check(support: Examples, info: Mapping[str, Tensor], kernel: Kernel) -> Non
     for name in ("lengthscale", "scale", "noise", *(("period",) if kernel in PERIODIC else ())):
         if name not in info:
             raise ValueError(f"info lacks {name!r}, which the {kernel} kernel needs; give a tensor [T]")
-        if info[name].shape != support.x.shape[:1]:
+        if info[name].shape not in ((1,), support.x.shape[:1]):
             raise ValueError(
                 f"info[{name!r}] has shape {list(info[name].shape)}; expected [T] = [{support.num_tasks}], "
-                "one value for each task of the support"
+                "one value for each task of the support, or one for all"
             )
