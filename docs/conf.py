@@ -1,15 +1,21 @@
 """How the pages are built: `make docs`, offline, with warnings as errors."""
 
+import sys
+from pathlib import Path
+
 from quickstudy import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "quickstudy"
 author = "The quickstudy authors"
 copyright = "the quickstudy authors"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "offline_math"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_math_renderer = "drawn"
 html_title = f"quickstudy {__version__}"
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
