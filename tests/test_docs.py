@@ -160,3 +160,10 @@ def test_links_between_pages_lead_somewhere():
             if not (page.parent / target).exists():
                 broken.append(f"{page.name}: {target}")
     assert not broken
+
+
+def test_the_house_is_as_described():
+    house = (ROOT / "docs/design.md").read_text().split("## The house")[1].split("```")[1]
+    there = {path.name + "/" * path.is_dir() for path in (ROOT / "src/quickstudy").iterdir()}
+    unsaid = {"_version.py", "py.typed", "__pycache__/"}
+    assert set(re.findall(r"^  (\S+)", house, re.MULTILINE)) == there - unsaid
