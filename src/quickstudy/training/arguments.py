@@ -107,7 +107,7 @@ def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     for name, least in (("steps", 1), ("seed", 0), ("tasks", 1), ("validation_tasks", 1)):
         check_whole(name, filled[name], least)
     steps = filled["steps"]
-    defaults = {"evaluate_every": steps // 20, "checkpoint_every": min(1000, steps // 10), "log_every": steps // 200}
+    defaults = {"evaluate_every": steps // 20, "checkpoint_every": min(2000, steps // 10), "log_every": steps // 200}
     for name, default in defaults.items():
         if filled[name] is None:
             filled[name] = max(1, default)

@@ -52,11 +52,12 @@ def evaluate(
         device: where to; the learner's own by default.
 
     Returns:
-        Metrics by name: `"mse/k=10/steps=1"`, or `"mse/k=10"` for learners without an inner loop. `mse` is the mean over
-        points and outputs; `log_likelihood` the marginal one per point; `joint_log_likelihood` the joint one divided by
-        the number of points; `coverage90` the share of outputs inside the central 90% interval; `calibration_error` the
-        mean distance of the coverage of central intervals from their nominal 10% to 90%. For classes, `accuracy` and
-        `log_likelihood`. `oracle_log_likelihood` and `oracle_joint_log_likelihood` are what the family says is possible.
+        Metrics by name: `"mse/k=10/steps=1"`, or `"mse/k=10"` for learners without an inner loop. `mse` is the mean
+        over points and outputs; `log_likelihood` the marginal one per point; `joint_log_likelihood` the joint one
+        divided by the number of points; `coverage90` the share of outputs inside the central 90% interval;
+        `calibration_error` the mean distance of the coverage of central intervals from their nominal 10% to 90%.
+        For classes, `accuracy` and `log_likelihood`. `oracle_log_likelihood` and `oracle_joint_log_likelihood` are
+        what the family says is possible.
 
     Raises:
         ValueError, TypeError: for bad arguments.
@@ -72,7 +73,7 @@ def evaluate(
     for name, value, least in (("tasks", tasks, 1), ("query", query, 1), ("batch", batch, 1), ("seed", seed, 0)):
         check_whole(name, value, least)
     supports, counts = _several("support", support), _steps(learner, steps)
-    if grid and "grid" not in inspect.signature(family.sample).parameters:
+    if grid and not _takes_grid(family):
         raise ValueError(f"{family!r} has no grid of query points; use grid=False")
     home = next(learner.parameters()).device
     place = home if device is None else pick_device(device)
@@ -90,6 +91,11 @@ def evaluate(
     finally:
         learner.to(home)
     return {name: _summary(name, torch.cat(values)) for name, values in found.items()}
+
+
+def _takes_grid(family: TaskFamily) -> bool:
+    parameters = inspect.signature(family.sample).parameters
+    return "grid" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _by_support(

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from quickstudy.data import check_fits, check_tasks
+from quickstudy.data import Tasks, check_fits, check_tasks
 from quickstudy.learner import TaskFamily
 from quickstudy.training.arguments import check_family, check_folder, check_learner, check_settings, pick_device
 from quickstudy.training.atomic import disk_error
 from quickstudy.training.batches import Batches, Size
 from quickstudy.training.config import check_json, describe_run, write_config
-from quickstudy.training.gradients import compare, decide, make_gradient
+from quickstudy.training.gradients import compare, decide, make_gradient, resolved_engine
 from quickstudy.training.lock import locked
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loggers.tensorboard import TensorBoard, available
@@ -76,7 +76,7 @@ def fit(
         clip: the largest norm of the meta-gradient.
         evaluate_every: steps between evaluations on held-out tasks; a 20th of the run by default.
         validation_tasks: how many held-out tasks, the same each time.
-        checkpoint_every: steps between checkpoints; a 10th of the run by default, at most 1000.
+        checkpoint_every: steps between checkpoints; a 10th of the run by default, at most 2000.
         log_every: steps between lines of metrics; a 200th of the run by default.
         patience: stop after so many evaluations without a better validation loss.
         compile: compile the meta-gradient; "auto" decides by shapes and step count.
@@ -121,7 +121,7 @@ def fit(
         "recipe": recipe,
         "options": check_json("options", options),
         "command": command,
-        "engine": getattr(learner, "engine", None),
+        "engine": resolved_engine(learner),
         "compile": compile,
         "threads": torch.get_num_threads(),
         "device": str(pick_device(device)),
@@ -133,9 +133,8 @@ def fit(
             return finished_run(folder, learner, before)
         config = before
     with _surroundings(learner, config):
-        validation, batches = _check_together(learner, family, plan, config)
+        batches, first, validation = _check_together(learner, family, plan, config)
         if before is None:
-            first = batches(0)
             fixed = isinstance(plan["support"], int) and isinstance(plan["query"], int)
             config["compile"] = decide(compile, learner, steps, first, fixed_sizes=fixed)
         _make_folder(folder)
@@ -197,17 +196,18 @@ def _train(
 
 def _check_together(
     learner: nn.Module, family: TaskFamily, plan: dict[str, Any], config: dict[str, Any]
-) -> tuple[Validation, Batches]:
+) -> tuple[Batches, Tasks, Validation]:
     """What training needs, tried once before anything is written: the tasks, and the learner on held-out ones."""
     sizes = {name: plan[name] for name in ("seed", "tasks", "support", "query", "points")}
     batches = Batches(family, **sizes, device=config["device"])
     held_out = batches.validation(plan["validation_tasks"])
-    for tasks in (batches(0), held_out[0]):
+    first = batches(0)
+    for tasks in (first, held_out[0]):
         check_tasks(tasks)
         check_fits(learner, tasks.support)
     validation = Validation(learner, held_out, plan["seed"])
     validation()
-    return validation, batches
+    return batches, first, validation
 
 
 def _check_obeyed(before: dict[str, Any], compile: bool | str, device: torch.device | str) -> None:

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from quickstudy.compiled import Gradient, compilable, meta_gradient, should_compile
 from quickstudy.data import Tasks
+from quickstudy.gradient.engines import choose
+from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.training.validation import seed_noise, unchecked_loss
 
 TOLERANCE = 1e-3  # float32 kernels that add in another order differ by 1e-6; a lost second-order term by 1e-2 and more
@@ -38,6 +40,12 @@ def make_gradient(learner: nn.Module, compile: bool) -> Gradient:
         return loss.detach(), [torch.zeros_like(p) if g is None else g for g, p in zip(found, params, strict=True)]
 
     return eager
+
+
+def resolved_engine(learner: nn.Module) -> str | None:
+    """What `engine="auto"` comes to for this learner's network; None for a learner without an inner loop."""
+    inner = getattr(learner, "inner", None)
+    return choose(inner.engine, inner.network) if isinstance(inner, InnerLoop) else None
 
 
 def has_forward(learner: nn.Module) -> bool:

