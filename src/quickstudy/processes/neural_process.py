@@ -92,7 +92,7 @@ class NeuralProcess(nn.Module):
         }
         self.paths = paths
         self.encoder = PointEncoder(dx + dy, width, encoder_depth, width)
-        self.latent_head = None if paths == "deterministic" else MLP(width, [width], 2 * latent)
+        self.latent_head = None if paths == "deterministic" else MLP(width, [width], 2 * latent, activation="gelu")
         features = {"latent": latent, "deterministic": width, "both": latent + width}[paths]
         self.decoder = Decoder(features, dx, width, decoder_depth, 2 * dy)
 

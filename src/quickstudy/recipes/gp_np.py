@@ -23,7 +23,7 @@ class Options(Sampled):
     """Meta-training steps."""
     tasks: int = 16
     """Tasks in a meta-batch."""
-    lr: float = 5e-4
+    lr: float = 1e-3
     """Rate of Adam, at the start of its cosine."""
     width: int = 128
     """Units of every layer, and of the representations."""

@@ -28,7 +28,7 @@ def run(learner: nn.Module, options: Any, stage: Stage, *, title: str, colour: s
     """Train on RBF tasks, measure on all kernels, draw."""
     family = qs.tasks.GaussianProcess("rbf")
     trained = stage.train(
-        learner, family, steps=options.steps, tasks=options.tasks, lr=options.lr, schedule="cosine", **SIZES
+        learner, family, steps=options.steps, tasks=options.tasks, lr=options.lr, schedule="cosine", clip=1.0, **SIZES
     )
     metrics: dict[str, Metric] = {}
     for kernel in KERNELS:
