@@ -29,8 +29,8 @@ class Options(Sampled):
     """Units of every layer, and of the representations."""
     paths: Literal["latent", "deterministic", "both"] = "both"
     """What carries the points to the decoder: a latent, their mean, or both."""
-    objective: Literal["elbo", "iwae", "ml"] = "iwae"
-    """The evidence bound, its importance-weighted form (as in the published figures), or the Monte-Carlo likelihood."""
+    objective: Literal["elbo", "iwae", "ml"] = "elbo"
+    """The evidence bound, its importance-weighted form, or the Monte-Carlo likelihood."""
     samples: int = 50
     """Latents drawn for a prediction."""
     sigma_floor: float = 1e-3
