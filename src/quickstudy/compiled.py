@@ -137,8 +137,9 @@ class _ReadyGradients(torch.autograd.Function):
         return (None, None, None, None, *(None if g is None else upstream * g for g in grads))
 
 
-def _own_code(function: FunctionType) -> FunctionType:
+def _own_code(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` with a code object of its own: torch counts recompilations per code object, over all learners."""
+    assert isinstance(function, FunctionType)
     code = function.__code__.replace()
     return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
 

@@ -319,7 +319,7 @@ def _pad_to(values: Tensor, length: int) -> Tensor:
 def _sets(examples: Examples) -> list[tuple[Tensor, Tensor]]:
     if examples.mask is None:
         return list(zip(examples.x, examples.y, strict=True))
-    return [(x[m], y[m]) for x, y, m in zip(*examples, strict=True)]
+    return [(x[m], y[m]) for x, y, m in zip(examples.x, examples.y, examples.mask, strict=True)]
 
 
 def _compact(examples: Examples, size: int) -> Examples:

@@ -2,6 +2,7 @@
 but a map `[N, *dx] -> [N, dy]`."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from jaxtyping import Shaped
@@ -31,7 +32,7 @@ class MLP(nn.Module):
             raise ValueError(f"activation={activation!r}; choose one of {', '.join(ACTIVATIONS)}")
         self.inputs, self.hidden, self.outputs, self.activation = inputs, list(hidden), outputs, activation
         widths = [inputs, *hidden, outputs]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.act = ACTIVATIONS[activation]()
 
     def config(self) -> dict[str, Any]:

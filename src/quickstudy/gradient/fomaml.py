@@ -7,7 +7,7 @@ from torch import nn
 from quickstudy.gradient.maml import MAML
 
 
-def FOMAML(network: nn.Module, **options: Any) -> MAML:  # noqa: N802  (the field's name)
+def FOMAML(network: nn.Module, **options: Any) -> MAML:
     """`MAML(network, first_order=True, **options)`: the inner gradients count as constants.
 
     >>> import quickstudy as qs

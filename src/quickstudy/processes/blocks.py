@@ -15,15 +15,15 @@ class State(NamedTuple):
     """What has been seen of `T` tasks: a sum over encoded points, and their number. States of parts add up."""
 
     total: Tensor  # [T, width]
-    count: Tensor  # [T]
+    seen: Tensor  # [T]
 
     def plus(self, other: "State") -> "State":
         """The state of the union."""
-        return State(self.total + other.total, self.count + other.count)
+        return State(self.total + other.total, self.seen + other.seen)
 
     def mean(self) -> Tensor:
         """`[T, width]`; zeros where nothing has been seen."""
-        return self.total / self.count.clamp_min(1).unsqueeze(-1)
+        return self.total / self.seen.clamp_min(1).unsqueeze(-1)
 
 
 class PointEncoder(nn.Module):

@@ -50,7 +50,7 @@ class CNP(nn.Module):
         check_sizes(dx=dx, dy=dy, width=width, encoder_depth=encoder_depth, decoder_depth=decoder_depth)
         check_floor(sigma_floor)
         self.dx, self.dy, self.sigma_floor = dx, dy, sigma_floor
-        self._config = {
+        self._config: dict[str, Any] = {
             "dx": dx,
             "dy": dy,
             "width": width,
@@ -107,7 +107,7 @@ class CNPPredictor:
 
     def __call__(self, x: Tensor) -> predictive.Gaussian:
         """The belief at `x [T, M, dx]`."""
-        check_inputs(x, len(self.state.count), self.process.dx)
+        check_inputs(x, len(self.state.seen), self.process.dx)
         mean, sd = self.process.decode(self.state.mean(), x)
         return predictive.Gaussian(mean, sd.square())
 
@@ -127,4 +127,4 @@ class CNPPredictor:
 
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
-        return TaskModel(self.process, CNPPredictor(self.process, State(self.state.total[[i]], self.state.count[[i]])))
+        return TaskModel(self.process, CNPPredictor(self.process, State(self.state.total[[i]], self.state.seen[[i]])))

@@ -77,7 +77,7 @@ class NeuralProcess(nn.Module):
         self.dx, self.dy, self.sigma_floor, self.samples = dx, dy, sigma_floor, samples
         self.objective = objective
         self.train_samples = train_samples or {"elbo": 1, "iwae": 4, "ml": 16}[objective]
-        self._config = {
+        self._config: dict[str, Any] = {
             "dx": dx,
             "dy": dy,
             "width": width,
@@ -238,7 +238,7 @@ class NeuralProcessPredictor:
 
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
-        state = State(self.state.total[[i]], self.state.count[[i]])
+        state = State(self.state.total[[i]], self.state.seen[[i]])
         return TaskModel(self.process, NeuralProcessPredictor(self.process, state, self.noise[:, [i]]))
 
     def _latents(self, noise: Tensor) -> Tensor:
