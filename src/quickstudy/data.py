@@ -231,6 +231,8 @@ def check_tasks(tasks: Tasks) -> None:
             f"support.x has inputs of shape {list(support.x.shape[2:])} and query.x of "
             f"{list(query.x.shape[2:])}; they must agree"
         )
+    if support.x.dtype != query.x.dtype:
+        raise TypeError(f"support.x is {support.x.dtype} and query.x {query.x.dtype}; cast one of them with .to(dtype)")
     if support.y.dtype != query.y.dtype or support.y.shape[2:] != query.y.shape[2:]:
         raise ValueError(
             f"support.y is {support.y.dtype} with features {list(support.y.shape[2:])}, query.y {query.y.dtype} with "

@@ -4,6 +4,7 @@ A likelihood makes a gradient-based learner's prediction a density. Without one,
 (no density) and integer labels cross-entropy.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -38,18 +39,12 @@ class Gaussian(nn.Module):
     tensor([0.2258, 0.2258, 0.2258])
     """
 
-    log_sd: Tensor
-
     def __init__(self, sd: float = 0.1, *, learn: bool = False):
         super().__init__()
         if not sd > 0:
             raise ValueError(f"sd={sd!r}; expected a positive standard deviation")
         self.sd, self.learn = sd, learn
-        log_sd = torch.tensor(float(sd)).log()
-        if learn:
-            self.log_sd = nn.Parameter(log_sd)
-        else:
-            self.register_buffer("log_sd", log_sd, persistent=False)
+        self.log_sd = nn.Parameter(torch.tensor(math.log(sd))) if learn else None
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -58,12 +53,18 @@ class Gaussian(nn.Module):
     def loss(self, output: Tensor, y: Tensor) -> Tensor:
         """Negative log density of each point, summed over dy."""
         _same_shape(output, y)
-        white = (y - output) * (-self.log_sd).exp()
-        return (0.5 * white.square() + self.log_sd + 0.5 * predictive.LOG_2PI).sum(-1)
+        log_sd = self._log_sd(output)
+        white = (y - output) * (-log_sd).exp()
+        return (0.5 * white.square() + log_sd + 0.5 * predictive.LOG_2PI).sum(-1)
 
     def predictive(self, output: Tensor) -> predictive.Gaussian:
         """Normal around `output`."""
-        return predictive.Gaussian(output, (2 * self.log_sd).exp().expand_as(output))
+        return predictive.Gaussian(output, (2 * self._log_sd(output)).exp().expand_as(output))
+
+    def _log_sd(self, like: Tensor) -> Tensor:
+        if self.log_sd is not None:
+            return self.log_sd
+        return torch.full((), math.log(self.sd), dtype=like.dtype, device=like.device)
 
 
 class HeteroscedasticGaussian(nn.Module):

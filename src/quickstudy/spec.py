@@ -44,9 +44,11 @@ def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Modu
     for key, value in spec.items():
         if key == "class":
             continue
-        if isinstance(value, dict) and value.get("class", "") is None and "callable" in value:
+        foreign = isinstance(value, dict) and value.get("class", "") is None
+        if foreign and key != "network":
             raise ValueError(
-                f"this learner was trained with {key}={value['callable']}, which cannot be read from a file; "
+                f"this learner was trained with {key}={value.get('callable') or value.get('foreign')}, which cannot be "
+                "read from a file; "
                 "build the learner as you did then and load its weights from model.safetensors"
             )
         nested = isinstance(value, dict) and "class" in value
