@@ -86,9 +86,8 @@ def measure(tasks: int, steps: int, width: int) -> dict[str, dict[str, float]]:
                 meta_step()
             times[name].append((time.perf_counter() - start) / repeats * 1e3)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    return {
-        n: {"milliseconds": round(m, 3), "speedup": round(medians["plain loop"] / m, 1)} for n, m in medians.items()
-    }
+    plain = medians["plain loop"]
+    return {name: {"milliseconds": round(m, 3), "speedup": round(plain / m, 1)} for name, m in medians.items()}
 
 
 if __name__ == "__main__":

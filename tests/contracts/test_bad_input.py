@@ -34,6 +34,7 @@ BAD = {
     "a task without query points": (Tasks(S, masked(Q, [3, 0])), ValueError, "task 1 has no real query point"),
     "mixed dtypes": (Tasks(Examples(S.x.double(), S.y), Q), TypeError, "cast one"),
     "the learner's dtype differs": (GOOD.to(dtype=torch.float64), TypeError, "learner"),
+    "support and query of other types": (Tasks(S, Q.to(dtype=torch.float64)), TypeError, "support.x is torch.float32"),
     "float mask": (Tasks(Examples(S.x, S.y, torch.ones(2, 3)), Q), ValueError, "torch.bool"),
     "mask of another shape": (Tasks(Examples(S.x, S.y, torch.ones(2, 2, dtype=torch.bool)), Q), ValueError, "mask"),
     "boolean labels": (Tasks(Examples(S.x, S.y > 0), Q), TypeError, "class labels"),
