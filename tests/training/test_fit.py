@@ -12,6 +12,7 @@ import torch
 from training.workload import STEPS, Waves, make, train
 
 import quickstudy as qs
+import quickstudy.training.fit as fit_module
 from quickstudy.training import loop
 from quickstudy.training.lock import locked
 from quickstudy.training.loop import NonFiniteLossError
@@ -35,6 +36,14 @@ class Line(torch.nn.Module):
     ) -> Any:
         """Not used here."""
         raise NotImplementedError
+
+
+class Vector(Line):
+    """Forgets to take the mean."""
+
+    def meta_loss(self, tasks: qs.Tasks) -> torch.Tensor:
+        """Per point."""
+        return (tasks.query.y - self.w).square()
 
 
 class Constant:
@@ -210,6 +219,35 @@ def test_bad_data_is_told_from_a_bad_rate(tmp_path: Path) -> None:
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses stay on the device until they are needed, as on an accelerator."""
+
+    def make_loop(*arguments: Any, **options: Any) -> loop.Loop:
+        made = loop.Loop(*arguments, **options)
+        made._waits, made._sum = False, torch.tensor(options["standing"].loss_sum, dtype=torch.float64)
+        return made
+
+    monkeypatch.setattr(fit_module, "Loop", make_loop)
+
+
+def test_losses_that_are_read_late_are_the_same(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    usual = train("gradient", tmp_path / "usual")
+    request.getfixturevalue("unread")
+    late = train("gradient", tmp_path / "late")
+    assert [line["loss"] for line in late.metrics] == [line["loss"] for line in usual.metrics]
+    assert all(torch.equal(a, b) for a, b in zip(late.learner.parameters(), usual.learner.parameters(), strict=True))
+
+
+@pytest.mark.usefixtures("unread")
+@pytest.mark.parametrize("bad_from", [7, 9])
+def test_losses_that_are_read_late_still_stop_the_run(tmp_path: Path, bad_from: int) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"in the \d+ steps before step"):
+        small(tmp_path / "run", family=Constant(bad_from=bad_from), steps=20, log_every=4, checkpoint_every=3)
+    last = qs.load(tmp_path / "run", which="last", network=Line())
+    assert math.isfinite(last.w.item())
+
+
 BAD = {
     "no steps": ({"steps": 0}, "steps=0; expected a whole number of at least 1"),
     "half a step": ({"steps": 1.5}, "steps=1.5; expected a whole number"),
@@ -233,6 +271,7 @@ BAD = {
     "no path": ({"out": ""}, "out=''"),
     "nothing to train": ({"learner": torch.nn.Identity()}, "learner is a Identity"),
     "everything frozen": ({"learner": Line().requires_grad_(False)}, "nothing to train"),
+    "a loss per point": ({"learner": Vector()}, r"meta_loss gave \[25, 10, 1\]; expected a scalar"),
     "no family": ({"family": [1, 2]}, "family is a list"),
     "data in double precision": ({"learner": Line().double()}, "float64"),
     "what cannot be compiled": ({"compile": True}, "compile=True: Line cannot be compiled"),

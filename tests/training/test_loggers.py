@@ -68,6 +68,20 @@ def test_tensorboard_holds_the_metrics(tmp_path: Path) -> None:
     assert max(losses) == STEPS
 
 
+def test_tensorboard_forgets_what_a_resume_does_again(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for step, value in ((0, 1.0), (20, 2.0)):  # the second begins after step 20
+        writer = TensorBoard()
+        writer.start(tmp_path, {}, step)
+        for later in range(step + 10, 50, 10):
+            writer.log(later, {"loss": value})
+        writer.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(10, 1.0), (20, 1.0), (30, 2.0), (40, 2.0)]
+
+
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A stand-in for a service's package."""
@@ -101,6 +115,21 @@ def test_mlflow_is_told_config_and_metrics(tmp_path: Path, service: Any) -> None
     told = [{"step": call.kwargs["step"], **call.args[0]} for call in package.log_metrics.call_args_list]
     assert told == run.metrics
     package.end_run.assert_called_once_with()
+
+
+def test_a_logger_that_cannot_be_closed_does_not_hide_what_ended_training(tmp_path: Path) -> None:
+    class Jammed(Notebook):
+        def close(self) -> None:
+            raise OSError("jammed")
+
+    def stop(step: int, *rest: object) -> None:
+        raise KeyError(step)
+
+    with pytest.raises(KeyError) as caught:
+        train("gradient", tmp_path / "run", loggers=[Jammed()], progress=lambda step, *rest: step > 5 and stop(step))
+    assert caught.value.__notes__ == ["besides, Jammed could not be closed: jammed"]
+    with pytest.raises(OSError, match="jammed"):
+        train("gradient", tmp_path / "other", loggers=[Jammed()])
 
 
 @pytest.mark.parametrize("adapter", [WandB, MLflow, TensorBoard])

@@ -219,6 +219,12 @@ def test_metrics_shorter_than_the_checkpoint_are_an_error(victim: Path) -> None:
         train("gradient", victim, exist="resume")
 
 
+def test_a_run_that_lost_its_checkpoint_is_not_begun_anew(victim: Path) -> None:
+    shutil.rmtree(victim / "checkpoints")
+    with pytest.raises(qs.training.checkpoint.CheckpointError, match="metrics and no checkpoint"):
+        train("gradient", victim, exist="resume")
+
+
 def test_resume_begins_in_a_new_folder(tmp_path: Path, unbroken: dict[str, Any]) -> None:
     assert outcome(train("stateful", tmp_path / "new", exist="resume").path) == unbroken["stateful"]
     assert isinstance(make("stateful"), qs.Pretrained)

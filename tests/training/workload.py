@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.utils.tensorboard
 
 import quickstudy as qs
 from quickstudy.training.run import Run

@@ -160,9 +160,6 @@ def _train(
     standing = restore(folder, learner, updates)
     if standing.finished:
         return
-    gradient = make_gradient(learner, config["compile"])
-    if config["compile"]:
-        compare(learner, gradient, batches(standing.step), mix(plan["seed"], standing.step, Stream.NOISE))
     recorder = Recorder(
         folder,
         config,
@@ -173,7 +170,10 @@ def _train(
         seconds=standing.seconds,
         keep=standing.metrics_bytes,
     )
-    try:
+    with recorder:
+        gradient = make_gradient(learner, config["compile"])
+        if config["compile"]:
+            compare(learner, gradient, batches(standing.step), mix(plan["seed"], standing.step, Stream.NOISE))
         Loop(
             learner,
             gradient=gradient,
@@ -190,8 +190,6 @@ def _train(
             patience=plan["patience"],
             facts={"kind": "run", "learner": config["learner"]},
         ).run()
-    finally:
-        recorder.close()
 
 
 def _check_together(

@@ -71,8 +71,19 @@ class Recorder:
         """Make the metrics file safe; returns its length in bytes."""
         return self._file.flush()
 
-    def close(self) -> None:
-        """Close the file and the loggers."""
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Close the file and the loggers. What ended training is not hidden by a logger that cannot be closed."""
         self._file.close()
         for logger in self._loggers:
-            logger.close()
+            try:
+                logger.close()
+            except Exception as failure:
+                if error is None:
+                    error = failure
+                else:
+                    error.add_note(f"besides, {type(logger).__name__} could not be closed: {failure}")
+        if kind is None and error is not None:
+            raise error

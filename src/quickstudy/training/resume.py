@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from quickstudy.training.atomic import settle
-from quickstudy.training.checkpoint import load_weights, read_checkpoint, read_facts
+from quickstudy.training.checkpoint import CheckpointError, load_weights, read_checkpoint, read_facts
 from quickstudy.training.config import check_same
 from quickstudy.training.loop import Standing
 from quickstudy.training.metrics_file import read_metrics
@@ -47,6 +47,10 @@ def restore(folder: Path, learner: nn.Module, updates: Updates) -> Standing:
     for name in (LAST, BEST):
         settle(folder / name)
     if not (folder / LAST).exists():
+        if read_metrics(folder):  # not killed in its first moment: something has been lost since
+            raise CheckpointError(
+                f"{folder} has metrics and no checkpoint; restore {LAST} from a copy, or choose another out"
+            )
         return Standing()
     checkpoint = read_checkpoint(folder / LAST)
     load_weights(learner, checkpoint.weights, folder / LAST)

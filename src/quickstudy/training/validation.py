@@ -41,8 +41,15 @@ class Validation:
             losses = []
             for place, tasks in enumerate(batches):
                 seed_noise(mix(self._seed, place, Stream.VALIDATION_NOISE), tasks.support.x.device)
-                losses.append(loss(tasks).detach())
+                losses.append(_scalar(loss(tasks)).detach())
             return [float(value) for value in losses]
+
+
+def _scalar(loss: Tensor) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        what = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"meta_loss gave {what}; expected a scalar tensor: the mean over tasks and points")
+    return loss
 
 
 def unchecked_loss(learner: nn.Module) -> Callable[[Tasks], Tensor]:

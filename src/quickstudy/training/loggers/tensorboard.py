@@ -1,8 +1,11 @@
 """TensorBoard. `fit` uses it by itself when the `tensorboard` package is installed."""
 
 import importlib.util
+import time
 from pathlib import Path
 from typing import Any
+
+from quickstudy.training.atomic import disk_error
 
 
 def available() -> bool:
@@ -11,20 +14,43 @@ def available() -> bool:
 
 
 class TensorBoard:
-    """Writes event files to the run's `tensorboard/` folder: `tensorboard --logdir runs`."""
+    """Writes event files to the run's `tensorboard/` folder: `tensorboard --logdir runs`.
+
+    It writes the records itself: `SummaryWriter` does so in a thread, from which a full disk cannot be reported.
+    """
 
     def start(self, folder: Path, config: dict[str, Any], step: int) -> None:
-        """Open an event file; what an interrupted run logged after `step` is purged."""
+        """Open an event file; what an interrupted run logged after `step` is purged. Raises OSError."""
         del config
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import SessionLog
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self._path = folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}"
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            self._file = open(self._path, "wb")
+        except OSError as error:
+            raise disk_error(error, self._path) from error
+        self._write(file_version="brain.Event:2")
+        if step:
+            self._write(step=step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """One scalar per metric."""
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        """One scalar per metric. Raises OSError."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(step=step, summary=Summary(value=scalars))
 
     def close(self) -> None:
-        """Flush and close."""
-        self._writer.close()
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        try:
+            RecordWriter(self._file).write(Event(wall_time=time.time(), **content).SerializeToString())
+            self._file.flush()
+        except OSError as error:
+            raise disk_error(error, self._path) from error
