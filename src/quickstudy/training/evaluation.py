@@ -40,6 +40,9 @@ def evaluate(
     larger one. (Where the family knows an oracle's likelihood, which depends on the support set, tasks are drawn
     anew for each size.)
 
+    The intervals treat tasks as independent draws; where a family draws from few groups of its own data, measure each
+    held-out group once instead.
+
     Args:
         tasks: how many; 600 as in the MAML paper.
         support: support sizes.
