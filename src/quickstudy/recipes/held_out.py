@@ -1,16 +1,18 @@
 """Held-out groups of a table, predicted from their first rows by a learner and its rivals, in the table's own units."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from quickstudy.data import Examples, Tasks
-from quickstudy.predictive import Gaussian
+from quickstudy.data import Examples
+from quickstudy.learner import Predictor
+from quickstudy.predictive import DenseGaussian, Gaussian
 from quickstudy.report import figures
 from quickstudy.report.panels import Curve, Panel
-from quickstudy.tasks import Table, fit_gp
+from quickstudy.tasks import ExactGP, Table, fit_gp
 from quickstudy.training.scores import task_mean
 from quickstudy.training.statistics import Metric, over_tasks
 
@@ -50,90 +52,113 @@ def folds(options: "Options") -> list[Table]:
     return tables
 
 
-class Scores:
-    """Squared errors and log densities of every held-out group, by who predicted it and from how many rows."""
+class Rivals:
+    """What one could do without meta-learning, fitted once to the training groups of a table."""
 
-    def __init__(self) -> None:
-        self._found: dict[str, list[Tensor]] = {}
-        self.groups = 0
+    def __init__(self, table: Table):
+        training = table.points.points.select(torch.tensor(table.points.splits["train"]))
+        x, y = training.x[training.real()], training.y[training.real()]
+        few = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MOST_ROWS]
+        self._blind = fit_gp(Examples(x[few][None], y[few][None]), noise=(1e-2, 10.0))
+        self._shared = fit_gp(training, shared=True).info
 
-    def add(self, table: Table, learner: nn.Module, name: str, seen: int) -> None:
-        """Predict the held-out groups of `table` from `seen` rows, by the learner and its rivals."""
-        tasks = table.held_out("test", support=seen).to(next(learner.parameters()).device)
-        for who, belief in beliefs(table, learner, name, tasks, tasks.query.x).items():
-            y = table.unscale_y(tasks.query.clean().y.to(belief.mean))
-            error = task_mean((belief.mean - y).square().mean(-1), tasks.query.mask)
-            self._found.setdefault(f"{who}/mse/k={seen}", []).append(error.detach())
-            density = task_mean(belief.log_prob(y, tasks.query.mask), tasks.query.mask)
-            self._found.setdefault(f"{who}/log_likelihood/k={seen}", []).append(density.detach())
-        self.groups = max(sum(map(len, values)) for values in self._found.values())
+    def predictors(self, support: Examples) -> dict[str, Predictor]:
+        """A GP with the training groups' hyperparameters, one fitted to `support` alone, and one curve for everybody."""
+        tasks = support.num_tasks
+        shared = {k: v[:1].expand(tasks, *v.shape[1:]) for k, v in self._shared.items()}
+        return {
+            "gp_shared": ExactGP(support, shared),
+            "gp": fit_gp(support),
+            "group_blind": ExactGP(
+                self._blind.support.select(torch.zeros(tasks, dtype=torch.long)),
+                {k: v.expand(tasks, *v.shape[1:]) for k, v in self._blind.info.items()},
+            ),
+        }
 
-    def metrics(self) -> dict[str, Metric]:
-        """Root mean squared errors and mean log densities over all held-out groups."""
-        joined = {name: over_tasks(torch.cat(values)) for name, values in self._found.items()}
-        return {name.replace("/mse/", "/rmse/"): root(m) if "/mse/" in name else m for name, m in joined.items()}
+
+class HeldOut:
+    """The held-out groups of a table, and who predicts them from their first rows.
+
+    Args:
+        table: with test groups.
+        rivals: fitted to it.
+        learner: trained on it.
+        name: of the learner, in the names of the metrics.
+        seen: rows seen of each group.
+    """
+
+    def __init__(self, table: Table, rivals: Rivals, learner: Any, name: str, seen: int):
+        self.table, self.name, self.seen = table, name, seen
+        self.tasks = table.held_out("test", support=seen)
+        self._device = next(learner.parameters()).device
+        chance = torch.Generator(self._device).manual_seed(0)
+        adapted = learner.adapt(self.tasks.support.to(self._device), generator=chance)
+        self._predictors = {name: adapted, **rivals.predictors(self.tasks.support)}
+
+    def beliefs(self, x: Tensor) -> dict[str, Any]:
+        """What everybody believes about each point of `x [T, M, dx]`, in the table's units."""
+        found = {}
+        for name, predictor in self._predictors.items():
+            with torch.no_grad():
+                belief = predictor(x.to(self._device) if name == self.name else x)
+            # a joint belief over several outputs has no units of its own: take each point by itself
+            belief = Gaussian(belief.mean, belief.variance) if isinstance(belief, DenseGaussian) else belief
+            found[name] = self.table.in_units(belief)
+        return found
+
+    def scores(self) -> dict[str, Tensor]:
+        """Mean squared error and log density of every group, by metric name."""
+        query = self.tasks.query
+        found: dict[str, Tensor] = {}
+        for name, belief in self.beliefs(query.clean().x).items():
+            y, mask = self.table.unscale_y(query.clean().y).to(belief.mean), query.real().to(belief.mean.device)
+            error = task_mean((belief.mean - y).square().mean(-1), mask)
+            density = task_mean(belief.log_prob(y, mask), mask)
+            found |= {f"{name}/mse/k={self.seen}": error.cpu(), f"{name}/log_likelihood/k={self.seen}": density.cpu()}
+        return found
+
+    def pictures(self, colour: str) -> dict[str, Panel]:
+        """Every group over the first input, for the first output."""
+        table, tasks = self.table, self.tasks
+        if table.dx == 1:
+            places = table.points.points.x[table.points.points.real()]
+            x = (
+                torch.linspace(float(places.min()), float(places.max()), 60)
+                .view(1, -1, 1)
+                .expand(tasks.num_tasks, -1, -1)
+            )
+        else:
+            x = tasks.query.clean().x  # a curve would need the other inputs: mark the rows themselves
+        found, at = self.beliefs(x), table.unscale_x(x)[..., 0]
+        drawn = {}
+        for t, group in enumerate(table.groups("test")):
+            keep = slice(None) if table.dx == 1 else tasks.query.real()[t]
+            own, shared, blind = (found[name] for name in (self.name, "gp_shared", "group_blind"))
+            drawn[f"{table.task} {group}"] = Panel(
+                at[t][keep],
+                seen=_rows(table, tasks.support, t),
+                unseen=_rows(table, tasks.query, t),
+                mean=own.mean[t, keep, 0],
+                sd=own.variance[t, keep, 0].sqrt(),
+                curves=(
+                    Curve("GP of the training groups", shared.mean[t, keep, 0], "--", figures.GREY, 1.0),
+                    Curve("group-blind", blind.mean[t, keep, 0], ":", figures.AMBER, 1.2),
+                ),
+                colour=colour,
+            )
+        return drawn
+
+
+def summary(scores: Sequence[Mapping[str, Tensor]]) -> dict[str, Metric]:
+    """Root mean squared errors and mean log densities over the groups of all folds."""
+    joined = {name: over_tasks(torch.cat([each[name] for each in scores])) for name in scores[0]}
+    return {name.replace("/mse/", "/rmse/"): root(m) if "/mse/" in name else m for name, m in joined.items()}
 
 
 def root(metric: Metric) -> Metric:
     """The square root of a mean, with its interval to first order."""
     size = metric.mean**0.5
     return metric._replace(mean=size, ci95=metric.ci95 / (2 * size) if size else 0.0, values=None)
-
-
-def beliefs(table: Table, learner: Any, name: str, tasks: Tasks, x: Tensor) -> dict[str, Any]:
-    """What the learner, a GP on the rows seen and a curve blind to groups believe at `x`, in the table's units."""
-    chance = torch.Generator(x.device).manual_seed(0)
-    found = {
-        name: learner.adapt(tasks.support, generator=chance)(x),
-        "gp": fit_gp(tasks.support)(x),
-        "group_blind": _blind(table)(x.reshape(1, -1, table.dx)),
-    }
-    found["group_blind"] = Gaussian(*(v.reshape(*x.shape[:2], table.dy) for v in _moments(found["group_blind"])))
-    found["gp"] = Gaussian(*_moments(found["gp"]))
-    return {who: table.in_units(belief) for who, belief in found.items()}
-
-
-def pictures(table: Table, learner: nn.Module, seen: int, colour: str) -> dict[str, Panel]:
-    """A picture of every held-out group, over the first input and for the first output."""
-    device = next(learner.parameters()).device
-    tasks = table.held_out("test", support=seen).to(device)
-    low, high = table.points.points.clean().x[..., 0].min(), table.points.points.clean().x[..., 0].max()
-    if table.dx == 1:
-        x = torch.linspace(float(low), float(high), 60, device=device).view(1, -1, 1).expand(tasks.num_tasks, -1, -1)
-    else:
-        x = tasks.query.clean().x  # a curve would need the other inputs: mark the rows themselves
-    with torch.no_grad():
-        found = beliefs(table, learner, "learner", tasks, x)
-    place = table.unscale_x(x)[..., 0]
-    drawn = {}
-    for t, group in enumerate(table.groups("test")):
-        keep = slice(None) if table.dx == 1 else tasks.query.real()[t]
-        drawn[f"{table.task} {group}"] = Panel(
-            place[t][keep],
-            seen=_rows(table, tasks.support, t),
-            unseen=_rows(table, tasks.query, t),
-            mean=found["learner"].mean[t, keep, 0],
-            sd=found["learner"].variance[t, keep, 0].sqrt(),
-            curves=(
-                Curve("GP on the rows seen", found["gp"].mean[t, keep, 0], "--", figures.GREY, 1.0),
-                Curve("group-blind", found["group_blind"].mean[t, keep, 0], ":", figures.AMBER, 1.2),
-            ),
-            colour=colour,
-        )
-    return drawn
-
-
-def _blind(table: Table) -> Any:
-    """A Gaussian process on the rows of all training groups together (400 of them at most)."""
-    points, places = table.points.points, torch.tensor(table.points.splits["train"])
-    rows = points.select(places)
-    x, y = rows.x[rows.real()], rows.y[rows.real()]
-    few = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MOST_ROWS]
-    return fit_gp(Examples(x[few][None], y[few][None]), noise=(1e-2, 10.0))
-
-
-def _moments(belief: Any) -> tuple[Tensor, Tensor]:
-    return belief.mean, belief.variance
 
 
 def _rows(table: Table, examples: Examples, t: int) -> tuple[Tensor, Tensor]:

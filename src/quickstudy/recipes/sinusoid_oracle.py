@@ -22,6 +22,8 @@ class Options(Sampled):
     """Training steps."""
     tasks: int = 25
     """Waves in a batch."""
+    shots: tuple[int, ...] = (5, 10, 20)
+    """Points that its rivals see of each unseen wave; it makes no use of them."""
     query: int = 10
     """Points of each wave in a batch."""
     lr: float = 1e-3
@@ -39,9 +41,10 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         learner, family, steps=options.steps, tasks=options.tasks, support=1, query=options.query, lr=options.lr
     )
 
+    # it takes no gradient step, and looks at none of the points that its rivals see
     stage.say(f"measuring on {options.test_tasks} unseen waves")
-    found = sinusoids.measure(oracle, family, options, shots=(10,), steps=(0,))  # it looks at no point
-    metrics = {name.removesuffix("/k=10/steps=0"): metric for name, metric in found.items()}
+    found = sinusoids.measure(oracle, family, options, options.shots, steps=(0,))
+    metrics = {name.removesuffix("/steps=0"): metric for name, metric in found.items()}
 
     tasks = sinusoids.unseen(family)
     mean = oracle.adapt(tasks.support)(tasks.query.x).mean

@@ -3,15 +3,15 @@
     quickstudy run table --data sleep.csv --task subject --x day --y reaction
 
 Groups are dealt into folds, and each fold in turn is held out and predicted by a learner trained on the others. Error
-and log-likelihood are in the file's own units, beside a Gaussian process fitted to the same few rows and beside a
-curve fitted to all training rows, blind to groups.
+and log-likelihood are in the file's own units, beside a Gaussian process fitted to the same few rows, one whose
+hyperparameters are fitted to the training groups, and a curve through all training rows that is blind to groups.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 import quickstudy as qs
 from quickstudy.recipes import held_out
@@ -65,7 +65,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """For every fold: train on the other groups, predict this one's."""
     tables = held_out.folds(options)
     learners = [build(options, table) for table in tables]  # before any training: initial weights depend on the seed
-    found = held_out.Scores()
+    scores: list[dict[str, Tensor]] = []
     drawn: dict[str, Panel] = {}
     for i, (table, learner) in enumerate(zip(tables, learners, strict=True), 1):
         trained = stage.train(
@@ -82,13 +82,13 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
             validation_tasks=64,
             compile=False,
         )
-        for seen in options.seen:
-            found.add(table, trained, options.learner, seen)
-        drawn |= held_out.pictures(table, trained, options.seen[0], COLOURS[options.learner])
-    stage.say(f"predicted {found.groups} held-out groups")
+        rivals = held_out.Rivals(table)
+        groups = [held_out.HeldOut(table, rivals, trained, options.learner, seen) for seen in options.seen]
+        scores.append({name: values for each in groups for name, values in each.scores().items()})
+        drawn |= groups[0].pictures(COLOURS[options.learner])
     shown = dict(list(drawn.items())[:PICTURED])
     stage.draw("groups", lambda: panels.wrapped(shown, xlabel=options.x[0], ylabel=options.y[0]))
-    return found.metrics()
+    return held_out.summary(scores)
 
 
 def build(options: Options, table: qs.tasks.Table) -> nn.Module:

@@ -69,7 +69,13 @@ def lines(
         for item in series:
             x, mean = np.asarray(item.x), np.asarray(item.mean)
             (line,) = axes.plot(
-                x, mean, item.style, color=item.colour, label=item.label, marker="o" if whole else None, ms=3
+                x,
+                mean,
+                item.style,
+                color=item.colour,
+                label=item.label,
+                marker="o" if whole and item.style == "-" else None,
+                ms=3,
             )
             if item.ci95 is not None:
                 low, high = mean - np.asarray(item.ci95), mean + np.asarray(item.ci95)

@@ -32,7 +32,8 @@ pre { background: #f6f6f6; padding: .8rem 1rem; overflow-x: auto; border-radius:
 details { margin: .5rem 0; } summary { cursor: pointer; color: var(--accent); }
 """
 CAPTIONS = {
-    "functions": "The same unseen tasks through every learner. Grey: the truth. Dots: the points seen.",
+    "functions": "The same unseen tasks through every learner. Grey: the truth. Dots: the 10 points seen.",
+    "functions-few": "The same tasks again, from half as many points.",
     "adaptation": "Unseen tasks before and after gradient steps. Grey: the truth. Dots: the points seen.",
     "steps": "Error on unseen tasks by number of gradient steps, with 95% intervals over tasks.",
     "beliefs": "Unseen tasks: mean, band of two standard deviations and sampled functions. Grey: the truth.",
@@ -75,28 +76,36 @@ def _lead(runs: Sequence[RunRecord]) -> str:
 
 
 def _results(runs: Sequence[RunRecord]) -> str:
-    names = [run.name if len(runs) > 1 else "" for run in runs]
-    found = tables({name: run.result.get("metrics", {}) for name, run in zip(names, runs, strict=True)})
+    results = dict(zip(_names(runs), (run.result.get("metrics", {}) for run in runs), strict=True))
+    found = tables(results if len(runs) > 1 else {"": runs[0].result.get("metrics", {})}, multiples=len(runs) > 1)
     return "<h2>Results</h2>\n" + "\n".join(f'<div class="wide">{t.html()}</div>' for t in found) if found else ""
+
+
+def _names(runs: Sequence[RunRecord]) -> list[str]:
+    """The names of the folders, with as much of their paths as it takes to tell them apart."""
+    parts = [run.path.resolve().parts for run in runs]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(p[-depth:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"{runs[0].path} is named twice; name each run once")
 
 
 def _figures(run: RunRecord, several: bool) -> str:
     parts = [f"<h2>{_text(run.name)}</h2>" if several and run.figures else ""]
     for name, path in run.figures.items():
-        parts.append(
-            _image(path.read_bytes(), CAPTIONS.get(name.split("-")[0], name.replace("_", " ").replace("-", " ")))
-        )
+        parts.append(_image(path.read_bytes(), CAPTIONS.get(name, name.replace("-", " "))))
     return "\n".join(filter(None, parts))
 
 
 def _training(runs: Sequence[RunRecord]) -> str:
     series = []
-    for run in runs:
+    for name, run in zip(_names(runs), runs, strict=True):
         for part, rows in run.curves.items():
-            label = " ".join(filter(None, [run.name if len(runs) > 1 else "", part])) or "loss"
-            rows = [row for row in rows if row.get("loss") is not None]
-            if len(rows) > 1:
-                series.append(figures.Series(label, [r["step"] for r in rows], [r["loss"] for r in rows]))
+            label = " ".join(filter(None, [name if len(runs) > 1 else "", part])) or "loss"
+            known = [row for row in rows if row.get("loss") is not None]
+            if len(known) > 1:
+                series.append(figures.Series(label, [r["step"] for r in known], [r["loss"] for r in known]))
     if not series:
         return ""
     positive = all(value > 0 for item in series for value in item.mean)
@@ -138,8 +147,9 @@ def _citations(runs: Sequence[RunRecord]) -> str:
 
 def _image(data: bytes, caption: str) -> str:
     encoded = base64.b64encode(data).decode()
+    width = int.from_bytes(data[16:20], "big") // 2  # 200 dots to the inch, shown at 100: the size it has on paper
     return (
-        f'<figure><img alt="{_text(caption)}" src="data:image/png;base64,{encoded}">'
+        f'<figure><img width="{width}" alt="{_text(caption)}" src="data:image/png;base64,{encoded}">'
         f"<figcaption>{_text(caption)}</figcaption></figure>"
     )
 

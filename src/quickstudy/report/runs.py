@@ -62,7 +62,7 @@ def read_run(path: str | Path) -> RunRecord:
     for file in sorted([path / "metrics.jsonl", *path.glob("*/metrics.jsonl")]):
         if file.exists():
             curves["" if file.parent == path else file.parent.name] = _lines(file)
-    figures = {file.stem: file for file in sorted((path / "figures").glob("*.png"))}
+    figures = {file.stem: file for file in sorted((path / "figures").glob("*.png"), key=lambda file: file.stem)}
     return RunRecord(path, config, read_result(path), curves, figures)
 
 

@@ -17,7 +17,7 @@ METRICS = {
     "coverage90": "share of outcomes in the central 90% interval",
     "calibration_error": "calibration error",
     "accuracy": "accuracy",
-    "factor": "pretrained error / MAML error",
+    "factor": "how many times MAML's error the pretrained network makes, after 10 steps",
 }
 LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
 HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accuracy"})
@@ -28,9 +28,11 @@ PARTS = {
     "np": "Neural Process",
     "cnp": "CNP",
     "gp": "GP fitted to the rows seen",
+    "gp_shared": "GP fitted to the training groups",
     "group_blind": "group-blind mean",
     "exact": "exact posterior",
 }
+REFERENCES = (PARTS["oracle"], PARTS["exact"])  # what nobody is expected to beat
 KERNELS = {"rbf": "RBF", "matern52": "Matern 5/2"}
 
 
@@ -84,21 +86,30 @@ def entry(name: str, value: Mapping[str, Any], prefix: str = "") -> Entry:
     if metric.startswith("oracle_"):
         metric, parts = metric.removeprefix("oracle_"), [*parts, "exact"]
     part = ", ".join(filter(None, [prefix, *(PARTS.get(p, p) for p in parts)]))
-    return Entry(part, metric, keys, value["mean"], value.get("ci95"))
+    mean = math.nan if value["mean"] is None else value["mean"]  # JSON's word for what is not finite
+    return Entry(part, metric, keys, mean, value.get("ci95"))
 
 
-def tables(results: Mapping[str, Mapping[str, Any]], metrics: Sequence[str] | None = None) -> list[Table]:
+def tables(
+    results: Mapping[str, Mapping[str, Any]], metrics: Sequence[str] | None = None, *, multiples: bool = False
+) -> list[Table]:
     """One table a metric.
 
     Args:
         results: the name of a run to its `metrics`; the name "" is left out of the rows.
         metrics: which to show, in this order; by default all, in the order of `METRICS`.
+        multiples: after a table of errors, say how many times the best each of them is.
     """
     results = {run: _few_steps(found) for run, found in results.items()}
     entries = [entry(name, value, run) for run, found in results.items() for name, value in found.items()]
     present = list(dict.fromkeys(e.metric for e in entries))
     order = metrics or [m for m in METRICS if m in present] + [m for m in present if m not in METRICS]
-    return [_table(metric, [e for e in entries if e.metric == metric]) for metric in order if metric in present]
+    found = []
+    for metric in order:
+        chosen = [e for e in entries if e.metric == metric]
+        found += [_table(metric, chosen)] if chosen else []
+        found += [_multiples(metric, chosen)] if multiples and metric in ("mse", "rmse") and _comparable(chosen) else []
+    return found
 
 
 def _few_steps(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def _few_steps(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def number(value: float) -> str:
     """Three significant digits, without an exponent where that reads well."""
-    if value is None or not math.isfinite(value):
+    if not math.isfinite(value):
         return "not finite"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
@@ -127,18 +138,43 @@ def cell(mean: float, ci95: float | None) -> str:
 
 
 def _table(metric: str, entries: Sequence[Entry]) -> Table:
-    columns = list(dict.fromkeys(_column(e) for e in entries))
+    rows, columns = _grid(entries)
+    cells = [[name, *(_cell(found.get(c)) for c in columns)] for name, found in rows.items()]
+    best = frozenset((i, j) for j, c in enumerate(columns, 1) for i in _best(metric, rows, c))
+    return Table(METRICS.get(metric, metric.replace("_", " ")), ["", *columns], cells, best)
+
+
+def _multiples(metric: str, entries: Sequence[Entry]) -> Table:
+    """Each mean as a multiple of its column's best."""
+    rows, columns = _grid(entries)
+    least = {
+        c: min(found[c].mean for i, found in enumerate(rows.values()) if i in _best(metric, rows, c)) for c in columns
+    }
+    cells = [
+        [name, *(f"x {number(found[c].mean / least[c])}" if c in found and least[c] > 0 else "" for c in columns)]
+        for name, found in rows.items()
+    ]
+    return Table(f"{METRICS.get(metric, metric)}, in multiples of the best", ["", *columns], cells)
+
+
+def _grid(entries: Sequence[Entry]) -> tuple[dict[str, dict[str, Entry]], list[str]]:
     rows: dict[str, dict[str, Entry]] = {}
     for e in entries:
         rows.setdefault(_row(e), {})[_column(e)] = e
-    cells = [[name, *(_cell(found.get(c)) for c in columns)] for name, found in rows.items()]
-    best = set()
-    if metric in LOWER_IS_BETTER | HIGHER_IS_BETTER and len(rows) > 1:
-        sign = 1 if metric in LOWER_IS_BETTER else -1
-        for j, column in enumerate(columns, 1):
-            means = {i: sign * found[column].mean for i, found in enumerate(rows.values()) if column in found}
-            best |= {(i, j) for i, mean in means.items() if mean == min(means.values())}
-    return Table(METRICS.get(metric, metric.replace("_", " ")), ["", *columns], cells, frozenset(best))
+    return rows, list(dict.fromkeys(_column(e) for e in entries))
+
+
+def _comparable(entries: Sequence[Entry]) -> bool:
+    rows, columns = _grid(entries)
+    return all(_best("mse", rows, column) for column in columns)
+
+
+def _best(metric: str, rows: Mapping[str, Mapping[str, Entry]], column: str) -> list[int]:
+    """The rows with the best mean of a column, where one is better than another; what nobody can reach is left out."""
+    sign = 1 if metric in LOWER_IS_BETTER else -1 if metric in HIGHER_IS_BETTER else 0
+    rivals = {i: found[column] for i, found in enumerate(rows.values()) if column in found}
+    means = {i: sign * e.mean for i, e in rivals.items() if math.isfinite(e.mean) and not e.part.endswith(REFERENCES)}
+    return [i for i, mean in means.items() if mean == min(means.values())] if sign and len(means) > 1 else []
 
 
 def _cell(found: Entry | None) -> str:
@@ -157,4 +193,4 @@ def _row(e: Entry) -> str:
         steps = int(e.keys["steps"])
         words.append("before adapting" if steps == 0 else f"after {steps} step{'s' if steps > 1 else ''}")
     words += [f"{k}={v}" for k, v in e.keys.items() if k not in ("k", "steps", "kernel")]
-    return ", ".join(words) or "this learner"
+    return ", ".join(words) or ("factor" if e.metric == "factor" else "this learner")

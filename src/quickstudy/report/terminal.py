@@ -13,6 +13,8 @@ from quickstudy.report.tables import tables
 def show_tables(metrics: Mapping[str, Any], console: Console | None = None) -> None:
     """Print one table for every metric, the best of each column in bold."""
     console = console or Console(highlight=False)
+    if not console.is_terminal:  # nobody's window is too narrow
+        console.width = 120
     for content in tables({"": metrics}):
         table = Table(
             title=content.title,

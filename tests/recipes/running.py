@@ -1,0 +1,33 @@
+"""Tiny runs of every recipe, as the tests of recipes and of the command line use them."""
+
+import csv
+import math
+from pathlib import Path
+
+TINY: dict[str, list[str]] = {
+    "demo": ["--steps", "3", "--process-steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
+    "sinusoid-maml": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
+    "sinusoid-pretrained": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
+    "sinusoid-oracle": ["--steps", "3", "--width", "8", "--test-tasks", "4"],
+    "sinusoid-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
+    "gp-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--samples", "3"],
+    "gp-cnp": ["--steps", "3", "--width", "8", "--test-tasks", "4"],
+    "table": ["--steps", "3", "--width", "8", "--folds", "2", "--task", "plant", "--x", "day", "--y", "height"],
+}
+
+
+def tiny(recipe: str, folder: Path) -> list[str]:
+    """The arguments of a run of a second or less."""
+    return [*TINY[recipe], *(["--data", str(plants(folder))] if recipe == "table" else [])]
+
+
+def plants(folder: Path) -> Path:
+    """A CSV of seven plants that grow, each at its own pace."""
+    path = folder / "plants.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["plant", "day", "height"])
+        for plant in range(7):
+            for day in range(6 + plant % 2):
+                writer.writerow([f"p{plant}", day, 20 + (3 + plant) * day + math.sin(day + plant)])
+    return path

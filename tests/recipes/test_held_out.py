@@ -1,0 +1,88 @@
+"""Held-out groups of a table: every group once, in the table's own units, beside its rivals."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from recipes import running
+
+from quickstudy.recipes import held_out, table
+from quickstudy.training.statistics import Metric
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> table.Options:
+    return table.Options(data=running.plants(tmp_path), task="plant", x=("day",), y=("height",), folds=3, width=8)
+
+
+def test_every_group_is_held_out_once(options: table.Options) -> None:
+    tables = held_out.folds(options)
+    tested = [name for each in tables for name in each.groups("test")]
+    assert sorted(tested) == [f"p{i}" for i in range(7)]
+    for each in tables:
+        groups = [set(each.groups(split)) for split in ("train", "validation", "test")]
+        assert all(groups) and sum(map(len, groups)) == 7 == len(set.union(*groups))
+
+
+@pytest.mark.parametrize("folds", [1, 6])
+def test_folds_that_cannot_be_dealt(options: table.Options, folds: int) -> None:
+    with pytest.raises(ValueError, match=f"--folds {folds}: 7 groups can be dealt into 2 to 5 folds"):
+        held_out.folds(replace(options, folds=folds))
+
+
+def test_errors_are_in_the_units_of_the_file(options: table.Options) -> None:
+    """The group-blind curve's error by hand, from unscaled rows; and a table in millimetres errs ten times as much."""
+    first = held_out.folds(options)[0]
+    learner = table.build(options, first)
+    groups = held_out.HeldOut(first, held_out.Rivals(first), learner, "np", 4)
+    query = groups.tasks.query
+    y = first.unscale_y(query.y.double())
+    assert y[query.real()].min() > 20  # heights, not standard deviations
+    belief = groups.beliefs(query.x)["group_blind"]
+    error = torch.where(query.real(), (belief.mean - y).square().squeeze(-1), 0).sum(1) / query.sizes()
+    found = held_out.summary([groups.scores()])
+    assert found["group_blind/rmse/k=4"].mean == pytest.approx(float(error.mean().sqrt()), rel=1e-4)
+
+    lines = options.data.read_text().splitlines()
+    wide = [lines[0], *(",".join([*line.split(",")[:2], str(10 * float(line.split(",")[2]))]) for line in lines[1:])]
+    options.data.write_text("\n".join(wide) + "\n")
+    second = held_out.folds(options)[0]
+    again = held_out.summary([held_out.HeldOut(second, held_out.Rivals(second), learner, "np", 4).scores()])
+    for name, metric in found.items():
+        shifted = metric.mean * 10 if "/rmse/" in name else metric.mean - math.log(10)
+        assert again[name].mean == pytest.approx(shifted, rel=1e-3), name
+
+
+def test_the_rivals_see_what_they_may(options: table.Options) -> None:
+    """The curve for everybody is blind to the rows seen; the others go through them; one has one length scale."""
+    first = held_out.folds(options)[0]
+    tasks = first.held_out("test", support=3)
+    found = held_out.Rivals(first).predictors(tasks.support)
+    means = {name: predictor(tasks.support.x).mean for name, predictor in found.items()}
+    same = first.held_out("test", support=3).support.x
+    assert torch.equal(same[0], same[1]) and torch.equal(means["group_blind"][0], means["group_blind"][1])
+    assert bool((means["gp_shared"] - tasks.support.y).abs().max() < 0.3)  # in standard deviations of the table
+    assert found["gp_shared"].info["lengthscale"].unique().numel() == 1
+    assert found["gp"].info["lengthscale"].unique().numel() == tasks.num_tasks
+
+
+def test_the_root_of_a_mean_has_the_interval_of_the_delta_method() -> None:
+    found = held_out.root(Metric(4.0, 0.4, 600, "tasks"))
+    assert (found.mean, found.ci95) == (2.0, pytest.approx(0.1))
+
+
+@pytest.mark.parametrize("learner", ["np", "cnp", "maml"])
+def test_two_inputs_and_two_outputs(tmp_path: Path, learner: str) -> None:
+    path = tmp_path / "two.csv"
+    rows = [f"{g},{i},{i * g % 3},{i + g},{i - g}" for g in range(6) for i in range(5)]
+    path.write_text("group,a,b,c,d\n" + "\n".join(rows) + "\n")
+    options = table.Options(
+        data=path, task="group", x=("a", "b"), y=("c", "d"), folds=2, width=8, learner=learner, seen=(2,)
+    )
+    first = held_out.folds(options)[0]
+    built = table.build(options, first)
+    groups = held_out.HeldOut(first, held_out.Rivals(first), built, learner, 2)
+    assert {f"{learner}/rmse/k=2", "gp/log_likelihood/k=2"} <= set(held_out.summary([groups.scores()]))
+    assert len(groups.pictures("#000000")) == len(first.groups("test"))

@@ -1,0 +1,132 @@
+"""Every recipe of the table, run small: what it leaves behind, and that resuming and re-measuring hold."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from recipes import running
+
+import quickstudy as qs
+from quickstudy.cli import main
+from quickstudy.recipes import RECIPES, sinusoids
+from quickstudy.recipes.execute import execute, reopen
+from quickstudy.training.statistics import over_tasks
+
+KEYS = {"recipe", "command", "seed", "steps", "seconds", "commit", "hardware", "metrics"}
+
+
+@pytest.fixture(scope="module", params=list(RECIPES))
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A recipe and the folder of its finished run."""
+    folder = tmp_path_factory.mktemp(request.param)
+    arguments = [request.param] if request.param == "demo" else ["run", request.param]
+    assert main([*arguments, *running.tiny(request.param, folder), "--out", str(folder / "run")]) == 0
+    return request.param, folder / "run"
+
+
+def test_what_a_run_leaves(finished: tuple[str, Path]) -> None:
+    recipe, run = finished
+    result = json.loads((run / "result.json").read_text())
+    assert set(result) == KEYS
+    assert (result["recipe"], result["seed"], result["steps"]) == (recipe, 0, 3)
+    assert result["command"].startswith("quickstudy ")
+    assert result["metrics"]
+    for name, metric in result["metrics"].items():
+        assert set(metric) == {"mean", "ci95", "n", "over"}, name
+        assert math.isfinite(metric["mean"]) and metric["over"] == "tasks" and metric["n"] >= 4, name
+    pictures = list((run / "figures").glob("*.png"))
+    assert pictures and all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    assert all(path.with_suffix(".pdf").stat().st_size > 1000 for path in pictures)
+
+
+def test_resuming_a_finished_run_changes_nothing(finished: tuple[str, Path]) -> None:
+    _, run = finished
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main(["resume", str(run)]) == 0
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_measuring_again_gives_the_same(finished: tuple[str, Path]) -> None:
+    recipe, run = finished
+    name, options = reopen(run)
+    assert name == recipe
+    again = execute(name, options, mode="measure", write=False)
+    assert again["metrics"] == json.loads((run / "result.json").read_text())["metrics"]
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are tested elsewhere; here they would take the time."""
+    monkeypatch.setattr("quickstudy.report.figures.save", lambda figure, folder, name: None)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_is_reproducible(tmp_path: Path) -> None:
+    _, options = reopen(_maml(tmp_path / "first"))
+    again = execute("sinusoid-maml", replace(options, out=tmp_path / "second"))
+    assert again["metrics"] == json.loads((tmp_path / "first" / "result.json").read_text())["metrics"]
+    other = execute("sinusoid-maml", replace(options, out=tmp_path / "third", seed=1))
+    assert other["metrics"] != again["metrics"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_several_seeds(tmp_path: Path) -> None:
+    run = _maml(tmp_path / "run", "--seeds", "3", "5")
+    result = json.loads((run / "result.json").read_text())
+    alone = [json.loads((run / f"seed-{seed}" / "result.json").read_text()) for seed in (3, 5)]
+    assert result["seed"] == [3, 5] and [r["seed"] for r in alone] == [3, 5]
+    for name, metric in result["metrics"].items():
+        assert metric["over"] == "seeds" and metric["n"] == 2
+        assert metric["mean"] == pytest.approx(sum(r["metrics"][name]["mean"] for r in alone) / 2)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_seeds_that_were_stopped_are_resumed(tmp_path: Path) -> None:
+    run = _maml(tmp_path / "run", "--seeds", "3", "5")
+    whole = json.loads((run / "result.json").read_text())["metrics"]
+    (run / "result.json").unlink()
+    (run / "seed-5" / "result.json").unlink()
+    kept = (run / "seed-3" / "result.json").read_bytes()
+    assert main(["resume", str(run)]) == 0
+    assert json.loads((run / "result.json").read_text())["metrics"] == whole
+    assert (run / "seed-3" / "result.json").read_bytes() == kept
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_killed_between_training_and_measuring_is_finished_by_resume(tmp_path: Path) -> None:
+    run = _maml(tmp_path / "run")
+    whole = json.loads((run / "result.json").read_text())
+    trained = whole | {"metrics": {"validation_loss": {"mean": 1.0, "ci95": 0.1, "n": 100, "over": "tasks"}}}
+    (run / "result.json").write_text(json.dumps(trained))  # what fit leaves when training is over
+    assert main(["resume", str(run)]) == 0
+    assert json.loads((run / "result.json").read_text()) == whole
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_best_and_the_last_weights_can_be_measured(tmp_path: Path) -> None:
+    run = _maml(tmp_path / "run", "--which", "last")
+    _, options = reopen(run)
+    learner = qs.load(run, which="last")
+    found = sinusoids.measure(learner, qs.tasks.Sinusoid(), options, (2, 3), (1,))
+    stored = json.loads((run / "result.json").read_text())["metrics"]["mse/k=2/steps=1"]
+    assert found["mse/k=2/steps=1"].mean == stored["mean"]
+
+
+def test_the_interval_of_a_ratio() -> None:
+    """Against the bootstrap over tasks."""
+    chance = torch.Generator().manual_seed(0)
+    below = torch.rand(600, generator=chance, dtype=torch.float64) + 0.5
+    above = 3 * below + torch.rand(600, generator=chance, dtype=torch.float64)
+    found = sinusoids.ratio(over_tasks(above), over_tasks(below))
+    drawn = torch.randint(600, (4000, 600), generator=chance)
+    ratios = above[drawn].mean(1) / below[drawn].mean(1)
+    assert found.mean == pytest.approx(float(above.mean() / below.mean()))
+    assert found.ci95 == pytest.approx(float(1.96 * ratios.std()), rel=0.06)
+
+
+def _maml(out: Path, *more: str) -> Path:
+    assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(out), *more]) == 0
+    return out

@@ -1,0 +1,74 @@
+"""Figures: what is drawn where, and that a picture is the same each time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from quickstudy.report import figures, panels
+from quickstudy.report.figures import Series
+from quickstudy.report.panels import Curve, Panel
+
+X = torch.linspace(-1, 1, 20)
+
+
+def panel(**more: object) -> Panel:
+    return Panel(X, truth=X, seen=(X[:3], X[:3]), **more)  # type: ignore[arg-type]
+
+
+def test_everything_given_is_drawn_and_named() -> None:
+    full = panel(
+        curves=(Curve("after 1 step", X, "--"),),
+        mean=X,
+        sd=0.1 * torch.ones(20),
+        samples=torch.zeros(64, 20),
+        unseen=(X, X),
+    )
+    figure = panels.side_by_side({"NP": [full, panel()], "CNP": [panel(), panel()]}, rows=["task 1", "task 2"])
+    assert len(figure.axes) == 4
+    first = figure.axes[0]
+    assert first.get_title() == "NP" and first.get_ylabel() == "task 1\ny"
+    assert len(first.lines) == 64 + 5 and len(first.collections) == 1  # and the band
+    labels = {line.get_label() for line in first.lines if not str(line.get_label()).startswith("_")}
+    assert labels == {"truth", "after 1 step", "mean, 2 sd band", "to be predicted", "points seen"}
+
+
+def test_a_wild_curve_may_leave_the_picture() -> None:
+    figure = panels.side_by_side({"MAML": [panel(curves=(Curve("wild", 1000 * X),))]})
+    low, high = figure.axes[0].get_ylim()
+    assert (low, high) == pytest.approx((-1.5, 1.5))
+
+
+def test_tensors_with_gradients_are_drawn() -> None:
+    y = X.clone().requires_grad_()
+    figure = panels.side_by_side({"a": [Panel(X, curves=(Curve("c", y),), seen=(X, y))]})
+    assert np.allclose(figure.axes[0].lines[0].get_ydata(), X.numpy())
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_groups_are_wrapped(count: int) -> None:
+    figure = panels.wrapped({f"subject {i}": panel() for i in range(count)}, xlabel="day", ylabel="reaction")
+    shown = [axes.get_title() for axes in figure.axes if axes.axison]
+    assert shown == [f"subject {i}" for i in range(count)]
+    assert figure.get_supxlabel() == "day" and figure.get_supylabel() == "reaction"
+
+
+@pytest.mark.parametrize("draw", [figures.lines, figures.intervals])
+def test_series_with_intervals(draw: object) -> None:
+    series = [
+        Series("a", [0, 1, 2], [1.0, 0.5, 0.1], [0.1, 0.1, 0.2]),
+        Series("b", [0, 1, 2], [2.0, 2.0, 2.0], [0.1] * 3),
+    ]
+    figure = draw(series, xlabel="steps", ylabel="error", log=True)  # type: ignore[operator]
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "log" and axes.get_xlabel() == "steps"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_a_figure_is_saved_for_screen_and_paper_and_is_the_same_each_time(tmp_path: Path) -> None:
+    first = figures.save(panels.side_by_side({"a": [panel()]}), tmp_path / "figures", "one")
+    again = figures.save(panels.side_by_side({"a": [panel()]}), tmp_path / "figures", "two")
+    assert first == tmp_path / "figures" / "one.png"
+    assert first.read_bytes() == again.read_bytes()
+    assert first.with_suffix(".pdf").read_bytes().startswith(b"%PDF")

@@ -1,0 +1,315 @@
+"""The command line from outside: every command, what it says when misspelt, and what its exit status means."""
+
+import ast
+import inspect
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from recipes import running
+
+from quickstudy import citations
+from quickstudy.cli import main
+from quickstudy.commands import COMMANDS
+from quickstudy.recipes import RECIPES
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Finished tiny runs of two recipes."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = {}
+    for recipe in ("sinusoid-maml", "sinusoid-np"):
+        made[recipe] = folder / recipe
+        assert main(["run", recipe, *running.TINY[recipe], "--out", str(made[recipe])]) == 0
+    return made
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(re.search(rf"^  {command}\b", said, re.MULTILINE) for command in COMMANDS)
+
+
+def test_no_command_shows_help_and_is_a_misuse(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: quickstudy COMMAND" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"quickstudy \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["run", "--help"], ["run"]])
+def test_recipes_are_listed_with_a_line_each(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == (2 if arguments == ["run"] else 0)
+    said = capsys.readouterr().out
+    for name, recipe in RECIPES.items():
+        assert re.search(rf"^  {name} +{re.escape(recipe.summary)}$", said, re.MULTILINE)
+        assert len(recipe.summary) <= 90
+
+
+def test_light_commands_do_not_import_torch() -> None:
+    for arguments in (["--help"], ["--version"], ["list"], ["run", "--help"], ["rum"], ["run", "sinusoid-mamal"]):
+        code = f"import sys; from quickstudy.cli import main; main({arguments}); sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0, arguments
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_help_of_a_recipe_explains_every_option(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", recipe, "--help"]) == 0
+    words = re.sub(r"[\s│|]+", " ", capsys.readouterr().out)
+    kind = RECIPES[recipe].load().Options
+    explained = {name: text for each in reversed(kind.__mro__[:-1]) for name, text in _explanations(each).items()}
+    assert set(explained) == {field.name for field in fields(kind)} >= {"steps", "seed", "seeds", "device", "out"}
+    for name, text in explained.items():
+        assert f"--{name.replace('_', '-')}" in words and text in words, name
+
+
+def _explanations(kind: type) -> dict[str, str]:
+    """The string under each field of a class, read from its source."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(kind)).body if isinstance(node, ast.ClassDef))
+    return {
+        field.target.id: below.value.value
+        for field, below in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("list", "run")])
+def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"usage: quickstudy {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["evalute"], "did you mean 'evaluate'"),
+        (["xyzzy"], "`quickstudy --help` shows what there is"),
+        (["run", "sinusoid-mamal"], "did you mean 'sinusoid-maml'"),
+        (["run", "qqq"], "`quickstudy list` shows what there is"),
+        (["run", "sinusoid-maml", "--stepss", "3"], "--steps"),
+        (["run", "sinusoid-maml", "--steps", "many"], "many"),
+        (["run", "sinusoid-maml", "--compile", "maybe"], "auto"),
+        (["run", "--steps", "3"], "name the recipe first"),
+        (["run", "table", "--task", "a"], "--data"),
+        (["demo", "--process-step", "3"], "--process-steps"),
+        (["list", "everything"], "list takes nothing"),
+        (["report"], "at least one run"),
+        (["resume"], "required"),
+        (["evaluate", "x", "--task", "3"], "--tasks"),
+    ],
+)
+def test_misuse_is_answered_with_the_nearest_and_status_2(
+    arguments: list[str], answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert answer in re.sub(r"[\s│]+", " ", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "report", "cite"])
+def test_a_run_that_is_not_there(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, str(tmp_path / "nothing")]) == 1
+    assert _only_line(capsys).startswith(f"quickstudy: error: there is no run at {tmp_path / 'nothing'}")
+    (tmp_path / "other").mkdir()
+    assert main([command, str(tmp_path / "other")]) == 1
+    assert "is not a run: it holds no config.json" in _only_line(capsys)
+
+
+def test_an_existing_run_names_the_cure(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs["sinusoid-maml"]
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(run)]) == 1
+    assert f"`quickstudy resume {run}`" in _only_line(capsys)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    assert main(["run", "sinusoid-maml", "--steps", "1", "--out", str(tmp_path)]) == 1
+    assert "is not a run of quickstudy; choose another --out" in _only_line(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c | {"recipe": "os.system"}, "a recipe 'os.system' that this version lacks"),
+        (lambda c: c | {"recipe": None}, "made by quickstudy.fit and no recipe"),
+        (lambda c: c | {"options": c["options"] | {"lrr": 1}}, "unknown option 'lrr'"),
+        (lambda c: [c], "holds a list, not an object"),
+    ],
+)
+def test_a_tampered_run(
+    change: object, message: str, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((runs["sinusoid-maml"] / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(change(config)))  # type: ignore[operator]
+    capsys.readouterr()
+    assert main(["resume", str(tmp_path)]) == 1
+    assert message in _only_line(capsys)
+
+
+def test_a_truncated_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text('{"recipe": "sinus')
+    assert main(["resume", str(tmp_path)]) == 1
+    assert "config.json is damaged" in _only_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lr", "-1"], "lr=-1.0; expected a positive number"),
+        (["--steps", "0"], "--steps 0: expected at least 1"),
+        (["--device", "abacus"], "unknown device 'abacus'"),
+        (["--seeds", "1", "1"], "expected different seeds"),
+    ],
+)
+def test_bad_values_are_one_line_and_status_1(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "sinusoid-maml", "--steps", "2", *arguments, "--out", str(tmp_path / "run")]) == 1
+    assert message in _only_line(capsys)
+    assert "--seeds" in arguments or not (tmp_path / "run").exists()
+
+
+def test_a_table_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ["--task", "plant", "--x", "day", "--y", "height"]
+    assert main(["run", "table", "--data", str(tmp_path / "no.csv"), *columns, "--out", str(tmp_path / "run")]) == 1
+    assert "no file" in _only_line(capsys)
+    misspelt = ["--task", "plannt", *columns[2:]]
+    data = str(running.plants(tmp_path))
+    assert main(["run", "table", "--data", data, *misspelt, "--out", str(tmp_path / "run")]) == 1
+    assert "did you mean 'plant'" in _only_line(capsys)
+
+
+def test_debug_shows_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError):
+        main(["--debug", "resume", str(tmp_path)])
+    monkeypatch.setenv("QUICKSTUDY_DEBUG", "1")
+    with pytest.raises(FileNotFoundError):
+        main(["resume", str(tmp_path)])
+
+
+def test_evaluate(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs["sinusoid-np"]
+    before = (run / "result.json").read_bytes()
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--tasks", "6", "--support", "1", "4", "--which", "last"]) == 0
+    said = capsys.readouterr().out
+    assert "mean squared error" in said and "K=1" in said and "K=4" in said and "K=2" not in said
+    assert (run / "result.json").read_bytes() == before
+
+
+def test_evaluate_and_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(["run", "gp-cnp", *running.TINY["gp-cnp"], "--out", str(run)]) == 0
+    before = json.loads((run / "result.json").read_text())
+    assert main(["evaluate", str(run), "--tasks", "6", "--seed", "5", "--write"]) == 0
+    after = json.loads((run / "result.json").read_text())
+    assert after["metrics"]["mse/kernel=rbf"]["n"] == 6
+    assert {k: v for k, v in after.items() if k != "metrics"} == {k: v for k, v in before.items() if k != "metrics"}
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--support", "3"]) == 1
+    assert "fixes by its own protocol what --support would change" in _only_line(capsys, after="")
+
+
+def test_report(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["report", str(runs["sinusoid-maml"])]) == 0
+    assert str(runs["sinusoid-maml"] / "report.html") in capsys.readouterr().out
+    assert main(["report", *map(str, runs.values()), "--out", str(tmp_path / "both.html")]) == 0
+    page = (tmp_path / "both.html").read_text()
+    assert "2 runs compared" in page and "sinusoid-maml" in page and "sinusoid-np" in page
+
+
+def test_cite_prints_what_was_used_and_no_more(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["cite", str(runs["sinusoid-maml"])]) == 0
+    assert re.findall(r"^@\w+\{(\w+),", capsys.readouterr().out, re.M) == ["finn2017maml", "kingma2015adam"]
+    assert main(["cite", str(runs["sinusoid-np"])]) == 0
+    expected = ["finn2017maml", "garnelo2018np", "kingma2015adam", "loshchilov2017sgdr"]
+    assert re.findall(r"^@\w+\{(\w+),", capsys.readouterr().out, re.M) == expected
+
+
+def test_citations_follow_the_configuration() -> None:
+    config = {
+        "learner": {"class": "NeuralProcess", "paths": "both", "objective": "iwae"},
+        "optimizer": "torch.optim.SGD",
+    }
+    assert list(citations.keys_of_config(config)) == ["garnelo2018np", "burda2016iwae"]
+    config = {"learner": {"class": "CNP"}, "family": "GaussianProcess(kernel='rbf')", "schedule": "constant"}
+    assert list(citations.keys_of_config(config)) == ["garnelo2018cnp", "rasmussen2006gp", "kingma2015adam"]
+
+
+def test_every_citation_is_sound() -> None:
+    for key, entry in citations.BIBTEX.items():
+        assert re.match(rf"@\w+\{{{key},\n", entry) and entry.count("{") == entry.count("}")
+        assert all(f"  {field} " in entry for field in ("title", "author", "year"))
+    cited = {key for recipe in RECIPES.values() for key in recipe.cites}
+    for table in (citations.LEARNERS, citations.OBJECTIVES, citations.FAMILIES, citations.SCHEDULES):
+        cited |= {key for keys in table.values() for key in keys}
+    assert cited <= set(citations.BIBTEX)
+
+
+def test_demo_again_shows_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["demo", *running.TINY["demo"], "--out", str(tmp_path / "demo")]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert "MAML, after 10 steps" in first and (tmp_path / "demo" / "report.html").exists()
+    made = (tmp_path / "demo" / "np" / "metrics.jsonl").stat().st_mtime_ns
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == first
+    assert (tmp_path / "demo" / "np" / "metrics.jsonl").stat().st_mtime_ns == made
+    assert main([*arguments, "--seed", "1"]) == 1
+    assert "holds a demo with another seed" in _only_line(capsys)
+    assert main(["resume", str(tmp_path / "demo" / "np")]) == 1
+    assert f"is a part of the run {tmp_path / 'demo'}" in _only_line(capsys)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_save_and_say_how_to_go_on(number: int, status: int, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    size = ["--steps", "1000000", "--width", "8", "--compile", "off", "--test-tasks", "4"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quickstudy.cli", "run", "sinusoid-maml", *size, "--out", str(run)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not (run / "checkpoints" / "last").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == status, said
+    assert f"go on with `quickstudy resume {run}`" in said
+    assert "Traceback" not in said
+
+
+def test_the_installed_command() -> None:
+    script = Path(sys.executable).with_name("quickstudy")
+    answer = subprocess.run([script, "rnu"], capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == "quickstudy: error: there is no command 'rnu'; did you mean 'run'?\n"
+
+
+def _only_line(capsys: pytest.CaptureFixture[str], after: str | None = None) -> str:
+    """The one line on stderr; with `after`, the last of several."""
+    lines = capsys.readouterr().err.strip().split("\n")
+    if after is None:
+        assert len(lines) == 1, lines
+    assert lines[-1].startswith("quickstudy: error: ")
+    return lines[-1]
