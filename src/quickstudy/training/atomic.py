@@ -69,6 +69,14 @@ def write_file(path: Path, data: bytes) -> None:
         raise disk_error(error, path) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make `folder` and its parents where they are missing. Raises OSError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+
+
 def disk_error(error: OSError, path: Path) -> OSError:
     """The same error in one line that says what to do."""
     cures = {

@@ -1,7 +1,6 @@
 """`fit`: meta-train a learner on a family of tasks, into a run folder that survives being killed."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ from torch import nn
 from quickstudy.data import Tasks, check_fits, check_tasks
 from quickstudy.learner import TaskFamily
 from quickstudy.training.arguments import check_family, check_folder, check_learner, check_settings, pick_device
-from quickstudy.training.atomic import disk_error
+from quickstudy.training.atomic import make_folder
 from quickstudy.training.batches import Batches, Size
 from quickstudy.training.config import check_json, describe_run, write_config
 from quickstudy.training.gradients import compare, decide, make_gradient, resolved_engine
@@ -20,10 +19,11 @@ from quickstudy.training.loggers import Logger
 from quickstudy.training.loggers.tensorboard import TensorBoard, available
 from quickstudy.training.loop import Loop
 from quickstudy.training.recorder import Progress, Recorder
-from quickstudy.training.resume import earlier_run, finished_run, is_finished, restore
+from quickstudy.training.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
 from quickstudy.training.run import Run
 from quickstudy.training.schedules import Schedule, make_schedule
 from quickstudy.training.seeds import Stream, mix
+from quickstudy.training.surroundings import surroundings
 from quickstudy.training.updates import OptimizerMaker, Updates
 from quickstudy.training.validation import Validation
 
@@ -128,16 +128,16 @@ def fit(
     }
     before = earlier_run(folder, exist, config)
     if before is not None:
-        _check_obeyed(before, compile, device)
+        check_obeyed(before, compile, device)
         if is_finished(folder):
             return finished_run(folder, learner, before)
         config = before
-    with _surroundings(learner, config):
+    with surroundings(learner, config):
         batches, first, validation = _check_together(learner, family, plan, config)
         if before is None:
             fixed = isinstance(plan["support"], int) and isinstance(plan["query"], int)
             config["compile"] = decide(compile, learner, steps, first, fixed_sizes=fixed)
-        _make_folder(folder)
+        make_folder(folder)
         with locked(folder):
             if earlier_run(folder, exist, config) is None:  # again: another process may have been here since
                 write_config(folder, config)
@@ -206,34 +206,3 @@ def _check_together(
     validation = Validation(learner, held_out, plan["seed"])
     validation()
     return batches, first, validation
-
-
-def _check_obeyed(before: dict[str, Any], compile: bool | str, device: torch.device | str) -> None:
-    """Raise ValueError if what the run was begun with is now asked to be otherwise."""
-    if compile != "auto" and bool(compile) != before["compile"]:
-        raise ValueError(f"the run was begun with compile={before['compile']}; resume it so, or with compile='auto'")
-    if device != "auto" and str(pick_device(device)) != before["device"]:
-        raise ValueError(f"the run was begun on device {before['device']!r}; resume it there, or with device='auto'")
-
-
-@contextmanager
-def _surroundings(learner: nn.Module, config: dict[str, Any]) -> Iterator[None]:
-    """The run's device, its number of threads and training mode; torch's threads and random numbers are put back."""
-    device, threads = pick_device(config["device"]), torch.get_num_threads()
-    modes = {module: module.training for module in learner.modules()}
-    learner.to(device).train()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.set_num_threads(config["threads"])
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            for module, mode in modes.items():
-                module.training = mode
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(error, folder) from error

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from quickstudy.training.arguments import pick_device
 from quickstudy.training.atomic import settle
 from quickstudy.training.checkpoint import CheckpointError, load_weights, read_checkpoint, read_facts
 from quickstudy.training.config import check_same
@@ -34,6 +36,14 @@ def earlier_run(folder: Path, exist: str, config: dict[str, Any]) -> dict[str, A
     before = read_config(folder)
     check_same(config, before, folder)
     return before
+
+
+def check_obeyed(before: dict[str, Any], compile: bool | str, device: torch.device | str) -> None:
+    """Raise ValueError if what the run was begun with is now asked to be otherwise."""
+    if compile != "auto" and bool(compile) != before["compile"]:
+        raise ValueError(f"the run was begun with compile={before['compile']}; resume it so, or with compile='auto'")
+    if device != "auto" and str(pick_device(device)) != before["device"]:
+        raise ValueError(f"the run was begun on device {before['device']!r}; resume it there, or with device='auto'")
 
 
 def is_finished(folder: Path) -> bool:
