@@ -30,7 +30,7 @@ class Options(Sampled):
     """Points to be predicted in training."""
     lr: float = 1e-3
     """Rate of Adam, at the start of its cosine."""
-    clip: float = 10.0
+    clip: float = 1.0
     """Largest norm of the gradient."""
     width: int = 128
     """Units of every layer, and of the representations."""
