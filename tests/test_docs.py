@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -167,3 +168,8 @@ def test_the_house_is_as_described():
     there = {path.name + "/" * path.is_dir() for path in (ROOT / "src/quickstudy").iterdir()}
     unsaid = {"_version.py", "py.typed", "__pycache__/"}
     assert set(re.findall(r"^  (\S+)", house, re.MULTILINE)) == there - unsaid
+
+
+def test_the_results_page_is_what_the_json_says():
+    written = runpy.run_path(str(ROOT / "docs" / "write_results.py"))["page"]()
+    assert (ROOT / "docs" / "results.md").read_text() == written, "run: python docs/write_results.py"
