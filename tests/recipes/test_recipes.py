@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,20 @@ def test_a_run_killed_between_training_and_measuring_is_finished_by_resume(tmp_p
     (run / "result.json").write_text(json.dumps(trained))  # what fit leaves when training is over
     assert main(["resume", str(run)]) == 0
     assert json.loads((run / "result.json").read_text()) == whole
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_parts_that_were_not_trained_yet_are_trained_by_resume(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(["demo", *running.TINY["demo"], "--out", str(run)]) == 0
+    whole = json.loads((run / "result.json").read_text())["metrics"]
+    kept = {path: path.read_bytes() for path in (run / "maml").rglob("*") if path.is_file()}
+    (run / "result.json").unlink()
+    for part in ("np", "oracle"):
+        shutil.rmtree(run / part)
+    assert main(["resume", str(run)]) == 0
+    assert json.loads((run / "result.json").read_text())["metrics"] == whole
+    assert {path: path.read_bytes() for path in (run / "maml").rglob("*") if path.is_file()} == kept
 
 
 @pytest.mark.usefixtures("undrawn")

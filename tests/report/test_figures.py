@@ -46,6 +46,20 @@ def test_tensors_with_gradients_are_drawn() -> None:
     assert np.allclose(figure.axes[0].lines[0].get_ydata(), X.numpy())
 
 
+def test_tasks_in_a_row_have_their_own_limits() -> None:
+    figure = panels.in_a_row([panel(), Panel(X, truth=10 * X)], title="MAML")
+    assert [axes.get_ylim() for axes in figure.axes] == [pytest.approx((-1.5, 1.5)), pytest.approx((-15, 15))]
+
+
+def test_a_wild_beginning_of_training_may_leave_the_picture() -> None:
+    steps = list(range(200))
+    loss = [1e6 if step < 3 else 2.0 for step in steps]
+    pair = (Series("loss", steps, loss), Series("validation loss", steps, [1.0] * 200))
+    figure = figures.training({"a": pair, "b": pair, "c": pair})
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c"]
+    assert all(axes.get_ylim() == pytest.approx((0.95, 2.05)) for axes in figure.axes)
+
+
 @pytest.mark.parametrize("count", [1, 4, 7])
 def test_groups_are_wrapped(count: int) -> None:
     figure = panels.wrapped({f"subject {i}": panel() for i in range(count)}, xlabel="day", ylabel="reaction")

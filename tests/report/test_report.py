@@ -43,10 +43,11 @@ def make_run(folder: Path, error: float = 0.5, finished: bool = True) -> Path:
         "command": "quickstudy run sinusoid-maml",
     }
     (folder / "config.json").write_text(json.dumps(config))
-    lines = [{"step": step, "loss": 1.0 / step, "seconds": 0.1 * step} for step in range(1, 6)]
+    lines = [{"step": step, "loss": 1.0 / step, "validation_loss": 1.0, "seconds": 0.1 * step} for step in range(1, 6)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 6, "lo')
     if finished:
-        metrics = {"mse/k=5/steps=1": {"mean": error, "ci95": 0.1, "n": 600, "over": "tasks"}}
+        measured = {"mean": error, "ci95": 0.1, "n": 600, "over": "tasks"}
+        metrics = {f"mse/k={k}/steps=1": measured for k in (5, 10)}
         result = {
             "recipe": "sinusoid-maml",
             "seed": 3,
@@ -79,6 +80,11 @@ def test_comparing_runs(tmp_path: Path) -> None:
     page = Page(write_report(runs, tmp_path / "report.html").read_text())
     assert "a/run, after 1 step" in page.text and "b/run, after 1 step" in page.text
     assert "in multiples of the best" in page.text and "x 4.00" in page.text
+    pictures = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
+    assert pictures[0] == "Comparison: mean squared error, with 95% intervals."
+    assert (
+        pictures[1:3] == ["Unseen tasks before and after gradient steps. Grey: the truth. Dots: the points seen."] * 2
+    )
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

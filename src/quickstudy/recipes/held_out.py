@@ -63,7 +63,7 @@ class Rivals:
         self._shared = fit_gp(training, shared=True).info
 
     def predictors(self, support: Examples) -> dict[str, Predictor]:
-        """A GP with the training groups' hyperparameters, one fitted to `support` alone, and one curve for everybody."""
+        """A GP with the training groups' hyperparameters, one fitted to `support` alone, one curve for everybody."""
         tasks = support.num_tasks
         shared = {k: v[:1].expand(tasks, *v.shape[1:]) for k, v in self._shared.items()}
         return {

@@ -66,7 +66,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     metrics = sinusoids.measure(maml, family, options, options.shots, sinusoids.STEPS)
 
     drawn = sinusoids.gradient_panels(maml, sinusoids.unseen(family), figures.BLUE)
-    stage.draw("adaptation", lambda: panels.side_by_side({"MAML": drawn}))
+    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="MAML"))
     shots = options.shots[len(options.shots) // 2]
     stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "MAML"}, shots))
     return metrics

@@ -68,5 +68,5 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
 
     samples = 0 if options.paths == "deterministic" else 64
     drawn = sinusoids.process_panels(process, sinusoids.unseen(family, shots=5), figures.GREEN, samples)
-    stage.draw("beliefs", lambda: panels.side_by_side({"Neural Process": drawn}))
+    stage.draw("beliefs", lambda: panels.in_a_row(drawn, title="Neural Process"))
     return metrics

@@ -57,5 +57,5 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         )
         for t in range(tasks.num_tasks)
     ]
-    stage.draw("functions", lambda: panels.side_by_side({"Told the task": drawn}))
+    stage.draw("told", lambda: panels.in_a_row(drawn, title="Told the task"))
     return metrics

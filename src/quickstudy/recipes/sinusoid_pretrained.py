@@ -48,7 +48,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     metrics = sinusoids.measure(pretrained, family, options, options.shots, sinusoids.STEPS)
 
     drawn = sinusoids.gradient_panels(pretrained, sinusoids.unseen(family), figures.ORANGE)
-    stage.draw("adaptation", lambda: panels.side_by_side({"Pretrained": drawn}))
+    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="Pretrained"))
     shots = options.shots[len(options.shots) // 2]
     stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "pretrained"}, shots))
     return metrics

@@ -97,7 +97,7 @@ def steps_figure(metrics: Mapping[str, Metric], labels: Mapping[str, str], shots
     """
     series = []
     for prefix, label in labels.items():
-        colour = figures.COLOURS.get(prefix.rstrip("/"), figures.BLUE)
+        colour = figures.COLOURS.get(prefix.rstrip("/") or label.lower(), figures.BLUE)
         flat = metrics.get(f"{prefix}mse/k={shots}")
         found = {s: flat or metrics.get(f"{prefix}mse/k={shots}/steps={s}") for s in STEPS}
         known = {s: m for s, m in found.items() if m is not None}

@@ -49,16 +49,20 @@ class Options(Shared):
     """What to do with a row that lacks a value."""
     short: Literal["error", "drop"] = "error"
     """What to do with a group of a single row."""
-    steps: int = 2_000
-    """Meta-training steps, for every fold."""
+    steps: int = 600
+    """Meta-training steps, for every fold; few, since a file of some dozens of groups is soon learnt by heart."""
     tasks: int = 16
     """Groups in a meta-batch."""
     query: int = 10
     """Rows of each group to be predicted in training, where it has as many."""
     lr: float = 1e-3
     """Rate of Adam, at the start of its cosine."""
-    width: int = 64
+    width: int = 32
     """Units of every layer."""
+    objective: Literal["elbo", "iwae", "ml"] = "ml"
+    """Of the Neural Process: evidence bound, its importance-weighted form, or Monte-Carlo likelihood."""
+    sigma_floor: float = 0.1
+    """Least standard deviation that a process may predict, as a share of the column's own."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
@@ -78,7 +82,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
             query=options.query,
             lr=options.lr,
             schedule="cosine",
-            clip=10.0,
+            clip=1.0,
             validation_tasks=64,
             compile=False,
         )
@@ -94,8 +98,15 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
 def build(options: Options, table: qs.tasks.Table) -> nn.Module:
     """The learner that was asked for."""
     if options.learner == "np":
-        return qs.NeuralProcess(table.dx, table.dy, width=options.width, latent=options.width, sigma_floor=0.05)
+        return qs.NeuralProcess(
+            table.dx,
+            table.dy,
+            width=options.width,
+            latent=options.width,
+            objective=options.objective,
+            sigma_floor=options.sigma_floor,
+        )
     if options.learner == "cnp":
-        return qs.CNP(table.dx, table.dy, width=options.width, sigma_floor=0.05)
+        return qs.CNP(table.dx, table.dy, width=options.width, sigma_floor=options.sigma_floor)
     network = qs.nets.MLP(table.dx, [options.width, options.width], table.dy)
     return qs.MAML(network, lr=0.05, steps=3, likelihood=qs.likelihoods.Gaussian(sd=0.5, learn=True))

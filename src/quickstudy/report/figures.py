@@ -5,7 +5,7 @@ Pictures of tasks are in `quickstudy.report.panels`.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import matplotlib.style as mplstyle
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 STYLE = str(Path(__file__).with_name("style.mplstyle"))
 BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, GREY = (
@@ -87,6 +87,29 @@ def lines(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
         figure.legend(loc="outside right center")
+    return figure
+
+
+def training(curves: Mapping[str, tuple[Series, Series]]) -> Figure:
+    """A panel for every training: its loss, and that on validation tasks; a wild beginning may leave the picture."""
+    columns = min(len(curves), 4)
+    height = -(-len(curves) // columns)
+    with mplstyle.context(STYLE):
+        figure = Figure(figsize=(max(1.75 * columns, 2.6), 1.55 * height + 0.5))
+        grid = figure.subplots(height, columns, squeeze=False)
+        for axes, (name, pair) in zip(grid.flat, curves.items(), strict=False):
+            for item, colour, width in zip(pair, (SKY, INK), (0.8, 1.4), strict=True):
+                axes.plot(item.x, item.mean, color=colour, linewidth=width, label=item.label)
+            values = np.concatenate([np.asarray(item.mean) for item in pair])
+            low, high = values.min(), np.quantile(values, 0.97)
+            axes.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.05 * (high - low + 1e-9))
+            axes.set_title(name, fontsize=8)
+            axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        for spare in list(grid.flat)[len(curves) :]:
+            spare.set_axis_off()
+        figure.supxlabel("meta-training step", fontsize=8, color="#333333")
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
 
 

@@ -3,14 +3,14 @@
 import base64
 import html
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from quickstudy import citations
 from quickstudy.report import figures
 from quickstudy.report.runs import RunRecord, read_run
-from quickstudy.report.tables import tables
+from quickstudy.report.tables import METRICS, cell, comparable, tables
 
 CSS = """
 :root { --ink: #222; --soft: #666; --line: #ddd; --accent: #0072b2; }
@@ -20,7 +20,7 @@ body { margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem 4rem; color: var(
 h1 { font-size: 1.75rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; }
 .lead, caption, figcaption, .note { color: var(--soft); }
 table { border-collapse: collapse; margin: 0 0 1.5rem; font-variant-numeric: tabular-nums; font-size: .92rem; }
-caption { text-align: left; padding: 0 0 .4rem; font-weight: 600; }
+caption { text-align: left; white-space: nowrap; padding: 0 0 .4rem; font-weight: 600; }
 th, td { padding: .35rem .9rem .35rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid var(--ink); }
 td.best { font-weight: 700; color: var(--accent); }
@@ -38,7 +38,8 @@ CAPTIONS = {
     "steps": "Error on unseen tasks by number of gradient steps, with 95% intervals over tasks.",
     "beliefs": "Unseen tasks: mean, band of two standard deviations and sampled functions. Grey: the truth.",
     "groups": "Held-out groups, predicted from their first rows (filled). Hollow: the rows to be predicted.",
-    "training": "Training loss, and loss on held-out tasks where it was measured.",
+    "told": "Unseen tasks, by a network that is told amplitude and phase. Grey: the truth.",
+    "training": "The loss in training, and on validation tasks.",
 }
 
 
@@ -54,8 +55,9 @@ def write_report(paths: Sequence[str | Path], out: str | Path) -> Path:
 def build_report(runs: Sequence[RunRecord]) -> str:
     """The page as text."""
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared"
-    sections = [f"<h1>{_text(title)}</h1>", f'<p class="lead">{_text(_lead(runs))}</p>', _results(runs)]
-    sections += [_figures(run, several=len(runs) > 1) for run in runs]
+    pictures = [_figures(run, several=len(runs) > 1) for run in runs]
+    middle = [*pictures, _results(runs)] if len(runs) == 1 else [_results(runs), *pictures]
+    sections = [f"<h1>{_text(title)}</h1>", f'<p class="lead">{_text(_lead(runs))}</p>', *middle]
     sections += [_training(runs), _provenance(runs), _citations(runs)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -72,13 +74,22 @@ def _lead(runs: Sequence[RunRecord]) -> str:
     if not over:
         return "Not measured yet: the run is unfinished."
     n = "/".join(str(c) for c in sorted(c for c in counts if c is not None))
-    return f"Means on unseen tasks, with 95% intervals over {n} {' and '.join(sorted(map(str, over)))}."
+    words = [f"Means on unseen tasks, with 95% intervals over {n} {' and '.join(sorted(map(str, over)))}."]
+    for run in runs:
+        for name, value in run.result["metrics"].items():
+            if name.startswith("factor/k="):
+                times = f"{cell(value['mean'], value['ci95'])} times MAML's error"
+                words.append(f"After 10 gradient steps on {name[9:]} points the pretrained network makes {times}.")
+    return " ".join(words)
 
 
 def _results(runs: Sequence[RunRecord]) -> str:
     results = dict(zip(_names(runs), (run.result.get("metrics", {}) for run in runs), strict=True))
     found = tables(results if len(runs) > 1 else {"": runs[0].result.get("metrics", {})}, multiples=len(runs) > 1)
-    return "<h2>Results</h2>\n" + "\n".join(f'<div class="wide">{t.html()}</div>' for t in found) if found else ""
+    if not found:
+        return ""
+    picture = _comparison(results) if len(runs) > 1 else ""
+    return "<h2>Results</h2>\n" + picture + "\n".join(f'<div class="wide">{t.html()}</div>' for t in found)
 
 
 def _names(runs: Sequence[RunRecord]) -> list[str]:
@@ -98,19 +109,38 @@ def _figures(run: RunRecord, several: bool) -> str:
     return "\n".join(filter(None, parts))
 
 
+def _comparison(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The errors (or likelihoods) of several runs in one picture, where they were measured at the same places."""
+    for metric in ("mse", "rmse", "log_likelihood"):
+        rows = [(name, found) for name, found in comparable(results, metric).items() if len(found) > 1]
+        if len(rows) > 1:
+            series = [
+                figures.Series(
+                    name, list(found), [e.mean for e in found.values()], [e.ci95 or 0 for e in found.values()]
+                )
+                for name, found in rows
+            ]
+            logarithmic = metric != "log_likelihood" and all(mean > 0 for item in series for mean in item.mean)
+            figure = figures.intervals(series, xlabel="", ylabel=METRICS[metric], log=logarithmic)
+            return _image(figures.to_png(figure), f"Comparison: {METRICS[metric]}, with 95% intervals.")
+    return ""
+
+
 def _training(runs: Sequence[RunRecord]) -> str:
-    series = []
+    curves = {}
     for name, run in zip(_names(runs), runs, strict=True):
         for part, rows in run.curves.items():
-            label = " ".join(filter(None, [name if len(runs) > 1 else "", part])) or "loss"
-            known = [row for row in rows if row.get("loss") is not None]
-            if len(known) > 1:
-                series.append(figures.Series(label, [r["step"] for r in known], [r["loss"] for r in known]))
-    if not series:
+            label = ", ".join(filter(None, [name if len(runs) > 1 or not part else "", part]))
+            pair = [(key, [row for row in rows if row.get(key) is not None]) for key in ("loss", "validation_loss")]
+            if all(len(known) > 1 for _, known in pair):
+                training, validation = (
+                    figures.Series(key.replace("_", " "), [r["step"] for r in known], [r[key] for r in known])
+                    for key, known in pair
+                )
+                curves[label] = (training, validation)
+    if not curves:
         return ""
-    positive = all(value > 0 for item in series for value in item.mean)
-    figure = figures.lines(series, xlabel="meta-training step", ylabel="training loss", log=positive)
-    return "<h2>Training</h2>\n" + _image(figures.to_png(figure), CAPTIONS["training"])
+    return "<h2>Training</h2>\n" + _image(figures.to_png(figures.training(curves)), CAPTIONS["training"])
 
 
 def _provenance(runs: Sequence[RunRecord]) -> str:

@@ -88,14 +88,12 @@ def side_by_side(
     xlabel: str = "x",
     ylabel: str = "y",
     rows: Sequence[str] = (),
-    limits: Sequence[tuple[float, float]] = (),
 ) -> Figure:
     """A column for every learner, a row for every task; each column has its own legend below.
 
     Args:
         grid: column title to its panels, from the top down.
         rows: what to write at the left of each row, before `ylabel`.
-        limits: range of y for each row; by default that of truths and points, with room around.
     """
     height = max(len(column) for column in grid.values())
     with mplstyle.context(STYLE):
@@ -111,8 +109,22 @@ def side_by_side(
             axes[-1, j].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.32))
         for i in range(height):
             axes[i, 0].set_ylabel(f"{rows[i]}\n{ylabel}" if i < len(rows) else ylabel)
-            low, high = limits[i] if i < len(limits) else _limits([column[i] for column in grid.values()])
-            axes[i, 0].set_ylim(low, high)
+            axes[i, 0].set_ylim(*_limits([column[i] for column in grid.values()]))
+    return figure
+
+
+def in_a_row(tasks: Sequence[Panel], *, title: str = "", xlabel: str = "x", ylabel: str = "y") -> Figure:
+    """Several tasks through one learner, under one legend."""
+    with mplstyle.context(STYLE):
+        figure = Figure(figsize=(2.1 * len(tasks) + 0.4, 2.5))
+        figure.suptitle(title, fontsize=9, fontweight="bold")
+        for axes, panel in zip(figure.subplots(1, len(tasks), squeeze=False, sharex=True).flat, tasks, strict=True):
+            handles = draw_panel(axes, panel)
+            axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.set_ylim(*_limits([panel]))
+            axes.set_xlabel(xlabel)
+        figure.axes[0].set_ylabel(ylabel)
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 

@@ -112,6 +112,19 @@ def tables(
     return found
 
 
+def comparable(results: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, dict[str, Entry]]:
+    """The rows of a metric's table after the most gradient steps each: the name of a row to its entries by column."""
+    last: dict[tuple[str, str], tuple[int, Entry]] = {}
+    for run, found in results.items():
+        for name, value in found.items():
+            e = entry(name, value, run)
+            steps = int(e.keys.get("steps", 0))
+            place = (e.part, _column(e))
+            if e.metric == metric and math.isfinite(e.mean) and (place not in last or steps >= last[place][0]):
+                last[place] = (steps, e)
+    return _grid([e for _, e in last.values()])[0]
+
+
 def _few_steps(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Of many step counts, the first, 1, and the last: the figures show the rest."""
     counts = {int(name.rpartition("/steps=")[2]) for name in metrics if "/steps=" in name}
