@@ -149,7 +149,9 @@ def test_zero_steps_and_no_support_are_the_prior(learner):
 def test_the_same_seed_gives_the_same_result(learner):
     tasks = batch()
     assert torch.equal(seeded_loss(learner, tasks), seeded_loss(learner, tasks))
-    assert torch.equal(adapt(learner, tasks.support)(tasks.query.x).mean, adapt(learner, tasks.support)(tasks.query.x).mean)
+    assert torch.equal(
+        adapt(learner, tasks.support)(tasks.query.x).mean, adapt(learner, tasks.support)(tasks.query.x).mean
+    )
 
 
 def test_adapting_and_predicting_change_nothing(learner):
