@@ -46,6 +46,14 @@ class Vector(Line):
         return (tasks.query.y - self.w).square()
 
 
+class Reading(Line):
+    """Has a `forward` of its own, which is no loss."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """A prediction."""
+        return self.w * x.nope  # type: ignore[attr-defined]
+
+
 class Constant:
     """Tasks whose outputs are all `y`; from call `bad_from` on, one of them is NaN."""
 
@@ -99,6 +107,19 @@ def test_a_step_of_adam_by_hand(tmp_path: Path) -> None:
     losses = [line["loss"] for line in run.metrics]
     assert losses == pytest.approx([1.0, (1 - 0.01) ** 2], rel=1e-4)
     assert run.learner.unused.tolist() == [1.0, 1.0]  # the loss does not reach it: it stays
+
+
+def test_only_meta_loss_is_called_of_a_learner_of_ones_own(tmp_path: Path) -> None:
+    class Subclass(qs.MAML):
+        def meta_loss(self, tasks: qs.Tasks) -> torch.Tensor:
+            return 100 + super().meta_loss(tasks)
+
+    assert small(tmp_path / "reading", learner=Reading(), steps=2, lr=0.01).learner.w.item() == pytest.approx(
+        0.02, rel=1e-3
+    )
+    run = small(tmp_path / "subclass", learner=Subclass(qs.nets.MLP(1, [3], 1)), steps=1)
+    assert run.metrics[0]["loss"] > 100
+    assert run.metrics[0]["validation_loss"] > 100
 
 
 def test_clipping_and_the_optimiser_of_ones_own(tmp_path: Path) -> None:
