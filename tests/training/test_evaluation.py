@@ -153,7 +153,7 @@ def test_smaller_support_sets_are_the_beginning_of_larger_ones_in_eval_mode() ->
     assert (small, middle, large) == (0, 2, 6)
     assert torch.equal(xm, x6[:, :2])
     assert x2.shape == (5, 0, 1)
-    assert (training, grad, learner.training) == (False, False, True)
+    assert (training, grad, learner.training) == (False, True, True)
     assert {first[f"mse/k={k}"].mean for k in (0, 2, 6)} == {first["mse/k=0"].mean}
 
 
@@ -163,6 +163,83 @@ def test_steps_are_named_for_learners_that_have_them() -> None:
     assert set(evaluate(Stepping(), Noise(), tasks=4, support=2, query=2, steps=5)) >= {"mse/k=2/steps=5"}
     with pytest.raises(ValueError, match="leave steps out"):
         evaluate(Normal(), Noise(), steps=1)
+
+
+class Attending(Normal):
+    """Points see each other, padding included."""
+
+    def adapt(
+        self, support: qs.Examples, *, steps: Any = None, create_graph: bool = False, generator: Any = None
+    ) -> Any:
+        """Believes that each output is the mean of all inputs, that of the support set and the query's."""
+        level = support.x.mean(1, keepdim=True) if support.num_points else 0
+        return lambda x: predictive.Gaussian((x.mean(1, keepdim=True) + level).expand_as(x), torch.ones_like(x))
+
+
+class Descending(Normal):
+    """Adapts by autograd, and names no number of steps."""
+
+    def adapt(
+        self, support: qs.Examples, *, steps: Any = None, create_graph: bool = False, generator: Any = None
+    ) -> Any:
+        """One step on the support set."""
+        (slope,) = torch.autograd.grad((support.y - self.sd).square().mean(), [self.sd])
+        return lambda x: predictive.Gaussian((self.sd - slope).expand_as(x), torch.ones_like(x))
+
+
+class Twice:
+    """Draws another number of tasks than was asked for."""
+
+    def sample(self, num_tasks: int, **options: Any) -> qs.Tasks:
+        """Twice as many."""
+        return Noise().sample(2 * num_tasks, **options)
+
+
+def test_padding_never_reaches_the_learner() -> None:
+    family = Noise(masked=True)
+    drawn: list[qs.Tasks] = []
+
+    class Recorded:
+        def sample(self, *arguments: Any, **options: Any) -> qs.Tasks:
+            drawn.append(family.sample(*arguments, **options))
+            return drawn[-1]
+
+    values = evaluate(Attending(), Recorded(), tasks=9, support=4, query=3, batch=4)["mse/k=4"].values
+    assert values is not None
+    for t in range(9):
+        support, query = (examples.x[t][examples.mask[t]] for examples in drawn[0][:2])
+        y = drawn[0].query.y[t][drawn[0].query.mask[t]]
+        assert values[t].item() == pytest.approx((y - support.mean() - query.mean()).square().mean().item(), rel=1e-4)
+
+
+def test_a_learner_may_need_gradients_to_adapt() -> None:
+    with torch.no_grad():
+        found = evaluate(Descending(), Noise(), tasks=4, support=2, query=2)
+    assert not any(metric.values.requires_grad for metric in found.values() if metric.values is not None)
+
+
+def test_a_frozen_learner_and_one_without_parameters_are_measured() -> None:
+    frozen = qs.CNP(width=4).requires_grad_(False)
+    assert evaluate(frozen, Noise(), tasks=4, support=2, query=2)["mse/k=2"].n == 4
+    bare = Normal()
+    del bare.sd
+    bare.sd = torch.tensor(1.0)
+    assert evaluate(bare, Noise(), tasks=4, support=2, query=2)["mse/k=2"].n == 4
+
+
+def test_the_batch_changes_nothing_but_memory() -> None:
+    learner = qs.MAML(qs.nets.MLP(1, [4], 1))
+    options: dict[str, Any] = {"tasks": 110, "support": np.int64(3), "query": 4, "steps": (0, 2)}
+    found = [evaluate(learner, qs.tasks.Sinusoid(), batch=batch, **options) for batch in (7, 100, 1000)]
+    for name, metric in found[0].items():
+        assert [other[name].mean for other in found[1:]] == pytest.approx([metric.mean] * 2, rel=1e-5)
+
+
+def test_a_family_that_draws_another_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="drew 8 tasks where 4 were asked for"):
+        evaluate(Normal(), Twice(), tasks=4)
+    with pytest.raises(TypeError, match=r"family is the class Sinusoid; make one: Sinusoid\(\)"):
+        evaluate(Normal(), qs.tasks.Sinusoid)  # type: ignore[arg-type]
 
 
 def test_evaluation_repeats_and_leaves_the_callers_random_numbers_alone() -> None:
@@ -210,6 +287,10 @@ def test_classes_have_accuracy() -> None:
         ({"split": "holdout"}, "unknown split 'holdout'"),
         ({"grid": True}, "has no grid"),
         ({"device": "gpu"}, "unknown device"),
+        ({"grid": "x"}, "grid='x'; expected True or False"),
+        ({"support": None}, "support=None; expected a whole number"),
+        ({"support": 2.5}, r"support=2\.5; expected a whole number"),
+        ({"support": "5"}, "support='5'; expected a whole number"),
     ],
 )
 def test_bad_arguments_are_one_line(options: dict[str, Any], told: str) -> None:

@@ -17,7 +17,8 @@ from quickstudy.recipes.stage import Stage
 from quickstudy.report import figures, panels
 from quickstudy.report.panels import Panel
 from quickstudy.tasks.kernels import Kernel
-from quickstudy.training.scores import calibration_error, oracle_scores, scores
+from quickstudy.training.evaluation import scores_by_size
+from quickstudy.training.scores import calibration_error, oracle_scores
 from quickstudy.training.statistics import Metric, over_tasks
 
 KERNELS: tuple[Kernel, ...] = ("rbf", "matern52", "periodic")
@@ -50,9 +51,7 @@ def measure(learner: Any, kernel: Kernel, options: Sampled, batch: int = 16) -> 
         generator = torch.Generator(device).manual_seed(int(torch.randint(2**31, (), generator=chance)))
         count = min(batch, options.test_tasks - start)
         tasks = family.sample(count, support=support, query=query, split="test", generator=generator)
-        with torch.no_grad():
-            belief = learner.adapt(tasks.support, generator=generator)(tasks.query.x)
-            judged = scores(belief, tasks.query) | oracle_scores(tasks.info, tasks.query)
+        judged = scores_by_size(learner, tasks, generator=generator) | oracle_scores(tasks.info, tasks.query)
         for name, values in judged.items():
             found.setdefault(name, []).append(values.cpu())
     joined = {name: torch.cat(values) for name, values in found.items()}

@@ -1,27 +1,32 @@
 """The checks of what `fit` is given, made before anything is written."""
 
+import inspect
 import math
 import os
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from quickstudy.data import check_tasks
 from quickstudy.training.batches import Size, as_range
 from quickstudy.training.schedules import make_schedule
 
 
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raise ValueError unless `value` is a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+def check_whole(name: str, value: Any, least: int) -> int:
+    """`value` as an int (numpy's become Python's); ValueError unless it is a whole number of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")
+    return int(value)
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raise ValueError unless `value` is a finite number above 0."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value > 0):
+def check_positive(name: str, value: Any) -> int | float:
+    """`value` as a Python number; ValueError unless it is a finite number above 0."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name}={value!r}; expected a positive number")
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def check_size(name: str, value: Any, least: int) -> Size:
@@ -29,22 +34,18 @@ def check_size(name: str, value: Any, least: int) -> Size:
     if isinstance(value, list | tuple):
         if len(value) != 2:
             raise ValueError(f"{name}={value!r}; expected a number of points or a range (low, high)")
-        check_whole(f"the low end of {name}", value[0], least)
-        check_whole(f"the high end of {name}", value[1], least)
-        if value[0] > value[1]:
-            raise ValueError(
-                f"{name}={tuple(value)!r} is reversed; expected (low, high), such as {tuple(value)[::-1]!r}"
-            )
-        return (value[0], value[1])
-    check_whole(name, value, least)
-    return int(value)
+        low = check_whole(f"the low end of {name}", value[0], least)
+        high = check_whole(f"the high end of {name}", value[1], least)
+        if low > high:
+            raise ValueError(f"{name}={(low, high)} is reversed; expected (low, high), such as {(high, low)}")
+        return (low, high)
+    return check_whole(name, value, least)
 
 
 def check_points(support: Size, query: Size, points: int | None) -> None:
     """Raise ValueError unless `points` leaves room for the largest support set and the smallest query set."""
     if points is None:
         return
-    check_whole("points", points, 1)
     most, least = as_range(support)[1], as_range(query)[0]
     if most + least > points:
         raise ValueError(
@@ -54,23 +55,43 @@ def check_points(support: Size, query: Size, points: int | None) -> None:
 
 
 def check_learner(learner: Any) -> None:
-    """Raise one clear line unless `learner` is a module with `meta_loss`, `adapt` and something to train."""
+    """Raise one clear line unless `learner` is a module with `meta_loss` and `adapt`."""
     if not isinstance(learner, nn.Module) or not all(hasattr(learner, m) for m in ("meta_loss", "adapt")):
         raise TypeError(
             f"learner is a {type(learner).__name__}; expected a torch.nn.Module with meta_loss and adapt, "
             "such as quickstudy.MAML(network)"
         )
+
+
+def check_trainable(learner: nn.Module) -> None:
+    """Raise ValueError unless the learner has something to train."""
     if not any(p.requires_grad for p in learner.parameters()):
         raise ValueError(f"{type(learner).__name__} has no parameter that requires grad, so there is nothing to train")
 
 
 def check_family(family: Any) -> None:
     """Raise TypeError unless `family` can sample tasks."""
-    if not hasattr(family, "sample"):
+    if isinstance(family, type):
+        raise TypeError(f"family is the class {family.__name__}; make one: {family.__name__}()")
+    if not callable(getattr(family, "sample", None)):
         raise TypeError(
             f"family is a {type(family).__name__}; expected something with sample(num_tasks, support=, query=, ...), "
             "such as quickstudy.tasks.Sinusoid()"
         )
+    try:
+        inspect.signature(family.sample).bind(1, support=1, query=1, split="train", generator=None)
+    except TypeError as error:
+        raise TypeError(
+            f"{type(family).__name__}.sample cannot be called with (num_tasks, *, support, query, split, generator): "
+            f"{error}; give it these arguments"
+        ) from None
+
+
+def check_drawn(tasks: Any, count: int) -> None:
+    """Raise one clear line unless a family drew `count` sound tasks."""
+    check_tasks(tasks)
+    if tasks.num_tasks != count:
+        raise ValueError(f"the family drew {tasks.num_tasks} tasks where {count} were asked for; correct its sample()")
 
 
 def check_folder(out: Any) -> Path:
@@ -105,18 +126,19 @@ def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """
     filled = dict(settings)
     for name, least in (("steps", 1), ("seed", 0), ("tasks", 1), ("validation_tasks", 1)):
-        check_whole(name, filled[name], least)
+        filled[name] = check_whole(name, filled[name], least)
     steps = filled["steps"]
     defaults = {"evaluate_every": steps // 20, "checkpoint_every": min(2000, steps // 10), "log_every": steps // 200}
     for name, default in defaults.items():
         if filled[name] is None:
             filled[name] = max(1, default)
-        check_whole(name, filled[name], 1)
-    if filled["patience"] is not None:
-        check_whole("patience", filled["patience"], 1)
-    check_positive("lr", filled["lr"])
-    if filled["clip"] is not None:
-        check_positive("clip", filled["clip"])
+        filled[name] = check_whole(name, filled[name], 1)
+    for name in ("patience", "points"):
+        if filled[name] is not None:
+            filled[name] = check_whole(name, filled[name], 1)
+    for name in ("lr", "clip"):
+        if name == "lr" or filled[name] is not None:
+            filled[name] = check_positive(name, filled[name])
     for name, least in (("support", 0), ("query", 1)):
         filled[name] = check_size(name, filled[name], least)
     check_points(filled["support"], filled["query"], filled["points"])

@@ -1,23 +1,24 @@
 """`evaluate`: how well a learner does on unseen tasks, by support size and number of gradient steps."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from quickstudy.data import Tasks, check_fits, check_tasks
+from quickstudy.data import Tasks, by_size, check_fits
 from quickstudy.learner import Split, TaskFamily, check_split
-from quickstudy.training.arguments import check_family, check_learner, check_whole, pick_device
+from quickstudy.training.arguments import check_drawn, check_family, check_learner, check_whole, pick_device
 from quickstudy.training.scores import calibration_error, oracle_scores, scores
 from quickstudy.training.seeds import Stream, mix
 from quickstudy.training.statistics import Metric as Metric
 from quickstudy.training.statistics import over_seeds as over_seeds
 from quickstudy.training.statistics import over_tasks
 from quickstudy.training.validation import evaluating, seed_noise
+
+SAMPLED = 100  # tasks are drawn so many at a time, whatever the batch: a seed means the same tasks
 
 
 def evaluate(
@@ -51,7 +52,8 @@ def evaluate(
         query: query points per task.
         grid: query points evenly spaced over the family's domain.
         seed: of tasks and noise.
-        batch: how many tasks are drawn and adapted at once.
+        batch: how many tasks are adapted at once, at most 100; for memory's sake. The tasks do not depend on it. What a
+            learner draws at random (a Neural Process's latents) does, as that is drawn for a whole batch.
         device: where to; the learner's own by default.
 
     Returns:
@@ -76,9 +78,11 @@ def evaluate(
     for name, value, least in (("tasks", tasks, 1), ("query", query, 1), ("batch", batch, 1), ("seed", seed, 0)):
         check_whole(name, value, least)
     supports, counts = _several("support", support), _steps(learner, steps)
+    if not isinstance(grid, bool):
+        raise ValueError(f"grid={grid!r}; expected True or False")
     if grid and not _takes_grid(family):
         raise ValueError(f"{family!r} has no grid of query points; use grid=False")
-    home = next(learner.parameters()).device
+    home = _home(learner)
     place = home if device is None else pick_device(device)
     options: dict[str, Any] = {"grid": True} if grid else {}
     draw = partial(family.sample, query=query, split=split, **options)
@@ -86,14 +90,42 @@ def evaluate(
     try:
         learner.to(place)
         with evaluating(learner), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-            for number, start in enumerate(range(0, tasks, batch)):
+            for number, start in enumerate(range(0, tasks, SAMPLED)):
                 generator = torch.Generator(device=place)
-                for size, drawn in _by_support(draw, min(batch, tasks - start), supports, generator, seed, number):
-                    for name, values in _judge(learner, drawn, counts, mix(seed, number, Stream.EVALUATION_NOISE)):
-                        found.setdefault(name.format(k=size), []).append(values.detach().cpu())
+                for size, drawn in _by_support(draw, min(SAMPLED, tasks - start), supports, generator, seed, number):
+                    for first in range(0, drawn.num_tasks, batch):
+                        noise = mix(seed, start + first, Stream.EVALUATION_NOISE)
+                        for name, values in _judge(learner, drawn.select(slice(first, first + batch)), counts, noise):
+                            found.setdefault(name.format(k=size), []).append(values.detach().cpu())
     finally:
         learner.to(home)
     return {name: _summary(name, torch.cat(values)) for name, values in found.items()}
+
+
+def scores_by_size(
+    learner: nn.Module, tasks: Tasks, *, steps: int | None = None, generator: torch.Generator | None = None
+) -> dict[str, Tensor]:
+    """Each task's `scores` of the adapted learner, in the tasks' order, detached.
+
+    Tasks of unequal size are judged in groups of equal size, without padding: a network that mixes points would mix
+    padding in.
+    """
+    places, groups = [], []
+    for index, (support, query) in by_size(tasks.support, tasks.query):
+        with torch.enable_grad():  # a learner may need gradients to adapt
+            predictor = learner.adapt(support, steps=steps, generator=generator)  # type: ignore[operator]
+            belief = predictor(query.x)
+        places.append(index)
+        groups.append({name: values.detach() for name, values in scores(belief, query).items()})
+    order = torch.cat(places).argsort()
+    return {name: torch.cat([group[name] for group in groups])[order] for name in groups[0]}
+
+
+def _home(learner: nn.Module) -> torch.device:
+    """Where the learner is; one without parameters and buffers is on the processor."""
+    for tensor in (*learner.parameters(), *learner.buffers()):
+        return tensor.device
+    return torch.device("cpu")
 
 
 def _takes_grid(family: TaskFamily) -> bool:
@@ -107,7 +139,7 @@ def _by_support(
     """The same tasks with support sets of each size; drawn anew where the family knows an oracle's likelihood."""
     most = max(supports)
     tasks = draw(count, support=most, generator=generator.manual_seed(mix(seed, number, Stream.EVALUATION)))
-    check_tasks(tasks)
+    check_drawn(tasks, count)
     known = "oracle_log_prob" in tasks.info or "oracle_joint_log_prob" in tasks.info
     for size in supports:
         if size == most:
@@ -125,11 +157,8 @@ def _judge(learner: nn.Module, tasks: Tasks, counts: list[int] | None, noise: in
     device = tasks.support.x.device
     for count in [None] if counts is None else counts:
         seed_noise(noise, device)
-        # an inner loop needs gradients; without one, the graph would only take memory
-        with torch.no_grad() if count is None else nullcontext():
-            generator = torch.Generator(device=device).manual_seed(noise)
-            predictor = learner.adapt(tasks.support, steps=count, generator=generator)  # type: ignore[operator]
-            found = scores(predictor(tasks.query.x), tasks.query)
+        generator = torch.Generator(device=device).manual_seed(noise)
+        found = scores_by_size(learner, tasks, steps=count, generator=generator)
         for name, values in found.items():
             yield f"{name}/k={{k}}" + ("" if count is None else f"/steps={count}"), values
     for name, values in oracle_scores(tasks.info, tasks.query).items():
@@ -153,9 +182,7 @@ def _steps(learner: nn.Module, steps: int | Sequence[int] | None) -> list[int] |
 
 
 def _several(name: str, numbers: int | Sequence[int]) -> list[int]:
-    listed = [numbers] if isinstance(numbers, int) else list(numbers)
+    listed = list(numbers) if isinstance(numbers, Iterable) and not isinstance(numbers, str) else [numbers]
     if not listed:
         raise ValueError(f"{name} is empty; give at least one number")
-    for number in listed:
-        check_whole(name, number, 0)
-    return sorted(set(listed))
+    return sorted({check_whole(name, number, 0) for number in listed})

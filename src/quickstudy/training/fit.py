@@ -7,9 +7,17 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from quickstudy.data import Tasks, check_fits, check_tasks
+from quickstudy.data import Tasks, check_fits
 from quickstudy.learner import TaskFamily
-from quickstudy.training.arguments import check_family, check_folder, check_learner, check_settings, pick_device
+from quickstudy.training.arguments import (
+    check_drawn,
+    check_family,
+    check_folder,
+    check_learner,
+    check_settings,
+    check_trainable,
+    pick_device,
+)
 from quickstudy.training.atomic import make_folder
 from quickstudy.training.batches import Batches, Size
 from quickstudy.training.config import check_json, describe_run, write_config
@@ -104,6 +112,7 @@ def fit(
     """
     folder = check_folder(out)
     check_learner(learner)
+    check_trainable(learner)
     check_family(family)
     plan: dict[str, Any] = {
         "steps": steps,
@@ -136,7 +145,7 @@ def fit(
         batches, first, validation = _check_together(learner, family, plan, config)
         if before is None:
             fixed = isinstance(plan["support"], int) and isinstance(plan["query"], int)
-            config["compile"] = decide(compile, learner, steps, first, fixed_sizes=fixed)
+            config["compile"] = decide(compile, learner, plan["steps"], first, fixed_sizes=fixed)
         make_folder(folder)
         with locked(folder):
             if earlier_run(folder, exist, config) is None:  # again: another process may have been here since
@@ -200,8 +209,8 @@ def _check_together(
     batches = Batches(family, **sizes, device=config["device"])
     held_out = batches.validation(plan["validation_tasks"])
     first = batches(0)
-    for tasks in (first, held_out[0]):
-        check_tasks(tasks)
+    for tasks, count in ((first, plan["tasks"]), (held_out[0], min(plan["tasks"], plan["validation_tasks"]))):
+        check_drawn(tasks, count)
         check_fits(learner, tasks.support)
     validation = Validation(learner, held_out, plan["seed"])
     validation()

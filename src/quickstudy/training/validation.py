@@ -59,7 +59,7 @@ def unchecked_loss(learner: nn.Module) -> Callable[[Tasks], Tensor]:
 
 
 def is_own(learner: nn.Module) -> bool:
-    """Whether the learner is one of quickstudy's own classes (not a subclass): its `forward(tasks)` is its meta-loss."""
+    """Whether the learner is one of quickstudy's own classes (not a subclass): their `forward` is the meta-loss."""
     return to_spec(learner)["class"] is not None
 
 
