@@ -7,7 +7,6 @@ Compiling the loss alone can silently drop the second-order term, so what is com
 import os
 import shutil
 import warnings
-import weakref
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -21,7 +20,7 @@ from quickstudy.gradient.engines import exact_kernels
 
 Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]
 
-WORTH_COMPILING = 12_000  # meta-steps x passes; a graph costs 20 s, and saves 1.7 ms on a small network
+WORTH_COMPILING = 24_000  # forward passes in all; a graph costs 20 s, and saves 0.9 ms a pass on a small network
 MOST_GRAPHS = 8  # per learner, one for each shape of a batch
 SMALL_NETWORK = 100_000  # parameters; in larger ones arithmetic, not dispatch, takes the time
 
@@ -35,7 +34,6 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: str = "inductor
             family's extra tensors cause no recompilation.
         backend: of `torch.compile`.
     """
-    names = [k for k, p in learner.named_parameters() if p.requires_grad]
     if not compile:
 
         def eager(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
@@ -58,7 +56,7 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: str = "inductor
         params = {k: p.detach() for k, p in learner.named_parameters() if p.requires_grad}
         with exact_kernels():
             grads, loss = whole(params, Tasks(tasks.support, tasks.query, {}))
-        return loss, [grads[k] for k in names]
+        return loss, [grads[k] for k in params]
 
     return compiled
 
@@ -73,8 +71,7 @@ def should_compile(learner: nn.Module, steps: int, tasks: Tasks, *, fixed_sizes:
     if tasks.support.mask is not None or tasks.query.mask is not None:
         return False
     small = sum(p.numel() for p in learner.parameters()) <= SMALL_NETWORK
-    passes = 1 + getattr(learner, "steps", 0) if type(learner).__name__ == "MAML" else 0
-    return small and steps * passes >= 2 * WORTH_COMPILING
+    return small and steps * getattr(learner, "passes", 0) >= WORTH_COMPILING
 
 
 def compilable(learner: nn.Module) -> bool:
@@ -105,7 +102,7 @@ def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
         )
     if any(part.mask is not None for part in (tasks.support, tasks.query)):
         return _fall_back(learner, tasks, "the tasks are masked")
-    graphs = _GRADIENTS.setdefault(learner, {})
+    graphs: Graphs = learner.compiled_graphs  # type: ignore[assignment]
     shapes = tuple((t.shape, t.dtype, t.device) for t in inputs)
     if shapes not in graphs and len(graphs) == MOST_GRAPHS:
         return _fall_back(learner, tasks, f"{MOST_GRAPHS} batch shapes are compiled already, and this is another")
@@ -115,7 +112,11 @@ def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
     return _ReadyGradients.apply(learner, tasks, loss, grads, *params)
 
 
-_GRADIENTS: "weakref.WeakKeyDictionary[nn.Module, dict[Any, Gradient]]" = weakref.WeakKeyDictionary()
+class Graphs(dict[Any, Gradient]):
+    """A learner's compiled meta-gradients, by the shapes of a batch. A copy of the learner compiles its own."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return Graphs, ()
 
 
 class _ReadyGradients(torch.autograd.Function):

@@ -6,7 +6,7 @@ literature calls context and target.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Int, Shaped
@@ -20,7 +20,8 @@ class Examples(NamedTuple):
         x: inputs `[T, N, *dx]`: vectors, images or sequences. `N` may be 0.
         y: outputs `[T, N, dy]`, or class labels `[T, N]` as integers.
         mask: `[T, N]`, True for a real point; None when every point is real. Padding may hold anything,
-            NaN included, and changes nothing.
+            NaN included, and changes nothing. (Torch's pytrees count a mask of None as a leaf:
+            `vmap(f, in_dims=(Examples(0, 0, None),))` passes over it.)
 
     >>> points = Examples(torch.zeros(2, 5, 1), torch.zeros(2, 5, 1))
     >>> points.num_tasks, points.num_points
@@ -90,7 +91,13 @@ class Examples(NamedTuple):
         return Examples(move(self.x), move(self.y), None if self.mask is None else self.mask.to(device))
 
 
-class Tasks(NamedTuple):
+class _TasksFields(NamedTuple):
+    support: Examples
+    query: Examples
+    info: dict[str, Any]
+
+
+class Tasks(_TasksFields):
     """A batch of `T` tasks: learn from `support`, be judged on `query`.
 
     Args:
@@ -100,9 +107,11 @@ class Tasks(NamedTuple):
             Every tensor in it has `T` in front.
     """
 
-    support: Examples
-    query: Examples
-    info: dict[str, Any] = {}  # noqa: RUF012  (read only: nobody writes into a record)
+    __slots__ = ()
+
+    def __new__(cls, support: Examples, query: Examples, info: dict[str, Any] | None = None) -> Self:
+        """A record with an `info` of its own."""
+        return super().__new__(cls, support, query, {} if info is None else info)
 
     @property
     def num_tasks(self) -> int:
@@ -203,6 +212,10 @@ def check_examples(examples: Examples, name: str = "examples") -> None:
     if x.shape[0] == 0:
         raise ValueError(f"{name} holds zero tasks (shape {list(x.shape)}); give at least one task")
     _check_labels(x, y, name)
+    if mask is not None and not isinstance(mask, Tensor):
+        raise TypeError(
+            f"{name}.mask must be a torch.Tensor or None, not {type(mask).__name__}; use torch.as_tensor(...)"
+        )
     if mask is not None and (mask.dtype != torch.bool or mask.shape != x.shape[:2]):
         raise ValueError(
             f"{name}.mask is {mask.dtype} of shape {list(mask.shape)}; expected torch.bool of shape "
@@ -266,16 +279,44 @@ def check_fits(module: torch.nn.Module, examples: Examples, name: str = "support
             )
 
 
-def values_are_readable(tensor: Tensor) -> bool:
-    """False where a tensor has no values to look at: while torch compiles or transforms, and on the meta device."""
-    if torch.compiler.is_compiling() or tensor.is_meta:
-        return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+def check_inputs(x: Any, like: Examples) -> None:
+    """Raise one clear line unless `x` is `[T, M, *dx]`, with the tasks, features, type and device of `like`."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch.Tensor [T, M, *dx], not {type(x).__name__}; use torch.as_tensor(...)")
+    tasks, features = like.num_tasks, list(like.x.shape[2:])
+    if x.dim() != like.x.dim() or len(x) != tasks or list(x.shape[2:]) != features:
+        expected = ", ".join(map(str, [tasks, "M", *features]))
+        raise ValueError(
+            f"x has shape {list(x.shape)}; this predictor was adapted to {tasks} tasks, expected [{expected}]"
+        )
+    if x.dtype != like.x.dtype or x.device != like.x.device:
+        raise TypeError(
+            f"x is {x.dtype} on {x.device} and the support set was {like.x.dtype} on {like.x.device}; "
+            "move x with .to(device, dtype)"
+        )
+
+
+def check_more(examples: Any, like: Examples) -> None:
+    """Raise one clear line unless `examples` can join a support set such as `like`."""
+    check_examples(examples, "examples")
+    check_inputs(examples.x, like)
+    if examples.y.dtype != like.y.dtype or examples.y.shape[2:] != like.y.shape[2:]:
+        raise ValueError(
+            f"examples.y is {examples.y.dtype} with features {list(examples.y.shape[2:])}; the support set has "
+            f"{like.y.dtype} with {list(like.y.shape[2:])}: they must agree"
+        )
 
 
 def describe(info: Mapping[str, Any]) -> str:
     """The names and shapes in an `info`, for error messages."""
     return ", ".join(f"{k} {list(v.shape)}" if isinstance(v, Tensor) else k for k, v in info.items()) or "nothing"
+
+
+def values_are_readable(tensor: Tensor) -> bool:
+    """False where a tensor has no values to look at: while torch compiles or transforms, and on the meta device."""
+    if torch.compiler.is_compiling() or tensor.is_meta:
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def _check_labels(x: Tensor, y: Tensor, name: str) -> None:

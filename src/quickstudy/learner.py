@@ -48,6 +48,8 @@ class Functions(Sequence[Callable[[Tensor], Tensor]]):
     """
 
     def __init__(self, evaluate: Callable[[Tensor, list[int]], Tensor], n: int):
+        if not isinstance(n, int) or n < 1:
+            raise ValueError(f"n={n!r}; expected a whole number of functions, at least 1")
         self._evaluate, self._n = evaluate, n
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -73,7 +75,8 @@ class Predictor(Protocol):
     """What a learner has made of a support set: a map from inputs to beliefs, for all `T` tasks at once."""
 
     def __call__(self, x: Tensor) -> Predictive:
-        """The belief at `x [T, M, *dx]`."""
+        """The belief at `x [T, M, *dx]`. There is no mask here: take padding that holds NaN out with
+        `tasks.query.clean().x`, and give the mask to `log_prob`."""
 
     def append(self, examples: Examples) -> Self:
         """The predictor for the union of the support set and `examples`."""
@@ -117,6 +120,29 @@ class TaskFamily(Protocol):
         generator: torch.Generator | None = None,
     ) -> Tasks:
         """`num_tasks` tasks on the generator's device, in the default dtype; a pure function of its state."""
+
+
+def check_steps(steps: Any, name: str = "steps") -> int:
+    """`steps`, or ValueError unless it is a whole number of at least 0."""
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        raise ValueError(f"{name}={steps!r}; expected a whole number of inner steps, at least 0")
+    return steps
+
+
+def check_task(i: Any, num_tasks: int) -> int:
+    """The place `i` in a batch of `num_tasks`, or IndexError."""
+    if not isinstance(i, int) or not -num_tasks <= i < num_tasks:
+        raise IndexError(f"task({i!r}): this predictor has tasks 0 to {num_tasks - 1}")
+    return i % num_tasks
+
+
+def check_generator(generator: Any) -> None:
+    """Raise TypeError unless `generator` is one, or None."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator must be a torch.Generator or None, not {type(generator).__name__}; "
+            "use torch.Generator().manual_seed(...)"
+        )
 
 
 def check_split(split: str) -> None:

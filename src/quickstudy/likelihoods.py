@@ -41,7 +41,7 @@ class Gaussian(nn.Module):
 
     def __init__(self, sd: float = 0.1, *, learn: bool = False):
         super().__init__()
-        if not sd > 0:
+        if not (isinstance(sd, int | float) and 0 < sd < math.inf):
             raise ValueError(f"sd={sd!r}; expected a positive standard deviation")
         self.sd, self.learn = sd, learn
         self.log_sd = nn.Parameter(torch.tensor(math.log(sd))) if learn else None
@@ -78,7 +78,7 @@ class HeteroscedasticGaussian(nn.Module):
 
     def __init__(self, floor: float = 1e-3):
         super().__init__()
-        if floor < 0:
+        if not (isinstance(floor, int | float) and 0 <= floor < math.inf):
             raise ValueError(f"floor={floor!r}; expected a standard deviation of at least 0")
         self.floor = floor
 
@@ -120,6 +120,24 @@ class Categorical(nn.Module):
     def predictive(self, output: Tensor) -> predictive.Categorical:
         """Class probabilities."""
         return predictive.Categorical(output)
+
+
+def choose_loss(loss: PointLoss | None, likelihood: Likelihood | None) -> PointLoss:
+    """The loss that a learner's `loss=` and `likelihood=` come to.
+
+    Raises:
+        ValueError: if both are given.
+        TypeError: if either is not what it should be.
+    """
+    if loss is not None and likelihood is not None:
+        raise ValueError("give loss= or likelihood=, not both: a likelihood is its own loss")
+    if loss is not None and not callable(loss):
+        raise TypeError(f"loss={loss!r}; expected a function (output [N, do], y) -> [N]")
+    if likelihood is None:
+        return loss or default_loss
+    if isinstance(likelihood, type) or not (hasattr(likelihood, "loss") and hasattr(likelihood, "predictive")):
+        raise TypeError(f"likelihood={likelihood!r}; expected an instance such as quickstudy.likelihoods.Gaussian(0.1)")
+    return likelihood.loss
 
 
 def default_loss(output: Tensor, y: Tensor) -> Tensor:

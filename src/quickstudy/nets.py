@@ -26,8 +26,12 @@ class MLP(nn.Module):
 
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, *, activation: str = "relu"):
         super().__init__()
-        if min([inputs, outputs, *hidden]) < 1:
-            raise ValueError(f"MLP({inputs}, {list(hidden)}, {outputs}): every width must be at least 1")
+        if not isinstance(hidden, Sequence) or not all(
+            isinstance(w, int) and w >= 1 for w in (inputs, *hidden, outputs)
+        ):
+            raise ValueError(
+                f"MLP({inputs!r}, {hidden!r}, {outputs!r}): expected widths of at least 1, as MLP(1, [40, 40], 1)"
+            )
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation={activation!r}; choose one of {', '.join(ACTIVATIONS)}")
         self.inputs, self.hidden, self.outputs, self.activation = inputs, list(hidden), outputs, activation

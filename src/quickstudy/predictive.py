@@ -71,6 +71,7 @@ class Gaussian(NamedTuple):
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
         """`n` draws; without `noise` each of them is the mean."""
+        check_draws(n)
         if not noise:
             return self.mean.expand(n, *self.mean.shape).clone()
         return self.mean + self.variance.sqrt() * _normal((n, *self.mean.shape), self.mean, generator)
@@ -116,6 +117,7 @@ class GaussianMixture(NamedTuple):
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
         """`n` draws. All points of a task in one draw share one component; without `noise`, its mean."""
+        check_draws(n)
         count, tasks = self.means.shape[:2]
         pick = torch.randint(count, (n, tasks), generator=generator, device=self.means.device)
         chosen = pick[:, :, None, None].expand(n, *self.means.shape[1:])
@@ -164,6 +166,7 @@ class DenseGaussian(NamedTuple):
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
         """`n` joint draws of observations; without `noise`, of the function itself."""
+        check_draws(n)
         draw = _normal((n, *self.covariance.shape[:-1]), self.mean, generator)
         values = (cholesky(self._covariance(noise)) @ draw.unsqueeze(-1)).squeeze(-1)
         return self.mean + values.transpose(-2, -1)
@@ -226,7 +229,8 @@ class Categorical(NamedTuple):
         return self.probs * (1 - self.probs)
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Int[Tensor, "n T M"]:
-        """`n` draws of labels; without `noise`, the likeliest label each time."""
+        """`n` draws of labels, shaped as `y` is; without `noise`, the likeliest label each time."""
+        check_draws(n)
         tasks, points, classes = self.logits.shape
         if not noise:
             return self.logits.argmax(-1).expand(n, tasks, points).clone()
@@ -236,6 +240,8 @@ class Categorical(NamedTuple):
     def log_prob(self, y: Int[Tensor, "T M"], mask: Mask = None, joint: bool = False) -> Tensor:
         """Log probability `[T, M]` (0 where masked), or `[T]` of all labels at once if `joint`."""
         check_outcome(y, self.logits[..., 0], mask)
+        if y.is_floating_point():
+            raise TypeError(f"y is {y.dtype}; class labels are integers [T, M]: use y.long()")
         if mask is not None:
             y = torch.where(mask, y, torch.zeros_like(y))
         points = self.logits.log_softmax(-1).gather(-1, y.long().unsqueeze(-1)).squeeze(-1)
@@ -266,10 +272,20 @@ def cholesky(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]
 
 def check_outcome(y: Tensor, like: Tensor, mask: Tensor | None) -> None:
     """Raise ValueError unless `y` has the shape of `like` and `mask` its first two axes."""
+    if not isinstance(y, Tensor):
+        raise TypeError(f"y must be a torch.Tensor, not {type(y).__name__}; use torch.as_tensor(...)")
     if y.shape != like.shape:
         raise ValueError(f"y has shape {list(y.shape)}; this prediction expects {list(like.shape)}")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.dtype != torch.bool):
+        raise TypeError("mask must be a bool tensor [T, M], True for a real point; use mask.bool()")
     if mask is not None and mask.shape != like.shape[:2]:
         raise ValueError(f"mask has shape {list(mask.shape)}; this prediction expects {list(like.shape[:2])}")
+
+
+def check_draws(n: int, name: str = "n") -> None:
+    """Raise ValueError unless `n` is a number of draws."""
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"{name}={n!r}; expected a whole number of draws, at least 1")
 
 
 def _normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -47,7 +47,7 @@ def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Modu
         foreign = isinstance(value, dict) and value.get("class", "") is None
         if foreign and key != "network":
             raise ValueError(
-                f"this learner was trained with {key}={value.get('callable') or value.get('foreign')}, which cannot be "
+                f"this learner was trained with {key}={value.get('foreign')}, which cannot be "
                 "read from a file; "
                 "build the learner as you did then and load its weights from model.safetensors"
             )
@@ -62,9 +62,9 @@ def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Modu
 def _value(value: Any) -> Any:
     if isinstance(value, nn.Module):
         return to_spec(value)
-    if callable(value):
-        return {"class": None, "callable": getattr(value, "__qualname__", repr(value))}
-    return list(value) if isinstance(value, tuple) else value
+    if value is None or isinstance(value, bool | int | float | str | list | tuple | dict):
+        return list(value) if isinstance(value, tuple) else value
+    return {"class": None, "foreign": getattr(value, "__qualname__", type(value).__qualname__)}
 
 
 def _table() -> dict[str, type[nn.Module]]:

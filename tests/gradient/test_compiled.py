@@ -1,5 +1,9 @@
 """The compiled meta-gradient equals the eager one, is differentiable once, and says so when it cannot serve."""
 
+import copy
+import gc
+import weakref
+
 import pytest
 import torch
 from learner_table import LEARNERS, Lines, masked, net
@@ -90,7 +94,7 @@ def test_many_learners_and_many_shapes():
     for _ in range(10):
         compiled.meta_gradient(Constant(), compile=True, backend="eager")(batch())
     learner = MAML(nn.Linear(1, 1), compile=True)
-    compiled._GRADIENTS[learner] = {i: None for i in range(compiled.MOST_GRAPHS)}
+    learner.compiled_graphs.update({i: None for i in range(compiled.MOST_GRAPHS)})
     with pytest.warns(RuntimeWarning, match="batch shapes"):
         learner.meta_loss(batch()).backward()
 
@@ -118,3 +122,25 @@ def test_the_choice_follows_shapes_and_steps():
 def test_without_a_compiler_nothing_is_compiled(monkeypatch):
     monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
     assert not compiled.should_compile(MAML(net()), 70_000, batch())
+
+
+def test_freezing_a_layer_after_compiling_recompiles():
+    learner, tasks = MAML(net(), lr=0.1), batch()
+    gradient = compiled.meta_gradient(learner, compile=True, backend="eager")
+    assert len(gradient(tasks)[1]) == 6
+    learner.network.layers[0].requires_grad_(False)
+    grads = gradient(tasks)[1]
+    expected = compiled.meta_gradient(learner, compile=False)(tasks)[1]
+    assert len(grads) == len(expected) == 4
+    for a, b in zip(grads, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_copies_compile_their_own_and_nothing_lives_on():
+    learner = MAML(net(), compile=True)
+    learner.compiled_graphs["a shape"] = compiled.meta_gradient(learner, compile=True, backend="eager")
+    assert not copy.deepcopy(learner).compiled_graphs
+    last = weakref.ref(learner)
+    del learner
+    gc.collect()
+    assert last() is None

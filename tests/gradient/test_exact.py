@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from quickstudy import likelihoods
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.maml import MAML
+from quickstudy.gradient.pretrained import Pretrained
 
 
 class Attention(nn.Module):
@@ -314,3 +316,118 @@ def test_a_scalar_loss_serves_without_masks_only():
     mask[0, 0] = False
     with pytest.raises(ValueError, match="one value per point"):
         learner.meta_loss(Tasks(Examples(*tasks.support[:2], mask), tasks.query))
+
+
+class FirstOfLSTM(nn.Module):
+    """Reads the points in order: later outputs depend on earlier points, never the other way round."""
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.leave = nn.LSTM(6, 5, batch_first=True), nn.Linear(5, 1)
+
+    def forward(self, x):
+        return self.leave(self.read(x[None])[0][0])
+
+
+def zero_head():
+    network = mlp(nn.BatchNorm1d(8))
+    nn.init.zeros_(network[-1].weight)
+    return network
+
+
+@pytest.mark.parametrize("make", [zero_head, FirstOfLSTM], ids=["a head that starts at zero", "causal"])
+def test_hidden_mixing_is_found(make):
+    torch.manual_seed(0)
+    learner, tasks = MAML(make(), lr=0.1), tasks_for()
+    mask = torch.tensor([[False, True, True, False, True]] * 2 + [[True] * 5] * 2)
+    dirty = Examples(tasks.support.x.where(mask[..., None], 1e3), tasks.support.y, mask)
+    alone = [
+        learner.meta_loss(
+            Tasks(Examples(tasks.support.x[t, mask[t]][None], tasks.support.y[t, mask[t]][None]), tasks.query.select(t))
+        )
+        for t in range(4)
+    ]
+    torch.testing.assert_close(learner.meta_loss(Tasks(dirty, tasks.query)), torch.stack(alone).mean())
+
+
+def test_one_real_point_is_not_normalised_with_padding():
+    learner, tasks = MAML(mlp(nn.BatchNorm1d(8))), tasks_for().select(0)
+    mask = torch.tensor([[True, False, False, False, False]])
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        learner.adapt(Examples(tasks.support.x, tasks.support.y, mask))
+
+
+def test_categories_kept_as_floats_are_never_tried_with_values_of_our_own():
+    class Lookup(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(4, 3)
+            self.leave = nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.leave(self.table(x[..., 0].long()))
+
+    x, y = torch.full((2, 3, 1), 3.0), torch.ones(2, 3, 1)
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    assert MAML(Lookup()).meta_loss(Tasks(Examples(x, y, mask), Examples(x, y))).isfinite()
+
+
+@pytest.mark.parametrize("learner", [MAML, Pretrained])
+def test_a_loss_of_the_wrong_shape_is_refused(learner):
+    tasks = tasks_for()
+    mask = torch.tensor([[True] * 5] * 3 + [[True] * 4 + [False]])
+    for query in (tasks.query, Examples(*tasks.query[:2], mask)):
+        with pytest.raises(ValueError, match="one value per point"):
+            learner(mlp(), loss=lambda output, y: (output - y).square()).meta_loss(Tasks(tasks.support, query))
+
+
+def test_appending_repeats_the_dropout_of_adapting_to_the_union():
+    learner, tasks = MAML(mlp(nn.Dropout(0.5)), lr=0.1, engine="loop"), tasks_for()
+    rest = Examples(tasks.support.x[:, 2:], tasks.support.y[:, 2:])
+    grown = learner.adapt(tasks.support.first(2), generator=torch.Generator().manual_seed(0)).append(rest)
+    whole = learner.adapt(tasks.support, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(grown.fast.params["0.weight"], whole.fast.params["0.weight"])
+
+
+def test_what_torch_cannot_batch_runs_one_by_one_and_says_so():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 8)), nn.Tanh(), nn.Linear(8, 1))
+    tasks = tasks_for()
+    with pytest.warns(RuntimeWarning, match="one by one"):
+        found = MAML(network, lr=0.1).meta_loss(tasks)
+    assert found.isfinite()
+    with pytest.raises(RuntimeError, match="atching rule"):
+        MAML(network, lr=0.1, engine="batched").meta_loss(tasks)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"loss": 3}, "loss=3"),
+        ({"likelihood": likelihoods.Gaussian}, "an instance"),
+        ({"likelihood": 3}, "an instance"),
+        ({"compile": "x"}, "compile='x'"),
+        ({"first_order": 3}, "first_order=3"),
+    ],
+)
+def test_options_of_the_wrong_type(options, says):
+    with pytest.raises(TypeError, match=says):
+        MAML(mlp(), **options)
+
+
+def test_predictors_refuse_what_they_cannot_read():
+    tasks = tasks_for()
+    predictor = MAML(mlp()).adapt(tasks.support)
+    with pytest.raises(TypeError, match="torch.float32"):
+        predictor(tasks.query.x.float())
+    with pytest.raises(TypeError, match="as_tensor"):
+        predictor(tasks.query.x.numpy())
+    with pytest.raises(TypeError, match="Examples"):
+        predictor.append(tasks.query.x)
+    with pytest.raises(ValueError, match="examples.y"):
+        predictor.append(Examples(tasks.query.x, tasks.query.y.repeat(1, 1, 2)))
+    for i in (99, "a"):
+        with pytest.raises(IndexError, match="tasks 0 to 3"):
+            predictor.task(i)
+    with pytest.raises(TypeError, match="torch.Generator"):
+        MAML(mlp()).adapt(tasks.support, generator=0)

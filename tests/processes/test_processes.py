@@ -1,10 +1,13 @@
 """Neural processes against their equations, computed the long way."""
 
+import copy
+
 import pytest
 import torch
 from learner_table import Lines
 from torch.distributions import Independent, Normal, kl_divergence
 
+from quickstudy.data import Examples
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.neural_process import NeuralProcess
 
@@ -92,8 +95,6 @@ def test_the_floor_is_the_smallest_standard_deviation():
 
 def test_wider_inputs_and_outputs():
     x, y = torch.randn(2, 5, 3), torch.randn(2, 5, 2)
-    from quickstudy.data import Examples
-
     for process in (CNP(3, 2, width=16), NeuralProcess(3, 2, width=16)):
         assert process.adapt(Examples(x, y))(x).mean.shape == (2, 5, 2)
         with pytest.raises(ValueError, match="dx=3"):
@@ -119,3 +120,53 @@ def test_wider_inputs_and_outputs():
 def test_bad_options(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         NeuralProcess(**options)
+
+
+@pytest.mark.parametrize("make", [lambda: CNP(width=8), lambda: NeuralProcess(width=8, latent=4, samples=3)])
+def test_a_task_is_a_module_of_its_own(make):
+    process, batch = make(), tasks()
+    predictor = process.adapt(batch.support, generator=torch.Generator().manual_seed(0))
+    one, two = predictor.task(0), predictor.task(-1)
+    torch.testing.assert_close(two(batch.query.x[2]), predictor(batch.query.x).mean[2])
+    one.load_state_dict(two.state_dict())
+    torch.testing.assert_close(one(batch.query.x[2]), two(batch.query.x[2]))
+    one.float()
+    assert next(process.parameters()).dtype == torch.float64
+    assert one(batch.query.x[0].float()).dtype == torch.float32
+    kept = process.adapt(batch.support, create_graph=True).task(1)
+    assert copy.deepcopy(kept)(batch.query.x[1]).requires_grad
+    with pytest.raises(IndexError, match="tasks 0 to 2"):
+        predictor.task(3)
+
+
+@pytest.mark.parametrize("make", [lambda: CNP(width=8), lambda: NeuralProcess(width=8, latent=4, samples=3)])
+def test_the_graph_is_kept_only_when_asked(make):
+    process, batch = make(), tasks()
+    assert not process.adapt(batch.support)(batch.query.x).mean.requires_grad
+    x = batch.query.x.clone().requires_grad_()
+    process.adapt(batch.support)(x).mean.sum().backward()
+    assert x.grad.abs().sum() > 0 and all(p.grad is None for p in process.parameters())
+    process.adapt(batch.support, create_graph=True)(batch.query.x).log_prob(batch.query.y).sum().backward()
+    assert all(p.grad is not None for p in process.parameters())
+
+
+@pytest.mark.parametrize("make", [lambda: CNP(width=8), lambda: NeuralProcess(width=8, latent=4, samples=3)])
+def test_what_processes_refuse(make):
+    process, batch = make(), tasks()
+    prior = process.adapt(batch.support, steps=0, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(prior.append(batch.query)(batch.query.x).mean, prior(batch.query.x).mean)
+    predictor = process.adapt(batch.support)
+    for steps in (-1, 1.5):
+        with pytest.raises(ValueError, match="steps="):
+            process.adapt(batch.support, steps=steps)
+    with pytest.raises(TypeError, match="torch.Generator"):
+        process.adapt(batch.support, generator=0)
+    with pytest.raises(ValueError, match=r"expects \[3, M, 1\]"):
+        predictor.append(batch.query.select(0))
+    with pytest.raises(TypeError, match="float32"):
+        predictor(batch.query.x.float())
+    with pytest.raises(TypeError, match=r"x.float\(\)"):
+        process.adapt(Examples(batch.support.x.long(), batch.support.y))
+    if isinstance(process, NeuralProcess):
+        with pytest.raises(ValueError, match="n=-1"):
+            predictor.functions(-1)

@@ -5,6 +5,7 @@ the task gradients stacked, because tasks do not touch each other. That is exact
 `vmap(grad(loss))` gives wrong second-order gradients through LayerNorm, BatchNorm and InstanceNorm.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -26,11 +27,20 @@ def choose(engine: Engine, network: nn.Module) -> Literal["loop", "batched"]:
     return "loop" if recurrent else "batched"
 
 
-def map_tasks(engine: Literal["loop", "batched"], function: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    """`function` of every task's slice of `arguments` (trees of tensors `[T, ...]`, or None), stacked `[T, ...]`."""
-    if engine == "batched":
+def map_tasks(engine: Engine, network: nn.Module, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """`function` of every task's slice of `arguments` (trees of tensors `[T, ...]`, or None), stacked `[T, ...]`.
+
+    Where `engine="auto"` meets an operation of `network` that torch cannot batch, it warns and goes one by one.
+    """
+    if choose(engine, network) == "batched":
         dims = tuple(None if argument is None else 0 for argument in arguments)
-        return torch.vmap(function, in_dims=dims, randomness="different")(*arguments)
+        try:
+            return torch.vmap(function, in_dims=dims, randomness="different")(*arguments)
+        except RuntimeError as error:
+            if engine == "batched" or "batching rule" not in str(error).lower():
+                raise
+            reason = str(error).split(";")[0].split("\n")[0]
+            warnings.warn(f"tasks run one by one: {reason}. engine='loop' says so itself", RuntimeWarning, stacklevel=2)
     num_tasks = len(next(a for a in arguments if isinstance(a, Tensor)))
     return torch.stack(
         [function(*tree_map(lambda a, i=i: None if a is None else a[i], arguments)) for i in range(num_tasks)]

@@ -14,4 +14,6 @@ def FOMAML(network: nn.Module, **options: Any) -> MAML:
     >>> qs.FOMAML(qs.nets.MLP(1, [8], 1), lr=0.1).inner.first_order
     True
     """
+    if "first_order" in options:
+        raise TypeError("FOMAML is MAML with first_order=True; for the other kind, use MAML")
     return MAML(network, first_order=True, **options)

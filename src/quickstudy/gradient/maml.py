@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from quickstudy import compiled
 from quickstudy.data import Examples, Tasks, check_examples, check_fits, check_tasks
 from quickstudy.gradient.engines import Engine, choose
-from quickstudy.gradient.predictor import GradientPredictor, adapt, check_steps, exact, meta_losses, reader, seeded
+from quickstudy.gradient.predictor import GradientPredictor, draw_seed, exact, meta_losses, predictor
 from quickstudy.gradient.unroll import InnerLoop
-from quickstudy.likelihoods import Likelihood, default_loss
+from quickstudy.learner import check_steps
+from quickstudy.likelihoods import Likelihood, choose_loss
 
 
 class MAML(nn.Module):
@@ -56,12 +57,19 @@ class MAML(nn.Module):
         compile: bool = False,
     ):
         super().__init__()
-        if loss is not None and likelihood is not None:
-            raise ValueError("give loss= or likelihood=, not both: a likelihood is its own loss")
         self.network, self.likelihood, self.loss = network, likelihood, loss
+        for name, flag in (("first_order", first_order), ("compile", compile)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name}={flag!r}; expected True or False")
         self.steps, self.compile_gradient = check_steps(steps), compile
-        point_loss = loss or (likelihood.loss if likelihood is not None else default_loss)
+        self.compiled_graphs = compiled.Graphs()
+        point_loss = choose_loss(loss, likelihood)
         self.inner = InnerLoop(network, point_loss, lr, first_order, engine)
+
+    @property
+    def passes(self) -> int:
+        """Forward passes in one meta-loss."""
+        return self.steps + 1
 
     @property
     def engine(self) -> str:
@@ -111,11 +119,6 @@ class MAML(nn.Module):
         """
         check_examples(support, "support")
         check_fits(self, support)
-        steps = self.steps if steps is None else check_steps(steps)
-        with exact(), seeded(generator):
-            fast = adapt(self.inner, support, steps, create_graph=create_graph)
-
-        def readapt(union: Examples) -> GradientPredictor:
-            return self.adapt(union, steps=steps, create_graph=create_graph, generator=generator)
-
-        return GradientPredictor(self.inner, fast, support, reader(self.likelihood, support.y), readapt)
+        steps = self.steps if steps is None else steps
+        seed = draw_seed(generator)
+        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, seed=seed)

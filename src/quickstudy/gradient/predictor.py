@@ -1,20 +1,18 @@
 """From an inner loop to predictions: tasks of unequal size, the adapted predictor, and its beliefs."""
 
 import copy
-from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from quickstudy import predictive
-from quickstudy.data import Examples, Tasks, by_size, values_are_readable
+from quickstudy.data import Examples, Tasks, by_size, check_inputs, check_more, values_are_readable
 from quickstudy.gradient.engines import exact_kernels
 from quickstudy.gradient.unroll import Fast, InnerLoop, in_transform, mixes_points, without_trivial_mask
-from quickstudy.learner import Functions, Predictive
+from quickstudy.learner import Functions, Predictive, check_generator, check_steps, check_task
 from quickstudy.likelihoods import Likelihood
 
 
@@ -28,20 +26,16 @@ class GradientPredictor:
     readout: Callable[[Tensor], Predictive]
     readapt: Callable[[Examples], "GradientPredictor"]
 
-    def __call__(self, x: Shaped[Tensor, "T M *dx"]) -> Predictive:
+    def __call__(self, x: Tensor) -> Predictive:
         """The belief at `x [T, M, *dx]`."""
-        if x.shape[:1] != self.support.x.shape[:1] or x.shape[2:] != self.support.x.shape[2:]:
-            raise ValueError(
-                f"x has shape {list(x.shape)}; this predictor was adapted to {self.support.num_tasks} tasks with "
-                f"inputs of shape {list(self.support.x.shape[2:])}: expected "
-                f"[{self.support.num_tasks}, M, {', '.join(map(str, self.support.x.shape[2:]))}]"
-            )
+        check_inputs(x, self.support)
         buffers = {k: b.clone() for k, b in self.fast.buffers.items()}  # a prediction leaves no trace
         with exact():
             return self.readout(self.inner.outputs(Fast(self.fast.params, buffers), x))
 
     def append(self, examples: Examples) -> "GradientPredictor":
         """Adapted anew, from the meta-parameters, to the union of the support set and `examples`."""
+        check_more(examples, self.support)
         return self.readapt(self.support.append(examples))
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
@@ -54,12 +48,37 @@ class GradientPredictor:
 
     def task(self, i: int) -> nn.Module:
         """Task `i`'s adapted network as a plain module `[M, *dx] -> [M, dy]`."""
+        i = check_task(i, self.support.num_tasks)
         network = copy.deepcopy(self.inner.network)
         state = {**self.fast.params, **self.fast.buffers}
         with torch.no_grad():
             for name, tensor in (*network.named_parameters(), *network.named_buffers()):
                 tensor.copy_(state[name][i])
         return network
+
+
+def predictor(
+    inner: InnerLoop,
+    likelihood: Likelihood | None,
+    support: Examples,
+    steps: int,
+    *,
+    create_graph: bool,
+    seed: int | None,
+) -> GradientPredictor:
+    """What `adapt` of the learners gives: the inner loop run on `support`, ready to predict.
+
+    Args:
+        seed: of dropout while adapting; None leaves torch's generators alone.
+    """
+    check_steps(steps)
+    with exact(), seeded(seed, support.x.device):
+        fast = adapt(inner, support, steps, create_graph=create_graph)
+
+    def readapt(union: Examples) -> GradientPredictor:
+        return predictor(inner, likelihood, union, steps, create_graph=create_graph, seed=seed)
+
+    return GradientPredictor(inner, fast, support, reader(likelihood, support.y), readapt)
 
 
 def adapt(inner: InnerLoop, support: Examples, steps: int, *, create_graph: bool) -> Fast:
@@ -106,26 +125,26 @@ def reader(likelihood: Likelihood | None, y: Tensor) -> Callable[[Tensor], Predi
     return predictive.Point if y.is_floating_point() else predictive.Categorical
 
 
-@contextmanager
-def seeded(generator: torch.Generator | None) -> Any:
-    """Torch's own random numbers (dropout) drawn from `generator`, and left as they were."""
+def draw_seed(generator: torch.Generator | None) -> int | None:
+    """A seed for torch's own random numbers (dropout), drawn from `generator`; None without one."""
+    check_generator(generator)
     if generator is None:
+        return None
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
+
+
+@contextmanager
+def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Torch's own random numbers from `seed`, and left as they were."""
+    if seed is None:
         yield
         return
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng(devices=[] if generator.device.type == "cpu" else None):
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
         torch.manual_seed(seed)
         yield
 
 
-def check_steps(steps: Any, name: str = "steps") -> int:
-    """`steps`, or ValueError unless it is a whole number of at least 0."""
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
-        raise ValueError(f"{name}={steps!r}; expected a whole number of inner steps, at least 0")
-    return steps
-
-
-def exact() -> Any:
+def exact() -> AbstractContextManager[None]:
     """Kernels with second derivatives, except while torch compiles (the caller sets them around the compiler)."""
     return nullcontext() if torch.compiler.is_compiling() else exact_kernels()
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from quickstudy.data import Examples, Tasks, check_examples, check_fits, check_tasks
 from quickstudy.gradient.engines import Engine, choose
-from quickstudy.gradient.predictor import GradientPredictor, adapt, check_steps, exact, reader, seeded
-from quickstudy.gradient.unroll import InnerLoop, mean_loss, without_trivial_mask
-from quickstudy.likelihoods import Likelihood, default_loss
+from quickstudy.gradient.predictor import GradientPredictor, draw_seed, predictor
+from quickstudy.gradient.unroll import InnerLoop, check_losses, without_trivial_mask
+from quickstudy.learner import check_steps
+from quickstudy.likelihoods import Likelihood, choose_loss
 
 
 class Pretrained(nn.Module):
@@ -45,11 +46,9 @@ class Pretrained(nn.Module):
         engine: Engine = "auto",
     ):
         super().__init__()
-        if loss is not None and likelihood is not None:
-            raise ValueError("give loss= or likelihood=, not both: a likelihood is its own loss")
         self.network, self.likelihood, self.loss = network, likelihood, loss
         self.steps = check_steps(steps)
-        point_loss = loss or (likelihood.loss if likelihood is not None else default_loss)
+        point_loss = choose_loss(loss, likelihood)
         self.inner = InnerLoop(network, point_loss, lr, True, engine)
 
     @property
@@ -79,10 +78,10 @@ class Pretrained(nn.Module):
         x, y, mask = without_trivial_mask(tasks.query)
         if mask is None:
             losses = self.inner.loss(self.network(x.flatten(0, 1)), y.flatten(0, 1))
+            check_losses(losses, x.shape[0] * x.shape[1], masked=False)
             return losses.mean()
         losses = self.inner.loss(self.network(x[mask]), y[mask])
-        if losses.dim() == 0:
-            return mean_loss(losses, mask)  # refuses
+        check_losses(losses, int(mask.sum()), masked=True)
         weights = (mask / (mask.sum(1, keepdim=True) * len(mask)))[mask]
         return (weights.to(losses) * losses).sum()
 
@@ -97,11 +96,6 @@ class Pretrained(nn.Module):
         """The predictor after `steps` gradient steps on `support`; see `MAML.adapt`."""
         check_examples(support, "support")
         check_fits(self, support)
-        steps = self.steps if steps is None else check_steps(steps)
-        with exact(), seeded(generator):
-            fast = adapt(self.inner, support, steps, create_graph=create_graph)
-
-        def readapt(union: Examples) -> GradientPredictor:
-            return self.adapt(union, steps=steps, create_graph=create_graph, generator=generator)
-
-        return GradientPredictor(self.inner, fast, support, reader(self.likelihood, support.y), readapt)
+        steps = self.steps if steps is None else steps
+        seed = draw_seed(generator)
+        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, seed=seed)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.data import Examples, values_are_readable
-from quickstudy.gradient.engines import ENGINES, Engine, choose, map_tasks
+from quickstudy.gradient.engines import ENGINES, Engine, map_tasks
 
 
 class Fast(NamedTuple):
@@ -26,7 +26,8 @@ class InnerLoop:
     theta_t' = theta - lr * grad L(theta; support_t), `steps` times over.
 
     Args:
-        network: maps `[N, *dx] -> [N, dy]`. Parameters with `requires_grad=False` are not adapted.
+        network: maps `[N, *dx] -> [N, dy]`. Parameters with `requires_grad=False` are not adapted (freeze them before
+            the learner is built: under `torch.func.functional_call` only that is known).
         loss: `(output [N, do], y) -> [N]`.
         lr: inner learning rate.
         first_order: treat the inner gradients as constants.
@@ -72,15 +73,15 @@ class InnerLoop:
 
     def outputs(self, fast: Fast, x: Tensor) -> Tensor:
         """The adapted networks' outputs `[T, M, do]` at `x [T, M, *dx]`."""
-        return map_tasks(choose(self.engine, self.network), self._apply, fast.params, fast.buffers, x)
+        return map_tasks(self.engine, self.network, self._apply, fast.params, fast.buffers, x)
 
     def losses(self, fast: Fast, examples: Examples) -> Tensor:
         """Each task's mean loss over its real points, `[T]`."""
 
         def task_loss(params: dict, buffers: dict, x: Tensor, y: Tensor, mask: Tensor | None) -> Tensor:
-            return mean_loss(self.loss(self._apply(params, buffers, x), y), mask)
+            return mean_loss(self.loss(self._apply(params, buffers, x), y), len(x), mask)
 
-        return map_tasks(choose(self.engine, self.network), task_loss, fast.params, fast.buffers, *examples)
+        return map_tasks(self.engine, self.network, task_loss, fast.params, fast.buffers, *examples)
 
     def _apply(self, params: dict, buffers: dict, x: Tensor) -> Tensor:
         return functional_call(self.network, (params, buffers), (x,))
@@ -113,20 +114,23 @@ class InnerLoop:
         ]
 
 
-def mean_loss(losses: Tensor, mask: Tensor | None) -> Tensor:
+def mean_loss(losses: Tensor, num_points: int, mask: Tensor | None) -> Tensor:
     """The mean of one task's losses `[N]` over its real points; 0 where it has none."""
-    if losses.dim() > 1:
-        raise ValueError(
-            f"the loss returned shape {list(losses.shape)} for one task; expected [N], one value per point"
-        )
+    check_losses(losses, num_points, masked=mask is not None)
     if mask is None:
         return losses.mean()
-    if losses.dim() == 0:
+    return torch.where(mask, losses, torch.zeros_like(losses)).sum() / mask.sum().clamp_min(1)
+
+
+def check_losses(losses: Tensor, num_points: int, *, masked: bool) -> None:
+    """Raise ValueError unless a loss gave one value per point (or, without masks, a single number)."""
+    if losses.dim() == 0 and masked:
         raise ValueError(
             "the loss returned a single number for a task with masked points; return one value per point, [N] "
             "(for torch losses: reduction='none')"
         )
-    return torch.where(mask, losses, torch.zeros_like(losses)).sum() / mask.sum().clamp_min(1)
+    if losses.dim() and losses.shape != (num_points,):
+        raise ValueError(f"the loss returned shape {list(losses.shape)}; expected [{num_points}], one value per point")
 
 
 def in_transform() -> bool:
@@ -135,29 +139,34 @@ def in_transform() -> bool:
 
 
 def mixes_points(network: nn.Module, examples: Examples) -> bool:
-    """Whether one point's output depends on the other points, as through batch statistics or attention over points.
+    """Whether a point's output depends on other points, as through batch statistics or attention over points.
 
-    Found by trying: two batches share their first point and differ in the others.
+    Found by trying: when the first point is replaced by another, do the outputs of the others change, and when the
+    last one is? The weights are shaken first, since a layer that starts at zero hides what lies before it. In doubt
+    the answer is yes, which costs time and is always right.
     """
-    points = examples.x[examples.real()][:4]
-    if len(points) < 2:
-        return False
-    others = torch.cat([points[:1], points[:1].expand_as(points[1:])])
-    if points.is_floating_point():
-        others = torch.cat(
-            [
-                points[:1],
-                points[1:] + torch.linspace(1, 2, len(points) - 1).to(points).reshape(-1, *[1] * (points.dim() - 1)),
-            ]
-        )
-    buffers = {k: b.clone() for k, b in network.named_buffers()}
+    points = examples.x[examples.real()]
+    points = points[torch.linspace(0, len(points) - 1, 4, device=points.device).long()] if len(points) else points
+    different = (points != points[:1]).flatten(1).any(1) if len(points) else points
+    if not bool(different.any()):
+        return True
+    one, other = points[0], points[int(different.int().argmax())]
+    middle = points[1:3]
+    lines = [torch.stack([first, *middle, last]) for first, last in ((one, other), (other, other), (one, one))]
+    chance = torch.Generator().manual_seed(0)
+    state = {
+        k: p.detach() + 0.1 * torch.randn(p.shape, generator=chance).to(p) if p.is_floating_point() else p
+        for k, p in network.named_parameters()
+    }
+    outputs = []
     with torch.no_grad(), torch.random.fork_rng(devices=[] if points.device.type == "cpu" else None):
-        seed = torch.initial_seed()
-        first = []
-        for batch in (points, others):
-            torch.manual_seed(seed)
-            first.append(functional_call(network, buffers, (batch,))[0])
-    return not torch.allclose(first[0], first[1], rtol=1e-4, atol=1e-6)
+        for line in lines:
+            torch.manual_seed(0)  # the same dropout each time
+            buffers = {k: b.clone() for k, b in network.named_buffers()}
+            outputs.append(functional_call(network, {**state, **buffers}, (line,)))
+    base, new_first, new_last = outputs
+    same = torch.allclose(base[1:], new_first[1:], rtol=1e-4, atol=1e-6)
+    return not (same and torch.allclose(base[:-1], new_last[:-1], rtol=1e-4, atol=1e-6))
 
 
 def without_trivial_mask(examples: Examples) -> Examples:

@@ -1,9 +1,12 @@
 """What neural processes are built from: a mean over encoded points, a decoder, and Gaussian outputs."""
 
-from typing import NamedTuple
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from quickstudy.data import Examples
@@ -96,6 +99,36 @@ def gaussian_log_prob(y: Tensor, mean: Tensor, sd: Tensor, mask: Tensor | None) 
     return points if mask is None else torch.where(mask, points, points.new_zeros(()))
 
 
-def nothing(x: Tensor, dx: int, dy: int) -> Examples:
-    """An empty support set for as many tasks as `x` has."""
-    return Examples(x.new_zeros(x.shape[0], 0, dx), x.new_zeros(x.shape[0], 0, dy))
+def run(module: nn.Module, *inputs: Tensor, graph: bool) -> Tensor:
+    """`module(*inputs)`; without `graph`, its parameters count as constants (the inputs do not)."""
+    if graph:
+        return module(*inputs)
+    return functional_call(module, {k: p.detach() for k, p in module.named_parameters()}, inputs)
+
+
+class TaskModel(nn.Module):
+    """One task's mean function `[M, dx] -> [M, dy]`, with a copy of the process and what was seen of the task.
+
+    Args:
+        process: to be copied.
+        predict: makes the predictor from a process, a state and whatever else was drawn.
+        state: of one task.
+        drawn: other tensors of the predictor, for one task.
+    """
+
+    total: Tensor
+    seen: Tensor
+    drawn: Tensor
+
+    def __init__(self, process: nn.Module, predict: Callable[..., Any], state: State, *drawn: Tensor):
+        super().__init__()
+        self.process = copy.deepcopy(process)
+        self.predict = predict
+        self.num_drawn = len(drawn)
+        for name, tensor in zip(("total", "seen", "drawn"), (*state, *drawn), strict=False):
+            self.register_buffer(name, tensor.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean at `x [M, dx]`."""
+        drawn = [self.drawn] if self.num_drawn else []
+        return self.predict(self.process, State(self.total, self.seen), *drawn, graph=True)(x.unsqueeze(0)).mean[0]

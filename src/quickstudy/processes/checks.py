@@ -1,31 +1,12 @@
-"""What every process refuses, and a task's mean function as a module."""
+"""What every process refuses."""
 
-from typing import Any, Protocol
+from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from quickstudy.data import Examples, check_examples, check_fits
-from quickstudy.learner import Predictor
-
-
-class Process(Protocol):
-    """The sizes that the checks read."""
-
-    dx: int
-    dy: int
-
-
-class TaskModel(nn.Module):
-    """One task's mean function `[M, dx] -> [M, dy]`."""
-
-    def __init__(self, process: nn.Module, predictor: Predictor):
-        super().__init__()
-        self.process = process
-        self._predictor = predictor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The mean at `x [M, dx]`."""
-        return self._predictor(x.unsqueeze(0)).mean[0]
+from quickstudy.learner import check_generator, check_steps
 
 
 def check_sizes(**sizes: int) -> None:
@@ -38,32 +19,55 @@ def check_sizes(**sizes: int) -> None:
 
 def check_floor(sigma_floor: float) -> None:
     """Raise ValueError unless the smallest standard deviation is a number of at least 0."""
-    if not 0 <= sigma_floor < float("inf"):
+    if not (isinstance(sigma_floor, int | float) and 0 <= sigma_floor < float("inf")):
         raise ValueError(f"sigma_floor={sigma_floor!r}; expected a standard deviation of at least 0, in units of y")
 
 
-def check_support(process: Any, support: Examples) -> None:
+def known(process: Any, support: Examples, steps: int | None, generator: torch.Generator | None) -> Examples:
+    """What a process encodes when told to adapt to `support`: all of it, or nothing for `steps=0`.
+
+    Raises:
+        ValueError, TypeError: for a support set, steps or a generator that are none.
+    """
+    check_support(process, support)
+    check_generator(generator)
+    if steps is not None and check_steps(steps) == 0:
+        return Examples(support.x[:, :0], support.y[:, :0])
+    return support.clean()
+
+
+def check_support(process: Any, support: Examples, name: str = "support") -> None:
     """Raise one clear line unless `support` fits the process's sizes, type and device."""
-    check_examples(support, "support")
+    check_examples(support, name)
+    if not support.x.is_floating_point():
+        raise TypeError(f"{name}.x is {support.x.dtype}; a process encodes real numbers: use x.float()")
     if support.x.dim() != 3 or support.x.shape[2] != process.dx:
         raise ValueError(
-            f"support.x has shape {list(support.x.shape)}; this process was built with dx={process.dx} "
+            f"{name}.x has shape {list(support.x.shape)}; this process was built with dx={process.dx} "
             f"and expects [T, N, {process.dx}]"
         )
     if support.y.dim() != 3 or support.y.shape[2] != process.dy:
         raise ValueError(
-            f"support.y is {support.y.dtype} of shape {list(support.y.shape)}; this process was built with "
+            f"{name}.y is {support.y.dtype} of shape {list(support.y.shape)}; this process was built with "
             f"dy={process.dy} and expects floats [T, N, {process.dy}]"
         )
-    check_fits(process, support)
+    check_fits(process, support, name)
 
 
-def check_inputs(x: Tensor, num_tasks: int, dx: int) -> None:
-    """Raise ValueError unless `x` is `[num_tasks, M, dx]`."""
-    if x.dim() != 3 or x.shape[0] != num_tasks or x.shape[2] != dx:
-        raise ValueError(f"x has shape {list(x.shape)}; this predictor expects [{num_tasks}, M, {dx}]")
+def check_inputs(x: Any, like: Tensor, dx: int) -> None:
+    """Raise one clear line unless `x` is `[T, M, dx]`, with the tasks, type and device of the state `like [T, ...]`."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch.Tensor [T, M, {dx}], not {type(x).__name__}; use torch.as_tensor(...)")
+    if x.dim() != 3 or x.shape[0] != len(like) or x.shape[2] != dx:
+        raise ValueError(f"x has shape {list(x.shape)}; this predictor expects [{len(like)}, M, {dx}]")
+    if x.dtype != like.dtype or x.device != like.device:
+        raise TypeError(
+            f"x is {x.dtype} on {x.device} and the support set was {like.dtype} on {like.device}; "
+            "move x with .to(device, dtype)"
+        )
 
 
-def prior_support(support: Examples) -> Examples:
-    """The same tasks with nothing seen of them."""
-    return Examples(support.x[:, :0], support.y[:, :0])
+def check_more(process: Any, examples: Examples, like: Tensor) -> None:
+    """Raise one clear line unless `examples` can join the support set of the state `like [T, ...]`."""
+    check_support(process, examples, "examples")
+    check_inputs(examples.x, like, process.dx)

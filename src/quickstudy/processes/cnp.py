@@ -1,6 +1,6 @@
 """Conditional Neural Process (Garnelo et al. 2018, arXiv 1807.01613)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from quickstudy import predictive
 from quickstudy.data import Examples, Tasks, check_tasks
-from quickstudy.learner import Functions
-from quickstudy.processes.blocks import Decoder, PointEncoder, State, gaussian_log_prob, mean_and_sd
-from quickstudy.processes.checks import TaskModel, check_floor, check_inputs, check_sizes, check_support, prior_support
+from quickstudy.learner import Functions, check_task
+from quickstudy.processes.blocks import Decoder, PointEncoder, State, TaskModel, gaussian_log_prob, mean_and_sd, run
+from quickstudy.processes.checks import check_floor, check_inputs, check_more, check_sizes, check_support, known
 
 
 class CNP(nn.Module):
@@ -78,9 +78,9 @@ class CNP(nn.Module):
         points = gaussian_log_prob(query.y, mean, sd, query.mask)
         return -(points.sum(1) / query.sizes().clamp_min(1)).mean()
 
-    def decode(self, representation: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, representation: Tensor, x: Tensor, *, graph: bool = True) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation `[T, M, dy]` of the outputs at `x [T, M, dx]`."""
-        return mean_and_sd(self.decoder(representation, x), self.sigma_floor)
+        return mean_and_sd(run(self.decoder, representation, x, graph=graph), self.sigma_floor)
 
     def adapt(
         self,
@@ -91,11 +91,9 @@ class CNP(nn.Module):
         generator: torch.Generator | None = None,
     ) -> "CNPPredictor":
         """The predictor for `support`, by encoding it. `steps=0` gives the prior, as an empty set does."""
-        del generator
-        check_support(self, support)
-        support = prior_support(support) if steps == 0 else support.clean()
         with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
-            return CNPPredictor(self, self.encoder.encode(support))
+            state = self.encoder.encode(known(self, support, steps, generator))
+        return CNPPredictor(self, state, graph=create_graph, prior=steps == 0)
 
 
 @dataclass(frozen=True)
@@ -104,18 +102,23 @@ class CNPPredictor:
 
     process: CNP
     state: State
+    graph: bool = False
+    prior: bool = False
 
     def __call__(self, x: Tensor) -> predictive.Gaussian:
         """The belief at `x [T, M, dx]`."""
-        check_inputs(x, len(self.state.seen), self.process.dx)
-        mean, sd = self.process.decode(self.state.mean(), x)
+        check_inputs(x, self.state.total, self.process.dx)
+        mean, sd = self.process.decode(self.state.mean(), x, graph=self.graph)
         return predictive.Gaussian(mean, sd.square())
 
     def append(self, examples: Examples) -> "CNPPredictor":
-        """The predictor for the union: only `examples` are encoded."""
-        check_support(self.process, examples)
-        more = self.process.encoder.encode(examples.clean())
-        return CNPPredictor(self.process, self.state.plus(more))
+        """The predictor for the union: only `examples` are encoded. (With `steps=0`, the prior it was.)"""
+        check_more(self.process, examples, self.state.total)
+        if self.prior:
+            return self
+        with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
+            more = self.process.encoder.encode(examples.clean())
+            return replace(self, state=self.state.plus(more))
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """Raises NotImplementedError: a CNP believes each point by itself and has no functions to sample."""
@@ -127,4 +130,5 @@ class CNPPredictor:
 
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
-        return TaskModel(self.process, CNPPredictor(self.process, State(self.state.total[[i]], self.state.seen[[i]])))
+        i = check_task(i, len(self.state.seen))
+        return TaskModel(self.process, CNPPredictor, State(self.state.total[[i]], self.state.seen[[i]]))

@@ -1,7 +1,7 @@
 """Neural Process (Garnelo et al. 2018, arXiv 1807.01622)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from quickstudy import predictive
 from quickstudy.data import Examples, Tasks, check_tasks
-from quickstudy.learner import Functions
+from quickstudy.learner import Functions, check_task
 from quickstudy.nets import MLP
-from quickstudy.processes.blocks import Decoder, PointEncoder, State, gaussian_log_prob, mean_and_sd
-from quickstudy.processes.checks import TaskModel, check_floor, check_inputs, check_sizes, check_support, prior_support
+from quickstudy.processes.blocks import Decoder, PointEncoder, State, TaskModel, gaussian_log_prob, mean_and_sd, run
+from quickstudy.processes.checks import check_floor, check_inputs, check_more, check_sizes, check_support, known
 
 Paths = Literal["latent", "deterministic", "both"]
 Objective = Literal["elbo", "iwae", "ml"]
@@ -138,7 +138,7 @@ class NeuralProcess(nn.Module):
         mean, raw = self.latent_head(state.mean()).chunk(2, -1)
         return LatentBelief(mean, 0.1 + 0.9 * raw.sigmoid())
 
-    def decode(self, state: State, z: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, state: State, z: Tensor | None, x: Tensor, *, graph: bool = True) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for latents `z [S, T, latent]`.
 
         Without a latent path `z` is None, and there is no axis `S`.
@@ -146,7 +146,7 @@ class NeuralProcess(nn.Module):
         r = state.mean()
         if z is not None:
             r = z if self.paths == "latent" else torch.cat([z, r.expand(len(z), *r.shape)], -1)
-        return mean_and_sd(self.decoder(r, x), self.sigma_floor)
+        return mean_and_sd(run(self.decoder, r, x, graph=graph), self.sigma_floor)
 
     def adapt(
         self,
@@ -160,12 +160,10 @@ class NeuralProcess(nn.Module):
 
         `generator` draws the `samples` latents that a prediction averages over; they stay the predictor's own.
         """
-        check_support(self, support)
-        support = prior_support(support) if steps == 0 else support.clean()
         with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
-            state = self.encoder.encode(support)
+            state = self.encoder.encode(known(self, support, steps, generator))
         noise = self._noise(self.samples, support.x, generator)
-        return NeuralProcessPredictor(self, state, noise)
+        return NeuralProcessPredictor(self, state, noise, graph=create_graph, prior=steps == 0)
 
     def _noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         shape = (n, len(like), self._config["latent"])
@@ -206,21 +204,29 @@ class NeuralProcessPredictor:
     process: NeuralProcess
     state: State
     noise: Tensor  # [S, T, latent]
+    graph: bool = False
+    prior: bool = False
 
     def __call__(self, x: Tensor) -> predictive.GaussianMixture | predictive.Gaussian:
         """The belief at `x [T, M, dx]`: a mixture over the predictor's latents."""
-        check_inputs(x, self.noise.shape[1], self.process.dx)
+        check_inputs(x, self.state.total, self.process.dx)
         if self.process.latent_head is None:
-            mean, sd = self.process.decode(self.state, None, x)
+            mean, sd = self.process.decode(self.state, None, x, graph=self.graph)
             return predictive.Gaussian(mean, sd.square())
-        mean, sd = self.process.decode(self.state, self._latents(self.noise), x)
+        mean, sd = self.process.decode(self.state, self._latents(self.noise), x, graph=self.graph)
         return predictive.GaussianMixture(mean, sd.square())
 
     def append(self, examples: Examples) -> "NeuralProcessPredictor":
-        """The predictor for the union: only `examples` are encoded, and each latent moves with the belief."""
-        check_support(self.process, examples)
-        more = self.process.encoder.encode(examples.clean())
-        return NeuralProcessPredictor(self.process, self.state.plus(more), self.noise)
+        """The predictor for the union: only `examples` are encoded, and each latent moves with the belief.
+
+        (With `steps=0`, the prior it was.)
+        """
+        check_more(self.process, examples, self.state.total)
+        if self.prior:
+            return self
+        with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
+            more = self.process.encoder.encode(examples.clean())
+            return replace(self, state=self.state.plus(more))
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions: the decoder's mean, each at one latent drawn from q(z | support)."""
@@ -228,22 +234,25 @@ class NeuralProcessPredictor:
             raise NotImplementedError(
                 "a NeuralProcess with paths='deterministic' has no functions to sample; use paths='latent' or 'both'"
             )
+        predictive.check_draws(n)
         z = self._latents(self.process._noise(n, self.noise[0], generator))
 
         def evaluate(x: Tensor, members: list[int]) -> Tensor:
-            check_inputs(x, self.noise.shape[1], self.process.dx)
-            return self.process.decode(self.state, z[members], x)[0]
+            check_inputs(x, self.state.total, self.process.dx)
+            return self.process.decode(self.state, z[members], x, graph=self.graph)[0]
 
         return Functions(evaluate, n)
 
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
+        i = check_task(i, len(self.state.seen))
         state = State(self.state.total[[i]], self.state.seen[[i]])
-        return TaskModel(self.process, NeuralProcessPredictor(self.process, state, self.noise[:, [i]]))
+        return TaskModel(self.process, NeuralProcessPredictor, state, self.noise[:, [i]])
 
     def _latents(self, noise: Tensor) -> Tensor:
-        belief = self.process.latent_belief(self.state)
-        return belief.mean + belief.sd * noise
+        with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
+            belief = self.process.latent_belief(self.state)
+            return belief.mean + belief.sd * noise
 
 
 def _log_mean_exp(values: Tensor) -> Tensor:

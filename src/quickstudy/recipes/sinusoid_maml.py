@@ -37,6 +37,8 @@ class Options(Sampled):
     """Leave the second-order terms out of the meta-gradient (FOMAML)."""
     lr: float = 1e-3
     """Rate of the outer optimiser, Adam."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Of that rate. The paper's is constant; then, after 10 steps, a few tasks with 5 points may have diverged."""
     width: int = 40
     """Units in each of the two hidden layers."""
     waves: sinusoids.Waves = "maml"
@@ -59,6 +61,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         support=options.support,
         query=options.support,
         lr=options.lr,
+        schedule=options.schedule,
         compile=COMPILE[options.compile],
     )
 
