@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from training.workload import STEPS, Waves, make, train
@@ -44,6 +45,30 @@ class Vector(Line):
     def meta_loss(self, tasks: qs.Tasks) -> torch.Tensor:
         """Per point."""
         return (tasks.query.y - self.w).square()
+
+
+class Detached(Line):
+    """Cuts the graph."""
+
+    def meta_loss(self, tasks: qs.Tasks) -> torch.Tensor:
+        """Without a gradient."""
+        return super().meta_loss(tasks).detach()
+
+
+class Twice:
+    """Draws another number of tasks than was asked for."""
+
+    def sample(self, num_tasks: int, **options: Any) -> qs.Tasks:
+        """Twice as many."""
+        return Constant().sample(2 * num_tasks, **options)
+
+
+class Unsplit:
+    """Knows of no split."""
+
+    def sample(self, num_tasks: int, *, support: int, query: int, generator: Any = None) -> qs.Tasks:
+        """As Constant."""
+        return Constant().sample(num_tasks, support=support, query=query)
 
 
 class Reading(Line):
@@ -135,6 +160,13 @@ def test_clipping_and_the_optimiser_of_ones_own(tmp_path: Path) -> None:
     assert "sgd" in read_config(tmp_path / "run")["optimizer"]
 
 
+def test_numbers_may_be_numpys(tmp_path: Path) -> None:
+    numbers = {"steps": np.int64(2), "seed": np.int32(1), "tasks": np.uint8(3), "lr": np.float32(0.25)}
+    run = small(tmp_path / "run", **numbers, support=(np.int64(2), np.int64(4)))
+    assert (run.config["steps"], run.config["lr"], run.config["support"]) == (2, 0.25, [2, 4])
+    assert small(tmp_path / "run", steps=2, seed=1, tasks=3, lr=0.25, support=(2, 4), exist="resume").steps == 2
+
+
 def test_the_schedule_sets_the_rate(tmp_path: Path) -> None:
     run = small(tmp_path / "run", steps=10, lr=0.3, schedule=lambda step: 1 / (step + 1), log_every=1)
     assert [line["lr"] for line in run.metrics] == pytest.approx([0.3 / (s + 1) for s in range(10)])
@@ -161,6 +193,7 @@ def test_what_a_run_folder_holds(tmp_path: Path) -> None:
     assert run.best_step == min(evaluated, key=evaluated.__getitem__)
     assert metric["mean"] == pytest.approx(evaluated[STEPS], rel=0.2)  # one by one, sizes as drawn
     assert (run.path / "tensorboard").is_dir()
+    assert list((run.path / "figures").iterdir()) == []
 
 
 def test_the_best_weights_are_those_of_the_best_step(tmp_path: Path) -> None:
@@ -284,6 +317,21 @@ BAD = {
     "no patience": ({"patience": 0}, "patience=0"),
     "no interval": ({"checkpoint_every": 0}, "checkpoint_every=0"),
     "an unknown schedule": ({"schedule": "cosin"}, "unknown schedule 'cosin'"),
+    "a schedule of nothing": ({"schedule": lambda step: None}, "schedule gave None at step 0"),
+    "a schedule of NaN": ({"schedule": lambda step: math.nan}, "schedule gave nan at step 0"),
+    "an optimiser that is made": ({"optimizer": torch.optim.Adam([Line().w])}, "optimizer=an Adam object; expected a"),
+    "no optimiser": ({"optimizer": lambda params: None}, "optimizer made a NoneType"),
+    "an optimiser with a closure": ({"optimizer": torch.optim.LBFGS}, "optimizer made a LBFGS, which evaluates"),
+    "no loggers": ({"loggers": 3}, "loggers=3; expected a list"),
+    "a logger that is none": ({"loggers": [3]}, r"loggers=\[3\]; expected a list"),
+    "no progress": ({"progress": 3}, "progress=3; expected a callable"),
+    "a recipe that is no text": ({"recipe": 3}, "recipe=3; expected a text"),
+    "yes": ({"compile": "yes"}, "compile='yes'; expected True, False or 'auto'"),
+    "neither": ({"compile": None}, "compile=None; expected True"),
+    "a loss without gradient": ({"learner": Detached()}, "meta_loss of Detached has no gradient"),
+    "too many tasks": ({"family": Twice()}, "drew 50 tasks where 25 were asked for"),
+    "a class for a family": ({"family": qs.tasks.Sinusoid}, r"class Sinusoid; make one: Sinusoid\(\)"),
+    "a family without splits": ({"family": Unsplit()}, r"Unsplit\.sample cannot be called .* 'split'"),
     "an optimiser by name": ({"optimizer": "sgd"}, "optimizer='sgd'; expected a callable"),
     "an unknown device": ({"device": "gpu"}, "unknown device 'gpu'"),
     "a device that is not there": ({"device": "cuda:99"}, "torch sees 0 GPUs"),

@@ -219,6 +219,50 @@ def test_metrics_shorter_than_the_checkpoint_are_an_error(victim: Path) -> None:
         train("gradient", victim, exist="resume")
 
 
+@pytest.mark.parametrize("byte", [b"x", b"\xff", b"1"])
+def test_metrics_that_were_overwritten_are_an_error(victim: Path, byte: bytes) -> None:
+    file = victim / "metrics.jsonl"
+    file.write_bytes(byte * (file.stat().st_size - 1) + b"\n")
+    before = file.read_bytes()
+    with pytest.raises(qs.training.checkpoint.CheckpointError, match=r"metrics\.jsonl is damaged"):
+        train("gradient", victim, exist="resume")
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"threads": None}, "threads=None"),
+        ({"threads": "x"}, "threads='x'"),
+        ({"threads": -1}, "threads=-1"),
+        ({"threads": True}, "threads=True"),
+        ({"compile": "no"}, "compile='no'"),
+        ({"device": 3}, "device=3"),
+        ({"recipe": 3}, "recipe=3"),
+        *(({name: ...}, f"lacks '{name}'") for name in ("threads", "compile", "device", "recipe", "command")),
+    ],
+)
+def test_a_damaged_config_is_one_line(victim: Path, change: dict[str, Any], told: str) -> None:
+    config = {k: v for k, v in (read_config(victim) | change).items() if v is not ...}
+    (victim / "config.json").write_text(json.dumps(config))
+    with pytest.raises(qs.training.checkpoint.CheckpointError, match=told) as caught:
+        train("gradient", victim, exist="resume")
+    assert "\n" not in str(caught.value)
+
+
+def test_another_engine_is_another_run(victim: Path) -> None:
+    (victim / "config.json").write_text(json.dumps(read_config(victim) | {"engine": "loop"}))
+    with pytest.raises(ValueError, match="engine was 'loop' and is now 'batched'"):
+        train("gradient", victim, exist="resume")
+
+
+def test_a_saved_learner_is_no_checkpoint_to_go_on_from(victim: Path) -> None:
+    shutil.rmtree(victim / "checkpoints" / "last")
+    qs.save(make("gradient"), victim / "checkpoints" / "last")
+    with pytest.raises(qs.training.checkpoint.CheckpointError, match=r"made by quickstudy\.save and no checkpoint"):
+        train("gradient", victim, exist="resume")
+
+
 def test_a_run_that_lost_its_checkpoint_is_not_begun_anew(victim: Path) -> None:
     shutil.rmtree(victim / "checkpoints")
     with pytest.raises(qs.training.checkpoint.CheckpointError, match="metrics and no checkpoint"):

@@ -3,6 +3,7 @@
 import inspect
 import math
 import os
+from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from quickstudy.data import check_tasks
 from quickstudy.training.batches import Size, as_range
+from quickstudy.training.loggers import Logger
 from quickstudy.training.schedules import make_schedule
 
 
@@ -24,7 +26,7 @@ def check_whole(name: str, value: Any, least: int) -> int:
 
 def check_positive(name: str, value: Any) -> int | float:
     """`value` as a Python number; ValueError unless it is a finite number above 0."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not (math.isfinite(value) and value > 0):
+    if not isinstance(value, Real) or isinstance(value, bool) or not (math.isfinite(value) and float(value) > 0):
         raise ValueError(f"{name}={value!r}; expected a positive number")
     return int(value) if isinstance(value, Integral) else float(value)
 
@@ -142,7 +144,24 @@ def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     for name, least in (("support", 0), ("query", 1)):
         filled[name] = check_size(name, filled[name], least)
     check_points(filled["support"], filled["query"], filled["points"])
-    make_schedule(filled["schedule"], steps)
-    if filled["optimizer"] is not None and not callable(filled["optimizer"]):
-        raise TypeError(f"optimizer={filled['optimizer']!r}; expected a callable: parameters -> torch.optim.Optimizer")
+    factor = make_schedule(filled["schedule"], steps)(0)
+    if not isinstance(factor, Real) or not math.isfinite(factor):
+        raise ValueError(f"schedule gave {factor!r} at step 0; expected a finite factor on the rate")
+    optimizer = filled["optimizer"]
+    if optimizer is not None and not callable(optimizer):
+        given = repr(optimizer) if isinstance(optimizer, str) else f"an {type(optimizer).__name__} object"
+        raise TypeError(f"optimizer={given}; expected a callable: parameters -> torch.optim.Optimizer")
     return filled
+
+
+def check_surroundings(compile: Any, loggers: Any, progress: Any, words: dict[str, Any]) -> None:
+    """Raise one clear line for what `fit` is given besides its settings, if it cannot be used."""
+    if not isinstance(compile, bool) and compile != "auto":
+        raise ValueError(f"compile={compile!r}; expected True, False or 'auto'")
+    if not isinstance(loggers, Sequence) or not all(isinstance(logger, Logger) for logger in loggers):
+        raise TypeError(f"loggers={loggers!r}; expected a list of loggers, each with start, log and close")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress={progress!r}; expected a callable: (step, steps, loss, rate) -> None")
+    for name, word in words.items():
+        if word is not None and not isinstance(word, str):
+            raise TypeError(f"{name}={word!r}; expected a text")

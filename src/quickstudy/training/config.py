@@ -18,7 +18,7 @@ from quickstudy.training.recorder import TIME_FIELDS
 from quickstudy.training.run import CONFIG
 
 # what a resume may differ in: where and why it was started, and what the first start decided
-_FREE = {"quickstudy", "torch", "python", "recipe", "options", "command", "engine", "compile", "threads", "device"}
+_FREE = {"quickstudy", "torch", "python", "recipe", "options", "command", "compile", "threads", "device"}
 
 
 def describe_run(learner: nn.Module, family: TaskFamily, arguments: Mapping[str, Any]) -> dict[str, Any]:

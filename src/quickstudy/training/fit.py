@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from quickstudy.compiled import Gradient
 from quickstudy.data import Tasks, check_fits
 from quickstudy.learner import TaskFamily
 from quickstudy.training.arguments import (
@@ -15,20 +16,21 @@ from quickstudy.training.arguments import (
     check_folder,
     check_learner,
     check_settings,
+    check_surroundings,
     check_trainable,
     pick_device,
 )
 from quickstudy.training.atomic import make_folder
 from quickstudy.training.batches import Batches, Size
 from quickstudy.training.config import check_json, describe_run, write_config
-from quickstudy.training.gradients import compare, decide, make_gradient, resolved_engine
+from quickstudy.training.gradients import attempt, compare, decide, make_gradient, resolved_engine
 from quickstudy.training.lock import locked
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loggers.tensorboard import TensorBoard, available
 from quickstudy.training.loop import Loop
 from quickstudy.training.recorder import Progress, Recorder
 from quickstudy.training.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
-from quickstudy.training.run import Run
+from quickstudy.training.run import FIGURES, Run
 from quickstudy.training.schedules import Schedule, make_schedule
 from quickstudy.training.seeds import Stream, mix
 from quickstudy.training.surroundings import surroundings
@@ -111,6 +113,7 @@ def fit(
     (20, [1, 2, 3])
     """
     folder = check_folder(out)
+    check_surroundings(compile, loggers, progress, {"recipe": recipe, "command": command})
     check_learner(learner)
     check_trainable(learner)
     check_family(family)
@@ -146,11 +149,15 @@ def fit(
         if before is None:
             fixed = isinstance(plan["support"], int) and isinstance(plan["query"], int)
             config["compile"] = decide(compile, learner, plan["steps"], first, fixed_sizes=fixed)
+        updates = _make_updates(learner, plan)
+        gradient = make_gradient(learner, config["compile"])
+        (compare if config["compile"] else attempt)(learner, gradient, first, mix(plan["seed"], 0, Stream.NOISE))
         make_folder(folder)
         with locked(folder):
             if earlier_run(folder, exist, config) is None:  # again: another process may have been here since
                 write_config(folder, config)
-            _train(folder, learner, plan, config, batches, validation, loggers, progress)
+            make_folder(folder / FIGURES)
+            _train(folder, learner, plan, config, batches, validation, updates, gradient, loggers, progress)
         return finished_run(folder, learner, config)
 
 
@@ -161,11 +168,11 @@ def _train(
     config: dict[str, Any],
     batches: Batches,
     validation: Validation,
+    updates: Updates,
+    gradient: Gradient,
     loggers: Sequence[Logger],
     progress: Progress | None,
 ) -> None:
-    schedule = make_schedule(plan["schedule"], plan["steps"])
-    updates = Updates(learner, lr=plan["lr"], optimizer=plan["optimizer"], schedule=schedule, clip=plan["clip"])
     standing = restore(folder, learner, updates)
     if standing.finished:
         return
@@ -180,9 +187,6 @@ def _train(
         keep=standing.metrics_bytes,
     )
     with recorder:
-        gradient = make_gradient(learner, config["compile"])
-        if config["compile"]:
-            compare(learner, gradient, batches(standing.step), mix(plan["seed"], standing.step, Stream.NOISE))
         Loop(
             learner,
             gradient=gradient,
@@ -199,6 +203,11 @@ def _train(
             patience=plan["patience"],
             facts={"kind": "run", "learner": config["learner"]},
         ).run()
+
+
+def _make_updates(learner: nn.Module, plan: dict[str, Any]) -> Updates:
+    schedule = make_schedule(plan["schedule"], plan["steps"])
+    return Updates(learner, lr=plan["lr"], optimizer=plan["optimizer"], schedule=schedule, clip=plan["clip"])
 
 
 def _check_together(

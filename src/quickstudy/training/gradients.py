@@ -39,20 +39,24 @@ def resolved_engine(learner: nn.Module) -> str | None:
     return choose(inner.engine, inner.network) if isinstance(inner, InnerLoop) else None
 
 
+def attempt(learner: nn.Module, gradient: Gradient, tasks: Tasks, seed: int) -> tuple[Tensor, list[Tensor]]:
+    """`gradient(tasks)`, leaving no trace in the learner's buffers; `seed` is of torch's own generators."""
+    buffers = [buffer.clone() for buffer in learner.buffers()]
+    seed_noise(seed, tasks.support.x.device)
+    answer = gradient(tasks)
+    for buffer, before in zip(learner.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+    return answer
+
+
 def compare(learner: nn.Module, gradient: Gradient, tasks: Tasks, seed: int) -> None:
     """Raise RuntimeError unless the compiled `gradient` equals the eager one on `tasks`. Leaves no trace.
 
     Args:
         seed: of torch's own generators, for both.
     """
-    buffers = [buffer.clone() for buffer in learner.buffers()]
-    answers = []
-    for function in (make_gradient(learner, compile=False), gradient):
-        seed_noise(seed, tasks.support.x.device)
-        answers.append(function(tasks))
-        for buffer, before in zip(learner.buffers(), buffers, strict=True):
-            buffer.copy_(before)
-    (loss, exact), (compiled_loss, compiled) = answers
+    loss, exact = attempt(learner, make_gradient(learner, compile=False), tasks, seed)
+    compiled_loss, compiled = attempt(learner, gradient, tasks, seed)
     size = torch.nn.utils.get_total_norm(exact).item()
     apart = torch.nn.utils.get_total_norm([a - b for a, b in zip(exact, compiled, strict=True)]).item()
     loss_apart = abs(loss.item() - compiled_loss.item())
@@ -71,4 +75,8 @@ class _MetaLoss(nn.Module):
         self.learner = learner
 
     def forward(self, tasks: Tasks) -> Tensor:
-        return self.learner.meta_loss(tasks)  # type: ignore[operator]
+        loss: Tensor = self.learner.meta_loss(tasks)  # type: ignore[operator]
+        if not loss.requires_grad:
+            name = type(self.learner).__name__
+            raise ValueError(f"meta_loss of {name} has no gradient; compute it from the parameters, without detaching")
+        return loss

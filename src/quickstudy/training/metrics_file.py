@@ -20,7 +20,7 @@ class MetricsFile:
         keep: how many bytes were there at the checkpoint that training goes on from; the rest is cut off.
 
     Raises:
-        CheckpointError: if the file is shorter than that.
+        CheckpointError: if the file is shorter than that, or damaged.
     """
 
     def __init__(self, folder: Path, keep: int = 0):
@@ -31,6 +31,8 @@ class MetricsFile:
                 f"{self.path} has {size} bytes and the checkpoint was written after {keep}; "
                 "restore the file from a copy, or train anew in another out"
             )
+        if keep:
+            _parse(self.path, self.path.read_bytes()[:keep], whole=True)
         try:
             self._file = open(self.path, "ab")
             self._file.truncate(keep)
@@ -61,9 +63,26 @@ class MetricsFile:
 
 
 def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, oldest first; a last line that was cut short is left out."""
+    """The lines of a run's `metrics.jsonl`, oldest first; a last line that was cut short is left out.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
     path = Path(folder) / METRICS
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines if line]
+    return _parse(path, path.read_bytes())
+
+
+def _parse(path: Path, data: bytes, *, whole: bool = False) -> list[dict[str, Any]]:
+    *complete, rest = data.split(b"\n")
+    try:
+        lines = [json.loads(line) for line in complete if line]
+    except ValueError:
+        lines = [None]
+    if (whole and rest) or not all(isinstance(line, dict) and "step" in line for line in lines):
+        raise CheckpointError(
+            f"{path} is damaged: not every line is an object with a step; "
+            "restore the file from a copy, or train anew in another out"
+        )
+    return lines

@@ -12,8 +12,17 @@ from quickstudy.training.checkpoint import CheckpointError, load_weights, read_c
 from quickstudy.training.config import check_same
 from quickstudy.training.loop import Standing
 from quickstudy.training.metrics_file import read_metrics
-from quickstudy.training.run import BEST, LAST, RESULT, Run, finish, is_foreign, is_run, read_config
+from quickstudy.training.run import BEST, CONFIG, LAST, RESULT, Run, finish, is_foreign, is_run, read_config
 from quickstudy.training.updates import Updates
+
+_OBEYED: dict[str, Any] = {
+    "threads": int,
+    "device": str,
+    "compile": bool,
+    "recipe": str | None,
+    "options": dict | None,
+    "command": str | None,
+}
 
 
 def earlier_run(folder: Path, exist: str, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -35,7 +44,18 @@ def earlier_run(folder: Path, exist: str, config: dict[str, Any]) -> dict[str, A
         )
     before = read_config(folder)
     check_same(config, before, folder)
+    _check_whole(before, folder)
     return before
+
+
+def _check_whole(config: dict[str, Any], folder: Path) -> None:
+    """Raise CheckpointError unless `config` says all that a resume obeys or passes on."""
+    for name, kinds in _OBEYED.items():
+        value = config.get(name, ...)
+        right = isinstance(value, kinds) and (name == "compile" or not isinstance(value, bool))
+        if not right or (name == "threads" and value < 1):
+            what = f"has {name}={value!r}" if name in config else f"lacks {name!r}"
+            raise CheckpointError(f"{folder / CONFIG} is damaged: it {what}; restore it from a copy")
 
 
 def check_obeyed(before: dict[str, Any], compile: bool | str, device: torch.device | str) -> None:
@@ -49,7 +69,7 @@ def check_obeyed(before: dict[str, Any], compile: bool | str, device: torch.devi
 def is_finished(folder: Path) -> bool:
     """Whether the run in `folder` was trained to its end."""
     facts = read_facts(folder / LAST)
-    return facts is not None and bool(facts["standing"]["finished"])
+    return facts is not None and _standing(facts, folder).finished
 
 
 def restore(folder: Path, learner: nn.Module, updates: Updates) -> Standing:
@@ -63,17 +83,27 @@ def restore(folder: Path, learner: nn.Module, updates: Updates) -> Standing:
             )
         return Standing()
     checkpoint = read_checkpoint(folder / LAST)
+    standing = _standing(checkpoint.facts, folder)
     load_weights(learner, checkpoint.weights, folder / LAST)
     updates.load_state_dict(checkpoint.training["optimizer"])
-    return Standing(**checkpoint.facts["standing"])
+    return standing
 
 
 def finished_run(folder: Path, learner: nn.Module, config: dict[str, Any]) -> Run:
     """The finished run in `folder`, with its last weights in `learner`. Writes only a `result.json` that is missing."""
     checkpoint = read_checkpoint(folder / LAST)
+    standing = _standing(checkpoint.facts, folder)
     load_weights(learner, checkpoint.weights, folder / LAST)
-    standing = Standing(**checkpoint.facts["standing"])
     run = Run(folder, learner, config, standing.step, standing.seconds, standing.best_step, read_metrics(folder))
     if not (folder / RESULT).exists():
         finish(run, {"validation_loss": standing.validation or {}})
     return run
+
+
+def _standing(facts: dict[str, Any], folder: Path) -> Standing:
+    if facts.get("kind") != "run":
+        raise CheckpointError(
+            f"{folder / LAST} is a learner made by quickstudy.save and no checkpoint to go on from; "
+            "restore the checkpoint from a copy, or choose another out"
+        )
+    return Standing(**facts["standing"])

@@ -15,7 +15,7 @@ from quickstudy.training.facts import commit, hardware
 from quickstudy.training.lock import LOCK
 from quickstudy.training.statistics import Metric
 
-CONFIG, RESULT = "config.json", "result.json"
+CONFIG, RESULT, FIGURES = "config.json", "result.json", "figures"
 LAST, BEST = Path("checkpoints", "last"), Path("checkpoints", "best")
 
 

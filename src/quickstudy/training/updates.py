@@ -1,5 +1,6 @@
 """One update of the parameters: clip, set the rate, step."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,6 +21,9 @@ class Updates:
         optimizer: parameters -> `torch.optim.Optimizer`; Adam (fused where torch has it) by default.
         schedule: step -> factor on the optimiser's own rates.
         clip: the largest norm of the whole gradient; larger ones are scaled down to it.
+
+    Raises:
+        TypeError, ValueError: if what `optimizer` makes cannot be used.
     """
 
     def __init__(
@@ -32,7 +36,7 @@ class Updates:
         clip: float | None = None,
     ):
         self.params = [p for p in learner.parameters() if p.requires_grad]
-        self._optimizer = adam(self.params, lr) if optimizer is None else optimizer(self.params)
+        self._optimizer = adam(self.params, lr) if optimizer is None else _checked(optimizer(self.params))
         self._rates = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._schedule, self._clip = schedule, clip
 
@@ -72,3 +76,15 @@ def adam(params: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """Adam with torch's defaults; fused where every parameter allows it."""
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in params)
     return torch.optim.Adam(params, lr=lr, fused=fused)
+
+
+def _checked(optimizer: Any) -> torch.optim.Optimizer:
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer made a {type(optimizer).__name__}; expected a torch.optim.Optimizer")
+    name = type(optimizer).__name__
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise ValueError(f"optimizer made a {name}, which evaluates the loss itself; use one that does not")
+    if not all("lr" in group for group in optimizer.param_groups):
+        raise ValueError(f"optimizer made a {name} without a rate 'lr' in each parameter group; give it one")
+    return optimizer
