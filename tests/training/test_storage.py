@@ -72,3 +72,43 @@ def test_what_is_no_learner_is_one_line(tmp_path: Path, content: str) -> None:
 def test_which_is_best_or_last(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'best' or 'last'"):
         qs.load(tmp_path, which="latest")  # type: ignore[arg-type]
+
+
+def squares(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """A loss of the user's own."""
+    return (output - y).square().sum(-1)
+
+
+def test_a_whole_learner_stands_in_where_parts_are_the_authors_own(tmp_path: Path) -> None:
+    def build(width: int = 4) -> torch.nn.Module:
+        return qs.MAML(qs.nets.MLP(1, [width], 1), lr=0.3, loss=squares)
+
+    learner = build()
+    qs.save(learner, tmp_path / "learner")
+    with pytest.raises(ValueError, match=r"loss of its author's own.*pass it as network="):
+        qs.load(tmp_path / "learner")
+    given = build()
+    assert qs.load(tmp_path / "learner", network=given) is given
+    assert all(torch.equal(a, b) for a, b in zip(given.parameters(), learner.parameters(), strict=True))
+    with pytest.raises(CheckpointError, match="of another learner"):
+        qs.load(tmp_path / "learner", network=build(5))
+
+
+def test_bad_arguments_are_one_line(tmp_path: Path) -> None:
+    qs.save(make("gradient"), tmp_path / "learner")
+    for options, told in (
+        ({"network": 3}, "network is a int"),
+        ({"network": qs.nets.MLP(1, [8], 1)}, "this MAML is described whole; leave network= out"),
+        ({"device": "bla"}, "unknown device 'bla'"),
+        ({"path": 3}, "path=3; expected the path of a folder"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=told) as caught:
+            qs.load(**{"path": tmp_path / "learner", **options})  # type: ignore[arg-type]
+        assert "\n" not in str(caught.value)
+    with pytest.raises(TypeError, match="learner is a int"):
+        qs.save(3, tmp_path / "three")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="path=3"):
+        qs.save(make("gradient"), 3)  # type: ignore[arg-type]
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(CheckpointError, match="thesis is not a checkpoint"):
+        qs.load(tmp_path / "thesis")

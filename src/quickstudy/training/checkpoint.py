@@ -66,6 +66,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     place = newest(folder)
     if place is None:
         raise CheckpointError(f"there is no checkpoint at {folder}; give a run, a checkpoint or a saved learner")
+    if not any((place / name).exists() for name in ("state.json", "model.safetensors")):
+        raise CheckpointError(f"{folder} is not a checkpoint; give a run, a checkpoint or a saved learner")
     facts = _read_facts(place / "state.json")
     trees = {part: _read_part(place / f"{part}.safetensors", entry) for part, entry in facts.pop("parts").items()}
     if "model" not in trees:
