@@ -170,18 +170,26 @@ def test_a_truncated_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--lr", "-1"], "lr=-1.0; expected a positive number"),
+        (["--steps", "-1"], "--steps -1: expected at least 1"),
+        (["--seed", "-1"], "--seed -1: expected at least 0"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
         (["--steps", "0"], "--steps 0: expected at least 1"),
         (["--device", "abacus"], "unknown device 'abacus'"),
         (["--seeds", "1", "1"], "expected different seeds"),
     ],
 )
-def test_bad_values_are_one_line_and_status_1(
+def test_values_that_make_no_sense_are_one_line_and_status_2(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", "sinusoid-maml", "--steps", "2", *arguments, "--out", str(tmp_path / "run")]) == 1
+    assert main(["run", "sinusoid-maml", "--steps", "2", *arguments, "--out", str(tmp_path / "run")]) == 2
     assert message in _only_line(capsys)
-    assert "--seeds" in arguments or not (tmp_path / "run").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_that_cannot_be_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "sinusoid-maml", "--steps", "2", "--lr", "-1", "--out", str(tmp_path / "run")]) == 1
+    assert "lr=-1.0; expected a positive number" in _only_line(capsys)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_table_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,7 +245,8 @@ def test_report(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFix
 def test_cite_prints_what_was_used_and_no_more(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["cite", str(runs["sinusoid-maml"])]) == 0
-    assert re.findall(r"^@\w+\{(\w+),", capsys.readouterr().out, re.M) == ["finn2017maml", "kingma2015adam"]
+    expected = ["finn2017maml", "kingma2015adam", "loshchilov2017sgdr"]
+    assert re.findall(r"^@\w+\{(\w+),", capsys.readouterr().out, re.M) == expected
     assert main(["cite", str(runs["sinusoid-np"])]) == 0
     expected = ["finn2017maml", "garnelo2018np", "kingma2015adam", "loshchilov2017sgdr"]
     assert re.findall(r"^@\w+\{(\w+),", capsys.readouterr().out, re.M) == expected

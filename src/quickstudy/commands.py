@@ -126,6 +126,7 @@ def evaluate(arguments: list[str]) -> None:
                 f"the recipe {name} fixes by its own protocol what {words[option]} would change; leave it out"
             )
     options = replace(options, **changes)
+    _check(options)
     command = _command_of(asked.run)
     _show(execute(name, options, mode="measure", command=command, reporter=Display(), write=asked.write), asked.run)
 
@@ -171,7 +172,22 @@ def _parse(kind: type[Kind], arguments: list[str], name: str, about: str | None)
     from quickstudy.recipes.options import Options
 
     config = () if issubclass(kind, Options) else (tyro.conf.PositionalRequiredArgs,)
-    return tyro.cli(kind, args=arguments, prog=f"quickstudy {name}", description=about, config=config)
+    parsed = tyro.cli(kind, args=arguments, prog=f"quickstudy {name}", description=about, config=config)
+    if isinstance(parsed, Options):
+        _check(parsed)
+    return parsed
+
+
+def _check(options: "Options") -> None:
+    """Raise UsageError for values of shared options that make no sense."""
+    from quickstudy.recipes.options import check_options
+    from quickstudy.training.arguments import pick_device
+
+    try:
+        check_options(options)
+        pick_device(options.device)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _execute(name: str, options: "Options", mode: "Mode", command: str | None) -> None:

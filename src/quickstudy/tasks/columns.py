@@ -38,7 +38,10 @@ def read_csv(path: str | PathLike[str], *, delimiter: str = ",") -> dict[str, li
         raise ValueError(f"{path} has two columns called {min(repeated)!r}; rename one")
     for i, row in enumerate(rows[1:], 1):
         if len(row) != len(header):
-            raise ValueError(f"{path}, row {i}: {len(row)} values for {len(header)} columns")
+            raise ValueError(
+                f"{path}, row {i}: {len(row)} values for {len(header)} columns; give each row one value for every name "
+                "in the first line, and put quotes around values that hold a comma"
+            )
     return {name: [row[j].strip() for row in rows[1:]] for j, name in enumerate(header)}
 
 
