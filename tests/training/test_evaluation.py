@@ -229,7 +229,13 @@ def test_a_frozen_learner_and_one_without_parameters_are_measured() -> None:
 
 def test_the_batch_changes_nothing_but_memory() -> None:
     learner = qs.MAML(qs.nets.MLP(1, [4], 1))
-    options: dict[str, Any] = {"tasks": 110, "support": np.int64(3), "query": 4, "steps": (0, 2)}
+    options: dict[str, Any] = {
+        "tasks": np.int64(110),
+        "seed": np.int64(1),
+        "support": np.int64(3),
+        "query": 4,
+        "steps": (0, 2),
+    }
     found = [evaluate(learner, qs.tasks.Sinusoid(), batch=batch, **options) for batch in (7, 100, 1000)]
     for name, metric in found[0].items():
         assert [other[name].mean for other in found[1:]] == pytest.approx([metric.mean] * 2, rel=1e-5)

@@ -75,8 +75,8 @@ def evaluate(
     check_learner(learner)
     check_family(family)
     check_split(split)
-    for name, value, least in (("tasks", tasks, 1), ("query", query, 1), ("batch", batch, 1), ("seed", seed, 0)):
-        check_whole(name, value, least)
+    tasks, query, batch = (check_whole(*given, 1) for given in (("tasks", tasks), ("query", query), ("batch", batch)))
+    seed = check_whole("seed", seed, 0)
     supports, counts = _several("support", support), _steps(learner, steps)
     if not isinstance(grid, bool):
         raise ValueError(f"grid={grid!r}; expected True or False")
