@@ -190,6 +190,13 @@ def test_frozen_parameters_are_left_alone():
     assert not torch.equal(predictor.task(0)[-1].weight, network[-1].weight)
 
 
+def test_a_network_frozen_throughout_adapts_to_nothing():
+    learner, tasks = MAML(mlp(), lr=0.1), tasks_for()
+    learner.requires_grad_(False)
+    adapted, prior = (learner.adapt(tasks.support, steps=n)(tasks.query.x).mean for n in (3, 0))
+    assert torch.equal(adapted, prior)
+
+
 def test_a_parameter_the_loss_does_not_reach_stays_as_it_is():
     network = mlp()
     network.spare = nn.Parameter(torch.ones(2))

@@ -95,6 +95,8 @@ class InnerLoop:
             return self.losses(Fast({**params, **moving}, buffers), support).sum()
 
         moving = {k: params[k] for k in names}
+        if not moving:
+            return {}
         if in_transform():
             grads = torch.func.grad(total)(moving)
             return grads if create_graph else {k: g.detach() for k, g in grads.items()}
