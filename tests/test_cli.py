@@ -245,7 +245,7 @@ def test_report(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFix
 def test_cite_prints_what_was_used_and_no_more(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["cite", str(runs["sinusoid-maml"])]) == 0
-    expected = ["finn2017maml", "kingma2015adam", "loshchilov2017sgdr"]
+    expected = ["finn2017maml", "kingma2015adam"]
     assert re.findall(r"^@\w+\{(\w+),", capsys.readouterr().out, re.M) == expected
     assert main(["cite", str(runs["sinusoid-np"])]) == 0
     expected = ["finn2017maml", "garnelo2018np", "kingma2015adam", "loshchilov2017sgdr"]
