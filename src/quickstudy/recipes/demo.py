@@ -33,7 +33,7 @@ class Options(Sampled):
 
     steps: int = 12_000
     """Training steps of MAML, the pretrained network and the oracle."""
-    process_steps: int = 6_000
+    process_steps: int = 5_000
     """Training steps of the Neural Process and the CNP."""
     shots: tuple[int, ...] = (5, 10, 20)
     """Points seen of each unseen wave when measuring."""
