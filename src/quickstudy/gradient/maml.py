@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy import compiled
-from quickstudy.data import Examples, Tasks, check_examples, check_fits, check_tasks
+from quickstudy.checks import check_examples, check_fits, check_tasks
+from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.engines import Engine, choose
 from quickstudy.gradient.predictor import GradientPredictor, draw_seed, exact, meta_losses, predictor
 from quickstudy.gradient.unroll import InnerLoop

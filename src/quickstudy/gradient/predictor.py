@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy import predictive
-from quickstudy.data import Examples, Tasks, by_size, check_inputs, check_more, values_are_readable
+from quickstudy.checks import check_inputs, check_more, values_are_readable
+from quickstudy.data import Examples, Tasks, by_size
 from quickstudy.gradient.engines import exact_kernels
 from quickstudy.gradient.unroll import Fast, InnerLoop, in_transform, mixes_points, without_trivial_mask
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps, check_task

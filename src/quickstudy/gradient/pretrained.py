@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quickstudy.data import Examples, Tasks, check_examples, check_fits, check_tasks
+from quickstudy.checks import check_examples, check_fits, check_tasks
+from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.engines import Engine, choose
 from quickstudy.gradient.predictor import GradientPredictor, draw_seed, predictor
 from quickstudy.gradient.unroll import InnerLoop, check_losses, without_trivial_mask

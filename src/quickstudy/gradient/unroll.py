@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from quickstudy.data import Examples, values_are_readable
+from quickstudy.checks import values_are_readable
+from quickstudy.data import Examples
 from quickstudy.gradient.engines import ENGINES, Engine, map_tasks
 
 

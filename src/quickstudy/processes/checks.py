@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quickstudy.data import Examples, check_examples, check_fits
+from quickstudy.checks import check_examples, check_fits
+from quickstudy.data import Examples
 from quickstudy.learner import check_generator, check_steps
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy import predictive
-from quickstudy.data import Examples, Tasks, check_tasks
+from quickstudy.checks import check_tasks
+from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
 from quickstudy.processes.blocks import Decoder, PointEncoder, State, TaskModel, gaussian_log_prob, mean_and_sd, run
 from quickstudy.processes.checks import check_floor, check_inputs, check_more, check_sizes, check_support, known

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy import predictive
-from quickstudy.data import Examples, Tasks, check_tasks
+from quickstudy.checks import check_tasks
+from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
 from quickstudy.nets import MLP
 from quickstudy.processes.blocks import Decoder, PointEncoder, State, TaskModel, gaussian_log_prob, mean_and_sd, run

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.data import Examples, check_examples
+from quickstudy.checks import check_examples
+from quickstudy.data import Examples
 from quickstudy.learner import Functions
 from quickstudy.predictive import LOG_2PI, DenseGaussian, cholesky
 from quickstudy.tasks.kernels import PERIODIC, Kernel, covariance

@@ -8,7 +8,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from quickstudy.data import Examples, Tasks, describe
+from quickstudy.checks import describe
+from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Split, TaskFamily
 
 

@@ -8,7 +8,8 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from quickstudy.data import Examples, Tasks, check_examples
+from quickstudy.checks import check_examples
+from quickstudy.data import Examples, Tasks
 from quickstudy.learner import SPLITS, Split, check_split
 from quickstudy.tasks.sampling import split_generator, uniform
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from quickstudy.data import check_tasks
+from quickstudy.checks import check_tasks
 from quickstudy.training.batches import Size, as_range
 from quickstudy.training.loggers import Logger
 from quickstudy.training.schedules import make_schedule

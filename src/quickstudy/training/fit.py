@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from quickstudy.checks import check_fits
 from quickstudy.compiled import Gradient
-from quickstudy.data import Tasks, check_fits
+from quickstudy.data import Tasks
 from quickstudy.learner import TaskFamily
 from quickstudy.training.arguments import (
     check_drawn,

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quickstudy.checks import check_tasks
 from quickstudy.compiled import Gradient
-from quickstudy.data import Tasks, check_tasks
+from quickstudy.data import Tasks
 from quickstudy.training.batches import Batches
 from quickstudy.training.checkpoint import write_checkpoint
 from quickstudy.training.recorder import Recorder

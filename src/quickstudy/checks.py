@@ -1,0 +1,172 @@
+"""What the library refuses: each check answers bad input with one line that says what was given, what was expected
+and what to do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quickstudy.data import Examples, Tasks, zero_padding
+
+
+def check_examples(examples: Examples, name: str = "examples") -> None:
+    """Raise one clear line if `examples` break the contract: shapes, types, devices and finite values."""
+    if not isinstance(examples, Examples):
+        raise TypeError(
+            f"{name} must be quickstudy.Examples(x, y, mask), not {type(examples).__name__}; "
+            "build it from tensors, or pass the .support or .query of a Tasks"
+        )
+    x, y, mask = examples
+    for part, tensor in (("x", x), ("y", y)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"{name}.{part} must be a torch.Tensor, not {type(tensor).__name__}; use torch.as_tensor(...)"
+            )
+    if x.dim() < 3:
+        raise ValueError(
+            f"{name}.x has shape {list(x.shape)}; expected [T, N, *dx] (tasks, points, features): "
+            "add the missing axis, for example x.unsqueeze(-1)"
+        )
+    if x.shape[0] == 0:
+        raise ValueError(f"{name} holds zero tasks (shape {list(x.shape)}); give at least one task")
+    _check_labels(x, y, name)
+    if mask is not None and not isinstance(mask, Tensor):
+        raise TypeError(
+            f"{name}.mask must be a torch.Tensor or None, not {type(mask).__name__}; use torch.as_tensor(...)"
+        )
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != x.shape[:2]):
+        raise ValueError(
+            f"{name}.mask is {mask.dtype} of shape {list(mask.shape)}; expected torch.bool of shape "
+            f"{list(x.shape[:2])}, True for a real point"
+        )
+    if len({t.device for t in (x, y, mask) if t is not None}) > 1:
+        raise ValueError(f"{name} mixes devices ({x.device} and {y.device}); move all of it with {name}.to(device)")
+    if values_are_readable(x):
+        _check_finite(examples, name)
+
+
+def check_tasks(tasks: Tasks) -> None:
+    """Raise one clear line if `tasks` break the contract; see `check_examples`."""
+    if not isinstance(tasks, Tasks):
+        raise TypeError(
+            f"expected quickstudy.Tasks(support, query, info), not {type(tasks).__name__}; "
+            "a family's sample() makes one"
+        )
+    support, query, _ = tasks
+    check_examples(support, "support")
+    check_examples(query, "query")
+    if support.num_tasks != query.num_tasks:
+        raise ValueError(f"support holds {support.num_tasks} tasks and query {query.num_tasks}; they must agree")
+    if support.x.shape[2:] != query.x.shape[2:]:
+        raise ValueError(
+            f"support.x has inputs of shape {list(support.x.shape[2:])} and query.x of "
+            f"{list(query.x.shape[2:])}; they must agree"
+        )
+    if support.x.dtype != query.x.dtype:
+        raise TypeError(f"support.x is {support.x.dtype} and query.x {query.x.dtype}; cast one of them with .to(dtype)")
+    if support.y.dtype != query.y.dtype or support.y.shape[2:] != query.y.shape[2:]:
+        raise ValueError(
+            f"support.y is {support.y.dtype} with features {list(support.y.shape[2:])}, query.y {query.y.dtype} with "
+            f"{list(query.y.shape[2:])}; they must agree"
+        )
+    if support.x.device != query.x.device:
+        raise ValueError(
+            f"support is on {support.x.device} and query on {query.x.device}; move both with tasks.to(device)"
+        )
+    if query.num_points == 0:
+        raise ValueError("query holds no point, so there is nothing to be judged on; give at least one per task")
+    if query.mask is not None and values_are_readable(query.x) and not bool(query.mask.any(1).all()):
+        empty = int((~query.mask.any(1)).nonzero()[0])
+        raise ValueError(f"task {empty} has no real query point; give every task at least one")
+
+
+def check_fits(module: torch.nn.Module, examples: Examples, name: str = "support") -> None:
+    """Raise one clear line if `examples` and the parameters of `module` differ in device or float type."""
+    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if weight is None:
+        return
+    if examples.x.device != weight.device:
+        raise ValueError(
+            f"{name} is on {examples.x.device} and the learner on {weight.device}; move one with .to(device)"
+        )
+    for part, tensor in (("x", examples.x), ("y", examples.y)):
+        if tensor.is_floating_point() and tensor.dtype != weight.dtype:
+            raise TypeError(
+                f"{name}.{part} is {tensor.dtype} and the learner's parameters are {weight.dtype}; "
+                f"cast the data with .to(dtype={weight.dtype}) or the learner with .to({tensor.dtype})"
+            )
+
+
+def check_inputs(x: Any, like: Examples) -> None:
+    """Raise one clear line unless `x` is `[T, M, *dx]`, with the tasks, features, type and device of `like`."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch.Tensor [T, M, *dx], not {type(x).__name__}; use torch.as_tensor(...)")
+    tasks, features = like.num_tasks, list(like.x.shape[2:])
+    if x.dim() != like.x.dim() or len(x) != tasks or list(x.shape[2:]) != features:
+        expected = ", ".join(map(str, [tasks, "M", *features]))
+        raise ValueError(
+            f"x has shape {list(x.shape)}; this predictor was adapted to {tasks} tasks, expected [{expected}]"
+        )
+    if x.dtype != like.x.dtype or x.device != like.x.device:
+        raise TypeError(
+            f"x is {x.dtype} on {x.device} and the support set was {like.x.dtype} on {like.x.device}; "
+            "move x with .to(device, dtype)"
+        )
+
+
+def check_more(examples: Any, like: Examples) -> None:
+    """Raise one clear line unless `examples` can join a support set such as `like`."""
+    check_examples(examples, "examples")
+    check_inputs(examples.x, like)
+    if examples.y.dtype != like.y.dtype or examples.y.shape[2:] != like.y.shape[2:]:
+        raise ValueError(
+            f"examples.y is {examples.y.dtype} with features {list(examples.y.shape[2:])}; the support set has "
+            f"{like.y.dtype} with {list(like.y.shape[2:])}: they must agree"
+        )
+
+
+def describe(info: Mapping[str, Any]) -> str:
+    """The names and shapes in an `info`, for error messages."""
+    return ", ".join(f"{k} {list(v.shape)}" if isinstance(v, Tensor) else k for k, v in info.items()) or "nothing"
+
+
+def values_are_readable(tensor: Tensor) -> bool:
+    """False where a tensor has no values to look at: while torch compiles or transforms, and on the meta device."""
+    if torch.compiler.is_compiling() or tensor.is_meta:
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def _check_labels(x: Tensor, y: Tensor, name: str) -> None:
+    if y.is_floating_point():
+        if y.dim() != 3:
+            raise ValueError(
+                f"{name}.y has shape {list(y.shape)}; expected [T, N, dy] for real outputs: "
+                "add the missing axis with y.unsqueeze(-1)"
+            )
+        if x.is_floating_point() and x.dtype != y.dtype:
+            raise TypeError(f"{name}.x is {x.dtype} and {name}.y is {y.dtype}; cast one of them with .to(dtype)")
+    elif y.dtype == torch.bool or y.is_complex():
+        raise TypeError(f"{name}.y is {y.dtype}; expected real numbers [T, N, dy] or integer class labels [T, N]")
+    elif y.dim() != 2:
+        raise ValueError(
+            f"{name}.y holds integers of shape {list(y.shape)}; class labels are [T, N]: "
+            "squeeze the last axis, or make real outputs with y.float()"
+        )
+    if x.shape[:2] != y.shape[:2]:
+        raise ValueError(f"{name}.x has [T, N] = {list(x.shape[:2])} and {name}.y {list(y.shape[:2])}; they must agree")
+
+
+def _check_finite(examples: Examples, name: str) -> None:
+    for part, tensor in (("x", examples.x), ("y", examples.y)):
+        if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
+            continue
+        real = tensor if examples.mask is None else zero_padding(tensor, examples.mask)
+        bad = (~torch.isfinite(real)).flatten(2).any(2).nonzero()
+        if len(bad):
+            task, point = bad[0].tolist()
+            raise ValueError(
+                f"{name}.{part} has a NaN or infinite value at {len(bad)} real points, the first at task {task}, "
+                f"point {point}; drop such points or set their mask to False"
+            )
