@@ -130,7 +130,7 @@ def _result(stage: Stage, seconds: float, metrics: Mapping[str, Metric]) -> dict
         "seed": list(stage.options.seeds) or stage.options.seed,
         "steps": stage.options.steps,
         "seconds": round(seconds, 3),
-        "commit": facts.commit(),
+        "commit": stage.commit,
         "hardware": facts.hardware(device(stage.options.device)),
         "metrics": {name: metric.to_json() for name, metric in metrics.items()},
     }

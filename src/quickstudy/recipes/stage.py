@@ -17,7 +17,7 @@ import quickstudy as qs
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.options import Options, to_json
 from quickstudy.report import figures
-from quickstudy.training import atomic
+from quickstudy.training import atomic, facts
 from quickstudy.training.recorder import Progress
 
 Mode = Literal["new", "resume", "measure"]
@@ -64,6 +64,7 @@ class Stage:
         self.recipe, self.options, self.folder = recipe, options, options.out
         self.mode, self.command, self.reporter = mode, command, reporter
         self.seconds = 0.0
+        self.commit = facts.commit()  # of the code that was read, whatever is committed while it trains
 
     def train(self, learner: nn.Module, family: TaskFamily, *, part: str = "", **training: Any) -> Any:
         """Train `learner`, or go on with it, or load it; returns it with the weights that `which` names.
