@@ -58,7 +58,7 @@ def test_names_for_readers_are_those_for_machines():
         assert isinstance(line, ast.ImportFrom)
         [alias] = line.names
         assert alias.name == alias.asname
-        seen[alias.name] = "" if line.module == "quickstudy" else line.module
+        seen[alias.name] = f"{line.module}.{alias.name}" if alias.name in qs._MODULES else line.module
     assert seen == qs._HOME
     assert set(dir(qs)) == {*qs.__all__, "__version__"}
 
@@ -66,7 +66,7 @@ def test_names_for_readers_are_those_for_machines():
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(AttributeError, match="no attribute 'NeuralProces'; did you mean 'NeuralProcess'"):
         qs.NeuralProces
-    with pytest.raises(AttributeError, match="'zzz'; it has CNP, Examples"):
+    with pytest.raises(AttributeError, match="'zzz'; it has ANIL, CNP, Examples"):
         qs.zzz
 
 

@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from quickstudy import tasks as tasks
     from quickstudy.data import Examples as Examples
     from quickstudy.data import Tasks as Tasks
+    from quickstudy.gradient import optimizers as optimizers
+    from quickstudy.gradient.anil import ANIL as ANIL
     from quickstudy.gradient.fomaml import FOMAML as FOMAML
+    from quickstudy.gradient.implicit import Implicit as Implicit
     from quickstudy.gradient.maml import MAML as MAML
+    from quickstudy.gradient.meta_sgd import MetaSGD as MetaSGD
     from quickstudy.gradient.pretrained import Pretrained as Pretrained
+    from quickstudy.gradient.unroll import inner_loop as inner_loop
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
     from quickstudy.training.evaluation import evaluate as evaluate
@@ -23,21 +28,28 @@ if TYPE_CHECKING:
     from quickstudy.training.storage import save as save
 
 _HOME = {  # where each public name lives; it is imported, and torch with it, at the first use
+    "ANIL": "quickstudy.gradient.anil",
     "CNP": "quickstudy.processes.cnp",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
+    "Implicit": "quickstudy.gradient.implicit",
     "MAML": "quickstudy.gradient.maml",
+    "MetaSGD": "quickstudy.gradient.meta_sgd",
     "NeuralProcess": "quickstudy.processes.neural_process",
     "Pretrained": "quickstudy.gradient.pretrained",
     "Tasks": "quickstudy.data",
     "evaluate": "quickstudy.training.evaluation",
     "fit": "quickstudy.training.fit",
-    "likelihoods": "",
+    "inner_loop": "quickstudy.gradient.unroll",
+    "likelihoods": "quickstudy.likelihoods",
     "load": "quickstudy.training.storage",
-    "nets": "",
+    "nets": "quickstudy.nets",
+    "optimizers": "quickstudy.gradient.optimizers",
     "save": "quickstudy.training.storage",
-    "tasks": "",
+    "tasks": "quickstudy.tasks",
 }
+
+_MODULES = ("likelihoods", "nets", "optimizers", "tasks")
 
 __all__ = list(_HOME)
 
@@ -48,7 +60,8 @@ def __getattr__(name: str) -> Any:
         hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(__all__)}"
         raise AttributeError(f"module 'quickstudy' has no attribute {name!r}{hint}")
     home = _HOME[name]
-    value = getattr(import_module(home), name) if home else import_module(f"quickstudy.{name}")
+    module = import_module(home)
+    value = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 

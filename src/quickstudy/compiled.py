@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
 from quickstudy.data import Tasks
-from quickstudy.gradient.engines import exact_kernels
+from quickstudy.gradient.engines import prepared
 
 Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]
 
@@ -54,7 +54,7 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: str = "inductor
 
     def compiled(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
         params = {k: p.detach() for k, p in learner.named_parameters() if p.requires_grad}
-        with exact_kernels():
+        with prepared():
             grads, loss = whole(params, Tasks(tasks.support, tasks.query, {}))
         return loss, [grads[k] for k in params]
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def to_spec(module: nn.Module) -> dict[str, Any]:
@@ -51,32 +52,56 @@ def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Modu
                 "read from a file; "
                 "build the learner as you did then and load its weights from model.safetensors"
             )
-        nested = isinstance(value, dict) and "class" in value
-        arguments[key] = from_spec(value, network if key == "network" else None) if nested else value
+        arguments[key] = _from_value(value, network if key == "network" else None)
     try:
         return _table()[name](**arguments)
     except TypeError as error:
         raise ValueError(f"the saved description of {name} does not fit this version: {error}") from None
 
 
+def _from_value(value: Any, network: nn.Module | None = None) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if value.get("class") == "Tensor":
+        tensor = torch.tensor(value["values"])
+        return nn.Parameter(tensor) if value["learn"] else tensor
+    if "class" in value:
+        return from_spec(value, network)
+    return {key: _from_value(entry) for key, entry in value.items()}
+
+
 def _value(value: Any) -> Any:
-    if isinstance(value, nn.Module):
+    if isinstance(value, Tensor):
+        learn = isinstance(value, nn.Parameter) and value.requires_grad
+        return {"class": "Tensor", "values": value.tolist(), "learn": learn}
+    if isinstance(value, nn.ParameterDict):
+        return {key: _value(entry) for key, entry in value.items()}
+    if isinstance(value, nn.Module) or type(value) in _table().values():
         return to_spec(value)
-    if value is None or isinstance(value, bool | int | float | str | list | tuple | dict):
+    if isinstance(value, dict):
+        return {key: _value(entry) for key, entry in value.items()}
+    if value is None or isinstance(value, bool | int | float | str | list | tuple):
         return list(value) if isinstance(value, tuple) else value
     return {"class": None, "foreign": getattr(value, "__qualname__", type(value).__qualname__)}
 
 
-def _table() -> dict[str, type[nn.Module]]:
+def _table() -> dict[str, type[Any]]:
     from quickstudy import likelihoods, nets
+    from quickstudy.gradient.implicit import Implicit
     from quickstudy.gradient.maml import MAML
+    from quickstudy.gradient.optimizers import SGD, Adam, Rates, RMSProp
     from quickstudy.gradient.pretrained import Pretrained
     from quickstudy.processes.cnp import CNP
     from quickstudy.processes.neural_process import NeuralProcess
 
-    classes: tuple[type[nn.Module], ...] = (
+    classes: tuple[type[Any], ...] = (
         MAML,
         Pretrained,
+        SGD,
+        Adam,
+        RMSProp,
+        Rates,
+        Implicit,
         CNP,
         NeuralProcess,
         nets.MLP,

@@ -261,7 +261,7 @@ def test_dropout_differs_by_task_and_follows_the_generator():
     same = Examples(tasks.support.x[:1].expand(4, -1, -1), tasks.support.y[:1].expand(4, -1, -1))
 
     def adapted(seed):
-        return learner.adapt(same, generator=torch.Generator().manual_seed(seed)).fast.params["0.weight"]
+        return learner.adapt(same, generator=torch.Generator().manual_seed(seed)).adapted.params["0.weight"]
 
     first = adapted(0)
     assert torch.equal(first, adapted(0)) and not torch.equal(first, adapted(1))
@@ -393,7 +393,7 @@ def test_appending_repeats_the_dropout_of_adapting_to_the_union():
     rest = Examples(tasks.support.x[:, 2:], tasks.support.y[:, 2:])
     grown = learner.adapt(tasks.support.first(2), generator=torch.Generator().manual_seed(0)).append(rest)
     whole = learner.adapt(tasks.support, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(grown.fast.params["0.weight"], whole.fast.params["0.weight"])
+    assert torch.equal(grown.adapted.params["0.weight"], whole.adapted.params["0.weight"])
 
 
 def test_what_torch_cannot_batch_runs_one_by_one_and_says_so():

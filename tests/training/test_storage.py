@@ -52,7 +52,7 @@ def test_a_network_of_ones_own_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="network="):
         qs.load(tmp_path / "learner")
     back = qs.load(tmp_path / "learner", network=network())
-    assert (back.steps, back.inner.lr) == (2, 0.3)
+    assert (back.steps, back.rule.lr) == (2, 0.3)
     assert torch.equal(back.network[0].weight, learner.network[0].weight)
     with pytest.raises(CheckpointError, match="of another learner"):
         qs.load(tmp_path / "learner", network=torch.nn.Sequential(torch.nn.Linear(1, 1)))

@@ -1,11 +1,10 @@
-"""The two ways of running one function for all tasks: `batched` (one vectorised pass) and `loop` (one by one).
+"""How one function runs for all tasks: in one vectorised pass, or one by one.
 
-Both only ever map the *forward* pass. The inner gradient is then taken of the sum of the task losses, which equals
+Only the *forward* pass is ever mapped. The inner gradient is then taken of the sum of the task losses, which equals
 the task gradients stacked, because tasks do not touch each other. That is exact through every layer, while
 `vmap(grad(loss))` gives wrong second-order gradients through LayerNorm, BatchNorm and InstanceNorm.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -15,36 +14,43 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
-Engine = Literal["auto", "loop", "batched"]
-ENGINES = ("auto", "loop", "batched")
+from quickstudy.gradient.capture import catching
+
+Engine = Literal["auto", "loop", "batched", "lowrank"]
+ENGINES = ("auto", "loop", "batched", "lowrank")
+Randomness = Literal["different", "same"]
 
 
-def choose(engine: Engine, network: nn.Module) -> Literal["loop", "batched"]:
-    """What `engine="auto"` means for this network: `batched`, but `loop` where torch has no batching rule."""
-    if engine != "auto":
-        return engine
-    recurrent = any(isinstance(m, nn.RNNBase) for m in network.modules())
-    return "loop" if recurrent else "batched"
+def unvectorised(network: nn.Module) -> str | None:
+    """Why torch is known to have no batching rule for this network; None where it may have."""
+    recurrent = next((type(m).__name__ for m in network.modules() if isinstance(m, nn.RNNBase)), None)
+    return None if recurrent is None else f"torch has no batching rule for {recurrent}"
 
 
-def map_tasks(engine: Engine, network: nn.Module, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    """`function` of every task's slice of `arguments` (trees of tensors `[T, ...]`, or None), stacked `[T, ...]`.
+def map_tasks(vectorised: bool, randomness: Randomness, function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function` of every task's slice of `arguments`: trees of tensors `[T, ...]`, results stacked `[T, ...]`.
 
-    Where `engine="auto"` meets an operation of `network` that torch cannot batch, it warns and goes one by one.
+    Without vectorising, there must be one task only: the inner loop has split the batch already.
     """
-    if choose(engine, network) == "batched":
-        dims = tuple(None if argument is None else 0 for argument in arguments)
-        try:
-            return torch.vmap(function, in_dims=dims, randomness="different")(*arguments)
-        except RuntimeError as error:
-            if engine == "batched" or "batching rule" not in str(error).lower():
-                raise
-            reason = str(error).split(";")[0].split("\n")[0]
-            warnings.warn(f"tasks run one by one: {reason}. engine='loop' says so itself", RuntimeWarning, stacklevel=2)
-    num_tasks = len(next(a for a in arguments if isinstance(a, Tensor)))
-    return torch.stack(
-        [function(*tree_map(lambda a, i=i: None if a is None else a[i], arguments)) for i in range(num_tasks)]
-    )
+    if vectorised:
+        return torch.vmap(function, in_dims=tuple(_dims(a) for a in arguments), randomness=randomness)(*arguments)
+    first = tree_map(lambda a: a.squeeze(0) if isinstance(a, Tensor) else a, arguments)
+    return tree_map(lambda a: a.unsqueeze(0), function(*first))
+
+
+def in_transform() -> bool:
+    """True while torch compiles or a `torch.func` transform runs, where only `torch.func.grad` is exact."""
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+
+
+@contextmanager
+def prepared() -> Iterator[None]:
+    """Layers caught and kernels exact, for an inner loop to run in; while torch compiles, its caller has seen to it."""
+    if torch.compiler.is_compiling():
+        yield
+        return
+    with exact_kernels(), catching():
+        yield
 
 
 @contextmanager
@@ -57,3 +63,7 @@ def exact_kernels() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _dims(tree: Any) -> Any:
+    return tree_map(lambda a: 0 if isinstance(a, Tensor) else None, tree)

@@ -1,7 +1,7 @@
 """Model-Agnostic Meta-Learning (Finn, Abbeel and Levine 2017, arXiv 1703.03400)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from quickstudy import compiled
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.engines import Engine, choose
-from quickstudy.gradient.predictor import GradientPredictor, draw_seed, exact, meta_losses, predictor
+from quickstudy.gradient.explanation import Explanation, explain
+from quickstudy.gradient.optimizers import Rated
+from quickstudy.gradient.options import InnerOptions, check_count
+from quickstudy.gradient.predictor import GradientPredictor, meta_losses, predictor
 from quickstudy.gradient.unroll import InnerLoop
-from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss
 
 
@@ -28,14 +29,17 @@ class MAML(nn.Module):
 
     Args:
         network: any module `[N, *dx] -> [N, dy]` (or logits). Parameters with `requires_grad=False` are left alone.
-        lr: inner learning rate; 0.01 on sinusoids (app. A.1).
+        lr: inner learning rate; 0.01 on sinusoids (app. A.1). In its place, `rule=` takes any rule of
+            `quickstudy.optimizers`.
         steps: inner steps in training; `adapt` may take others.
         first_order: drop the second derivative (section 5.2, "first order approximation").
         loss: `(output [N, do], y) -> [N]`; by default squared error summed over dy, or cross-entropy for integers.
         likelihood: makes predictions densities, and its negative log-likelihood the loss (see
             `quickstudy.likelihoods`). Give this or `loss`.
-        engine: "batched" (all tasks in one pass), "loop" (one by one) or "auto" (batched where torch can).
         compile: compile the whole meta-gradient at the first `meta_loss`. The result can be differentiated once.
+        chunk: take so many tasks at a time, which bounds memory. The meta-gradient is then ready when `meta_loss`
+            returns, and can be differentiated once.
+        inner: everything else that `quickstudy.inner_loop` takes: engine, adapt, inputs, checkpoint, mixed_mode ...
 
     >>> import quickstudy as qs
     >>> learner = qs.MAML(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=1)
@@ -49,23 +53,31 @@ class MAML(nn.Module):
         self,
         network: nn.Module,
         *,
-        lr: float = 0.01,
+        lr: Rated | None = None,
         steps: int = 1,
         first_order: bool = False,
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         likelihood: Likelihood | None = None,
-        engine: Engine = "auto",
         compile: bool = False,
+        chunk: int | None = None,
+        **inner: Unpack[InnerOptions],
     ):
         super().__init__()
+        if not isinstance(compile, bool):
+            raise TypeError(f"compile={compile!r}; expected True or False")
         self.network, self.likelihood, self.loss = network, likelihood, loss
-        for name, flag in (("first_order", first_order), ("compile", compile)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"{name}={flag!r}; expected True or False")
-        self.steps, self.compile_gradient = check_steps(steps), compile
-        self.compiled_graphs = compiled.Graphs()
+        self.compile_gradient, self.chunk, self.options = compile, check_count("chunk", chunk), dict(inner)
         point_loss = choose_loss(loss, likelihood)
-        self.inner = InnerLoop(network, point_loss, lr, first_order, engine)
+        if given := inner.get("inputs"):  # those that are parameters are meta-learned
+            self.inputs = nn.ParameterDict(
+                {k: v if isinstance(v, nn.Parameter) else nn.Parameter(v, False) for k, v in given.items()}
+            )
+            inner["inputs"] = self.inputs
+        self.inner = InnerLoop(network, loss=point_loss, lr=lr, steps=steps, first_order=first_order, **inner)
+        self.rule, self.steps = self.inner.rule, self.inner.steps  # learned rates are parameters
+        self.compiled_graphs = compiled.Graphs()
+        if self.inner.implicit is not None and not self.inner.proximal:
+            raise ValueError("implicit= needs proximal= above 0: without it the solution forgets where it began")
 
     @property
     def passes(self) -> int:
@@ -74,34 +86,40 @@ class MAML(nn.Module):
 
     @property
     def engine(self) -> str:
-        """The engine in use: "batched" or "loop"."""
-        return choose(self.inner.engine, self.network)
+        """The engine in use where it was chosen or is known from the network alone; `explain` tells the rest."""
+        return self.inner.known_engine()
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
+        rate = {} if "rule" in self.options else {"lr": self.inner.rule.lr}
         return {
             "network": self.network,
-            "lr": self.inner.lr,
+            **rate,
             "steps": self.steps,
             "first_order": self.inner.first_order,
             "loss": self.loss,
             "likelihood": self.likelihood,
-            "engine": self.inner.engine,
             "compile": self.compile_gradient,
+            "chunk": self.chunk,
+            **self.options,
         }
+
+    def explain(self, tasks: Tasks) -> Explanation:
+        """How a meta-loss of `tasks` is computed, and why: engine, layers, arithmetic, memory."""
+        check_tasks(tasks)
+        return explain(self.inner, tasks)
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean loss over each task's real query points, after `steps` steps."""
         check_tasks(tasks)
         check_fits(self, tasks.support)
-        if self.compile_gradient and torch.is_grad_enabled():
+        if (self.compile_gradient or self.chunk is not None) and torch.is_grad_enabled():
             return compiled.loss_with_ready_gradients(self, tasks)
         return self(tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks, for transforms and compilers."""
-        with exact():
-            return meta_losses(self.inner, tasks, self.steps).mean()
+        return meta_losses(self.inner, tasks, self.steps).mean()
 
     def adapt(
         self,
@@ -116,10 +134,17 @@ class MAML(nn.Module):
         Args:
             support: `T` tasks; 0 points or 0 steps give the initial network.
             create_graph: keep the graph back to the meta-parameters.
-            generator: draws dropout masks.
+            generator: draws dropout masks and minibatches.
         """
         check_examples(support, "support")
         check_fits(self, support)
         steps = self.steps if steps is None else steps
-        seed = draw_seed(generator)
-        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, seed=seed)
+        return predictor(
+            self.inner,
+            self.likelihood,
+            support,
+            steps,
+            create_graph=create_graph,
+            generator=generator,
+            chunk=self.chunk,
+        )

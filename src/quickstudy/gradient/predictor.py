@@ -1,19 +1,19 @@
-"""From an inner loop to predictions: tasks of unequal size, the adapted predictor, and its beliefs."""
+"""From an inner loop to predictions: the adapted predictor, and its beliefs."""
 
-import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from quickstudy import predictive
-from quickstudy.checks import check_inputs, check_more, values_are_readable
-from quickstudy.data import Examples, Tasks, by_size
-from quickstudy.gradient.engines import exact_kernels
-from quickstudy.gradient.unroll import Fast, InnerLoop, in_transform, mixes_points, without_trivial_mask
-from quickstudy.learner import Functions, Predictive, check_generator, check_steps, check_task
+from quickstudy.checks import check_inputs, check_more
+from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.adapted import Adapted
+from quickstudy.gradient.engines import in_transform
+from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.learner import Functions, Predictive, check_generator, check_steps
 from quickstudy.likelihoods import Likelihood
 
 
@@ -21,8 +21,7 @@ from quickstudy.likelihoods import Likelihood
 class GradientPredictor:
     """Networks adapted to `T` tasks by gradient steps; made by the learners' `adapt`."""
 
-    inner: InnerLoop
-    fast: Fast
+    adapted: Adapted
     support: Examples
     readout: Callable[[Tensor], Predictive]
     readapt: Callable[[Examples], "GradientPredictor"]
@@ -30,9 +29,7 @@ class GradientPredictor:
     def __call__(self, x: Tensor) -> Predictive:
         """The belief at `x [T, M, *dx]`."""
         check_inputs(x, self.support)
-        buffers = {k: b.clone() for k, b in self.fast.buffers.items()}  # a prediction leaves no trace
-        with exact():
-            return self.readout(self.inner.outputs(Fast(self.fast.params, buffers), x))
+        return self.readout(self.adapted(x))
 
     def append(self, examples: Examples) -> "GradientPredictor":
         """Adapted anew, from the meta-parameters, to the union of the support set and `examples`."""
@@ -49,13 +46,7 @@ class GradientPredictor:
 
     def task(self, i: int) -> nn.Module:
         """Task `i`'s adapted network as a plain module `[M, *dx] -> [M, dy]`."""
-        i = check_task(i, self.support.num_tasks)
-        network = copy.deepcopy(self.inner.network)
-        state = {**self.fast.params, **self.fast.buffers}
-        with torch.no_grad():
-            for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-                tensor.copy_(state[name][i])
-        return network
+        return self.adapted.module(i)
 
 
 def predictor(
@@ -65,34 +56,48 @@ def predictor(
     steps: int,
     *,
     create_graph: bool,
-    seed: int | None,
+    generator: torch.Generator | None = None,
+    chunk: int | None = None,
+    seed: int | None = None,
 ) -> GradientPredictor:
     """What `adapt` of the learners gives: the inner loop run on `support`, ready to predict.
 
     Args:
-        seed: of dropout while adapting; None leaves torch's generators alone.
+        generator: of dropout and minibatches while adapting; without one, torch's own is used.
+        chunk: adapt so many tasks at a time.
+        seed: in place of a generator.
     """
     check_steps(steps)
-    with exact(), seeded(seed, support.x.device):
-        fast = adapt(inner, support, steps, create_graph=create_graph)
+    seed = draw_seed(generator) if seed is None else seed
+    with seeded(seed, support.x.device):
+        order = None if seed is None else torch.Generator(device=support.x.device).manual_seed(seed)
+        adapted = in_chunks(inner, support, steps, chunk, create_graph=create_graph, generator=order)
 
     def readapt(union: Examples) -> GradientPredictor:
-        return predictor(inner, likelihood, union, steps, create_graph=create_graph, seed=seed)
+        return predictor(inner, likelihood, union, steps, create_graph=create_graph, chunk=chunk, seed=seed)
 
-    return GradientPredictor(inner, fast, support, reader(likelihood, support.y), readapt)
+    return GradientPredictor(adapted, support, reader(likelihood, support.y), readapt)
 
 
-def adapt(inner: InnerLoop, support: Examples, steps: int, *, create_graph: bool) -> Fast:
-    """The state of every task after `steps` steps, whatever their sizes.
-
-    Padding is zeroed and weighs nothing. A network that mixes points sees tasks grouped by size, without padding.
-    """
-    support = without_trivial_mask(support)
-    if support.mask is None or not _mixes(inner, support):
-        return inner.adapt(support.clean(), steps, create_graph=create_graph)
-    groups = by_size(support)
-    parts = [inner.adapt(examples, steps, create_graph=create_graph) for _, (examples,) in groups]
-    return _reassemble([index for index, _ in groups], parts)
+def in_chunks(
+    inner: InnerLoop,
+    support: Examples,
+    steps: int,
+    chunk: int | None,
+    *,
+    create_graph: bool,
+    generator: torch.Generator | None,
+) -> Adapted:
+    """The inner loop on `chunk` tasks after another, as one result."""
+    num_tasks = support.num_tasks
+    if chunk is None or chunk >= num_tasks:
+        return inner(support, steps=steps, create_graph=create_graph, generator=generator)
+    parts = []
+    for first in range(0, num_tasks, chunk):
+        places = torch.arange(first, min(first + chunk, num_tasks))
+        found = inner(support.select(places), steps=steps, create_graph=create_graph, generator=generator)
+        parts += [p._replace(places=places if p.places is None else places[p.places.cpu()]) for p in found.parts]
+    return Adapted(inner, tuple(parts), num_tasks)
 
 
 def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int) -> Tensor:
@@ -100,23 +105,11 @@ def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int) -> Tensor:
 
     In training mode the network's running statistics become the mean over tasks of what the tasks left in theirs.
     """
-    support, query = without_trivial_mask(tasks.support), without_trivial_mask(tasks.query)
-    unequal = support.mask is not None or query.mask is not None
-    if unequal and _mixes(inner, query):  # a property of the network: one try is enough, and a query is never empty
-        groups = by_size(support, query)
-    else:
-        everything = torch.arange(support.num_tasks, device=support.x.device)
-        groups = [(everything, (support.clean(), query.clean()))]
-    losses, states = [], []
-    for _, (known, asked) in groups:
-        fast = inner.adapt(known, steps, create_graph=True)
-        losses.append(inner.losses(fast, asked))
-        states.append(fast)
-    if inner.network.training and states[0].buffers and not in_transform():
-        _keep_statistics(inner.network, states)
-    if len(groups) == 1:
-        return losses[0]
-    return torch.cat(losses)[_inverse([index for index, _ in groups])]
+    adapted = inner(tasks.support, steps=steps)
+    losses, left = adapted.run(inner.point_loss, tasks.query)
+    if inner.network.training and left[0] and not in_transform():
+        _keep_statistics(inner.network, left)
+    return losses
 
 
 def reader(likelihood: Likelihood | None, y: Tensor) -> Callable[[Tensor], Predictive]:
@@ -145,28 +138,8 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
         yield
 
 
-def exact() -> AbstractContextManager[None]:
-    """Kernels with second derivatives, except while torch compiles (the caller sets them around the compiler)."""
-    return nullcontext() if torch.compiler.is_compiling() else exact_kernels()
-
-
-def _mixes(inner: InnerLoop, examples: Examples) -> bool:
-    return values_are_readable(examples.x) and mixes_points(inner.network, examples)
-
-
-def _reassemble(indices: list[Tensor], parts: list[Fast]) -> Fast:
-    order = _inverse(indices)
-    params = {k: torch.cat([part.params[k] for part in parts])[order] for k in parts[0].params}
-    buffers = {k: torch.cat([part.buffers[k] for part in parts])[order] for k in parts[0].buffers}
-    return Fast(params, buffers)
-
-
-def _inverse(indices: list[Tensor]) -> Tensor:
-    return torch.cat(indices).argsort()
-
-
-def _keep_statistics(network: nn.Module, states: list[Fast]) -> None:
+def _keep_statistics(network: nn.Module, left: list[dict[str, Tensor]]) -> None:
     with torch.no_grad():
         for name, buffer in network.named_buffers():
-            left = torch.cat([state.buffers[name] for state in states])
-            buffer.copy_(left.mean(0) if left.is_floating_point() else left[0])
+            found = torch.cat([buffers[name] for buffers in left])
+            buffer.copy_(found.mean(0) if found.is_floating_point() else found[0])

@@ -1,17 +1,18 @@
 """The plain rival: one network trained on the points of all tasks, then fine-tuned on the support set."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.engines import Engine, choose
-from quickstudy.gradient.predictor import GradientPredictor, draw_seed, predictor
-from quickstudy.gradient.unroll import InnerLoop, check_losses, without_trivial_mask
-from quickstudy.learner import check_steps
+from quickstudy.gradient.optimizers import Rated
+from quickstudy.gradient.options import InnerOptions
+from quickstudy.gradient.points import check_losses, without_trivial_mask
+from quickstudy.gradient.predictor import GradientPredictor, predictor
+from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.likelihoods import Likelihood, choose_loss
 
 
@@ -28,7 +29,7 @@ class Pretrained(nn.Module):
         steps: number of them, unless `adapt` is told otherwise.
         loss: as for `MAML`.
         likelihood: as for `MAML`.
-        engine: as for `MAML`.
+        inner: as for `MAML`.
 
     >>> import quickstudy as qs
     >>> rival = qs.Pretrained(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=10)
@@ -40,32 +41,33 @@ class Pretrained(nn.Module):
         self,
         network: nn.Module,
         *,
-        lr: float = 0.01,
+        lr: Rated | None = None,
         steps: int = 10,
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         likelihood: Likelihood | None = None,
-        engine: Engine = "auto",
+        **inner: Unpack[InnerOptions],
     ):
         super().__init__()
         self.network, self.likelihood, self.loss = network, likelihood, loss
-        self.steps = check_steps(steps)
         point_loss = choose_loss(loss, likelihood)
-        self.inner = InnerLoop(network, point_loss, lr, True, engine)
+        self.inner = InnerLoop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
+        self.rule, self.steps, self.options = self.inner.rule, self.inner.steps, dict(inner)
 
     @property
     def engine(self) -> str:
-        """The engine in use: "batched" or "loop"."""
-        return choose(self.inner.engine, self.network)
+        """The engine in use, as of `MAML`."""
+        return self.inner.known_engine()
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
+        rate = {} if "rule" in self.options else {"lr": self.inner.rule.lr}
         return {
             "network": self.network,
-            "lr": self.inner.lr,
+            **rate,
             "steps": self.steps,
             "loss": self.loss,
             "likelihood": self.likelihood,
-            "engine": self.inner.engine,
+            **self.options,
         }
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
@@ -98,5 +100,4 @@ class Pretrained(nn.Module):
         check_examples(support, "support")
         check_fits(self, support)
         steps = self.steps if steps is None else steps
-        seed = draw_seed(generator)
-        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, seed=seed)
+        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, generator=generator)

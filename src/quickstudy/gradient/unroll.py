@@ -1,179 +1,467 @@
-"""What an inner loop is: which network, judged by which loss, moved how far, how often. One definition, all engines."""
+"""`inner_loop`: what is adapted, by which rule, how often, on which data. One definition; the engines agree on it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.checkpoint import checkpoint as rematerialise
 
 from quickstudy.checks import values_are_readable
-from quickstudy.data import Examples
-from quickstudy.gradient.engines import ENGINES, Engine, map_tasks
+from quickstudy.data import Examples, by_size
+from quickstudy.gradient import cost
+from quickstudy.gradient.adapted import Adapted, Part, State
+from quickstudy.gradient.capture import Call, weight_gradient
+from quickstudy.gradient.engines import Engine, Randomness, in_transform, prepared, unvectorised
+from quickstudy.gradient.implicit import Implicit, attach
+from quickstudy.gradient.lowrank import LowRank
+from quickstudy.gradient.mixed_mode import gradients
+from quickstudy.gradient.optimizers import Rated, Rule, matching, one_rate
+from quickstudy.gradient.options import check_options
+from quickstudy.gradient.passes import Pass, judge_parameters, leaf_names, model_of, reparametrised
+from quickstudy.gradient.plan import Plan, try_pass, try_vmap
+from quickstudy.gradient.points import mean_loss, minibatches, mixes_points, without_trivial_mask
+from quickstudy.learner import check_generator, check_steps
+from quickstudy.likelihoods import default_loss
+
+Batch = Callable[[int, Adapted], Any]
+Source = Callable[[int, Adapted], list[Any]]
+Groups = list[tuple[Tensor | None, Any]]
 
 
-class Fast(NamedTuple):
-    """The adapted state of `T` tasks: every tensor has `T` in front."""
-
-    params: dict[str, Tensor]
-    buffers: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
 class InnerLoop:
-    """Gradient descent on the support set, for all tasks at once (Finn et al. 2017, arXiv 1703.03400, eq. 1).
+    """Adapts a network to many tasks at once, differentiably; made by `inner_loop`, which see."""
 
-    theta_t' = theta - lr * grad L(theta; support_t), `steps` times over.
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        objective: Callable[..., Tensor] | None = None,
+        lr: Rated | None = None,
+        rule: Rule | None = None,
+        steps: int = 1,
+        adapt: str | Sequence[str] | None = None,
+        inputs: Mapping[str, Tensor] | nn.ParameterDict | None = None,
+        minibatch: int | None = None,
+        engine: Engine = "auto",
+        first_order: bool = False,
+        checkpoint: str | int | None = None,
+        mixed_mode: bool = False,
+        truncate: int | None = None,
+        implicit: Implicit | None = None,
+        proximal: float = 0.0,
+        randomness: Randomness = "different",
+    ):
+        self.rule = check_options(locals())
+        self.network, self.loss, self.objective = network, loss or default_loss, objective
+        self.steps, self.minibatch, self.engine = check_steps(steps), minibatch, engine
+        self.first_order, self.checkpoint, self.mixed_mode, self.truncate = (
+            first_order,
+            checkpoint,
+            mixed_mode,
+            truncate,
+        )
+        self.implicit, self.proximal, self.randomness = implicit, proximal, randomness
+        self.inputs: Mapping[str, Tensor] = inputs if isinstance(inputs, nn.ParameterDict) else dict(inputs or {})
+        self._adapt = adapt
+        self._free = frozenset(k for k, p in network.named_parameters() if p.requires_grad)
+        self._mixing: dict[bool, bool] = {}
+        self.plans = Plans()
+        self._known = [*dict(network.named_parameters()), *self.inputs]
+        if adapt is not None:
+            matching(self._known, adapt)
 
-    Args:
-        network: maps `[N, *dx] -> [N, dy]`. Parameters with `requires_grad=False` are not adapted (freeze them before
-            the learner is built: under `torch.func.functional_call` only that is known).
-        loss: `(output [N, do], y) -> [N]`.
-        lr: inner learning rate.
-        first_order: treat the inner gradients as constants.
-        engine: see `quickstudy.gradient.engines`.
-    """
+    def __call__(
+        self,
+        support: Examples | None = None,
+        *,
+        batch: Batch | None = None,
+        num_tasks: int | None = None,
+        steps: int | None = None,
+        outer: Any = None,
+        create_graph: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> Adapted:
+        """Every task's network after `steps` steps.
 
-    network: nn.Module
-    loss: Callable[[Tensor, Tensor], Tensor]
-    lr: float
-    first_order: bool = False
-    engine: Engine = "auto"
-    _adaptable: frozenset[str] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.network, nn.Module):
-            raise TypeError(f"network must be a torch.nn.Module, not {type(self.network).__name__}")
-        if not (isinstance(self.lr, int | float) and 0 <= self.lr < float("inf")):
-            raise ValueError(f"lr={self.lr!r}; expected a finite rate of at least 0")
-        if self.engine not in ENGINES:
-            raise ValueError(f"engine={self.engine!r}; choose one of {', '.join(ENGINES)}")
-        names = frozenset(k for k, p in self.network.named_parameters() if p.requires_grad)
-        object.__setattr__(self, "_adaptable", names)
-
-    def start(self, num_tasks: int) -> Fast:
-        """The meta-parameters, seen once per task; buffers are copied, so that no task writes into another's."""
-        params = {k: p.expand(num_tasks, *p.shape) for k, p in self.network.named_parameters()}
-        if not self.network.training:  # nothing writes into buffers
-            return Fast(params, {k: b.expand(num_tasks, *b.shape) for k, b in self.network.named_buffers()})
-        return Fast(params, {k: b.repeat(num_tasks, *[1] * b.dim()) for k, b in self.network.named_buffers()})
-
-    def adapt(self, support: Examples, steps: int, *, create_graph: bool) -> Fast:
-        """The state of every task after `steps` steps on its support set (unpadded, or padded with zeros)."""
-        params, buffers = self.start(support.num_tasks)
+        Args:
+            support: the points of `T` tasks, all of them used at every step (or a minibatch of them). Padding is
+                harmless; a network that mixes points sees tasks grouped by size, without padding.
+            batch: `(step, adapted so far) -> data of the step`, in place of `support`: `Examples`, or with an
+                `objective` of your own any tree of tensors `[T, ...]`. With checkpoints it is asked twice.
+            num_tasks: `T`, with `batch`.
+            steps: as many as the loop was made with, if None.
+            outer: tensors that the objective gets besides the batch, shared by all tasks.
+            create_graph: keep the graph back to the start; without it every gradient is a constant.
+            generator: shuffles minibatches.
+        """
+        steps = self.steps if steps is None else check_steps(steps)
+        check_generator(generator)
+        if (support is None) == (batch is None):
+            raise ValueError("give the inner loop either support points or batch=, a function of the step")
+        if batch is not None and num_tasks is None:
+            raise ValueError("with batch=, say how many tasks there are: num_tasks=")
         if not create_graph:
-            params = {k: p.detach() for k, p in params.items()}
-        if support.num_points == 0:
-            return Fast(params, buffers)
-        names = self._adapted_names()
-        for _ in range(steps):
-            grads = self._gradient(params, names, buffers, support, create_graph and not self.first_order)
-            params = {k: p - self.lr * grads[k] if k in grads else p for k, p in params.items()}
-        return Fast(params, buffers)
+            outer = _detached(outer)
+        with prepared():
+            groups: Groups = [(None, None)]
+            if support is not None:
+                num_tasks, groups = support.num_tasks, self._groups(support)
+            assert num_tasks is not None
+            parts, shares = self._begin(num_tasks, groups, steps, outer, create_graph)
+            source = self._source(batch, shares, generator)
+            adapted = Adapted(self, parts, num_tasks, outer)
+            if batch is not None and steps:
+                adapted = self._replan(adapted, batch, steps, create_graph)
+            return self._unroll(adapted, source, steps, create_graph)
 
-    def outputs(self, fast: Fast, x: Tensor) -> Tensor:
-        """The adapted networks' outputs `[T, M, do]` at `x [T, M, *dx]`."""
-        return map_tasks(self.engine, self.network, self._apply, fast.params, fast.buffers, x)
+    def point_loss(self, model: Callable[..., Tensor], examples: Examples, outer: Any = None) -> Tensor:
+        """One task's mean loss over its real points."""
+        del outer
+        x, y, mask = examples
+        return mean_loss(self.loss(model(x), y), len(x), mask)
 
-    def losses(self, fast: Fast, examples: Examples) -> Tensor:
-        """Each task's mean loss over its real points, `[T]`."""
-
-        def task_loss(params: dict, buffers: dict, x: Tensor, y: Tensor, mask: Tensor | None) -> Tensor:
-            return mean_loss(self.loss(self._apply(params, buffers, x), y), len(x), mask)
-
-        return map_tasks(self.engine, self.network, task_loss, fast.params, fast.buffers, *examples)
-
-    def _apply(self, params: dict, buffers: dict, x: Tensor) -> Tensor:
-        return functional_call(self.network, (params, buffers), (x,))
-
-    def _gradient(
-        self, params: dict[str, Tensor], names: list[str], buffers: dict, support: Examples, create_graph: bool
-    ) -> dict[str, Tensor]:
-        """The gradient of the sum of the task losses: every task's own gradient, stacked."""
-
-        def total(moving: dict[str, Tensor]) -> Tensor:
-            return self.losses(Fast({**params, **moving}, buffers), support).sum()
-
-        moving = {k: params[k] for k in names}
-        if not moving:
-            return {}
-        if in_transform():
-            grads = torch.func.grad(total)(moving)
-            return grads if create_graph else {k: g.detach() for k, g in grads.items()}
-        with torch.enable_grad():
-            moving = {k: p if p.requires_grad else p.detach().requires_grad_() for k, p in moving.items()}
-            found = torch.autograd.grad(
-                total(moving), list(moving.values()), create_graph=create_graph, allow_unused=True
-            )
-        return {k: g for k, g in zip(names, found, strict=True) if g is not None}
-
-    def _adapted_names(self) -> list[str]:
-        """Parameters that may move. Under `functional_call` they are plain tensors: then as they were at the start."""
-        return [
+    def adapted_names(self) -> list[str]:
+        """The parameters and extra inputs that move."""
+        # under functional_call parameters are plain tensors: then those that could move at the start
+        names = [
             k
             for k, p in self.network.named_parameters()
-            if (p.requires_grad if isinstance(p, nn.Parameter) else k in self._adaptable)
+            if (p.requires_grad if isinstance(p, nn.Parameter) else k in self._free)
         ]
+        names += self.inputs
+        return names if self._adapt is None else [k for k in matching(self._known, self._adapt) if k in names]
 
+    def known_engine(self) -> str:
+        """The engine asked for; of "auto" what is known without data: "loop" where torch has no batching rule."""
+        if self.engine != "auto":
+            return self.engine
+        return "batched" if unvectorised(self.network) is None else "loop"
 
-def mean_loss(losses: Tensor, num_points: int, mask: Tensor | None) -> Tensor:
-    """The mean of one task's losses `[N]` over its real points; 0 where it has none."""
-    check_losses(losses, num_points, masked=mask is not None)
-    if mask is None:
-        return losses.mean()
-    return torch.where(mask, losses, torch.zeros_like(losses)).sum() / mask.sum().clamp_min(1)
+    def mixes(self, examples: Examples) -> bool:
+        """Whether the network's output at a point depends on the other points; tried once in each mode."""
+        mode = self.network.training
+        if mode not in self._mixing:
+            extra = {k: v.detach() for k, v in self.inputs.items()}
+            found = mixes_points(self.network, examples, extra)
+            if found is None:
+                return True
+            self._mixing[mode] = found
+        return self._mixing[mode]
 
+    def plan(self, data: Any, num_tasks: int, steps: int, outer: Any = None) -> Plan:
+        """How passes over `data` run: made at the first call for its shapes, and kept.
 
-def check_losses(losses: Tensor, num_points: int, *, masked: bool) -> None:
-    """Raise ValueError unless a loss gave one value per point (or, without masks, a single number)."""
-    if losses.dim() == 0 and masked:
-        raise ValueError(
-            "the loss returned a single number for a task with masked points; return one value per point, [N] "
-            "(for torch losses: reduction='none')"
+        Inside transforms and compilers nothing can be tried; there a plan that was not made before is the simplest.
+        """
+        tensors = [t for t in tree_leaves(data) if isinstance(t, Tensor)]
+        key = (num_tasks, steps, self.network.training, *((t.dtype, tuple(t.shape)) for t in tensors))
+        if key in self.plans:
+            return self.plans[key]
+        if in_transform() or not all(values_are_readable(t) for t in tensors):
+            return self._simplest(num_tasks)
+        found = self._make_plan(data, num_tasks, steps, outer)
+        self.plans[key] = found
+        return found
+
+    def evaluate(
+        self, plan: Plan, state: State, function: Callable[..., Tensor], data: Any, outer: Any
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """`function(model, data, outer)` of every task as it stands, and the buffers that it left."""
+        with prepared():
+            ready = Pass(self, plan, state, function, data, outer)
+            value, _, buffers = ready([], ready.rest)
+        return value, buffers
+
+    @contextmanager
+    def replaying(self, parts: int) -> Iterator[Callable[[], None]]:
+        """A function to call before each part, so that all of them draw the same random numbers, if they should."""
+        if self.randomness == "different" or parts == 1:
+            yield lambda: None
+            return
+        state = torch.get_rng_state()
+        yield lambda: torch.set_rng_state(state)
+
+    def _groups(self, support: Examples) -> Groups:
+        support = without_trivial_mask(support)
+        if support.mask is None or not values_are_readable(support.x) or not self.mixes(support):
+            return [(None, support.clean())]
+        return [(index, examples) for index, (examples,) in by_size(support)]
+
+    def _begin(
+        self, num_tasks: int, groups: Groups, steps: int, outer: Any, create_graph: bool
+    ) -> tuple[tuple[Part, ...], list[Any]]:
+        parts, shares = [], []
+        for index, share in groups:
+            count = num_tasks if index is None else len(index)
+            moves = steps > 0 and share is not None and share.num_points > 0
+            plan = self.plan(share, count, steps, outer) if moves else self._simplest(count)
+            if plan.vectorised or count == 1:
+                parts.append(Part(index, count, plan, self._start(count, create_graph)))
+                shares.append(share)
+                continue
+            for i in range(count):
+                one = torch.tensor([i]) if index is None else index[i : i + 1]
+                parts.append(Part(one, 1, plan, self._start(1, create_graph)))
+                shares.append(None if share is None else share.select(i))
+        return tuple(parts), shares
+
+    def _replan(self, adapted: Adapted, batch: Batch, steps: int, create_graph: bool) -> Adapted:
+        """The parts again, now that data have been seen."""
+        first = batch(0, adapted)
+        plan = self.plan(_clean(first), adapted.num_tasks, steps, adapted.outer)
+        if not plan.vectorised and len(adapted.parts) == 1 and adapted.num_tasks > 1:
+            alone = [Part(torch.tensor([i]), 1, plan, self._start(1, create_graph)) for i in range(adapted.num_tasks)]
+            return Adapted(self, tuple(alone), adapted.num_tasks, adapted.outer)
+        return Adapted(self, tuple(p._replace(plan=plan) for p in adapted.parts), adapted.num_tasks, adapted.outer)
+
+    def _start(self, count: int, create_graph: bool) -> State:
+        shared: dict[str, Tensor] = dict(self.network.named_parameters())
+        moved: dict[str, Any] = {k: v.expand(count, *v.shape) for k, v in self.inputs.items()}
+        if not create_graph:
+            shared, moved = _detached(shared), _detached(moved)
+        buffers = {k: b.expand(count, *b.shape) for k, b in self.network.named_buffers()}
+        return State(shared, moved, buffers, {})
+
+    def _source(self, batch: Batch | None, shares: list[Any], generator: torch.Generator | None) -> Source:
+        """`(step, adapted) -> the data of every part`."""
+        if batch is not None:
+            return lambda step, adapted: [_clean(part.take(batch(step, adapted))) for part in adapted.parts]
+        if self.minibatch is None:
+            return lambda step, adapted: shares
+        size = self.minibatch
+        draws = [
+            minibatches(share, size, generator) if share.num_points else lambda s, a, e=share: e for share in shares
+        ]
+        return lambda step, adapted: [draw(step, adapted) for draw in draws]
+
+    def _unroll(self, adapted: Adapted, source: Source, steps: int, create_graph: bool) -> Adapted:
+        start = adapted
+        graph = create_graph and self.implicit is None
+        length = segment(self.checkpoint, steps) if graph else None
+        if length is not None and in_transform():
+            warnings.warn("checkpoints are left out inside torch.func transforms", RuntimeWarning, stacklevel=4)
+            length = None
+        if self.implicit is not None and create_graph:
+            detached = [p._replace(state=_constant(p.state)) for p in adapted.parts]
+            adapted = Adapted(self, tuple(detached), adapted.num_tasks, _detached(adapted.outer))
+
+        def advance(adapted: Adapted, first: int, last: int) -> Adapted:
+            with prepared():
+                for step in range(first, last):
+                    second = graph and not self.first_order
+                    second = second and (self.truncate is None or step >= steps - self.truncate)
+                    adapted = self._advance(adapted, start, source(step, adapted), step, second)
+            return adapted
+
+        if length is None:
+            adapted = advance(adapted, 0, steps)
+        else:
+            for first in range(0, steps, length):
+                last = min(steps, first + length)
+                adapted = rematerialise(advance, adapted, first, last, use_reentrant=False)
+        if self.implicit is not None and create_graph and steps:
+            shares = source(steps - 1, adapted)
+            return self._attach(adapted, start, shares)
+        return adapted
+
+    def _advance(self, adapted: Adapted, start: Adapted, shares: list[Any], step: int, second: bool) -> Adapted:
+        parts = []
+        with self.replaying(len(adapted.parts)) as again:
+            for part, origin, share in zip(adapted.parts, start.parts, shares, strict=True):
+                again()
+                if isinstance(share, Examples) and share.num_points == 0:
+                    parts.append(part)
+                    continue
+                state = self._step(part, origin.state, share, adapted.outer, step, second)
+                parts.append(part._replace(state=state))
+        return Adapted(self, tuple(parts), adapted.num_tasks, adapted.outer)
+
+    def _step(self, part: Part, origin: State, data: Any, outer: Any, step: int, second: bool) -> State:
+        """One step of every task of a part."""
+        plan, state = part.plan, part.state
+        names = [k for k in self.adapted_names() if plan.reached is None or k in plan.reached]
+        calls = [c for c in plan.calls if c.weight in names and (c.weight in state.shared or c.weight in plan.lowrank)]
+        judged = Pass(self, plan, state, self.objective or self.point_loss, data, outer, names, calls, part.size)
+
+        def total(leaves: list[Tensor], rest: Any) -> Any:
+            value, seen, buffers = judged(leaves, rest)
+            return value.sum(), (seen, list(buffers.values()))
+
+        grads, seen, left = gradients(total, judged.leaves, judged.rest, second_order=second, mixed=self.mixed_mode)
+        found = self._by_name(plan, calls, names, grads, seen, step)
+        shared, moved, slots = dict(state.shared), dict(state.moved), dict(state.slots)
+        for name, gradient in found.items():
+            value: Any = moved[name] if name in moved else shared.pop(name)
+            began: Any = origin.moved[name] if name in origin.moved else origin.shared[name]
+            if isinstance(gradient, LowRank):
+                value = value if isinstance(value, LowRank) else LowRank(value)
+                began = LowRank(began)
+            if self.proximal:
+                gradient = gradient + (value - began) * self.proximal
+            moved[name], slots[name] = self.rule.update(name, step, value, gradient, slots.get(name))
+        return State(shared, moved, dict(zip(state.buffers, left, strict=True)) if left else state.buffers, slots)
+
+    def _by_name(
+        self,
+        plan: Plan,
+        calls: list[Call],
+        names: list[str],
+        grads: list[Tensor | None],
+        seen: list[Tensor],
+        step: int,
+    ) -> dict[str, Any]:
+        """The gradient of every parameter that has one, put together from what its layers saw."""
+        found: dict[str, Any] = {}
+        for i, (call, inputs) in enumerate(zip(calls, seen, strict=True)):
+            at_output = grads[i]
+            if at_output is None:
+                continue
+            if call.kind == "linear":
+                d, x = at_output.flatten(1, -2), inputs.flatten(1, -2)
+                weight: Any = LowRank(None, 1.0, {(step, i): (1.0, d, x)})
+                weight = weight if call.weight in plan.lowrank else weight.dense()
+                bias = d.sum(1)
+            else:
+                weight = weight_gradient(call, inputs, at_output)
+                bias = at_output.flatten(3).sum((1, 3))
+            for name, gradient in ((call.weight, weight), (call.bias, bias)):
+                if name is not None and name in names:
+                    found[name] = found[name] + gradient if name in found else gradient
+        leaves = leaf_names(names, calls, plan.calls)
+        found |= {k: g for k, g in zip(leaves, grads[len(calls) :], strict=True) if g is not None}
+        return {k: found[k] for k in names if k in found}
+
+    def _attach(self, adapted: Adapted, start: Adapted, shares: list[Any]) -> Adapted:
+        """The solution with its implicit gradient, to where it began and to all else that the loss reads."""
+        assert self.implicit is not None
+        parts = []
+        for part, origin, share in zip(adapted.parts, start.parts, shares, strict=True):
+            solved: dict[str, Any] = {
+                k: v.dense() if isinstance(v, LowRank) else v for k, v in part.state.moved.items()
+            }
+            if not solved:
+                parts.append(part)
+                continue
+            kept = {k: v for k, v in origin.state.shared.items() if k not in solved}
+            began = {
+                **{k: v.expand(part.size, *v.shape) for k, v in origin.state.shared.items()},
+                **origin.state.moved,
+            }
+            names = list(solved)
+            state = State(kept, solved, part.state.buffers, {})
+            judged = Pass(
+                self, part.plan, state, self.objective or self.point_loss, share, start.outer, names, [], part.size
+            )
+            start_weights = [began[k] for k in names]
+            options = {"how": self.implicit, "proximal": self.proximal}
+            found = attach(judged, list(solved.values()), start_weights, **options)  # type: ignore[arg-type]
+            parts.append(part._replace(state=state._replace(moved=dict(zip(names, found, strict=True)))))
+        return Adapted(self, tuple(parts), adapted.num_tasks, start.outer)
+
+    def _simplest(self, count: int) -> Plan:
+        reason = unvectorised(self.network)
+        alone = self.engine == "loop" or (self.engine == "auto" and (count == 1 or reason is not None))
+        return Plan(not alone)
+
+    def _make_plan(self, data: Any, num_tasks: int, steps: int, outer: Any) -> Plan:
+        params = {**dict(self.network.named_parameters()), **self.inputs}
+        buffers = dict(self.network.named_buffers())
+        judge = _detached(judge_parameters(self.loss, self.objective))
+        fixed, function = _detached(outer), self.objective or self.point_loss
+
+        def run(params: dict[str, Tensor], buffers: dict[str, Tensor], data: Any) -> Tensor:
+            with reparametrised(self.loss, self.objective, judge):
+                return function(model_of(self, params, buffers), data, fixed)
+
+        simplest = self._simplest(num_tasks)
+        if self.engine == "loop" or not simplest.vectorised:
+            why = unvectorised(self.network) or (
+                "there is one task" if num_tasks == 1 else "engine='loop' was asked for"
+            )
+            tried = try_pass(run, params, buffers, data, self.adapted_names())
+            return replace(tried, vectorised=False, calls=(), reasons=(why,))
+        if self.engine == "auto" and (trouble := try_vmap(run, params, buffers, data)) is not None:
+            warnings.warn(
+                f"tasks run one by one: {trouble}. engine='loop' says so itself", RuntimeWarning, stacklevel=2
+            )
+            tried = try_pass(run, params, buffers, data, self.adapted_names())
+            return replace(tried, vectorised=False, calls=(), reasons=(trouble,))
+        tried = try_pass(run, params, buffers, data, self.adapted_names())
+        if tried.hidden and (self.mixed_mode or self.implicit is not None):
+            raise ValueError(
+                "the loss depends on tensors that require grad and that the inner loop was not given; mixed_mode and "
+                "implicit cannot see them: pass them as outer=, and the objective gets them as its third argument"
+            )
+        possible = self.rule.linear and one_rate(self.rule.lr) and self.engine in ("auto", "lowrank")
+        lowrank = (
+            cost.lowrank_layers(tried.calls, steps, num_tasks, forced=self.engine == "lowrank") if possible else []
         )
-    if losses.dim() and losses.shape != (num_points,):
-        raise ValueError(f"the loss returned shape {list(losses.shape)}; expected [{num_points}], one value per point")
+        return replace(tried, lowrank=frozenset(lowrank))
 
 
-def in_transform() -> bool:
-    """True while torch compiles or a `torch.func` transform runs, where only `torch.func.grad` is exact."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+def inner_loop(network: nn.Module, **options: Any) -> InnerLoop:
+    """An inner loop over `network`: theta' = rule(theta, grad L(theta; data)), `steps` times, for all tasks at once.
 
+    The meta-gradient is exact whatever the engine: `loop` (one task after another), `batched` (stacked parameters),
+    `lowrank` (linear layers' fast weights as sums of outer products), or `auto`, which picks for each layer.
 
-def mixes_points(network: nn.Module, examples: Examples) -> bool:
-    """Whether a point's output depends on other points, as through batch statistics or attention over points.
+    Args:
+        network: any module.
+        loss: `(output [N, do], y) -> [N]`; squared error or cross-entropy by default. A module's parameters take part.
+        objective: `(model, batch of one task, outer) -> scalar`, in place of `loss`, for any other data.
+        lr, rule: a rate for plain gradient descent, or one of `quickstudy.optimizers`.
+        steps: how many.
+        adapt: patterns for the names of what moves; by default every parameter with `requires_grad`, and all inputs.
+        inputs: `{name: tensor}`: more inputs of the network, `network(x, name=...)`, adapted by every task.
+        minibatch: points of the support set used in a step; all by default.
+        engine: as above.
+        first_order: inner gradients count as constants.
+        checkpoint: "every" step, "sqrt" (segments of sqrt(steps)) or a number of steps: rerun on the way back instead
+            of kept.
+        mixed_mode: forward over reverse: no tape of the inner backward pass is kept.
+        truncate: all but so many last steps are first order.
+        implicit: differentiate the solution instead of the steps; see `Implicit`.
+        proximal: lambda of a term lambda/2 |theta' - theta|^2 in the inner loss.
+        randomness: every task its "different" dropout masks, or the "same".
 
-    Found by trying: when the first point is replaced by another, do the outputs of the others change, and when the
-    last one is? The weights are shaken first, since a layer that starts at zero hides what lies before it. In doubt
-    the answer is yes, which costs time and is always right.
+    >>> import quickstudy as qs
+    >>> tasks = qs.tasks.Sinusoid().sample(4, support=10, query=10)
+    >>> loop = inner_loop(qs.nets.MLP(1, [8], 1), lr=0.01, steps=3)
+    >>> loop(tasks.support).losses(tasks.query).mean().backward()
     """
-    points = examples.x[examples.real()]
-    points = points[torch.linspace(0, len(points) - 1, 4, device=points.device).long()] if len(points) else points
-    different = (points != points[:1]).flatten(1).any(1) if len(points) else points
-    if not bool(different.any()):
-        return True
-    one, other = points[0], points[int(different.int().argmax())]
-    middle = points[1:3]
-    lines = [torch.stack([first, *middle, last]) for first, last in ((one, other), (other, other), (one, one))]
-    chance = torch.Generator().manual_seed(0)
-    state = {
-        k: p.detach() + 0.1 * torch.randn(p.shape, generator=chance).to(p) if p.is_floating_point() else p
-        for k, p in network.named_parameters()
-    }
-    outputs = []
-    with torch.no_grad(), torch.random.fork_rng(devices=[] if points.device.type == "cpu" else None):
-        for line in lines:
-            torch.manual_seed(0)  # the same dropout each time
-            buffers = {k: b.clone() for k, b in network.named_buffers()}
-            outputs.append(functional_call(network, {**state, **buffers}, (line,)))
-    base, new_first, new_last = outputs
-    same = torch.allclose(base[1:], new_first[1:], rtol=1e-4, atol=1e-6)
-    return not (same and torch.allclose(base[:-1], new_last[:-1], rtol=1e-4, atol=1e-6))
+    return InnerLoop(network, **options)
 
 
-def without_trivial_mask(examples: Examples) -> Examples:
-    """The same examples without a mask that hides nothing."""
-    if examples.mask is None or not values_are_readable(examples.x) or not bool(examples.mask.all()):
-        return examples
-    return Examples(examples.x, examples.y)
+def segment(checkpoint: str | int | None, steps: int) -> int | None:
+    """How many steps lie between two checkpoints; None without."""
+    if checkpoint is None or steps == 0:
+        return None
+    if isinstance(checkpoint, int):
+        return checkpoint
+    return 1 if checkpoint == "every" else math.ceil(math.sqrt(steps))
+
+
+class Plans(dict[Any, Plan]):
+    """An inner loop's plans, by the shapes of its data. A copy of the loop makes its own."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return Plans, ()
+
+
+def _clean(data: Any) -> Any:
+    return without_trivial_mask(data).clean() if isinstance(data, Examples) else data
+
+
+def _detached(tree: Any) -> Any:
+    return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, tree)
+
+
+def _constant(state: State) -> State:
+    return State(*(_detached(field) for field in state))

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from quickstudy.compiled import Gradient, compilable, meta_gradient, should_compile
 from quickstudy.data import Tasks
-from quickstudy.gradient.engines import choose
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.training.validation import is_own, seed_noise
 
@@ -36,7 +35,7 @@ def make_gradient(learner: nn.Module, compile: bool) -> Gradient:
 def resolved_engine(learner: nn.Module) -> str | None:
     """What `engine="auto"` comes to for this learner's network; None for a learner without an inner loop."""
     inner = getattr(learner, "inner", None)
-    return choose(inner.engine, inner.network) if isinstance(inner, InnerLoop) else None
+    return inner.known_engine() if isinstance(inner, InnerLoop) else None
 
 
 def attempt(learner: nn.Module, gradient: Gradient, tasks: Tasks, seed: int) -> tuple[Tensor, list[Tensor]]:

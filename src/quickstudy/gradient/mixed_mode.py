@@ -1,0 +1,175 @@
+"""The inner gradient, differentiable: reverse over reverse, or forward over reverse without a tape.
+
+Reverse over reverse keeps the tape of every inner backward pass. Mixed mode (MixFlow-MG, Kemaev et al. 2025, arXiv
+2505.00793) keeps only what went in. When the outer pass comes back with a vector v for g = dL/dw, symmetry of the
+Hessian turns v^T dg/dz into the derivative of dL/dz along v:
+
+    v^T d(dL/dw)/dz  =  d/de  dL/dz (w + e v)  at e = 0,
+
+one forward-mode derivative of one backward pass, for z the weights and everything else the loss depends on.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+from quickstudy.gradient.engines import in_transform, prepared
+
+Total = Callable[[list[Tensor], Any], tuple[Tensor, tuple[list[Tensor], list[Tensor]]]]
+
+
+def gradients(
+    total: Total, leaves: list[Tensor], rest: Any, *, second_order: bool, mixed: bool = False
+) -> tuple[list[Tensor | None], list[Tensor], list[Tensor]]:
+    """The gradient of `total` with respect to `leaves`, and what else it gave.
+
+    Args:
+        total: `(leaves, rest) -> (scalar, (values, records))`: the sum of the task losses; tensors that carry a graph;
+            tensors that carry none.
+        rest: a tree of everything else that `total` reads.
+        second_order: keep the gradient differentiable; otherwise it and the values are constants.
+        mixed: by forward over reverse, as above; the result can be differentiated once.
+
+    Returns:
+        A gradient for every leaf (None where the loss does not reach it), the values and the records.
+    """
+    if not second_order:
+        leaves, rest = _detached(leaves), _detached(rest)
+    if mixed and second_order:
+        tensors, spec = tree_flatten((leaves, rest))
+        where = [i for i, t in enumerate(tensors) if isinstance(t, Tensor)]
+        shape: list[int] = []
+        found = _Mixed.apply(total, (tensors, spec, where), len(leaves), shape, *(tensors[i] for i in where))
+        a, b = shape
+        return list(found[:a]), list(found[a:b]), list(found[b:])
+    if in_transform():
+        grads, (values, records) = torch.func.grad(total, has_aux=True)(leaves, rest)
+        return (grads, values, records) if second_order else (_detached(grads), _detached(values), records)
+    with torch.enable_grad():
+        leaves = [leaf if leaf.requires_grad else leaf.detach().requires_grad_() for leaf in leaves]
+        value, (values, records) = total(leaves, rest)
+        if not value.requires_grad:
+            return [None] * len(leaves), values, records
+        grads = torch.autograd.grad(value, leaves, create_graph=second_order, allow_unused=True)
+    return list(grads), values if second_order else _detached(values), records
+
+
+class _Mixed(torch.autograd.Function):
+    """g and the values, from inputs alone; the backward pass is forward over reverse."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Total, tree: Any, leaves: int, shape: list[int], *tensors: Tensor) -> Any:
+        ctx.total, ctx.tree, ctx.leaves = total, tree, leaves
+        ctx.random = _random_state(tensors)
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        inputs, rest = _rebuild(tree, [t.detach() for t in tensors])
+        grads, values, records = gradients(total, inputs, rest, second_order=False)
+        found = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, inputs, strict=True)]
+        ctx.mark_non_differentiable(*records)
+        shape += [len(found), len(found) + len(values)]
+        ctx.values = len(values)
+        return (*found, *values, *records)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        tensors, (grads, values) = ctx.saved_tensors, (cotangents[: ctx.leaves], cotangents[ctx.leaves :])
+        values = values[: ctx.values]
+        with prepared(), _replayed(ctx.random):
+            if torch.is_grad_enabled():
+                found = _reverse_over_reverse(ctx, tensors, grads, values)
+            else:
+                found = _forward_over_reverse(ctx, tensors, grads, values)
+        return (None, None, None, None, *found)
+
+
+def _forward_over_reverse(ctx: Any, tensors: Any, grads: Any, values: Any) -> list[Tensor | None]:
+    wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed and tensors[i].is_floating_point()]
+    fixed = [t.detach() for t in tensors]  # forward mode refuses tensors whose elements share memory
+    leaves = [t.contiguous() for t in fixed[: ctx.leaves]]
+    others = [i for i in wanted if i >= ctx.leaves]
+
+    def loss(leaves: list[Tensor], rest: list[Tensor]) -> Tensor:
+        filled = [*leaves, *fixed[ctx.leaves :]]
+        for i, value in zip(others, rest, strict=True):
+            filled[i] = value
+        return ctx.total(*_rebuild(ctx.tree, filled))[0]
+
+    found: list[Tensor | None] = [None] * len(tensors)
+    if any(g is not None for g in grads):
+        along = [torch.zeros_like(t) if g is None else g.contiguous() for g, t in zip(grads, leaves, strict=True)]
+        rest = [fixed[i].contiguous() for i in others]
+        _, (moved, drawn) = torch.func.jvp(  # type: ignore[misc]
+            lambda leaves: torch.func.grad(loss, argnums=(0, 1))(leaves, rest), (leaves,), (along,)
+        )
+        for i, value in [*enumerate(moved), *zip(others, drawn, strict=True)]:
+            found[i] = value if i in wanted else None
+    if any(v is not None for v in values):
+        with torch.enable_grad():
+            inputs = [t.requires_grad_() if i in wanted else t for i, t in enumerate(t.detach() for t in tensors)]
+            _, (seen, _) = ctx.total(*_rebuild(ctx.tree, inputs))
+            _add(found, wanted, _pull([(s, v) for s, v in zip(seen, values, strict=True)], [inputs[i] for i in wanted]))
+    return found
+
+
+def _reverse_over_reverse(ctx: Any, tensors: Any, grads: Any, values: Any) -> list[Tensor | None]:
+    warnings.warn(
+        "mixed_mode serves one outer derivative, and a second one is asked for: it is computed by reverse mode, with "
+        "all the memory that takes",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed]
+    inputs, rest = _rebuild(ctx.tree, list(tensors))
+    again, seen, _ = gradients(ctx.total, inputs, rest, second_order=True)
+    pairs = [(out, v) for out, v in zip([*again, *seen], [*grads, *values], strict=True)]
+    found: list[Tensor | None] = [None] * len(tensors)
+    _add(found, wanted, _pull(pairs, [tensors[i] for i in wanted], create_graph=True))
+    return found
+
+
+def _pull(pairs: Sequence[tuple[Any, Any]], inputs: list[Tensor], *, create_graph: bool = False) -> Any:
+    pairs = [(out, v) for out, v in pairs if out is not None and v is not None and out.requires_grad]
+    if not pairs or not inputs:
+        return [None] * len(inputs)
+    outs, vectors = zip(*pairs, strict=True)
+    return torch.autograd.grad(outs, inputs, vectors, create_graph=create_graph, allow_unused=True)
+
+
+def _add(found: list[Tensor | None], where: list[int], more: Any) -> None:
+    for i, value in zip(where, more, strict=True):
+        before = found[i]
+        found[i] = value if before is None else before if value is None else before + value
+
+
+def _rebuild(tree: Any, tensors: list[Tensor]) -> tuple[list[Tensor], Any]:
+    everything, spec, where = tree
+    filled = list(everything)
+    for i, tensor in zip(where, tensors, strict=True):
+        filled[i] = tensor
+    return tree_unflatten(filled, spec)
+
+
+def _detached(tree: Any) -> Any:
+    return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, tree)
+
+
+def _random_state(tensors: Sequence[Tensor]) -> Any:
+    """The state of torch's generators, so that dropout falls the same way again."""
+    device = next((t.device for t in tensors if t.device.type == "cuda"), None)
+    return torch.get_rng_state(), device, None if device is None else torch.cuda.get_rng_state(device)
+
+
+@contextmanager
+def _replayed(state: Any) -> Iterator[None]:
+    host, device, theirs = state
+    with torch.random.fork_rng(devices=[] if device is None else [device]):
+        torch.set_rng_state(host)
+        if theirs is not None:
+            torch.cuda.set_rng_state(theirs, device)
+        yield

@@ -1,0 +1,275 @@
+"""The rules by which an inner loop moves: SGD, Adam and RMSProp, every one of them differentiable.
+
+They follow `torch.optim` to the digit, but return new values in place of writing into old ones, so that gradients
+flow through a step: to the values, to the gradients, and to the rates.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Rate = float | Tensor
+Rated = float | Tensor | Sequence[float] | Mapping[str, Any] | nn.Module
+
+
+class Rates(nn.Module):
+    """Inner learning rates of their own for every parameter, layer or step, fixed or meta-learned.
+
+    One rate for every entry of every parameter is Meta-SGD's (Li et al. 2017, arXiv 1707.09835, eq. 3); one for every
+    layer and step is MAML++'s (Antoniou et al. 2019, arXiv 1810.09502, section 4).
+
+    Args:
+        network: the module whose parameters will move, or `{name: shape}` of them.
+        initial: every rate at the start.
+        per: "scalar" (one for all), "layer" (one for every module that owns parameters) or "parameter" (one an entry).
+        steps: rates of their own for the first so many steps, the last of them from there on; None: no difference.
+        learn: meta-learn them. They may become negative.
+
+    >>> rates = Rates(nn.Linear(1, 3), 0.01, per="parameter")
+    >>> rates.at("weight", step=0).shape
+    torch.Size([3, 1])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module | Mapping[str, Sequence[int]],
+        initial: float = 0.01,
+        *,
+        per: Literal["scalar", "layer", "parameter"] = "scalar",
+        steps: int | None = None,
+        learn: bool = True,
+    ):
+        super().__init__()
+        if per not in ("scalar", "layer", "parameter"):
+            raise ValueError(f"per={per!r}; choose scalar, layer or parameter")
+        if steps is not None and (not isinstance(steps, int) or steps < 1):
+            raise ValueError(f"steps={steps!r}; expected a whole number of at least 1, or None")
+        check_number("initial", initial)
+        self.initial, self.per, self.steps, self.learn = initial, per, steps, learn
+        like: dict[str, Any] = {}
+        if isinstance(network, nn.Module):
+            like = {k: {"dtype": p.dtype, "device": p.device} for k, p in network.named_parameters()}
+            network = {k: list(p.shape) for k, p in network.named_parameters()}
+        self.shapes = {k: list(shape) for k, shape in network.items()}
+        self.values = nn.ParameterDict()
+        for name, shape in self.shapes.items():
+            key = self._key(name)
+            if key not in self.values:
+                own = [*([] if steps is None else [steps]), *(shape if per == "parameter" else [])]
+                full = torch.full(own, float(initial), **like.get(name, {}))
+                self.values[key] = nn.Parameter(full, requires_grad=learn)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        own = {"per": self.per, "steps": self.steps, "learn": self.learn}
+        return {"network": self.shapes, "initial": self.initial, **own}
+
+    @property
+    def scalar(self) -> bool:
+        """Whether one number moves a whole parameter."""
+        return self.per != "parameter"
+
+    def at(self, name: str, step: int) -> Tensor:
+        """The rate of the parameter `name` at `step`: a scalar, or one for each of its entries."""
+        key = self._key(name)
+        if key not in self.values:
+            raise ValueError(f"there is no rate for {name!r}; build Rates with the network that is adapted")
+        value = self.values[key]
+        return value if self.steps is None else value[min(step, self.steps - 1)]
+
+    def _key(self, name: str) -> str:
+        where = {"scalar": "all", "layer": name.rpartition(".")[0] or "network", "parameter": name}[self.per]
+        return where.replace(".", "/")
+
+
+class SGD(nn.Module):
+    """Gradient descent: v' = momentum v + g + weight_decay p;  p' = p - lr v' (Nesterov: p - lr (g + momentum v')).
+
+    Linear in the gradients, which the `lowrank` engine needs.
+
+    Args:
+        lr: a number; a 0-dimensional tensor; a sequence or 1-dimensional tensor, one rate a step (the last one from
+            there on); `{pattern: rate}` by the parameters' names; or `Rates`. An `nn.Parameter` is meta-learned.
+        momentum: of the velocity, from 0 to 1.
+        nesterov: look ahead along it.
+        weight_decay: L2 penalty.
+
+    >>> rule = SGD(0.1, momentum=0.9)
+    >>> value, velocity = rule.update("w", 0, torch.ones(2), torch.ones(2), None)
+    >>> rule.update("w", 1, value, torch.ones(2), velocity)[0]
+    tensor([0.7100, 0.7100])
+    """
+
+    linear = True
+
+    def __init__(self, lr: Rated = 0.01, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
+        super().__init__()
+        self.lr = check_rate(lr)
+        self.momentum, self.weight_decay = check_unit("momentum", momentum), check_number("weight_decay", weight_decay)
+        if nesterov and not momentum:
+            raise ValueError("nesterov=True looks ahead along the momentum; give momentum= a value above 0")
+        self.nesterov = nesterov
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        kept = {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
+        return {"lr": self.lr, **kept}
+
+    def update(self, name: str, step: int, value: Any, gradient: Any, velocity: Any) -> tuple[Any, Any]:
+        """The parameter's next value and velocity. `value` and `gradient` are tensors, or `LowRank` both."""
+        if self.weight_decay:
+            gradient = gradient + value * self.weight_decay
+        if self.momentum:
+            velocity = gradient if velocity is None else velocity * self.momentum + gradient
+            gradient = gradient + velocity * self.momentum if self.nesterov else velocity
+        return value - gradient * rate_at(self.lr, name, step), velocity
+
+
+class Adam(nn.Module):
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1), with a finite derivative where the gradient is zero.
+
+    There the root of the second moment has no derivative of its own; the step g / (|g| + eps) has, 1 / eps, and that
+    is the one used.
+
+    Args:
+        lr: as for `SGD`.
+        betas: decay of the two moments.
+        eps: added to the root of the second moment.
+        weight_decay: L2 penalty, added to the gradient.
+    """
+
+    linear = False
+
+    def __init__(
+        self,
+        lr: Rated = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        super().__init__()
+        self.lr, self.eps = check_rate(lr), check_number("eps", eps)
+        if len(betas) != 2:
+            raise ValueError(f"betas={betas!r}; expected two numbers from 0 to 1")
+        self.betas = check_unit("betas", betas[0]), check_unit("betas", betas[1])
+        self.weight_decay = check_number("weight_decay", weight_decay)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
+
+    def update(self, name: str, step: int, value: Any, gradient: Any, moments: Any) -> tuple[Any, Any]:
+        """The parameter's next value and moments (first, second, how many)."""
+        if self.weight_decay:
+            gradient = gradient + value * self.weight_decay
+        (b1, b2), (first, second, count) = self.betas, moments or (0.0, 0.0, 0)
+        first = first * b1 + gradient * (1 - b1)
+        second = second * b2 + gradient.square() * (1 - b2)
+        count += 1
+        size = root(second) / math.sqrt(1 - b2**count) + self.eps
+        moved = value - rate_at(self.lr, name, step) * (first / (1 - b1**count)) / size
+        return moved, (first, second, count)
+
+
+class RMSProp(nn.Module):
+    """RMSProp: s' = alpha s + (1 - alpha) g^2;  p' = p - lr g / (sqrt(s') + eps), differentiable as `Adam` is.
+
+    Args:
+        lr: as for `SGD`.
+        alpha: decay of the mean square.
+        eps: added to its root.
+        weight_decay: L2 penalty, added to the gradient.
+    """
+
+    linear = False
+
+    def __init__(self, lr: Rated = 0.01, *, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0):
+        super().__init__()
+        self.lr, self.alpha, self.eps = check_rate(lr), check_unit("alpha", alpha), check_number("eps", eps)
+        self.weight_decay = check_number("weight_decay", weight_decay)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"lr": self.lr, "alpha": self.alpha, "eps": self.eps, "weight_decay": self.weight_decay}
+
+    def update(self, name: str, step: int, value: Any, gradient: Any, square: Any) -> tuple[Any, Any]:
+        """The parameter's next value and mean square."""
+        if self.weight_decay:
+            gradient = gradient + value * self.weight_decay
+        square = (0.0 if square is None else square) * self.alpha + gradient.square() * (1 - self.alpha)
+        return value - rate_at(self.lr, name, step) * gradient / (root(square) + self.eps), square
+
+
+Rule = SGD | Adam | RMSProp
+
+
+def rate_at(lr: Rated, name: str, step: int) -> Rate:
+    """What `lr` comes to for the parameter `name` at `step`."""
+    if isinstance(lr, Rates):
+        return lr.at(name, step)
+    if isinstance(lr, Mapping):
+        for pattern, rate in lr.items():
+            if fnmatchcase(name, pattern):
+                return rate_at(rate, name, step)
+        raise ValueError(f"lr has no rate for {name!r}, only for {', '.join(lr)}; add it, or the pattern '*'")
+    if isinstance(lr, Tensor):
+        return lr if lr.dim() == 0 else lr[min(step, len(lr) - 1)]
+    if isinstance(lr, Sequence):
+        return lr[min(step, len(lr) - 1)]
+    return lr  # type: ignore[return-value]
+
+
+def one_rate(lr: Rated) -> bool:
+    """Whether a single number moves a whole parameter, at any step."""
+    return lr.scalar if isinstance(lr, Rates) else True
+
+
+def matching(names: Iterable[str], patterns: str | Sequence[str]) -> list[str]:
+    """The names that fit any of the patterns, as in the shell.
+
+    Raises:
+        ValueError: if a pattern fits none.
+    """
+    names, patterns = list(names), [patterns] if isinstance(patterns, str) else list(patterns)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"no parameter is named {pattern!r}; there are {', '.join(names) or 'none'}")
+    return [name for name in names if any(fnmatchcase(name, p) for p in patterns)]
+
+
+def root(square: Tensor) -> Tensor:
+    """The square root, with derivative 0 at 0 (torch's is infinite, and 0 times that is NaN)."""
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, torch.ones_like(square)).sqrt(), 0.0)
+
+
+def check_rate(lr: Any) -> Any:
+    """`lr`, or an error unless it is something a rule can read rates from."""
+    if isinstance(lr, Rates):
+        return lr
+    if isinstance(lr, Mapping) and lr:
+        return {pattern: check_rate(rate) for pattern, rate in lr.items()}
+    if isinstance(lr, Tensor) and lr.is_floating_point() and lr.dim() <= 1 and lr.numel():
+        return lr
+    if isinstance(lr, Sequence) and not isinstance(lr, str) and lr:
+        return [check_number("lr", rate) for rate in lr]
+    return check_number("lr", lr)
+
+
+def check_number(name: str, value: Any) -> float:
+    """`value`, or ValueError unless it is finite and at least 0."""
+    if isinstance(value, bool) or not (isinstance(value, int | float) and 0 <= value < math.inf):
+        raise ValueError(f"{name}={value!r}; expected a finite number of at least 0")
+    return value
+
+
+def check_unit(name: str, value: Any) -> float:
+    """`value`, or ValueError unless it is at least 0 and below 1."""
+    if check_number(name, value) >= 1:
+        raise ValueError(f"{name}={value!r}; expected a number of at least 0 and below 1")
+    return value

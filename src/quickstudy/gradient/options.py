@@ -1,0 +1,105 @@
+"""Checks of the inner loop's options, and of how they go together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from torch import Tensor, nn
+
+from quickstudy.gradient.engines import ENGINES, Engine, Randomness
+from quickstudy.gradient.implicit import Implicit
+from quickstudy.gradient.optimizers import SGD, Adam, RMSProp, Rule, check_number, one_rate
+
+DEFAULT_RATE = 0.01
+
+
+class InnerOptions(TypedDict, total=False):
+    """What every gradient-based learner hands on to `quickstudy.inner_loop`, where each is explained."""
+
+    rule: Rule | None
+    adapt: str | Sequence[str] | None
+    inputs: Mapping[str, Tensor] | nn.ParameterDict | None
+    minibatch: int | None
+    engine: Engine
+    checkpoint: str | int | None
+    mixed_mode: bool
+    truncate: int | None
+    implicit: Implicit | None
+    proximal: float
+    randomness: Randomness
+
+
+def check_options(given: dict[str, Any]) -> Rule:
+    """The rule that `lr` and `rule` come to.
+
+    Args:
+        given: the arguments of `InnerLoop`, by name.
+
+    Raises:
+        TypeError, ValueError: for an option that is not what it should be, and for two that exclude each other.
+    """
+    if not isinstance(given["network"], nn.Module):
+        raise TypeError(f"network must be a torch.nn.Module, not {type(given['network']).__name__}")
+    for name in ("loss", "objective"):
+        if given[name] is not None and not callable(given[name]):
+            raise TypeError(f"{name}={given[name]!r}; expected a function")
+    if given["loss"] is not None and given["objective"] is not None:
+        raise ValueError("give loss= or objective=, not both")
+    for name in ("first_order", "mixed_mode"):
+        if not isinstance(given[name], bool):
+            raise TypeError(f"{name}={given[name]!r}; expected True or False")
+    for name, choices in (("engine", ENGINES), ("randomness", ("different", "same"))):
+        if given[name] not in choices:
+            raise ValueError(f"{name}={given[name]!r}; choose one of {', '.join(choices)}")
+    for name in ("minibatch", "truncate"):
+        check_count(name, given[name])
+    if given["checkpoint"] not in (None, "every", "sqrt"):
+        check_count("checkpoint", given["checkpoint"], "'every', 'sqrt' or a number of steps of at least 1")
+    check_number("proximal", given["proximal"])
+    _check_inputs(given["inputs"], given["network"])
+    rule = _rule(given["lr"], given["rule"])
+    _check_together(given, rule)
+    return rule
+
+
+def _rule(lr: Any, rule: Any) -> Rule:
+    if rule is None:
+        return SGD(DEFAULT_RATE if lr is None else lr)
+    if lr is not None:
+        raise ValueError("give lr= or rule=, not both: a rule has its own rate, as optimizers.Adam(lr=0.01)")
+    if not isinstance(rule, SGD | Adam | RMSProp) and not all(hasattr(rule, a) for a in ("update", "linear", "lr")):
+        raise TypeError(f"rule={rule!r}; expected one of quickstudy.optimizers, as SGD(0.01) or Adam(0.01)")
+    return rule
+
+
+def _check_together(given: dict[str, Any], rule: Rule) -> None:
+    if given["engine"] == "lowrank" and not (rule.linear and one_rate(rule.lr)):
+        raise ValueError(
+            "engine='lowrank' needs a rule linear in the gradients with one rate a layer (SGD, with momentum and "
+            "weight decay); use engine='auto' or 'batched' for this one"
+        )
+    kept = [k for k in ("first_order", "mixed_mode") if given[k]]
+    kept += [k for k in ("checkpoint", "truncate") if given[k] is not None]
+    if given["implicit"] is not None:
+        if not isinstance(given["implicit"], Implicit):
+            raise TypeError(f"implicit={given['implicit']!r}; expected quickstudy.Implicit(...)")
+        if kept:
+            raise ValueError(f"implicit differentiates the solution, not the steps: leave out {', '.join(kept)}")
+    elif given["first_order"] and len(kept) > 1:
+        raise ValueError(f"first_order has no second derivatives to save or cut: leave out {', '.join(kept[1:])}")
+
+
+def _check_inputs(inputs: Any, network: nn.Module) -> None:
+    if inputs is None:
+        return
+    if not isinstance(inputs, Mapping | nn.ParameterDict) or not all(isinstance(v, Tensor) for v in inputs.values()):
+        raise TypeError("inputs= must be {name: tensor}: further inputs of the network, as network(x, name=...)")
+    taken = set(inputs) & set(dict(network.named_parameters()))
+    if taken:
+        raise ValueError(f"the network has a parameter {sorted(taken)[0]!r} already; call the input by another name")
+
+
+def check_count(name: str, value: Any, expected: str = "a whole number of at least 1, or None") -> int | None:
+    """`value`, or ValueError unless it is a whole number of at least 1, or None."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError(f"{name}={value!r}; expected {expected}")
+    return value
