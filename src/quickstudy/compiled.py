@@ -7,7 +7,7 @@ Compiling the loss alone can silently drop the second-order term, so what is com
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -38,9 +38,13 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: str = "inductor
 
         def eager(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
             params = [p for p in learner.parameters() if p.requires_grad]
-            loss = learner(tasks)
-            found = torch.autograd.grad(loss, params, allow_unused=True)
-            return loss.detach(), [torch.zeros_like(p) if g is None else g for g, p in zip(found, params, strict=True)]
+            total, sums = torch.zeros(()), [torch.zeros_like(p) for p in params]
+            for part, share in _chunks(learner, tasks):
+                loss = learner(part) if share == 1 else learner(part) * share
+                found = torch.autograd.grad(loss, params, allow_unused=True)
+                sums = [s if g is None else g if share == 1 else s + g for s, g in zip(sums, found, strict=True)]
+                total = total.to(loss) + loss.detach()
+            return total, sums
 
         return eager
 
@@ -52,7 +56,13 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: str = "inductor
 
     whole = torch.compile(_own_code(gradient_and_loss), fullgraph=True, dynamic=False, backend=backend)
 
+    tried: list[bool] = []
+
     def compiled(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
+        if not tried:  # an inner loop makes its plans by trying, which a compiler cannot
+            with torch.no_grad():
+                learner(tasks)
+            tried.append(True)
         params = {k: p.detach() for k, p in learner.named_parameters() if p.requires_grad}
         with prepared():
             grads, loss = whole(params, Tasks(tasks.support, tasks.query, {}))
@@ -81,11 +91,14 @@ def compilable(learner: nn.Module) -> bool:
     looped = any(isinstance(m, nn.RNNBase) for m in learner.modules())
     device = next((p.device.type for p in learner.parameters()), "cpu")
     builder = device != "cpu" or any(shutil.which(c) for c in (os.environ.get("CXX", "g++"), "g++", "clang++"))
-    return bool(getattr(learner, "deterministic", True)) and not (writes or random or looped) and bool(builder)
+    inner = getattr(learner, "inner", None)
+    staged = inner is not None and (inner.mixed_mode or inner.checkpoint is not None or inner.implicit is not None)
+    eager = writes or random or looped or staged or getattr(learner, "chunk", None) is not None
+    return bool(getattr(learner, "deterministic", True)) and not eager and bool(builder)
 
 
 def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
-    """The meta-loss from the compiled meta-gradient; its `backward` hands out gradients that are already there.
+    """The meta-loss from the whole meta-gradient, compiled or chunk by chunk; `backward` hands out what is there.
 
     Falls back to eager with a RuntimeWarning where the compiled graph cannot serve: when something other than the
     learner's parameters requires grad, when the learner cannot be compiled, and when a second derivative is asked for.
@@ -96,10 +109,11 @@ def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
         return _fall_back(
             learner, tasks, "the tasks require grad, and the compiled loss holds the parameters' gradients only"
         )
+    if getattr(learner, "chunk", None) is not None:
+        return _ReadyGradients.apply(learner, tasks, *meta_gradient(learner, compile=False)(tasks), *params)
     if not compilable(learner):
-        return _fall_back(
-            learner, tasks, "the learner has buffers, dropout or recurrent layers, or no C++ compiler was found"
-        )
+        why = "buffers, dropout, recurrent layers, checkpoints, mixed mode or implicit gradients, or no C++ compiler"
+        return _fall_back(learner, tasks, f"one graph cannot hold this learner: {why}")
     if any(part.mask is not None for part in (tasks.support, tasks.query)):
         return _fall_back(learner, tasks, "the tasks are masked")
     graphs: Graphs = learner.compiled_graphs  # type: ignore[assignment]
@@ -110,6 +124,15 @@ def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
         graphs[shapes] = meta_gradient(learner, compile=True)
     loss, grads = graphs[shapes](tasks)
     return _ReadyGradients.apply(learner, tasks, loss, grads, *params)
+
+
+def _chunks(learner: nn.Module, tasks: Tasks) -> Iterator[tuple[Tasks, float]]:
+    """The tasks `learner.chunk` at a time, each with its share of the mean."""
+    size = getattr(learner, "chunk", None) or tasks.num_tasks
+    for first in range(0, tasks.num_tasks, size):
+        last = min(first + size, tasks.num_tasks)
+        part = tasks if size >= tasks.num_tasks else tasks.select(slice(first, last))
+        yield part, (last - first) / tasks.num_tasks
 
 
 class Graphs(dict[Any, Gradient]):

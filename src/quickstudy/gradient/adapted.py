@@ -134,7 +134,7 @@ class Adapted:
         with self.loop.replaying(len(self.parts)) as again:
             for part in self.parts:
                 again()
-                for index, state, count, share in self._shares(part, data):
+                for index, state, share in self._shares(part, data):
                     value, buffers = self.loop.evaluate(part.plan, state, function, share, outer)
                     values.append(value)
                     left.append(buffers)
@@ -144,15 +144,15 @@ class Adapted:
             return values[0], left
         return torch.cat(values)[torch.cat(places).argsort().to(values[0].device)], left
 
-    def _shares(self, part: Part, data: Any) -> list[tuple[Tensor | None, State, int, Any]]:
+    def _shares(self, part: Part, data: Any) -> list[tuple[Tensor | None, State, Any]]:
         """One part's data, cleaned; in groups of equal size where the network mixes points and they are unequal."""
         share = part.take(data)
         if not isinstance(share, Examples):
-            return [(None, part.state, part.size, share)]
+            return [(None, part.state, share)]
         share = without_trivial_mask(share)
         if share.mask is None or not values_are_readable(share.x) or not self.loop.mixes(share):
-            return [(None, part.state, part.size, share.clean())]
-        return [(index, part.state.select(index), len(index), examples) for index, (examples,) in by_size(share)]
+            return [(None, part.state, share.clean())]
+        return [(index, part.state.select(index), examples) for index, (examples,) in by_size(share)]
 
     def _gather(self, parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         if len(parts) == 1:

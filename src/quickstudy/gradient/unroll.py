@@ -68,7 +68,7 @@ class InnerLoop:
             truncate,
         )
         self.implicit, self.proximal, self.randomness = implicit, proximal, randomness
-        self.inputs: Mapping[str, Tensor] = inputs if isinstance(inputs, nn.ParameterDict) else dict(inputs or {})
+        self.inputs: Any = inputs if isinstance(inputs, nn.ParameterDict) else dict(inputs or {})
         self._adapt = adapt
         self._free = frozenset(k for k, p in network.named_parameters() if p.requires_grad)
         self._mixing: dict[bool, bool] = {}
