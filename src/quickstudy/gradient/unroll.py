@@ -115,10 +115,14 @@ class InnerLoop:
                 num_tasks, groups = support.num_tasks, self._groups(support)
             assert num_tasks is not None
             parts, shares = self._begin(num_tasks, groups, steps, outer, create_graph)
-            source = self._source(batch, shares, generator)
             adapted = Adapted(self, parts, num_tasks, outer)
-            if batch is not None and steps:
-                adapted = self._replan(adapted, batch, steps, create_graph)
+            ask = batch
+            if ask is not None and steps:
+                first = ask(0, adapted)
+                adapted = self._replan(adapted, first, steps, create_graph)
+                if self.implicit is None:  # whose steps see data without a graph
+                    batch = lambda step, adapted: ask(step, adapted) if step else first  # noqa: E731
+            source = self._source(batch, shares, generator)
             return self._unroll(adapted, source, steps, create_graph)
 
     def point_loss(self, model: Callable[..., Tensor], examples: Examples, outer: Any = None) -> Tensor:
@@ -166,7 +170,8 @@ class InnerLoop:
             return self.plans[key]
         if in_transform() or not all(values_are_readable(t) for t in tensors):
             return self._simplest(num_tasks)
-        found = self._make_plan(data, num_tasks, steps, outer)
+        with prepared():
+            found = self._make_plan(data, num_tasks, steps, outer)
         self.plans[key] = found
         return found
 
@@ -201,7 +206,7 @@ class InnerLoop:
         for index, share in groups:
             count = num_tasks if index is None else len(index)
             moves = steps > 0 and share is not None and share.num_points > 0
-            plan = self.plan(share, count, steps, outer) if moves else self._simplest(count)
+            plan = self.plan(self._first(share), count, steps, outer) if moves else self._simplest(count)
             if plan.vectorised or count == 1:
                 parts.append(Part(index, count, plan, self._start(count, create_graph)))
                 shares.append(share)
@@ -212,9 +217,12 @@ class InnerLoop:
                 shares.append(None if share is None else share.select(i))
         return tuple(parts), shares
 
-    def _replan(self, adapted: Adapted, batch: Batch, steps: int, create_graph: bool) -> Adapted:
-        """The parts again, now that data have been seen."""
-        first = batch(0, adapted)
+    def _first(self, share: Examples) -> Examples:
+        """Points as a step sees them: as many as in a minibatch."""
+        return share if self.minibatch is None else minibatches(share, self.minibatch)(0, None)
+
+    def _replan(self, adapted: Adapted, first: Any, steps: int, create_graph: bool) -> Adapted:
+        """The parts again, now that the first data have been seen."""
         plan = self.plan(_clean(first), adapted.num_tasks, steps, adapted.outer)
         if not plan.vectorised and len(adapted.parts) == 1 and adapted.num_tasks > 1:
             alone = [Part(torch.tensor([i]), 1, plan, self._start(1, create_graph)) for i in range(adapted.num_tasks)]
