@@ -1,20 +1,85 @@
-"""What the engine does with a batch of tasks, in words."""
+"""What the engine does with a batch of tasks, and why, in words."""
 
 from dataclasses import dataclass
 
 from quickstudy.data import Tasks
-from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.gradient.cost import LayerCost, layer_costs
+from quickstudy.gradient.plan import Plan
+from quickstudy.gradient.unroll import InnerLoop, segment
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """How an inner loop runs; `str()` is meant to be read."""
+    """How a meta-loss is computed; `str()` is meant to be read.
+
+    Args:
+        engine: "loop", "batched" or "lowrank" (some or all linear layers low-rank).
+        plan: what was found by trying the network.
+        layers: estimated costs of the linear layers.
+        lines: the explanation.
+    """
 
     engine: str
-    reasons: tuple[str, ...]
+    plan: Plan
+    layers: tuple[LayerCost, ...]
+    lines: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 def explain(inner: InnerLoop, tasks: Tasks) -> Explanation:
-    """See `MAML.explain`."""
-    plan = inner.plan(tasks.support, tasks.num_tasks, inner.steps)
-    return Explanation("x", plan.reasons)
+    """See `MAML.explain`. Tasks of unequal size are explained as if they ran together."""
+    plan = inner.plan(tasks.support.clean(), tasks.num_tasks, inner.steps)
+    layers = tuple(layer_costs(plan.calls, inner.steps, tasks.num_tasks))
+    engine = "lowrank" if plan.lowrank else "batched" if plan.vectorised else "loop"
+    how = {
+        "loop": "tasks run one after another",
+        "batched": "all tasks run in one pass, with stacked parameters",
+        "lowrank": "all tasks run in one pass; low-rank fast weights where they pay, stacked parameters elsewhere",
+    }[engine]
+    lines = [f"engine {engine}: {how}", *(f"  because {reason}" for reason in plan.reasons)]
+    names = inner.adapted_names()
+    lines.append(f"adapted: {len(names)} tensors by {type(inner.rule).__name__}, {inner.steps} steps")
+    unreached = [k for k in names if plan.reached is not None and k not in plan.reached]
+    if unreached:
+        lines.append(f"  the loss does not reach {', '.join(unreached)}: left as they are")
+    lines += _shared(plan, set(names))
+    lines += [_layer(c, plan) for c in layers]
+    return Explanation(engine, plan, layers, (*lines, *_memory(inner)))
+
+
+def _shared(plan: Plan, names: set[str]) -> list[str]:
+    if not plan.vectorised:
+        return []
+    caught = {c.weight for c in plan.calls} | {c.bias for c in plan.calls if c.bias}
+    lines = [f"first step: weights still shared by all tasks in {len({c.weight for c in plan.calls})} layers"]
+    reached = names if plan.reached is None else names & plan.reached
+    rest = sorted(reached - caught)
+    if rest:
+        lines.append(
+            f"  stacked from the start, as no linear or convolutional layer alone reads them: {', '.join(rest)}"
+        )
+    return lines
+
+
+def _layer(cost: LayerCost, plan: Plan) -> str:
+    kept = "low-rank" if cost.weight in plan.lowrank else "stacked"
+    return (
+        f"  {cost.weight} {list(cost.shape)}, {cost.rows} rows a task: {kept} (estimated {cost.lowrank * 1e3:.2f} ms "
+        f"low-rank, {cost.stacked * 1e3:.2f} ms stacked; {cost.shared_flops / 1e6:.1f} MFLOP a pass)"
+    )
+
+
+def _memory(inner: InnerLoop) -> list[str]:
+    if inner.implicit is not None:
+        return [f"meta-gradient: implicit, {inner.implicit.solver}, {inner.implicit.iterations} iterations"]
+    if inner.first_order:
+        return ["meta-gradient: first order"]
+    lines = ["meta-gradient: exact, " + ("forward over reverse" if inner.mixed_mode else "reverse over reverse")]
+    length = segment(inner.checkpoint, inner.steps)
+    if length is not None:
+        lines.append(f"checkpoints: every {length} steps")
+    if inner.truncate is not None:
+        lines.append(f"truncated: second order in the last {inner.truncate} steps")
+    return lines
