@@ -6,7 +6,8 @@ Hessian turns v^T dg/dz into the derivative of dL/dz along v:
 
     v^T d(dL/dw)/dz  =  d/de  dL/dz (w + e v)  at e = 0,
 
-one forward-mode derivative of one backward pass, for z the weights and everything else the loss depends on.
+one forward-mode derivative of one backward pass, for z the weights and everything else the loss depends on. Where the
+network draws random numbers, the step is run again and differentiated in reverse: no tape is kept either.
 """
 
 import warnings
@@ -71,6 +72,9 @@ class _Mixed(torch.autograd.Function):
         inputs, rest = _rebuild(tree, [t.detach() for t in tensors])
         grads, values, records = gradients(total, inputs, rest, second_order=False)
         found = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, inputs, strict=True)]
+        ctx.draws = not torch.equal(ctx.random[0], torch.get_rng_state())
+        if ctx.random[1] is not None:
+            ctx.draws = ctx.draws or not torch.equal(ctx.random[2], torch.cuda.get_rng_state(ctx.random[1]))
         ctx.mark_non_differentiable(*records)
         shape += [len(found), len(found) + len(values)]
         ctx.values = len(values)
@@ -82,7 +86,17 @@ class _Mixed(torch.autograd.Function):
         values = values[: ctx.values]
         with prepared(), _replayed(ctx.random):
             if torch.is_grad_enabled():
-                found = _reverse_over_reverse(ctx, tensors, grads, values)
+                warnings.warn(
+                    "mixed_mode serves one outer derivative, and a second one is asked for: it is computed by reverse "
+                    "mode, with all the memory that takes",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                found = _reverse_over_reverse(ctx, tensors, grads, values, create_graph=True)
+            elif ctx.draws:  # under forward mode torch draws dropout's masks in another way
+                with torch.enable_grad():
+                    alone = [t.detach().requires_grad_(t.is_floating_point()) for t in tensors]
+                    found = _reverse_over_reverse(ctx, alone, grads, values, create_graph=False)
             else:
                 found = _forward_over_reverse(ctx, tensors, grads, values)
         return (None, None, None, None, *found)
@@ -117,19 +131,15 @@ def _forward_over_reverse(ctx: Any, tensors: Any, grads: Any, values: Any) -> li
     return found
 
 
-def _reverse_over_reverse(ctx: Any, tensors: Any, grads: Any, values: Any) -> list[Tensor | None]:
-    warnings.warn(
-        "mixed_mode serves one outer derivative, and a second one is asked for: it is computed by reverse mode, with "
-        "all the memory that takes",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+def _reverse_over_reverse(
+    ctx: Any, tensors: Any, grads: Any, values: Any, *, create_graph: bool
+) -> list[Tensor | None]:
     wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed]
     inputs, rest = _rebuild(ctx.tree, list(tensors))
     again, seen, _ = gradients(ctx.total, inputs, rest, second_order=True)
     pairs = [(out, v) for out, v in zip([*again, *seen], [*grads, *values], strict=True)]
     found: list[Tensor | None] = [None] * len(tensors)
-    _add(found, wanted, _pull(pairs, [tensors[i] for i in wanted], create_graph=True))
+    _add(found, wanted, _pull(pairs, [tensors[i] for i in wanted], create_graph=create_graph))
     return found
 
 

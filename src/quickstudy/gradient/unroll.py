@@ -234,7 +234,10 @@ class InnerLoop:
         moved: dict[str, Any] = {k: v.expand(count, *v.shape) for k, v in self.inputs.items()}
         if not create_graph:
             shared, moved = _detached(shared), _detached(moved)
-        buffers = {k: b.expand(count, *b.shape) for k, b in self.network.named_buffers()}
+        buffers = dict(self.network.named_buffers())
+        if self.network.training:  # the network's own may be written into before the way back
+            buffers = {k: b.clone() for k, b in buffers.items()}
+        buffers = {k: b.expand(count, *b.shape) for k, b in buffers.items()}
         return State(shared, moved, buffers, {})
 
     def _source(self, batch: Batch | None, shares: list[Any], generator: torch.Generator | None) -> Source:
