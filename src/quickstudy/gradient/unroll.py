@@ -243,7 +243,13 @@ class InnerLoop:
     def _source(self, batch: Batch | None, shares: list[Any], generator: torch.Generator | None) -> Source:
         """`(step, adapted) -> the data of every part`."""
         if batch is not None:
-            return lambda step, adapted: [_clean(part.take(batch(step, adapted))) for part in adapted.parts]
+            ask = batch
+
+            def dealt(step: int, adapted: Adapted) -> list[Any]:
+                data = ask(step, adapted)
+                return [_clean(part.take(data)) for part in adapted.parts]
+
+            return dealt
         if self.minibatch is None:
             return lambda step, adapted: shares
         size = self.minibatch
