@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from recipes import running
 
-from quickstudy import citations
+from quickstudy import ANIL, MAML, Implicit, MetaSGD, citations, nets, optimizers
 from quickstudy.cli import main
 from quickstudy.commands import COMMANDS
 from quickstudy.recipes import RECIPES
+from quickstudy.spec import to_spec
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +261,22 @@ def test_citations_follow_the_configuration() -> None:
     assert list(citations.keys_of_config(config)) == ["garnelo2018np", "burda2016iwae"]
     config = {"learner": {"class": "CNP"}, "family": "GaussianProcess(kernel='rbf')", "schedule": "constant"}
     assert list(citations.keys_of_config(config)) == ["garnelo2018cnp", "rasmussen2006gp", "kingma2015adam"]
+
+
+def test_citations_follow_the_inner_loop() -> None:
+    network = nets.MLP(1, [8], 1)
+    rates = optimizers.SGD(optimizers.Rates(network, per="layer", steps=2))
+    for learner, expected in (
+        (MAML(network), []),
+        (MetaSGD(network, mixed_mode=True), ["li2017metasgd", "kemaev2025mixflow"]),
+        (ANIL(network), ["raghu2020anil"]),
+        (MAML(network, rule=rates), ["antoniou2019mamlpp"]),
+        (MAML(network, implicit=Implicit(), proximal=1.0), ["rajeswaran2019imaml"]),
+    ):
+        config = {"learner": to_spec(learner), "optimizer": "torch.optim.SGD"}
+        found = list(citations.keys_of_config(config))
+        assert found == ["finn2017maml", *expected]
+        assert set(found) <= set(citations.BIBTEX)
 
 
 def test_every_citation_is_sound() -> None:

@@ -144,7 +144,7 @@ def test_make_target_exists(target: str):
 @pytest.mark.parametrize("name", quickstudy.__all__)
 def test_every_public_name_is_documented(name: str):
     reference = (ROOT / "docs/api.md").read_text()
-    pattern = rf"auto(?:class|function):: (?:quickstudy\.)?{name}$|automodule:: quickstudy\.{name}$"
+    pattern = rf"auto(?:class|function):: (?:quickstudy\.)?{name}$|automodule:: quickstudy\.(?:\w+\.)?{name}$"
     assert re.search(pattern, reference, re.MULTILINE)
 
 
@@ -171,6 +171,14 @@ def test_the_house_is_as_described():
     there = {path.name + "/" * path.is_dir() for path in (ROOT / "src/quickstudy").iterdir()}
     unsaid = {"_version.py", "py.typed", "__pycache__/"}
     assert set(re.findall(r"^  (\S+)", house, re.MULTILINE)) == there - unsaid
+
+
+def test_the_floors_of_the_engine_are_as_described():
+    """Every file under gradient/ is named in the house, by its stem."""
+    house = (ROOT / "docs/design.md").read_text().split("## The house")[1].split("```")[1]
+    room = house.split("  gradient/")[1].split("  processes/")[0]
+    there = {path.stem for path in (ROOT / "src/quickstudy/gradient").glob("*.py")} - {"__init__"}
+    assert there <= set(re.findall(r"\w+", room)), there - set(re.findall(r"\w+", room))
 
 
 def test_the_results_page_is_what_the_json_says():

@@ -43,6 +43,39 @@ BIBTEX: dict[str, str] = {
   eprint        = {1707.09835},
   archivePrefix = {arXiv}
 }""",
+    "raghu2020anil": """@inproceedings{raghu2020anil,
+  title     = {Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of {MAML}},
+  author    = {Raghu, Aniruddh and Raghu, Maithra and Bengio, Samy and Vinyals, Oriol},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2020},
+  eprint    = {1909.09157},
+  archivePrefix = {arXiv}
+}""",
+    "antoniou2019mamlpp": """@inproceedings{antoniou2019mamlpp,
+  title     = {How to train your {MAML}},
+  author    = {Antoniou, Antreas and Edwards, Harrison and Storkey, Amos},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2019},
+  eprint    = {1810.09502},
+  archivePrefix = {arXiv}
+}""",
+    "rajeswaran2019imaml": """@inproceedings{rajeswaran2019imaml,
+  title     = {Meta-Learning with Implicit Gradients},
+  author    = {Rajeswaran, Aravind and Finn, Chelsea and Kakade, Sham M. and Levine, Sergey},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {32},
+  year      = {2019},
+  eprint    = {1909.04630},
+  archivePrefix = {arXiv}
+}""",
+    "kemaev2025mixflow": """@inproceedings{kemaev2025mixflow,
+  title     = {Scalable Meta-Learning via Mixed-Mode Differentiation},
+  author    = {Kemaev, Iurii and Calian, Dan A. and Zintgraf, Luisa M. and Farquhar, Gregory and van Hasselt, Hado},
+  booktitle = {Proceedings of the 42nd International Conference on Machine Learning},
+  year      = {2025},
+  eprint    = {2505.00793},
+  archivePrefix = {arXiv}
+}""",
     "burda2016iwae": """@inproceedings{burda2016iwae,
   title     = {Importance Weighted Autoencoders},
   author    = {Burda, Yuri and Grosse, Roger and Salakhutdinov, Ruslan},
@@ -95,7 +128,6 @@ BIBTEX: dict[str, str] = {
 LEARNERS: dict[str, tuple[str, ...]] = {
     "MAML": ("finn2017maml",),
     "FOMAML": ("finn2017maml",),
-    "MetaSGD": ("li2017metasgd",),
     "NeuralProcess": ("garnelo2018np",),
     "CNP": ("garnelo2018cnp",),
 }
@@ -121,12 +153,29 @@ def keys_of_run(path: str | Path) -> list[str]:
     return list(found)
 
 
+def keys_of_inner_loop(learner: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that a gradient-based learner's options call for. Meta-SGD is known by its rates, ANIL by its head."""
+    rule = learner.get("rule") or {}
+    rates = rule.get("lr") if isinstance(rule.get("lr"), Mapping) else {}
+    if rates.get("learn") and rates.get("per") == "parameter":
+        yield "li2017metasgd"
+    if rates.get("learn") and rates.get("per") == "layer" and rates.get("steps") is not None:
+        yield "antoniou2019mamlpp"
+    if learner.get("adapt") is not None:
+        yield "raghu2020anil"
+    if learner.get("implicit") is not None:
+        yield "rajeswaran2019imaml"
+    if learner.get("mixed_mode"):
+        yield "kemaev2025mixflow"
+
+
 def keys_of_config(config: Mapping[str, Any]) -> Iterator[str]:
     """The keys that one `config.json` calls for: its learner, objective, tasks, optimiser and schedule."""
     learner = config.get("learner") or {}
     if not learner:  # of a run with parts, which speak for themselves
         return
     yield from LEARNERS.get(str(learner.get("class")), ())
+    yield from keys_of_inner_loop(learner)
     if learner.get("class") == "NeuralProcess" and learner.get("paths") != "deterministic":
         yield from OBJECTIVES.get(str(learner.get("objective")), ())
     for start, keys in FAMILIES.items():

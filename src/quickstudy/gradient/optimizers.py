@@ -132,7 +132,7 @@ class SGD(nn.Module):
 class Adam(nn.Module):
     """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1), with a finite derivative where the gradient is zero.
 
-    There the root of the second moment has no derivative of its own; the step g / (|g| + eps) has, 1 / eps, and that
+    There the root of the second moment has no derivative of its own; the step `g / (|g| + eps)` has, 1 / eps, and that
     is the one used.
 
     Args:
