@@ -155,8 +155,8 @@ def keys_of_run(path: str | Path) -> list[str]:
 
 def keys_of_inner_loop(learner: Mapping[str, Any]) -> Iterator[str]:
     """The keys that a gradient-based learner's options call for. Meta-SGD is known by its rates, ANIL by its head."""
-    rule = learner.get("rule") or {}
-    rates = rule.get("lr") if isinstance(rule.get("lr"), Mapping) else {}
+    rates = (learner.get("rule") or {}).get("lr")
+    rates = rates if isinstance(rates, Mapping) else {}
     if rates.get("learn") and rates.get("per") == "parameter":
         yield "li2017metasgd"
     if rates.get("learn") and rates.get("per") == "layer" and rates.get("steps") is not None:
