@@ -43,7 +43,9 @@ class State(NamedTuple):
                 return value.map(lambda t: t[index], base=False)
             return value[index] if isinstance(value, Tensor) and value.dim() else value
 
-        moved, slots = ({k: tree_map(each, v) for k, v in part.items()} for part in (self.moved, self.slots))
+        moved, slots = (
+            tree_map(each, part, is_leaf=lambda v: isinstance(v, LowRank)) for part in (self.moved, self.slots)
+        )
         return State(self.shared, moved, {k: b[index] for k, b in self.buffers.items()}, slots)
 
     def dense(self, num_tasks: int) -> dict[str, Tensor]:

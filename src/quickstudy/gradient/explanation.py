@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from quickstudy.data import Tasks
+from quickstudy.gradient.checkpoints import segment
 from quickstudy.gradient.cost import LayerCost, layer_costs
 from quickstudy.gradient.plan import Plan
-from quickstudy.gradient.unroll import InnerLoop, segment
+from quickstudy.gradient.unroll import InnerLoop
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 
 Scalar = float | Tensor
 Terms = dict[Any, tuple[Scalar, Tensor, Tensor]]
@@ -79,6 +80,11 @@ class LowRank:
 
         terms = {key: (each(c), each(d), each(x)) for key, (c, d, x) in self.terms.items()}
         return LowRank(each(self.base), each(self.scale), terms)
+
+
+register_pytree_node(
+    LowRank, lambda low: ([low.base, low.scale, low.terms], None), lambda values, context: LowRank(*values)
+)
 
 
 def apply(x: Tensor, out: Tensor, factors: tuple[Tensor, Tensor] | None) -> Tensor:

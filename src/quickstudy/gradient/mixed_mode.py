@@ -45,7 +45,8 @@ def gradients(
         tensors, spec = tree_flatten((leaves, rest))
         where = [i for i, t in enumerate(tensors) if isinstance(t, Tensor)]
         shape: list[int] = []
-        found = _Mixed.apply(total, (tensors, spec, where), len(leaves), shape, *(tensors[i] for i in where))
+        static = [None if isinstance(t, Tensor) else t for t in tensors]
+        found = _Mixed.apply(total, (static, spec, where), len(leaves), shape, *(tensors[i] for i in where))
         a, b = shape
         return list(found[:a]), list(found[a:b]), list(found[b:])
     if in_transform():
@@ -66,7 +67,7 @@ class _Mixed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, total: Total, tree: Any, leaves: int, shape: list[int], *tensors: Tensor) -> Any:
         ctx.total, ctx.tree, ctx.leaves = total, tree, leaves
-        ctx.random = _random_state(tensors)
+        ctx.random = random_state(tensors)
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         inputs, rest = _rebuild(tree, [t.detach() for t in tensors])
@@ -84,7 +85,7 @@ class _Mixed(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         tensors, (grads, values) = ctx.saved_tensors, (cotangents[: ctx.leaves], cotangents[ctx.leaves :])
         values = values[: ctx.values]
-        with prepared(), _replayed(ctx.random):
+        with prepared(), replayed(ctx.random):
             if torch.is_grad_enabled():
                 warnings.warn(
                     "mixed_mode serves one outer derivative, and a second one is asked for: it is computed by reverse "
@@ -169,14 +170,15 @@ def _detached(tree: Any) -> Any:
     return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, tree)
 
 
-def _random_state(tensors: Sequence[Tensor]) -> Any:
+def random_state(tensors: Sequence[Tensor]) -> Any:
     """The state of torch's generators, so that dropout falls the same way again."""
     device = next((t.device for t in tensors if t.device.type == "cuda"), None)
     return torch.get_rng_state(), device, None if device is None else torch.cuda.get_rng_state(device)
 
 
 @contextmanager
-def _replayed(state: Any) -> Iterator[None]:
+def replayed(state: Any) -> Iterator[None]:
+    """Torch's generators as they were at `random_state`, and afterwards as they are."""
     host, device, theirs = state
     with torch.random.fork_rng(devices=[] if device is None else [device]):
         torch.set_rng_state(host)

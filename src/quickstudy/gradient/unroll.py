@@ -1,6 +1,5 @@
 """`inner_loop`: what is adapted, by which rule, how often, on which data. One definition; the engines agree on it."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.checkpoint import checkpoint as rematerialise
 
 from quickstudy.checks import values_are_readable
 from quickstudy.data import Examples, by_size
 from quickstudy.gradient import cost
 from quickstudy.gradient.adapted import Adapted, Part, State
 from quickstudy.gradient.capture import Call, weight_gradient
+from quickstudy.gradient.checkpoints import run_again, segment
 from quickstudy.gradient.engines import Engine, Randomness, in_transform, prepared, unvectorised
 from quickstudy.gradient.implicit import Implicit, attach
 from quickstudy.gradient.lowrank import LowRank
@@ -119,11 +118,15 @@ class InnerLoop:
             ask = batch
             if ask is not None and steps:
                 first = ask(0, adapted)
+                if self.checkpoint is not None and any(_has_graph(t) for t in tree_leaves(first)):
+                    raise ValueError(
+                        "with checkpoint=, data from batch= cannot carry a graph: hand tensors on as outer="
+                    )
                 adapted = self._replan(adapted, first, steps, create_graph)
                 if self.implicit is None:  # whose steps see data without a graph
                     batch = lambda step, adapted: ask(step, adapted) if step else first  # noqa: E731
             source = self._source(batch, shares, generator)
-            return self._unroll(adapted, source, steps, create_graph)
+            return self._unroll(adapted, source, steps, create_graph, None if batch is not None else shares)
 
     def point_loss(self, model: Callable[..., Tensor], examples: Examples, outer: Any = None) -> Tensor:
         """One task's mean loss over its real points."""
@@ -258,7 +261,7 @@ class InnerLoop:
         ]
         return lambda step, adapted: [draw(step, adapted) for draw in draws]
 
-    def _unroll(self, adapted: Adapted, source: Source, steps: int, create_graph: bool) -> Adapted:
+    def _unroll(self, adapted: Adapted, source: Source, steps: int, create_graph: bool, fixed: Any) -> Adapted:
         start = adapted
         graph = create_graph and self.implicit is None
         length = segment(self.checkpoint, steps) if graph else None
@@ -269,26 +272,39 @@ class InnerLoop:
             detached = [p._replace(state=_constant(p.state)) for p in adapted.parts]
             adapted = Adapted(self, tuple(detached), adapted.num_tasks, _detached(adapted.outer))
 
-        def advance(adapted: Adapted, first: int, last: int) -> Adapted:
+        def advance(parts: tuple[Part, ...], first: int, last: int, graph: bool) -> tuple[Part, ...]:
             with prepared():
                 for step in range(first, last):
                     second = graph and not self.first_order
                     second = second and (self.truncate is None or step >= steps - self.truncate)
-                    adapted = self._advance(adapted, start, source(step, adapted), step, second)
-            return adapted
+                    now = Adapted(self, parts, adapted.num_tasks, adapted.outer)
+                    parts = self._advance(now, start, source(step, now), step, second)
+            return parts
 
-        if length is None:
-            adapted = advance(adapted, 0, steps)
-        else:
-            for first in range(0, steps, length):
-                last = min(steps, first + length)
-                adapted = rematerialise(advance, adapted, first, last, use_reentrant=False)
+        parts = adapted.parts
+        for first in range(0, steps, length or max(steps, 1)):
+            last = min(steps, first + (length or steps))
+            if length is None:
+                parts = advance(parts, first, last, graph)
+                continue
+
+            def run(states: list[State], graph: bool, parts: Any = parts, first: int = first, last: int = last) -> Any:
+                states = [s._replace(buffers=_detached(s.buffers)) for s in states]
+                given = tuple(p._replace(state=s) for p, s in zip(parts, states, strict=True))
+                return [p.state for p in advance(given, first, last, graph)]
+
+            states = run_again(run, [p.state for p in parts], self._read_besides(start, fixed))
+            states = [s._replace(buffers=_detached(s.buffers)) for s in states]  # never differentiable
+            parts = tuple(p._replace(state=s) for p, s in zip(parts, states, strict=True))
+        adapted = Adapted(self, parts, adapted.num_tasks, adapted.outer)
         if self.implicit is not None and create_graph and steps:
             shares = source(steps - 1, adapted)
             return self._attach(adapted, start, shares)
         return adapted
 
-    def _advance(self, adapted: Adapted, start: Adapted, shares: list[Any], step: int, second: bool) -> Adapted:
+    def _advance(
+        self, adapted: Adapted, start: Adapted, shares: list[Any], step: int, second: bool
+    ) -> tuple[Part, ...]:
         parts = []
         with self.replaying(len(adapted.parts)) as again:
             for part, origin, share in zip(adapted.parts, start.parts, shares, strict=True):
@@ -298,7 +314,18 @@ class InnerLoop:
                     continue
                 state = self._step(part, origin.state, share, adapted.outer, step, second)
                 parts.append(part._replace(state=state))
-        return Adapted(self, tuple(parts), adapted.num_tasks, adapted.outer)
+        return tuple(parts)
+
+    def _read_besides(self, start: Adapted, fixed: Any) -> list[Tensor]:
+        """Tensors with a graph that a segment reads besides the state: rates, the loss's own, outer, data."""
+        judge = list(judge_parameters(self.loss, self.objective).values())
+        found = [*self.rule.parameters(), *tree_leaves(getattr(self.rule, "lr", None)), *judge]
+        found += tree_leaves(start.outer)
+        if self.proximal:
+            found += tree_leaves([p.state for p in start.parts])
+        found += tree_leaves(fixed)
+        wanted = [t for t in found if _has_graph(t)]
+        return list({id(t): t for t in wanted}.values())
 
     def _step(self, part: Part, origin: State, data: Any, outer: Any, step: int, second: bool) -> State:
         """One step of every task of a part."""
@@ -397,25 +424,22 @@ class InnerLoop:
             with reparametrised(self.loss, self.objective, judge):
                 return function(model_of(self, params, buffers), data, fixed)
 
-        simplest = self._simplest(num_tasks)
-        if self.engine == "loop" or not simplest.vectorised:
+        tried = try_pass(run, params, buffers, data, self.adapted_names())
+        if tried.hidden and (self.mixed_mode or self.implicit is not None or self.checkpoint is not None):
+            raise ValueError(
+                "the loss depends on tensors that require grad and that the inner loop was not given; mixed_mode, "
+                "checkpoint and implicit cannot see them: pass them as outer=, the objective's third argument"
+            )
+        if self.engine == "loop" or not self._simplest(num_tasks).vectorised:
             why = unvectorised(self.network) or (
                 "there is one task" if num_tasks == 1 else "engine='loop' was asked for"
             )
-            tried = try_pass(run, params, buffers, data, self.adapted_names())
             return replace(tried, vectorised=False, calls=(), reasons=(why,))
         if self.engine == "auto" and (trouble := try_vmap(run, params, buffers, data)) is not None:
             warnings.warn(
                 f"tasks run one by one: {trouble}. engine='loop' says so itself", RuntimeWarning, stacklevel=2
             )
-            tried = try_pass(run, params, buffers, data, self.adapted_names())
             return replace(tried, vectorised=False, calls=(), reasons=(trouble,))
-        tried = try_pass(run, params, buffers, data, self.adapted_names())
-        if tried.hidden and (self.mixed_mode or self.implicit is not None):
-            raise ValueError(
-                "the loss depends on tensors that require grad and that the inner loop was not given; mixed_mode and "
-                "implicit cannot see them: pass them as outer=, and the objective gets them as its third argument"
-            )
         possible = self.rule.linear and one_rate(self.rule.lr) and self.engine in ("auto", "lowrank")
         lowrank = (
             cost.lowrank_layers(tried.calls, steps, num_tasks, forced=self.engine == "lowrank") if possible else []
@@ -445,7 +469,7 @@ def inner_loop(network: nn.Module, **options: Any) -> InnerLoop:
         mixed_mode: forward over reverse: no tape of the inner backward pass is kept.
         truncate: all but so many last steps are first order.
         implicit: differentiate the solution instead of the steps; see `Implicit`.
-        proximal: lambda of a term lambda/2 |theta' - theta|^2 in the inner loss.
+        proximal: lambda of a term `lambda/2 |theta' - theta|^2` in the inner loss.
         randomness: every task its "different" dropout masks, or the "same".
 
     >>> import quickstudy as qs
@@ -456,20 +480,15 @@ def inner_loop(network: nn.Module, **options: Any) -> InnerLoop:
     return InnerLoop(network, **options)
 
 
-def segment(checkpoint: str | int | None, steps: int) -> int | None:
-    """How many steps lie between two checkpoints; None without."""
-    if checkpoint is None or steps == 0:
-        return None
-    if isinstance(checkpoint, int):
-        return checkpoint
-    return 1 if checkpoint == "every" else math.ceil(math.sqrt(steps))
-
-
 class Plans(dict[Any, Plan]):
     """An inner loop's plans, by the shapes of its data. A copy of the loop makes its own."""
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return Plans, ()
+
+
+def _has_graph(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
 
 
 def _clean(data: Any) -> Any:
