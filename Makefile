@@ -42,7 +42,8 @@ docs: env
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 bench: env
-	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+	$(PIP) install --constraint constraints.txt --group bench
+	$(BIN)/python -m benchmarks
 
 constraints:
 	sed -n 1p constraints.txt > constraints.tmp
