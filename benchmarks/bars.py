@@ -1,7 +1,7 @@
 """What quickstudy set out to reach, beside what was measured."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 
 class Bar(NamedTuple):
@@ -35,9 +35,20 @@ class Verdict(NamedTuple):
             return None
         return self.measured >= self.bar.factor if self.bar.faster else self.measured <= self.bar.factor
 
-    def __str__(self) -> str:
-        word = {True: "met", False: "MISSED", None: "not measured"}[self.met]
-        return f"{word}: {self.bar.text}" + ("" if self.measured is None else f" (measured {self.measured:.2f})")
+
+def in_words(bar: Mapping[str, Any]) -> str:
+    """One of "met", "missed", "not measured", or "for comparison" of a bar as it stands in the JSON."""
+    if bar["measured"] is None:
+        return "not measured"
+    return {True: "met", False: "missed", None: "for comparison"}[bar["met"]]
+
+
+def lines(bars: Iterable[Mapping[str, Any]]) -> str:
+    """Every bar beside what was measured, for the terminal."""
+    return "\n".join(
+        f"  {in_words(b)}: {b['bar']}" + ("" if b["measured"] is None else f" (measured {b['measured']:.2f})")
+        for b in bars
+    )
 
 
 LOOP, JAX, EAGER, COMPILED, FIT = "python loop", "JAX jit+vmap", "ours, eager", "ours, compiled", "ours, in fit"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks import contenders, floor, records
-from benchmarks.bars import verdicts
+from benchmarks.bars import lines, verdicts
 from benchmarks.options import Options, parse
 from benchmarks.problems import Contender, Problem, conv, mlp, transformer
 from benchmarks.timing import Race, difference
@@ -69,7 +69,7 @@ def measure(case: str, problem: Problem, options: Options) -> dict[str, Any]:
             rows[name] = {"skipped": f"{error.name} is not installed"}
             continue
         except RuntimeError as error:  # what cannot do it is a finding, not an end to the others
-            rows[name] = {"skipped": f"fails: {str(error).strip().splitlines()[0]}"}
+            rows[name] = {"skipped": f"fails: {_reason(error)}"}
             continue
         expected = found if name == PLAIN else expected
         if found is not None and expected is not None:
@@ -83,6 +83,13 @@ def measure(case: str, problem: Problem, options: Options) -> dict[str, Any]:
     for name, median in times.items():
         rows[name]["milliseconds"] = round(median * 1e3, 4)
     return {"problem": _described(problem), "contenders": rows, **_judged(case, problem, times, options)}
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong first."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().splitlines()[0]
 
 
 def _run(race: Race, drivers: dict[str, Contender], options: Options) -> None:
@@ -145,17 +152,17 @@ def as_table(result: dict[str, Any]) -> str:
         ours, other = times.get(name), times.get(beside)
         return "" if ours is None or other is None else f"{other / ours:.2f}"
 
-    lines = []
+    cells = []
     for name, row in rows.items():
         note = row.get("skipped", "")
         if row.get("error", 0.0) > TOLERANCE:
             note = "WRONG gradient" + (f"; {note}" if note else "")
         error = f"{row['error']:.0e}" if "error" in row else "checked by fit" if name.endswith("fit") else ""
         time = "" if times[name] is None else f"{times[name]:.3f}"
-        lines.append([name, time, ratio(PLAIN, name), ratio("JAX jit+vmap", name), error, note])
+        cells.append([name, time, ratio(PLAIN, name), ratio("JAX jit+vmap", name), error, note])
     bound = result["floor"]["milliseconds"]
-    lines.append([f"floor: {result['floor']['gigaflop']:.3g} GFLOP", f"{bound:.3f}", "", "", "", ""])
-    return records.table(["", "ms", "times faster than the loop", "than JAX", "gradient's error", ""], lines)
+    cells.append([f"floor: {result['floor']['gigaflop']:.3g} GFLOP", f"{bound:.3f}", "", "", "", ""])
+    return records.table(["", "ms", "times faster than the loop", "than JAX", "gradient's error", ""], cells)
 
 
 def main(arguments: list[str]) -> None:
@@ -170,9 +177,7 @@ def main(arguments: list[str]) -> None:
         result = measure(case, problem, options)
         records.write_case("meta_step", options.out, case, result)
         print(f"\n{case}\n{as_table(result)}")
-        for bar in result["bars"]:
-            word = {True: "met", False: "MISSED", None: "not measured"}[bar["met"]]
-            print(f"  {word}: {bar['bar']}" + ("" if bar["measured"] is None else f" (measured {bar['measured']:.2f})"))
+        print(lines(result["bars"]))
         sys.stdout.flush()
 
 

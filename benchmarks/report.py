@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 
 from benchmarks import memory, meta_step, records, scaling
+from benchmarks.bars import in_words
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -57,8 +58,7 @@ def _conditions(cases: dict[str, Any]) -> str:
 
 
 def _bars(bars: list[dict[str, Any]]) -> str:
-    words = {True: "met", False: "missed", None: "not measured"}
-    rows = [[b["bar"], "" if b["measured"] is None else f"{b['measured']:.2f}", words[b["met"]]] for b in bars]
+    rows = [[b["bar"], "" if b["measured"] is None else f"{b['measured']:.2f}", in_words(b)] for b in bars]
     return records.table(["bar", "measured", ""], rows) if rows else ""
 
 
