@@ -44,6 +44,7 @@ docs: env
 bench: env
 	$(PIP) install --constraint constraints.txt --group bench
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.cost_model
 
 constraints:
 	sed -n 1p constraints.txt > constraints.tmp
