@@ -9,6 +9,7 @@ TINY: dict[str, list[str]] = {
     "sinusoid-maml": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
     "sinusoid-pretrained": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
     "sinusoid-oracle": ["--steps", "3", "--width", "8", "--test-tasks", "4"],
+    "sinusoid-meta-sgd": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
     "sinusoid-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
     "gp-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--samples", "3"],
     "gp-cnp": ["--steps", "3", "--width", "8", "--test-tasks", "4"],

@@ -130,6 +130,18 @@ def test_the_best_and_the_last_weights_can_be_measured(tmp_path: Path) -> None:
     assert found["mse/k=2/steps=1"].mean == stored["mean"]
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_meta_sgd_and_maml_set_out_from_the_same_weights(tmp_path: Path) -> None:
+    """Untrained, with rates that are all MAML's, Meta-SGD is MAML; with others, it is so before adapting only."""
+    small = [*running.TINY["sinusoid-meta-sgd"], "--lr", "1e-12"]
+    for name, more in (("same", []), ("other", ["--initial-lr", "0.02"])):
+        assert main(["run", "sinusoid-meta-sgd", *small, *more, "--out", str(tmp_path / name)]) == 0
+        found = json.loads((tmp_path / name / "result.json").read_text())["metrics"]
+        for steps, agree in ((0, True), (1, not more)):
+            means = [found[f"{part}/mse/k=3/steps={steps}"]["mean"] for part in ("meta_sgd", "maml")]
+            assert (means[0] == pytest.approx(means[1], rel=1e-5)) is agree
+
+
 def test_the_interval_of_a_ratio() -> None:
     """Against the bootstrap over tasks."""
     chance = torch.Generator().manual_seed(0)

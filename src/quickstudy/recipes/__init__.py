@@ -41,6 +41,11 @@ RECIPES: dict[str, Recipe] = {
     "sinusoid-oracle": Recipe(
         "sinusoid_oracle", "the paper's oracle: a network that is told amplitude and phase", ("finn2017maml",)
     ),
+    "sinusoid-meta-sgd": Recipe(
+        "sinusoid_meta_sgd",
+        "Meta-SGD beside MAML on waves of varying frequency: the paper's 60,000 steps",
+        ("li2017metasgd", "finn2017maml"),
+    ),
     "sinusoid-np": Recipe("sinusoid_np", "a Neural Process on MAML's sine waves", ("finn2017maml",)),
     "gp-np": Recipe(
         "gp_np", "a Neural Process on draws of a Gaussian process, beside the exact posterior", ("nguyen2022tnp",)

@@ -57,14 +57,15 @@ def unseen(family: Any, shots: int = 10, tasks: int = 3, points: int = 200) -> T
     return drawn._replace(support=drawn.support.first(shots))
 
 
-def gradient_panels(learner: Any, tasks: Tasks, colour: str) -> list[Panel]:
-    """Each task before adapting, after 1 step and after 10."""
-    looks = ((0, "before", ":", 1.2), (1, "after 1 step", "--", 1.2), (10, "after 10 steps", "-", 1.6))
-    means = [learner.adapt(tasks.support, steps=steps)(tasks.query.x).mean for steps, *_ in looks]
+def gradient_panels(learner: Any, tasks: Tasks, colour: str, last: int = 10) -> list[Panel]:
+    """Each task before adapting, after 1 step and after the `last`."""
+    looks = {0: ("before", ":", 1.2), 1: ("after 1 step", "--", 1.2)}
+    looks[last] = ("after 1 step" if last == 1 else f"after {last} steps", "-", 1.6)
+    means = [learner.adapt(tasks.support, steps=steps)(tasks.query.x).mean for steps in looks]
     panels = []
     for t in range(tasks.num_tasks):
         curves = [
-            Curve(label, m[t, :, 0], style, width=w) for m, (_, label, style, w) in zip(means, looks, strict=True)
+            Curve(label, m[t, :, 0], style, width=w) for m, (label, style, w) in zip(means, looks.values(), strict=True)
         ]
         panels.append(_panel(tasks, t, curves=tuple(curves), colour=colour))
     return panels
@@ -90,7 +91,7 @@ def process_panels(process: Any, tasks: Tasks, colour: str, samples: int = 0) ->
 
 
 def steps_figure(metrics: Mapping[str, Metric], labels: Mapping[str, str], shots: int) -> Figure:
-    """Error by number of gradient steps; learners without steps lie flat.
+    """Error by number of gradient steps; learners without steps lie flat, and what diverges leaves the picture.
 
     Args:
         labels: prefix of the metrics' names to what the legend says.
@@ -103,9 +104,9 @@ def steps_figure(metrics: Mapping[str, Metric], labels: Mapping[str, str], shots
         known = {s: m for s, m in found.items() if m is not None}
         means, widths = [m.mean for m in known.values()], [m.ci95 for m in known.values()]
         series.append(Series(label, list(known), means, widths, colour, "--" if flat else "-"))
-    title = f"{shots} points seen"
+    title, top = f"{shots} points seen", 2 * max(item.mean[0] for item in series)
     return figures.lines(
-        series, xlabel="gradient steps", ylabel="mean squared error", log=True, title=title, whole=True
+        series, xlabel="gradient steps", ylabel="mean squared error", log=True, title=title, whole=True, top=top
     )
 
 

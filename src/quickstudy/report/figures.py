@@ -5,6 +5,7 @@ Pictures of tasks are in `quickstudy.report.panels`.
 """
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, GREY = (
     "#56B4E9",
     "#555555",
 )
-COLOURS = {"maml": BLUE, "pretrained": ORANGE, "np": GREEN, "cnp": PURPLE, "oracle": GREY}
+COLOURS = {"maml": BLUE, "meta_sgd": AMBER, "pretrained": ORANGE, "np": GREEN, "cnp": PURPLE, "oracle": GREY}
 INK = "#222222"
 
 
@@ -60,9 +61,21 @@ def to_png(figure: Figure) -> bytes:
 
 
 def lines(
-    series: Sequence[Series], *, xlabel: str, ylabel: str, log: bool = False, title: str = "", whole: bool = False
+    series: Sequence[Series],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: bool = False,
+    title: str = "",
+    whole: bool = False,
+    top: float = math.inf,
 ) -> Figure:
-    """Values along an axis with their 95% bands; `whole` marks every place, for whole-numbered axes."""
+    """Values along an axis with their 95% bands.
+
+    Args:
+        whole: mark every place, for whole-numbered axes.
+        top: a curve that goes above it leaves the picture.
+    """
     with mplstyle.context(STYLE):
         figure = Figure(figsize=(4.6, 2.7))
         axes = figure.subplots()
@@ -70,7 +83,7 @@ def lines(
             x, mean = np.asarray(item.x), np.asarray(item.mean)
             (line,) = axes.plot(
                 x,
-                mean,
+                np.minimum(mean, 10 * top),  # far enough to leave, near enough not to squeeze the rest
                 item.style,
                 color=item.colour,
                 label=item.label,
@@ -79,11 +92,12 @@ def lines(
             )
             if item.ci95 is not None:
                 low, high = mean - np.asarray(item.ci95), mean + np.asarray(item.ci95)
-                axes.fill_between(
-                    x, np.maximum(low, 1e-12) if log else low, high, color=line.get_color(), alpha=0.15, lw=0
-                )
+                low = np.maximum(low, mean / 10) if log else low  # a band down to 0 would go on for ever
+                axes.fill_between(x, *np.minimum((low, high), 10 * top), color=line.get_color(), alpha=0.15, lw=0)
         if log:
             _log_scale(axes)
+        if axes.get_ylim()[1] > top:
+            axes.set_ylim(top=top)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
         figure.legend(loc="outside right center")

@@ -23,6 +23,7 @@ LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
 HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accuracy"})
 PARTS = {
     "maml": "MAML",
+    "meta_sgd": "Meta-SGD",
     "pretrained": "pretrained",
     "oracle": "told the task",
     "np": "Neural Process",
