@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples, Tasks, zero_padding
+from quickstudy.graph import is_tracing
 
 
 def check_examples(examples: Examples, name: str = "examples") -> None:
@@ -133,7 +134,7 @@ def describe(info: Mapping[str, Any]) -> str:
 
 def values_are_readable(tensor: Tensor) -> bool:
     """False where a tensor has no values to look at: while torch compiles or transforms, and on the meta device."""
-    if torch.compiler.is_compiling() or tensor.is_meta:
+    if torch.compiler.is_compiling() or is_tracing() or tensor.is_meta:
         return False
     return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 

@@ -1,38 +1,39 @@
 """The gradient of a learner's meta-loss, eager or compiled whole.
 
-Compiling the loss alone can silently drop the second-order term, so what is compiled is the whole meta-gradient, with
-`torch.func.grad` inside the compiled region. `fit` compares it with the eager one on the first batch.
+Compiling the loss alone can silently drop the second-order term, so what is compiled is the whole meta-gradient, as
+`quickstudy.graph` notes it down. `fit` compares it with the eager one on the first batch.
 """
 
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from types import FunctionType
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
+from torch.func import functional_call
 
-from quickstudy.data import Tasks
+from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.engines import prepared
+from quickstudy.graph import Backend, compile_graph, rehearsing
 
 Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]
 
 WORTH_COMPILING = 24_000  # forward passes in all; a graph costs 20 s, and saves 0.9 ms a pass on a small network
 MOST_GRAPHS = 8  # per learner, one for each shape of a batch
+_PLAIN = frozenset((bool, int, float, str, tuple))
 SMALL_NETWORK = 100_000  # parameters; in larger ones arithmetic, not dispatch, takes the time
 
 
-def meta_gradient(learner: nn.Module, *, compile: bool, backend: str = "inductor") -> Gradient:
+def meta_gradient(learner: nn.Module, *, compile: bool, backend: Backend = "inductor") -> Gradient:
     """A function of `tasks` giving `(loss, gradients)`, in the order of the parameters that require grad.
 
     Args:
         learner: `forward(tasks)` is its meta-loss.
-        compile: compile the whole meta-gradient at the first call. `tasks.info` is not passed on, so that a
-            family's extra tensors cause no recompilation.
-        backend: of `torch.compile`.
+        compile: compile the whole meta-gradient, at the first call for each layout of a batch. The learner's settings
+            and its parameters are those of that time, though their values may change.
+        backend: of `quickstudy.graph`.
     """
     if not compile:
 
@@ -48,27 +49,65 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: str = "inductor
 
         return eager
 
-    def loss_of(params: dict[str, Tensor], tasks: Tasks) -> Tensor:
-        return functional_call(learner, params, (tasks,))
-
-    def gradient_and_loss(params: dict[str, Tensor], tasks: Tasks) -> tuple[dict[str, Tensor], Tensor]:
-        return grad_and_value(loss_of)(params, tasks)
-
-    whole = torch.compile(_own_code(gradient_and_loss), fullgraph=True, dynamic=False, backend=backend)
-
-    tried: list[bool] = []
+    graphs, params = Graphs(), list(learner.parameters())
 
     def compiled(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
-        if not tried:  # an inner loop makes its plans by trying, which a compiler cannot
-            with torch.no_grad():
-                learner(tasks)
-            tried.append(True)
-        params = {k: p.detach() for k, p in learner.named_parameters() if p.requires_grad}
-        with prepared():
-            grads, loss = whole(params, Tasks(tasks.support, tasks.query, {}))
-        return loss, [grads[k] for k in params]
+        layout = _layout(tasks, params)
+        if layout not in graphs:
+            graphs[layout] = _one_graph(learner, tasks, backend)
+        return graphs[layout](tasks)
 
     return compiled
+
+
+def _one_graph(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
+    """The compiled meta-gradient, for batches laid out as `tasks` and the learner as it is set now."""
+    state = {**dict(learner.named_parameters()), **dict(learner.named_buffers())}
+    trained = [k for k, t in state.items() if t.requires_grad]
+    masks = [part.mask is not None for part in (tasks.support, tasks.query)]
+
+    def loss_and_gradients(*tensors: Tensor) -> tuple[Tensor, ...]:
+        given = iter(tensors)
+        own = {k: next(given).detach() for k in state}
+        support, query = (Examples(next(given), next(given), next(given) if masked else None) for masked in masks)
+        params = [own[k].requires_grad_() for k in trained]
+        loss = functional_call(learner, own, (Tasks(support, query, {}),))
+        grads = torch.autograd.grad(loss, params, allow_unused=True)
+        return loss.detach(), *(torch.zeros_like(p) if g is None else g for g, p in zip(grads, params, strict=True))
+
+    values = list(state.values())
+    example = [t.detach() for t in (*values, *_tensors(tasks))]
+    with rehearsing(), prepared():
+        with torch.no_grad():  # an inner loop makes its plans by trying, which depends on values
+            learner(tasks)
+        with torch.enable_grad():
+            graph = compile_graph(loss_and_gradients, example, backend)
+
+    def gradient(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
+        with torch.no_grad():
+            loss, *grads = graph(*values, *_tensors(tasks))
+        return loss, grads
+
+    return gradient
+
+
+def _tensors(tasks: Tasks) -> list[Tensor]:
+    """All but `info`, so that a family's extra tensors cause no recompilation."""
+    return [t for part in (tasks.support, tasks.query) for t in part if t is not None]
+
+
+def _layout(tasks: Tasks, params: Iterable[Tensor]) -> tuple[Any, ...]:
+    """What a graph takes for granted of a batch, and which parameters are trained."""
+    return *[(t.shape, t.stride(), t.dtype, t.device) for t in _tensors(tasks)], *[p.requires_grad for p in params]
+
+
+def _settings(learner: nn.Module) -> Iterator[Any]:
+    """What else it takes for granted: the tensors, by identity, and every plain value, as `training` and `steps`."""
+    for module in learner.modules():
+        yield from map(id, (*module._parameters.values(), *module._buffers.values()))
+    inner = getattr(learner, "inner", None)
+    for part in (*learner.modules(), *([] if inner is None else [inner])):
+        yield from (v for v in vars(part).values() if type(v) in _PLAIN)
 
 
 def should_compile(learner: nn.Module, steps: int, tasks: Tasks, *, fixed_sizes: bool = True) -> bool:
@@ -103,27 +142,26 @@ def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
     Falls back to eager with a RuntimeWarning where the compiled graph cannot serve: when something other than the
     learner's parameters requires grad, when the learner cannot be compiled, and when a second derivative is asked for.
     """
-    params = [p for p in learner.parameters() if p.requires_grad]
-    inputs = [t for part in (tasks.support, tasks.query) for t in part if t is not None]
-    if any(t.requires_grad for t in inputs):
+    params = list(learner.parameters())
+    if any(t.requires_grad for t in _tensors(tasks)):
         return _fall_back(
             learner, tasks, "the tasks require grad, and the compiled loss holds the parameters' gradients only"
         )
+    trained = [p for p in params if p.requires_grad]
     if getattr(learner, "chunk", None) is not None:
-        return _ReadyGradients.apply(learner, tasks, *meta_gradient(learner, compile=False)(tasks), *params)
+        return _ReadyGradients.apply(learner, tasks, *meta_gradient(learner, compile=False)(tasks), *trained)
     if not compilable(learner):
         why = "buffers, dropout, recurrent layers, checkpoints, mixed mode or implicit gradients, or no C++ compiler"
         return _fall_back(learner, tasks, f"one graph cannot hold this learner: {why}")
     if any(part.mask is not None for part in (tasks.support, tasks.query)):
         return _fall_back(learner, tasks, "the tasks are masked")
     graphs: Graphs = learner.compiled_graphs  # type: ignore[assignment]
-    shapes = tuple((t.shape, t.dtype, t.device) for t in inputs)
-    if shapes not in graphs and len(graphs) == MOST_GRAPHS:
+    key = _layout(tasks, params), *_settings(learner)
+    if key not in graphs and len(graphs) == MOST_GRAPHS:
         return _fall_back(learner, tasks, f"{MOST_GRAPHS} batch shapes are compiled already, and this is another")
-    if shapes not in graphs:
-        graphs[shapes] = meta_gradient(learner, compile=True)
-    loss, grads = graphs[shapes](tasks)
-    return _ReadyGradients.apply(learner, tasks, loss, grads, *params)
+    if key not in graphs:
+        graphs[key] = _one_graph(learner, tasks, "inductor")
+    return _ReadyGradients.apply(learner, tasks, *graphs[key](tasks), *trained)
 
 
 def _chunks(learner: nn.Module, tasks: Tasks) -> Iterator[tuple[Tasks, float]]:
@@ -136,7 +174,7 @@ def _chunks(learner: nn.Module, tasks: Tasks) -> Iterator[tuple[Tasks, float]]:
 
 
 class Graphs(dict[Any, Gradient]):
-    """A learner's compiled meta-gradients, by the shapes of a batch. A copy of the learner compiles its own."""
+    """A learner's compiled meta-gradients, by what they take for granted. A copy of the learner compiles its own."""
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return Graphs, ()
@@ -158,14 +196,8 @@ class _ReadyGradients(torch.autograd.Function):
         if torch.is_grad_enabled():  # a graph of the gradient is asked for: compute it where there is one
             loss = _fall_back(ctx.learner, ctx.tasks, "a second derivative is asked for")
             grads = torch.autograd.grad(loss, params, create_graph=True, allow_unused=True)
-        return (None, None, None, None, *(None if g is None else upstream * g for g in grads))
-
-
-def _own_code(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with a code object of its own: torch counts recompilations per code object, over all learners."""
-    assert isinstance(function, FunctionType)
-    code = function.__code__.replace()
-    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+            return (None, None, None, None, *(None if g is None else upstream * g for g in grads))
+        return (None, None, None, None, *torch._foreach_mul(grads, upstream))
 
 
 def _fall_back(learner: nn.Module, tasks: Tasks, why: str) -> Tensor:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quickstudy.gradient.capture import Call
+from quickstudy.graph import is_for_graph
 
 # seconds, as benchmarks/cost_model.py fits them: multiply-adds in one large product and in many small ones,
-# bytes moved, and the dispatch of one more operation
-SHARED, BATCHED, BYTE, OPERATION = 1 / 80e9, 1 / 30e9, 1 / 8e9, 20e-6
+# bytes moved, and the dispatch of one more operation, by torch and in a compiled graph
+SHARED, BATCHED, BYTE, OPERATION, OPERATION_IN_GRAPH = 1 / 80e9, 1 / 30e9, 1 / 8e9, 20e-6, 3e-6
 PASSES = 3.0  # products with a layer's weight in forward, backward and second backward, per step
 TOUCHES = 3.0  # times a stacked weight is read or written, per step
 SMALLEST = 8  # features; with fewer on one side nothing is saved
@@ -40,7 +41,7 @@ class LayerCost:
 
 def layer_costs(calls: Sequence[Call], steps: int, num_tasks: int) -> list[LayerCost]:
     """What every linear layer of `calls` costs, stacked and low-rank."""
-    found = []
+    found, operation = [], OPERATION_IN_GRAPH if is_for_graph() else OPERATION
     for name in dict.fromkeys(c.weight for c in calls if c.kind == "linear"):
         own = [c for c in calls if c.weight == name]
         (out, into), rows = own[0].weight_shape, sum(c.rows for c in own)
@@ -49,7 +50,7 @@ def layer_costs(calls: Sequence[Call], steps: int, num_tasks: int) -> list[Layer
         later = max(steps, 1)
         stacked += later * (products * BATCHED + TOUCHES * 4 * num_tasks * out * into * BYTE)
         terms = sum(num_tasks * rows * rows * s * (out + into) for s in range(1, later + 1))
-        lowrank += later * (products * SHARED + 5 * OPERATION) + terms * PASSES * 1.5 * BATCHED
+        lowrank += later * (products * SHARED + 5 * operation) + terms * PASSES * 1.5 * BATCHED
         found.append(LayerCost(name, (out, into), rows, stacked, lowrank, 2 * num_tasks * rows * out * into))
     return found
 

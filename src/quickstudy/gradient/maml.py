@@ -1,6 +1,7 @@
 """Model-Agnostic Meta-Learning (Finn, Abbeel and Levine 2017, arXiv 1703.03400)."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Unpack
 
 import torch
@@ -14,6 +15,7 @@ from quickstudy.gradient.optimizers import Rated
 from quickstudy.gradient.options import InnerOptions, check_count
 from quickstudy.gradient.predictor import GradientPredictor, meta_losses, predictor
 from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.graph import rehearsing
 from quickstudy.likelihoods import Likelihood, choose_loss
 
 
@@ -107,7 +109,8 @@ class MAML(nn.Module):
     def explain(self, tasks: Tasks) -> Explanation:
         """How a meta-loss of `tasks` is computed, and why: engine, layers, arithmetic, memory."""
         check_tasks(tasks)
-        return explain(self.inner, tasks)
+        with rehearsing() if self.compile_gradient else nullcontext():
+            return explain(self.inner, tasks)
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean loss over each task's real query points, after `steps` steps."""

@@ -25,6 +25,7 @@ from quickstudy.gradient.options import check_options
 from quickstudy.gradient.passes import Pass, judge_parameters, leaf_names, model_of, reparametrised
 from quickstudy.gradient.plan import Plan, try_pass, try_vmap
 from quickstudy.gradient.points import mean_loss, minibatches, mixes_points, without_trivial_mask
+from quickstudy.graph import is_for_graph
 from quickstudy.learner import check_generator, check_steps
 from quickstudy.likelihoods import default_loss
 
@@ -69,7 +70,7 @@ class InnerLoop:
         self.implicit, self.proximal, self.randomness = implicit, proximal, randomness
         self.inputs: Any = inputs if isinstance(inputs, nn.ParameterDict) else dict(inputs or {})
         self._adapt = adapt
-        self._free = frozenset(k for k, p in network.named_parameters() if p.requires_grad)
+        self._own = dict(network.named_parameters())
         self._mixing: dict[bool, bool] = {}
         self.plans = Plans()
         self._known = [*dict(network.named_parameters()), *self.inputs]
@@ -136,11 +137,11 @@ class InnerLoop:
 
     def adapted_names(self) -> list[str]:
         """The parameters and extra inputs that move."""
-        # under functional_call parameters are plain tensors: then those that could move at the start
+        # under functional_call parameters are plain tensors: then those in whose place they stand are asked
         names = [
             k
             for k, p in self.network.named_parameters()
-            if (p.requires_grad if isinstance(p, nn.Parameter) else k in self._free)
+            if (p if isinstance(p, nn.Parameter) else self._own.get(k, p)).requires_grad
         ]
         names += self.inputs
         return names if self._adapt is None else [k for k in matching(self._known, self._adapt) if k in names]
@@ -168,7 +169,7 @@ class InnerLoop:
         Inside transforms and compilers nothing can be tried; there a plan that was not made before is the simplest.
         """
         tensors = [t for t in tree_leaves(data) if isinstance(t, Tensor)]
-        key = (num_tasks, steps, self.network.training, *((t.dtype, tuple(t.shape)) for t in tensors))
+        key = (num_tasks, steps, self.network.training, is_for_graph(), *((t.dtype, tuple(t.shape)) for t in tensors))
         if key in self.plans:
             return self.plans[key]
         if in_transform() or not all(values_are_readable(t) for t in tensors):

@@ -94,7 +94,9 @@ def with_grid(x: Tensor, query: int, domain: tuple[float, float]) -> Tensor:
 
 def cut(x: Tensor, y: Tensor, support: int, info: dict[str, Tensor]) -> Tasks:
     """The first `support` points to learn from, the rest to be judged on."""
-    return Tasks(Examples(x[:, :support], y[:, :support]), Examples(x[:, support:], y[:, support:]), info)
+    sizes = [support, x.shape[1] - support]
+    (x_support, x_query), (y_support, y_query) = x.split(sizes, 1), y.split(sizes, 1)
+    return Tasks(Examples(x_support, y_support), Examples(x_query, y_query), info)
 
 
 def add_noise(y: Tensor, sd: float, generator: torch.Generator | None) -> Tensor:

@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Self, final
 
 import torch
+from torch import Tensor
 
 from quickstudy.data import Tasks
 from quickstudy.learner import Split
@@ -13,10 +15,10 @@ from quickstudy.tasks.sampling import (
     add_noise,
     as_domain,
     as_range,
+    bounds,
     cut,
     number,
     split_generator,
-    stretch,
     uniform,
     with_grid,
 )
@@ -92,14 +94,21 @@ class Sinusoid:
             Tasks with `info` amplitude, phase and frequency, each `[T]`.
         """
         generator = split_generator(num_tasks, support, query, split, generator)
-        # One draw, and support with query in one piece: this runs inside a training step of a millisecond.
-        draws = uniform(num_tasks, 3 + support + (0 if grid else query), generator=generator).unsqueeze(2)
-        amplitude = stretch(draws[:, 0:1], self.amplitude)
-        phase = stretch(draws[:, 1:2], self.phase)
-        frequency = stretch(draws[:, 2:3], self.frequency)
-        x = stretch(draws[:, 3:], self.domain)
+        # This runs inside a training step of half a millisecond: one draw, moved to all its ranges at once.
+        points = support + (0 if grid else query)
+        draws = uniform(num_tasks, 3 + points, generator=generator).unsqueeze(2)
+        width, low = _ranges(self, points, draws.dtype, draws.device)
+        amplitude, phase, frequency, x = (draws * width).add_(low).split([1, 1, 1, points], 1)
         if grid:
             x = with_grid(x, query, self.domain)
         y = (frequency * x).sub_(phase).sin_().mul_(amplitude)
         info = {"amplitude": amplitude.view(-1), "phase": phase.view(-1), "frequency": frequency.view(-1)}
         return cut(x, add_noise(y, self.noise, generator), support, info)
+
+
+@lru_cache(maxsize=64)
+def _ranges(family: Sinusoid, points: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Widths and low ends of the ranges of amplitude, phase, frequency and `points` inputs, each `[3 + points, 1]`."""
+    ranges = [bounds(r) for r in (family.amplitude, family.phase, family.frequency, *[family.domain] * points)]
+    width, low = ([high - low for low, high in ranges], [low for low, _ in ranges])
+    return tuple(torch.tensor(v, dtype=dtype, device=device).unsqueeze(1) for v in (width, low))  # type: ignore[return-value]

@@ -59,7 +59,12 @@ def compare(learner: nn.Module, gradient: Gradient, tasks: Tasks, seed: int) -> 
     size = torch.nn.utils.get_total_norm(exact).item()
     apart = torch.nn.utils.get_total_norm([a - b for a, b in zip(exact, compiled, strict=True)]).item()
     loss_apart = abs(loss.item() - compiled_loss.item())
-    if not (apart <= TOLERANCE * size + 1e-8 and loss_apart <= TOLERANCE * abs(loss.item()) + 1e-8):
+    each_right = all(  # a small part of the gradient may be wrong altogether, and hardly be seen in the whole
+        (a - b).norm() <= 10 * TOLERANCE * a.norm() + TOLERANCE / 100 * size + 1e-8
+        for a, b in zip(exact, compiled, strict=True)
+    )
+    right = each_right and apart <= TOLERANCE * size + 1e-8 and loss_apart <= TOLERANCE * abs(loss.item()) + 1e-8
+    if not right:
         raise RuntimeError(
             f"the compiled meta-gradient of {type(learner).__name__} is wrong on the first batch: its error is "
             f"{apart:.1e} beside a norm of {size:.1e} (the loss's: {loss_apart:.1e}); train with compile=False"

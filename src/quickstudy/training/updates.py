@@ -37,6 +37,9 @@ class Updates:
     ):
         self.params = [p for p in learner.parameters() if p.requires_grad]
         self._optimizer = adam(self.params, lr) if optimizer is None else _checked(optimizer(self.params))
+        alike = len({(p.device, p.dtype) for p in self.params}) == 1
+        self._one_kernel = optimizer is None and alike and self._optimizer.defaults["fused"]
+        self._one_kernel = self._one_kernel and hasattr(torch, "_fused_adam_")
         self._rates = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._schedule, self._clip = schedule, clip
 
@@ -54,9 +57,27 @@ class Updates:
         factor = self._schedule(step)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        self._optimizer.step()
+        self._step()
         for parameter in self.params:
             parameter.grad = None
+
+    def _step(self) -> None:
+        state = self._optimizer.state
+        if not self._one_kernel or not all(p in state for p in self.params):
+            self._optimizer.step()
+            return
+        # the kernel that step() comes to, with its arguments; the way there takes 70 of 97 microseconds
+        own = [state[p] for p in self.params]
+        moments, squares, counts = ([s[k] for s in own] for k in ("exp_avg", "exp_avg_sq", "step"))
+        grads: list[Any] = [p.grad for p in self.params]
+        (group,) = self._optimizer.param_groups
+        beta1, beta2 = group["betas"]
+        how = {"lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"], "weight_decay": 0.0}
+        with torch.no_grad():
+            torch._foreach_add_(counts, 1)
+            torch._fused_adam_(
+                list(self.params), grads, moments, squares, [], counts, **how, amsgrad=False, maximize=False
+            )
 
     @property
     def lr(self) -> float:

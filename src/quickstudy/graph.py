@@ -1,0 +1,95 @@
+"""A function of tensors as one compiled graph.
+
+`torch.compile` reads Python's bytecode, and cannot see through autograd: around a loss it silently drops the second
+derivative. Here the function is run once on real tensors while torch notes every operation, those of autograd's
+backward passes included, and the list is handed to inductor. So the graph holds what eager torch would do, whatever
+the Python around it; and a call has no guards to check, which take longer than a small meta-gradient.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+Function = Callable[..., tuple[Tensor, ...]]
+Backend = Literal["inductor", "aot_eager"] | Callable[[GraphModule, list[Tensor]], Function]
+
+_tracing = ContextVar("tracing", default=False)
+_rehearsing = ContextVar("rehearsing", default=False)
+
+
+def compile_graph(function: Function, inputs: list[Tensor], backend: Backend = "inductor") -> Function:
+    """`function`, compiled for inputs of the shapes, strides, types and devices of `inputs`, and for no others.
+
+    Args:
+        function: of tensors without a graph of their own. It must do the same whatever their values, and neither write
+            into tensors from outside nor draw random numbers. A tensor that it reads besides is taken as a constant.
+        inputs: an example.
+        backend: "inductor"; "aot_eager", which runs the operations as they were noted and takes no time to compile; or
+            `(graph, inputs) -> function`.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with _on(_tracing):
+        graph = make_fx(function, decomposition_table=_thin_products())(*inputs)
+    if callable(backend):
+        return backend(graph, inputs)
+    if backend == "aot_eager":
+        return graph
+    from torch import _inductor
+
+    for node in graph.graph.nodes:  # shapes noted while tracing, each in a mode of its own, which inductor refuses
+        node.meta.clear()
+    on_cpu = all(t.device.type == "cpu" for t in inputs)
+    return _inductor.compile(graph, list(inputs), options={"cpp_wrapper": on_cpu})
+
+
+def is_tracing() -> bool:
+    """Whether the operations of this moment are being noted, so that nothing may depend on a tensor's values."""
+    return _tracing.get()
+
+
+def is_for_graph() -> bool:
+    """Whether what runs now is the rehearsal of a graph, or the graph being traced: operations will cost little."""
+    return _rehearsing.get()
+
+
+@contextmanager
+def rehearsing() -> Iterator[None]:
+    """What runs inside prepares a graph."""
+    with _on(_rehearsing):
+        yield
+
+
+@contextmanager
+def _on(switch: ContextVar[bool]) -> Iterator[None]:
+    token = switch.set(True)
+    try:
+        yield
+    finally:
+        switch.reset(token)
+
+
+def _thin_products() -> dict[Any, Callable[..., Any]]:
+    """Products with a side of one as sums and outer products, which inductor fuses with what is around them."""
+
+    def mm(a: Tensor, b: Tensor) -> Any:
+        return _thin(a, b) if a.device.type == "cpu" else NotImplemented
+
+    return {torch.ops.aten.mm.default: mm, torch.ops.aten.bmm.default: mm}
+
+
+def _thin(a: Tensor, b: Tensor) -> Any:
+    """`a @ b` of `[.., m, k]` and `[.., k, n]` where m, k or n is 1."""
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    if k == 1:
+        return a * b
+    if n == 1:
+        return (a * b.mT).sum(-1, keepdim=True)
+    if m == 1:
+        return (a.mT * b).sum(-2, keepdim=True)
+    return NotImplemented
