@@ -26,15 +26,18 @@ def test_autograd_inside_is_part_of_the_graph(backend):
 
 
 @pytest.mark.parametrize("batch", [(), (3,)])
-@pytest.mark.parametrize("sizes", [(4, 1, 5), (4, 5, 1), (1, 4, 5), (1, 1, 1), (1, 5, 1), (3, 4, 5)])
-def test_thin_products(sizes, batch):
+@pytest.mark.parametrize(
+    "sizes",
+    [(4, 1, 5), (4, 5, 1), (1, 4, 5), (1, 1, 1), (1, 5, 1), (3, 20, 5), (3, 5, 20), (20, 3, 5), (20, 3, 20), (3, 20, 20)],
+)
+def test_small_products(sizes, batch):
     m, k, n = sizes
     a, b = torch.randn(*batch, m, k, dtype=torch.float64), torch.randn(*batch, k, n, dtype=torch.float64)
     traced = []
     found = graph.compile_graph(lambda a, b: (a @ b,), [a, b], lambda g, inputs: traced.append(g) or g)
     torch.testing.assert_close(found(a, b)[0], a @ b)
     products = [node for node in traced[0].graph.nodes if "mm" in str(node.target)]
-    assert bool(products) == (1 not in sizes)
+    assert bool(products) == (sizes[-1] == 20 and sum(sizes) > 40)
 
 
 def test_tracing_is_known_while_it_lasts():

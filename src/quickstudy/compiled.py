@@ -101,13 +101,15 @@ def _layout(tasks: Tasks, params: Iterable[Tensor]) -> tuple[Any, ...]:
     return *[(t.shape, t.stride(), t.dtype, t.device) for t in _tensors(tasks)], *[p.requires_grad for p in params]
 
 
-def _settings(learner: nn.Module) -> Iterator[Any]:
+def _settings(learner: nn.Module) -> tuple[Any, ...]:
     """What else it takes for granted: the tensors, by identity, and every plain value, as `training` and `steps`."""
+    found: list[Any] = []
     for module in learner.modules():
-        yield from map(id, (*module._parameters.values(), *module._buffers.values()))
+        found += map(id, (*module._parameters.values(), *module._buffers.values()))
+        found += [v for v in module.__dict__.values() if type(v) in _PLAIN]
     inner = getattr(learner, "inner", None)
-    for part in (*learner.modules(), *([] if inner is None else [inner])):
-        yield from (v for v in vars(part).values() if type(v) in _PLAIN)
+    found += [] if inner is None else [v for v in vars(inner).values() if type(v) in _PLAIN]
+    return tuple(found)
 
 
 def should_compile(learner: nn.Module, steps: int, tasks: Tasks, *, fixed_sizes: bool = True) -> bool:

@@ -18,6 +18,8 @@ from torch.fx import GraphModule
 Function = Callable[..., tuple[Tensor, ...]]
 Backend = Literal["inductor", "aot_eager"] | Callable[[GraphModule, list[Tensor]], Function]
 
+SMALL = 16  # sides up to which a product library's own overhead shows
+
 _tracing = ContextVar("tracing", default=False)
 _rehearsing = ContextVar("rehearsing", default=False)
 
@@ -35,7 +37,7 @@ def compile_graph(function: Function, inputs: list[Tensor], backend: Backend = "
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with _on(_tracing):
-        graph = make_fx(function, decomposition_table=_thin_products())(*inputs)
+        graph = make_fx(function, decomposition_table=_small_products())(*inputs)
     if callable(backend):
         return backend(graph, inputs)
     if backend == "aot_eager":
@@ -74,17 +76,17 @@ def _on(switch: ContextVar[bool]) -> Iterator[None]:
         switch.reset(token)
 
 
-def _thin_products() -> dict[Any, Callable[..., Any]]:
-    """Products with a side of one as sums and outer products, which inductor fuses with what is around them."""
+def _small_products() -> dict[Any, Callable[..., Any]]:
+    """Products with a side of one, or of small matrices, as sums, which inductor fuses with what is around them."""
 
-    def mm(a: Tensor, b: Tensor) -> Any:
-        return _thin(a, b) if a.device.type == "cpu" else NotImplemented
+    def product(a: Tensor, b: Tensor) -> Any:
+        return _as_sum(a, b) if a.device.type == "cpu" else NotImplemented
 
-    return {torch.ops.aten.mm.default: mm, torch.ops.aten.bmm.default: mm}
+    return {torch.ops.aten.mm.default: product, torch.ops.aten.bmm.default: product}
 
 
-def _thin(a: Tensor, b: Tensor) -> Any:
-    """`a @ b` of `[.., m, k]` and `[.., k, n]` where m, k or n is 1."""
+def _as_sum(a: Tensor, b: Tensor) -> Any:
+    """`a @ b` of `[.., m, k]` and `[.., k, n]` where two of m, k and n are small, or one of them is 1."""
     (m, k), n = a.shape[-2:], b.shape[-1]
     if k == 1:
         return a * b
@@ -92,4 +94,10 @@ def _thin(a: Tensor, b: Tensor) -> Any:
         return (a * b.mT).sum(-1, keepdim=True)
     if m == 1:
         return (a.mT * b).sum(-2, keepdim=True)
+    if max(m, n) <= SMALL:
+        return (a.unsqueeze(-2) * b.mT.unsqueeze(-3)).sum(-1)
+    if max(m, k) <= SMALL:
+        return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
+    if max(k, n) <= SMALL:
+        return _as_sum(b.mT, a.mT).mT
     return NotImplemented

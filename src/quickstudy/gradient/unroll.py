@@ -169,7 +169,8 @@ class InnerLoop:
         Inside transforms and compilers nothing can be tried; there a plan that was not made before is the simplest.
         """
         tensors = [t for t in tree_leaves(data) if isinstance(t, Tensor)]
-        key = (num_tasks, steps, self.network.training, is_for_graph(), *((t.dtype, tuple(t.shape)) for t in tensors))
+        shapes = tuple((t.dtype, tuple(t.shape)) for t in tensors)
+        key = (num_tasks, steps, self.network.training, is_for_graph(), tuple(self.adapted_names()), shapes)
         if key in self.plans:
             return self.plans[key]
         if in_transform() or not all(values_are_readable(t) for t in tensors):
