@@ -19,12 +19,12 @@ from benchmarks import contenders, floor, records
 from benchmarks.bars import lines, verdicts
 from benchmarks.options import Options, parse
 from benchmarks.problems import Contender, Problem, conv, mlp, transformer
-from benchmarks.timing import Race, difference
+from benchmarks.timing import Race, difference, repeats_within
 
 TOLERANCE = 1e-4  # relative, float32
 PLAIN = contenders.NAMES[0]
 COMPILED = ("dense, compiled", "ours, compiled", "ours, in fit")
-SMALL = 40  # widths up to this are also timed inside `fit`, where a step takes about a millisecond
+FLOOR = "large product"  # raced beside the contenders: the floor is counted in its speed
 MLPS = ((25, 1, 40), (25, 5, 40), (25, 10, 40), (100, 1, 256), (100, 5, 256), (100, 10, 256), (32, 1, 1024))
 CASES: dict[str, Callable[[], Problem]] = {
     **{"{}x{}x{}".format(*size): partial(mlp, *size) for size in MLPS},
@@ -54,8 +54,6 @@ def measure(case: str, problem: Problem, options: Options) -> dict[str, Any]:
     drivers: dict[str, Contender] = {}
     expected = None
     for name in options.chosen(ENTRIES[problem.kind]):
-        if name == "ours, in fit" and problem.size["width"] > SMALL:
-            continue
         if name in COMPILED and problem.steps > options.compile_steps:
             rows[name] = {"skipped": "not compiled: torch takes minutes for so many steps (--compile-steps)"}
             continue
@@ -78,11 +76,15 @@ def measure(case: str, problem: Problem, options: Options) -> dict[str, Any]:
             rows[name] |= {"milliseconds": race.once[name] * 1e3, "skipped": f"over {options.limit} s; timed once"}
         if contender.drive is not None:
             drivers[name] = contender
+    side = 256 if options.quick else floor.LARGE
+    race.enter(FLOOR, floor.product(side))
     _run(race, drivers, options)
+    speed = 2 * side**3 / race.medians()[FLOOR] / 1e9
+    del race.times[FLOOR]
     times = {**{k: r["milliseconds"] / 1e3 for k, r in rows.items() if "milliseconds" in r}, **race.medians()}
     for name, median in times.items():
         rows[name]["milliseconds"] = round(median * 1e3, 4)
-    return {"problem": _described(problem), "contenders": rows, **_judged(case, problem, times, options)}
+    return {"problem": _described(problem), "contenders": rows, **_judged(case, problem, times, speed, options)}
 
 
 def _reason(error: BaseException) -> str:
@@ -99,12 +101,14 @@ def _run(race: Race, drivers: dict[str, Contender], options: Options) -> None:
             race.round()
     for name, contender in drivers.items():  # `fit` has the loop, and lets the others run now and then
         assert contender.drive is not None
-        race.times[name] = contender.drive(rounds, options.fit_steps // rounds, race.round)
+        once = min((t for n, t in race.once.items() if n in COMPILED), default=0.0)
+        steps = repeats_within(once, 2 * options.budget, options.fit_steps)
+        race.times[name] = contender.drive(rounds, max(1, steps // rounds), race.round)
 
 
-def _judged(case: str, problem: Problem, times: dict[str, float], options: Options) -> dict[str, Any]:
-    """The counted floor and the bars."""
-    operations, speed = operations_of(problem), floor.gigaflops(256 if options.quick else floor.LARGE)
+def _judged(case: str, problem: Problem, times: dict[str, float], speed: float, options: Options) -> dict[str, Any]:
+    """The counted floor, at `speed` in 10^9 operations a second, and the bars."""
+    operations = operations_of(problem)
     seconds = operations / speed / 1e9
     judged = [] if options.quick else verdicts(case, {**times, "floor": seconds})
     return {
