@@ -6,6 +6,7 @@ from quickstudy.data import Tasks
 from quickstudy.gradient.checkpoints import segment
 from quickstudy.gradient.cost import LayerCost, layer_costs
 from quickstudy.gradient.plan import Plan
+from quickstudy.gradient.points import without_trivial_mask
 from quickstudy.gradient.unroll import InnerLoop
 
 
@@ -31,7 +32,9 @@ class Explanation:
 
 def explain(inner: InnerLoop, tasks: Tasks) -> Explanation:
     """See `MAML.explain`. Tasks of unequal size are explained as if they ran together."""
-    plan = inner.plan(tasks.support.clean(), tasks.num_tasks, inner.steps)
+    support = without_trivial_mask(tasks.support).clean()
+    seen = inner._first(support) if support.num_points else support  # a step sees a minibatch, and costs no more
+    plan = inner.plan(seen, tasks.num_tasks, inner.steps)
     layers = tuple(layer_costs(plan.calls, inner.steps, tasks.num_tasks))
     engine = "lowrank" if plan.lowrank else "batched" if plan.vectorised else "loop"
     how = {
