@@ -232,8 +232,8 @@ def covering(axes) -> Iterator[tuple]:
         yield found
 
 
-def build(engine, case, steps=3):
-    """The learner of a case, the same each time."""
+def build(engine, case, steps=3, **more):
+    """The learner of a case, the same each time, with more options if wanted."""
     layer, option, rule, moves, data, loss = case
     torch.manual_seed(4)
     network = LAYERS[layer]()
@@ -249,7 +249,7 @@ def build(engine, case, steps=3):
     if moves == "the context alone":
         options["adapt"] = "context"
     options["rule"] = RULES[rule]({**names, "context": [6]} if "context" in moves else names)
-    options |= {"minibatch": {"minibatch": 3}, "chunks": {"chunk": 2}}.get(data, {})
+    options |= {"minibatch": {"minibatch": 3}, "chunks": {"chunk": 2}}.get(data, {}) | more
     judge = {"squared": None, "with a parameter": Scaled(), "objective and outer": weighted}[loss]
     if judge is weighted or data == "other data at every step":
         return Study(network, loss=judge, other_data=data == "other data at every step", **options)
@@ -275,6 +275,18 @@ def loss_and_gradient(learner, tasks):
     for b, k in zip(learner.buffers(), kept, strict=True):
         b.copy_(k)
     return loss.item(), [torch.zeros_like(p) if g is None else g for g, p in zip(grads, params, strict=True)]
+
+
+def assert_close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+def assert_is_the_slope(learner, grads, tasks, h):
+    slope, along = difference(learner, tasks, h)
+    found = sum((g * d).sum() for g, d in zip(grads, along, strict=True)).item()
+    size = max(abs(slope), sum(g.square().sum() for g in grads).sqrt().item())
+    assert abs(found - slope) <= 1e-6 * size, (found, slope)
 
 
 def difference(learner, tasks, h):

@@ -16,10 +16,11 @@ from gradient.grid import (
     ENGINES,
     NOT_A_DERIVATIVE,
     RECURRENT,
+    assert_close,
+    assert_is_the_slope,
     batch,
     build,
     covering,
-    difference,
     legal,
     loss_and_gradient,
     refused,
@@ -32,18 +33,6 @@ PLAIN = ("plain", "SGD", "everything", "all points", "squared")
 @pytest.fixture(autouse=True)
 def double():
     torch.set_default_dtype(torch.float64)
-
-
-def assert_close(found, expected):
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
-
-
-def assert_is_the_slope(learner, grads, tasks, h):
-    slope, along = difference(learner, tasks, h)
-    found = sum((g * d).sum() for g, d in zip(grads, along, strict=True)).item()
-    size = max(abs(slope), sum(g.square().sum() for g in grads).sqrt().item())
-    assert abs(found - slope) <= 1e-6 * size, (found, slope)
 
 
 def assert_exact(case):

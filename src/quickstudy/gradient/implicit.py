@@ -5,10 +5,11 @@ Where the inner problem is solved, dG/dw = 0 with G(w) = L(w) + lambda/2 |w - w0
     dV/dw0 = lambda u,      dV/dz = - d/dz (u . dL/dw),      (H + (lambda + damping) I) u = dV/dw,
 
 with H the Hessian of L at the solution, one system for every task (iMAML, Rajeswaran et al. 2019, arXiv 1909.04630,
-eq. 6; Lorraine et al. 2020, arXiv 1911.02590). It is as exact as the inner problem and the system are solved.
+eq. 6; Lorraine et al. 2020, arXiv 1911.02590). It is as exact as the inner problem and the system are solved, and has
+no derivative of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from quickstudy.gradient.engines import prepared
+from quickstudy.gradient.engines import in_transform, prepared
+from quickstudy.gradient.mixed_mode import random_state, replayed
 from quickstudy.gradient.optimizers import check_number
 
 Product = Callable[[list[Tensor]], list[Tensor]]
@@ -95,7 +97,15 @@ def attach(
         solved: the adapted weights `[T, ...]`.
         start: where they began, `[T, ...]`.
         proximal: lambda.
+
+    Raises:
+        NotImplementedError: inside transforms of `torch.func`, and where a second derivative is asked for.
     """
+    if in_transform():
+        raise NotImplementedError(
+            "an implicit gradient inside a transform of torch.func or torch.compile; take it with torch.autograd "
+            "(loss.backward()), or leave out implicit= and differentiate the steps"
+        )
     flat, spec = tree_flatten(judged.rest)  # type: ignore[attr-defined]
     wanted = [i for i, t in enumerate(flat) if isinstance(t, Tensor) and t.requires_grad]
     fixed = [t.detach() if isinstance(t, Tensor) else t for t in flat]
@@ -113,29 +123,55 @@ class _Attach(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: Any, how: Implicit, proximal: float, n: int, *tensors: Tensor) -> Any:
         ctx.loss, ctx.how, ctx.proximal, ctx.n = loss, how, proximal, n
+        ctx.random = random_state(tensors)
         ctx.save_for_backward(*tensors)
         return tuple(t.detach().clone() for t in tensors[:n])
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> Any:
-        n, loss, shift = ctx.n, ctx.loss, ctx.proximal + ctx.how.damping
-        solved = [t.detach().contiguous() for t in ctx.saved_tensors[:n]]
-        rest = [t.detach().contiguous() for t in ctx.saved_tensors[2 * n :]]
+        with torch.no_grad():
+            found = _gradients(ctx, upstream)
+        if torch.is_grad_enabled():
+            found = list(_Once.apply(len(found), *found, *upstream, *ctx.saved_tensors))
+        return (None, None, None, None, *[None] * ctx.n, *found)
 
-        def gradient(weights: list[Tensor]) -> Any:
-            return torch.func.grad(loss, argnums=(0, 1))(weights, rest)
 
-        def along(vector: list[Tensor]) -> Any:
+def _gradients(ctx: Any, upstream: Sequence[Tensor]) -> list[Tensor]:
+    """With respect to where the weights began, and to all else that the loss reads."""
+    n, loss, shift = ctx.n, ctx.loss, ctx.proximal + ctx.how.damping
+    solved = [t.detach().contiguous() for t in ctx.saved_tensors[:n]]
+    rest = [t.detach().contiguous() for t in ctx.saved_tensors[2 * n :]]
+
+    def gradient(weights: list[Tensor]) -> Any:
+        return torch.func.grad(loss, argnums=(0, 1))(weights, rest)
+
+    def along(vector: list[Tensor]) -> Any:
+        with replayed(ctx.random):  # one system: every product sees the same dropout masks
             return torch.func.jvp(gradient, (solved,), ([v.contiguous() for v in vector],))[1]
 
-        def product(vector: list[Tensor]) -> list[Tensor]:
-            return [h + shift * v for h, v in zip(along(vector)[0], vector, strict=True)]
+    def product(vector: list[Tensor]) -> list[Tensor]:
+        return [h + shift * v for h, v in zip(along(vector)[0], vector, strict=True)]
 
-        with prepared():
-            u = ctx.how.solve(product, [v.contiguous() for v in upstream])
-            mixed = along(u)[1] if rest else []
-        return (None, None, None, None, *[None] * n, *[ctx.proximal * v for v in u], *[-m for m in mixed])
+    with prepared():
+        u = ctx.how.solve(product, [v.contiguous() for v in upstream])
+        mixed = along(u)[1] if rest else []
+    return [*[ctx.proximal * v for v in u], *[-m for m in mixed]]
+
+
+class _Once(torch.autograd.Function):
+    """Gradients as they are; a derivative of theirs is refused, where it might pass for zero."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> Any:
+        return tuple(t.clone() for t in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Any:
+        raise NotImplementedError(
+            "a second derivative is asked for (through create_graph=True) of an implicit gradient, which has none: it "
+            "would need the third derivatives of the inner loss. Leave out implicit= and differentiate the steps; "
+            "mixed_mode=True and checkpoint='sqrt' save their memory"
+        )
 
 
 def _dot(a: list[Tensor], b: list[Tensor]) -> Tensor:
