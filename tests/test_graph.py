@@ -6,6 +6,7 @@ from learner_table import Lines, net
 from torch import nn
 
 from quickstudy import compiled, graph
+from quickstudy.gradient import cost
 from quickstudy.gradient.maml import MAML
 from quickstudy.training import gradients as training
 
@@ -28,7 +29,18 @@ def test_autograd_inside_is_part_of_the_graph(backend):
 @pytest.mark.parametrize("batch", [(), (3,)])
 @pytest.mark.parametrize(
     "sizes",
-    [(4, 1, 5), (4, 5, 1), (1, 4, 5), (1, 1, 1), (1, 5, 1), (3, 20, 5), (3, 5, 20), (20, 3, 5), (20, 3, 20), (3, 20, 20)],
+    [
+        (4, 1, 5),
+        (4, 5, 1),
+        (1, 4, 5),
+        (1, 1, 1),
+        (1, 5, 1),
+        (3, 20, 5),
+        (3, 5, 20),
+        (20, 3, 5),
+        (20, 3, 20),
+        (3, 20, 20),
+    ],
 )
 def test_small_products(sizes, batch):
     m, k, n = sizes
@@ -139,3 +151,22 @@ def test_buffers_and_fixed_rates_are_read_anew():
     torch.testing.assert_close(after, expected)
     for a, b in zip(grads, exact, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("options", [{"chunk": 3}, {}], ids=["chunk", "what stays in the caches"])
+def test_graphs_of_a_few_tasks_at_a_time_add_up(options, monkeypatch):
+    made = []
+
+    def eager(function, inputs, backend):
+        made.append(len(inputs[-1]))
+        return graph.compile_graph(function, inputs, "aot_eager")
+
+    monkeypatch.setattr(compiled, "compile_graph", eager)
+    monkeypatch.setattr(cost, "NEAR", 4 * 2 * 5 * (2 * 16 + 1))  # bytes of two tasks, as `net` puts them out
+    learner, tasks = MAML(net(), lr=0.1, compile=True, **options), batch()
+    learner.meta_loss(tasks).backward()
+    assert made == ([3, 1] if options else [2])
+    loss, expected = compiled.meta_gradient(MAML(learner.network, lr=0.1), compile=False)(tasks)
+    torch.testing.assert_close(learner.meta_loss(tasks), loss)
+    for p, g in zip(learner.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, g)

@@ -7,7 +7,7 @@ Compiling the loss alone can silently drop the second-order term, so what is com
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -39,25 +39,61 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: Backend = "indu
 
         def eager(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
             params = [p for p in learner.parameters() if p.requires_grad]
-            total, sums = torch.zeros(()), [torch.zeros_like(p) for p in params]
-            for part, share in _chunks(learner, tasks):
-                loss = learner(part) if share == 1 else learner(part) * share
-                found = torch.autograd.grad(loss, params, allow_unused=True)
-                sums = [s if g is None else g if share == 1 else s + g for s, g in zip(sums, found, strict=True)]
-                total = total.to(loss) + loss.detach()
-            return total, sums
+            loss = learner(tasks)
+            grads = torch.autograd.grad(loss, params, allow_unused=True)
+            return loss.detach(), [torch.zeros_like(p) if g is None else g for g, p in zip(grads, params, strict=True)]
 
-        return eager
-
+        return lambda tasks: _summed(lambda size: eager, getattr(learner, "chunk", None), tasks)
     graphs, params = Graphs(), list(learner.parameters())
 
     def compiled(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
         layout = _layout(tasks, params)
         if layout not in graphs:
-            graphs[layout] = _one_graph(learner, tasks, backend)
+            graphs[layout] = _graphs(learner, tasks, backend)
         return graphs[layout](tasks)
 
     return compiled
+
+
+def _summed(gradient: Callable[[int], Gradient], size: int | None, tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
+    """Loss and gradients of `size` tasks after another, each part with its share of the mean.
+
+    Args:
+        gradient: number of tasks -> their gradient.
+    """
+    count = tasks.num_tasks
+    if size is None or size >= count:
+        return gradient(count)(tasks)
+    total, sums = None, None
+    for first in range(0, count, size):
+        last = min(first + size, count)
+        loss, grads = gradient(last - first)(tasks.select(slice(first, last)))
+        share = (last - first) / count
+        if total is None or sums is None:
+            total, sums = loss * share, torch._foreach_mul(grads, share)
+        else:
+            total, sums = total + loss * share, torch._foreach_add(sums, grads, alpha=share)
+    assert total is not None and sums is not None
+    return total, list(sums)
+
+
+def _graphs(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
+    """The compiled meta-gradient, for batches laid out as `tasks`: one graph, or one for each size of a chunk."""
+    inner = getattr(learner, "inner", None)
+    size = getattr(learner, "chunk", None)
+    if size is None and inner is not None:
+        with rehearsing():
+            size = inner.tasks_at_once(tasks)
+    made: dict[int, Gradient] = {}
+
+    def graph(count: int) -> Gradient:
+        if count not in made:
+            made[count] = _one_graph(
+                learner, tasks if count == tasks.num_tasks else tasks.select(slice(count)), backend
+            )
+        return made[count]
+
+    return lambda tasks: _summed(graph, size, tasks)
 
 
 def _one_graph(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
@@ -134,7 +170,7 @@ def compilable(learner: nn.Module) -> bool:
     builder = device != "cpu" or any(shutil.which(c) for c in (os.environ.get("CXX", "g++"), "g++", "clang++"))
     inner = getattr(learner, "inner", None)
     staged = inner is not None and (inner.mixed_mode or inner.checkpoint is not None or inner.implicit is not None)
-    eager = writes or random or looped or staged or getattr(learner, "chunk", None) is not None
+    eager = writes or random or looped or staged
     return bool(getattr(learner, "deterministic", True)) and not eager and bool(builder)
 
 
@@ -150,7 +186,7 @@ def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
             learner, tasks, "the tasks require grad, and the compiled loss holds the parameters' gradients only"
         )
     trained = [p for p in params if p.requires_grad]
-    if getattr(learner, "chunk", None) is not None:
+    if not getattr(learner, "compile_gradient", False):  # in chunks
         return _ReadyGradients.apply(learner, tasks, *meta_gradient(learner, compile=False)(tasks), *trained)
     if not compilable(learner):
         why = "buffers, dropout, recurrent layers, checkpoints, mixed mode or implicit gradients, or no C++ compiler"
@@ -162,17 +198,8 @@ def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
     if key not in graphs and len(graphs) == MOST_GRAPHS:
         return _fall_back(learner, tasks, f"{MOST_GRAPHS} batch shapes are compiled already, and this is another")
     if key not in graphs:
-        graphs[key] = _one_graph(learner, tasks, "inductor")
+        graphs[key] = _graphs(learner, tasks, "inductor")
     return _ReadyGradients.apply(learner, tasks, *graphs[key](tasks), *trained)
-
-
-def _chunks(learner: nn.Module, tasks: Tasks) -> Iterator[tuple[Tasks, float]]:
-    """The tasks `learner.chunk` at a time, each with its share of the mean."""
-    size = getattr(learner, "chunk", None) or tasks.num_tasks
-    for first in range(0, tasks.num_tasks, size):
-        last = min(first + size, tasks.num_tasks)
-        part = tasks if size >= tasks.num_tasks else tasks.select(slice(first, last))
-        yield part, (last - first) / tasks.num_tasks
 
 
 class Graphs(dict[Any, Gradient]):

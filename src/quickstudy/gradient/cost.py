@@ -16,6 +16,7 @@ from quickstudy.graph import is_for_graph
 SHARED, BATCHED, BYTE, OPERATION, OPERATION_IN_GRAPH = 1 / 80e9, 1 / 30e9, 1 / 8e9, 20e-6, 3e-6
 PASSES = 3.0  # products with a layer's weight in forward, backward and second backward, per step
 TOUCHES = 3.0  # times a stacked weight is read or written, per step
+NEAR = 16e6  # bytes; beyond, activations come from memory in every operation, and allocators return their pages
 SMALLEST = 8  # features; with fewer on one side nothing is saved
 
 
@@ -61,3 +62,17 @@ def lowrank_layers(calls: Sequence[Call], steps: int, num_tasks: int, *, forced:
     if forced:
         return [c.weight for c in costs]
     return [c.weight for c in costs if min(c.shape) >= SMALLEST and c.lowrank < c.stacked]
+
+
+def tasks_at_once(calls: Sequence[Call], num_tasks: int, growth: float) -> int | None:
+    """How many tasks a compiled pass takes so that what its layers put out stays in the caches; None: all.
+
+    Args:
+        calls: of one task's pass over its support set.
+        num_tasks: of the batch, to be dealt into parts of equal size.
+        growth: query points over support points.
+    """
+    own = 4 * sum(c.output_shape.numel() for c in calls) * max(growth, 1.0)
+    if own * num_tasks <= NEAR:
+        return None
+    return max((d for d in range(1, num_tasks) if num_tasks % d == 0 and d * own <= NEAR), default=1)

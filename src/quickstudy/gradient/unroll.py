@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.checks import values_are_readable
-from quickstudy.data import Examples, by_size
+from quickstudy.data import Examples, Tasks, by_size
 from quickstudy.gradient import cost
 from quickstudy.gradient.adapted import Adapted, Part, State
 from quickstudy.gradient.capture import Call, weight_gradient
@@ -179,6 +179,16 @@ class InnerLoop:
             found = self._make_plan(data, num_tasks, steps, outer)
         self.plans[key] = found
         return found
+
+    def tasks_at_once(self, tasks: Tasks) -> int | None:
+        """How many tasks a compiled pass over such `tasks` should take; None for all of them."""
+        support = tasks.support
+        if not support.num_points:
+            return None
+        plan = self.plan(self._first(support.clean()), tasks.num_tasks, self.steps)
+        if not plan.vectorised:
+            return None
+        return cost.tasks_at_once(plan.calls, tasks.num_tasks, tasks.query.num_points / support.num_points)
 
     def evaluate(
         self, plan: Plan, state: State, function: Callable[..., Tensor], data: Any, outer: Any
