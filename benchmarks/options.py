@@ -18,7 +18,7 @@ class Options:
         rounds: the most rounds of a race.
         budget: seconds of measuring for one contender.
         limit: seconds a step may take to be raced.
-        compile_steps: inner steps up to which torch compiles; it unrolls them, and 10 take it minutes.
+        compile_steps: inner steps up to which ours are compiled; they are unrolled, and 10 take a minute or two.
         out: where the JSON goes.
         contenders: parts of the names of those to run; all if empty.
     """
@@ -60,7 +60,7 @@ def parse(
     parser.add_argument("--rounds", type=int, help="the most rounds (20; quick: 3)")
     parser.add_argument("--budget", type=float, help="seconds of measuring for one contender (1.5; quick: 0.02)")
     parser.add_argument("--limit", type=float, default=3.0, help="seconds; a slower step is timed once")
-    parser.add_argument("--compile-steps", type=int, default=5, help="torch compiles up to so many inner steps")
+    parser.add_argument("--compile-steps", type=int, default=10, help="ours is compiled up to so many inner steps")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--contender", action="append", default=[], help="part of a name; may be repeated")
     given = parser.parse_args(arguments)
