@@ -166,6 +166,7 @@ def test_graphs_of_a_few_tasks_at_a_time_add_up(options, monkeypatch):
     learner, tasks = MAML(net(), lr=0.1, compile=True, **options), batch()
     learner.meta_loss(tasks).backward()
     assert made == ([3, 1] if options else [2])
+    assert "2 tasks at a time" in str(learner.explain(tasks))
     loss, expected = compiled.meta_gradient(MAML(learner.network, lr=0.1), compile=False)(tasks)
     torch.testing.assert_close(learner.meta_loss(tasks), loss)
     for p, g in zip(learner.parameters(), expected, strict=True):

@@ -14,6 +14,13 @@ from quickstudy.graph import is_tracing
 
 def check_examples(examples: Examples, name: str = "examples") -> None:
     """Raise one clear line if `examples` break the contract: shapes, types, devices and finite values."""
+    check_layout(examples, name)
+    if values_are_readable(examples.x):
+        _check_finite(examples, name)
+
+
+def check_layout(examples: Examples, name: str = "examples") -> None:
+    """`check_examples` without a look at the values."""
     if not isinstance(examples, Examples):
         raise TypeError(
             f"{name} must be quickstudy.Examples(x, y, mask), not {type(examples).__name__}; "
@@ -44,8 +51,6 @@ def check_examples(examples: Examples, name: str = "examples") -> None:
         )
     if len({t.device for t in (x, y, mask) if t is not None}) > 1:
         raise ValueError(f"{name} mixes devices ({x.device} and {y.device}); move all of it with {name}.to(device)")
-    if values_are_readable(x):
-        _check_finite(examples, name)
 
 
 def check_tasks(tasks: Tasks) -> None:

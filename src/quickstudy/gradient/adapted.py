@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from quickstudy.checks import values_are_readable
+from quickstudy.checks import check_layout, values_are_readable
 from quickstudy.data import Examples, by_size
 from quickstudy.gradient.lowrank import LowRank
 from quickstudy.gradient.plan import Plan
@@ -98,6 +98,11 @@ class Adapted:
 
     def losses(self, examples: Examples) -> Tensor:
         """Each task's mean loss over its real points, `[T]`."""
+        check_layout(examples)
+        if examples.num_tasks != self.num_tasks:
+            raise ValueError(
+                f"examples of {examples.num_tasks} tasks for networks adapted to {self.num_tasks}; give one set a task"
+            )
         return self.run(self.loop.point_loss, examples)[0]
 
     def evaluate(self, objective: Callable[..., Tensor], batch: Any, outer: Any = None) -> Tensor:

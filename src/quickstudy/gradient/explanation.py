@@ -8,6 +8,7 @@ from quickstudy.gradient.cost import LayerCost, layer_costs
 from quickstudy.gradient.plan import Plan
 from quickstudy.gradient.points import without_trivial_mask
 from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.graph import is_for_graph
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ def explain(inner: InnerLoop, tasks: Tasks) -> Explanation:
         lines.append(f"  the loss does not reach {', '.join(unreached)}: left as they are")
     lines += _shared(plan, set(names))
     lines += [_layer(c, plan) for c in layers]
+    if is_for_graph():
+        size = inner.tasks_at_once(tasks)
+        most = "all tasks" if size is None else f"{size} tasks at a time, whose activations stay in the caches"
+        lines.append(f"one compiled graph: {most}")
     return Explanation(engine, plan, layers, (*lines, *_memory(inner)))
 
 

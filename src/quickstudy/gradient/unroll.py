@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from quickstudy.checks import values_are_readable
+from quickstudy.checks import check_layout, values_are_readable
 from quickstudy.data import Examples, Tasks, by_size
 from quickstudy.gradient import cost
 from quickstudy.gradient.adapted import Adapted, Part, State
@@ -105,6 +105,8 @@ class InnerLoop:
         check_generator(generator)
         if (support is None) == (batch is None):
             raise ValueError("give the inner loop either support points or batch=, a function of the step")
+        if support is not None:
+            check_layout(support, "support")
         if batch is not None and num_tasks is None:
             raise ValueError("with batch=, say how many tasks there are: num_tasks=")
         if not create_graph:
