@@ -7,7 +7,7 @@ the same weights and see the same batches. Measured by the squared error on 100 
 The paper draws 100 curves, sees K points of each, and repeats that 100 times. Here, as many adaptations are of as many
 different curves, so the tasks are independent, which the intervals over them take for granted.
 
-The reference that this follows says nothing of the size of a meta-batch: it is 25, as in MAML's own experiment. The
+A meta-batch has 25 tasks, as in MAML's own experiment; the paper's is recalled as 4 (`--tasks 4`), not checked. The
 paper draws the first value of the learned rates from a small interval; here it is MAML's rate.
 """
 

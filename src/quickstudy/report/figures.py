@@ -74,7 +74,7 @@ def lines(
 
     Args:
         whole: mark every place, for whole-numbered axes.
-        top: a curve that goes above it leaves the picture.
+        top: a curve that goes above it, or is no number any more, leaves the picture.
     """
     with mplstyle.context(STYLE):
         figure = Figure(figsize=(4.6, 2.7))
@@ -83,7 +83,7 @@ def lines(
             x, mean = np.asarray(item.x), np.asarray(item.mean)
             (line,) = axes.plot(
                 x,
-                np.minimum(mean, 10 * top),  # far enough to leave, near enough not to squeeze the rest
+                np.fmin(mean, 10 * top) if top < math.inf else mean,  # near enough not to squeeze the rest
                 item.style,
                 color=item.colour,
                 label=item.label,
