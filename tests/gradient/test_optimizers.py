@@ -1,0 +1,175 @@
+"""The inner rules against torch.optim, differentiable where a gradient is zero; rates of every kind."""
+
+import pytest
+import torch
+from gradient.grid import batch, mlp
+from torch import nn
+
+import quickstudy as qs
+from quickstudy.gradient.lowrank import LowRank
+from quickstudy.gradient.maml import MAML
+from quickstudy.gradient.optimizers import SGD, Adam, Rates, RMSProp, matching, rate_at
+
+PAIRS = {
+    "SGD": (SGD(0.1), torch.optim.SGD, {"lr": 0.1}),
+    "momentum": (SGD(0.1, momentum=0.9), torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+    "Nesterov, decay": (
+        SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.3),
+        torch.optim.SGD,
+        {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.3},
+    ),
+    "Adam": (Adam(0.1), torch.optim.Adam, {"lr": 0.1}),
+    "Adam, decay": (
+        Adam(0.1, betas=(0.5, 0.7), eps=1e-3, weight_decay=0.3),
+        torch.optim.Adam,
+        {"lr": 0.1, "betas": (0.5, 0.7), "eps": 1e-3, "weight_decay": 0.3},
+    ),
+    "RMSProp": (RMSProp(0.1), torch.optim.RMSprop, {"lr": 0.1}),
+    "RMSProp, decay": (
+        RMSProp(0.1, alpha=0.5, eps=1e-3, weight_decay=0.3),
+        torch.optim.RMSprop,
+        {"lr": 0.1, "alpha": 0.5, "eps": 1e-3, "weight_decay": 0.3},
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.set_default_dtype(torch.float64)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_steps_are_those_of_torch_optim(name):
+    rule, theirs, options = PAIRS[name]
+    value, slot = torch.randn(4, 3), None
+    parameter = nn.Parameter(value.clone())
+    optimizer = theirs([parameter], **options)
+    for step in range(6):
+        gradient = torch.randn(4, 3) if step != 2 else torch.zeros(4, 3)
+        parameter.grad = gradient.clone()
+        optimizer.step()
+        value, slot = rule.update("w", step, value, gradient, slot)
+        torch.testing.assert_close(value, parameter.detach(), rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_an_inner_loop_is_training_with_torch_optim(name):
+    rule, theirs, options = PAIRS[name]
+    network, support = mlp(), batch().support.select(1)
+    adapted = qs.inner_loop(network, rule=rule, steps=5)(support, create_graph=False).module(0)
+    optimizer = theirs(network.parameters(), **options)
+    for _ in range(5):
+        optimizer.zero_grad()
+        (network(support.x[0]) - support.y[0]).square().sum(-1).mean().backward()
+        optimizer.step()
+    for found, expected in zip(adapted.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("rule", [Adam(0.1), Adam(0.1, weight_decay=0.1), RMSProp(0.1)])
+def test_zero_gradients_have_a_finite_derivative(rule):
+    """A ReLU that is off gives gradients of exactly zero, where the root of the second moment has no derivative."""
+    network = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 1))
+    nn.init.constant_(network[0].bias, -100.0)
+    grads = torch.autograd.grad(MAML(network, rule=rule, steps=3).meta_loss(batch()), list(network.parameters()))
+    assert all(g.isfinite().all() for g in grads)
+
+
+def test_with_a_gradient_of_zero_the_step_is_linear_in_it():
+    gradient = torch.zeros(2, requires_grad=True)
+    moved, _ = Adam(0.5, eps=1e-2).update("w", 0, torch.ones(2), gradient, None)
+    assert torch.autograd.grad(moved.sum(), gradient)[0].tolist() == pytest.approx([-50.0, -50.0])
+
+
+@pytest.mark.parametrize(
+    ("lr", "expected"),
+    [
+        (0.1, [0.1, 0.1, 0.1]),
+        (0, [0, 0, 0]),
+        ([0.1, 0.2], [0.1, 0.2, 0.2]),
+        (torch.tensor([0.1, 0.2]), [0.1, 0.2, 0.2]),
+        (torch.tensor(0.3), [0.3, 0.3, 0.3]),
+        ({"other": 1.0, "a.*": [0.5, 0.25], "*": 2.0}, [0.5, 0.25, 0.25]),
+    ],
+)
+def test_the_rate_of_a_step(lr, expected):
+    assert [float(rate_at(SGD(lr).lr, "a.weight", step)) for step in range(3)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+@pytest.mark.parametrize(("per", "count"), [("scalar", 1), ("layer", 2), ("parameter", 6 * 6 + 6 + 6 + 1)])
+def test_rates_of_their_own(per, count, steps):
+    network = mlp()
+    rates = Rates(network, 0.1, per=per, steps=steps)
+    assert sum(p.numel() for p in rates.parameters()) == count * (steps or 1)
+    assert rates.at("2.weight", 9).shape == (network[2].weight.shape if per == "parameter" else ())
+    learner = MAML(network, rule=SGD(rates), steps=3)
+    learner.meta_loss(batch()).backward()
+    assert all(p.grad is not None for p in rates.parameters())
+    fixed = Rates(network, 0.1, per=per, steps=steps, learn=False)
+    assert not any(p.requires_grad for p in fixed.parameters())
+    torch.testing.assert_close(
+        MAML(network, rule=SGD(fixed), steps=3).meta_loss(batch()), MAML(network, lr=0.1, steps=3).meta_loss(batch())
+    )
+
+
+def test_a_learned_rate_may_become_negative():
+    network, tasks = mlp(), batch()
+    rate = nn.Parameter(torch.tensor(-0.1))
+    loss = MAML(network, lr=rate, steps=1).meta_loss(tasks)
+    assert loss > MAML(network, lr=0.0, steps=1).meta_loss(tasks)  # uphill
+    assert torch.autograd.grad(loss, rate)[0] < 0  # and better the less so
+
+
+def test_rates_by_pattern_that_miss_a_parameter():
+    with pytest.raises(ValueError, match=r"no rate for '2.weight', only for 0.\*"):
+        MAML(mlp(), lr={"0.*": 0.1}).meta_loss(batch())
+    with pytest.raises(ValueError, match="no rate for 'weight'"):
+        MAML(nn.Linear(6, 1), rule=SGD(Rates(mlp(), per="layer"))).meta_loss(batch())
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: SGD(-0.1), "lr=-0.1"),
+        (lambda: SGD(float("inf")), "lr=inf"),
+        (lambda: SGD([0.1, -1]), "lr=-1"),
+        (lambda: SGD([]), r"lr=\[\]"),
+        (lambda: SGD("fast"), "lr='fast'"),
+        (lambda: SGD(torch.ones(2, 2)), "lr=tensor"),
+        (lambda: SGD(0.1, momentum=1.0), "momentum=1.0"),
+        (lambda: SGD(0.1, nesterov=True), "momentum= a value above 0"),
+        (lambda: SGD(0.1, weight_decay=-1), "weight_decay=-1"),
+        (lambda: Adam(0.1, betas=(0.9,)), "betas="),
+        (lambda: Adam(0.1, betas=(0.9, 1.0)), "betas=1.0"),
+        (lambda: Adam(0.1, eps=-1), "eps=-1"),
+        (lambda: RMSProp(0.1, alpha=2), "alpha=2"),
+        (lambda: Rates(mlp(), per="step"), "per='step'"),
+        (lambda: Rates(mlp(), steps=0), "steps=0"),
+        (lambda: Rates(mlp(), -1.0), "initial=-1.0"),
+        (lambda: MAML(mlp(), lr=0.1, rule=SGD(0.1)), "lr= or rule=, not both"),
+    ],
+)
+def test_bad_rates(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_names_by_pattern():
+    names = ["0.weight", "0.bias", "2.weight"]
+    assert matching(names, "*weight") == ["0.weight", "2.weight"]
+    assert matching(names, ["2.*", "0.bias"]) == ["0.bias", "2.weight"]
+    with pytest.raises(ValueError, match="no parameter is named 'head'; there are 0.weight"):
+        matching(names, ["*", "head"])
+
+
+@pytest.mark.parametrize("rule", [SGD(0.1), SGD([0.1, 0.2], momentum=0.9, nesterov=True, weight_decay=0.3)])
+def test_low_rank_weights_follow_the_rule_as_dense_ones_do(rule):
+    base = torch.randn(4, 3)
+    low, dense, slots = LowRank(base), base.expand(2, 4, 3), (None, None)
+    for step in range(4):
+        d, x = torch.randn(2, 5, 4), torch.randn(2, 5, 3)
+        low, first = rule.update("w", step, low, LowRank(None, 1.0, {step: (1.0, d, x)}), slots[0])
+        dense, second = rule.update("w", step, dense, d.mT @ x, slots[1])
+        slots = first, second
+        torch.testing.assert_close(low.dense(), dense)
