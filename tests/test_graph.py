@@ -8,7 +8,9 @@ from torch import nn
 from quickstudy import compiled, graph
 from quickstudy.gradient import cost
 from quickstudy.gradient.maml import MAML
+from quickstudy.gradient.optimizers import SGD
 from quickstudy.training import gradients as training
+from quickstudy.training.fit import fit
 
 
 def second_derivative(x, y):
@@ -137,6 +139,40 @@ def test_a_changed_setting_gets_a_graph_of_its_own(change, monkeypatch):
     )
     for a, b in zip([g for g in found if g is not None], expected, strict=True):
         torch.testing.assert_close(a, b)
+
+
+class Forks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(1, 4), nn.Linear(4, 1)
+
+    def forward(self, x):
+        h = self.one(x)
+        return self.two(torch.tanh(2 * h if h.sum() > 0 else h))
+
+
+@pytest.mark.filterwarnings("ignore:tasks run one by one")
+def test_what_depends_on_values_falls_back_loudly(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "WORTH_COMPILING", 0)
+    learner, tasks = MAML(Forks(), lr=0.1, compile=True), batch()
+    with pytest.warns(RuntimeWarning, match="depends on the values"):
+        learner.meta_loss(tasks).backward()
+    with pytest.raises(ValueError, match="compile=True: what runs depends on the values"):
+        fit(MAML(Forks()), Lines(), steps=2, out=tmp_path / "told", compile=True)
+    run = fit(MAML(Forks()), Lines(), steps=1, out=tmp_path / "auto", compile="auto")
+    assert run.config["compile"] is False
+
+
+@pytest.mark.parametrize("rate", [[0.1, 0.2], {"*": 0.1}, torch.tensor(0.1)], ids=["list", "mapping", "tensor"])
+def test_rates_of_every_kind_are_settings(rate):
+    learner = MAML(net(), rule=SGD(rate), compile=True)
+    before = compiled._settings(learner)
+    assert before == compiled._settings(learner)
+    if isinstance(rate, torch.Tensor):
+        learner.inner.rule.lr.mul_(2)
+    else:
+        learner.inner.rule.lr[next(iter(rate)) if isinstance(rate, dict) else 0] = 0.5
+    assert before != compiled._settings(learner)
 
 
 def test_buffers_and_fixed_rates_are_read_anew():

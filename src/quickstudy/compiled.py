@@ -7,7 +7,7 @@ Compiling the loss alone can silently drop the second-order term, so what is com
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.engines import prepared
-from quickstudy.graph import Backend, compile_graph, rehearsing
+from quickstudy.graph import Backend, Untraceable, compile_graph, rehearsing
 
 Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]
 
@@ -142,10 +142,20 @@ def _settings(learner: nn.Module) -> tuple[Any, ...]:
     found: list[Any] = []
     for module in learner.modules():
         found += map(id, (*module._parameters.values(), *module._buffers.values()))
-        found += [v for v in module.__dict__.values() if type(v) in _PLAIN]
+        found += _plain(module.__dict__)
     inner = getattr(learner, "inner", None)
-    found += [] if inner is None else [v for v in vars(inner).values() if type(v) in _PLAIN]
-    return tuple(found)
+    return *found, *([] if inner is None else _plain(vars(inner)))
+
+
+def _plain(attributes: dict[str, Any]) -> Iterator[Any]:
+    for name, value in attributes.items():
+        kind = type(value)
+        if kind in _PLAIN:
+            yield value
+        elif kind is Tensor:
+            yield from (id(value), value._version)
+        elif kind in (list, dict) and name[0] != "_":  # rates by step or name; torch's own lists have underscores
+            yield repr(value)
 
 
 def should_compile(learner: nn.Module, steps: int, tasks: Tasks, *, fixed_sizes: bool = True) -> bool:
@@ -197,9 +207,13 @@ def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
     key = _layout(tasks, params), *_settings(learner)
     if key not in graphs and len(graphs) == MOST_GRAPHS:
         return _fall_back(learner, tasks, f"{MOST_GRAPHS} batch shapes are compiled already, and this is another")
-    if key not in graphs:
-        graphs[key] = _graphs(learner, tasks, "inductor")
-    return _ReadyGradients.apply(learner, tasks, *graphs[key](tasks), *trained)
+    try:
+        if key not in graphs:
+            graphs[key] = _graphs(learner, tasks, "inductor")
+        ready = graphs[key](tasks)
+    except Untraceable as error:
+        return _fall_back(learner, tasks, str(error))
+    return _ReadyGradients.apply(learner, tasks, *ready, *trained)
 
 
 class Graphs(dict[Any, Gradient]):

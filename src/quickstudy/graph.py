@@ -24,6 +24,10 @@ _tracing = ContextVar("tracing", default=False)
 _rehearsing = ContextVar("rehearsing", default=False)
 
 
+class Untraceable(RuntimeError):
+    """A function cannot be one graph."""
+
+
 def compile_graph(function: Function, inputs: list[Tensor], backend: Backend = "inductor") -> Function:
     """`function`, compiled for inputs of the shapes, strides, types and devices of `inputs`, and for no others.
 
@@ -33,11 +37,21 @@ def compile_graph(function: Function, inputs: list[Tensor], backend: Backend = "
         inputs: an example.
         backend: "inductor"; "aot_eager", which runs the operations as they were noted and takes no time to compile; or
             `(graph, inputs) -> function`.
+
+    Raises:
+        Untraceable: if what the function does depends on values.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with _on(_tracing):
-        graph = make_fx(function, decomposition_table=_small_products())(*inputs)
+        try:
+            graph = make_fx(function, decomposition_table=_small_products())(*inputs)
+        except RuntimeError as error:
+            if "tracing tensor" not in str(error):
+                raise
+            raise Untraceable(
+                "what runs depends on the values of tensors, and a graph does the same for all"
+            ) from error
     if callable(backend):
         return backend(graph, inputs)
     if backend == "aot_eager":

@@ -126,7 +126,10 @@ class SGD(nn.Module):
         if self.momentum:
             velocity = gradient if velocity is None else velocity * self.momentum + gradient
             gradient = gradient + velocity * self.momentum if self.nesterov else velocity
-        return value - gradient * rate_at(self.lr, name, step), velocity
+        rate = rate_at(self.lr, name, step)
+        if isinstance(value, Tensor) and not isinstance(rate, Tensor):
+            return torch.sub(value, gradient, alpha=rate), velocity  # one pass over memory in place of two
+        return value - gradient * rate, velocity
 
 
 class Adam(nn.Module):

@@ -4,13 +4,18 @@ import os
 import platform
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import torch
 
 
+@cache
 def commit() -> str | None:
-    """The commit of the checkout that quickstudy runs from; None when it was installed from a package."""
+    """The commit of the checkout that quickstudy runs from; None when it was installed from a package.
+
+    As it was when first asked: that is the code that runs, whatever is committed meanwhile.
+    """
     checkout = Path(__file__).resolve().parents[3]
     if not (checkout / ".git").exists() or not (checkout / "src" / "quickstudy").is_dir():
         return None

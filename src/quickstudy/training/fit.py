@@ -10,6 +10,7 @@ from torch import nn
 from quickstudy.checks import check_fits
 from quickstudy.compiled import Gradient
 from quickstudy.data import Tasks
+from quickstudy.graph import Untraceable
 from quickstudy.learner import TaskFamily
 from quickstudy.training.arguments import (
     check_drawn,
@@ -152,7 +153,15 @@ def fit(
             config["compile"] = decide(compile, learner, plan["steps"], first, fixed_sizes=fixed)
         updates = _make_updates(learner, plan)
         gradient = make_gradient(learner, config["compile"])
-        (compare if config["compile"] else attempt)(learner, gradient, first, mix(plan["seed"], 0, Stream.NOISE))
+        noise = mix(plan["seed"], 0, Stream.NOISE)
+        try:
+            (compare if config["compile"] else attempt)(learner, gradient, first, noise)
+        except Untraceable as error:
+            if compile != "auto":
+                raise ValueError(f"compile=True: {error}; use compile=False or 'auto'") from error
+            config["compile"] = False
+            gradient = make_gradient(learner, False)
+            attempt(learner, gradient, first, noise)
         make_folder(folder)
         with locked(folder):
             if earlier_run(folder, exist, config) is None:  # again: another process may have been here since
