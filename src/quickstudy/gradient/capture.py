@@ -189,7 +189,8 @@ def _caught(kind: str) -> Callable[..., Tensor]:
     if kind == "linear":
 
         def function(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-            layer = _active[-1].find(weight) if _active else None
+            rows = input.dim() > 1 and weight.dim() == 2  # a vector has none, and is left alone
+            layer = _active[-1].find(weight) if _active and rows else None
             if layer is None:
                 return plain(input, weight, bias)
             return _active[-1].call(layer, "linear", input, bias, {})

@@ -68,22 +68,23 @@ class _Segment(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        tensors, again = ctx.saved_tensors, torch.is_grad_enabled()
+        tensors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "a second outer derivative was asked for, and checkpoint= serves one; leave checkpoint= out"
+            )
         wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed]
         with replayed(ctx.random), torch.enable_grad():
-            inputs = list(tensors)
-            if not again:  # the state is cut off from its past; what was read besides is the end of a graph anyway
-                state = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(tensors[: ctx.count])]
-                inputs = [*state, *tensors[ctx.count :]]
+            # the state is cut off from its past; what was read besides is the end of a graph anyway
+            state = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(tensors[: ctx.count])]
+            inputs = [*state, *tensors[ctx.count :]]
             flat, _ = tree_flatten(ctx.run(ctx.rebuild(inputs[: ctx.count]), True))
             outs = [value for value in flat if isinstance(value, Tensor)]
             pairs = [(o, v) for o, v in zip(outs, cotangents, strict=True) if v is not None and o.requires_grad]
             found: list[Tensor | None] = [None] * len(tensors)
             if pairs:
                 out, vectors = zip(*pairs, strict=True)
-                grads = torch.autograd.grad(
-                    out, [inputs[i] for i in wanted], vectors, create_graph=again, allow_unused=True
-                )
+                grads = torch.autograd.grad(out, [inputs[i] for i in wanted], vectors, allow_unused=True)
                 for i, gradient in zip(wanted, grads, strict=True):
                     found[i] = gradient
         return (None, None, None, None, *found)

@@ -39,8 +39,12 @@ def gradients(
     Returns:
         A gradient for every leaf (None where the loss does not reach it), the values and the records.
     """
+    second_order = second_order and torch.is_grad_enabled()  # or an expanded parameter, which claims to have a graph
     if not second_order:
         leaves, rest = _detached(leaves), _detached(rest)
+    if not leaves:  # nothing moves, but what the pass leaves is wanted
+        _, (values, records) = total(leaves, rest)
+        return [], values if second_order else _detached(values), records
     if mixed and second_order:
         tensors, spec = tree_flatten((leaves, rest))
         where = [i for i, t in enumerate(tensors) if isinstance(t, Tensor)]
@@ -136,6 +140,8 @@ def _reverse_over_reverse(
     ctx: Any, tensors: Any, grads: Any, values: Any, *, create_graph: bool
 ) -> list[Tensor | None]:
     wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed]
+    if create_graph:  # what was given may hang together, and must count once
+        tensors = [t.view_as(t) for t in tensors]
     inputs, rest = _rebuild(ctx.tree, list(tensors))
     again, seen, _ = gradients(ctx.total, inputs, rest, second_order=True)
     pairs = [(out, v) for out, v in zip([*again, *seen], [*grads, *values], strict=True)]

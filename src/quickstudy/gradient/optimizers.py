@@ -255,6 +255,10 @@ def check_rate(lr: Any) -> Any:
     """`lr`, or an error unless it is something a rule can read rates from."""
     if isinstance(lr, Rates):
         return lr
+    if isinstance(lr, Mapping) and any(isinstance(r, Rates) or getattr(r, "requires_grad", False) for r in lr.values()):
+        raise ValueError(
+            "a mapping holds fixed rates; for learned ones by layer or entry use optimizers.Rates(network)"
+        )
     if isinstance(lr, Mapping) and lr:
         return {pattern: check_rate(rate) for pattern, rate in lr.items()}
     if isinstance(lr, Tensor) and lr.is_floating_point() and lr.dim() <= 1 and lr.numel():

@@ -56,6 +56,9 @@ def check_options(given: dict[str, Any]) -> Rule:
         check_count("checkpoint", given["checkpoint"], "'every', 'sqrt' or a number of steps of at least 1")
     check_number("proximal", given["proximal"])
     _check_inputs(given["inputs"], given["network"])
+    saving = [k for k in ("mixed_mode", "checkpoint", "implicit") if given[k]]
+    if saving and any(p.is_complex() for p in given["network"].parameters()):
+        raise ValueError(f"{saving[0]} is for real parameters, and the network has complex ones; leave it out")
     rule = _rule(given["lr"], given["rule"])
     _check_together(given, rule)
     return rule

@@ -101,6 +101,18 @@ class InnerLoop:
             create_graph: keep the graph back to the start; without it every gradient is a constant.
             generator: shuffles minibatches.
         """
+        if torch.is_inference_mode_enabled():  # where torch takes no gradient, not even an inner one
+            with torch.inference_mode(False), torch.no_grad():
+                support = tree_map(lambda t: t.clone() if isinstance(t, Tensor) else t, support)
+                return self(
+                    support,
+                    batch=batch,
+                    num_tasks=num_tasks,
+                    steps=steps,
+                    outer=outer,
+                    create_graph=False,
+                    generator=generator,
+                )
         steps = self.steps if steps is None else check_steps(steps)
         check_generator(generator)
         if (support is None) == (batch is None):
@@ -264,7 +276,7 @@ class InnerLoop:
 
             def dealt(step: int, adapted: Adapted) -> list[Any]:
                 data = ask(step, adapted)
-                return [_clean(part.take(data)) for part in adapted.parts]
+                return [self._whole(_clean(part.take(data))) for part in adapted.parts]
 
             return dealt
         if self.minibatch is None:
@@ -274,6 +286,15 @@ class InnerLoop:
             minibatches(share, size, generator) if share.num_points else lambda s, a, e=share: e for share in shares
         ]
         return lambda step, adapted: [draw(step, adapted) for draw in draws]
+
+    def _whole(self, data: Any) -> Any:
+        """The data of a step, unless they are padded and the network would mix the padding in."""
+        masked = isinstance(data, Examples) and data.mask is not None and values_are_readable(data.x)
+        if masked and self.mixes(data):
+            raise ValueError(
+                "batch= gave masked points to a network that mixes points; give as many real ones for every task"
+            )
+        return data
 
     def _unroll(self, adapted: Adapted, source: Source, steps: int, create_graph: bool, fixed: Any) -> Adapted:
         start = adapted
@@ -311,7 +332,9 @@ class InnerLoop:
             states = [s._replace(buffers=_detached(s.buffers)) for s in states]  # never differentiable
             parts = tuple(p._replace(state=s) for p, s in zip(parts, states, strict=True))
         adapted = Adapted(self, parts, adapted.num_tasks, adapted.outer)
-        if self.implicit is not None and create_graph and steps:
+        if self.implicit is not None and create_graph:
+            if not steps:
+                return start
             shares = source(steps - 1, adapted)
             return self._attach(adapted, start, shares)
         return adapted
@@ -401,26 +424,31 @@ class InnerLoop:
         assert self.implicit is not None
         parts = []
         for part, origin, share in zip(adapted.parts, start.parts, shares, strict=True):
+            adapted_here = set(self.adapted_names())
             solved: dict[str, Any] = {
-                k: v.dense() if isinstance(v, LowRank) else v for k, v in part.state.moved.items()
+                k: v.dense() if isinstance(v, LowRank) else v for k, v in part.state.moved.items() if k in adapted_here
             }
-            if not solved:
-                parts.append(part)
+            if not solved or (isinstance(share, Examples) and share.num_points == 0):
+                parts.append(part._replace(state=origin.state))
                 continue
+            others = {k: v for k, v in origin.state.moved.items() if k not in solved}
             kept = {k: v for k, v in origin.state.shared.items() if k not in solved}
             began = {
                 **{k: v.expand(part.size, *v.shape) for k, v in origin.state.shared.items()},
                 **origin.state.moved,
             }
             names = list(solved)
-            state = State(kept, solved, part.state.buffers, {})
+            state = State(kept, {**others, **solved}, part.state.buffers, {})
             judged = Pass(
                 self, part.plan, state, self.objective or self.point_loss, share, start.outer, names, [], part.size
             )
             start_weights = [began[k] for k in names]
-            options = {"how": self.implicit, "proximal": self.proximal}
+            decay = getattr(self.rule, "weight_decay", 0.0)  # a part of the problem that was solved, as damping is
+            how = replace(self.implicit, damping=self.implicit.damping + decay)
+            options = {"how": how, "proximal": self.proximal}
             found = attach(judged, list(solved.values()), start_weights, **options)  # type: ignore[arg-type]
-            parts.append(part._replace(state=state._replace(moved=dict(zip(names, found, strict=True)))))
+            moved = {**others, **dict(zip(names, found, strict=True))}
+            parts.append(part._replace(state=state._replace(moved=moved)))
         return Adapted(self, tuple(parts), adapted.num_tasks, start.outer)
 
     def _simplest(self, count: int) -> Plan:
@@ -438,7 +466,7 @@ class InnerLoop:
             with reparametrised(self.loss, self.objective, judge):
                 return function(model_of(self, params, buffers), data, fixed)
 
-        tried = try_pass(run, params, buffers, data, self.adapted_names())
+        tried = try_pass(run, params, buffers, _detached(data), self.adapted_names())
         if tried.hidden and (self.mixed_mode or self.implicit is not None or self.checkpoint is not None):
             raise ValueError(
                 "the loss depends on tensors that require grad and that the inner loop was not given; mixed_mode, "
