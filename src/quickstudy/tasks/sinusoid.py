@@ -110,5 +110,6 @@ class Sinusoid:
 def _ranges(family: Sinusoid, points: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Widths and low ends of the ranges of amplitude, phase, frequency and `points` inputs, each `[3 + points, 1]`."""
     ranges = [bounds(r) for r in (family.amplitude, family.phase, family.frequency, *[family.domain] * points)]
-    width, low = ([high - low for low, high in ranges], [low for low, _ in ranges])
-    return tuple(torch.tensor(v, dtype=dtype, device=device).unsqueeze(1) for v in (width, low))  # type: ignore[return-value]
+    low = torch.tensor([low for low, _ in ranges], dtype=dtype, device=device)
+    width = torch.tensor([high - low for low, high in ranges], dtype=dtype, device=device)
+    return width.unsqueeze(1), low.unsqueeze(1)
