@@ -93,7 +93,8 @@ class SGD(nn.Module):
 
     Args:
         lr: a number; a 0-dimensional tensor; a sequence or 1-dimensional tensor, one rate a step (the last one from
-            there on); `{pattern: rate}` by the parameters' names, fixed ones; or `Rates`. An `nn.Parameter` is meta-learned.
+            there on); `{pattern: rate}` by the parameters' names, fixed; or `Rates`. An `nn.Parameter` is
+            meta-learned.
         momentum: of the velocity, from 0 to 1.
         nesterov: look ahead along it.
         weight_decay: L2 penalty.
