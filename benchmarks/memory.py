@@ -1,7 +1,9 @@
 """Peak memory above the idle process, and time, of a meta-gradient over 1 to 1000 inner steps.
 
-MLP 1-256-256-1, 25 tasks, 10 support and 10 query points. Every measurement has a process of its own. The weights are
-stacked (`engine="batched"`) throughout, so that rows differ by what they keep for the way back and by nothing else.
+MLP 1-256-256-1, 25 tasks, 10 support and 10 query points. Every peak is measured in a process of its own; times, too
+(`seconds`, which depend on what the memory allocator makes of a process), and once more in turns, all ways in one
+process (`seconds_in_turns`), as in all other benchmarks. The weights are stacked (`engine="batched"`) throughout, so
+that rows differ by what they keep for the way back and by nothing else.
 
     python -m benchmarks.memory --case 100
 """
@@ -34,22 +36,31 @@ STEPS = (1, 10, 100, 1000)
 LIMIT = 24e9  # bytes, of the bar
 SHARE = 0.5  # of the free memory; what would need more is not run
 TASKS, WIDTH = 25, 256
+ROUNDS = 5
+
+
+def learner(way: str, width: int, steps: int) -> Any:
+    """A MAML whose meta-gradient goes that way."""
+    import quickstudy as qs
+
+    network = qs.nets.MLP(1, [width, width], 1)
+    return qs.MAML(network, lr=0.01, steps=steps, engine="batched", **WAYS[way])
+
+
+def sample(tasks: int, points: int) -> Any:
+    """Sine waves, the same each time."""
+    import quickstudy as qs
+
+    generator = torch.Generator().manual_seed(0)
+    return qs.tasks.Sinusoid().sample(tasks, support=points, query=points, generator=generator)
 
 
 def child(way: str, steps: int, tasks: int, width: int) -> dict[str, float]:
-    """Peak bytes above idle and seconds of one meta-gradient, in this process."""
-    import quickstudy as qs
-
-    def learner(width: int, steps: int) -> qs.MAML:
-        network = qs.nets.MLP(1, [width, width], 1)
-        return qs.MAML(network, lr=0.01, steps=steps, engine="batched", **WAYS[way])
-
+    """Peak megabytes above idle and seconds of one meta-gradient, in this process."""
     torch.manual_seed(0)
-    family, generator = qs.tasks.Sinusoid(), torch.Generator().manual_seed(0)
-    tiny = learner(2, 2)  # loads what torch loads at the first use
-    tiny.meta_loss(family.sample(2, support=2, query=2, generator=generator)).backward()
-    large = learner(width, steps)
-    batch = family.sample(tasks, support=10, query=10, generator=generator)
+    tiny = learner(way, 2, 2)  # loads what torch loads at the first use
+    tiny.meta_loss(sample(2, 2)).backward()
+    large, batch = learner(way, width, steps), sample(tasks, 10)
     idle = _reset_peak()
     start = time.perf_counter()
     large.meta_loss(batch).backward()
@@ -62,6 +73,19 @@ def child(way: str, steps: int, tasks: int, width: int) -> dict[str, float]:
         large.meta_loss(batch).backward()
         times.append(time.perf_counter() - start)
     return {"peak_megabytes": (peak - idle) / 1e6, "seconds": statistics.median(times[1:] or times)}
+
+
+def in_turns(ways: list[str], steps: int, tasks: int, width: int) -> dict[str, float]:
+    """Median seconds of a meta-gradient, all ways in turns, in this process."""
+    learners, batch = {way: learner(way, width, steps) for way in ways}, sample(tasks, 10)
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(ROUNDS + 1):
+        for way, made in learners.items():
+            made.zero_grad()
+            start = time.perf_counter()
+            made.meta_loss(batch).backward()
+            times[way].append(time.perf_counter() - start)
+    return {way: statistics.median(seen[1:]) for way, seen in times.items()}
 
 
 def _peak() -> int:
@@ -91,13 +115,22 @@ def measure(steps: int, options: Options) -> dict[str, Any]:
         if expected > room:
             rows[way] = {"skipped": f"not run: about {expected / 1e3:.0f} GB", "predicted_megabytes": expected}
             continue
-        size = ("4", "8") if options.quick else (str(TASKS), str(WIDTH))
-        command = [sys.executable, "-m", "benchmarks.memory", "--child", way, str(steps), *size]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        if answer.returncode != 0:
-            raise RuntimeError(f"{way} with {steps} steps failed: {answer.stderr.strip()[-500:]}")
-        rows[way] = json.loads(answer.stdout.splitlines()[-1])
+        rows[way] = _in_a_process(way, steps, options)
+    run = [way for way, row in rows.items() if "seconds" in row]
+    if PLAIN in run:
+        for way, seconds in _in_a_process("; ".join(run), steps, options, turns=True).items():
+            rows[way]["seconds_in_turns"] = seconds
     return {"steps": steps, "tasks": TASKS, "width": WIDTH, "ways": rows}
+
+
+def _in_a_process(ways: str, steps: int, options: Options, *, turns: bool = False) -> dict[str, float]:
+    size = ("4", "8") if options.quick else (str(TASKS), str(WIDTH))
+    kind = "--turns" if turns else "--child"
+    command = [sys.executable, "-m", "benchmarks.memory", kind, ways, str(steps), *size]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise RuntimeError(f"{ways} with {steps} steps failed: {answer.stderr.strip()[-500:]}")
+    return json.loads(answer.stdout.splitlines()[-1])
 
 
 def _predicted(way: str, steps: int, earlier: dict[str, Any]) -> float:
@@ -118,7 +151,10 @@ def bars(cases: dict[str, Any]) -> list[dict[str, Any]]:
     peak = {
         (c["steps"], w): r["peak_megabytes"] for c in cases.values() for w, r in c["ways"].items() if "seconds" in r
     }
-    time_of = {(c["steps"], w): r["seconds"] for c in cases.values() for w, r in c["ways"].items() if "seconds" in r}
+    alone, turns = (
+        {(c["steps"], w): r[key] for c in cases.values() for w, r in c["ways"].items() if key in r}
+        for key in ("seconds", "seconds_in_turns")
+    )
     found = []
 
     def add(text: str, most: float | None, over: dict[Any, float], a: Any, b: Any) -> None:
@@ -129,7 +165,8 @@ def bars(cases: dict[str, Any]) -> list[dict[str, Any]]:
     add("mixed mode, checkpoint sqrt: peak at 100 steps at most 12x that of 1 step", 12, peak, (100, LEAN), (1, LEAN))
     add("the same beside plain unrolling of 1 step", None, peak, (100, LEAN), (1, PLAIN))
     add("plain unrolling: peak at 100 steps beside 1 step", None, peak, (100, PLAIN), (1, PLAIN))
-    add("mixed mode, checkpoint sqrt: time at most 1.8x of plain unrolling", 1.8, time_of, (100, LEAN), (100, PLAIN))
+    add("mixed mode, checkpoint sqrt: time at most 1.8x of plain unrolling", 1.8, turns, (100, LEAN), (100, PLAIN))
+    add("the same, each in a fresh process of its own", None, alone, (100, LEAN), (100, PLAIN))
     add("mixed mode, checkpoint sqrt: 1000 steps in 24,000 MB", LIMIT / 1e6, {**peak, 1: 1.0}, (1000, LEAN), 1)
     return found
 
@@ -140,8 +177,9 @@ def as_table(cases: dict[str, Any]) -> str:
     for case in sorted(cases.values(), key=lambda c: c["steps"]):
         for way, row in case["ways"].items():
             shown = [f"{row['peak_megabytes']:.1f}", f"{row['seconds'] * 1e3:.1f}"] if "seconds" in row else ["", ""]
+            shown.append(f"{row['seconds_in_turns'] * 1e3:.1f}" if "seconds_in_turns" in row else "")
             cells.append([way, case["steps"], *shown, row.get("skipped", "")])
-    return records.table(["", "steps", "MB above idle", "ms", ""], cells)
+    return records.table(["", "steps", "MB above idle", "ms", "ms, in turns", ""], cells)
 
 
 def main(arguments: list[str]) -> None:
@@ -155,7 +193,9 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
+    if sys.argv[1:2] == ["--turns"]:
+        print(json.dumps(in_turns(sys.argv[2].split("; "), *map(int, sys.argv[3:]))))
+    elif sys.argv[1:2] == ["--child"]:
         print(json.dumps(child(sys.argv[2], *map(int, sys.argv[3:]))))
     else:
         main(sys.argv[1:])

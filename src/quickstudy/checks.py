@@ -90,15 +90,16 @@ def check_tasks(tasks: Tasks) -> None:
 
 def check_fits(module: torch.nn.Module, examples: Examples, name: str = "support") -> None:
     """Raise one clear line if `examples` and the parameters of `module` differ in device or float type."""
-    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
-    if weight is None:
+    weights = [p for p in module.parameters() if p.is_floating_point()]
+    if not weights:
         return
+    weight, types = weights[0], {p.dtype for p in weights}
     if examples.x.device != weight.device:
         raise ValueError(
             f"{name} is on {examples.x.device} and the learner on {weight.device}; move one with .to(device)"
         )
     for part, tensor in (("x", examples.x), ("y", examples.y)):
-        if tensor.is_floating_point() and tensor.dtype != weight.dtype:
+        if tensor.is_floating_point() and tensor.dtype not in types:
             raise TypeError(
                 f"{name}.{part} is {tensor.dtype} and the learner's parameters are {weight.dtype}; "
                 f"cast the data with .to(dtype={weight.dtype}) or the learner with .to({tensor.dtype})"

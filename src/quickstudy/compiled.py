@@ -8,6 +8,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: Backend = "indu
             grads = torch.autograd.grad(loss, params, allow_unused=True)
             return loss.detach(), [torch.zeros_like(p) if g is None else g for g, p in zip(grads, params, strict=True)]
 
-        return lambda tasks: _summed(lambda size: eager, getattr(learner, "chunk", None), tasks)
+        return lambda tasks: _summed(lambda size: eager, getattr(learner, "chunk", None), tasks, learner)
     graphs, params = Graphs(), list(learner.parameters())
 
     def compiled(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
@@ -55,18 +56,20 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: Backend = "indu
     return compiled
 
 
-def _summed(gradient: Callable[[int], Gradient], size: int | None, tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
+def _summed(
+    gradient: Callable[[int], Gradient], size: int | None, tasks: Tasks, learner: nn.Module | None = None
+) -> tuple[Tensor, list[Tensor]]:
     """Loss and gradients of `size` tasks after another, each part with its share of the mean.
 
     Args:
         gradient: number of tasks -> their gradient.
+        learner: whose random numbers and running statistics the parts must treat as one batch.
     """
     count = tasks.num_tasks
     if size is None or size >= count:
         return gradient(count)(tasks)
     total, sums = None, None
-    for first in range(0, count, size):
-        last = min(first + size, count)
+    for first, last in _chunks(learner, count, size):
         loss, grads = gradient(last - first)(tasks.select(slice(first, last)))
         share = (last - first) / count
         if total is None or sums is None:
@@ -75,6 +78,27 @@ def _summed(gradient: Callable[[int], Gradient], size: int | None, tasks: Tasks)
             total, sums = total + loss * share, torch._foreach_add(sums, grads, alpha=share)
     assert total is not None and sums is not None
     return total, list(sums)
+
+
+def _chunks(learner: nn.Module | None, count: int, size: int) -> Iterator[tuple[int, int]]:
+    """`(first, last)` of every chunk; the buffers end as the mean over tasks, and equal masks are the same in all."""
+    starts = range(0, count, size)
+    inner = getattr(learner, "inner", None)
+    buffers = [] if learner is None or not learner.training else list(learner.buffers())
+    before, left = [b.clone() for b in buffers], [b.clone().zero_() for b in buffers]
+    with nullcontext(lambda: None) if inner is None else inner.replaying(len(starts)) as again:
+        for first in starts:
+            again()
+            last = min(first + size, count)
+            yield first, last
+            for b, old, total in zip(buffers, before, left, strict=True):
+                if b.is_floating_point():
+                    total.add_(b, alpha=(last - first) / count)
+                elif first == 0:
+                    total.copy_(b)
+                b.copy_(old)
+    for b, total in zip(buffers, left, strict=True):
+        b.copy_(total)
 
 
 def _graphs(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:

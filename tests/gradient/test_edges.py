@@ -1,5 +1,7 @@
 """Where an inner loop stands at an edge: modes without gradients, nothing that moves, problems half solved, vectors."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -120,3 +122,128 @@ def test_what_would_be_wrong_is_refused():
     params = list(learner.parameters())
     with pytest.raises(NotImplementedError, match="checkpoint="):
         torch.autograd.grad(learner.meta_loss(tasks), params, create_graph=True)
+
+
+class TwoPrecisions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.last = nn.Linear(6, 6).float(), nn.Linear(6, 1)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(x.float())).double())
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = mlp()
+
+    def forward(self, x):
+        return self.body[2](torch.tanh(torch.utils.checkpoint.checkpoint(self.body[0], x, use_reentrant=False)))
+
+
+def test_layers_of_two_precisions():
+    network, tasks, found = TwoPrecisions(), batch(), {}
+    for engine in ENGINES:
+        loss = qs.MAML(network, lr=0.1, steps=3, engine=engine).meta_loss(tasks)
+        found[engine] = [loss.detach(), *torch.autograd.grad(loss, list(network.parameters()))]
+    torch.testing.assert_close(found["batched"], found["loop"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found["lowrank"], found["loop"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_rate_of_less_precision_costs_none():
+    found = []
+    for engine in ENGINES:
+        learner = qs.MAML(mlp(), lr=torch.tensor(0.1, dtype=torch.float32), steps=3, proximal=0.3, engine=engine)
+        found.append(torch.autograd.grad(learner.meta_loss(batch()), list(learner.parameters())))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(found[2], found[0], rtol=1e-12, atol=1e-14)
+
+
+def test_a_network_with_checkpoints_of_its_own_runs_one_task_after_another():
+    network, tasks = Checkpointed(), batch()
+    learner = qs.MAML(network, lr=0.1, steps=2)
+    with pytest.warns(RuntimeWarning, match="tasks run one by one"):
+        found = torch.autograd.grad(learner.meta_loss(tasks), list(network.parameters()))
+    plain = qs.MAML(network.body, lr=0.1, steps=2)
+    torch.testing.assert_close(found, torch.autograd.grad(plain.meta_loss(tasks), list(plain.parameters())))
+
+
+@pytest.mark.parametrize("engine", ["batched", "lowrank"])
+@pytest.mark.parametrize("network", [nn.GRU(6, 4), nn.Linear(6, 1, dtype=torch.complex128)])
+def test_an_engine_that_cannot_run_the_network_says_which_can(engine, network):
+    with pytest.raises(ValueError, match="use engine='auto' or 'loop'"):
+        qs.MAML(network, engine=engine)
+
+
+@pytest.mark.parametrize("learner", [qs.MAML, qs.Pretrained])
+def test_extra_inputs_are_filled_in_wherever_the_network_is_used(learner):
+    tasks = batch()
+    made = learner(WithContext(), lr=0.1, inputs={"context": nn.Parameter(torch.full((6,), 0.3))})
+    made.meta_loss(tasks).backward()
+    assert made.inputs["context"].grad.abs().sum() > 0
+    predict = made.adapt(tasks.support)
+    alone = predict.task(1)
+    torch.testing.assert_close(alone(tasks.query.x[1]), predict(tasks.query.x).mean[1])
+    assert not torch.equal(alone.inputs["context"], made.inputs["context"])
+
+
+def test_extra_inputs_that_cannot_move_are_refused():
+    with pytest.raises(TypeError, match="torch.int64"):
+        qs.MAML(WithContext(), inputs={"context": torch.ones(6, dtype=torch.long)})
+
+
+def test_chunks_leave_the_running_statistics_of_one_batch():
+    found = []
+    for chunk in (None, 1, 2):
+        torch.manual_seed(1)
+        network = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 1))
+        qs.MAML(network, lr=0.1, chunk=chunk).meta_loss(batch())
+        found.append(dict(network.named_buffers()))
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(found[2], found[0])
+
+
+def test_the_same_masks_in_every_chunk():
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5), nn.Linear(6, 1))
+    x, y, _ = batch().support
+    same = qs.Examples(x[:1].expand(3, -1, -1), y[:1].expand(3, -1, -1))
+    learner = qs.MAML(network, lr=0.1, randomness="same", chunk=2)
+    weight = learner.adapt(same).adapted.params["0.weight"]
+    assert torch.equal(weight[0], weight[1]) and torch.equal(weight[0], weight[2])
+
+
+def test_data_made_from_the_adapted_weights_count_as_given():
+    """In the inner gradient; the outer one flows through them as well."""
+    tasks, network = batch(), mlp()
+
+    def data(step, adapted):
+        return qs.Examples(tasks.support.x, adapted(tasks.support.x) * 0.5 + tasks.support.y)
+
+    losses = []
+    for t in range(3):
+        params = dict(network.named_parameters())
+        for _ in range(3):
+            target = torch.func.functional_call(network, params, (tasks.support.x[t],)) * 0.5 + tasks.support.y[t]
+            leaves = {k: p.view_as(p) for k, p in params.items()}
+            out = torch.func.functional_call(network, leaves, (tasks.support.x[t],))
+            grads = torch.autograd.grad((out - target).square().mean(), list(leaves.values()), create_graph=True)
+            params = {k: p - 0.1 * g for (k, p), g in zip(params.items(), grads, strict=True)}
+        out = torch.func.functional_call(network, params, (tasks.query.x[t],))
+        losses.append((out - tasks.query.y[t]).square().mean())
+    expected = torch.autograd.grad(torch.stack(losses).mean(), list(network.parameters()))
+    for engine in ENGINES:
+        adapted = qs.inner_loop(network, lr=0.1, steps=3, engine=engine)(batch=data, num_tasks=3)
+        loss = adapted.losses(tasks.query).mean()
+        torch.testing.assert_close(torch.autograd.grad(loss, list(network.parameters())), expected)
+
+
+def test_a_predictor_is_pickled_and_appends_afterwards():
+    tasks = batch()
+    predict = qs.MAML(mlp(), lr=0.1).adapt(tasks.support)
+    again = pickle.loads(pickle.dumps(predict))
+    torch.testing.assert_close(again(tasks.query.x).mean, predict(tasks.query.x).mean)
+    more = tasks.query.first(2)
+    torch.testing.assert_close(again.append(more)(tasks.query.x).mean, predict.append(more)(tasks.query.x).mean)

@@ -53,8 +53,9 @@ def test_no_support_points(minibatch):
             mlp,
             {"mixed_mode": True, "checkpoint": "sqrt"},
             "batched",
-            "forward over reverse\ncheckpoints: every 2 steps",
+            "reverse over forward\ncheckpoints: every 2 steps",
         ),
+        (lambda: mlp(nn.LayerNorm(6)), {"mixed_mode": True}, "batched", "forward over reverse"),
         (mlp, {"truncate": 3}, "batched", "second order in the last 3 steps"),
         (mlp, {"first_order": True}, "batched", "meta-gradient: first order"),
         (

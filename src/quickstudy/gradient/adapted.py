@@ -76,6 +76,23 @@ class Part(NamedTuple):
         return tree_map(lambda a: a[self.places] if isinstance(a, Tensor) else a, data)
 
 
+class FilledIn(nn.Module):
+    """A network whose extra inputs are there already.
+
+    Args:
+        network: `(x, name=tensor, ...) -> output`.
+        inputs: by name; they become parameters.
+    """
+
+    def __init__(self, network: nn.Module, inputs: dict[str, nn.Parameter]):
+        super().__init__()
+        self.network, self.inputs = network, nn.ParameterDict(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output at `x [M, *dx]`."""
+        return self.network(x, **self.inputs)
+
+
 @dataclass(frozen=True)
 class Adapted:
     """Networks adapted to `T` tasks, by `inner_loop`. Everything is differentiable back to where the loop began.
@@ -126,14 +143,15 @@ class Adapted:
         return self._gather([part.state.buffers for part in self.parts])
 
     def module(self, i: int) -> nn.Module:
-        """Task `i`'s network as a plain module of its own, `[M, *dx] -> [M, dy]`."""
+        """Task `i`'s network as a plain module of its own, `[M, *dx] -> [M, dy]`, its extra inputs filled in."""
         i = check_task(i, self.num_tasks)
         network = copy.deepcopy(self.loop.network)
         state = {**self.params, **self.buffers}
         with torch.no_grad():
             for name, tensor in (*network.named_parameters(), *network.named_buffers()):
                 tensor.copy_(state[name][i])
-        return network
+        inputs = {k: nn.Parameter(state[k][i].detach().clone()) for k in self.loop.inputs}
+        return FilledIn(network, inputs) if inputs else network
 
     def run(self, function: Callable[..., Tensor], data: Any, outer: Any = None) -> tuple[Tensor, list[dict]]:
         """`function(model, data_of_one_task, outer)` of every task, and the buffers it left, part by part."""

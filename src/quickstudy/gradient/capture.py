@@ -21,7 +21,7 @@ LAYERS: dict[str, Callable[..., Tensor]] = {name: getattr(F, name) for name in (
 
 
 class Call(NamedTuple):
-    """One call of a layer in a pass: what it was called with, and what came out (for one task)."""
+    """One call of a layer in a pass: what it was called with, what came out (for one task), and the weight's dtype."""
 
     kind: str
     weight: str
@@ -29,6 +29,7 @@ class Call(NamedTuple):
     weight_shape: torch.Size
     input_shape: torch.Size
     output_shape: torch.Size
+    dtype: torch.dtype
     arguments: dict[str, Any]
 
     @property
@@ -112,7 +113,8 @@ class Recorder(Capture):
         """The layer's own output."""
         out = LAYERS[kind](x, layer.weight, bias, **arguments)
         name = next((name for key, name in self.names if key is bias), None)
-        self.calls.append(Call(kind, layer.name, name, layer.weight.shape, x.shape, out.shape, arguments))
+        shapes = layer.weight.shape, x.shape, out.shape
+        self.calls.append(Call(kind, layer.name, name, *shapes, layer.weight.dtype, arguments))
         return out
 
 

@@ -24,7 +24,9 @@ Randomness = Literal["different", "same"]
 def unvectorised(network: nn.Module) -> str | None:
     """Why torch is known to have no batching rule for this network; None where it may have."""
     recurrent = next((type(m).__name__ for m in network.modules() if isinstance(m, nn.RNNBase)), None)
-    return None if recurrent is None else f"torch has no batching rule for {recurrent}"
+    if recurrent is not None:
+        return f"torch has no batching rule for {recurrent}"
+    return "the network has complex parameters" if any(p.is_complex() for p in network.parameters()) else None
 
 
 def map_tasks(vectorised: bool, randomness: Randomness, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from quickstudy.data import Tasks
 from quickstudy.gradient.checkpoints import segment
 from quickstudy.gradient.cost import LayerCost, layer_costs
+from quickstudy.gradient.parts import first_points
 from quickstudy.gradient.plan import Plan
 from quickstudy.gradient.points import without_trivial_mask
 from quickstudy.gradient.unroll import InnerLoop
@@ -34,7 +35,7 @@ class Explanation:
 def explain(inner: InnerLoop, tasks: Tasks) -> Explanation:
     """See `MAML.explain`. Tasks of unequal size are explained as if they ran together."""
     support = without_trivial_mask(tasks.support).clean()
-    seen = inner._first(support) if support.num_points else support  # a step sees a minibatch, and costs no more
+    seen = first_points(inner, support) if support.num_points else support  # a step sees a minibatch, and costs no more
     plan = inner.plan(seen, tasks.num_tasks, inner.steps)
     layers = tuple(layer_costs(plan.calls, inner.steps, tasks.num_tasks))
     engine = "lowrank" if plan.lowrank else "batched" if plan.vectorised else "loop"
@@ -55,7 +56,7 @@ def explain(inner: InnerLoop, tasks: Tasks) -> Explanation:
         size = inner.tasks_at_once(tasks)
         most = "all tasks" if size is None else f"{size} tasks at a time, whose activations stay in the caches"
         lines.append(f"one compiled graph: {most}")
-    return Explanation(engine, plan, layers, (*lines, *_memory(inner)))
+    return Explanation(engine, plan, layers, (*lines, *_memory(inner, plan)))
 
 
 def _shared(plan: Plan, names: set[str]) -> list[str]:
@@ -80,12 +81,13 @@ def _layer(cost: LayerCost, plan: Plan) -> str:
     )
 
 
-def _memory(inner: InnerLoop) -> list[str]:
+def _memory(inner: InnerLoop, plan: Plan) -> list[str]:
     if inner.implicit is not None:
         return [f"meta-gradient: implicit, {inner.implicit.solver}, {inner.implicit.iterations} iterations"]
     if inner.first_order:
         return ["meta-gradient: first order"]
-    lines = ["meta-gradient: exact, " + ("forward over reverse" if inner.mixed_mode else "reverse over reverse")]
+    mixed = "reverse over forward" if plan.tangents else "forward over reverse"
+    lines = ["meta-gradient: exact, " + (mixed if inner.mixed_mode else "reverse over reverse")]
     length = segment(inner.checkpoint, inner.steps)
     if length is not None:
         lines.append(f"checkpoints: every {length} steps")

@@ -12,7 +12,7 @@ from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.explanation import Explanation, explain
 from quickstudy.gradient.optimizers import Rated
-from quickstudy.gradient.options import InnerOptions, check_count
+from quickstudy.gradient.options import InnerOptions, as_parameters, check_count
 from quickstudy.gradient.predictor import GradientPredictor, meta_losses, predictor
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.graph import rehearsing
@@ -71,10 +71,7 @@ class MAML(nn.Module):
         self.compile_gradient, self.chunk, self.options = compile, check_count("chunk", chunk), dict(inner)
         point_loss = choose_loss(loss, likelihood)
         if given := inner.get("inputs"):  # those that are parameters are meta-learned
-            self.inputs = nn.ParameterDict(
-                {k: v if isinstance(v, nn.Parameter) else nn.Parameter(v, False) for k, v in given.items()}
-            )
-            inner["inputs"] = self.inputs
+            self.inputs = inner["inputs"] = as_parameters(given)
         self.inner = InnerLoop(network, loss=point_loss, lr=lr, steps=steps, first_order=first_order, **inner)
         self.rule, self.steps = self.inner.rule, self.inner.steps  # learned rates are parameters
         self.compiled_graphs = compiled.Graphs()

@@ -1,13 +1,16 @@
-"""The inner gradient, differentiable: reverse over reverse, or forward over reverse without a tape.
+"""The inner gradient, differentiable: reverse over reverse, or by forward mode without a tape of it.
 
 Reverse over reverse keeps the tape of every inner backward pass. Mixed mode (MixFlow-MG, Kemaev et al. 2025, arXiv
-2505.00793) keeps only what went in. When the outer pass comes back with a vector v for g = dL/dw, symmetry of the
-Hessian turns v^T dg/dz into the derivative of dL/dz along v:
+2505.00793) keeps only what went in. When the outer pass comes back with a vector v for g = dL/dw, symmetry of second
+derivatives turns v^T dg/dz into the derivative of dL/dz along v, and that into the gradient of a slope:
 
-    v^T d(dL/dw)/dz  =  d/de  dL/dz (w + e v)  at e = 0,
+    v^T d(dL/dw)/dz  =  d/de  dL/dz (w + e v)  =  d/dz  d/de L (w + e v)    at e = 0,
 
-one forward-mode derivative of one backward pass, for z the weights and everything else the loss depends on. Where the
-network draws random numbers, the step is run again and differentiated in reverse: no tape is kept either.
+for z the weights and everything else the loss depends on. The right-hand side, reverse over forward, costs half of the
+middle, forward over reverse; but the slope must itself be differentiable, which of torch's operations the normalising
+ones are not. So it serves where every operation of the pass is known to be (`Plan.tangents`), and the middle elsewhere.
+Where the network draws random numbers, or an operation has no forward derivative, the step is run again and
+differentiated in reverse: no tape is kept either.
 """
 
 import warnings
@@ -17,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from quickstudy.gradient.engines import in_transform, prepared
@@ -25,7 +29,13 @@ Total = Callable[[list[Tensor], Any], tuple[Tensor, tuple[list[Tensor], list[Ten
 
 
 def gradients(
-    total: Total, leaves: list[Tensor], rest: Any, *, second_order: bool, mixed: bool = False
+    total: Total,
+    leaves: list[Tensor],
+    rest: Any,
+    *,
+    second_order: bool,
+    mixed: bool = False,
+    tangents: bool = False,
 ) -> tuple[list[Tensor | None], list[Tensor], list[Tensor]]:
     """The gradient of `total` with respect to `leaves`, and what else it gave.
 
@@ -34,10 +44,11 @@ def gradients(
             tensors that carry none.
         rest: a tree of everything else that `total` reads.
         second_order: keep the gradient differentiable; otherwise it and the values are constants.
-        mixed: by forward over reverse, as above; the result can be differentiated once.
+        mixed: in mixed mode, as above; the result can be differentiated once.
+        tangents: slopes of `total` are differentiable.
 
     Returns:
-        A gradient for every leaf (None where the loss does not reach it), the values and the records.
+        A gradient for every leaf (None where the loss does not reach it; 0 in mixed mode), the values and the records.
     """
     second_order = second_order and torch.is_grad_enabled()  # or an expanded parameter, which claims to have a graph
     if not second_order:
@@ -45,45 +56,50 @@ def gradients(
     if not leaves:  # nothing moves, but what the pass leaves is wanted
         _, (values, records) = total(leaves, rest)
         return [], values if second_order else _detached(values), records
-    if mixed and second_order:
+    if mixed and second_order and not in_transform():
         tensors, spec = tree_flatten((leaves, rest))
         where = [i for i, t in enumerate(tensors) if isinstance(t, Tensor)]
         shape: list[int] = []
         static = [None if isinstance(t, Tensor) else t for t in tensors]
-        found = _Mixed.apply(total, (static, spec, where), len(leaves), shape, *(tensors[i] for i in where))
+        options = total, (static, spec, where), len(leaves), shape, tangents
+        flat = _Mixed.apply(*options, *(tensors[i] for i in where))
         a, b = shape
-        return list(found[:a]), list(found[a:b]), list(found[b:])
+        return list(flat[:a]), list(flat[a:b]), list(flat[b:])
     if in_transform():
         grads, (values, records) = torch.func.grad(total, has_aux=True)(leaves, rest)
         return (grads, values, records) if second_order else (_detached(grads), _detached(values), records)
     with torch.enable_grad():
-        leaves = [leaf if leaf.requires_grad else leaf.detach().requires_grad_() for leaf in leaves]
+        # views, as the data may have been made from the same tensors, and count as given
+        leaves = [leaf.view_as(leaf) if leaf.requires_grad else leaf.detach().requires_grad_() for leaf in leaves]
         value, (values, records) = total(leaves, rest)
-        if not value.requires_grad:
-            return [None] * len(leaves), values, records
-        grads = torch.autograd.grad(value, leaves, create_graph=second_order, allow_unused=True)
-    return list(grads), values if second_order else _detached(values), records
+        found: Any = [None] * len(leaves)
+        if value.requires_grad:
+            found = torch.autograd.grad(value, leaves, create_graph=second_order, allow_unused=True)
+    if mixed:
+        found = [torch.zeros_like(t) if g is None else g for g, t in zip(found, leaves, strict=True)]
+    return list(found), values if second_order else _detached(values), records
 
 
 class _Mixed(torch.autograd.Function):
-    """g and the values, from inputs alone; the backward pass is forward over reverse."""
+    """g and the values, from inputs alone; the backward pass mixes forward and reverse mode."""
 
     @staticmethod
-    def forward(ctx: Any, total: Total, tree: Any, leaves: int, shape: list[int], *tensors: Tensor) -> Any:
-        ctx.total, ctx.tree, ctx.leaves = total, tree, leaves
+    def forward(
+        ctx: Any, total: Total, tree: Any, leaves: int, shape: list[int], tangents: bool, *tensors: Tensor
+    ) -> Any:
+        ctx.total, ctx.tree, ctx.leaves, ctx.tangents = total, tree, leaves, tangents
         ctx.random = random_state(tensors)
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         inputs, rest = _rebuild(tree, [t.detach() for t in tensors])
-        grads, values, records = gradients(total, inputs, rest, second_order=False)
-        found = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, inputs, strict=True)]
+        grads, values, records = gradients(total, inputs, rest, second_order=False, mixed=True)
         ctx.draws = not torch.equal(ctx.random[0], torch.get_rng_state())
         if ctx.random[1] is not None:
             ctx.draws = ctx.draws or not torch.equal(ctx.random[2], torch.cuda.get_rng_state(ctx.random[1]))
         ctx.mark_non_differentiable(*records)
-        shape += [len(found), len(found) + len(values)]
+        shape += [len(grads), len(grads) + len(values)]
         ctx.values = len(values)
-        return (*found, *values, *records)
+        return (*grads, *values, *records)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
@@ -99,16 +115,40 @@ class _Mixed(torch.autograd.Function):
                 )
                 found = _reverse_over_reverse(ctx, tensors, grads, values, create_graph=True)
             elif ctx.draws:  # under forward mode torch draws dropout's masks in another way
-                with torch.enable_grad():
-                    alone = [t.detach().requires_grad_(t.is_floating_point()) for t in tensors]
-                    found = _reverse_over_reverse(ctx, alone, grads, values, create_graph=False)
+                found = _again_in_reverse(ctx, tensors, grads, values)
+            elif ctx.tangents:
+                found = _reverse_over_forward(ctx, tensors, grads, values)
             else:
-                found = _forward_over_reverse(ctx, tensors, grads, values)
-        return (None, None, None, None, *found)
+                try:
+                    found = _forward_over_reverse(ctx, tensors, grads, values)
+                except RuntimeError as error:
+                    if "forward AD" not in str(error):
+                        raise
+                    found = _again_in_reverse(ctx, tensors, grads, values)  # torch lacks the forward derivative
+        return (None, None, None, None, None, *found)
+
+
+def _reverse_over_forward(ctx: Any, tensors: Any, grads: Any, values: Any) -> list[Tensor | None]:
+    wanted = [i for i, needed in enumerate(ctx.needs_input_grad[5:]) if needed and tensors[i].is_floating_point()]
+    with torch.enable_grad(), forward_ad.dual_level():
+        # forward mode refuses tensors whose elements share memory
+        inputs = [t.detach().contiguous() if i < ctx.leaves else t.detach() for i, t in enumerate(tensors)]
+        inputs = [t.requires_grad_() if i in wanted else t for i, t in enumerate(inputs)]
+        moving = list(inputs)
+        for i, g in enumerate(grads):
+            if g is not None:
+                moving[i] = forward_ad.make_dual(inputs[i], g.contiguous())
+        value, (seen, _) = ctx.total(*_rebuild(ctx.tree, moving))
+        slope = forward_ad.unpack_dual(value).tangent
+        seen = [forward_ad.unpack_dual(s).primal for s in seen]
+    found: list[Tensor | None] = [None] * len(tensors)
+    pairs = [(slope, None if slope is None else torch.ones_like(slope)), *zip(seen, values, strict=True)]
+    _add(found, wanted, _pull(pairs, [inputs[i] for i in wanted]))
+    return found
 
 
 def _forward_over_reverse(ctx: Any, tensors: Any, grads: Any, values: Any) -> list[Tensor | None]:
-    wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed and tensors[i].is_floating_point()]
+    wanted = [i for i, needed in enumerate(ctx.needs_input_grad[5:]) if needed and tensors[i].is_floating_point()]
     fixed = [t.detach() for t in tensors]  # forward mode refuses tensors whose elements share memory
     leaves = [t.contiguous() for t in fixed[: ctx.leaves]]
     others = [i for i in wanted if i >= ctx.leaves]
@@ -136,10 +176,16 @@ def _forward_over_reverse(ctx: Any, tensors: Any, grads: Any, values: Any) -> li
     return found
 
 
+def _again_in_reverse(ctx: Any, tensors: Any, grads: Any, values: Any) -> list[Tensor | None]:
+    with torch.enable_grad():
+        alone = [t.detach().requires_grad_(t.is_floating_point()) for t in tensors]
+        return _reverse_over_reverse(ctx, alone, grads, values, create_graph=False)
+
+
 def _reverse_over_reverse(
     ctx: Any, tensors: Any, grads: Any, values: Any, *, create_graph: bool
 ) -> list[Tensor | None]:
-    wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed]
+    wanted = [i for i, needed in enumerate(ctx.needs_input_grad[5:]) if needed]
     if create_graph:  # what was given may hang together, and must count once
         tensors = [t.view_as(t) for t in tensors]
     inputs, rest = _rebuild(ctx.tree, list(tensors))

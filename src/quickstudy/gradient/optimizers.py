@@ -128,7 +128,10 @@ class SGD(nn.Module):
             velocity = gradient if velocity is None else velocity * self.momentum + gradient
             gradient = gradient + velocity * self.momentum if self.nesterov else velocity
         rate = rate_at(self.lr, name, step)
-        if isinstance(value, Tensor) and not isinstance(rate, Tensor):
+        if isinstance(rate, Tensor):  # low-rank coefficients are numbers, computed in the precision of the rate
+            like = value if isinstance(value, Tensor) else value.base
+            rate = rate.to(like.dtype)
+        elif isinstance(value, Tensor):
             return torch.sub(value, gradient, alpha=rate), velocity  # one pass over memory in place of two
         return value - gradient * rate, velocity
 

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 
 from torch import Tensor, nn
 
-from quickstudy.gradient.engines import ENGINES, Engine, Randomness
+from quickstudy.gradient.engines import ENGINES, Engine, Randomness, unvectorised
 from quickstudy.gradient.implicit import Implicit
 from quickstudy.gradient.optimizers import SGD, Adam, RMSProp, Rule, check_number, one_rate
 
@@ -55,12 +55,19 @@ def check_options(given: dict[str, Any]) -> Rule:
     if given["checkpoint"] not in (None, "every", "sqrt"):
         check_count("checkpoint", given["checkpoint"], "'every', 'sqrt' or a number of steps of at least 1")
     check_number("proximal", given["proximal"])
-    _check_inputs(given["inputs"], given["network"])
+    _check_inputs(given["inputs"])
+    taken = set(given["inputs"] or ()) & set(dict(given["network"].named_parameters()))
+    if taken:
+        raise ValueError(f"the network has a parameter {sorted(taken)[0]!r} already; call the input by another name")
     saving = [k for k in ("mixed_mode", "checkpoint", "implicit") if given[k]]
     if saving and any(p.is_complex() for p in given["network"].parameters()):
         raise ValueError(f"{saving[0]} is for real parameters, and the network has complex ones; leave it out")
     rule = _rule(given["lr"], given["rule"])
     _check_together(given, rule)
+    if given["engine"] in ("batched", "lowrank") and (why := unvectorised(given["network"])) is not None:
+        raise ValueError(
+            f"engine={given['engine']!r} runs all tasks in one pass, and {why}; use engine='auto' or 'loop'"
+        )
     return rule
 
 
@@ -91,14 +98,24 @@ def _check_together(given: dict[str, Any], rule: Rule) -> None:
         raise ValueError(f"first_order has no second derivatives to save or cut: leave out {', '.join(kept[1:])}")
 
 
-def _check_inputs(inputs: Any, network: nn.Module) -> None:
+def _check_inputs(inputs: Any) -> None:
     if inputs is None:
         return
     if not isinstance(inputs, Mapping | nn.ParameterDict) or not all(isinstance(v, Tensor) for v in inputs.values()):
         raise TypeError("inputs= must be {name: tensor}: further inputs of the network, as network(x, name=...)")
-    taken = set(inputs) & set(dict(network.named_parameters()))
-    if taken:
-        raise ValueError(f"the network has a parameter {sorted(taken)[0]!r} already; call the input by another name")
+    for name, value in inputs.items():
+        if not value.is_floating_point():
+            raise TypeError(
+                f"inputs={{{name!r}: ...}} is {value.dtype}, and gradient steps move floating-point tensors only"
+            )
+
+
+def as_parameters(inputs: Mapping[str, Tensor] | nn.ParameterDict) -> nn.ParameterDict:
+    """The extra inputs of a learner: those that are parameters are meta-learned, the others only adapted."""
+    _check_inputs(inputs)
+    return nn.ParameterDict(
+        {k: v if isinstance(v, nn.Parameter) else nn.Parameter(v, False) for k, v in inputs.items()}
+    )
 
 
 def check_count(name: str, value: Any, expected: str = "a whole number of at least 1, or None") -> int | None:

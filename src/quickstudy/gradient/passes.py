@@ -1,12 +1,11 @@
 """One pass of a network over all tasks, with every task's own weights."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.utils import stateless
 from torch.utils._pytree import tree_leaves
 
@@ -69,11 +68,12 @@ class Pass:
             "judge": judge_parameters(loop.loss, loop.objective),
         }
         like = next((t for t in tree_leaves(values) if isinstance(t, Tensor)), torch.zeros(()))
-        self.leaves = [like.new_zeros((count, *c.output_shape)) for c in calls]
+        self.leaves = [like.new_zeros((count, *c.output_shape), dtype=c.dtype) for c in calls]
         for k in self.leaf_names:
             self.leaves.append(values[k] if k in state.moved else values[k].expand(count, *values[k].shape))
         biases = [k for k in dict.fromkeys(c.bias for c in calls) if k in names and k not in self.leaf_names]
         self.keys = {k: stand_in(self.rest["base"][k]) for k in caught}
+        self.modes, self.training = modes(loop.network) if loop.mixed_mode else None, loop.network.training
         self.bias_keys = {k: stand_in(values[k][0] if k in state.moved else values[k]) for k in biases}
 
     def __call__(self, leaves: list[Tensor], rest: Any) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
@@ -81,7 +81,7 @@ class Pass:
         calls, loop = self.calls, self.loop
         stacked = {**rest["own"], **dict(zip(self.leaf_names, leaves[len(calls) :], strict=True))}
         buffers = rest["buffers"]
-        if loop.network.training:  # written into, and every pass must leave what it was given
+        if self.training:  # written into, and every pass must leave what it was given
             buffers = {k: b.clone(memory_format=torch.contiguous_format) for k, b in buffers.items()}
 
         def task(probes: Any, stacked: Any, factors: Any, buffers: Any, data: Any) -> Any:
@@ -99,7 +99,8 @@ class Pass:
             return value, capture.inputs, buffers
 
         arguments = (leaves[: len(calls)], stacked, rest["factors"], buffers, rest["data"])
-        return map_tasks(self.plan.vectorised, loop.randomness, task, *arguments)
+        with in_modes(loop.network, self.modes):
+            return map_tasks(self.plan.vectorised, loop.randomness, task, *arguments)
 
 
 def model_of(loop: "InnerLoop", params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Callable[..., Tensor]:
@@ -108,9 +109,34 @@ def model_of(loop: "InnerLoop", params: dict[str, Tensor], buffers: dict[str, Te
     own = {k: v for k, v in params.items() if k not in inputs}
 
     def model(*arguments: Any, **options: Any) -> Tensor:
-        return functional_call(loop.network, (own, buffers), arguments, {**inputs, **options})
+        given = {**own, **buffers}
+        with stateless._reparametrize_module(loop.network, given, tie_weights=True):
+            out = loop.network(*arguments, **{**inputs, **options})
+            for name in buffers:  # those that the network put another tensor in the place of
+                buffers[name] = loop.network.get_buffer(name)
+        return out
 
     return model
+
+
+def modes(network: nn.Module) -> list[bool]:
+    """Which of its modules are in training mode, in order."""
+    return [module.training for module in network.modules()]
+
+
+@contextmanager
+def in_modes(network: nn.Module, given: list[bool] | None) -> Iterator[None]:
+    """The network in these modes, as it was when they were noted."""
+    if given is None or (before := modes(network)) == given:
+        yield
+        return
+    try:
+        for module, mode in zip(network.modules(), given, strict=True):
+            module.training = mode
+        yield
+    finally:
+        for module, mode in zip(network.modules(), before, strict=True):
+            module.training = mode
 
 
 def leaf_names(names: list[str], calls: list[Call], all_calls: tuple[Call, ...]) -> list[str]:

@@ -18,6 +18,18 @@ from quickstudy.gradient.engines import map_tasks
 Run = Callable[[dict[str, Tensor], dict[str, Tensor], Any], Tensor]
 
 
+# Operations, by the names of their nodes in a graph, whose forward derivative is exact when it is differentiated in
+# reverse, each of them tested. The normalising layers are not: their forward derivatives take statistics for constants.
+SMOOTH_TANGENTS = frozenset(
+    """
+    torch::autograd::AccumulateGrad Add Addmm Addbmm Alias AsStrided Baddbmm Bmm Cat Clone ConstantPadNd Convolution
+    Cos Div Elu Exp Expand Gather Gelu Index IndexSelect LeakyRelu Log MaxPool2DWithIndices Mean Mm
+    Mul Neg NllLoss Permute Pow Relu Repeat ReshapeAlias Select Sigmoid Silu Sin Slice Softplus Split Sqrt
+    Squeeze Stack Sub Sum T Tanh ToCopy Transpose Unbind UnsafeSplit UnsafeView Unsqueeze View Where
+    """.split()
+)
+
+
 @dataclass(frozen=True)
 class Plan:
     """How the passes of an inner loop run.
@@ -27,6 +39,7 @@ class Plan:
         calls: of layers whose weights are read by nothing else, in order.
         reached: the adapted parameters that the loss depends on; None where that is not known.
         lowrank: weights kept as low-rank sums.
+        tangents: whether every operation of a pass has a forward derivative that can be differentiated in reverse.
         hidden: whether the loss depends on tensors with a graph that the inner loop was not given.
         reasons: why it is so.
     """
@@ -35,6 +48,7 @@ class Plan:
     calls: tuple[Call, ...] = ()
     reached: frozenset[str] | None = None
     lowrank: frozenset[str] = frozenset()
+    tangents: bool = False
     hidden: bool = False
     reasons: tuple[str, ...] = field(default=())
 
@@ -57,10 +71,10 @@ def try_pass(run: Run, params: dict[str, Tensor], buffers: dict[str, Tensor], da
             return run(params, {k: b.clone() for k, b in buffers.items()}, first)
 
     fixed = {k: p.detach() for k, p in params.items()}
-    reached, hidden = _reach(value, fixed, adapted)
+    reached, hidden, tangents = _reach(value, fixed, adapted)
     with torch.no_grad():
         calls = _sole_readers(value, fixed, [name for name in adapted if name in reached])
-    return Plan(True, tuple(calls), frozenset(reached), hidden=hidden)
+    return Plan(True, tuple(calls), frozenset(reached), tangents=tangents, hidden=hidden)
 
 
 def try_vmap(run: Run, params: dict[str, Tensor], buffers: dict[str, Tensor], data: Any) -> str | None:
@@ -72,12 +86,15 @@ def try_vmap(run: Run, params: dict[str, Tensor], buffers: dict[str, Tensor], da
     two = tree_map(lambda a: a[:2] if isinstance(a, Tensor) else a, data)
     sizes = [len(a) for a in torch.utils._pytree.tree_leaves(two) if isinstance(a, Tensor)]
     count = min(sizes, default=1)
-    stacked = {k: p.detach().expand(count, *p.shape) for k, p in params.items()}
+    stacked = {k: p.detach().expand(count, *p.shape).requires_grad_(p.requires_grad) for k, p in params.items()}
     copies = {k: b.repeat(count, *[1] * b.dim()) for k, b in buffers.items()}
     device = next((p.device for p in params.values()), torch.device("cpu"))
-    with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    # with gradients, as what the network does may depend on them: a checkpoint of its own cannot be vectorised
+    with torch.enable_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
-            map_tasks(True, "different", task, stacked, copies, two)
+            value = map_tasks(True, "different", task, stacked, copies, two).sum()
+            if value.requires_grad:
+                torch.autograd.grad(value, [p for p in stacked.values() if p.requires_grad], allow_unused=True)
         except RuntimeError as error:
             message = str(error)
             if "vmap" not in message and "batching rule" not in message.lower():
@@ -88,29 +105,30 @@ def try_vmap(run: Run, params: dict[str, Tensor], buffers: dict[str, Tensor], da
 
 def _reach(
     value: Callable[[dict[str, Tensor]], Tensor], params: dict[str, Tensor], adapted: list[str]
-) -> tuple[set[str], bool]:
+) -> tuple[set[str], bool, bool]:
     with torch.enable_grad():
         moving = {k: params[k].detach().requires_grad_() for k in adapted}
         found = value({**params, **moving})
         if not found.requires_grad:
-            return set(), False
+            return set(), False, True
+        nodes = _graph(found)
         grads = torch.autograd.grad(found.sum(), list(moving.values()), allow_unused=True, retain_graph=True)
-    return {k for k, g in zip(adapted, grads, strict=True) if g is not None}, _hides(found, list(moving.values()))
+    ends = [variable for node in nodes if (variable := getattr(node, "variable", None)) is not None]
+    hidden = any(not any(end is known for known in moving.values()) for end in ends)
+    operations = {node.name().rstrip("0123456789").removesuffix("Backward") for node in nodes}
+    reached = {k for k, g in zip(adapted, grads, strict=True) if g is not None}
+    return reached, hidden, operations <= SMOOTH_TANGENTS
 
 
-def _hides(value: Tensor, known: list[Tensor]) -> bool:
-    """Whether the graph of `value` ends in a tensor that is not one of `known`."""
+def _graph(value: Tensor) -> set[Any]:
+    """Every node of the graph of `value`."""
     todo, seen = [value.grad_fn], set()
     while todo:
         node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        variable = getattr(node, "variable", None)
-        if variable is not None and not any(variable is k for k in known):
-            return True
-        todo += [parent for parent, _ in node.next_functions]
-    return False
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo += [parent for parent, _ in node.next_functions]
+    return seen
 
 
 def _sole_readers(

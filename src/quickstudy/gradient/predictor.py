@@ -24,7 +24,7 @@ class GradientPredictor:
     adapted: Adapted
     support: Examples
     readout: Callable[[Tensor], Predictive]
-    readapt: Callable[[Examples], "GradientPredictor"]
+    readapt: "Readapt"
 
     def __call__(self, x: Tensor) -> Predictive:
         """The belief at `x [T, M, *dx]`."""
@@ -47,6 +47,30 @@ class GradientPredictor:
     def task(self, i: int) -> nn.Module:
         """Task `i`'s adapted network as a plain module `[M, *dx] -> [M, dy]`."""
         return self.adapted.module(i)
+
+
+@dataclass(frozen=True)
+class Readapt:
+    """How a predictor was made, to make it again from other points; arguments as of `predictor`."""
+
+    inner: InnerLoop
+    likelihood: Likelihood | None
+    steps: int
+    create_graph: bool
+    chunk: int | None
+    seed: int | None
+
+    def __call__(self, support: Examples) -> GradientPredictor:
+        """The predictor for `support`."""
+        return predictor(
+            self.inner,
+            self.likelihood,
+            support,
+            self.steps,
+            create_graph=self.create_graph,
+            chunk=self.chunk,
+            seed=self.seed,
+        )
 
 
 def predictor(
@@ -73,9 +97,7 @@ def predictor(
         order = None if seed is None else torch.Generator(device=support.x.device).manual_seed(seed)
         adapted = in_chunks(inner, support, steps, chunk, create_graph=create_graph, generator=order)
 
-    def readapt(union: Examples) -> GradientPredictor:
-        return predictor(inner, likelihood, union, steps, create_graph=create_graph, chunk=chunk, seed=seed)
-
+    readapt = Readapt(inner, likelihood, steps, create_graph, chunk, seed)
     return GradientPredictor(adapted, support, reader(likelihood, support.y), readapt)
 
 
@@ -93,10 +115,13 @@ def in_chunks(
     if chunk is None or chunk >= num_tasks:
         return inner(support, steps=steps, create_graph=create_graph, generator=generator)
     parts = []
-    for first in range(0, num_tasks, chunk):
-        places = torch.arange(first, min(first + chunk, num_tasks))
-        found = inner(support.select(places), steps=steps, create_graph=create_graph, generator=generator)
-        parts += [p._replace(places=places if p.places is None else places[p.places.cpu()]) for p in found.parts]
+    starts = range(0, num_tasks, chunk)
+    with inner.replaying(len(starts)) as again:
+        for first in starts:
+            again()
+            places = torch.arange(first, min(first + chunk, num_tasks))
+            found = inner(support.select(places), steps=steps, create_graph=create_graph, generator=generator)
+            parts += [p._replace(places=places if p.places is None else places[p.places.cpu()]) for p in found.parts]
     return Adapted(inner, tuple(parts), num_tasks)
 
 

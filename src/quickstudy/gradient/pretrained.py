@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.optimizers import Rated
-from quickstudy.gradient.options import InnerOptions
+from quickstudy.gradient.options import InnerOptions, as_parameters
 from quickstudy.gradient.points import check_losses, without_trivial_mask
 from quickstudy.gradient.predictor import GradientPredictor, predictor
 from quickstudy.gradient.unroll import InnerLoop
@@ -48,10 +48,12 @@ class Pretrained(nn.Module):
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
-        self.network, self.likelihood, self.loss = network, likelihood, loss
+        self.network, self.likelihood, self.loss, self.options = network, likelihood, loss, dict(inner)
         point_loss = choose_loss(loss, likelihood)
+        if given := inner.get("inputs"):
+            self.inputs = inner["inputs"] = as_parameters(given)
         self.inner = InnerLoop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
-        self.rule, self.steps, self.options = self.inner.rule, self.inner.steps, dict(inner)
+        self.rule, self.steps = self.inner.rule, self.inner.steps
 
     @property
     def engine(self) -> str:
@@ -80,10 +82,10 @@ class Pretrained(nn.Module):
         """`meta_loss` without the checks: one pass over the real query points of all tasks."""
         x, y, mask = without_trivial_mask(tasks.query)
         if mask is None:
-            losses = self.inner.loss(self.network(x.flatten(0, 1)), y.flatten(0, 1))
+            losses = self.inner.loss(self.network(x.flatten(0, 1), **self.inner.inputs), y.flatten(0, 1))
             check_losses(losses, x.shape[0] * x.shape[1], masked=False)
             return losses.mean()
-        losses = self.inner.loss(self.network(x[mask]), y[mask])
+        losses = self.inner.loss(self.network(x[mask], **self.inner.inputs), y[mask])
         check_losses(losses, int(mask.sum()), masked=True)
         weights = (mask / (mask.sum(1, keepdim=True) * len(mask)))[mask]
         return (weights.to(losses) * losses).sum()
