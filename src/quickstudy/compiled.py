@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.engines import prepared
 from quickstudy.graph import Backend, Untraceable, compile_graph, rehearsing
+from quickstudy.substitute import substituted
 
 Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]
 
@@ -131,7 +131,8 @@ def _one_graph(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
         own = {k: next(given).detach() for k in state}
         support, query = (Examples(next(given), next(given), next(given) if masked else None) for masked in masks)
         params = [own[k].requires_grad_() for k in trained]
-        loss = functional_call(learner, own, (Tasks(support, query, {}),))
+        with substituted(learner, own):
+            loss = learner(Tasks(support, query, {}))
         grads = torch.autograd.grad(loss, params, allow_unused=True)
         return loss.detach(), *(torch.zeros_like(p) if g is None else g for g, p in zip(grads, params, strict=True))
 

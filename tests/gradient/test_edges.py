@@ -247,3 +247,37 @@ def test_a_predictor_is_pickled_and_appends_afterwards():
     torch.testing.assert_close(again(tasks.query.x).mean, predict(tasks.query.x).mean)
     more = tasks.query.first(2)
     torch.testing.assert_close(again.append(more)(tasks.query.x).mean, predict.append(more)(tasks.query.x).mean)
+
+
+class Twice(nn.Module):
+    """One layer under two names."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.first = nn.Linear(6, 6)
+        self.again, self.last = self.first, nn.Linear(6, 1)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.again(torch.tanh(self.first(x)))))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_layer_under_two_names_moves_as_one_and_stays_what_it_was(engine):
+    network, tasks = Twice(), batch()
+    losses = []
+    for t in range(3):
+        own = {k: p for k, p in network.named_parameters()}
+        for part, wanted in ((tasks.support, False), (tasks.query, True)):
+            h = torch.tanh(part.x[t] @ own["first.weight"].T + own["first.bias"])
+            h = torch.tanh(h @ own["first.weight"].T + own["first.bias"])
+            loss = (h @ own["last.weight"].T + own["last.bias"] - part.y[t]).square().mean()
+            if wanted:
+                losses.append(loss)
+            else:
+                grads = torch.autograd.grad(loss, list(own.values()), create_graph=True)
+                own = {k: p - 0.1 * g for (k, p), g in zip(own.items(), grads, strict=True)}
+    expected = torch.autograd.grad(torch.stack(losses).mean(), list(network.parameters()))
+    loss = qs.MAML(network, lr=0.1, engine=engine).meta_loss(tasks)
+    torch.testing.assert_close(torch.autograd.grad(loss, list(network.parameters())), expected)
+    assert isinstance(network.again.weight, nn.Parameter) and network.again is network.first

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import stateless
 from torch.utils._pytree import tree_leaves
 
 from quickstudy.gradient.adapted import State
@@ -14,6 +13,7 @@ from quickstudy.gradient.capture import Call, Capture, Layer, active
 from quickstudy.gradient.engines import map_tasks
 from quickstudy.gradient.lowrank import LowRank
 from quickstudy.gradient.plan import Plan, stand_in
+from quickstudy.substitute import substituted
 
 if TYPE_CHECKING:
     from quickstudy.gradient.unroll import InnerLoop
@@ -109,8 +109,7 @@ def model_of(loop: "InnerLoop", params: dict[str, Tensor], buffers: dict[str, Te
     own = {k: v for k, v in params.items() if k not in inputs}
 
     def model(*arguments: Any, **options: Any) -> Tensor:
-        given = {**own, **buffers}
-        with stateless._reparametrize_module(loop.network, given, tie_weights=True):
+        with substituted(loop.network, {**own, **buffers}):
             out = loop.network(*arguments, **{**inputs, **options})
             for name in buffers:  # those that the network put another tensor in the place of
                 buffers[name] = loop.network.get_buffer(name)
@@ -158,7 +157,7 @@ def reparametrised(loss: Any, objective: Any, parameters: dict[str, Tensor]) -> 
     judge = _judge(loss, objective)
     if judge is None or not parameters:
         return nullcontext()
-    return stateless._reparametrize_module(judge, parameters)
+    return substituted(judge, parameters)
 
 
 def _judge(loss: Any, objective: Any) -> nn.Module | None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import stateless
 from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.checks import check_layout, values_are_readable
@@ -29,6 +28,7 @@ from quickstudy.gradient.step import take_step
 from quickstudy.graph import is_for_graph
 from quickstudy.learner import check_generator, check_steps
 from quickstudy.likelihoods import default_loss
+from quickstudy.substitute import substituted
 
 Batch = Callable[[int, Adapted], Any]
 Source = Callable[[int, Adapted], list[Any]]
@@ -306,7 +306,7 @@ class InnerLoop:
                     stack.enter_context(in_modes(self.network, mode))
                     stack.enter_context(reparametrised(self.loss, self.objective, judge))
                     if rates:
-                        stack.enter_context(stateless._reparametrize_module(self.rule, rates))
+                        stack.enter_context(substituted(self.rule, rates))
                     return [p.state for p in advance(given, first, last, graph)]
 
             states = run_again(run, [p.state for p in parts], besides)

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from quickstudy.data import Examples
 from quickstudy.nets import MLP
 from quickstudy.predictive import LOG_2PI
+from quickstudy.substitute import substituted
 
 
 class State(NamedTuple):
@@ -103,7 +103,8 @@ def run(module: nn.Module, *inputs: Tensor, graph: bool) -> Tensor:
     """`module(*inputs)`; without `graph`, its parameters count as constants (the inputs do not)."""
     if graph:
         return module(*inputs)
-    return functional_call(module, {k: p.detach() for k, p in module.named_parameters()}, inputs)
+    with substituted(module, {k: p.detach() for k, p in module.named_parameters()}):
+        return module(*inputs)
 
 
 class TaskModel(nn.Module):
