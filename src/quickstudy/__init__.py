@@ -9,6 +9,7 @@ from quickstudy._version import __version__ as __version__
 if TYPE_CHECKING:
     from quickstudy import likelihoods as likelihoods
     from quickstudy import nets as nets
+    from quickstudy import rl as rl
     from quickstudy import tasks as tasks
     from quickstudy.data import Examples as Examples
     from quickstudy.data import Tasks as Tasks
@@ -45,11 +46,12 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "load": "quickstudy.training.storage",
     "nets": "quickstudy.nets",
     "optimizers": "quickstudy.gradient.optimizers",
+    "rl": "quickstudy.rl",
     "save": "quickstudy.training.storage",
     "tasks": "quickstudy.tasks",
 }
 
-_MODULES = ("likelihoods", "nets", "optimizers", "tasks")
+_MODULES = ("likelihoods", "nets", "optimizers", "rl", "tasks")
 
 __all__ = list(_HOME)
 

@@ -1,0 +1,18 @@
+"""Learners that act: environments, policies, meta-reinforcement learning. Importing this tells gymnasium of them."""
+
+from quickstudy.rl.environment import Environment as Environment
+from quickstudy.rl.environment import EnvironmentTasks as EnvironmentTasks
+from quickstudy.rl.environment import Simulator as Simulator
+from quickstudy.rl.environment import Step as Step
+from quickstudy.rl.envs.bandit import Bandit as Bandit
+from quickstudy.rl.envs.cartpole import CartPole as CartPole
+from quickstudy.rl.envs.failure import EnvironmentFailure as EnvironmentFailure
+from quickstudy.rl.envs.from_gymnasium import from_gymnasium as from_gymnasium
+from quickstudy.rl.envs.navigation2d import Navigation2D as Navigation2D
+from quickstudy.rl.envs.register import register as _register
+from quickstudy.rl.envs.single import SingleEnv as SingleEnv
+from quickstudy.rl.envs.tabular_mdp import TabularMDP as TabularMDP
+from quickstudy.rl.envs.vector import VectorEnv as VectorEnv
+from quickstudy.rl.episodes import Episodes as Episodes
+
+_register()

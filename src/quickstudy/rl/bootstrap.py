@@ -1,0 +1,76 @@
+"""The stratified bootstrap: runs drawn with replacement within each task, and tasks too where asked."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+_AT_ONCE = 2**22  # resampled scores in memory
+
+
+class Interval(NamedTuple):
+    """An estimate, and where 95% of its bootstrap distribution lies.
+
+    >>> str(Interval(0.25, 0.2, 0.31))
+    '0.25 [0.2, 0.31]'
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+    def to_json(self) -> dict[str, float | None]:
+        """What JSON has no word for (NaN, infinity) becomes null."""
+        return {k: v if math.isfinite(v) else None for k, v in self._asdict().items()}
+
+
+def checked(scores: Any, name: str = "scores") -> Tensor:
+    """Scores `[R, T]` in float64; ValueError if they are of another shape or not finite."""
+    scores = torch.as_tensor(scores).detach().to("cpu", torch.float64)
+    if scores.dim() != 2 or not scores.numel():
+        raise ValueError(
+            f"{name} has shape {list(scores.shape)}; expected [R, T], one row a run and one column a task, at least "
+            "one of each: of a single run, pass scores[None]"
+        )
+    if not bool(scores.isfinite().all()):
+        run, task = (~scores.isfinite()).nonzero()[0].tolist()
+        raise ValueError(
+            f"{name} is {scores[run, task]:g} in run {run}, task {task}; leave failed runs out, and say so"
+        )
+    return scores
+
+
+def chunks(resamples: int, size: int) -> Iterator[int]:
+    """How many resamples of `size` numbers to hold at a time, until there are `resamples`."""
+    if not isinstance(resamples, int) or resamples < 1:
+        raise ValueError(f"resamples={resamples!r}; expected a whole number of at least 1")
+    most = max(1, _AT_ONCE // size)
+    for first in range(0, resamples, most):
+        yield min(most, resamples - first)
+
+
+def places_of(count: int, tasks: int, over_tasks: bool, generator: torch.Generator) -> Tensor:
+    """Which tasks each resample looks at, `[B, T]`."""
+    if over_tasks:
+        return torch.randint(tasks, (count, tasks), generator=generator)
+    return torch.arange(tasks).expand(count, tasks)
+
+
+def resampled(scores: Tensor, resamples: int, over_tasks: bool, generator: torch.Generator) -> Iterator[Tensor]:
+    """Scores `[B, R, T]`, some at a time: a task drawn twice has its runs drawn twice, independently."""
+    runs, tasks = scores.shape
+    for count in chunks(resamples, scores.numel()):
+        places = places_of(count, tasks, over_tasks, generator)[:, None]
+        yield scores[torch.randint(runs, (count, runs, tasks), generator=generator), places]
+
+
+def interval(value: Tensor, drawn: Tensor, varies: bool) -> Interval:
+    """The value with the 2.5% and 97.5% quantiles of what was `drawn`; NaN where nothing can vary."""
+    ends = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    low, high = ends if varies else (math.nan, math.nan)
+    return Interval(float(value), low, high)

@@ -1,0 +1,124 @@
+"""A row of slot machines with unknown odds."""
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor
+
+from quickstudy.learner import Split
+from quickstudy.rl.environment import EnvironmentTasks, Step
+from quickstudy.rl.envs.checks import whole_number
+from quickstudy.rl.envs.stage import Stage, numpy_dtype
+from quickstudy.tasks.sampling import Range, as_range, split_generator, stretch, uniform
+
+
+@final
+class Bandit:
+    """Pull one of k arms n times: arm i pays r ~ Bernoulli(p_i), with p_i ~ U(0, 1) in every task.
+
+    As in Duan et al. 2016 (RL²), section 3.1, where k is 5, 10 or 50 and n is 10, 100 or 500. An episode is n pulls.
+    There is nothing to be seen: the observation is always 1, one feature; what was pulled and paid is for the learner
+    to keep.
+
+    A task is its `probability [T, k]`.
+
+    Args:
+        arms: k.
+        probability: of a payment; a number, or the range from which each arm's is drawn.
+        num_envs: E, environments of each task.
+        horizon: n, pulls until an episode is truncated.
+        device: where the environments live; None is torch's default.
+
+    Raises:
+        ValueError: for fewer than one arm, and probabilities outside [0, 1].
+
+    >>> env = Bandit(arms=2, num_envs=3)
+    >>> env.set_tasks({"probability": torch.tensor([[0.0, 1.0]])})
+    >>> _ = env.reset()
+    >>> env.step(torch.tensor([[0, 1, 1]])).reward
+    tensor([[0., 1., 1.]])
+    """
+
+    def __init__(
+        self,
+        *,
+        arms: int = 5,
+        probability: Range = (0.0, 1.0),
+        num_envs: int = 20,
+        horizon: int = 100,
+        device: torch.device | str | None = None,
+    ):
+        self.arms = whole_number("arms", arms)
+        self._range = as_range("probability", probability, least=0.0)
+        if max(probability if isinstance(probability, tuple | list) else (probability,)) > 1:
+            raise ValueError(f"probability={probability!r}; expected values from 0 to 1")
+        self.num_envs, self.horizon = num_envs, horizon
+        self.observation_space = Box(0.0, 1.0, (1,), dtype=numpy_dtype())
+        self.action_space = Discrete(arms)
+        self._last = torch.empty(0, dtype=torch.long)
+        self._stage = Stage("Bandit", num_envs=num_envs, horizon=horizon, action_space=self.action_space, device=device)
+
+    def __repr__(self) -> str:
+        parts = f"arms={self.arms}, probability={self._range}, num_envs={self.num_envs}, horizon={self.horizon}"
+        return f"Bandit({parts})"
+
+    @property
+    def num_tasks(self) -> int:
+        """`T`; 0 before `set_tasks`."""
+        return self._stage.num_tasks
+
+    @property
+    def tasks(self) -> EnvironmentTasks:
+        """Those that were set."""
+        return dict(self._stage.tasks)
+
+    def sample_tasks(
+        self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
+    ) -> EnvironmentTasks:
+        """Draw each arm's probability, `[T, k]`; equal seeds give different ones in different splits."""
+        generator = split_generator(num_tasks, 0, 1, split, generator)
+        return {"probability": stretch(uniform(num_tasks, self.arms, generator=generator), self._range)}
+
+    def set_tasks(self, tasks: EnvironmentTasks) -> None:
+        """Probabilities `[T, k]` from now on; `reset` before the next step.
+
+        Raises:
+            TypeError, ValueError: for other names or shapes, and probabilities outside [0, 1].
+        """
+        given = tasks.get("probability") if isinstance(tasks, dict) else None
+        if isinstance(given, Tensor) and bool(((given < 0) | (given > 1)).any()):
+            raise ValueError(
+                f"Bandit.set_tasks: probability goes from {given.min():g} to {given.max():g}; expected 0 to 1"
+            )
+        self._stage.set_tasks(tasks, {"probability": (self.arms,)})
+
+    def reset(
+        self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Start counting anew where `mask [T, E]` is True (all if None); the observation is 1."""
+        new = self._stage.start(mask, generator)
+        none = torch.full_like(new, -1, dtype=torch.long)
+        self._last = none if mask is None else torch.where(new, none, self._last)
+        return self._nothing(), {}
+
+    def step(self, action: Tensor) -> Step:
+        """Pull arm `action [T, E]` of each."""
+        stage = self._stage
+        running, action = stage.running(), stage.check_action(action)
+        pays = stage.uniform() < stage.tasks["probability"].gather(1, action)
+        self._last = torch.where(running, action, self._last)
+        terminated, truncated = stage.tick(torch.zeros_like(running))
+        return Step(self._nothing(), (pays & running).to(stage.dtype), terminated, truncated, {})
+
+    def _nothing(self) -> Tensor:
+        stage = self._stage
+        return torch.ones(stage.num_tasks, self.num_envs, 1, dtype=stage.dtype, device=stage.device)
+
+    def render(self, task: int = 0, environment: int = 0) -> np.ndarray:
+        """A picture `[height, width, 3]` of one environment: each arm's probability, and the last pull."""
+        from quickstudy.rl.envs.rendering import bars
+
+        self._stage.running()
+        return bars(self._stage.tasks["probability"][task].tolist(), int(self._last[task, environment]))

@@ -1,0 +1,66 @@
+"""What all environments refuse: tasks, actions and counts that cannot be theirs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor
+
+from quickstudy.checks import describe, values_are_readable
+
+
+def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], positive: Iterable[str] = ()) -> None:
+    """Raise one clear line unless `tasks` are a dictionary of finite tensors `[T, *shape]`, by the names of `shapes`.
+
+    Those named in `positive`, `[T]` each, must be above 0.
+    """
+    wanted = ", ".join(f"{key} [{', '.join(['T', *map(str, shape)])}]" for key, shape in shapes.items())
+    if not isinstance(tasks, Mapping) or not all(isinstance(v, Tensor) for v in tasks.values()):
+        raise TypeError(f"{name}.set_tasks: expected a dictionary of tensors: {wanted}; sample_tasks() makes one")
+    if not tasks or tasks.keys() != shapes.keys():
+        raise ValueError(f"{name}.set_tasks: tasks hold {describe(tasks)}; expected {wanted}")
+    counts = {len(v) if v.dim() else 0 for v in tasks.values()}
+    if len(counts) > 1 or not min(counts) or any(v.shape[1:] != shapes[k] for k, v in tasks.items()):
+        raise ValueError(f"{name}.set_tasks: tasks hold {describe(tasks)}; expected {wanted}, with one T of at least 1")
+    for key, value in tasks.items():
+        bad = ~value.isfinite().flatten(1).all(1) if value.dim() > 1 else ~value.isfinite()
+        if bool(bad.any()):
+            raise ValueError(f"{name}.set_tasks: {key} of task {int(bad.nonzero()[0])} is not finite; give real values")
+    for key in positive:
+        worst = int(tasks[key].argmin())
+        if tasks[key][worst] <= 0:
+            value = float(tasks[key][worst])
+            raise ValueError(f"{name}.set_tasks: {key} of task {worst} is {value:g}; expected a value above 0")
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """`value`, or ValueError unless it is a whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")
+    return value
+
+
+def check_action(name: str, action: Any, num_tasks: int, num_envs: int, space: Box | Discrete) -> None:
+    """Raise one clear line unless `action` is a tensor `[T, E, *da]` of real numbers, or of integers in `space`."""
+    expected = [num_tasks, num_envs, *(space.shape or ())]
+    if not isinstance(action, Tensor):
+        raise TypeError(f"{name}.step: action is {type(action).__name__}; expected a tensor {expected}")
+    if list(action.shape) != expected:
+        axes = "[T, E]" if len(expected) == 2 else "[T, E, da]"
+        raise ValueError(f"{name}.step: action has shape {list(action.shape)}; expected {axes} = {expected}")
+    if not isinstance(space, Discrete):
+        if not action.is_floating_point():
+            raise TypeError(f"{name}.step: action is {action.dtype}; expected real numbers: use action.float()")
+        return
+    last = int(space.n) - 1
+    if action.is_floating_point() or action.dtype == torch.bool or action.is_complex():
+        raise TypeError(f"{name}.step: action is {action.dtype}; expected integers from 0 to {last}")
+    if values_are_readable(action):
+        low, high = action.aminmax()
+        if int(low) < 0 or int(high) > last:
+            task, environment = ((action < 0) | (action > last)).nonzero()[0].tolist()
+            raise ValueError(
+                f"{name}.step: action {int(action[task, environment])} at task {task}, environment {environment}; "
+                f"expected integers from 0 to {last}"
+            )

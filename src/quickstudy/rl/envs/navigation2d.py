@@ -1,0 +1,240 @@
+"""A point on a plane that is to find a goal it cannot see: the task on which MAML first learned to act."""
+
+from typing import Any, Literal, Self, final
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from quickstudy.learner import Split
+from quickstudy.rl.environment import EnvironmentTasks, Step
+from quickstudy.rl.envs.stage import Stage, by_component, numpy_dtype, per_task, standard_normal
+from quickstudy.tasks.sampling import Range, as_range, bounds, number, split_generator, stretch, uniform
+
+Reward = Literal["distance", "near", "progress"]
+Arrival = Literal["box", "disc", "never"]
+_REWARDS, _ARRIVALS = ("distance", "near", "progress"), ("box", "disc", "never")
+
+
+@final
+class Navigation2D:
+    """Walk to a goal: s' = s + a, r = -|s' - g|.
+
+    As in Finn et al. 2017 (MAML), section 5.3, by the definitions in their code: the point starts in s = (0, 0) and is
+    observed; actions in [-1, 1]², clipped, move it by up to 0.1 a coordinate; the episode terminates when both
+    coordinates of s' - g are within 0.01, and is truncated after 100 steps; goals are drawn from U(-0.5, 0.5)².
+
+    A task is its `goal [T, 2]`. Other boards: `unit_board`, `semicircle`, `corners`. Their parts can be mixed:
+
+    Args:
+        goals: the range of each coordinate; "semicircle", the upper half of the unit circle; "corners", (±2, ±2).
+        start: each coordinate of s in the beginning; a number, or a range drawn for every episode.
+        reach: the longest move, in each coordinate.
+        scaled: actions lie in [-1, 1] and are multiplied by `reach`; otherwise they are moves. Both are clipped.
+        inertia: the share of the last move in this one; 0.5 moves by the mean of this and the last action. In the
+            beginning the last action is 0. It is not observed, so that observations are Markov only without inertia.
+        noise: standard deviation of the noise that is added to every move's coordinates.
+        walls: `(low, high)`: the board's edges, which reflect; None is an endless plane.
+        reward: "distance", -|s' - g|; "near", 1 - |s' - g| within `radius` of the goal and 0 elsewhere; "progress",
+            |s - g| - |s' - g| in the goal's own quadrant, from |s'|_1 = `radius` on, and 0 elsewhere.
+        radius: see `reward`.
+        arrival: where an episode terminates: both coordinates within 0.01 ("box"), the distance ("disc"), or "never".
+        num_envs: E, environments of each task.
+        horizon: steps until an episode is truncated.
+        device: where the environments live; None is torch's default.
+
+    Raises:
+        ValueError: for empty ranges, a negative noise, unknown words.
+
+    >>> env = Navigation2D(num_envs=3)
+    >>> env.set_tasks(env.sample_tasks(2, generator=torch.Generator().manual_seed(0)))
+    >>> env.reset()[0].shape
+    torch.Size([2, 3, 2])
+    >>> step = env.step(torch.ones(2, 3, 2))
+    >>> step.observation[0, 0], bool(step.terminated.any())
+    (tensor([0.1000, 0.1000]), False)
+    """
+
+    def __init__(
+        self,
+        *,
+        goals: tuple[float, float] | Literal["semicircle", "corners"] = (-0.5, 0.5),
+        start: Range = 0.0,
+        reach: float = 0.1,
+        scaled: bool = True,
+        inertia: float = 0.0,
+        noise: float = 0.0,
+        walls: tuple[float, float] | None = None,
+        reward: Reward = "distance",
+        radius: float = 0.2,
+        arrival: Arrival = "box",
+        num_envs: int = 20,
+        horizon: int = 100,
+        device: torch.device | str | None = None,
+    ):
+        self._goals = goals if goals in ("semicircle", "corners") else as_range("goals", goals)
+        self._start, self._scaled = as_range("start", start), bool(scaled)
+        self._reach, self._inertia = number("reach", reach), number("inertia", inertia)
+        self._noise, self._radius = number("noise", noise), number("radius", radius)
+        self._walls = None if walls is None else bounds(as_range("walls", walls))
+        if self._walls is not None and not self._walls[0] < self._walls[1]:
+            raise ValueError(f"walls={walls!r}; expected a pair (low, high) with low < high")
+        if self._inertia >= 1:
+            raise ValueError(f"inertia={inertia!r}; expected a share of at least 0 and below 1")
+        for name, word, words in (("reward", reward, _REWARDS), ("arrival", arrival, _ARRIVALS)):
+            if word not in words:
+                raise ValueError(f"{name}={word!r}; choose one of {', '.join(words)}")
+        self._reward, self._arrival = reward, arrival
+        self.num_envs, self.horizon = num_envs, horizon
+        low, high = self._walls or (-np.inf, np.inf)
+        limit = 1.0 if scaled else self._reach
+        self.observation_space = Box(low, high, (2,), dtype=numpy_dtype())
+        self.action_space = Box(-limit, limit, (2,), dtype=numpy_dtype())
+        self._state = torch.empty(0)
+        self._stage = Stage(
+            "Navigation2D", num_envs=num_envs, horizon=horizon, action_space=self.action_space, device=device
+        )
+
+    @classmethod
+    def unit_board(cls, **changes: Any) -> Self:
+        """A walled board [0, 1]² with noise: start in its middle, goals anywhere on it.
+
+        Actions are moves, clipped at 0.1; the point moves by the mean of this and the last one, and noise of standard
+        deviation 0.1; the episode terminates within 0.01 of the goal. The last action is hidden: this is not Markov.
+
+        Args:
+            changes: arguments as above, where they are to differ.
+        """
+        board: dict[str, Any] = {"goals": (0.0, 1.0), "walls": (0.0, 1.0), "start": 0.5, "arrival": "disc"}
+        return cls(**board | {"scaled": False, "inertia": 0.5, "noise": 0.1} | changes)
+
+    @classmethod
+    def semicircle(cls, **changes: Any) -> Self:
+        """Goals on the unit semicircle, seen only within 0.2: Rakelly et al. 2019 (PEARL), Zintgraf et al. 2020.
+
+        Args:
+            changes: arguments as above, where they are to differ; `reward="distance"` is PEARL's dense reward.
+        """
+        board: dict[str, Any] = {"goals": "semicircle", "reward": "near", "radius": 0.2, "arrival": "never"}
+        return cls(**board | changes)
+
+    @classmethod
+    def corners(cls, **changes: Any) -> Self:
+        """Four goals (±2, ±2); only progress in the right quadrant is rewarded: Rothfuss et al. 2019 (ProMP).
+
+        Args:
+            changes: arguments as above, where they are to differ.
+        """
+        board: dict[str, Any] = {"goals": "corners", "start": (-0.2, 0.2), "reach": 0.2, "scaled": False}
+        return cls(**board | {"reward": "progress", "radius": 0.5, "arrival": "never"} | changes)
+
+    def __repr__(self) -> str:
+        words = ("goals", "start", "reach", "scaled", "inertia", "noise", "walls", "reward", "radius", "arrival")
+        said = ", ".join(f"{word}={getattr(self, '_' + word)!r}" for word in words)
+        return f"Navigation2D({said}, num_envs={self.num_envs}, horizon={self.horizon})"
+
+    @property
+    def num_tasks(self) -> int:
+        """`T`; 0 before `set_tasks`."""
+        return self._stage.num_tasks
+
+    @property
+    def tasks(self) -> EnvironmentTasks:
+        """Those that were set."""
+        return dict(self._stage.tasks)
+
+    def sample_tasks(
+        self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
+    ) -> EnvironmentTasks:
+        """Draw goals `[T, 2]`; equal seeds give different ones in different splits."""
+        generator = split_generator(num_tasks, 0, 1, split, generator)
+        draws = uniform(num_tasks, 2, generator=generator)
+        if self._goals == "semicircle":
+            angle = draws[:, 0] * torch.pi
+            return {"goal": torch.stack([angle.cos(), angle.sin()], 1)}
+        if self._goals == "corners":
+            return {"goal": torch.where(draws < 0.5, -2.0, 2.0).to(draws.dtype)}
+        return {"goal": stretch(draws, self._goals)}
+
+    def set_tasks(self, tasks: EnvironmentTasks) -> None:
+        """Goals `[T, 2]` from now on; `reset` before the next step."""
+        self._stage.set_tasks(tasks, {"goal": (2,)})
+
+    def reset(
+        self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Start new episodes where `mask [T, E]` is True (all if None); the positions `[T, E, 2]` of all."""
+        new = self._stage.start(mask, generator).unsqueeze(-1)
+        start = stretch(self._stage.uniform(2), self._start)
+        if self._inertia:
+            start = torch.cat([start, torch.zeros_like(start)], -1)
+        start = by_component(start)
+        self._state = start if mask is None else torch.where(new, start, self._state)
+        return self._observation(), {}
+
+    def step(self, action: Tensor) -> Step:
+        """Move each point by `action [T, E, 2]`."""
+        stage = self._stage
+        running, action = stage.running(), by_component(stage.check_action(action))
+        state, reward, ended = self.dynamics(stage.tasks, self._state, action, stage.generator)
+        self._state = torch.where(running.unsqueeze(-1), state, self._state)
+        terminated, truncated = stage.tick(ended)
+        return Step(self._observation(), torch.where(running, reward, 0.0), terminated, truncated, {})
+
+    def _observation(self) -> Tensor:
+        position = self._state[..., :2] if self._inertia else self._state
+        return position.clone(memory_format=torch.contiguous_format)
+
+    def dynamics(
+        self, tasks: EnvironmentTasks, state: Tensor, action: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Next state, reward and terminated from `state [T, ..., ds]` and `action [T, ..., 2]`.
+
+        The state is the position; with inertia, the last move follows it.
+        """
+        limit = 1.0 if self._scaled else self._reach
+        move = action.clamp(-limit, limit)
+        if self._scaled:
+            move = move * self._reach
+        before, last = state.split(2, -1) if self._inertia else (state, move)
+        position = before + (move.lerp(last, self._inertia) if self._inertia else move)
+        if self._noise:
+            noise = standard_normal(tuple(position.shape), generator, position.device, position.dtype)
+            position = position + self._noise * noise
+        if self._walls is not None:
+            position = _reflect(position, *self._walls)
+        goal = per_task(tasks["goal"], state.dim() - 1)
+        offset = position - goal
+        distance = torch.hypot(*offset.unbind(-1))
+        reward = self._rewarded(before, position, goal, distance)
+        if self._arrival == "box":
+            ended = torch.maximum(*offset.abs().unbind(-1)) < 0.01
+        else:
+            ended = distance < (0.01 if self._arrival == "disc" else 0.0)
+        return torch.cat([position, move], -1) if self._inertia else position, reward, ended
+
+    def _rewarded(self, before: Tensor, after: Tensor, goal: Tensor, distance: Tensor) -> Tensor:
+        if self._reward == "distance":
+            return -distance
+        if self._reward == "near":
+            return torch.where(distance <= self._radius, 1 - distance, 0.0)
+        seen = (after * goal >= 0).all(-1) & (after.abs().sum(-1) >= self._radius)
+        return torch.where(seen, torch.hypot(*(before - goal).unbind(-1)) - distance, 0.0)
+
+    def render(self, task: int = 0, environment: int = 0) -> np.ndarray:
+        """A picture `[height, width, 3]` of one environment."""
+        from quickstudy.rl.envs.rendering import navigation
+
+        self._stage.running()
+        x, y = self._state[task, environment, :2].tolist()
+        gx, gy = self._stage.tasks["goal"][task].tolist()
+        far = 2.5 if self._goals == "corners" else 1.2
+        low, high = self._walls or (-far, far)
+        return navigation((x, y), (gx, gy), low, high)
+
+
+def _reflect(x: Tensor, low: float, high: float) -> Tensor:
+    """`x` folded into [low, high] as by mirrors at both ends, however far it went."""
+    width = high - low
+    return high - ((x - low).remainder(2 * width) - width).abs()

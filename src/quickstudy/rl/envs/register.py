@@ -1,0 +1,82 @@
+"""The environments' names in gymnasium: `gymnasium.make("quickstudy/CartPole-v0")`, `gymnasium.make_vec(...)`.
+
+They are known once `quickstudy.rl` is imported. Keyword arguments go to the environment's class; its horizon is
+gymnasium's `max_episode_steps`.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import gymnasium
+
+# what is made, under `quickstudy.rl.envs`, and after how many steps an episode is truncated
+NAMES: dict[str, tuple[str, int]] = {
+    "Navigation2D": ("navigation2d.Navigation2D", 100),
+    "Navigation2DUnitBoard": ("navigation2d.Navigation2D.unit_board", 100),
+    "Navigation2DSemicircle": ("navigation2d.Navigation2D.semicircle", 100),
+    "Navigation2DCorners": ("navigation2d.Navigation2D.corners", 100),
+    "CartPole": ("cartpole.CartPole", 500),
+    "Bandit": ("bandit.Bandit", 100),
+    "TabularMDP": ("tabular_mdp.TabularMDP", 10),
+}
+UNLIMITED = 10**9
+
+
+def register() -> None:
+    """Tell gymnasium of all environments; what it knows already stays."""
+    for name, (_, steps) in NAMES.items():
+        known = f"quickstudy/{name}-v0"
+        if known not in gymnasium.registry:
+            gymnasium.register(
+                known,
+                entry_point="quickstudy.rl.envs.register:single",
+                vector_entry_point="quickstudy.rl.envs.register:vector",
+                max_episode_steps=steps,
+                kwargs={"environment": name},
+            )
+
+
+def single(
+    environment: str, *, render_mode: str | None = None, split: Any = "train", **options: Any
+) -> gymnasium.Env[Any, Any]:
+    """One environment of one task. Its episodes are truncated by gymnasium's own wrapper, `max_episode_steps`."""
+    from quickstudy.rl.envs.single import SingleEnv
+
+    _check_horizon(options)
+    env = _make(environment, **{"num_envs": 1, "horizon": UNLIMITED, **options})
+    return SingleEnv(env, render_mode=render_mode, split=split)
+
+
+def vector(
+    environment: str,
+    *,
+    num_envs: int = 1,
+    num_tasks: int | None = None,
+    max_episode_steps: int = UNLIMITED,
+    autoreset_mode: Any = "NextStep",
+    render_mode: str | None = None,
+    split: Any = "train",
+    **options: Any,
+) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+    """`num_envs` environments; they are shared by `num_tasks` tasks, or each has a task of its own."""
+    from quickstudy.rl.envs.vector import VectorEnv
+
+    _check_horizon(options)
+    tasks = num_envs if num_tasks is None else num_tasks
+    if tasks < 1 or num_envs % tasks:
+        raise ValueError(f"num_envs={num_envs} cannot be shared by num_tasks={num_tasks}; give a multiple of it")
+    env = _make(environment, num_envs=num_envs // tasks, horizon=max_episode_steps, **options)
+    return VectorEnv(env, num_tasks=tasks, autoreset_mode=autoreset_mode, render_mode=render_mode, split=split)
+
+
+def _check_horizon(options: dict[str, Any]) -> None:
+    if "horizon" in options:
+        raise ValueError(f"horizon={options['horizon']}; in gymnasium that is max_episode_steps={options['horizon']}")
+
+
+def _make(environment: str, **options: Any) -> Any:
+    module, *path = NAMES[environment][0].split(".")
+    make: Any = import_module(f"quickstudy.rl.envs.{module}")
+    for name in path:
+        make = getattr(make, name)
+    return make(**options)

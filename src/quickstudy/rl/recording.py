@@ -1,0 +1,105 @@
+"""What a rollout writes down, step by step, and the episodes it makes of that."""
+
+import math
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from quickstudy.rl.environment import Step
+from quickstudy.rl.episodes import Episodes
+
+
+@final
+class Recording:
+    """Room for `H` steps of `T` tasks and `E` environments, allocated once.
+
+    Args:
+        steps: H.
+        observation, outputs, action: of the first step, `[T, E, ...]`; all others are like them.
+    """
+
+    def __init__(self, steps: int, observation: Tensor, outputs: Tensor, action: Tensor):
+        like = (observation, outputs, action, observation)
+        self.observation, self.outputs, self.action, self.next_observation = (
+            t.new_zeros(steps, *t.shape) for t in like
+        )
+        self.reward = outputs.new_zeros(steps, *outputs.shape[:2])
+        self.terminated, self.truncated = (torch.zeros_like(self.reward, dtype=torch.bool) for _ in range(2))
+        rooms = [self.observation, self.outputs, self.action, self.next_observation]
+        rooms += [self.reward, self.terminated, self.truncated]
+        self._places = list(zip(*(room.unbind() for room in rooms), strict=True))
+
+    def write(self, h: int, observation: Tensor, outputs: Tensor, action: Tensor, step: Step) -> None:
+        """Step `h`; copies, for an environment may step in place."""
+        after, reward, terminated, truncated, _ = step
+        for place, value in zip(
+            self._places[h], (observation, outputs, action, after, reward, terminated, truncated), strict=True
+        ):
+            place.copy_(value)
+
+    def episodes(self, policy: Any, restart: bool, keep_unfinished: bool) -> Episodes:
+        """By task and environment.
+
+        Args:
+            policy: that acted.
+            restart: rows hold several episodes, and what comes after the last end does not count.
+            keep_unfinished: it does, as cut off there.
+        """
+        done = self.terminated | self.truncated
+        ends = done.long().cumsum(0)
+        if not restart:
+            alive = ends - done.long() == 0
+        elif keep_unfinished:
+            self.truncated[-1] |= ~done[-1]
+            alive = torch.ones_like(done)
+        else:
+            alive = ends - done.long() < ends[-1]
+        real = {"observation": self.observation, "outputs": self.outputs}
+        _refuse_nan_anywhere(real | {"next observation": self.next_observation, "reward": self.reward}, alive)
+        log_prob = policy.log_prob(self.outputs, self.action)
+        fields = [self.observation, self.action, self.reward, self.next_observation, log_prob]
+        fields += [self.terminated, self.truncated, alive, _time(done, restart)]
+        return Episodes(*(_by_task(field, alive) for field in fields))
+
+
+def refuse_nan(observation: Tensor, outputs: Tensor, over: Tensor, step: int) -> None:
+    """ValueError if the policy's outputs `[T, E, k]` are NaN where an episode is not over, and why they are."""
+    if math.isnan(float(outputs.sum())):  # one pass; infinities may look the same, and are told apart below
+        _refuse_nan_anywhere({"observation": observation[None], "outputs": outputs[None]}, ~over[None], step)
+
+
+def _refuse_nan_anywhere(values: dict[str, Tensor], real: Tensor, first: int = 0) -> None:
+    for name, value in values.items():
+        if not value.is_floating_point() or not math.isnan(float(value.sum())):
+            continue
+        bad = value.isnan().reshape(*real.shape, -1).any(-1).logical_and(real).nonzero()
+        if len(bad):
+            step, task, environment = bad[0].tolist()
+            source, cure = _SOURCES[name]
+            raise ValueError(f"{source} is NaN in task {task}, environment {environment}, step {first + step}; {cure}")
+
+
+_ENVIRONMENT = "look at its dynamics there, and at the size of the actions"
+_SOURCES = {
+    "observation": ("the environment's observation", _ENVIRONMENT),
+    "outputs": ("the policy's action", "its weights may have come apart: try a smaller learning rate"),
+    "next observation": ("the environment's observation after the action", _ENVIRONMENT),
+    "reward": ("the environment's reward", _ENVIRONMENT),
+}
+
+
+def _time(done: Tensor, restart: bool) -> Tensor:
+    """Steps since the episode began, `[H, T, E]`."""
+    step = torch.arange(len(done), device=done.device)[:, None, None].expand(done.shape)
+    if not restart:
+        return step
+    began = torch.zeros_like(step)
+    began[1:] = (step[1:] * done[:-1]).cummax(0).values
+    return step - began
+
+
+def _by_task(field: Tensor, alive: Tensor) -> Tensor:
+    """`[H, T, E, ...]` to `[T, E, H, ...]`, 0 where not alive."""
+    real = alive.reshape(*alive.shape, *[1] * (field.dim() - 3))
+    return torch.where(real, field, field.new_zeros(())).movedim(0, 2).contiguous()

@@ -1,0 +1,210 @@
+"""gymnasium's environments behind the contract, and everything that can go wrong in them."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from torch import Tensor
+
+from quickstudy.rl import CartPole, EnvironmentFailure, from_gymnasium
+
+
+class Fragile(gymnasium.Env[Any, Any]):
+    """Counts its steps, and fails as told by its task: at step `when`, in the way of `how`."""
+
+    def __init__(self, action: Space[Any] | None = None, observation: Space[Any] | None = None):
+        self.observation_space = observation or Box(-1.0, 9.0, (1,))
+        self.action_space = action or Discrete(2)
+        self.how, self.when, self.count, self.actions = 0.0, 0.0, 0, []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.count = 0
+        if self.how == 4:
+            raise OSError("no more memory")
+        return self._seen(), {}
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        self.actions.append(action)
+        now = self.count == self.when
+        if now and self.how == 1:
+            raise ZeroDivisionError("the engine is gone")
+        return (
+            self._seen(np.nan if now and self.how == 2 else None),
+            np.nan if now and self.how == 3 else 1.0,
+            False,
+            False,
+            {},
+        )
+
+    def _seen(self, value: float | None = None) -> Any:
+        if isinstance(self.observation_space, Box):
+            return np.full(1, self.count if value is None else value, np.float32)
+        return self.observation_space.sample()
+
+
+def _set(env: Any, task: dict[str, Any]) -> None:
+    env.how, env.when = task["how"], task["when"]
+    if task["how"] == 5:
+        env.observation_space = Box(-2.0, 2.0, (1,))
+    if task["how"] == 6:
+        raise KeyError("gravity")
+
+
+def _draw(num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
+    return {"how": torch.zeros(num_tasks), "when": torch.rand(num_tasks, generator=generator)}
+
+
+def _fragile(how: float = 0.0, when: float = 3.0, **spaces: Any) -> Any:
+    """Two tasks with two environments each; the second task fails."""
+    env = from_gymnasium(lambda: Fragile(**spaces), _set, _draw, num_envs=2, horizon=5)
+    env.set_tasks({"how": torch.tensor([0.0, how]), "when": torch.tensor([0.0, when])})
+    return env
+
+
+def _play(env: Any, steps: int = 5) -> list[Any]:
+    env.reset(generator=torch.Generator().manual_seed(11))
+    return [env.step(torch.ones(2, 2, dtype=torch.long)) for _ in range(steps)]
+
+
+def test_masses_of_the_real_cartpole_are_those_of_ours() -> None:
+    """The same states, tasks and actions; gymnasium observes in float32."""
+    torch.set_default_dtype(torch.float64)
+
+    def set_task(env: Any, task: dict[str, Any]) -> None:
+        pole = env.unwrapped
+        for name, value in task.items():
+            setattr(pole, name, value)
+        pole.total_mass, pole.polemass_length = pole.masspole + pole.masscart, pole.masspole * pole.length
+
+    ours = CartPole(num_envs=3, length=(0.3, 0.8))
+    theirs = from_gymnasium(
+        lambda: gymnasium.make("CartPole-v1"), set_task, lambda n, g: ours.sample_tasks(n, generator=g), num_envs=3
+    )
+    theirs.set_tasks(theirs.sample_tasks(4, generator=torch.Generator().manual_seed(0)))
+    assert all(
+        torch.equal(v, theirs.tasks[k])
+        for k, v in ours.sample_tasks(4, generator=torch.Generator().manual_seed(0)).items()
+    )
+    state, _ = theirs.reset(generator=torch.Generator().manual_seed(1))
+    running = torch.ones(4, 3, dtype=torch.bool)
+    for _ in range(40):
+        action = torch.randint(2, (4, 3))
+        expected, _, ended = ours.dynamics(theirs.tasks, state, action)
+        step = theirs.step(action)
+        torch.testing.assert_close(step.observation[running], expected[running], rtol=1e-5, atol=1e-6)
+        assert torch.equal(step.terminated[running], ended[running])
+        running, state = ~step.terminated, step.observation
+    assert not bool(running.all())
+    assert theirs.horizon == 500
+    theirs.close()
+
+
+def test_seeds_come_from_the_generator() -> None:
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(gymnasium.make("CartPole-v1"))
+        return made[-1]
+
+    env = from_gymnasium(make, lambda env, task: None, _draw, num_envs=2)
+    env.set_tasks(env.sample_tasks(2))
+    env.reset(generator=torch.Generator().manual_seed(0))
+    seeds = [e.unwrapped.np_random_seed for e in made]
+    assert len(set(seeds)) == len(made) == 4
+    env.reset(torch.tensor([[True, False], [False, False]]))
+    later = [e.unwrapped.np_random_seed for e in made]
+    assert later[0] != seeds[0] and later[1:] == seeds[1:]
+    env.reset(generator=torch.Generator().manual_seed(0))
+    assert [e.unwrapped.np_random_seed for e in made] == seeds
+
+
+def test_what_has_ended_is_left_alone() -> None:
+    env = from_gymnasium(
+        lambda: gymnasium.wrappers.TimeLimit(Fragile(), 3), lambda e, t: None, _draw, num_envs=1, horizon=9
+    )
+    env.set_tasks(env.sample_tasks(2))
+    env.reset()
+    steps = [env.step(torch.zeros(2, 1, dtype=torch.long)) for _ in range(5)]
+    assert [s.truncated.all().item() for s in steps] == [False, False, True, True, True]
+    assert [s.observation[0, 0].item() for s in steps] == [1, 2, 3, 3, 3]
+
+
+def test_actions_fit_the_space() -> None:
+    env = _fragile(action=Box(np.array([-1.0, 0.0]), np.array([1.0, 2.0]), dtype=np.float64))
+    env.reset()
+    env.step(torch.tensor([[[-5.0, 5.0], [0.5, 0.5]]] * 2))
+    assert [e.actions[0].tolist() for e in env._envs[:2]] == [[-1, 2], [0.5, 0.5]]
+    env = _fragile(action=Discrete(3, start=-1))
+    env.reset()
+    env.step(torch.tensor([[0, 2], [1, 1]]))
+    assert [int(e.actions[0]) for e in env._envs] == [-1, 1, 0, 0] and env.action_space == Discrete(3)
+
+
+def test_observations_are_flattened() -> None:
+    env = _fragile(observation=Dict({"a": Discrete(3), "b": Box(0.0, 1.0, (2,))}))
+    assert env.observation_space.shape == (5,)
+    observation, _ = env.reset()
+    assert observation.shape == (2, 2, 5) and bool((observation[..., :3].sum(-1) == 1).all())
+
+
+@pytest.mark.parametrize(
+    ("how", "what", "cause"),
+    [
+        (1.0, r"step 3, seed \d+: step\(1\) failed: ZeroDivisionError\('the engine is gone'\)", ZeroDivisionError),
+        (2.0, r"step 3, seed \d+: the observation is \[nan\]; look at its task {'how': 2.0, 'when': 3.0}", None),
+        (3.0, r"step 3, seed \d+: the reward of action 1 is NaN", None),
+        (4.0, r"step 0, seed \d+: reset failed: OSError\('no more memory'\)", OSError),
+        (5.0, r"its spaces are Box\(-2.* under {.*, and Box\(-1.*; all tasks must share them", None),
+        (6.0, r"set_task failed on {'how': 6.0, 'when': 3.0}: KeyError\('gravity'\)", KeyError),
+    ],
+    ids=["dies", "sees NaN", "pays NaN", "cannot begin", "changes its spaces", "has no such task"],
+)
+def test_a_failure_says_where(how: float, what: str, cause: Any) -> None:
+    with pytest.raises(EnvironmentFailure, match=f"^Fragile, task 1, environment 0.*{what}") as caught:
+        _play(_fragile(how))
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None if cause is None else isinstance(caught.value.__cause__, cause)
+
+
+def test_a_failure_can_be_run_again_alone() -> None:
+    """By the seed in the message."""
+    env = _fragile(2.0)
+    with pytest.raises(EnvironmentFailure) as caught:
+        _play(env)
+    seed = int(str(caught.value).split("seed ")[1].split(":")[0])
+    assert env._envs[2].np_random_seed == seed
+
+
+def test_tasks_that_failed_are_not_half_set() -> None:
+    env = _fragile()
+    _play(env)
+    with pytest.raises(EnvironmentFailure, match="set_task failed"):
+        env.set_tasks({"how": torch.tensor([0.0, 6.0]), "when": torch.zeros(2)})
+    with pytest.raises(RuntimeError, match="reset before set_tasks"):
+        env.reset()
+    env.set_tasks(env.sample_tasks(2))
+    assert len(_play(env)) == 5
+
+
+def test_an_action_that_is_nan_says_where() -> None:
+    env = _fragile(action=Box(-1.0, 1.0, (2,)))
+    env.reset(generator=torch.Generator().manual_seed(11))
+    action = torch.zeros(2, 2, 2)
+    env.step(action)
+    action[1, 0, 1] = torch.nan
+    with pytest.raises(EnvironmentFailure, match=r"Fragile, task 1, environment 0, step 1, seed \d+: the action is"):
+        env.step(action)
+
+
+def test_what_cannot_be() -> None:
+    with pytest.raises(ValueError, match=r"Fragile has no limit of steps that gymnasium knows of; give horizon"):
+        from_gymnasium(Fragile, _set, _draw)
+    with pytest.raises(ValueError, match="Fragile has actions in MultiDiscrete"):
+        _fragile(action=MultiDiscrete([2, 2]))
+    with pytest.raises(ValueError, match="which cannot be flattened"):
+        _fragile(observation=gymnasium.spaces.Sequence(Discrete(2)))
