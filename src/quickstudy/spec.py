@@ -93,6 +93,10 @@ def _table() -> dict[str, type[Any]]:
     from quickstudy.gradient.pretrained import Pretrained
     from quickstudy.processes.cnp import CNP
     from quickstudy.processes.neural_process import NeuralProcess
+    from quickstudy.rl.actor import Judge
+    from quickstudy.rl.baseline import LinearBaseline
+    from quickstudy.rl.maml_trpo import MAMLTRPO
+    from quickstudy.rl.policy import CategoricalPolicy, GaussianPolicy
 
     classes: tuple[type[Any], ...] = (
         MAML,
@@ -104,6 +108,11 @@ def _table() -> dict[str, type[Any]]:
         Implicit,
         CNP,
         NeuralProcess,
+        MAMLTRPO,
+        GaussianPolicy,
+        CategoricalPolicy,
+        Judge,
+        LinearBaseline,
         nets.MLP,
         likelihoods.Gaussian,
         likelihoods.HeteroscedasticGaussian,

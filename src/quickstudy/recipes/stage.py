@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import quickstudy as qs
-from quickstudy.learner import TaskFamily
 from quickstudy.recipes.options import Options, to_json
 from quickstudy.report import figures
 from quickstudy.training import atomic, facts
@@ -66,21 +65,24 @@ class Stage:
         self.seconds = 0.0
         self.commit = facts.commit()  # of the code that was read, whatever is committed while it trains
 
-    def train(self, learner: nn.Module, family: TaskFamily, *, part: str = "", **training: Any) -> Any:
+    def train(
+        self, learner: nn.Module, family: Any, *, part: str = "", fit: Callable[..., Any] = qs.fit, **training: Any
+    ) -> Any:
         """Train `learner`, or go on with it, or load it; returns it with the weights that `which` names.
 
         Args:
             learner: built before any training of the same recipe, so that its initial weights depend on the seed alone.
-            family: where tasks come from.
+            family: where tasks come from: a task family, or an environment.
             part: a recipe that trains several learners names each; it becomes a folder within the run.
-            training: arguments of `quickstudy.fit`.
+            fit: `quickstudy.fit`, or `quickstudy.rl.fit`.
+            training: arguments of it.
         """
         folder = self.folder / part if part else self.folder
         if self.mode != "measure":
             if part:
                 self.describe()
             with self.reporter.training(part or self.recipe) as progress:
-                run = qs.fit(
+                run = fit(
                     learner,
                     family,
                     out=folder,

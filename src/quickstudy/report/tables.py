@@ -17,10 +17,12 @@ METRICS = {
     "coverage90": "share of outcomes in the central 90% interval",
     "calibration_error": "calibration error",
     "accuracy": "accuracy",
+    "return": "return of an episode, adapted on so many episodes a step",
+    "return_by_transitions": "return of an episode, adapted on so many transitions a step",
     "factor": "how many times MAML's error the pretrained network makes, after 10 steps",
 }
 LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
-HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accuracy"})
+HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accuracy", "return", "return_by_transitions"})
 PARTS = {
     "maml": "MAML",
     "meta_sgd": "Meta-SGD",

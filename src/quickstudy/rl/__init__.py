@@ -1,5 +1,7 @@
 """Learners that act: environments, policies, meta-reinforcement learning. Importing this tells gymnasium of them."""
 
+from quickstudy.rl.actor import Actor as Actor
+from quickstudy.rl.actor import Judge as Judge
 from quickstudy.rl.environment import Environment as Environment
 from quickstudy.rl.environment import EnvironmentTasks as EnvironmentTasks
 from quickstudy.rl.environment import Simulator as Simulator
@@ -8,11 +10,17 @@ from quickstudy.rl.envs.bandit import Bandit as Bandit
 from quickstudy.rl.envs.cartpole import CartPole as CartPole
 from quickstudy.rl.envs.failure import EnvironmentFailure as EnvironmentFailure
 from quickstudy.rl.envs.from_gymnasium import from_gymnasium as from_gymnasium
+from quickstudy.rl.envs.informed import Informed as Informed
 from quickstudy.rl.envs.navigation2d import Navigation2D as Navigation2D
 from quickstudy.rl.envs.register import register as _register
 from quickstudy.rl.envs.single import SingleEnv as SingleEnv
 from quickstudy.rl.envs.tabular_mdp import TabularMDP as TabularMDP
 from quickstudy.rl.envs.vector import VectorEnv as VectorEnv
 from quickstudy.rl.episodes import Episodes as Episodes
+from quickstudy.rl.fit import fit as fit
+from quickstudy.rl.maml_trpo import MAMLTRPO as MAMLTRPO
+from quickstudy.rl.policy import CategoricalPolicy as CategoricalPolicy
+from quickstudy.rl.policy import GaussianPolicy as GaussianPolicy
+from quickstudy.rl.rollout import rollout as rollout
 
 _register()

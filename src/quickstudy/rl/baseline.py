@@ -61,6 +61,10 @@ class LinearBaseline:
             if not check_number(name, getattr(self, name)):
                 raise ValueError(f"{name}=0; expected a number above 0")
 
+    def config(self) -> dict[str, float]:
+        """Constructor arguments."""
+        return {"ridge": self.ridge, "clip": self.clip}
+
     def fit(self, episodes: Episodes, returns: Float[Tensor, "T E H"]) -> Value:
         """Each task's own value function."""
         phi = self.features(episodes.observation, episodes.time)

@@ -42,10 +42,14 @@ class Environment(Protocol):
     """`E`, of each task."""
     horizon: int
     """Steps until an episode is truncated."""
-    observation_space: Space
-    """Of one environment."""
-    action_space: Space
-    """Of one environment: a Box, or Discrete."""
+
+    @property
+    def observation_space(self) -> Space:
+        """Of one environment."""
+
+    @property
+    def action_space(self) -> Space:
+        """Of one environment: a Box, or Discrete."""
 
     @property
     def num_tasks(self) -> int:

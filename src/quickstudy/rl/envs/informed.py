@@ -1,0 +1,83 @@
+"""Environments that show what tells the tasks apart: for the oracle, who need not find out."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from quickstudy.learner import Split
+from quickstudy.rl.environment import Environment, EnvironmentTasks, Step
+
+
+@final
+class Informed:
+    """`environment` with entries of its tasks added to every observation.
+
+    Args:
+        environment: whose observations are vectors.
+        show: names in its tasks, as `("goal",)`.
+
+    Raises:
+        ValueError: from `set_tasks`, for tasks that lack one of them.
+
+    >>> from quickstudy.rl.envs.navigation2d import Navigation2D
+    >>> told = Informed(Navigation2D(num_envs=3), ("goal",))
+    >>> told.set_tasks(told.sample_tasks(5))
+    >>> told.reset()[0].shape, told.observation_space.shape
+    (torch.Size([5, 3, 4]), (4,))
+    """
+
+    def __init__(self, environment: Environment, show: Sequence[str]):
+        self.environment, self.show = environment, tuple(show)
+        self.num_envs, self.horizon = environment.num_envs, environment.horizon
+        self.action_space = environment.action_space
+        space = environment.observation_space
+        if not isinstance(space, Box) or len(space.shape) != 1:
+            raise ValueError(f"observations are {space}; only vectors can be added to")
+        example = self._shown(environment.sample_tasks(1))
+        low, high = (np.full(example.shape[-1], sign * np.inf, space.dtype) for sign in (-1, 1))
+        self.observation_space = Box(np.append(space.low, low), np.append(space.high, high), dtype=space.dtype)
+
+    def __repr__(self) -> str:
+        return f"Informed({self.environment!r}, {self.show!r})"
+
+    @property
+    def num_tasks(self) -> int:
+        """`T`."""
+        return self.environment.num_tasks
+
+    def sample_tasks(
+        self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
+    ) -> EnvironmentTasks:
+        """As the environment's."""
+        return self.environment.sample_tasks(num_tasks, split=split, generator=generator)
+
+    def set_tasks(self, tasks: EnvironmentTasks) -> None:
+        """As the environment's."""
+        self._told = self._shown(tasks)
+        self.environment.set_tasks(tasks)
+
+    def reset(
+        self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """As the environment's, with more to see."""
+        observation, info = self.environment.reset(mask, generator=generator)
+        return self._with(observation), info
+
+    def step(self, action: Tensor) -> Step:
+        """As the environment's, with more to see."""
+        step = self.environment.step(action)
+        return step._replace(observation=self._with(step.observation))
+
+    def _shown(self, tasks: EnvironmentTasks) -> Tensor:
+        missing = [name for name in self.show if name not in tasks]
+        if missing:
+            raise ValueError(f"the tasks have no {missing[0]!r} to show, only {', '.join(tasks)}")
+        return torch.cat([tasks[name].flatten(1) for name in self.show], 1)
+
+    def _with(self, observation: Tensor) -> Tensor:
+        told = self._told.to(observation)[:, None].expand(-1, observation.shape[1], -1)
+        return torch.cat([observation, told], -1)

@@ -1,0 +1,187 @@
+"""`quickstudy.rl.fit`: meta-train what acts, into a run folder that survives being killed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from quickstudy.rl.environment import Environment
+from quickstudy.training.arguments import check_folder, check_surroundings, check_trainable, check_whole, pick_device
+from quickstudy.training.atomic import make_folder, settle
+from quickstudy.training.checkpoint import CheckpointError, load_weights, read_checkpoint, write_checkpoint
+from quickstudy.training.config import check_json, describe_run, write_config
+from quickstudy.training.lock import locked
+from quickstudy.training.loggers import Logger
+from quickstudy.training.loop import NonFiniteLossError, Standing
+from quickstudy.training.metrics_file import read_metrics
+from quickstudy.training.recorder import Progress, Recorder
+from quickstudy.training.resume import check_obeyed, earlier_run, finished_run, is_finished
+from quickstudy.training.run import FIGURES, LAST, Run
+from quickstudy.training.seeds import Stream, mix
+from quickstudy.training.signals import Signals
+from quickstudy.training.surroundings import surroundings
+
+
+def fit(
+    learner: nn.Module,
+    environment: Environment,
+    *,
+    steps: int,
+    out: str | Path,
+    seed: int = 0,
+    exist: Literal["error", "resume"] = "error",
+    tasks: int = 20,
+    checkpoint_every: int = 10,
+    device: torch.device | str = "auto",
+    loggers: Sequence[Logger] = (),
+    progress: Progress | None = None,
+    recipe: str | None = None,
+    options: dict[str, Any] | None = None,
+    command: str | None = None,
+) -> Run:
+    """Meta-train `learner` on tasks of `environment`, in place, and keep everything in the folder `out`.
+
+    The tasks of a step and all chance in its episodes are a pure function of (seed, step), so that a run killed at any
+    moment and called again with `exist="resume"` ends with the same weights, to the bit. `metrics.jsonl` has a line a
+    step: the returns after 0, 1, ... inner steps, `loss` (minus the last of them) and transitions a second.
+
+    Args:
+        learner: with `update(environment, generator=...) -> metrics`, such as `MAMLTRPO`; an `optimizer` that it has is
+            kept with it.
+        environment: with as many environments a task as episodes are wanted before every step.
+        steps: updates.
+        tasks: T, in an update.
+        checkpoint_every: in steps.
+        out, seed, exist, device, loggers, progress, recipe, options, command: as of `quickstudy.fit`.
+
+    Raises:
+        ValueError, TypeError: for bad arguments, before anything is written.
+        FileExistsError: if `out` holds a run (with `exist="error"`) or anything else.
+        NonFiniteLossError: if returns or parameters are not finite; the last good checkpoint stays.
+        EnvironmentFailure: if an environment fails; the last checkpoint stays.
+
+    >>> import quickstudy as qs, tempfile
+    >>> learner = qs.rl.MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [8], 2), 2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = qs.rl.fit(learner, qs.rl.Navigation2D(num_envs=2, horizon=5), steps=2, tasks=2, out=f"{folder}/run")
+    >>> run.steps, [line["step"] for line in run.metrics]
+    (2, [1, 2])
+    """
+    folder = check_folder(out)
+    check_surroundings("auto", loggers, progress, {"recipe": recipe, "command": command})
+    check_trainable(learner)
+    if not callable(getattr(learner, "update", None)):
+        raise TypeError(f"{type(learner).__name__} has no update(environment, generator=...); use quickstudy.fit")
+    if not isinstance(environment, Environment):
+        raise TypeError(f"{type(environment).__name__} is no environment; see quickstudy.rl.Environment")
+    plan = {
+        "steps": check_whole("steps", steps, 1),
+        "seed": check_whole("seed", seed, 0),
+        "tasks": check_whole("tasks", tasks, 1),
+        "checkpoint_every": check_whole("checkpoint_every", checkpoint_every, 1),
+    }
+    config = describe_run(learner, environment, plan) | {  # type: ignore[arg-type]
+        "recipe": recipe,
+        "options": check_json("options", options),
+        "command": command,
+        "compile": False,
+        "threads": torch.get_num_threads(),
+        "device": str(pick_device(device)),
+    }
+    before = earlier_run(folder, exist, config)
+    if before is not None:
+        check_obeyed(before, "auto", device)
+        if is_finished(folder):
+            return finished_run(folder, learner, before)
+        config = before
+    with surroundings(learner, config):
+        make_folder(folder)
+        with locked(folder):
+            if earlier_run(folder, exist, config) is None:
+                write_config(folder, config)
+            make_folder(folder / FIGURES)
+            _train(folder, learner, environment, plan, config, loggers, progress)
+        return finished_run(folder, learner, config)
+
+
+def _train(
+    folder: Path,
+    learner: nn.Module,
+    environment: Environment,
+    plan: dict[str, int],
+    config: dict[str, Any],
+    loggers: Sequence[Logger],
+    progress: Progress | None,
+) -> None:
+    at = _restore(folder, learner)
+    if at.finished:
+        return
+    recorder = Recorder(
+        folder,
+        config,
+        loggers=loggers,
+        progress=progress,
+        steps=plan["steps"],
+        step=at.step,
+        seconds=at.seconds,
+        keep=at.metrics_bytes,
+    )
+    with recorder, Signals() as signals:
+        if at.step == 0:
+            _save(folder, learner, at, recorder, config)
+        while not at.finished and signals.received is None:
+            values = _update(learner, environment, at.step, plan, config, folder)
+            at.step += 1
+            at.finished = at.step == plan["steps"]
+            recorder.record(at.step, values)
+            if at.finished or signals.received is not None or at.step % plan["checkpoint_every"] == 0:
+                if at.finished:
+                    at.validation = {"mean": values["loss"], "ci95": None, "n": plan["tasks"], "over": "tasks"}
+                _save(folder, learner, at, recorder, config)
+    signals.leave()
+
+
+def _update(
+    learner: nn.Module, environment: Environment, step: int, plan: dict[str, int], config: dict[str, Any], folder: Path
+) -> dict[str, float]:
+    chance = torch.Generator(device=config["device"]).manual_seed(mix(plan["seed"], step, Stream.BATCH))
+    torch.manual_seed(mix(plan["seed"], step, Stream.NOISE))
+    environment.set_tasks(environment.sample_tasks(plan["tasks"], generator=chance))
+    values = learner.update(environment, generator=chance)  # type: ignore[operator]
+    bad = [name for name, value in values.items() if name.startswith(("loss", "return")) and not math.isfinite(value)]
+    bad += [name for name, p in learner.named_parameters() if not bool(p.isfinite().all())]
+    if bad:
+        raise NonFiniteLossError(
+            f"{bad[0]} is not finite after step {step} (seed {plan['seed']}); the last good checkpoint is "
+            f"{folder / LAST}; try a smaller lr",
+            step=step,
+            seed=plan["seed"],
+            checkpoint=folder / LAST,
+        )
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _save(folder: Path, learner: nn.Module, at: Standing, recorder: Recorder, config: dict[str, Any]) -> None:
+    at.seconds, at.metrics_bytes = recorder.seconds(), recorder.flush()
+    optimizer = getattr(learner, "optimizer", None)
+    training = {"optimizer": {} if optimizer is None else optimizer.state_dict()}
+    facts = {"kind": "run", "learner": config["learner"], "standing": asdict(at)}
+    write_checkpoint(folder / LAST, learner.state_dict(), training, facts)
+
+
+def _restore(folder: Path, learner: nn.Module) -> Standing:
+    settle(folder / LAST)
+    if not (folder / LAST).exists():
+        if read_metrics(folder):
+            raise CheckpointError(f"{folder} has metrics and no checkpoint; restore {LAST}, or choose another out")
+        return Standing()
+    checkpoint = read_checkpoint(folder / LAST)
+    load_weights(learner, checkpoint.weights, folder / LAST)
+    optimizer = getattr(learner, "optimizer", None)
+    if optimizer is not None:
+        optimizer.load_state_dict(checkpoint.training["optimizer"])
+    return Standing(**checkpoint.facts["standing"])

@@ -1,0 +1,154 @@
+"""MAML for policies with a trust region on the adapted ones; with no inner steps, plain TRPO over all tasks."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.gradient.optimizers import Rated
+from quickstudy.gradient.options import check_count
+from quickstudy.learner import check_steps
+from quickstudy.rl.actor import Actor, Judge, inner_loop_of
+from quickstudy.rl.conjugate import gauss_newton_product
+from quickstudy.rl.decisions import Decisions, outputs_at
+from quickstudy.rl.environment import Environment
+from quickstudy.rl.estimators import Estimator, InnerSurrogate, SamplingTerm, outcomes
+from quickstudy.rl.policy import Policy
+from quickstudy.rl.practice import Practice, each_chunk, mean_over_tasks, practise
+from quickstudy.rl.surrogates import MeanKL, RatioSurrogate
+from quickstudy.rl.trust_region import TrustRegionStep, trust_region_step
+
+
+@final
+class MAMLTRPO(nn.Module):
+    """Initial parameters from which a few policy-gradient steps suffice (Finn et al. 2017, arXiv 1703.03400, alg. 3).
+
+        theta'_t = theta - lr grad L_t(theta; episodes of theta),     L_t = -mean log pi(a|s) A
+        theta  <-  TRPO step on  mean_t -mean pi_theta'_t(a|s) / pi_old(a|s) A   over episodes of theta'_t,
+                   within mean_t mean KL(pi_old || pi_theta'_t) <= max_kl
+
+    Everything is differentiated through the adaptation. The Hessian of the KL is exact where it is needed, at
+    `theta = theta_old`, by products of first derivatives (see `gauss_newton_product`).
+
+    Args:
+        policy: of the form of `quickstudy.rl.Policy`.
+        lr: of the inner steps, as for `quickstudy.inner_loop`; a sequence gives each step its own.
+        steps: inner steps in training. 0 is TRPO (Schulman et al. 2015) over the mixture of tasks.
+        estimator: of the inner gradient's derivative; see `quickstudy.rl.estimators`.
+        past: of "loaded_dice".
+        first_order: leave the derivative of the inner gradient out.
+        judge: how advantages come about.
+        max_kl, iterations, damping, backtrack, max_backtracks: of `trust_region_step`.
+        chunk: tasks differentiated at a time: the same numbers, from tensors that fit into caches.
+
+    >>> import quickstudy as qs
+    >>> learner = MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1)
+    >>> environment, chance = qs.rl.Navigation2D(num_envs=4, horizon=10), torch.Generator().manual_seed(0)
+    >>> environment.set_tasks(environment.sample_tasks(3, generator=chance))
+    >>> sorted(learner.update(environment, generator=chance))[:4]
+    ['accepted', 'backtracks', 'gradient_norm', 'improvement']
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        *,
+        lr: Rated = 0.1,
+        steps: int = 1,
+        estimator: Estimator = "maml",
+        past: float | None = None,
+        first_order: bool = False,
+        judge: Judge | None = None,
+        max_kl: float = 0.01,
+        iterations: int = 10,
+        damping: float = 1e-5,
+        backtrack: float = 0.8,
+        max_backtracks: int = 15,
+        chunk: int | None = 2,
+    ):
+        super().__init__()
+        self.policy, self.steps, self.estimator, self.past = policy, check_steps(steps), estimator, past
+        self.judge, self.chunk = judge or Judge(), check_count("chunk", chunk)
+        self.objective = InnerSurrogate(policy, estimator=estimator, past=past)
+        self.inner = inner_loop_of(policy, self.objective, lr, steps, first_order)
+        self.rule = self.inner.rule  # learned rates are parameters
+        self.search: dict[str, Any] = {
+            "max_kl": max_kl,
+            "iterations": iterations,
+            "damping": damping,
+            "backtrack": backtrack,
+            "max_backtracks": max_backtracks,
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        own = {"steps": self.steps, "estimator": self.estimator, "past": self.past, "chunk": self.chunk}
+        return {
+            "policy": self.policy,
+            "lr": self.inner.rule.lr,
+            "first_order": self.inner.first_order,
+            **own,
+            "judge": self.judge,
+            **self.search,
+        }
+
+    def actor(self, *, lr: Rated | None = None) -> Actor:
+        """The policy before it has seen anything; `lr` in place of the rates of training."""
+        inner = self.inner
+        if lr is not None:
+            inner = inner_loop_of(self.policy, self.objective, lr, max(self.steps, 1), inner.first_order)
+        return Actor(self.policy, inner, self.judge)
+
+    def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
+        """One round on the tasks that the environment is set to: practise, then a step within the trust region.
+
+        Returns:
+            `return_k` after k inner steps, and what became of the step.
+        """
+        practice = practise(self.actor(), environment, self.steps, generator)
+        step = self.step(practice)
+        told = {k: float(v) for k, v in step._asdict().items() if k != "reason"}
+        return {**practice.metrics(), **told}
+
+    def step(self, practice: Practice) -> TrustRegionStep:
+        """Move the parameters by what was practised."""
+        after, policy = practice.after, cast(Policy, self.policy)
+        tasks = len(after.mask)
+
+        def each(objective: Callable[..., Tensor], data: Any, stages: Any = practice.stages) -> Iterator[Tensor]:
+            return each_chunk(self.inner, stages, objective, data, self.chunk)
+
+        with torch.no_grad():
+            old = torch.cat(list(each(at_observations, after)))
+
+        def loss() -> Tensor:
+            found = mean_over_tasks(each(RatioSurrogate(policy), after), tasks)
+            if self.estimator == "emaml":
+                last = practice.episodes[-1]
+                outcome = outcomes(last, discount=self.judge.discount, scale=self.judge.scale(last))
+                for k, before in enumerate(practice.stages):
+                    term = each(SamplingTerm(policy), (before, outcome), practice.stages[:k])
+                    found = found + mean_over_tasks(term, tasks)
+            return found
+
+        def kl() -> Tensor:
+            return mean_over_tasks(each(MeanKL(policy), (after, old)), tasks)
+
+        def curvature(parameters: list[Tensor]) -> Callable[[Tensor], Tensor]:
+            outputs = list(each(at_observations, after))
+            sizes = [len(o) for o in outputs]
+            weight = after.mask / (after.mask.sum((1, 2), keepdim=True).clamp(min=1) * tasks)
+
+            def divergence(moved: list[Tensor]) -> Tensor:
+                parts = zip(moved, old.split(sizes), weight.split(sizes), strict=True)
+                return torch.stack([(policy.kl(o, m) * w).sum() for m, o, w in parts]).sum()
+
+            return gauss_newton_product(outputs, divergence, parameters)
+
+        return trust_region_step(self.parameters(), loss, kl, curvature=curvature, **self.search)
+
+
+def at_observations(model: Callable[[Tensor], Tensor], data: Decisions, outer: Any = None) -> Tensor:
+    """The objective that is the policy's outputs `[E, H, k]`."""
+    return outputs_at(model, data)
