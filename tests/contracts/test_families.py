@@ -10,7 +10,9 @@ from torch import Tensor
 
 from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
+from quickstudy.decide.transitions import Transitions
 from quickstudy.learner import SPLITS, TaskFamily
+from quickstudy.rl import CartPole
 from quickstudy.tasks import GaussianProcess, Informed, Sawtooth, Sinusoid, Table, from_dataset
 
 
@@ -41,6 +43,7 @@ GENERATIVE: dict[str, Callable[[], Any]] = {
     "gp_2d": lambda: GaussianProcess.fixed("rbf", dx=2),
     "sawtooth": Sawtooth,
     "sawtooth_2d": lambda: Sawtooth(dx=2, noise=0.1),
+    "transitions": lambda: Transitions(CartPole(flip=0.5), both_signs=True),
     "informed": lambda: Informed(Sinusoid(), ("amplitude", "phase")),
     "informed_direction": lambda: Informed(Sawtooth(dx=2), ("frequency", "direction")),
 }

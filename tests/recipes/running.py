@@ -13,6 +13,17 @@ TINY: dict[str, list[str]] = {
     "sinusoid-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
     "gp-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--samples", "3"],
     "gp-cnp": ["--steps", "3", "--width", "8", "--test-tasks", "4"],
+    "cartpole-np": [
+        *("--steps", "3", "--width", "8", "--latent", "4", "--test-tasks", "4", "--episodes", "2", "--horizon", "10"),
+        *("--model-free-episodes", "3", "--candidates", "5", "--plan", "6", "--ensemble-steps", "2"),
+    ],
+    **{
+        f"navigation2d-{name}": [
+            *("--steps", "3", "--tasks", "2", "--episodes", "2", "--width", "4", "--test-tasks", "6"),
+            *("--test-episodes", "3"),
+        ]
+        for name in ("maml", "pretrained", "oracle")
+    },
     "table": ["--steps", "3", "--width", "8", "--folds", "2", "--task", "plant", "--x", "day", "--y", "height"],
 }
 

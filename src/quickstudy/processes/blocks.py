@@ -76,6 +76,33 @@ class Decoder(nn.Module):
         """`representation [*S, T, features]`, `x [T, M, dx]` -> `[*S, T, M, outputs]`."""
         return self.rest(F.gelu(self.task(representation).unsqueeze(-2) + self.input(x)))
 
+    def means(self, representation: Tensor, dy: int, *, graph: bool) -> Callable[[Tensor, Any], Tensor]:
+        """The first `dy` outputs as a function of `x`, for representations `[S, T, features]` that stay as they are.
+
+        What depends on them is computed here, once; planning evaluates the same functions hundreds of times. The
+        function takes `x [T, M, dx]` and the places of those in `S` that are asked for. Without `graph`, parameters
+        count as constants.
+        """
+
+        def parameters(layer: Any, outputs: int | None = None) -> tuple[Tensor, Tensor]:
+            weight, bias = layer.weight[:outputs], layer.bias[:outputs]
+            return (weight, bias) if graph else (weight.detach(), bias.detach())
+
+        task = F.linear(representation, *parameters(self.task)).unsqueeze(-2)
+        first = self.input.weight if graph else self.input.weight.detach()
+        *hidden, last = self.rest.layers
+        layers = [*map(parameters, hidden), parameters(last, dy)]
+
+        def evaluate(x: Tensor, members: Any) -> Tensor:
+            of_task, values = task[members], F.linear(x, first)
+            # one function: in place, since planning waits on memory
+            values = values.unsqueeze(0).add_(of_task) if len(of_task) == 1 else of_task + values
+            for weight, bias in layers:
+                values = F.linear(F.gelu(values), weight, bias)
+            return values
+
+        return evaluate
+
 
 def he_normal(module: nn.Module) -> nn.Module:
     """`module` with He-normal weights (He et al. 2015). Torch's smaller default lets the support set's signal fade

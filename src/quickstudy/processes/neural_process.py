@@ -144,10 +144,14 @@ class NeuralProcess(nn.Module):
 
         Without a latent path `z` is None, and there is no axis `S`.
         """
+        return mean_and_sd(run(self.decoder, self.representation(state, z), x, graph=graph), self.sigma_floor)
+
+    def representation(self, state: State, z: Tensor | None) -> Tensor:
+        """What the decoder is told of the tasks: `[S, T, features]`, or `[T, features]` without latents."""
         r = state.mean()
-        if z is not None:
-            r = z if self.paths == "latent" else torch.cat([z, r.expand(len(z), *r.shape)], -1)
-        return mean_and_sd(run(self.decoder, r, x, graph=graph), self.sigma_floor)
+        if z is None:
+            return r
+        return z if self.paths == "latent" else torch.cat([z, r.expand(len(z), *r.shape)], -1)
 
     def adapt(
         self,
@@ -237,10 +241,12 @@ class NeuralProcessPredictor:
             )
         predictive.check_draws(n)
         z = self._latents(self.process._noise(n, self.noise[0], generator))
+        known = self.process.representation(self.state, z)
+        means = self.process.decoder.means(known, self.process.dy, graph=self.graph)
 
         def evaluate(x: Tensor, members: list[int]) -> Tensor:
             check_inputs(x, self.state.total, self.process.dx)
-            return self.process.decode(self.state, z[members], x, graph=self.graph)[0]
+            return means(x, members if len(members) < n else slice(None))
 
         return Functions(evaluate, n)
 

@@ -51,5 +51,19 @@ RECIPES: dict[str, Recipe] = {
         "gp_np", "a Neural Process on draws of a Gaussian process, beside the exact posterior", ("nguyen2022tnp",)
     ),
     "gp-cnp": Recipe("gp_cnp", "a Conditional Neural Process on draws of a Gaussian process", ("nguyen2022tnp",)),
+    "cartpole-np": Recipe(
+        "cartpole_np",
+        "a Neural Process balances unknown carts, beside PETS, DQN, REINFORCE and the truth",
+        ("garnelo2018np",),
+    ),
+    "navigation2d-maml": Recipe(
+        "navigation2d_maml", "MAML on 2-D navigation: the paper's protocol, TRPO, 100 updates", ("finn2017maml",)
+    ),
+    "navigation2d-pretrained": Recipe(
+        "navigation2d_pretrained", "the paper's rival: one policy for all goals, then fine-tuned", ("finn2017maml",)
+    ),
+    "navigation2d-oracle": Recipe(
+        "navigation2d_oracle", "the paper's oracle: a policy that sees the goal", ("finn2017maml",)
+    ),
     "table": Recipe("table", "your own CSV: one task a group, held-out groups predicted from their first rows"),
 }

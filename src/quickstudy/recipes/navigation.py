@@ -35,7 +35,7 @@ class Navigation(Options):
     """Units in each of the policy's two hidden layers."""
     inner_lr: float = 0.5
     """Rate of the inner step (0.5 in the authors' code)."""
-    test_lr: tuple[float, ...] = (0.5, 0.25)
+    test_lr: tuple[float, ...] = (0.5, 0.1)
     """Rates of the first, second ... step when measuring; the last one goes on."""
     max_kl: float = 0.01
     """Bound of the trust region."""

@@ -1,0 +1,108 @@
+"""Probabilistic ensembles, trained from scratch on each task: PETS (Chua et al. 2018, arXiv 1805.12114)."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from quickstudy.data import Examples
+from quickstudy.decide.encoding import Encoding
+from quickstudy.decide.models import World, unrolled
+from quickstudy.decide.networks import Networks, apply
+
+
+@final
+class Ensemble:
+    """B networks for every task, each on its own bootstrap of that task's transitions; no task sees another's.
+
+    Each network gives mean and log-variance of the change of state, and is trained on its likelihood by Adam, anew
+    whenever an episode ends (and goes on from where it was). A plan follows one member from its first step to its last,
+    with its noise left out: as the plans of meta-learned models do. Before it has seen anything it acts by chance.
+
+    Args:
+        encoding: scales of states and changes, the only knowledge that is given.
+        num_tasks: T.
+        members: B; 5 as in PETS.
+        hidden: widths of the hidden layers.
+        steps: of Adam, after each episode.
+        batch: transitions in a step.
+        lr: Adam's rate.
+        decay: weight decay.
+        generator: of weights, bootstraps and members.
+
+    >>> encoding = Encoding(torch.ones(4), torch.ones(4), 2)
+    >>> ensemble = Ensemble(encoding, 3, hidden=(8,), steps=2)
+    >>> for _ in range(4):
+    ...     ensemble.see(torch.zeros(3, 4), torch.ones(3), torch.ones(3, 4), torch.ones(3, dtype=torch.bool))
+    >>> ensemble.rest()
+    >>> ensemble.model().imagine()(torch.zeros(3, 4), torch.zeros(2, 3, 5)).shape
+    torch.Size([2, 3, 5, 4])
+    """
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        num_tasks: int,
+        *,
+        members: int = 5,
+        hidden: tuple[int, ...] = (64, 64),
+        steps: int = 500,
+        batch: int = 64,
+        lr: float = 2e-3,
+        decay: float = 1e-4,
+        generator: torch.Generator | None = None,
+    ):
+        for name, size in (("num_tasks", num_tasks), ("members", members), ("steps", steps), ("batch", batch)):
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"{name}={size!r}; expected a whole number of at least 1")
+        self.encoding, self.members, self.steps, self.batch = encoding, members, steps, batch
+        self.num_tasks, self.generator = num_tasks, generator
+        sizes = [encoding.dx, *hidden, 2 * encoding.dy]
+        self.networks = Networks((members, num_tasks), sizes, generator=generator)
+        self._optimizer = torch.optim.AdamW(self.networks.parameters(), lr=lr, weight_decay=decay)
+        self._seen: list[Examples] = []
+
+    def see(self, state: Tensor, action: Tensor, following: Tensor, mask: Tensor) -> None:
+        """Remember transitions `[T, ds]`, `[T]`, `[T, ds]`, real where `mask [T]`."""
+        self._seen.append(self.encoding.examples(state[:, None], action[:, None], following[:, None], mask[:, None]))
+
+    def rest(self) -> None:
+        """Train on all that was seen."""
+        if not self._seen:
+            return
+        x, y, mask = (torch.cat(part, 1) for part in zip(*((e.x, e.y, e.real()) for e in self._seen), strict=True))
+        order = mask.int().argsort(dim=1, descending=True, stable=True)  # real ones first
+        x, y = (values.take_along_dim(order.unsqueeze(-1), 1) for values in (x, y))
+        count = mask.sum(1)
+        tasks = torch.arange(self.num_tasks).view(1, -1, 1)
+        # member b's bootstrap: it draws from a resampled list of the transitions, the same one in all steps
+        draws = torch.rand(self.members, self.num_tasks, x.shape[1], generator=self.generator)
+        resampled = (draws * count.view(1, -1, 1)).long()
+        for _ in range(self.steps):
+            places = torch.rand(self.members, self.num_tasks, self.batch, generator=self.generator)
+            chosen = resampled.take_along_dim((places * count.view(1, -1, 1)).long(), 2)
+            mean, raw = self.networks(x[tasks, chosen]).chunk(2, -1)
+            spread = _bounded(raw)
+            loss = ((y[tasks, chosen] - mean).square() * (-spread).exp() + spread).mean((2, 3)).sum()
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self._optimizer.step()
+
+    def model(self) -> "Ensemble":
+        """Itself, as it stands."""
+        return self
+
+    def imagine(self, generator: torch.Generator | None = None) -> World:
+        """One member for each task."""
+        member = torch.randint(self.members, (self.num_tasks,), generator=generator)
+        tasks, dy = torch.arange(self.num_tasks), self.encoding.dy
+        layers = [(w[member, tasks].detach(), b[member, tasks].detach()) for w, b in self.networks.layers]
+        layers[-1] = (layers[-1][0][..., :dy], layers[-1][1][..., :dy])
+        return unrolled(lambda x: apply(layers, x), self.encoding)
+
+
+def _bounded(raw: Tensor) -> Tensor:
+    """Log-variances kept between -12 and 1, softly, as PETS bounds them."""
+    upper = 1 - F.softplus(1 - raw)
+    return -12 + F.softplus(upper + 12)

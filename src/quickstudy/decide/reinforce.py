@@ -1,0 +1,80 @@
+"""REINFORCE with a baseline (Williams 1992) on each task from scratch: the simplest control without a model."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from quickstudy.decide.networks import Networks
+
+
+@final
+class Reinforce:
+    """After each episode, one step up  sum_h (R_h - b(s_h)) grad log pi(a_h | s_h),  R_h the discounted return from h.
+
+    One policy and one baseline for every task; what is above the baseline is divided by its spread in the episode.
+
+    Args:
+        scale: by which states are divided, `[ds]`.
+        num_tasks: T.
+        actions: how many there are.
+        hidden: widths of the hidden layers.
+        lr: Adam's rate, of policy and baseline.
+        discount: of later rewards.
+        generator: of weights and actions.
+
+    >>> agent = Reinforce(torch.ones(4), 3)
+    >>> agent.act(torch.zeros(3, 4)).shape
+    torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        scale: Tensor,
+        num_tasks: int,
+        *,
+        actions: int = 2,
+        hidden: tuple[int, ...] = (64, 64),
+        lr: float = 5e-3,
+        discount: float = 0.99,
+        generator: torch.Generator | None = None,
+    ):
+        self.scale, self.discount, self.generator = scale, discount, generator
+        self.policy = Networks((num_tasks,), (len(scale), *hidden, actions), last=0.1, generator=generator)
+        self.baseline = Networks((num_tasks,), (len(scale), *hidden, 1), last=0.1, generator=generator)
+        parameters = self.policy.parameters() + self.baseline.parameters()
+        self._optimizer = torch.optim.Adam(parameters, lr=lr)
+        self._seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+
+    def act(self, state: Tensor) -> Tensor:
+        """Actions `[T]` drawn by each task's policy, in the states `[T, ds]`."""
+        with torch.no_grad():
+            chance = self.policy((state / self.scale).unsqueeze(1))[:, 0].softmax(-1)
+        return chance.multinomial(1, generator=self.generator)[:, 0]
+
+    def see(
+        self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor, terminated: Tensor, mask: Tensor
+    ) -> None:
+        """Remember until the episode has ended."""
+        self._seen.append((state / self.scale, action, reward * mask, mask))
+
+    def rest(self) -> None:
+        """One step of learning."""
+        if not self._seen:
+            return
+        state, action, reward, mask = (torch.stack(part, 1) for part in zip(*self._seen, strict=True))
+        self._seen.clear()
+        after, returns = torch.zeros(len(state)), []
+        for step in reversed(range(reward.shape[1])):
+            after = reward[:, step] + self.discount * after
+            returns.append(after)
+        aim = torch.stack(returns[::-1], 1)
+        value = self.baseline(state)[..., 0] / (1 - self.discount)  # worth of an endless episode, as a unit
+        above, count = (aim - value.detach()) * mask, mask.sum(1, keepdim=True).clamp_min(1)
+        spread = (above.square().sum(1, keepdim=True) / count).sqrt().clamp_min(1e-6)
+        log_prob = self.policy(state).log_softmax(-1).gather(-1, action.unsqueeze(-1))[..., 0]
+        miss = ((aim - value) * (1 - self.discount)).square()
+        loss = ((miss - above / spread * log_prob) * mask / count).sum()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()

@@ -1,0 +1,141 @@
+"""Transitions as tasks: what a cart did in its first moments is the support set, what else it would do the query."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from quickstudy.data import Tasks
+from quickstudy.decide.encoding import Encoding
+from quickstudy.learner import Split
+from quickstudy.rl.environment import EnvironmentTasks, Simulator
+from quickstudy.tasks.sampling import split_generator
+
+WIDE = (2.4, 2.0, 0.21, 2.5)  # m, m/s, rad, rad/s: as far from rest as a planner looks at carts that still stand
+NEAR = (0.05, 0.05, 0.05, 0.05)  # where CartPole's episodes begin
+FEEDBACK = (0.1, 0.3, 1.0, 1.0)  # of the policies, per WIDE: push to where the pole falls
+
+
+@final
+@dataclass(frozen=True)
+class Transitions:
+    """Tasks (state, action) -> change of state, from episodes of an environment whose physics is a function.
+
+    The support set is what a first visitor sees: transitions one after another from the environment's own starts, anew
+    whenever an episode ends. The query set are others of the same task, a few steps each from states drawn widely, in
+    U(-wide, wide) times a factor in U(0, 1).
+
+    Each of these walks has a policy of its own, a = [±clip(4 k.s/wide, -2, 2) + noise e > 0] with e ~ N(0, 1): between
+    a good feedback and chance, as noise ~ U(0, 2). The sign is drawn where the force may be reversed.
+
+    Args:
+        env: with `sample_tasks` and `dynamics`, two actions.
+        near: half-widths of the starts of episodes, `ds` numbers.
+        wide: half-widths of the starts of query transitions.
+        feedback: k.
+        lanes: queries come in so many pieces, each of transitions one after another.
+        both_signs: whether the feedback's sign is drawn; otherwise it is 1.
+
+    Raises:
+        ValueError: for widths of unequal numbers or not above 0, or less than one lane.
+
+    >>> import quickstudy as qs
+    >>> family = Transitions(qs.rl.CartPole())
+    >>> tasks = family.sample(3, support=7, query=10, generator=torch.Generator().manual_seed(0))
+    >>> tasks.support.x.shape, tasks.query.y.shape, sorted(tasks.info)[:2]
+    (torch.Size([3, 7, 5]), torch.Size([3, 10, 4]), ['force_mag', 'gravity'])
+    """
+
+    env: Simulator
+    near: tuple[float, ...] = NEAR
+    wide: tuple[float, ...] = WIDE
+    feedback: tuple[float, ...] = FEEDBACK
+    lanes: int = field(default=16, kw_only=True)
+    both_signs: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        sizes = [len(self.near), len(self.wide), len(self.feedback)]
+        if len(set(sizes)) > 1 or min(*self.near, *self.wide) <= 0:
+            raise ValueError(
+                f"near={self.near}, wide={self.wide}, feedback={self.feedback}; "
+                "expected as many numbers each as a state has, the widths above 0"
+            )
+        if not isinstance(self.lanes, int) or self.lanes < 1:
+            raise ValueError(f"lanes={self.lanes!r}; expected a whole number of at least 1")
+
+    @property
+    def dx(self) -> int:
+        """Features of an input: a state's, and the action's one."""
+        return len(self.wide) + 1
+
+    @property
+    def dy(self) -> int:
+        """Features of an output: a state's."""
+        return len(self.wide)
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """Scales by which states and their changes are divided: `wide`, and the changes' root mean square over 200
+        tasks that are always the same."""
+        generator = torch.Generator().manual_seed(0)
+        states, _, following, _ = self._walk(200, 1, 64, generator)
+        change = (following - states)[:, 1:].square().mean((0, 1, 2)).sqrt()
+        return Encoding(torch.tensor(self.wide), change.clamp_min(1e-6), 2)
+
+    def sample(
+        self,
+        num_tasks: int,
+        *,
+        support: int,
+        query: int,
+        split: Split = "train",
+        generator: torch.Generator | None = None,
+    ) -> Tasks:
+        """Draw tasks; see the contract. `info` is the environment's own tasks."""
+        encoding = self.encoding
+        generator = split_generator(num_tasks, support, query, split, generator)
+        each = -(-query // self.lanes)
+        states, actions, following, info = self._walk(num_tasks, max(support, 1), each, generator)
+        encoding = encoding.to(states)
+        first = [part[:, 0, :support] for part in (states, actions, following)]
+        rest = [part[:, 1:, :each].flatten(1, 2)[:, :query] for part in (states, actions, following)]
+        return Tasks(encoding.examples(*first), encoding.examples(*rest), dict(info))
+
+    def _walk(
+        self, num_tasks: int, first: int, each: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor, EnvironmentTasks]:
+        """States, actions and next states `[T, 1 + lanes, H, ...]`; lane 0 is the support's, H what is needed."""
+        info = self.env.sample_tasks(num_tasks, generator=generator)
+        length = max(first, each)
+        lanes, ds = 1 + self.lanes, len(self.wide)
+        place: dict[str, Any] = {"generator": generator, "device": next(iter(info.values())).device}
+        near, wide, feedback = (torch.tensor(v, device=place["device"]) for v in (self.near, self.wide, self.feedback))
+        sign = torch.where(torch.rand(num_tasks, lanes, **place) < 0.5, -1.0, 1.0) if self.both_signs else 1.0
+        noise = 2 * torch.rand(num_tasks, lanes, 1, **place) * torch.randn(num_tasks, lanes, length, **place)
+        factor = torch.rand(num_tasks, lanes, length, 1, **place)
+        factor[:, 0] = 1
+        width = torch.cat([near.expand(1, ds), wide.expand(self.lanes, ds)]).unsqueeze(1)
+        starts = (2 * torch.rand(num_tasks, lanes, length, ds, **place) - 1) * factor * width
+        state, gains = starts[:, :, 0], 4 * feedback / wide
+        seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        for step in range(length):
+            if step == each:  # queries are complete, the support goes on alone
+                state = state[:, :1]
+            alive = state.shape[1]
+            drive = (state * gains).sum(-1).clamp(-2, 2)
+            signed = drive * sign[:, :alive] if isinstance(sign, Tensor) else drive
+            action = (signed + noise[:, :alive, step] > 0).long()
+            following, _, terminated = self.env.dynamics(info, state, action, generator)
+            seen.append((_filled(state, lanes), _filled(action, lanes), _filled(following, lanes)))
+            again = starts[:, :alive, min(step + 1, length - 1)]
+            state = torch.where(terminated.unsqueeze(-1), again, following)
+        states, actions, nexts = (torch.stack(part, 2) for part in zip(*seen, strict=True))
+        return states, actions, nexts, info
+
+
+def _filled(values: Tensor, lanes: int) -> Tensor:
+    """`values [T, L, ...]` with zeros in the lanes that have ended."""
+    missing = lanes - values.shape[1]
+    return values if not missing else torch.cat([values, values.new_zeros(len(values), missing, *values.shape[2:])], 1)
