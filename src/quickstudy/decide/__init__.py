@@ -1,0 +1,1 @@
+"""What acts on a predictor: planning and control by a learned model."""
