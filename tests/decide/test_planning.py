@@ -72,8 +72,16 @@ def test_the_objective_counts_until_a_limit_is_left() -> None:
     states = torch.zeros(5, 1, 3, 4)
     states[2, 0, 1, 0], states[0, 0, 2, 2] = -2.5, 0.3
     torch.testing.assert_close(Balance.cartpole()(states), torch.tensor([[5.0, 2.0, 0.0]]))
-    slow = Balance.cartpole((1.0, 0.0, 0.0, 0.0))(torch.full((5, 1, 1, 4), 0.1))
-    torch.testing.assert_close(slow, torch.full((1, 1), 5 * (1 - (0.1 / 2.4) ** 2)))
+
+
+def test_the_objective_wants_the_pole_to_lean_towards_the_middle() -> None:
+    objective = Balance.cartpole(lean=(0.05, 0.1))
+    states = torch.tensor([1.0, 0.5, 0.0, 0.0]).repeat(5, 1, 3, 1)
+    states[..., 2] = torch.tensor([-0.1, 0.0, 0.1])
+    towards, upright, away = objective(states)[0].tolist()
+    assert towards == pytest.approx(5.0) and towards > upright > away > 0
+    miss = 3 * (0.1 / (12 * torch.pi / 180)) ** 2
+    assert upright == pytest.approx(5 / (1 + miss))
 
 
 @pytest.mark.parametrize(
