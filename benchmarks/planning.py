@@ -20,7 +20,7 @@ from benchmarks.options import Options, parse
 from benchmarks.timing import Race
 from quickstudy.decide.models import Learned, Simulated
 from quickstudy.decide.objective import Balance
-from quickstudy.decide.planning import MPPI, CrossEntropy
+from quickstudy.decide.planning import Planner, cross_entropy, mppi
 from quickstudy.decide.transitions import Transitions
 
 CASES = ("plan",)
@@ -30,7 +30,7 @@ MAIN = "Neural Process, MPPI 2 x 250"
 CEM = "Neural Process, cross-entropy 2 x 250"
 
 
-def planning(model: Any, planner: MPPI | CrossEntropy) -> Callable[[], object]:
+def planning(model: Any, planner: Planner) -> Callable[[], object]:
     """One decision of every cart, the plan of the last one at hand."""
     draw = torch.Generator().manual_seed(0)
     state = 0.05 * torch.randn(CARTS, 4, generator=draw)
@@ -48,12 +48,12 @@ def measure(options: Options) -> dict[str, Any]:
     learned = Learned(process.adapt(tasks.support), family.encoding)
     true = Simulated(family.env, tasks.info)
     make: dict[str, Callable[[], Callable[[], object]]] = {
-        MAIN: lambda: planning(learned, MPPI(**few)),
-        CEM: lambda: planning(learned, CrossEntropy(elites=2 if few else 25, **few)),
+        MAIN: lambda: planning(learned, mppi(**few)),
+        CEM: lambda: planning(learned, cross_entropy(elites=2 if few else 25, **few)),
         "Neural Process, MPPI 5 x 100": lambda: planning(
-            learned, MPPI(**(few or {"iterations": 5, "candidates": 100}))
+            learned, mppi(**(few or {"iterations": 5, "candidates": 100}))
         ),
-        "true simulator, MPPI 2 x 250": lambda: planning(true, MPPI(**few)),
+        "true simulator, MPPI 2 x 250": lambda: planning(true, mppi(**few)),
     }
     race = Race(budget=options.budget, rounds=options.rounds, limit=options.limit)
     for name in options.chosen(list(make)):

@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 
-from benchmarks import memory, meta_step, records, scaling
+from benchmarks import environments, memory, meta_step, planning, records, scaling
 from benchmarks.bars import in_words
 
 matplotlib.use("Agg")
@@ -44,6 +44,12 @@ def markdown(folder: Path) -> str:
     if curves:
         parts += ["## Growth", f"Milliseconds, from {scaling.BASE}.", _conditions(curves)]
     parts += [scaling.as_table(curve, result["points"]) for curve, result in curves.items()]
+    for title, script in (("Environment steps a second", environments), ("Planning", planning)):
+        acting = records.read(script.__name__.split(".")[-1], folder).get("cases", {})
+        if acting:
+            parts += [f"## {title}", (script.__doc__ or "").split("\n\n")[1], _conditions(acting)]
+        for result in acting.values():
+            parts += [script.as_table(result), _bars(result["bars"])]
     return "\n\n".join(p for p in parts if p) + "\n"
 
 

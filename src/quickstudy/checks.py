@@ -3,6 +3,7 @@ and what to do."""
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -86,6 +87,13 @@ def check_tasks(tasks: Tasks) -> None:
     if query.mask is not None and values_are_readable(query.x) and not bool(query.mask.any(1).all()):
         empty = int((~query.mask.any(1)).nonzero()[0])
         raise ValueError(f"task {empty} has no real query point; give every task at least one")
+
+
+def check_whole(name: str, value: Any, least: int = 1) -> int:
+    """`value` as an int (numpy's become Python's); ValueError unless it is a whole number of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")
+    return int(value)
 
 
 def check_fits(module: torch.nn.Module, examples: Examples, name: str = "support") -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,15 +17,16 @@ def substituted(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[No
     """
     own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     instead = {id(own[name]): tensor for name, tensor in tensors.items()}
-    replaced = []
+    replaced: list[tuple[dict[str, Any], str, Tensor]] = []
     try:
         for part in module.modules():
-            for place in (part._parameters, part._buffers):
+            places: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+            for place in places:
                 for name, tensor in place.items():
                     if tensor is not None and id(tensor) in instead:
                         replaced.append((place, name, tensor))
-                        place[name] = instead[id(tensor)]  # type: ignore[assignment]
+                        place[name] = instead[id(tensor)]
         yield
     finally:
         for place, name, tensor in reversed(replaced):
-            place[name] = tensor  # type: ignore[assignment]
+            place[name] = tensor

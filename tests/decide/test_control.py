@@ -15,7 +15,7 @@ from quickstudy.decide.ensemble import Ensemble
 from quickstudy.decide.living import live
 from quickstudy.decide.models import Fixed, Learned, Simulated
 from quickstudy.decide.objective import Balance
-from quickstudy.decide.planning import MPPI
+from quickstudy.decide.planning import mppi
 from quickstudy.decide.reinforce import Reinforce
 from quickstudy.decide.transitions import Transitions
 
@@ -38,7 +38,7 @@ def _carts(num_tasks: int = 3, horizon: int = 12) -> Any:
 
 
 def _control(knowledge: Any, seed: int = 0) -> Control:
-    planner = MPPI(horizon=8, candidates=20, iterations=2)
+    planner = mppi(horizon=8, candidates=20, iterations=2)
     return Control(knowledge, planner, Balance.cartpole(), generator=_seeded(seed))
 
 

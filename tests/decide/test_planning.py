@@ -10,11 +10,11 @@ from torch import Tensor
 import quickstudy as qs
 from quickstudy.decide.models import Simulated, World
 from quickstudy.decide.objective import Balance
-from quickstudy.decide.planning import MPPI, CrossEntropy
+from quickstudy.decide.planning import cross_entropy, mppi
 
 PLANNERS: dict[str, Any] = {
-    "cem": lambda **kw: CrossEntropy(elites=5, **kw),
-    "mppi": lambda **kw: MPPI(temperature=0.05, **kw),
+    "cem": lambda **kw: cross_entropy(elites=5, **kw),
+    "mppi": lambda **kw: mppi(temperature=0.05, **kw),
 }
 every_planner = pytest.mark.parametrize("name", PLANNERS)
 
@@ -87,11 +87,11 @@ def test_the_objective_wants_the_pole_to_lean_towards_the_middle() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CrossEntropy(horizon=0), "horizon=0; expected a whole number of at least 1"),
-        (lambda: MPPI(actions=1), "actions=1; expected a whole number of at least 2"),
-        (lambda: CrossEntropy(elites=20, candidates=10), "elites=20 of candidates=10"),
-        (lambda: CrossEntropy(keep=1.5), "keep=1.5; expected a share"),
-        (lambda: MPPI(temperature=0.0), "temperature=0.0; expected a number above 0"),
+        (lambda: cross_entropy(horizon=0), "horizon=0; expected a whole number of at least 1"),
+        (lambda: mppi(actions=1), "actions=1; expected a whole number of at least 2"),
+        (lambda: cross_entropy(elites=20, candidates=10), "elites=20 of candidates=10"),
+        (lambda: cross_entropy(keep=1.5), "keep=1.5; expected a share"),
+        (lambda: mppi(temperature=0.0), "temperature=0.0; expected a number above 0"),
     ],
 )
 def test_bad_settings(make: Any, message: str) -> None:
@@ -100,7 +100,7 @@ def test_bad_settings(make: Any, message: str) -> None:
 
 
 def test_what_is_not_finite_is_named() -> None:
-    planner = MPPI(horizon=2, candidates=3)
+    planner = mppi(horizon=2, candidates=3)
     state = torch.zeros(2, 4)
     state[1, 2] = torch.nan
     env = qs.rl.CartPole()

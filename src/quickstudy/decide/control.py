@@ -5,10 +5,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from quickstudy.checks import check_whole
 from quickstudy.data import Examples
 from quickstudy.decide.encoding import Encoding
 from quickstudy.decide.models import Learned, Model
-from quickstudy.decide.planning import MPPI, CrossEntropy, Objective, Plan
+from quickstudy.decide.planning import Objective, Plan, Planner
 
 
 class Knowledge(Protocol):
@@ -67,8 +68,7 @@ class Adapting:
         generator: torch.Generator | None = None,
     ):
         for name, count in (("num_tasks", num_tasks), ("every", every), ("most", most)):
-            if not isinstance(count, int) or count < 1:
-                raise ValueError(f"{name}={count!r}; expected a whole number of at least 1")
+            check_whole(name, count)
         self.encoding, self.every, self.most = encoding, every, most
         self._seen, self._waiting = torch.zeros(num_tasks, dtype=torch.long), list[Examples]()
         learner.eval()
@@ -105,7 +105,7 @@ class Control:
 
     Args:
         knowledge: of the world.
-        planner: `CrossEntropy` or `MPPI`.
+        planner: `cross_entropy` or `mppi`.
         objective: what plans are worth.
         generator: of functions and candidates.
     """
@@ -113,7 +113,7 @@ class Control:
     def __init__(
         self,
         knowledge: Knowledge,
-        planner: CrossEntropy | MPPI,
+        planner: Planner,
         objective: Objective,
         *,
         generator: torch.Generator | None = None,

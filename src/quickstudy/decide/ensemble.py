@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from quickstudy.checks import check_whole
 from quickstudy.data import Examples
 from quickstudy.decide.encoding import Encoding
 from quickstudy.decide.models import World, unrolled
@@ -54,8 +55,7 @@ class Ensemble:
         generator: torch.Generator | None = None,
     ):
         for name, size in (("num_tasks", num_tasks), ("members", members), ("steps", steps), ("batch", batch)):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name}={size!r}; expected a whole number of at least 1")
+            check_whole(name, size)
         self.encoding, self.members, self.steps, self.batch = encoding, members, steps, batch
         self.num_tasks, self.generator = num_tasks, generator
         sizes = [encoding.dx, *hidden, 2 * encoding.dy]

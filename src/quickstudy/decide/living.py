@@ -48,11 +48,11 @@ def live(env: Environment, agent: Agent, *, episodes: int, generator: torch.Gene
     >>> from quickstudy.decide.control import Control, Known
     >>> from quickstudy.decide.models import Simulated
     >>> from quickstudy.decide.objective import Balance
-    >>> from quickstudy.decide.planning import CrossEntropy
+    >>> from quickstudy.decide.planning import cross_entropy
     >>> env = qs.rl.CartPole(num_envs=1, horizon=10)
     >>> env.set_tasks(env.sample_tasks(2))
     >>> knowledge = Known(Simulated(env, env.tasks))
-    >>> agent = Control(knowledge, CrossEntropy(horizon=8, candidates=30), Balance.cartpole())
+    >>> agent = Control(knowledge, cross_entropy(horizon=8, candidates=30), Balance.cartpole())
     >>> live(env, agent, episodes=1).returns
     tensor([[10., 10.]])
     """

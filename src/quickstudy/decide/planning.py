@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
+from quickstudy.checks import check_whole
 from quickstudy.decide.models import Model
 
 Objective = Callable[[Tensor], Tensor]
@@ -31,47 +32,75 @@ class Plan(NamedTuple):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class CrossEntropy:
-    """The cross-entropy method (Rubinstein 1999; De Boer et al. 2005) over sequences of actions.
+class Elites:
+    """Weights of the cross-entropy method: equal for the `count` best candidates, 0 for the others."""
 
-    Sequences are drawn from p(a_h), independent by step; p becomes the share of each action among the best, mixed with
-    the old, and drawing begins anew. The next plan starts from this one, moved on by a step.
+    count: int = 25
+
+    def __call__(self, worth: Tensor) -> Tensor:
+        """Weights `[T, K]`, which sum to 1, of candidates worth `[T, K]`."""
+        least = worth.topk(self.count, 1).values[:, -1:]
+        chosen = (worth >= least).to(worth.dtype)
+        return chosen / chosen.sum(1, keepdim=True)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Softmax:
+    """Weights of MPPI: softmax(J / temperature), every candidate counting."""
+
+    temperature: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature={self.temperature!r}; expected a number above 0")
+
+    def __call__(self, worth: Tensor) -> Tensor:
+        """Weights `[T, K]`, which sum to 1, of candidates worth `[T, K]`."""
+        return (worth / self.temperature).softmax(1)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Search over sequences of actions; made by `cross_entropy` and `mppi`.
+
+    Sequences are drawn from p(a_h), independent by step; p becomes the weighed share of each action among them, mixed
+    with the old, and drawing begins anew. The next plan starts from this one, moved on by a step.
 
     Args:
+        weigh: what candidates count, by their worth.
         horizon: H, steps ahead.
         candidates: K, sequences in an iteration.
         iterations: how often p is improved.
-        elites: how many count as the best.
         keep: share of the old p in the new.
         floor: least chance of any action; sequences that were given up can come back.
         actions: A.
 
     Raises:
         ValueError: for sizes below 1, more elites than candidates, shares outside [0, 1].
-
-    >>> from quickstudy.decide.models import Simulated
-    >>> from quickstudy.decide.objective import Balance
-    >>> import quickstudy as qs
-    >>> env = qs.rl.CartPole()
-    >>> model = Simulated(env, env.sample_tasks(3))
-    >>> CrossEntropy(candidates=30).plan(model, torch.zeros(3, 4), Balance.cartpole()).action.shape
-    torch.Size([3])
     """
 
+    weigh: Elites | Softmax
     horizon: int = 25
     candidates: int = 250
     iterations: int = 2
-    elites: int = 25
     keep: float = 0.1
     floor: float = 0.05
     actions: int = 2
 
     def __post_init__(self) -> None:
-        _check_sizes(self, ("horizon", "candidates", "iterations", "elites", "actions"))
-        _check_shares(self, ("keep", "floor"))
-        if self.elites > self.candidates:
-            raise ValueError(f"elites={self.elites} of candidates={self.candidates}; expected no more than there are")
+        for name in ("horizon", "candidates", "iterations", "actions"):
+            check_whole(name, getattr(self, name), 2 if name == "actions" else 1)
+        for name in ("keep", "floor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected a share from 0 to 1")
+        if isinstance(self.weigh, Elites) and check_whole("elites", self.weigh.count) > self.candidates:
+            raise ValueError(
+                f"elites={self.weigh.count} of candidates={self.candidates}; expected no more than there are"
+            )
 
+    @torch.no_grad()
     def plan(
         self,
         model: Model,
@@ -81,85 +110,17 @@ class CrossEntropy:
         generator: torch.Generator | None = None,
     ) -> Plan:
         """The plan of every task from `state [T, ds]`; the model is asked for one world, which all candidates share."""
-
-        def best(value: Tensor) -> Tensor:
-            least = value.topk(self.elites, 1).values[:, -1:]
-            chosen = (value >= least).to(value.dtype)
-            return chosen / chosen.sum(1, keepdim=True)
-
-        return _search(self, best, self.keep, model, state, objective, previous, generator)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class MPPI:
-    """Model-predictive path integral control (Williams et al. 2017, arXiv 1509.01149), for discrete actions.
-
-    As `CrossEntropy`, but every candidate counts, with weight softmax(J / temperature).
-
-    Args:
-        temperature: in units of the objective.
-        horizon, candidates, iterations, keep, floor, actions: as there.
-
-    Raises:
-        ValueError: for sizes below 1, shares outside [0, 1], a temperature not above 0.
-
-    >>> MPPI(temperature=0.5).horizon
-    25
-    """
-
-    temperature: float = 0.3
-    horizon: int = 25
-    candidates: int = 250
-    iterations: int = 2
-    keep: float = 0.1
-    floor: float = 0.05
-    actions: int = 2
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, ("horizon", "candidates", "iterations", "actions"))
-        _check_shares(self, ("keep", "floor"))
-        if not self.temperature > 0:
-            raise ValueError(f"temperature={self.temperature!r}; expected a number above 0")
-
-    def plan(
-        self,
-        model: Model,
-        state: Tensor,
-        objective: Objective,
-        previous: Plan | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Plan:
-        """As `CrossEntropy.plan`."""
-
-        def weigh(value: Tensor) -> Tensor:
-            return (value / self.temperature).softmax(1)
-
-        return _search(self, weigh, self.keep, model, state, objective, previous, generator)
-
-
-def _search(
-    planner: CrossEntropy | MPPI,
-    weigh: Callable[[Tensor], Tensor],
-    keep: float,
-    model: Model,
-    state: Tensor,
-    objective: Objective,
-    previous: Plan | None,
-    generator: torch.Generator | None,
-) -> Plan:
-    _check_state(state)
-    tasks, horizon, kind = len(state), planner.horizon, state.dtype
-    chance = state.new_full((tasks, horizon, planner.actions), 1 / planner.actions)
-    sequence: Tensor | None = None
-    if previous is not None:  # moved on by a step, about whose last nothing is known
-        chance = torch.cat([previous.chance[:, 1:], chance[:, -1:]], 1)
-        sequence = torch.cat([previous.sequence[:, 1:], previous.sequence[:, -1:]], 1)
-    world, places = model.imagine(generator), torch.arange(tasks, device=state.device)
-    value = state.new_full((tasks,), -torch.inf)
-    with torch.no_grad():
-        for _ in range(planner.iterations):
-            draw = torch.rand(horizon, tasks, planner.candidates, dtype=kind, device=state.device, generator=generator)
+        _check_state(state)
+        tasks = len(state)
+        chance = state.new_full((tasks, self.horizon, self.actions), 1 / self.actions)
+        sequence: Tensor | None = None
+        if previous is not None:  # moved on by a step, about whose last nothing is known
+            chance = torch.cat([previous.chance[:, 1:], chance[:, -1:]], 1)
+            sequence = torch.cat([previous.sequence[:, 1:], previous.sequence[:, -1:]], 1)
+        world, places = model.imagine(generator), torch.arange(tasks, device=state.device)
+        value, shape = state.new_full((tasks,), -torch.inf), (self.horizon, tasks, self.candidates)
+        for _ in range(self.iterations):
+            draw = torch.rand(shape, dtype=state.dtype, device=state.device, generator=generator)
             action = _drawn(chance, draw)
             if sequence is not None:
                 action[:, :, 0] = sequence.T  # the best so far stays in the race
@@ -167,11 +128,42 @@ def _search(
             _check_worth(worth)
             found = worth.argmax(1)
             value, sequence = worth[places, found], action[:, places, found].T
-            chance = keep * chance + (1 - keep) * _shares(action, weigh(worth), planner.actions)
-            chance = chance.clamp_(min=planner.floor)
+            chance = self.keep * chance + (1 - self.keep) * _shares(action, self.weigh(worth), self.actions)
+            chance = chance.clamp_(min=self.floor)
             chance = chance / chance.sum(-1, keepdim=True)
-    assert sequence is not None
-    return Plan(sequence[:, 0], sequence, chance, value)
+        assert sequence is not None
+        return Plan(sequence[:, 0], sequence, chance, value)
+
+
+def cross_entropy(*, elites: int = 25, **options: Any) -> Planner:
+    """The cross-entropy method (Rubinstein 1999; De Boer et al. 2005): the best `elites` candidates count.
+
+    Args:
+        elites: how many.
+        options: of `Planner`.
+
+    >>> from quickstudy.decide.models import Simulated
+    >>> from quickstudy.decide.objective import Balance
+    >>> import quickstudy as qs
+    >>> env = qs.rl.CartPole()
+    >>> model = Simulated(env, env.sample_tasks(3))
+    >>> cross_entropy(candidates=30).plan(model, torch.zeros(3, 4), Balance.cartpole()).action.shape
+    torch.Size([3])
+    """
+    return Planner(weigh=Elites(count=elites), **options)
+
+
+def mppi(*, temperature: float = 0.3, **options: Any) -> Planner:
+    """Model-predictive path integral control (Williams et al. 2017, arXiv 1509.01149), for discrete actions.
+
+    Args:
+        temperature: in units of the objective.
+        options: of `Planner`.
+
+    >>> mppi(temperature=0.5).horizon
+    25
+    """
+    return Planner(weigh=Softmax(temperature=temperature), **options)
 
 
 def _drawn(chance: Tensor, draw: Tensor) -> Tensor:
@@ -187,21 +179,6 @@ def _shares(action: Tensor, weight: Tensor, actions: int) -> Tensor:
     """How much `weight [T, K]` each action has at each step, `[T, H, A]`."""
     later = [torch.einsum("htk,tk->th", (action == a).to(weight.dtype), weight) for a in range(1, actions)]
     return torch.stack([1 - torch.stack(later).sum(0), *later], -1)
-
-
-def _check_sizes(planner: object, names: tuple[str, ...]) -> None:
-    for name in names:
-        size = getattr(planner, name)
-        least = 2 if name == "actions" else 1
-        if not isinstance(size, int) or size < least:
-            raise ValueError(f"{name}={size!r}; expected a whole number of at least {least}")
-
-
-def _check_shares(planner: object, names: tuple[str, ...]) -> None:
-    for name in names:
-        share = getattr(planner, name)
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name}={share!r}; expected a share from 0 to 1")
 
 
 def _check_state(state: Tensor) -> None:

@@ -7,6 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from quickstudy.checks import check_whole
 from quickstudy.data import Tasks
 from quickstudy.decide.encoding import Encoding
 from quickstudy.learner import Split
@@ -62,8 +63,7 @@ class Transitions:
                 f"near={self.near}, wide={self.wide}, feedback={self.feedback}; "
                 "expected as many numbers each as a state has, the widths above 0"
             )
-        if not isinstance(self.lanes, int) or self.lanes < 1:
-            raise ValueError(f"lanes={self.lanes!r}; expected a whole number of at least 1")
+        check_whole("lanes", self.lanes)
 
     @property
     def dx(self) -> int:

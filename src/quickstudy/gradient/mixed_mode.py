@@ -6,9 +6,10 @@ derivatives turns v^T dg/dz into the derivative of dL/dz along v, and that into 
 
     v^T d(dL/dw)/dz  =  d/de  dL/dz (w + e v)  =  d/dz  d/de L (w + e v)    at e = 0,
 
-for z the weights and everything else the loss depends on. The right-hand side, reverse over forward, costs half of the
-middle, forward over reverse; but the slope must itself be differentiable, which of torch's operations the normalising
-ones are not. So it serves where every operation of the pass is known to be (`Plan.tangents`), and the middle elsewhere.
+for z the weights and everything else the loss depends on. The right-hand side, reverse over forward, takes 0.6 of the
+time of the middle, forward over reverse; but the slope must itself be differentiable, which it is not exactly through
+torch's normalising operations, nor at all through softmax. So it serves where every operation of the pass is known to
+allow it (`Plan.tangents`), and the middle elsewhere.
 Where the network draws random numbers, or an operation has no forward derivative, the step is run again and
 differentiated in reverse: no tape is kept either.
 """

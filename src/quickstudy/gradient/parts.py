@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_map
 from quickstudy.checks import values_are_readable
 from quickstudy.data import Examples, by_size
 from quickstudy.gradient.adapted import Adapted, Part, State
+from quickstudy.gradient.planning import simplest_plan
 from quickstudy.gradient.points import minibatches, without_trivial_mask
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def deal(
     for index, share in groups:
         count = num_tasks if index is None else len(index)
         moves = steps > 0 and share is not None and share.num_points > 0
-        plan = loop.plan(first_points(loop, share), count, steps, outer) if moves else loop.simplest_plan(count)
+        plan = loop.plan(first_points(loop, share), count, steps, outer) if moves else simplest_plan(loop, count)
         if plan.vectorised or count == 1:
             parts.append(Part(index, count, plan, beginning(loop, count, create_graph)))
             shares.append(share)

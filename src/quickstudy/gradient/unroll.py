@@ -169,10 +169,6 @@ class InnerLoop:
             self.plans[key] = make_plan(self, data, num_tasks, steps, outer)
         return self.plans[key]
 
-    def simplest_plan(self, num_tasks: int) -> Plan:
-        """The plan where nothing can be tried, or nothing moves."""
-        return simplest_plan(self, num_tasks)
-
     def tasks_at_once(self, tasks: Tasks) -> int | None:
         """How many tasks a compiled pass over such `tasks` should take; None for all of them."""
         support = tasks.support

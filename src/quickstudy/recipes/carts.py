@@ -13,7 +13,7 @@ from quickstudy.decide.ensemble import Ensemble
 from quickstudy.decide.living import Agent, Life, live
 from quickstudy.decide.models import Fixed, Simulated
 from quickstudy.decide.objective import Balance
-from quickstudy.decide.planning import MPPI, CrossEntropy
+from quickstudy.decide.planning import cross_entropy, mppi
 from quickstudy.decide.reinforce import Reinforce
 from quickstudy.decide.transitions import Transitions
 from quickstudy.report import figures
@@ -82,7 +82,7 @@ def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transit
         knowledge = Known(Simulated(env, env.tasks))
     sizes = {"horizon": options.plan, "candidates": options.candidates, "iterations": options.iterations}
     elites = max(1, options.candidates // 10)
-    planner = MPPI(**sizes) if options.planner == "mppi" else CrossEntropy(elites=elites, **sizes)
+    planner = mppi(**sizes) if options.planner == "mppi" else cross_entropy(elites=elites, **sizes)
     return Control(knowledge, planner, Balance.cartpole(), generator=generator)
 
 

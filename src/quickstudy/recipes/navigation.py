@@ -23,7 +23,7 @@ GOALS, WALKS = 6, 3  # drawn
 
 @dataclass(frozen=True, kw_only=True)
 class Navigation(Options):
-    """The authors' settings by default."""
+    """The authors' settings by default, but for the second rate of measuring."""
 
     steps: int = 100
     """Updates of the policy (100 in the authors' script)."""
@@ -36,7 +36,7 @@ class Navigation(Options):
     inner_lr: float = 0.5
     """Rate of the inner step (0.5 in the authors' code)."""
     test_lr: tuple[float, ...] = (0.5, 0.1)
-    """Rates of the first, second ... step when measuring; the last one goes on."""
+    """Rates of the first, second ... step when measuring; the last one goes on (0.25 in the authors' code)."""
     max_kl: float = 0.01
     """Bound of the trust region."""
     board: Literal["maml", "unit"] = "maml"

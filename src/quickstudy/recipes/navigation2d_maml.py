@@ -17,7 +17,7 @@ from quickstudy.training.evaluation import Metric
 
 @dataclass(frozen=True, kw_only=True)
 class Options(navigation.Navigation):
-    """The authors' settings by default."""
+    """The authors' settings by default, but for the second rate of measuring."""
 
     inner_steps: int = 1
     """Inner steps in training."""

@@ -10,7 +10,7 @@ from quickstudy.training.evaluation import Metric
 
 @dataclass(frozen=True, kw_only=True)
 class Options(navigation.Navigation):
-    """The authors' settings by default."""
+    """As of its rivals."""
 
     steps: int = 200
     """Updates of the policy; it has more to learn than where to begin."""

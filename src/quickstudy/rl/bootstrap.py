@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from quickstudy.checks import check_whole
+
 _AT_ONCE = 2**22  # resampled scores in memory
 
 
@@ -47,8 +49,7 @@ def checked(scores: Any, name: str = "scores") -> Tensor:
 
 def chunks(resamples: int, size: int) -> Iterator[int]:
     """How many resamples of `size` numbers to hold at a time, until there are `resamples`."""
-    if not isinstance(resamples, int) or resamples < 1:
-        raise ValueError(f"resamples={resamples!r}; expected a whole number of at least 1")
+    check_whole("resamples", resamples)
     most = max(1, _AT_ONCE // size)
     for first in range(0, resamples, most):
         yield min(most, resamples - first)

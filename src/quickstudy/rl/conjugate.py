@@ -39,8 +39,9 @@ def gauss_newton_product(
 
     Where the divergence is stationary in the outputs, as a KL from the outputs to themselves, this is the Hessian of
     the whole (Schraudolph 2002; for policies Schulman et al. 2015, app. C): the second derivatives of the outputs are
-    multiplied by nothing. It takes half of the time of `hessian_vector_product`, and is never negative. J v is the
-    derivative along v of J' u, which is linear in u.
+    multiplied by nothing. It needs about half of the
+    matrix products of `hessian_vector_product`, and is never negative. J v is the derivative along v of J' u, which is
+    linear in u.
 
     Args:
         outputs: tensors with a graph to the parameters, which may go through an inner loop.

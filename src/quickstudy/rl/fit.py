@@ -9,20 +9,21 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from quickstudy.checks import check_whole
 from quickstudy.rl.environment import Environment
-from quickstudy.training.arguments import check_folder, check_surroundings, check_trainable, check_whole, pick_device
-from quickstudy.training.atomic import make_folder, settle
-from quickstudy.training.checkpoint import CheckpointError, load_weights, read_checkpoint, write_checkpoint
+from quickstudy.training.arguments import check_folder, check_surroundings, check_trainable, pick_device
+from quickstudy.training.atomic import make_folder
+from quickstudy.training.checkpoint import write_checkpoint
 from quickstudy.training.config import check_json, describe_run, write_config
 from quickstudy.training.lock import locked
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loop import NonFiniteLossError, Standing
-from quickstudy.training.metrics_file import read_metrics
 from quickstudy.training.recorder import Progress, Recorder
-from quickstudy.training.resume import check_obeyed, earlier_run, finished_run, is_finished
+from quickstudy.training.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
 from quickstudy.training.run import FIGURES, LAST, Run
 from quickstudy.training.seeds import Stream, mix
 from quickstudy.training.signals import Signals
+from quickstudy.training.statistics import over_tasks
 from quickstudy.training.surroundings import surroundings
 
 
@@ -50,8 +51,8 @@ def fit(
     step: the returns after 0, 1, ... inner steps, `loss` (minus the last of them) and transitions a second.
 
     Args:
-        learner: with `update(environment, generator=...) -> metrics`, such as `MAMLTRPO`; an `optimizer` that it has is
-            kept with it.
+        learner: with `update(environment, generator=...) -> metrics` and `practise(environment, generator=...)`, such
+            as `MAMLTRPO`; an `optimizer` that it has is kept with it.
         environment: with as many environments a task as episodes are wanted before every step.
         steps: updates.
         tasks: T, in an update.
@@ -74,8 +75,9 @@ def fit(
     folder = check_folder(out)
     check_surroundings("auto", loggers, progress, {"recipe": recipe, "command": command})
     check_trainable(learner)
-    if not callable(getattr(learner, "update", None)):
-        raise TypeError(f"{type(learner).__name__} has no update(environment, generator=...); use quickstudy.fit")
+    for method in ("update", "practise"):
+        if not callable(getattr(learner, method, None)):
+            raise TypeError(f"{type(learner).__name__} has no {method}(environment, generator=...); use quickstudy.fit")
     if not isinstance(environment, Environment):
         raise TypeError(f"{type(environment).__name__} is no environment; see quickstudy.rl.Environment")
     plan = {
@@ -84,7 +86,7 @@ def fit(
         "tasks": check_whole("tasks", tasks, 1),
         "checkpoint_every": check_whole("checkpoint_every", checkpoint_every, 1),
     }
-    config = describe_run(learner, environment, plan) | {  # type: ignore[arg-type]
+    config = describe_run(learner, environment, plan) | {
         "recipe": recipe,
         "options": check_json("options", options),
         "command": command,
@@ -117,7 +119,8 @@ def _train(
     loggers: Sequence[Logger],
     progress: Progress | None,
 ) -> None:
-    at = _restore(folder, learner)
+    optimizer = getattr(learner, "optimizer", None)
+    at = restore(folder, learner, (lambda state: None) if optimizer is None else optimizer.load_state_dict)
     if at.finished:
         return
     recorder = Recorder(
@@ -140,18 +143,18 @@ def _train(
             recorder.record(at.step, values)
             if at.finished or signals.received is not None or at.step % plan["checkpoint_every"] == 0:
                 if at.finished:
-                    at.validation = {"mean": values["loss"], "ci95": None, "n": plan["tasks"], "over": "tasks"}
+                    at.validation = _validated(learner, environment, plan, config)
                 _save(folder, learner, at, recorder, config)
     signals.leave()
 
 
 def _update(
-    learner: nn.Module, environment: Environment, step: int, plan: dict[str, int], config: dict[str, Any], folder: Path
+    learner: Any, environment: Environment, step: int, plan: dict[str, int], config: dict[str, Any], folder: Path
 ) -> dict[str, float]:
     chance = torch.Generator(device=config["device"]).manual_seed(mix(plan["seed"], step, Stream.BATCH))
     torch.manual_seed(mix(plan["seed"], step, Stream.NOISE))
     environment.set_tasks(environment.sample_tasks(plan["tasks"], generator=chance))
-    values = learner.update(environment, generator=chance)  # type: ignore[operator]
+    values = learner.update(environment, generator=chance)
     bad = [name for name, value in values.items() if name.startswith(("loss", "return")) and not math.isfinite(value)]
     bad += [name for name, p in learner.named_parameters() if not bool(p.isfinite().all())]
     if bad:
@@ -165,23 +168,17 @@ def _update(
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
+def _validated(learner: Any, environment: Environment, plan: dict[str, int], config: dict[str, Any]) -> dict[str, Any]:
+    """Minus the return after adapting, on as many tasks of the validation split as an update has."""
+    chance = torch.Generator(device=config["device"]).manual_seed(mix(plan["seed"], 0, Stream.VALIDATION))
+    environment.set_tasks(environment.sample_tasks(plan["tasks"], split="validation", generator=chance))
+    last = learner.practise(environment, generator=chance).episodes[-1]
+    return over_tasks(-last.returns().mean(1)).to_json()
+
+
 def _save(folder: Path, learner: nn.Module, at: Standing, recorder: Recorder, config: dict[str, Any]) -> None:
     at.seconds, at.metrics_bytes = recorder.seconds(), recorder.flush()
     optimizer = getattr(learner, "optimizer", None)
     training = {"optimizer": {} if optimizer is None else optimizer.state_dict()}
     facts = {"kind": "run", "learner": config["learner"], "standing": asdict(at)}
     write_checkpoint(folder / LAST, learner.state_dict(), training, facts)
-
-
-def _restore(folder: Path, learner: nn.Module) -> Standing:
-    settle(folder / LAST)
-    if not (folder / LAST).exists():
-        if read_metrics(folder):
-            raise CheckpointError(f"{folder} has metrics and no checkpoint; restore {LAST}, or choose another out")
-        return Standing()
-    checkpoint = read_checkpoint(folder / LAST)
-    load_weights(learner, checkpoint.weights, folder / LAST)
-    optimizer = getattr(learner, "optimizer", None)
-    if optimizer is not None:
-        optimizer.load_state_dict(checkpoint.training["optimizer"])
-    return Standing(**checkpoint.facts["standing"])

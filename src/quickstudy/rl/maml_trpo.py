@@ -106,10 +106,14 @@ class MAMLTRPO(nn.Module):
         Returns:
             `return_k` after k inner steps, and what became of the step.
         """
-        practice = practise(self.actor(), environment, self.steps, generator)
+        practice = self.practise(environment, generator=generator)
         step = self.step(practice)
         told = {k: float(v) for k, v in step._asdict().items() if k != "reason"}
         return {**practice.metrics(), **told}
+
+    def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
+        """Episodes before adapting and after every inner step, in the tasks that the environment is set to."""
+        return practise(self.actor(), environment, self.steps, generator)
 
     def step(self, practice: Practice) -> TrustRegionStep:
         """Move the parameters by what was practised."""
@@ -119,17 +123,17 @@ class MAMLTRPO(nn.Module):
         def each(objective: Callable[..., Tensor], data: Any, stages: Any = practice.stages) -> Iterator[Tensor]:
             return each_chunk(self.inner, stages, objective, data, self.chunk)
 
+        last, outcome = practice.episodes[-1], None
+        if self.estimator == "emaml":
+            outcome = outcomes(last, discount=self.judge.discount, scale=self.judge.scale(last))
         with torch.no_grad():
             old = torch.cat(list(each(at_observations, after)))
 
         def loss() -> Tensor:
             found = mean_over_tasks(each(RatioSurrogate(policy), after), tasks)
-            if self.estimator == "emaml":
-                last = practice.episodes[-1]
-                outcome = outcomes(last, discount=self.judge.discount, scale=self.judge.scale(last))
-                for k, before in enumerate(practice.stages):
-                    term = each(SamplingTerm(policy), (before, outcome), practice.stages[:k])
-                    found = found + mean_over_tasks(term, tasks)
+            for k, before in enumerate(practice.stages if outcome is not None else ()):
+                term = each(SamplingTerm(policy), (before, outcome), practice.stages[:k])
+                found = found + mean_over_tasks(term, tasks)
             return found
 
         def kl() -> Tensor:

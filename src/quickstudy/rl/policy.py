@@ -10,6 +10,7 @@ from typing import Any, Protocol, final
 import torch
 from torch import Tensor, nn
 
+from quickstudy.checks import check_whole
 from quickstudy.learner import check_generator
 
 
@@ -69,8 +70,7 @@ class GaussianPolicy(nn.Module):
 
     def __init__(self, network: nn.Module, action_dim: int, *, log_std: float = 0.0, min_std: float = 1e-6):
         super().__init__()
-        if not isinstance(action_dim, int) or action_dim < 1:
-            raise ValueError(f"action_dim={action_dim!r}; expected a whole number of at least 1")
+        check_whole("action_dim", action_dim)
         if not min_std > 0:
             raise ValueError(f"min_std={min_std!r}; expected a number above 0")
         self.network, self.action_dim, self.initial_log_std, self.min_std = network, action_dim, log_std, min_std

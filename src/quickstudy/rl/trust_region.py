@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from quickstudy.checks import check_whole
 from quickstudy.gradient.optimizers import check_number
 from quickstudy.rl.conjugate import conjugate_gradient, flat, hessian_vector_product
 
@@ -117,7 +118,8 @@ def _line_search(
     try:
         for k in range(tries):
             _assign(parameters, [b + backtrack**k * m for b, m in zip(began, moves, strict=True)])
-            improvement, moved = before - float(loss().detach()), float(kl().detach())
+            with torch.no_grad():  # values alone: an inner loop takes its own gradients all the same
+                improvement, moved = before - float(loss()), float(kl())
             if math.isfinite(improvement) and improvement > 0 and math.isfinite(moved) and moved <= max_kl:
                 accepted = True
                 return TrustRegionStep(True, "accepted", moved, improvement, k, norm)
@@ -152,7 +154,6 @@ def _check(max_kl: float, iterations: int, backtrack: float, max_backtracks: int
     if not (math.isfinite(max_kl) and max_kl > 0):
         raise ValueError(f"max_kl={max_kl!r}; expected a finite number above 0")
     for name, number in (("iterations", iterations), ("max_backtracks", max_backtracks)):
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name}={number!r}; expected a whole number of at least 1")
+        check_whole(name, number)
     if not 0 < backtrack < 1:
         raise ValueError(f"backtrack={backtrack!r}; expected a number between 0 and 1")

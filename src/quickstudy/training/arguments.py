@@ -11,17 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from quickstudy.checks import check_tasks
+from quickstudy.checks import check_tasks, check_whole
 from quickstudy.training.batches import Size, as_range
 from quickstudy.training.loggers import Logger
 from quickstudy.training.schedules import make_schedule
-
-
-def check_whole(name: str, value: Any, least: int) -> int:
-    """`value` as an int (numpy's become Python's); ValueError unless it is a whole number of at least `least`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")
-    return int(value)
 
 
 def check_positive(name: str, value: Any) -> int | float:

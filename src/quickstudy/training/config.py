@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from quickstudy._version import __version__
-from quickstudy.learner import TaskFamily
 from quickstudy.spec import to_spec
 from quickstudy.training.atomic import write_file
 from quickstudy.training.recorder import TIME_FIELDS
@@ -21,8 +20,8 @@ from quickstudy.training.run import CONFIG
 _FREE = {"quickstudy", "torch", "python", "recipe", "options", "command", "compile", "threads", "device"}
 
 
-def describe_run(learner: nn.Module, family: TaskFamily, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a run: its learner, its family, the arguments of `fit`, and the versions it ran with."""
+def describe_run(learner: nn.Module, family: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a run: learner, family or environment, the arguments of `fit`, and the versions it ran with."""
     return {
         "quickstudy": __version__,
         "torch": torch.__version__,

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_fits
+from quickstudy.checks import check_fits, check_whole
 from quickstudy.data import Tasks, by_size
 from quickstudy.learner import Split, TaskFamily, check_split
-from quickstudy.training.arguments import check_drawn, check_family, check_learner, check_whole, pick_device
+from quickstudy.training.arguments import check_drawn, check_family, check_learner, pick_device
 from quickstudy.training.scores import calibration_error, oracle_scores, scores
 from quickstudy.training.seeds import Stream, mix
 from quickstudy.training.statistics import Metric as Metric

@@ -183,7 +183,7 @@ def _train(
     loggers: Sequence[Logger],
     progress: Progress | None,
 ) -> None:
-    standing = restore(folder, learner, updates)
+    standing = restore(folder, learner, updates.load_state_dict)
     if standing.finished:
         return
     recorder = Recorder(

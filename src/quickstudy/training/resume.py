@@ -1,5 +1,6 @@
 """What is already in a run folder, and taking up training from it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from quickstudy.training.config import check_same
 from quickstudy.training.loop import Standing
 from quickstudy.training.metrics_file import read_metrics
 from quickstudy.training.run import BEST, CONFIG, LAST, RESULT, Run, finish, is_foreign, is_run, read_config
-from quickstudy.training.updates import Updates
 
 _OBEYED: dict[str, Any] = {
     "threads": int,
@@ -72,8 +72,12 @@ def is_finished(folder: Path) -> bool:
     return facts is not None and _standing(facts, folder).finished
 
 
-def restore(folder: Path, learner: nn.Module, updates: Updates) -> Standing:
-    """Put learner and optimiser where the last checkpoint left them; the beginning if there is none yet."""
+def restore(folder: Path, learner: nn.Module, load_optimizer: Callable[[Any], object]) -> Standing:
+    """Put learner and optimiser where the last checkpoint left them; the beginning if there is none yet.
+
+    Args:
+        load_optimizer: takes the optimiser's state.
+    """
     for name in (LAST, BEST):
         settle(folder / name)
     if not (folder / LAST).exists():
@@ -85,7 +89,7 @@ def restore(folder: Path, learner: nn.Module, updates: Updates) -> Standing:
     checkpoint = read_checkpoint(folder / LAST)
     standing = _standing(checkpoint.facts, folder)
     load_weights(learner, checkpoint.weights, folder / LAST)
-    updates.load_state_dict(checkpoint.training["optimizer"])
+    load_optimizer(checkpoint.training["optimizer"])
     return standing
 
 

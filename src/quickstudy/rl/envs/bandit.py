@@ -7,9 +7,9 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
+from quickstudy.checks import check_whole
 from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Step
-from quickstudy.rl.envs.checks import whole_number
 from quickstudy.rl.envs.stage import Stage, numpy_dtype
 from quickstudy.tasks.sampling import Range, as_range, split_generator, stretch, uniform
 
@@ -50,7 +50,7 @@ class Bandit:
         horizon: int = 100,
         device: torch.device | str | None = None,
     ):
-        self.arms = whole_number("arms", arms)
+        self.arms = check_whole("arms", arms)
         self._range = as_range("probability", probability, least=0.0)
         if max(probability if isinstance(probability, tuple | list) else (probability,)) > 1:
             raise ValueError(f"probability={probability!r}; expected values from 0 to 1")

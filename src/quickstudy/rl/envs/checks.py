@@ -34,13 +34,6 @@ def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], po
             raise ValueError(f"{name}.set_tasks: {key} of task {worst} is {value:g}; expected a value above 0")
 
 
-def whole_number(name: str, value: Any, least: int = 1) -> int:
-    """`value`, or ValueError unless it is a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")
-    return value
-
-
 def check_action(name: str, action: Any, num_tasks: int, num_envs: int, space: Box | Discrete) -> None:
     """Raise one clear line unless `action` is a tensor `[T, E, *da]` of real numbers, or of integers in `space`."""
     expected = [num_tasks, num_envs, *(space.shape or ())]

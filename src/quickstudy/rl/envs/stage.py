@@ -9,10 +9,10 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
-from quickstudy.checks import values_are_readable
+from quickstudy.checks import check_whole, values_are_readable
 from quickstudy.learner import check_generator
 from quickstudy.rl.environment import EnvironmentTasks
-from quickstudy.rl.envs.checks import check_action, check_tasks, whole_number
+from quickstudy.rl.envs.checks import check_action, check_tasks
 from quickstudy.rl.envs.failure import failure
 
 
@@ -32,8 +32,8 @@ class Stage:
     """
 
     def __init__(self, name: str, *, num_envs: int, horizon: int, action_space: Box | Discrete, device: Any = None):
-        whole_number("num_envs", num_envs)
-        whole_number("horizon", horizon)
+        check_whole("num_envs", num_envs)
+        check_whole("horizon", horizon)
         self.name, self.num_envs, self.horizon, self.action_space = name, num_envs, horizon, action_space
         self.device = torch.get_default_device() if device is None else torch.device(device)
         self.dtype = torch.get_default_dtype()

@@ -7,9 +7,9 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
+from quickstudy.checks import check_whole
 from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Step
-from quickstudy.rl.envs.checks import whole_number
 from quickstudy.rl.envs.stage import Stage, numpy_dtype
 from quickstudy.tasks.sampling import number, split_generator, uniform
 
@@ -52,7 +52,7 @@ class TabularMDP:
         horizon: int = 10,
         device: torch.device | str | None = None,
     ):
-        self.states, self.actions = whole_number("states", states), whole_number("actions", actions)
+        self.states, self.actions = check_whole("states", states), check_whole("actions", actions)
         self._noise = number("noise", noise)
         self.num_envs, self.horizon = num_envs, horizon
         self.observation_space = Box(0.0, 1.0, (states,), dtype=numpy_dtype())
