@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 import quickstudy as qs
 from quickstudy.decide.control import Adapting, Control, Known
@@ -130,6 +131,9 @@ def figure(lives: Mapping[str, Life], by: Literal["episodes", "seconds"]) -> Fig
         series.append(Series(TITLES[name], x, [m.mean for m in each], [m.ci95 for m in each], COLOURS[name]))
     drawn = figures.lines(series, xlabel="episodes" if by == "episodes" else "seconds, all carts", ylabel="return")
     drawn.axes[0].set_xscale("log")
+    drawn.axes[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    drawn.axes[0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    drawn.axes[0].xaxis.set_minor_formatter(NullFormatter())
     return drawn
 
 
