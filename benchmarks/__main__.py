@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.records import FOLDER
 
-SCRIPTS = ("machine", "meta_step", "memory", "scaling", "environments", "planning")
+SCRIPTS = ("machine", "meta_step", "memory", "scaling", "environments", "acting", "planning")
 
 
 def main() -> None:

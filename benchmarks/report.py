@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 
-from benchmarks import environments, memory, meta_step, planning, records, scaling
+from benchmarks import acting, environments, memory, meta_step, planning, records, scaling
 from benchmarks.bars import in_words
 
 matplotlib.use("Agg")
@@ -25,6 +25,12 @@ COLORS = {
     "ours, eager": "#9ecae1",
     "ours, compiled": "#3182bd",
     "ours, in fit": "#08519c",
+}
+
+SCRIPTS: dict[str, Any] = {
+    "Environment steps a second": environments,
+    "Acting, and an iteration of MAML-TRPO": acting,
+    "Planning": planning,
 }
 
 
@@ -44,11 +50,11 @@ def markdown(folder: Path) -> str:
     if curves:
         parts += ["## Growth", f"Milliseconds, from {scaling.BASE}.", _conditions(curves)]
     parts += [scaling.as_table(curve, result["points"]) for curve, result in curves.items()]
-    for title, script in (("Environment steps a second", environments), ("Planning", planning)):
-        acting = records.read(script.__name__.split(".")[-1], folder).get("cases", {})
-        if acting:
-            parts += [f"## {title}", (script.__doc__ or "").split("\n\n")[1], _conditions(acting)]
-        for result in acting.values():
+    for title, script in SCRIPTS.items():
+        cases = records.read(script.__name__.split(".")[-1], folder).get("cases", {})
+        if cases:
+            parts += [f"## {title}", (script.__doc__ or "").split("\n\n")[1], _conditions(cases)]
+        for result in cases.values():
             parts += [script.as_table(result), _bars(result["bars"])]
     return "\n\n".join(p for p in parts if p) + "\n"
 

@@ -14,9 +14,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 from recipes import running
 
-from quickstudy import ANIL, MAML, Implicit, MetaSGD, citations, nets, optimizers
+from quickstudy import ANIL, MAML, Implicit, MetaSGD, citations, nets, optimizers, rl
 from quickstudy.cli import main
 from quickstudy.commands import COMMANDS
 from quickstudy.recipes import RECIPES
@@ -234,6 +235,49 @@ def test_evaluate_and_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "fixes by its own protocol what --support would change" in _only_line(capsys, after="")
 
 
+def test_a_policy_is_evaluated_after_as_many_episodes_and_steps_as_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    size = ["--steps", "1", "--tasks", "2", "--episodes", "2", "--width", "4", "--test-tasks", "4", "--rivals"]
+    assert main(["run", "navigation2d-maml", *size, "--test-episodes", "2", "--out", str(run)]) == 0
+    before = (run / "result.json").read_bytes()
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--tasks", "3", "--support", "1", "2", "--steps", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "return of an episode" in said and all(f"K={k}" in said for k in (1, 2))
+    assert all(when in said for when in ("before adapting", "after 1 step", "after 2 steps")) and "after 3" not in said
+    assert (run / "result.json").read_bytes() == before
+    assert main(["evaluate", str(run), "--support", "1", "--steps", "1", "--write"]) == 0
+    found = json.loads((run / "result.json").read_text())["metrics"]
+    assert set(found) == {f"maml/return{way}/steps={k}" for way in ("", "_by_transitions") for k in (0, 1)}
+    assert main(["evaluate", str(run), "--write"]) == 0
+    assert (run / "result.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--support", "0"], 2, "--support 0: expected at least 1"),
+        (["--steps", "-1"], 2, "--steps -1: expected at least 0"),
+        (["--tasks", "1"], 2, "--tasks 1: expected at least 2"),
+        (["--support", "1", "2", "--write"], 2, "--write keeps one measurement"),
+    ],
+)
+def test_evaluations_of_a_policy_that_make_no_sense(
+    arguments: list[str], status: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"recipe": "navigation2d-maml", "options": {}}))
+    assert main(["evaluate", str(tmp_path), *arguments]) == status
+    assert message in _only_line(capsys)
+
+
+def test_gradient_steps_are_a_policys(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["evaluate", str(runs["sinusoid-maml"]), "--steps", "2"]) == 1
+    assert "sinusoid-maml fixes by its own protocol what --steps would change" in _only_line(capsys)
+
+
 def test_report(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["report", str(runs["sinusoid-maml"])]) == 0
@@ -279,12 +323,34 @@ def test_citations_follow_the_inner_loop() -> None:
         assert set(found) <= set(citations.BIBTEX)
 
 
+def test_citations_follow_what_acts() -> None:
+    policy = rl.CategoricalPolicy(nets.MLP(1, [8], 2))
+    for learner, expected in (
+        (rl.MAMLTRPO(policy), ["finn2017maml", "schulman2015trpo"]),
+        (rl.MAMLVPG(policy), ["finn2017maml", "kingma2015adam"]),
+        (rl.MAMLVPG(policy, estimator="dice", optimizer=torch.optim.SGD), ["finn2017maml", "foerster2018dice"]),
+        (
+            rl.MAMLTRPO(policy, estimator="loaded_dice", past=0.5),
+            ["finn2017maml", "schulman2015trpo", "farquhar2019loaded"],
+        ),
+        (rl.MAMLTRPO(policy, estimator="emaml"), ["finn2017maml", "schulman2015trpo", "stadie2018emaml"]),
+        (rl.ProMP(policy), ["rothfuss2019promp", "kingma2015adam"]),
+    ):
+        assert list(citations.keys_of_config({"learner": to_spec(learner)})) == expected
+
+
 def test_every_citation_is_sound() -> None:
     for key, entry in citations.BIBTEX.items():
         assert re.match(rf"@\w+\{{{key},\n", entry) and entry.count("{") == entry.count("}")
         assert all(f"  {field} " in entry for field in ("title", "author", "year"))
     cited = {key for recipe in RECIPES.values() for key in recipe.cites}
-    for table in (citations.LEARNERS, citations.OBJECTIVES, citations.FAMILIES, citations.SCHEDULES):
+    for table in (
+        citations.LEARNERS,
+        citations.OBJECTIVES,
+        citations.ESTIMATORS,
+        citations.FAMILIES,
+        citations.SCHEDULES,
+    ):
         cited |= {key for keys in table.values() for key in keys}
     assert cited <= set(citations.BIBTEX)
 

@@ -106,6 +106,50 @@ BIBTEX: dict[str, str] = {
   publisher = {MIT Press},
   year      = {2006}
 }""",
+    "schulman2015trpo": """@inproceedings{schulman2015trpo,
+  title     = {Trust Region Policy Optimization},
+  author    = {Schulman, John and Levine, Sergey and Abbeel, Pieter and Jordan, Michael and Moritz, Philipp},
+  booktitle = {Proceedings of the 32nd International Conference on Machine Learning},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {37},
+  pages     = {1889--1897},
+  year      = {2015}
+}""",
+    "rothfuss2019promp": """@inproceedings{rothfuss2019promp,
+  title     = {{ProMP}: Proximal Meta-Policy Search},
+  author    = {Rothfuss, Jonas and Lee, Dennis and Clavera, Ignasi and Asfour, Tamim and Abbeel, Pieter},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2019},
+  eprint    = {1810.06784},
+  archivePrefix = {arXiv}
+}""",
+    "foerster2018dice": """@inproceedings{foerster2018dice,
+  title     = {{DiCE}: The Infinitely Differentiable {Monte Carlo} Estimator},
+  author    = {Foerster, Jakob and Farquhar, Gregory and Al-Shedivat, Maruan and Rockt{\\"a}schel, Tim
+               and Xing, Eric and Whiteson, Shimon},
+  booktitle = {Proceedings of the 35th International Conference on Machine Learning},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {80},
+  year      = {2018}
+}""",
+    "farquhar2019loaded": """@inproceedings{farquhar2019loaded,
+  title     = {Loaded {DiCE}: Trading off Bias and Variance in Any-Order Score Function Gradient Estimators for
+               Reinforcement Learning},
+  author    = {Farquhar, Gregory and Whiteson, Shimon and Foerster, Jakob},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {32},
+  year      = {2019},
+  eprint    = {1909.10549},
+  archivePrefix = {arXiv}
+}""",
+    "stadie2018emaml": """@misc{stadie2018emaml,
+  title         = {Some Considerations on Learning to Explore via Meta-Reinforcement Learning},
+  author        = {Stadie, Bradly C. and Yang, Ge and Houthooft, Rein and Chen, Xi and Duan, Yan and Wu, Yuhuai
+                   and Abbeel, Pieter and Sutskever, Ilya},
+  year          = {2018},
+  eprint        = {1803.01118},
+  archivePrefix = {arXiv}
+}""",
     "kingma2015adam": """@inproceedings{kingma2015adam,
   title     = {Adam: A Method for Stochastic Optimization},
   author    = {Kingma, Diederik P. and Ba, Jimmy},
@@ -128,10 +172,19 @@ BIBTEX: dict[str, str] = {
 LEARNERS: dict[str, tuple[str, ...]] = {
     "MAML": ("finn2017maml",),
     "FOMAML": ("finn2017maml",),
+    "MAMLTRPO": ("finn2017maml", "schulman2015trpo"),
+    "MAMLVPG": ("finn2017maml",),
+    "ProMP": ("rothfuss2019promp",),
     "NeuralProcess": ("garnelo2018np",),
     "CNP": ("garnelo2018cnp",),
 }
 OBJECTIVES: dict[str, tuple[str, ...]] = {"iwae": ("burda2016iwae",), "ml": ("foong2020convnp",)}
+ESTIMATORS: dict[str, tuple[str, ...]] = {
+    "lvc": ("rothfuss2019promp",),
+    "dice": ("foerster2018dice",),
+    "loaded_dice": ("farquhar2019loaded",),
+    "emaml": ("stadie2018emaml",),
+}
 FAMILIES: dict[str, tuple[str, ...]] = {
     "GaussianProcess(": ("rasmussen2006gp",),
     "frequency=(0.8, 1.2)": ("li2017metasgd",),
@@ -178,9 +231,11 @@ def keys_of_config(config: Mapping[str, Any]) -> Iterator[str]:
     yield from keys_of_inner_loop(learner)
     if learner.get("class") == "NeuralProcess" and learner.get("paths") != "deterministic":
         yield from OBJECTIVES.get(str(learner.get("objective")), ())
+    yield from ESTIMATORS.get(str(learner.get("estimator")), ())
     for start, keys in FAMILIES.items():
         if start in str(config.get("family", "")):
             yield from keys
-    if config.get("optimizer") is None or "Adam" in str(config.get("optimizer")):
+    optimizer = learner.get("optimizer", config.get("optimizer"))  # what acts has its own, or, as TRPO, none
+    if learner.get("class") != "MAMLTRPO" and (optimizer is None or "Adam" in str(optimizer)):
         yield "kingma2015adam"
     yield from SCHEDULES.get(str(config.get("schedule")), ())

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,14 +31,16 @@ class Resume:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Measure a run again, on as many unseen tasks and after as few points as you like."""
+    """Measure a run again, on as many unseen tasks and after as few points, or episodes, as you like."""
 
     run: Path
     """Its folder."""
     tasks: int | None = None
     """Unseen tasks; by default as many as the recipe took."""
     support: tuple[int, ...] = ()
-    """Points seen of each task; by default the recipe's."""
+    """Points seen of each task, or of a policy's tasks episodes before every gradient step; by default the recipe's."""
+    steps: int | None = None
+    """Gradient steps of a policy in each task, measured after each of them; by default the recipe's."""
     which: Literal["best", "last"] | None = None
     """Which weights; by default those that the recipe measured."""
     seed: int | None = None
@@ -113,22 +115,23 @@ def evaluate(arguments: list[str]) -> None:
     """Measure a run again."""
     asked = _parse(Evaluate, arguments, "evaluate", Evaluate.__doc__)
     from quickstudy.recipes.execute import execute, reopen
+    from quickstudy.recipes.remeasure import WORDS, labelled, protocols
     from quickstudy.report.progress import Display
 
     name, options = reopen(asked.run)
-    sizes = "seen" if hasattr(options, "seen") else "shots"
-    asked_for = {"test_tasks": asked.tasks, sizes: asked.support or None, "which": asked.which, "test_seed": asked.seed}
-    changes: dict[str, Any] = {k: v for k, v in asked_for.items() if v is not None}
-    words = {"test_tasks": "--tasks", sizes: "--support", "test_seed": "--seed"}
-    for option in changes:
-        if not hasattr(options, option):
-            raise ValueError(
-                f"the recipe {name} fixes by its own protocol what {words[option]} would change; leave it out"
-            )
-    options = replace(options, **changes)
-    _check(options)
+    size = {"tasks": asked.tasks, "steps": asked.steps}
+    found = protocols(name, options, support=asked.support, which=asked.which, seed=asked.seed, **size)
+    if asked.write and len(found) > 1:
+        raise UsageError("--write keeps one measurement; give one number with --support, or leave --write out")
+    for options in found.values():
+        _check(options, WORDS)
+    metrics: dict[str, Any] = {}
     command = _command_of(asked.run)
-    _show(execute(name, options, mode="measure", command=command, reporter=Display(), write=asked.write), asked.run)
+    for label, options in found.items():
+        display = Display()
+        result = execute(name, options, mode="measure", command=command, reporter=display, write=asked.write)
+        metrics |= labelled(result["metrics"], label)
+    _show(metrics, asked.run)
 
 
 def report(arguments: list[str]) -> None:
@@ -178,13 +181,13 @@ def _parse(kind: type[Kind], arguments: list[str], name: str, about: str | None)
     return parsed
 
 
-def _check(options: "Options") -> None:
-    """Raise UsageError for values of shared options that make no sense."""
+def _check(options: "Options", words: Mapping[str, str] | None = None) -> None:
+    """Raise UsageError for values of shared options that make no sense; `words` are what they are called here."""
     from quickstudy.recipes.options import check_options
     from quickstudy.training.arguments import pick_device
 
     try:
-        check_options(options)
+        check_options(options, words)
         pick_device(options.device)
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -202,13 +205,13 @@ def _execute(name: str, options: "Options", mode: "Mode", command: str | None) -
         if (out / "config.json").exists():
             display.say(f"stopped; go on with `quickstudy resume {shlex.quote(str(out))}`")
         raise
-    _show(result, out)
+    _show(result["metrics"], out)
 
 
-def _show(result: dict[str, Any], out: Path) -> None:
+def _show(metrics: Mapping[str, Any], out: Path) -> None:
     from quickstudy.report.terminal import show_tables
 
-    show_tables(result["metrics"])
+    show_tables(metrics)
     print(f"run:     {out}")
     if (out / "figures").is_dir():
         print(f"figures: {out / 'figures'}{os.sep}")

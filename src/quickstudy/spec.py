@@ -96,7 +96,9 @@ def _table() -> dict[str, type[Any]]:
     from quickstudy.rl.actor import Judge
     from quickstudy.rl.baseline import LinearBaseline
     from quickstudy.rl.maml_trpo import MAMLTRPO
+    from quickstudy.rl.maml_vpg import MAMLVPG
     from quickstudy.rl.policy import CategoricalPolicy, GaussianPolicy
+    from quickstudy.rl.promp import ProMP
 
     classes: tuple[type[Any], ...] = (
         MAML,
@@ -109,6 +111,8 @@ def _table() -> dict[str, type[Any]]:
         CNP,
         NeuralProcess,
         MAMLTRPO,
+        MAMLVPG,
+        ProMP,
         GaussianPolicy,
         CategoricalPolicy,
         Judge,

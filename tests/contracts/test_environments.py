@@ -22,6 +22,7 @@ from quickstudy.rl import (
     TabularMDP,
     from_gymnasium,
 )
+from quickstudy.rl.envs.filmed import Filmed
 
 T, E, H = 3, 16, 8  # E as large as torch's own blocks of normal draws, so that a batch can be drawn task by task
 
@@ -52,6 +53,7 @@ ENVIRONMENTS: dict[str, Callable[[], Any]] = {
     "bandit": lambda: Bandit(num_envs=E, horizon=H),
     "tabular": lambda: TabularMDP(noise=0.0, num_envs=E, horizon=H),
     "tabular_noisy": lambda: TabularMDP(states=4, actions=2, num_envs=E, horizon=H),
+    "filmed": lambda: Filmed(Navigation2D(num_envs=E, horizon=H), which=(0, E - 1), every=H, shrink=30),
     "gymnasium": _real_cartpole,
 }
 every_environment = pytest.mark.parametrize("name", ENVIRONMENTS)

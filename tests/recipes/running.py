@@ -22,7 +22,7 @@ TINY: dict[str, list[str]] = {
             *("--steps", "3", "--tasks", "2", "--episodes", "2", "--width", "4", "--test-tasks", "6"),
             *("--test-episodes", "3"),
         ]
-        for name in ("maml", "pretrained", "oracle")
+        for name in ("maml", "promp", "pretrained", "oracle")
     },
     "table": ["--steps", "3", "--width", "8", "--folds", "2", "--task", "plant", "--x", "day", "--y", "height"],
 }

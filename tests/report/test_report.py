@@ -5,9 +5,11 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quickstudy.report import figures, panels
+from quickstudy.report.animation import animate
 from quickstudy.report.html import write_report
 from quickstudy.report.runs import read_run
 
@@ -73,6 +75,15 @@ def test_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
     assert not re.search(r"https?://|url\(|@import", text)
     for fact in ("0.50 ± 0.10", "after 1 step", "K=5", "600 tasks", "2 cores", "abc", "12.3", "finn2017maml"):
         assert fact in page.text, fact
+
+
+def test_animations_are_within_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    animate(run / "figures" / "life.gif", {"before": np.zeros((2, 20, 30, 3), np.uint8)})
+    page = Page(write_report([run], tmp_path / "report.html").read_text())
+    said = [value for tag, _, value in page.attributes if tag == "img"]
+    place = said.index("life")
+    assert said[place - 1] == "30" and said[place + 1].startswith("data:image/gif;base64,R0lGOD")
 
 
 def test_comparing_runs(tmp_path: Path) -> None:

@@ -8,13 +8,19 @@ import itertools
 
 import torch
 from rl.worlds import Chain
-from torch import Tensor
+from torch import Tensor, nn
 
 from quickstudy.rl.decisions import Decisions
+from quickstudy.rl.practice import Practice
 
 # (first action, state it led to, second action)
 TRAJECTORIES = list(itertools.product((0, 1), (1, 2), (0, 1)))
 EYE = torch.eye(3, dtype=torch.float64)
+
+
+def flat(policy: nn.Module) -> Tensor:
+    """theta."""
+    return torch.cat([p.detach().flatten() for p in policy.parameters()])
 
 
 def log_pi(theta: Tensor, state: int, action: int) -> Tensor:
@@ -64,6 +70,21 @@ def curvatures(theta: Tensor, trajectory) -> Tensor:
     )
 
 
+def predicted(theta: Tensor, reward: Tensor, baseline: Tensor, estimator: str, past: float | None) -> Tensor:
+    """The Hessian that theory gives the estimator of J, term by term."""
+
+    def term(tau):
+        g, h = scores(theta, tau), curvatures(theta, tau)
+        a = to_go(reward, tau) - baseline[[0, tau[1]]]
+        if estimator in ("maml", "emaml"):
+            return a[0] * h[0] + a[1] * h[1]
+        square = sum(a[t] * (h[t] + torch.outer(g[t], g[t])) for t in (0, 1))
+        cross = torch.outer(g[1], g[0]) + torch.outer(g[0], g[1])
+        return square + {"lvc": 0.0, "dice": 1.0, "loaded_dice": past}[estimator] * a[1] * cross
+
+    return sum(probability(theta, tau) * term(tau) for tau in TRAJECTORIES)
+
+
 def data(batch, advantage: Tensor, log_prob: Tensor | None = None) -> Decisions:
     """One task's trajectories as decisions `[E, 2]`, with `advantage [E, 2]`."""
     observation = torch.stack([EYE[[0, s1]] for _, s1, _ in batch])
@@ -76,3 +97,31 @@ def data(batch, advantage: Tensor, log_prob: Tensor | None = None) -> Decisions:
 def everything(weights: Tensor, advantage: Tensor) -> Decisions:
     """All trajectories once, so weighted that the mean over episodes is the expectation."""
     return data(TRAJECTORIES, advantage * weights.detach()[:, None] * len(TRAJECTORIES))
+
+
+def practised(theta: Tensor, some_rewards: Tensor, rate: float, steps: int = 1) -> Practice:
+    """What each task's policy would do in expectation, before and after every step `rate` up grad J. No episodes.
+
+    A learner takes means over transitions, of which an episode has two: it takes these steps with twice the rate, and
+    its outer gradient is half of J's.
+    """
+    thetas, stages = [theta.detach()] * len(some_rewards), []
+    for _ in range(steps + 1):
+        rows = []
+        for mine, reward in zip(thetas, some_rewards, strict=True):
+            weights = torch.stack([probability(mine, tau) for tau in TRAJECTORIES])
+            row = everything(weights, torch.stack([to_go(reward, tau) for tau in TRAJECTORIES]))
+            rows.append(row._replace(log_prob=torch.stack([log_policy(mine, tau) for tau in TRAJECTORIES])))
+        stages.append(stacked(rows))
+        thetas = [mine + rate * slope(mine, reward) for mine, reward in zip(thetas, some_rewards, strict=True)]
+    return Practice((), tuple(stages))
+
+
+def stacked(rows: list[Decisions]) -> Decisions:
+    """Tasks side by side."""
+    return Decisions(*(torch.stack(fields) for fields in zip(*rows, strict=True)))
+
+
+def slope(theta: Tensor, reward: Tensor) -> Tensor:
+    """grad J."""
+    return torch.autograd.functional.jacobian(lambda x: expected_return(x, reward), theta)

@@ -7,11 +7,12 @@ import torch
 from rl import made
 from rl.enumerated import (
     TRAJECTORIES,
-    curvatures,
     data,
     everything,
     expected_return,
+    flat,
     log_policy,
+    predicted,
     probability,
     scores,
     to_go,
@@ -50,10 +51,6 @@ def reward():
     return torch.randn(3, 2)
 
 
-def flat(policy) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in policy.parameters()])
-
-
 def named(theta):
     return {"network.weight": theta[:6].reshape(2, 3), "network.bias": theta[6:]}
 
@@ -68,25 +65,6 @@ def hessian(policy, objective, batch):
     theta = flat(policy)
     gradient = torch.autograd.functional.jacobian(value, theta)
     return gradient, torch.autograd.functional.hessian(value, theta)
-
-
-def expectation(theta, term):
-    return sum(probability(theta, tau) * term(tau) for tau in TRAJECTORIES)
-
-
-def predicted(theta, reward, baseline, estimator, past):
-    """The Hessian that theory gives the estimator of J, term by term."""
-
-    def term(tau):
-        g, h = scores(theta, tau), curvatures(theta, tau)
-        a = to_go(reward, tau) - baseline[[0, tau[1]]]
-        if estimator in ("maml", "emaml"):
-            return a[0] * h[0] + a[1] * h[1]
-        square = sum(a[t] * (h[t] + torch.outer(g[t], g[t])) for t in (0, 1))
-        cross = torch.outer(g[1], g[0]) + torch.outer(g[0], g[1])
-        return square + {"lvc": 0.0, "dice": 1.0, "loaded_dice": past}[estimator] * a[1] * cross
-
-    return expectation(theta, term)
 
 
 @pytest.mark.parametrize("baseline", [[0.0, 0.0, 0.0], [0.7, -1.3, 2.0]])

@@ -5,14 +5,28 @@ import math
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 import quickstudy as qs
+from quickstudy.spec import to_spec
 from quickstudy.training.loop import NonFiniteLossError
 
+LEARNERS = {  # a new learner that acts adds a line here
+    "MAMLTRPO": lambda policy: qs.rl.MAMLTRPO(policy, lr=0.1),
+    "MAMLVPG": lambda policy: qs.rl.MAMLVPG(policy, lr=0.1, estimator="dice"),
+    "MAMLVPG, no steps": lambda policy: qs.rl.MAMLVPG(policy, steps=0),
+    "MAMLVPG, SGD": lambda policy: qs.rl.MAMLVPG(policy, lr=torch.nn.Parameter(torch.tensor(0.1)), optimizer=momentum),
+    "ProMP": lambda policy: qs.rl.ProMP(policy, lr=[0.1, 0.05], steps=2, outer_steps=2),
+}
 
-def learner():
+
+def momentum(params):
+    return torch.optim.SGD(params, lr=0.1, momentum=0.9)
+
+
+def learner(name="MAMLTRPO"):
     torch.manual_seed(0)
-    return qs.rl.MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [4], 2), 2), lr=0.1)
+    return LEARNERS[name](qs.rl.GaussianPolicy(qs.nets.MLP(2, [4], 2), 2))
 
 
 def fit(made, out, **options):
@@ -29,12 +43,13 @@ def lines(folder):
     return [{k: v for k, v in line.items() if "second" not in k} for line in found]
 
 
+@pytest.mark.parametrize("name", LEARNERS)
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
-def test_an_interrupted_run_ends_the_same(tmp_path, n):
-    whole = learner()
+def test_an_interrupted_run_ends_the_same(tmp_path, n, name):
+    whole = learner(name)
     fit(whole, tmp_path / "whole")
 
-    made = learner()
+    made = learner(name)
     update, calls = made.update, []
 
     def stopping(environment, *, generator):
@@ -46,23 +61,44 @@ def test_an_interrupted_run_ends_the_same(tmp_path, n):
     made.update = stopping
     with pytest.raises(Stop):
         fit(made, tmp_path / "broken")
-    again = learner()
+    again = learner(name)
     run = fit(again, tmp_path / "broken", exist="resume")
     for a, b in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
+    if hasattr(whole, "optimizer"):
+        slots = [tree_leaves(m.optimizer.state_dict()) for m in (whole, again)]
+        assert any(isinstance(leaf, torch.Tensor) for leaf in slots[0])
+        assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(*slots, strict=True))
     assert lines(tmp_path / "broken") == lines(tmp_path / "whole")
-    assert run.steps == 4 and fit(learner(), tmp_path / "broken", exist="resume").steps == 4
+    assert run.steps == 4 and fit(learner(name), tmp_path / "broken", exist="resume").steps == 4
 
 
-def test_a_saved_policy_is_loaded_and_acts(tmp_path):
-    made = learner()
+@pytest.mark.parametrize("name", [name for name in LEARNERS if "SGD" not in name])
+def test_a_saved_policy_is_loaded_and_acts(tmp_path, name):
+    made = learner(name)
     fit(made, tmp_path / "run")
     loaded = qs.load(tmp_path / "run", which="last")
-    assert isinstance(loaded, qs.rl.MAMLTRPO) and loaded.config()["judge"].discount == 0.99
+    assert type(loaded) is type(made) and loaded.config()["judge"].discount == 0.99
+    assert to_spec(loaded) == to_spec(made)
     environment = qs.rl.Navigation2D(num_envs=2, horizon=5)
     environment.set_tasks(environment.sample_tasks(3, generator=torch.Generator().manual_seed(0)))
-    found = [m.actor().rollout(environment, generator=torch.Generator().manual_seed(1)).reward for m in (made, loaded)]
-    assert torch.equal(*found)
+    found = []
+    for m in (made, loaded):
+        chance = torch.Generator().manual_seed(1)
+        actor = m.actor()
+        found.append(actor.adapt(actor.rollout(environment, generator=chance)).rollout(environment, generator=chance))
+    assert torch.equal(found[0].reward, found[1].reward)
+    made.update(environment, generator=torch.Generator().manual_seed(2))  # both go on
+    loaded.update(environment, generator=torch.Generator().manual_seed(2))
+
+
+def test_an_optimiser_of_ones_own_is_brought_along(tmp_path):
+    made, again = learner("MAMLVPG, SGD"), learner("MAMLVPG, SGD")
+    fit(made, tmp_path / "run", steps=1)
+    with pytest.raises(ValueError, match="was trained with optimizer of its author's own.* pass it as network="):
+        qs.load(tmp_path / "run", which="last")
+    assert qs.load(tmp_path / "run", which="last", network=again) is again
+    assert all(torch.equal(a, b) for a, b in zip(made.parameters(), again.parameters(), strict=True))
 
 
 def test_what_is_not_finite_stops_the_run_and_leaves_its_checkpoint(tmp_path):

@@ -68,18 +68,19 @@ def test_conjugate_gradient_solves():
     a = torch.randn(12, 12)
     matrix, b = a @ a.T + 0.5 * torch.eye(12), torch.randn(12)
     exact = torch.linalg.solve(matrix, b)
-    found = conjugate_gradient(lambda v: matrix @ v, b, iterations=40, tolerance=1e-24)
+    found, image = conjugate_gradient(lambda v: matrix @ v, b, iterations=40, tolerance=1e-24)
+    torch.testing.assert_close(image, matrix @ found)
     torch.testing.assert_close(found, exact)
     cosine = torch.nn.functional.cosine_similarity(
-        conjugate_gradient(lambda v: matrix @ v, b, iterations=12), exact, dim=0
+        conjugate_gradient(lambda v: matrix @ v, b, iterations=12).x, exact, dim=0
     )
     assert cosine > 0.999
     few = torch.diag(torch.tensor([1.0, 1.0, 5.0, 5.0, 9.0]))  # three eigenvalues: three iterations
     b = torch.randn(5)
-    torch.testing.assert_close(conjugate_gradient(lambda v: few @ v, b, iterations=3), b / few.diagonal())
-    assert not conjugate_gradient(lambda v: v, torch.zeros(3)).any()
+    torch.testing.assert_close(conjugate_gradient(lambda v: few @ v, b, iterations=3).x, b / few.diagonal())
+    assert not conjugate_gradient(lambda v: v, torch.zeros(3)).x.any()
     bad = torch.diag(torch.tensor([1.0, -1.0]))
-    assert conjugate_gradient(lambda v: bad @ v, torch.ones(2)).isfinite().all()
+    assert conjugate_gradient(lambda v: bad @ v, torch.ones(2)).x.isfinite().all()
 
 
 def test_the_step_is_the_natural_gradient_at_the_bound():

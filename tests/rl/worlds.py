@@ -1,11 +1,12 @@
-"""Two small environments for the tests: points that walk to goals, and an MDP small enough to enumerate."""
+"""Small environments for the tests: points that walk to goals, an MDP small enough to enumerate, two arms."""
 
 from typing import Any
 
 import torch
 from gymnasium.spaces import Box, Discrete
-from torch import Tensor
+from torch import Tensor, nn
 
+from quickstudy.rl import Bandit, CategoricalPolicy
 from quickstudy.rl.environment import EnvironmentTasks, Step
 
 
@@ -94,3 +95,19 @@ class Chain(World):
         reward = rewards.gather(1, 2 * self.state + action)
         ahead = torch.rand(action.shape, generator=self.generator) < torch.tensor(self.ahead)[action]
         return torch.where(ahead, 1, 2), reward, torch.zeros_like(self.state, dtype=torch.bool)
+
+
+def two_arms() -> Bandit:
+    """Ten tasks: the first arm pays in half of them, the second in the others, 9 times of 10."""
+    environment = Bandit(arms=2, num_envs=10, horizon=10)
+    environment.set_tasks({"probability": torch.tensor([[0.9, 0.1], [0.1, 0.9]]).repeat(5, 1)})
+    return environment
+
+
+def sure_of_the_first() -> CategoricalPolicy:
+    """A policy that pulls the second arm twice in a hundred times."""
+    policy = CategoricalPolicy(nn.Linear(1, 2))
+    with torch.no_grad():
+        policy.network.weight.zero_()
+        policy.network.bias.copy_(torch.tensor([2.0, -2.0]))
+    return policy

@@ -59,6 +59,9 @@ RECIPES: dict[str, Recipe] = {
     "navigation2d-maml": Recipe(
         "navigation2d_maml", "MAML on 2-D navigation: the paper's protocol, TRPO, 100 updates", ("finn2017maml",)
     ),
+    "navigation2d-promp": Recipe(
+        "navigation2d_promp", "ProMP on the same: clipped steps of Adam on the same episodes", ("rothfuss2019promp",)
+    ),
     "navigation2d-pretrained": Recipe(
         "navigation2d_pretrained", "the paper's rival: one policy for all goals, then fine-tuned", ("finn2017maml",)
     ),

@@ -120,6 +120,9 @@ def _several(stage: Stage, write: bool) -> dict[str, Any]:
         alone = replace(options, seed=seed, seeds=(), out=stage.folder / f"seed-{seed}")
         results.append(again(stage.recipe, alone))
     metrics = over_seeds([result["metrics"] for result in results])
+    gather = getattr(RECIPES[stage.recipe].load(), "gather", None)
+    if gather is not None and stage.mode != "measure":
+        gather(options, stage)
     return _result(stage, sum(result["seconds"] for result in results), metrics)
 
 

@@ -1,148 +1,100 @@
-"""What the navigation recipes share: the boards, the learners, and how adaptation is measured and drawn."""
+"""What the navigation recipes share: learners, rivals, and what is made of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-import matplotlib.style as mplstyle
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from torch import Tensor
 
 import quickstudy as qs
-from quickstudy.recipes.options import Options
-from quickstudy.report import figures
-from quickstudy.training.evaluation import Metric
-from quickstudy.training.seeds import Stream, mix
-from quickstudy.training.statistics import over_tasks
-
-STEPS = 3  # gradient steps measured
-GOALS, WALKS = 6, 3  # drawn
+from quickstudy.recipes import over_seeds
+from quickstudy.recipes.navigation_board import Navigation, environment
+from quickstudy.recipes.navigation_figures import COLOURS, film, steps_figure, walks_figure
+from quickstudy.recipes.navigation_measure import measure, rates
+from quickstudy.recipes.stage import Stage
+from quickstudy.report.tables import PARTS
+from quickstudy.training.statistics import Metric, over_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
-class Navigation(Options):
-    """The authors' settings by default, but for the second rate of measuring."""
+class WithRivals(Navigation):
+    """Of a learner that is measured beside others."""
 
-    steps: int = 100
-    """Updates of the policy (100 in the authors' script)."""
-    tasks: int = 20
-    """Goals in an update."""
-    episodes: int = 20
-    """Episodes of each goal before every step."""
-    width: int = 100
-    """Units in each of the policy's two hidden layers."""
-    inner_lr: float = 0.5
-    """Rate of the inner step (0.5 in the authors' code)."""
-    test_lr: tuple[float, ...] = (0.5, 0.1)
-    """Rates of the first, second ... step when measuring; the last one goes on (0.25 in the authors' code)."""
-    max_kl: float = 0.01
-    """Bound of the trust region."""
-    board: Literal["maml", "unit"] = "maml"
-    """The MAML paper's plane, or the walled unit board with noise and inertia."""
-    test_tasks: int = 200
-    """Unseen goals to measure on."""
-    test_episodes: int = 40
-    """Episodes seen before every gradient step when measuring."""
-    test_seed: int = 0
-    """Seed of the unseen goals and of the measurement."""
-    which: Literal["best", "last"] = "last"
-    """Which weights to measure."""
+    rivals: tuple[Literal["pretrained", "random", "oracle"], ...] = ("pretrained", "random")
+    """Who else: one policy trained on all goals at once, the same without training, one that sees the goal."""
+    oracle_steps: int = 200
+    """Updates of the oracle; it has more to learn than where to begin."""
 
 
-def board(options: Navigation, episodes: int) -> qs.rl.Navigation2D:
-    """The environments."""
-    kind = qs.rl.Navigation2D.unit_board if options.board == "unit" else qs.rl.Navigation2D
-    return kind(num_envs=episodes)
-
-
-def learner(options: Navigation, *, inputs: int = 2, steps: int = 1, **more: Any) -> qs.rl.MAMLTRPO:
-    """A Gaussian policy with two hidden layers of ReLUs, meta-trained with TRPO."""
-    network = qs.nets.MLP(inputs, [options.width, options.width], 2)
+def policy(options: Navigation, *, told: bool = False) -> qs.rl.GaussianPolicy:
+    """A Gaussian policy with two hidden layers of ReLUs."""
+    network = qs.nets.MLP(4 if told else 2, [options.width, options.width], 2)
     log_std = 0.0 if options.board == "maml" else float(np.log(0.1))  # the unit board takes moves up to 0.1
-    policy = qs.rl.GaussianPolicy(network, 2, log_std=log_std)
-    return qs.rl.MAMLTRPO(policy, lr=options.inner_lr, steps=steps, max_kl=options.max_kl, **more)
+    return qs.rl.GaussianPolicy(network, 2, log_std=log_std)
 
 
-class Walks(NamedTuple):
-    """What is drawn: some goals, and how the policy walked towards them.
-
-    Args:
-        goals: `[G, 2]`.
-        paths: after every gradient step, for every goal some walks `[n, 2]`.
-    """
-
-    goals: Tensor
-    paths: list[list[list[Tensor]]]
+def trpo(options: Navigation, *, told: bool = False, steps: int = 1, **more: Any) -> qs.rl.MAMLTRPO:
+    """Meta-trained with TRPO; `steps=0` is TRPO on all goals at once."""
+    start = policy(options, told=told)
+    return qs.rl.MAMLTRPO(start, lr=options.inner_lr, steps=steps, max_kl=options.max_kl, **more)
 
 
-def measure(
-    trained: qs.rl.MAMLTRPO, options: Navigation, *, told: bool = False, steps: int = STEPS
-) -> tuple[dict[str, Metric], Walks]:
-    """Mean return of an episode for unseen goals after 0, 1 ... gradient steps.
-
-    What is adapted on is counted in two ways: so many episodes a step; or, as in the authors' code, so many transitions
-    (`test_episodes` x horizon), of which only finished episodes count: once adapted, many more and shorter ones.
-
-    Args:
-        told: show the policy the goal.
-        steps: how many gradient steps.
-    """
-    environment: Any = board(options, options.test_episodes)
-    environment = qs.rl.Informed(environment, ("goal",)) if told else environment
-    seed = torch.Generator().manual_seed(mix(options.test_seed, 0, Stream.EVALUATION))
-    goals = environment.sample_tasks(options.test_tasks, split="test", generator=seed)
-    environment.set_tasks(goals)
-    metrics, paths = {}, []
-    for way in ("", "_by_transitions") if steps else ("",):
-        chance = torch.Generator().manual_seed(mix(options.test_seed, 1, Stream.EVALUATION))
-        actor = trained.actor(lr=list(options.test_lr))
-        for k in range(steps + 1):
-            episodes = actor.rollout(environment, generator=chance)
-            metrics[f"return{way}/steps={k}"] = over_tasks(episodes.returns().mean(1))
-            if not way:
-                paths.append([[_walk(episodes, goal, e) for e in range(WALKS)] for goal in range(GOALS)])
-            if k < steps:
-                seen = actor.rollout(environment, generator=chance, restart=True) if way else episodes
-                actor = actor.adapt(seen)
-    return metrics, Walks(goals["goal"][:GOALS], paths)
+def train(learner: Any, options: Navigation, stage: Stage, *, told: bool = False, **more: Any) -> Any:
+    """As `stage.train` does, on the recipe's board."""
+    board = environment(options, options.episodes, told=told)
+    size = {"steps": options.steps, "tasks": options.tasks}
+    return stage.train(learner, board, fit=qs.rl.fit, **size | more)
 
 
-def _walk(episodes: qs.rl.Episodes, task: int, environment: int) -> Tensor:
-    real = episodes.mask[task, environment]
-    seen, after = (getattr(episodes, name)[task, environment, :, :2] for name in ("observation", "next_observation"))
-    return torch.cat([seen[:1], after[real]])
+def compare(name: str, learner: Any, options: WithRivals, stage: Stage) -> dict[str, Metric]:
+    """Train `learner` and its rivals, measure all on the same unseen goals, and draw them."""
+    rivals = {
+        "pretrained": trpo(options, steps=0),
+        "random": trpo(options, steps=0),
+        "oracle": trpo(options, steps=0, told=True),
+    }
+    trained = {name: train(learner, options, stage)}
+    for rival in options.rivals:
+        trained[rival] = rivals[rival]
+        if rival != "random":
+            told = rival == "oracle"
+            steps = options.oracle_steps if told else options.steps
+            trained[rival] = train(rivals[rival], options, stage, part=rival, told=told, steps=steps)
+    return report(trained, options, stage)
 
 
-def walks_figure(walks: Walks, options: Navigation, title: str) -> Figure:
-    """One row of goals after every gradient step, with some walks towards each."""
-    with mplstyle.context(figures.STYLE):
-        span = float(walks.goals.abs().max()) + 0.25
-        limits = (-0.1, 1.1) if options.board == "unit" else (-span, span)
-        rows, columns = len(walks.paths), len(walks.goals)
-        figure = Figure(figsize=(7, 1.2 * rows + 0.4), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-        for k, (row, paths) in enumerate(zip(grid, walks.paths, strict=True)):
-            row[0].set_ylabel(f"{k} step{'s' * (k != 1)}")
-            for axes, goal, some in zip(row, walks.goals.tolist(), paths, strict=True):
-                for path in some:
-                    axes.plot(*path.T.tolist(), color=figures.BLUE, linewidth=0.8, alpha=0.7)
-                axes.plot(*goal, marker="*", color=figures.ORANGE, markersize=8, zorder=3)
-                axes.set(xticks=[], yticks=[], xlim=limits, ylim=limits, aspect="equal")
-        figure.suptitle(title)
-    return figure
+def report(trained: Mapping[str, Any], options: Navigation, stage: Stage) -> dict[str, Metric]:
+    """Measure learners on the same unseen goals, and draw them."""
+    measured = {}
+    for name, learner in trained.items():
+        told = name == "oracle"
+        steps = 0 if told else options.test_steps
+        own = replace(options, test_steps=steps, test_lr=options.test_lr or rates(learner, options, steps, told=told))
+        measured[name] = measure(learner, own, told=told)
+        shown = " ".join(f"{returns.mean():.1f}" for returns in measured[name].returns["return"])
+        used = f", rates {' '.join(f'{rate:g}' for rate in own.test_lr)}" if steps else ""
+        stage.say(f"{PARTS[name]}: {shown} on {options.test_tasks} unseen goals{used}")
+    stage.keep("returns", {name: each.to_json() for name, each in measured.items()})
+    stage.draw("walks", lambda: walks_figure({name: each.walks for name, each in measured.items()}, options))
+    metrics = {
+        f"{name}/{way}/steps={k}": over_tasks(returns)
+        for name, each in measured.items()
+        for way, found in each.returns.items()
+        for k, returns in enumerate(found)
+    }
+    stage.draw("returns", lambda: steps_figure(metrics))
+    if stage.mode != "measure":
+        first = next(iter(trained))
+        film(trained[first], options, stage, measured[first].rates, told=first == "oracle")
+    return metrics
 
 
-def steps_figure(curves: Mapping[str, Mapping[str, Metric]], title: str) -> Figure:
-    """Return against gradient steps, one line a learner.
-
-    Args:
-        curves: label -> metrics of `measure`.
-    """
-    series = []
-    for (label, metrics), colour in zip(curves.items(), (figures.BLUE, figures.ORANGE, figures.GREY), strict=False):
-        found = [metrics[f"return/steps={k}"] for k in range(STEPS + 1) if f"return/steps={k}" in metrics]
-        means, ci = [m.mean for m in found], [m.ci95 for m in found]
-        series.append(figures.Series(label, list(range(len(found))), means, ci, colour))
-    return figures.lines(series, xlabel="gradient steps", ylabel="return", title=title, whole=True)
+def gather(options: Navigation, stage: Stage) -> None:
+    """What all seeds say together: interquartile means, who beats whom, the returns of all."""
+    kept = over_seeds.read(stage, "returns", options.seeds)
+    scores = {
+        name: torch.tensor([seed[name]["return"] for seed in kept], dtype=torch.float64).transpose(0, 1)
+        for name in kept[0]
+    }
+    over_seeds.evaluate(scores, stage, COLOURS, by="steps", first=0)

@@ -2,32 +2,24 @@
 
 from dataclasses import dataclass
 
-import quickstudy as qs
 from quickstudy.recipes import navigation
+from quickstudy.recipes.navigation import gather as gather
+from quickstudy.recipes.navigation_board import Navigation
 from quickstudy.recipes.stage import Stage
-from quickstudy.training.evaluation import Metric
+from quickstudy.training.statistics import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(navigation.Navigation):
+class Options(Navigation):
     """As of its rivals."""
 
     steps: int = 200
     """Updates of the policy; it has more to learn than where to begin."""
+    test_steps: int = 0
+    """Gradient steps when measuring: none, since it is told the goal."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Train, measure, draw."""
-    oracle = stage.train(
-        navigation.learner(options, inputs=4, steps=0),
-        qs.rl.Informed(navigation.board(options, options.episodes), ("goal",)),
-        fit=qs.rl.fit,
-        steps=options.steps,
-        tasks=options.tasks,
-    )
-
-    stage.say(f"measuring on {options.test_tasks} unseen goals")
-    metrics, walks = navigation.measure(oracle, options, told=True, steps=0)
-
-    stage.draw("walks", lambda: navigation.walks_figure(walks, options, "Told the goal"))
-    return metrics
+    oracle = navigation.train(navigation.trpo(options, steps=0, told=True), options, stage, told=True)
+    return navigation.report({"oracle": oracle}, options, stage)

@@ -39,13 +39,15 @@ class Sampled(Options):
 
 
 Some = TypeVar("Some", bound=Options)
+LEAST = {"steps": 1, "seed": 0, "test_tasks": 2, "test_episodes": 1, "test_steps": 0, "test_seed": 0}
 
 
-def check_options(options: Options) -> None:
-    """Raise ValueError in one line if a shared option makes no sense."""
-    for name, least in (("steps", 1), ("seed", 0), ("test_tasks", 2), ("test_seed", 0)):
+def check_options(options: Options, words: Mapping[str, str] | None = None) -> None:
+    """Raise ValueError in one line if a shared option makes no sense; `words` are what some are called elsewhere."""
+    for name, least in LEAST.items():
         if hasattr(options, name) and getattr(options, name) < least:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected at least {least}")
+            word = (words or {}).get(name, f"--{name.replace('_', '-')}")
+            raise ValueError(f"{word} {getattr(options, name)}: expected at least {least}")
     if len(set(options.seeds)) < len(options.seeds) or any(seed < 0 for seed in options.seeds):
         raise ValueError(
             f"--seeds {' '.join(map(str, options.seeds))}: expected different seeds, none of them negative"

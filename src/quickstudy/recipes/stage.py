@@ -1,7 +1,8 @@
 """What a recipe stands on: a folder, a seed and somebody to tell.
 
 A recipe's `run(options, stage)` builds its learners, hands them to `stage.train`, measures, draws, and returns its
-metrics. To re-measure a run is to run it again with `train` loading instead of training.
+metrics. To re-measure a run is to run it again with `train` loading instead of training. A recipe with
+`gather(options, stage)` has it called when all of several seeds have run, to draw them together.
 """
 
 import json
@@ -102,6 +103,11 @@ class Stage:
         """Save the figure that `make` makes, unless the run is only re-measured."""
         if self.mode != "measure":
             figures.save(make(), self.folder / "figures", name)
+
+    def keep(self, name: str, content: dict[str, Any]) -> None:
+        """Write `content` as NAME.json into the run, unless it is only re-measured."""
+        if self.mode != "measure":
+            atomic.write_file(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
 
     def say(self, text: str) -> None:
         """Tell whoever watches."""

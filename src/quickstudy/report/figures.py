@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 STYLE = str(Path(__file__).with_name("style.mplstyle"))
-BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, GREY = (
+BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, GREY, WINE, OLIVE = (
     "#0072B2",
     "#D55E00",
     "#009E73",
@@ -25,6 +25,8 @@ BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, GREY = (
     "#E69F00",
     "#56B4E9",
     "#555555",
+    "#882255",
+    "#999933",
 )
 COLOURS = {"maml": BLUE, "meta_sgd": AMBER, "pretrained": ORANGE, "np": GREEN, "cnp": PURPLE, "oracle": GREY}
 INK = "#222222"

@@ -39,6 +39,10 @@ CAPTIONS = {
     "beliefs": "Unseen tasks: mean, band of two standard deviations and sampled functions. Grey: the truth.",
     "groups": "Held-out groups, predicted from their first rows (filled). Hollow: the rows to be predicted.",
     "told": "Unseen tasks, by a network that is told amplitude and phase. Grey: the truth.",
+    "walks": "The way to unseen goals (stars) after every gradient step, three episodes each.",
+    "walking": "One goal, before and after every gradient step.",
+    "returns": "Return of an episode in unseen tasks, with 95% intervals.",
+    "profiles": "Share of seeds and tasks with a return above each, with 95% bands.",
     "training": "The loss in training, and on validation tasks.",
 }
 
@@ -177,9 +181,13 @@ def _citations(runs: Sequence[RunRecord]) -> str:
 
 def _image(data: bytes, caption: str) -> str:
     encoded = base64.b64encode(data).decode()
-    width = int.from_bytes(data[16:20], "big") // 2  # 200 dots to the inch, shown at 100: the size it has on paper
+    kind = "gif" if data.startswith(b"GIF8") else "png"
+    if kind == "gif":
+        width = int.from_bytes(data[6:8], "little")
+    else:
+        width = int.from_bytes(data[16:20], "big") // 2  # 200 dots to the inch, shown at 100: the size it has on paper
     return (
-        f'<figure><img width="{width}" alt="{_text(caption)}" src="data:image/png;base64,{encoded}">'
+        f'<figure><img width="{width}" alt="{_text(caption)}" src="data:image/{kind};base64,{encoded}">'
         f"<figcaption>{_text(caption)}</figcaption></figure>"
     )
 

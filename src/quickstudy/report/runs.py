@@ -13,7 +13,7 @@ class RunRecord(NamedTuple):
         config: its `config.json`.
         result: its `result.json`; empty while the run is unfinished.
         curves: part (a learner, a fold or a seed; "" for the run itself) to the lines of its `metrics.jsonl`.
-        figures: its PNGs, by name.
+        figures: its PNGs and GIFs, by name.
     """
 
     path: Path
@@ -62,7 +62,8 @@ def read_run(path: str | Path) -> RunRecord:
     for file in sorted([path / "metrics.jsonl", *path.glob("*/metrics.jsonl")]):
         if file.exists():
             curves["" if file.parent == path else file.parent.name] = _lines(file)
-    figures = {file.stem: file for file in sorted((path / "figures").glob("*.png"), key=lambda file: file.stem)}
+    pictures = [file for ending in ("png", "gif") for file in (path / "figures").glob(f"*.{ending}")]
+    figures = {file.stem: file for file in sorted(pictures, key=lambda file: file.stem)}
     return RunRecord(path, config, read_result(path), curves, figures)
 
 

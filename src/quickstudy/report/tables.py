@@ -26,7 +26,9 @@ HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accurac
 PARTS = {
     "maml": "MAML",
     "meta_sgd": "Meta-SGD",
+    "promp": "ProMP",
     "pretrained": "pretrained",
+    "random": "untrained",
     "oracle": "told the task",
     "np": "Neural Process",
     "cnp": "CNP",

@@ -19,8 +19,10 @@ from quickstudy.rl.envs.vector import VectorEnv as VectorEnv
 from quickstudy.rl.episodes import Episodes as Episodes
 from quickstudy.rl.fit import fit as fit
 from quickstudy.rl.maml_trpo import MAMLTRPO as MAMLTRPO
+from quickstudy.rl.maml_vpg import MAMLVPG as MAMLVPG
 from quickstudy.rl.policy import CategoricalPolicy as CategoricalPolicy
 from quickstudy.rl.policy import GaussianPolicy as GaussianPolicy
+from quickstudy.rl.promp import ProMP as ProMP
 from quickstudy.rl.rollout import rollout as rollout
 
 _register()

@@ -1,6 +1,7 @@
 """Products with a Hessian that is never built, and linear systems solved with them."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,9 +40,8 @@ def gauss_newton_product(
 
     Where the divergence is stationary in the outputs, as a KL from the outputs to themselves, this is the Hessian of
     the whole (Schraudolph 2002; for policies Schulman et al. 2015, app. C): the second derivatives of the outputs are
-    multiplied by nothing. It needs about half of the
-    matrix products of `hessian_vector_product`, and is never negative. J v is the derivative along v of J' u, which is
-    linear in u.
+    multiplied by nothing. It needs about half of the matrix products of `hessian_vector_product`, and is never
+    negative. J v is the derivative along v of J' u, which is linear in u.
 
     Args:
         outputs: tensors with a graph to the parameters, which may go through an inner loop.
@@ -69,9 +69,21 @@ def gauss_newton_product(
     return product
 
 
+class Solution(NamedTuple):
+    """What conjugate gradients found.
+
+    Args:
+        x: the solution, as far as they went.
+        image: `product(x)`, which comes for nothing.
+    """
+
+    x: Tensor
+    image: Tensor
+
+
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor], vector: Tensor, *, iterations: int = 10, tolerance: float = 1e-10
-) -> Tensor:
+) -> Solution:
     """`x` with `product(x) = vector`, product positive definite (Hestenes and Stiefel 1952).
 
     Args:
@@ -82,10 +94,11 @@ def conjugate_gradient(
             has, where the matrix turns out not to be positive.
 
     >>> matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
-    >>> conjugate_gradient(lambda v: matrix @ v, torch.tensor([3.0, 4.0])).round(decimals=3)
+    >>> conjugate_gradient(lambda v: matrix @ v, torch.tensor([3.0, 4.0])).x.round(decimals=3)
     tensor([1., 1.])
     """
     x, residual, direction = torch.zeros_like(vector), vector.clone(), vector.clone()
+    whole = torch.zeros_like(vector)
     size = start = float(residual.dot(residual))
     for _ in range(iterations):
         if not size > tolerance * start:
@@ -94,11 +107,11 @@ def conjugate_gradient(
         curvature = float(direction.dot(image))
         if not curvature > 0:
             break
-        x = x + (size / curvature) * direction
+        x, whole = x + (size / curvature) * direction, whole + (size / curvature) * image
         residual = residual - (size / curvature) * image
         fresh = float(residual.dot(residual))
         direction, size = residual + (fresh / size) * direction, fresh
-    return x
+    return Solution(x, whole)
 
 
 def flat(tensors: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:

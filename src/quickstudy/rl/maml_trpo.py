@@ -13,10 +13,11 @@ from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.conjugate import gauss_newton_product
 from quickstudy.rl.decisions import Decisions, outputs_at
 from quickstudy.rl.environment import Environment
-from quickstudy.rl.estimators import Estimator, InnerSurrogate, SamplingTerm, outcomes
+from quickstudy.rl.estimators import Estimator, InnerSurrogate
+from quickstudy.rl.outer import actor_of, adapted_losses
 from quickstudy.rl.policy import Policy
 from quickstudy.rl.practice import Practice, each_chunk, mean_over_tasks, practise
-from quickstudy.rl.surrogates import MeanKL, RatioSurrogate
+from quickstudy.rl.surrogates import MeanKL
 from quickstudy.rl.trust_region import TrustRegionStep, trust_region_step
 
 
@@ -95,10 +96,7 @@ class MAMLTRPO(nn.Module):
 
     def actor(self, *, lr: Rated | None = None) -> Actor:
         """The policy before it has seen anything; `lr` in place of the rates of training."""
-        inner = self.inner
-        if lr is not None:
-            inner = inner_loop_of(self.policy, self.objective, lr, max(self.steps, 1), inner.first_order)
-        return Actor(self.policy, inner, self.judge)
+        return actor_of(self.inner, self.judge, lr)
 
     def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
         """One round on the tasks that the environment is set to: practise, then a step within the trust region.
@@ -120,21 +118,15 @@ class MAMLTRPO(nn.Module):
         after, policy = practice.after, cast(Policy, self.policy)
         tasks = len(after.mask)
 
-        def each(objective: Callable[..., Tensor], data: Any, stages: Any = practice.stages) -> Iterator[Tensor]:
-            return each_chunk(self.inner, stages, objective, data, self.chunk)
+        def each(objective: Callable[..., Tensor], data: Any) -> Iterator[Tensor]:
+            return each_chunk(self.inner, practice.stages, objective, data, self.chunk)
 
-        last, outcome = practice.episodes[-1], None
-        if self.estimator == "emaml":
-            outcome = outcomes(last, discount=self.judge.discount, scale=self.judge.scale(last))
         with torch.no_grad():
             old = torch.cat(list(each(at_observations, after)))
 
         def loss() -> Tensor:
-            found = mean_over_tasks(each(RatioSurrogate(policy), after), tasks)
-            for k, before in enumerate(practice.stages if outcome is not None else ()):
-                term = each(SamplingTerm(policy), (before, outcome), practice.stages[:k])
-                found = found + mean_over_tasks(term, tasks)
-            return found
+            parts = adapted_losses(self.inner, self.judge, practice, estimator=self.estimator, chunk=self.chunk)
+            return mean_over_tasks(parts, tasks)
 
         def kl() -> Tensor:
             return mean_over_tasks(each(MeanKL(policy), (after, old)), tasks)

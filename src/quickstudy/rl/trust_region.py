@@ -91,8 +91,8 @@ def trust_region_step(
     def product(vector: Tensor) -> Tensor:
         return hessian(vector) + damping * vector
 
-    direction = conjugate_gradient(product, -gradient, iterations=iterations)
-    bend = float(direction.dot(product(direction)))
+    direction, image = conjugate_gradient(product, -gradient, iterations=iterations)
+    bend = float(direction.dot(image))
     del product, hessian, value  # and their graphs, before the line search builds its own
     if not (math.isfinite(bend) and bend > 0 and bool(direction.isfinite().all())):
         return TrustRegionStep(False, f"kl has curvature {bend:g} along the step", math.nan, math.nan, 0, norm)

@@ -15,6 +15,7 @@ from quickstudy.checks import check_tasks, check_whole
 from quickstudy.training.batches import Size, as_range
 from quickstudy.training.loggers import Logger
 from quickstudy.training.schedules import make_schedule
+from quickstudy.training.updates import check_maker
 
 
 def check_positive(name: str, value: Any) -> int | float:
@@ -140,10 +141,7 @@ def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     factor = make_schedule(filled["schedule"], steps)(0)
     if not isinstance(factor, Real) or not math.isfinite(factor):
         raise ValueError(f"schedule gave {factor!r} at step 0; expected a finite factor on the rate")
-    optimizer = filled["optimizer"]
-    if optimizer is not None and not callable(optimizer):
-        given = repr(optimizer) if isinstance(optimizer, str) else f"an {type(optimizer).__name__} object"
-        raise TypeError(f"optimizer={given}; expected a callable: parameters -> torch.optim.Optimizer")
+    check_maker(filled["optimizer"])
     return filled
 
 

@@ -36,7 +36,7 @@ class Updates:
         clip: float | None = None,
     ):
         self.params = [p for p in learner.parameters() if p.requires_grad]
-        self._optimizer = adam(self.params, lr) if optimizer is None else _checked(optimizer(self.params))
+        self._optimizer = make_optimizer(self.params, lr, optimizer)
         alike = len({(p.device, p.dtype) for p in self.params}) == 1
         self._one_kernel = optimizer is None and alike and self._optimizer.defaults["fused"]
         self._one_kernel = self._one_kernel and hasattr(torch, "_fused_adam_")
@@ -97,6 +97,23 @@ def adam(params: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """Adam with torch's defaults; fused where every parameter allows it."""
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in params)
     return torch.optim.Adam(params, lr=lr, fused=fused)
+
+
+def make_optimizer(params: list[nn.Parameter], lr: float, optimizer: OptimizerMaker | None) -> torch.optim.Optimizer:
+    """What `optimizer` makes of the parameters; Adam with the rate `lr` if it is None.
+
+    Raises:
+        TypeError, ValueError: if it cannot be used.
+    """
+    check_maker(optimizer)
+    return adam(params, lr) if optimizer is None else _checked(optimizer(params))
+
+
+def check_maker(optimizer: Any) -> None:
+    """Raise TypeError unless `optimizer` is a function, or None."""
+    if optimizer is not None and not callable(optimizer):
+        given = repr(optimizer) if isinstance(optimizer, str) else f"an {type(optimizer).__name__} object"
+        raise TypeError(f"optimizer={given}; expected a callable: parameters -> torch.optim.Optimizer")
 
 
 def _checked(optimizer: Any) -> torch.optim.Optimizer:

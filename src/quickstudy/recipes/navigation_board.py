@@ -1,0 +1,45 @@
+"""What navigation recipes are run with: their options, and the boards."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import quickstudy as qs
+from quickstudy.recipes.options import Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Navigation(Options):
+    """The authors' settings by default, but for the rates of measuring."""
+
+    steps: int = 100
+    """Updates of the policy (100 in the authors' script)."""
+    tasks: int = 20
+    """Goals in an update."""
+    episodes: int = 20
+    """Episodes of each goal before every step."""
+    width: int = 100
+    """Units in each of the policy's two hidden layers."""
+    inner_lr: float = 0.5
+    """Rate of the inner step (0.5 in the authors' code)."""
+    test_lr: tuple[float, ...] = ()
+    """Rates of the first, second ... step in measuring, then the last; by default the best of four on validation goals."""
+    max_kl: float = 0.01
+    """Bound of the trust region."""
+    board: Literal["maml", "unit"] = "maml"
+    """The MAML paper's plane, or the walled unit board with noise and inertia."""
+    test_tasks: int = 200
+    """Unseen goals to measure on."""
+    test_episodes: int = 40
+    """Episodes seen before every gradient step when measuring."""
+    test_steps: int = 3
+    """Gradient steps when measuring, which is done after each of them."""
+    test_seed: int = 0
+    """Seed of the unseen goals and of the measurement."""
+    which: Literal["best", "last"] = "last"
+    """Which weights to measure."""
+
+
+def environment(options: Navigation, episodes: int, *, told: bool = False) -> Any:
+    """The board, with the goal among the observations for those who are told."""
+    kind = qs.rl.Navigation2D.unit_board if options.board == "unit" else qs.rl.Navigation2D
+    return qs.rl.Informed(kind(num_envs=episodes), ("goal",)) if told else kind(num_envs=episodes)

@@ -1,0 +1,88 @@
+"""What recipes of learners that act say of several seeds together, as Agarwal et al. 2021 (arXiv 2108.13264) ask for.
+
+Scores are `[S, R, T]` by learner: after S amounts of experience, of R seeds, on T tasks.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from quickstudy.recipes.stage import Stage
+from quickstudy.report import figures
+from quickstudy.report.tables import PARTS
+from quickstudy.rl.evaluation import aggregate, by_adaptation_step, performance_profile, probability_of_improvement
+
+THRESHOLDS = 60  # of a performance profile
+
+
+def read(stage: Stage, name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """What `stage.keep(name, ...)` kept of each seed."""
+    return [json.loads((stage.folder / f"seed-{seed}" / f"{name}.json").read_text()) for seed in seeds]
+
+
+def evaluate(
+    scores: Mapping[str, Tensor],
+    stage: Stage,
+    colours: Mapping[str, str],
+    *,
+    by: Literal["steps", "episodes"],
+    first: int,
+) -> None:
+    """Keep interquartile means and means with stratified bootstrap intervals, and how likely the first learner beats
+    each other one, as `evaluation.json`; draw returns by experience, and performance profiles after all of it.
+
+    Args:
+        scores: of learners; the first is the one that the recipe is about.
+        colours: of learners.
+        by: what experience is counted in.
+        first: the number of the first.
+    """
+    found: dict[str, Any] = {}
+    for name, values in scores.items():
+        rows = by_adaptation_step(values, statistics=("iqm", "mean"))
+        found[name] = {
+            f"{by}={row['step'] + first}": {key: row[key].to_json() for key in ("iqm", "mean")} for row in rows
+        }
+    (own, mine), *others = scores.items()
+    beaten = {f"{own} over {name}": probability_of_improvement(mine[-1], s[-1]).to_json() for name, s in others}
+    stage.keep("evaluation", {"scores": found, "probability_of_improvement": beaten})
+    stage.draw("returns", lambda: experience(scores, colours, by=by, first=first))
+    stage.draw("profiles", lambda: profiles({name: values[-1] for name, values in scores.items()}, colours))
+
+
+def profiles(scores: Mapping[str, Tensor], colours: Mapping[str, str]) -> Figure:
+    """Which share of seeds and tasks has a return above each one, with 95% bands; scores `[R, T]`."""
+    low, high = (f(torch.stack([f(s) for s in scores.values()])) for f in (torch.min, torch.max))
+    room = 0.02 * float(high - low) + 1e-9
+    thresholds = torch.linspace(float(low) - room, float(high) + room, THRESHOLDS)
+    series = []
+    for name, values in scores.items():
+        profile = performance_profile(values, thresholds)
+        half = (profile.high - profile.low) / 2
+        colour = (colours or {}).get(name)
+        series.append(figures.Series(PARTS[name], thresholds.tolist(), profile.share.tolist(), half.tolist(), colour))
+    return figures.lines(series, xlabel="return", ylabel="share above it")
+
+
+def experience(scores: Mapping[str, Tensor], colours: Mapping[str, str], *, by: str, first: int) -> Figure:
+    """Mean score against experience, with 95% bands of a bootstrap over seeds and tasks."""
+    series, longest = [], max(map(len, scores.values())) - 1
+    for name, values in scores.items():
+        means = [aggregate(s, statistics=("mean",), over_tasks=True)["mean"] for s in values]
+        half = [(m.high - m.low) / 2 for m in means]
+        found = figures.Series(PARTS[name], range(first, first + len(means)), [m.value for m in means], half)
+        series.append(level(found._replace(colour=colours[name]), first + longest))
+    label = "gradient steps" if by == "steps" else by
+    return figures.lines(series, xlabel=label, ylabel="return", whole=by == "steps")
+
+
+def level(series: figures.Series, last: int) -> figures.Series:
+    """A series of one value as a dashed line to `last`: what needs no experience is the same after any."""
+    if len(series.mean) != 1 or last == series.x[0]:
+        return series
+    ci95 = None if series.ci95 is None else 2 * list(series.ci95)
+    return series._replace(x=[series.x[0], last], mean=2 * list(series.mean), ci95=ci95, style="--")

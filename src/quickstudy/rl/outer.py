@@ -1,0 +1,75 @@
+"""What meta-learners of policies have in common whose outer step is one of an optimiser of torch."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.gradient.optimizers import Rated
+from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.rl.actor import Actor, Judge, inner_loop_of
+from quickstudy.rl.estimators import Estimator, SamplingTerm, outcomes
+from quickstudy.rl.practice import Practice, each_chunk
+from quickstudy.rl.surrogates import RatioSurrogate
+from quickstudy.training.arguments import check_positive, check_trainable
+from quickstudy.training.updates import OptimizerMaker, make_optimizer
+
+
+def actor_of(inner: InnerLoop, judge: Judge, lr: Rated | None = None) -> Actor:
+    """The policy before it has seen anything; `lr` in place of the rates of `inner`."""
+    policy: Any = inner.network
+    if lr is not None:
+        inner = inner_loop_of(policy, inner.objective, lr, inner.steps, inner.first_order)
+    return Actor(policy, inner, judge)
+
+
+def outer_optimizer(learner: nn.Module, outer_lr: float, optimizer: OptimizerMaker | None) -> torch.optim.Optimizer:
+    """Adam with the rate `outer_lr`, or what `optimizer` makes, of all that the learner learns.
+
+    Raises:
+        TypeError, ValueError: for a rate that is not above 0, an optimiser that cannot be used, nothing to learn.
+    """
+    check_trainable(learner)
+    return make_optimizer(
+        [p for p in learner.parameters() if p.requires_grad], check_positive("outer_lr", outer_lr), optimizer
+    )
+
+
+def adapted_losses(
+    inner: InnerLoop, judge: Judge, practice: Practice, *, estimator: Estimator, chunk: int | None
+) -> Iterator[Tensor]:
+    """Losses of the adapted policies on what they did, tasks chunk by chunk: their sum over tasks is to go down.
+
+    For "emaml" a second round over the tasks, for each inner step, gives what `SamplingTerm` adds.
+    """
+    policy = inner.network
+    yield from each_chunk(inner, practice.stages, RatioSurrogate(policy), practice.after, chunk)
+    if estimator == "emaml" and practice.stages:
+        last = practice.episodes[-1]
+        outcome = outcomes(last, discount=judge.discount, scale=judge.scale(last))
+        for k, before in enumerate(practice.stages):
+            yield from each_chunk(inner, practice.stages[:k], SamplingTerm(policy), (before, outcome), chunk)
+
+
+def descend(optimizer: torch.optim.Optimizer, losses: Iterable[Tensor], num_tasks: int) -> tuple[float, float]:
+    """One step of the optimiser. Each part is differentiated as it comes, so that one graph lives at a time.
+
+    Args:
+        losses: parts `[t]`, whose sum divided by `num_tasks` is the loss.
+
+    Returns:
+        The loss before the step, and the norm of its gradient.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    optimizer.zero_grad()
+    value = torch.zeros(())
+    for part in losses:
+        loss = part.sum() / num_tasks
+        loss.backward(inputs=parameters)
+        value = value.to(loss) + loss.detach()
+    gradients = [p.grad.flatten() for p in parameters if p.grad is not None]
+    norm = float(torch.linalg.vector_norm(torch.cat(gradients)))
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(value), norm

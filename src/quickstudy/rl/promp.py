@@ -1,0 +1,172 @@
+"""ProMP: several clipped steps on the same episodes, before which the policy to adapt must not have moved far."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.checks import check_whole
+from quickstudy.gradient.optimizers import Rated, check_number
+from quickstudy.gradient.options import check_count
+from quickstudy.learner import check_steps
+from quickstudy.rl.actor import Actor, Judge, inner_loop_of
+from quickstudy.rl.decisions import Decisions, average, log_probs, outputs_at
+from quickstudy.rl.environment import Environment
+from quickstudy.rl.outer import actor_of, descend, outer_optimizer
+from quickstudy.rl.policy import Policy
+from quickstudy.rl.practice import Practice, each_chunk, mean_over_tasks, practise
+from quickstudy.rl.surrogates import MeanKL, RatioSurrogate
+from quickstudy.training.arguments import check_positive
+from quickstudy.training.updates import OptimizerMaker
+
+
+@final
+class ProMP(nn.Module):
+    """Proximal meta-policy search (Rothfuss et al. 2019, arXiv 1810.06784, algorithm 1 and section 6).
+
+        theta'_t = theta + lr grad mean rho A              over episodes of theta_old      (J^LR, the inner step)
+        J(theta) = mean_t  mean min(rho' A, clip(rho', 1 - clip, 1 + clip) A)              over episodes of theta'_t,old
+                           - inner_kl  mean KL(pi_theta_old || pi_theta)                   over episodes of theta_old
+
+    with rho = pi_theta / pi_theta_old and rho' = pi_theta'_t / pi_theta'_t,old; then several steps of Adam up J on the
+    same episodes, each of which adapts anew from where theta is. At theta_old the inner step is that of the estimator
+    "lvc", and so is the first gradient. Away from it rho weighs the old episodes as theta would meet their actions;
+    the penalty keeps it near 1. With several inner steps it is the mean of theirs, each of the policies that drew its
+    episodes.
+
+    Args:
+        policy: of the form of `quickstudy.rl.Policy`.
+        lr: of the inner steps, as for `quickstudy.inner_loop`; a sequence gives each step its own.
+        steps: inner steps in training. 0 is PPO (Schulman et al. 2017, arXiv 1707.06347) over the mixture of tasks.
+        clip: epsilon of the ratio; 0.3 as in the authors' experiments, like all defaults.
+        inner_kl: eta, the weight of the penalty; 0 for none.
+        judge: how advantages come about.
+        outer_lr: of Adam.
+        outer_steps: of Adam on the same episodes.
+        optimizer: parameters -> `torch.optim.Optimizer`, in place of Adam. No file holds a function: such a learner
+            is loaded by `quickstudy.load(run, network=...)` with one built as it was.
+        chunk: tasks differentiated at a time: the same numbers, from tensors that fit into caches.
+
+    Raises:
+        TypeError, ValueError: for options out of range, and for an optimiser that cannot be used.
+
+    >>> import quickstudy as qs
+    >>> learner = ProMP(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1)
+    >>> environment, chance = qs.rl.Navigation2D(num_envs=4, horizon=10), torch.Generator().manual_seed(0)
+    >>> environment.set_tasks(environment.sample_tasks(3, generator=chance))
+    >>> sorted(learner.update(environment, generator=chance))[:5]
+    ['clipped', 'gradient_norm', 'improvement', 'inner_kl', 'kl']
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        *,
+        lr: Rated = 0.1,
+        steps: int = 1,
+        clip: float = 0.3,
+        inner_kl: float = 5e-4,
+        judge: Judge | None = None,
+        outer_lr: float = 1e-3,
+        outer_steps: int = 5,
+        optimizer: OptimizerMaker | None = None,
+        chunk: int | None = 2,
+    ):
+        super().__init__()
+        self.policy, self.steps, self.judge = policy, check_steps(steps), judge or Judge()
+        self.clip, self.inner_kl = check_positive("clip", clip), check_number("inner_kl", inner_kl)
+        # the ratio to who drew the episodes; InnerSurrogate's "lvc" takes the policy that is changed for that, always
+        self.inner = inner_loop_of(policy, RatioSurrogate(policy), lr, steps, first_order=False)
+        self.rule = self.inner.rule  # learned rates are parameters
+        self.chunk, self.outer_lr, self.maker = check_count("chunk", chunk), outer_lr, optimizer
+        self.outer_steps = check_whole("outer_steps", outer_steps)
+        self.optimizer = outer_optimizer(self, outer_lr, optimizer)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            "policy": self.policy,
+            "lr": self.inner.rule.lr,
+            "steps": self.steps,
+            "clip": self.clip,
+            "inner_kl": self.inner_kl,
+            "judge": self.judge,
+            "outer_lr": self.outer_lr,
+            "outer_steps": self.outer_steps,
+            "optimizer": self.maker,
+            "chunk": self.chunk,
+        }
+
+    def actor(self, *, lr: Rated | None = None) -> Actor:
+        """The policy before it has seen anything; `lr` in place of the rates of training."""
+        return actor_of(self.inner, self.judge, lr)
+
+    def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
+        """One round on the tasks that the environment is set to: practise, then the steps of Adam.
+
+        Returns:
+            `return_k` after k inner steps, and what `step` tells.
+        """
+        practice = self.practise(environment, generator=generator)
+        return {**practice.metrics(), **self.step(practice)}
+
+    def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
+        """Episodes before adapting and after every inner step, in the tasks that the environment is set to."""
+        return practise(self.actor(), environment, self.steps, generator)
+
+    def step(self, practice: Practice) -> dict[str, float]:
+        """Move the parameters, `outer_steps` times, by what was practised.
+
+        Returns:
+            Of where this ended, means over tasks: `kl` of the adapted policies, `inner_kl` of those that drew what was
+            adapted on, `clipped`, the share of ratios of adapted policies beyond the clip; `surrogate_before` and
+            `surrogate_after`, the loss -J, and by how much it fell, `improvement`; `gradient_norm`, the first.
+        """
+        old = self._outputs(practice)
+        told = [
+            descend(self.optimizer, self._losses(practice, old), len(practice.after.mask))
+            for _ in range(self.outer_steps)
+        ]
+        (before, norm), (after, found) = told[0], self._measured(practice, old)
+        surrogate = {"surrogate_before": before, "surrogate_after": after, "improvement": before - after}
+        return {**found, **surrogate, "gradient_norm": norm}
+
+    def _each(self, objective: Callable[..., Tensor], data: Any, stages: tuple[Decisions, ...]) -> Iterator[Tensor]:
+        return each_chunk(self.inner, stages, objective, data, self.chunk)
+
+    @torch.no_grad()
+    def _outputs(self, practice: Practice) -> list[Tensor]:
+        """Of the policies as they are, `[T, E, H, k]` at the observations of every stage, and after adapting."""
+        return [
+            torch.cat(list(self._each(lambda model, data, outer: outputs_at(model, data), seen, practice.stages[:k])))
+            for k, seen in enumerate(practice.decisions)
+        ]
+
+    def _losses(self, practice: Practice, old: list[Tensor]) -> Iterator[Tensor]:
+        yield from self._each(RatioSurrogate(self.policy, clip=self.clip), practice.after, practice.stages)
+        for k, before in enumerate(practice.stages if self.inner_kl else ()):
+            for kl in self._each(MeanKL(self.policy), (before, old[k]), practice.stages[:k]):
+                yield kl * (self.inner_kl / len(practice.stages))
+
+    @torch.no_grad()
+    def _measured(self, practice: Practice, old: list[Tensor]) -> tuple[float, dict[str, float]]:
+        """The loss, and how far the policies are from the old ones."""
+        tasks, policy, clip = len(practice.after.mask), cast(Policy, self.policy), self.clip
+
+        def moved(model: Callable[[Tensor], Tensor], data: tuple[Decisions, Tensor], outer: Any) -> Tensor:
+            seen, _ = data
+            outputs = outputs_at(model, seen).flatten(0, 1)
+            model = lambda observation: outputs  # noqa: E731  run once for all three
+            ratio = (log_probs(policy, model, seen) - torch.where(seen.mask, seen.log_prob, 0)).exp()
+            beyond = average(((ratio - 1).abs() > clip).to(ratio), seen, "transitions")
+            return torch.stack([RatioSurrogate(policy, clip=clip)(model, seen), MeanKL(policy)(model, data), beyond])
+
+        parts = self._each(moved, (practice.after, old[-1]), practice.stages)
+        surrogate, kl, clipped = torch.cat(list(parts)).mean(0).tolist()
+        inner = [
+            float(mean_over_tasks(self._each(MeanKL(policy), (before, old[k]), practice.stages[:k]), tasks))
+            for k, before in enumerate(practice.stages)
+        ]
+        inner_kl = sum(inner) / max(len(inner), 1)
+        return surrogate + self.inner_kl * inner_kl, {"kl": kl, "inner_kl": inner_kl, "clipped": clipped}
