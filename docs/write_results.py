@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from quickstudy.report.tables import tables
+from quickstudy.report.tables import PARTS, tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,6 +75,42 @@ SECTIONS = {
         "Neural Process on Gaussian processes, standard deviation of at least 0.001",
         "The same without the floor that caps published figures.",
     ),
+    "navigation2d-maml": (
+        "MAML on 2-D navigation",
+        "The protocol of Finn et al. 2017 (arXiv 1703.03400, section 5.3), as its code has it: goals in [-0.5, 0.5]^2, "
+        "100 steps, a Gaussian policy with two hidden layers of 100 ReLUs, one inner step of rate 0.5 on 20 episodes, "
+        "20 goals an update, 100 updates of TRPO with a KL of at most 0.01. Mean return of an episode for 200 unseen "
+        "goals; the rates of the three steps of measuring are, for every learner and seed, the best of four on 40 "
+        "goals kept for validation (the authors take 0.5, then 0.25). Published, on 4,000 transitions a step and 40 "
+        "goals, after 0 to 3 steps: MAML -40.4, -11.7, -3.3, -3.2; pretrained -40.8, -19.7, -11.7, -8.5; untrained "
+        "-82.7, -58.0, -53.8, -46.8; told the goal -2.3. Staying at the origin scores about -38.",
+    ),
+    "navigation2d-maml-unit": (
+        "MAML on the walled unit board",
+        "Start in the middle, moves of at most 0.1, each the mean of this and the last action plus noise of standard "
+        "deviation 0.1, reflecting walls. Everything else as above.",
+    ),
+    "navigation2d-promp": (
+        "ProMP on 2-D navigation",
+        "As MAML above, with the outer steps of Rothfuss et al. 2019 (arXiv 1810.06784).",
+    ),
+    "cartpole-np-masses": (
+        "A Neural Process that balances carts of unknown masses",
+        "CartPole with the cart's mass in [0.1, 3] kg and the pole's in [0.01, 1] kg. Every seed meets 20 unseen carts "
+        "of its own; episodes of at most 500 steps; return by episode. The Neural Process is trained on transitions of "
+        "simulated carts, and appends every transition that it sees; all models plan by MPPI, 500 candidates of 25 "
+        "steps for every decision. PETS, DQN and REINFORCE start from scratch on every cart. Masses alone do not "
+        "need adaptation: the model that never adapts balances as well.",
+    ),
+    "cartpole-np-masses-200": (
+        "The same, episodes of 200 steps",
+        "The Neural Process and the true simulator on the same carts, other episodes.",
+    ),
+    "cartpole-np-gains": (
+        "The same with unknown length, force and direction of the force",
+        "Besides both masses the pole's half-length is in [0.25, 1] m, the force in [5, 20] N, and in half of the "
+        "carts it pushes the other way: a model that does not adapt cannot know where.",
+    ),
     "table-sleepstudy": (
         "A real table: reaction times of 18 sleep-deprived subjects over 10 days",
         "`sleepstudy` of R's lme4. Every subject is held out once and predicted from its first 4 days, in "
@@ -107,6 +143,9 @@ def page() -> str:
         file = ROOT / "results" / name / "result.json"
         if file.exists():
             parts += _section(title, text, json.loads(file.read_text()))
+            evaluation = file.with_name("evaluation.json")
+            if evaluation.exists():
+                parts += _evaluation(json.loads(evaluation.read_text()))
     return "\n".join([*parts, *_speed()])
 
 
@@ -138,6 +177,23 @@ def _speed() -> list[str]:
         *table,
         "",
     ]
+
+
+def _evaluation(found: dict[str, Any]) -> list[str]:
+    """Interquartile means after all experience, and who beats whom."""
+    rows = []
+    for name, scores in found["scores"].items():
+        when, last = list(scores.items())[-1]
+        beaten = next((v for k, v in found["probability_of_improvement"].items() if k.endswith(f" over {name}")), None)
+        rows.append([f"{PARTS[name]}, {when}", _interval(last["iqm"]), "" if beaten is None else _interval(beaten)])
+    first = PARTS[next(iter(found["scores"]))]
+    head = ["", "interquartile mean", f"probability that {first} does better"]
+    table = ["| " + " | ".join(row) + " |" for row in (head, [":--", "--:", "--:"], *rows)]
+    return ["**Over seeds and tasks** (95% intervals of a stratified bootstrap)\n", "\n".join(table) + "\n"]
+
+
+def _interval(found: dict[str, Any]) -> str:
+    return f"{found['value']:.3g} [{found['low']:.3g}, {found['high']:.3g}]"
 
 
 def _section(title: str, text: str, result: dict[str, Any]) -> list[str]:

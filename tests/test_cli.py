@@ -365,7 +365,7 @@ def test_demo_again_shows_it_again(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == first
     assert (tmp_path / "demo" / "np" / "metrics.jsonl").stat().st_mtime_ns == made
     assert main([*arguments, "--seed", "1"]) == 1
-    assert "holds a demo with another seed" in _only_line(capsys)
+    assert "holds a run of demo with another seed" in _only_line(capsys)
     assert main(["resume", str(tmp_path / "demo" / "np")]) == 1
     assert f"is a part of the run {tmp_path / 'demo'}" in _only_line(capsys)
 

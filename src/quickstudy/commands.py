@@ -60,6 +60,18 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
+class All:
+    """MAML and a Neural Process on regression, on navigation and on carts, small, on one page, in six minutes."""
+
+    out: Path = Path("runs/demo-all")
+    """Folder of the runs and of report.html."""
+    seed: int = 0
+    """Of everything."""
+    device: str = "auto"
+    """Where to train: auto (a GPU if there is one), cpu, cuda, cuda:1 ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cite:
     """Print BibTeX for what a run used."""
 
@@ -68,15 +80,32 @@ class Cite:
 
 
 def demo(arguments: list[str]) -> None:
-    """Train everything on sine waves, or show what an earlier demo made."""
-    options = _parse(RECIPES["demo"].load().Options, arguments, "demo", RECIPES["demo"].summary)
+    """Train everything on sine waves, or show what an earlier demo made; with --all, all four systems."""
+    command = shlex.join(["quickstudy", "demo", *arguments])
+    if "--all" in arguments:
+        return _demo_all(_parse(All, [a for a in arguments if a != "--all"], "demo --all", All.__doc__), command)
+    about = f"{RECIPES['demo'].summary}. With --all: {(All.__doc__ or '').strip().lower()} (see demo --all --help)"
+    options = _parse(RECIPES["demo"].load().Options, arguments, "demo", about)
     out = options.out or Path("runs/demo")
-    options = replace(options, out=out)
-    again = (out / "config.json").exists()
+    _demo("demo", replace(options, out=out), command)
+    return _report([out], out / "report.html")
+
+
+def _demo_all(asked: "All", command: str) -> None:
+    from quickstudy.recipes.systems import each
+
+    _check_free(asked.out)
+    folders = each(asked.out, lambda name, options: _demo(name, options, command), seed=asked.seed, device=asked.device)
+    _report(folders, asked.out / "report.html", "Four systems")
+
+
+def _demo(name: str, options: "Options", command: str) -> None:
+    """Run a recipe, or show what an earlier call made."""
+    assert options.out is not None
+    again = (options.out / "config.json").exists()
     if again:
-        _check_same(options, out)
-    _execute("demo", options, "resume" if again else "new", shlex.join(["quickstudy", "demo", *arguments]))
-    _report([out], out / "report.html")
+        _check_same(name, options, options.out)
+    _execute(name, options, "resume" if again else "new", command)
 
 
 def list_recipes(arguments: list[str]) -> None:
@@ -217,10 +246,10 @@ def _show(metrics: Mapping[str, Any], out: Path) -> None:
         print(f"figures: {out / 'figures'}{os.sep}")
 
 
-def _report(runs: Sequence[Path], out: Path) -> None:
+def _report(runs: Sequence[Path], out: Path, title: str | None = None) -> None:
     from quickstudy.report.html import write_report
 
-    print(f"report:  {write_report(runs, out)}")
+    print(f"report:  {write_report(runs, out, title)}")
 
 
 def _recipes() -> str:
@@ -235,16 +264,22 @@ def _command_of(path: Path) -> str | None:
     return read_config(path).get("command")
 
 
-def _check_same(options: "Options", out: Path) -> None:
-    """Raise FileExistsError if the demo at `out` was made with other options than these."""
+def _check_same(name: str, options: "Options", out: Path) -> None:
+    """Raise FileExistsError if the run at `out` is of another recipe or was made with other options than these."""
     from quickstudy.recipes.execute import reopen
 
-    name, before = reopen(out)
-    if name != "demo":
-        raise FileExistsError(f"{out} holds a run of {name}; choose another --out")
+    found, before = reopen(out)
+    if found != name:
+        raise FileExistsError(f"{out} holds a run of {found}; choose another --out")
     changed = [f.name for f in fields(options) if getattr(options, f.name) != getattr(before, f.name)]
     if changed:
         raise FileExistsError(
-            f"{out} holds a demo with another {', '.join(changed)}; "
-            f"show it with `quickstudy resume {out}` or choose another --out"
+            f"{out} holds a run of {name} with another {', '.join(changed)}; "
+            f"show it with `quickstudy report {out}` or choose another --out"
         )
+
+
+def _check_free(out: Path) -> None:
+    """Raise FileExistsError if `out` is itself a run: others would lie among its files."""
+    if (out / "config.json").exists():
+        raise FileExistsError(f"{out} holds a run; choose another --out")

@@ -47,18 +47,18 @@ CAPTIONS = {
 }
 
 
-def write_report(paths: Sequence[str | Path], out: str | Path) -> Path:
-    """Write one page that compares the runs at `paths`; returns its path."""
+def write_report(paths: Sequence[str | Path], out: str | Path, title: str | None = None) -> Path:
+    """Write one page that compares the runs at `paths`, under a title of your own if you like; returns its path."""
     out = Path(out)
-    page = build_report([read_run(path) for path in paths])
+    page = build_report([read_run(path) for path in paths], title)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     return out
 
 
-def build_report(runs: Sequence[RunRecord]) -> str:
+def build_report(runs: Sequence[RunRecord], title: str | None = None) -> str:
     """The page as text."""
-    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared"
+    title = title or (runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared")
     pictures = [_figures(run, several=len(runs) > 1) for run in runs]
     middle = [*pictures, _results(runs)] if len(runs) == 1 else [_results(runs), *pictures]
     sections = [f"<h1>{_text(title)}</h1>", f'<p class="lead">{_text(_lead(runs))}</p>', *middle]
