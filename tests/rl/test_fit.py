@@ -115,6 +115,60 @@ def test_what_is_not_finite_stops_the_run_and_leaves_its_checkpoint(tmp_path):
     assert (tmp_path / "run/checkpoints/last/state.json").exists()
 
 
+class Ailing:
+    """Navigation2D until its thirteenth step, when what `happens` is done to the step."""
+
+    def __init__(self, happens):
+        self.board, self.happens, self.steps = qs.rl.Navigation2D(num_envs=2, horizon=5), happens, 0
+
+    def __repr__(self):
+        return repr(self.board)
+
+    def __getattr__(self, name):
+        return getattr(self.board, name)
+
+    def step(self, action):
+        self.steps += 1
+        step = self.board.step(action)
+        return self.happens(step) if self.steps == 13 else step
+
+
+def dies(step):
+    raise qs.rl.EnvironmentFailure("Ailing, task 1, environment 0, step 2, seed 9: its simulator is gone")
+
+
+def sees_nothing(step):
+    step.observation[1, 0] = math.nan
+    return step
+
+
+def pays_nothing(step):
+    step.reward[2, 1] = math.nan
+    return step
+
+
+@pytest.mark.parametrize(
+    ("happens", "kind", "says"),
+    [
+        (dies, qs.rl.EnvironmentFailure, "Ailing, task 1, environment 0, step 2, seed 9: its simulator is gone"),
+        (sees_nothing, ValueError, "the environment's observation is NaN in task 1, environment 0, step 3"),
+        (pays_nothing, ValueError, "the environment's reward is NaN in task 2, environment 1, step 2"),
+    ],
+)
+def test_an_environment_that_fails_leaves_a_run_that_goes_on(tmp_path, happens, kind, says):
+    whole, made, again = learner(), learner(), learner()
+    fit(whole, tmp_path / "whole", checkpoint_every=1)
+    options = {"steps": 4, "tasks": 3, "checkpoint_every": 1, "out": tmp_path / "run"}
+    where = f"Ailing, in update 2 of seed 0; the last checkpoint is {tmp_path / 'run/checkpoints/last'}"
+    with pytest.raises(kind) as caught:
+        qs.rl.fit(made, Ailing(happens), **options)
+    assert says in str(caught.value) and where in str(caught.value) and "\n" not in str(caught.value)
+    assert len(lines(tmp_path / "run")) == 1
+    fit(again, tmp_path / "run", checkpoint_every=1, exist="resume")  # with a sound one
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -11,6 +11,7 @@ from torch import nn
 
 from quickstudy.checks import check_whole
 from quickstudy.rl.environment import Environment
+from quickstudy.rl.envs.failure import EnvironmentFailure
 from quickstudy.training.arguments import check_folder, check_surroundings, check_trainable, pick_device
 from quickstudy.training.atomic import make_folder
 from quickstudy.training.checkpoint import write_checkpoint
@@ -154,7 +155,14 @@ def _update(
     chance = torch.Generator(device=config["device"]).manual_seed(mix(plan["seed"], step, Stream.BATCH))
     torch.manual_seed(mix(plan["seed"], step, Stream.NOISE))
     environment.set_tasks(environment.sample_tasks(plan["tasks"], generator=chance))
-    values = learner.update(environment, generator=chance)
+    try:
+        values = learner.update(environment, generator=chance)
+    except (EnvironmentFailure, ValueError) as error:
+        name, last = type(getattr(environment, "environment", environment)).__name__, folder / LAST
+        raise type(error)(
+            f"{error} ({name}, in update {step + 1} of seed {plan['seed']}; the last checkpoint is {last}: mend it and "
+            "go on with exist='resume')"
+        ) from error
     bad = [name for name, value in values.items() if name.startswith(("loss", "return")) and not math.isfinite(value)]
     bad += [name for name, p in learner.named_parameters() if not bool(p.isfinite().all())]
     if bad:
