@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from quickstudy._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from quickstudy import decide as decide
     from quickstudy import likelihoods as likelihoods
     from quickstudy import nets as nets
     from quickstudy import rl as rl
@@ -39,6 +40,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "NeuralProcess": "quickstudy.processes.neural_process",
     "Pretrained": "quickstudy.gradient.pretrained",
     "Tasks": "quickstudy.data",
+    "decide": "quickstudy.decide",
     "evaluate": "quickstudy.training.evaluation",
     "fit": "quickstudy.training.fit",
     "inner_loop": "quickstudy.gradient.unroll",
@@ -51,7 +53,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "tasks": "quickstudy.tasks",
 }
 
-_MODULES = ("likelihoods", "nets", "optimizers", "rl", "tasks")
+_MODULES = ("decide", "likelihoods", "nets", "optimizers", "rl", "tasks")
 
 __all__ = list(_HOME)
 

@@ -16,6 +16,7 @@ from quickstudy.decide.living import live
 from quickstudy.decide.models import Fixed, Learned, Simulated
 from quickstudy.decide.objective import Balance
 from quickstudy.decide.planning import mppi
+from quickstudy.decide.ppo import PPO
 from quickstudy.decide.reinforce import Reinforce
 from quickstudy.decide.transitions import Transitions
 
@@ -129,10 +130,10 @@ def test_an_ensemble_learns_each_task_from_itself() -> None:
     assert (one.networks(x.expand(2, -1, -1, -1))[..., :4] - y).square().mean() < 0.2 * y.square().mean()
 
 
-@pytest.mark.parametrize("make", [DQN, Reinforce])
+@pytest.mark.parametrize("make", [DQN, PPO, Reinforce])
 def test_model_free_rivals_learn_that_one_action_pays(make: Any) -> None:
     """Action 1 pays in task 0, action 0 in task 1; one step an episode."""
-    options = {"explore_steps": 100, "batch": 16, "target": 10} if make is DQN else {}
+    options = {"explore_steps": 100, "batch": 16, "follow": 0.1} if make is DQN else {}
     agent = make(torch.ones(1), 2, hidden=(16,), lr=1e-2, generator=_seeded(), **options)
     state, everywhere = torch.zeros(2, 1), torch.ones(2, dtype=torch.bool)
     for _ in range(150):
@@ -145,6 +146,25 @@ def test_model_free_rivals_learn_that_one_action_pays(make: Any) -> None:
     assert chosen[0] > 0.8 and chosen[1] < 0.2
 
 
+@pytest.mark.parametrize("other", ["rewards", "states", "length"])
+def test_no_task_of_dqn_feels_another(other: str) -> None:
+    agents = [DQN(torch.ones(2), 2, hidden=(8,), batch=4, generator=_seeded()) for _ in range(2)]
+    for agent, changed in zip(agents, (False, True), strict=True):
+        for step in range(30):
+            state, following = torch.randn(2, 2, 2, generator=_seeded(step))
+            reward, mask = torch.rand(2, generator=_seeded(step)), torch.ones(2, dtype=torch.bool)
+            if changed and other == "rewards":
+                reward[1] += 1
+            if changed and other == "states":
+                following[1] += 1
+            if changed and other == "length":
+                mask[1] = step < 10
+            agent.see(state, agent.act(state), reward, following, torch.zeros(2, dtype=torch.bool), mask)
+    for networks in ("values", "targets"):
+        for one, two in zip(*(getattr(a, networks).parameters() for a in agents), strict=True):
+            assert torch.equal(one[0], two[0]) and not torch.equal(one[1], two[1])
+
+
 def test_bad_input_is_named() -> None:
     encoding, ones = FAMILY.encoding, torch.ones(2, dtype=torch.bool)
     knowledge = Adapting(LEARNERS["cnp"](), encoding, 2)
@@ -154,6 +174,10 @@ def test_bad_input_is_named() -> None:
         knowledge.see(torch.zeros(2, 3), torch.ones(2), torch.zeros(2, 3), ones)
     with pytest.raises(ValueError, match="every=0; expected a whole number of at least 1"):
         Adapting(LEARNERS["cnp"](), encoding, 2, every=0)
+    with pytest.raises(ValueError, match=r"follow=1\.5; expected a number from 0 to 1"):
+        DQN(torch.ones(4), 1, follow=1.5)
+    with pytest.raises(ValueError, match="batch=0; expected a whole number of at least 1"):
+        DQN(torch.ones(4), 1, batch=0)
     env = qs.rl.CartPole(num_envs=2)
     with pytest.raises(ValueError, match="num_envs=2; an agent lives in one of each task"):
         live(env, DQN(torch.ones(4), 1), episodes=1)

@@ -55,6 +55,24 @@ def test_lives_are_kept_as_they_were(tmp_path: Path) -> None:
     assert (run / "np").is_dir() and not (run / "fixed").exists()
 
 
+@pytest.mark.parametrize("method", ["cnp", "maml", "actor-critic", "ppo"])
+def test_others_act_where_they_are_asked_for(method: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["run", "cartpole-np", *running.TINY["cartpole-np"], "--methods", method, "--start", "1"]
+    assert main([*arguments, "--imagined", "1", "--out", str(run)]) == 0
+    lives = json.loads((run / "lives.json").read_text())
+    assert {name: len(life["returns"]) for name, life in lives.items()} == {method: 3 if method == "ppo" else 2}
+    trained = {folder.name for folder in run.iterdir() if (folder / "checkpoints").is_dir()}
+    assert trained == ({carts.LEARNER[method]} if method in carts.LEARNER else set())
+    assert method in carts.COLOURS
+
+
+def test_methods_keep_their_random_numbers() -> None:
+    first = {"np": 0, "simulator": 1, "fixed": 2, "pets": 3, "dqn": 4, "reinforce": 5}
+    assert first.items() <= carts.PLACES.items() and len(set(carts.PLACES.values())) == len(carts.PLACES)
+    assert set(carts.METHODS) == set(carts.COLOURS) == set(carts.PLACES)
+
+
 def test_unknown_methods_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "cartpole-np", "--methods", "pilco", "--out", str(tmp_path / "run")]) != 0
     assert "--methods pilco: expected some of np simulator fixed" in capsys.readouterr().err

@@ -18,8 +18,17 @@ class Knowledge(Protocol):
     def model(self) -> Model:
         """What to plan with now."""
 
-    def see(self, state: Tensor, action: Tensor, following: Tensor, mask: Tensor) -> None:
-        """Transitions `[T, ds]`, `[T]`, `[T, ds]`, real where `mask [T]`."""
+    def see(
+        self,
+        state: Tensor,
+        action: Tensor,
+        following: Tensor,
+        mask: Tensor,
+        reward: Tensor | None = None,
+        terminated: Tensor | None = None,
+    ) -> None:
+        """Transitions `[T, ds]`, `[T]`, `[T, ds]`, real where `mask [T]`; `[T]` each what they brought and whether
+        the episode ended so, for whoever learns that."""
 
     def rest(self) -> None:
         """Between episodes."""
@@ -35,7 +44,15 @@ class Known:
         """The one that was given."""
         return self._model
 
-    def see(self, state: Tensor, action: Tensor, following: Tensor, mask: Tensor) -> None:
+    def see(
+        self,
+        state: Tensor,
+        action: Tensor,
+        following: Tensor,
+        mask: Tensor,
+        reward: Tensor | None = None,
+        terminated: Tensor | None = None,
+    ) -> None:
         """Changes nothing."""
 
     def rest(self) -> None:
@@ -80,15 +97,21 @@ class Adapting:
         """The belief about each task by what was seen of it."""
         return Learned(self.predictor, self.encoding)
 
-    def see(self, state: Tensor, action: Tensor, following: Tensor, mask: Tensor) -> None:
+    def see(
+        self,
+        state: Tensor,
+        action: Tensor,
+        following: Tensor,
+        mask: Tensor,
+        reward: Tensor | None = None,
+        terminated: Tensor | None = None,
+    ) -> None:
         """Tell the predictor, unless it knows enough."""
         mask = mask & (self._seen < self.most)
         self._seen += mask
         if not mask.any():
             return
-        self._waiting.append(
-            self.encoding.examples(state[:, None], action[:, None], following[:, None], mask[:, None]).clean()
-        )
+        self._waiting.append(self.encoding.moment(state, action, following, mask, reward, terminated).clean())
         if len(self._waiting) >= self.every:
             self.rest()
 
@@ -131,7 +154,7 @@ class Control:
         self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor, terminated: Tensor, mask: Tensor
     ) -> None:
         """Learn of it."""
-        self.knowledge.see(state, action, following, mask)
+        self.knowledge.see(state, action, following, mask, reward, terminated)
 
     def rest(self) -> None:
         """Forget the plan; let knowledge rest."""

@@ -1,4 +1,7 @@
-"""How transitions become examples: (state, action) -> change of state, both in units of their own spread."""
+"""How transitions become examples: (state, action) -> change of state, in units of their own spread.
+
+The reward and the end of the episode may be outputs too, for who plans with nothing but what was learned.
+"""
 
 from typing import NamedTuple
 
@@ -11,36 +14,54 @@ from quickstudy.data import Examples
 class Encoding(NamedTuple):
     """x = (s / a, action),  y = (s' - s) / b: what a learner sees of a transition.
 
-    An action of two is -1 or 1; of more, it is one-hot.
+    An action of two is -1 or 1; of more, it is one-hot. Where they are asked for, y goes on with the reward r / c, and
+    then with the end of the episode, 1 where it terminated and 0 elsewhere.
 
     Args:
         state_scale: a, `[ds]`.
         change_scale: b, `[ds]`.
         actions: how many there are.
+        reward_scale: c, a scalar; None where the reward is no output.
+        end: whether the end is one.
 
     >>> encoding = Encoding(torch.tensor([2.0]), torch.tensor([0.5]), 2)
     >>> x = encoding.inputs(torch.tensor([[[4.0]]]), torch.tensor([[0]]))
     >>> x, encoding.following(torch.tensor([[[4.0]]]), torch.tensor([[[1.0]]]))
     (tensor([[[ 2., -1.]]]), tensor([[[4.5000]]]))
+    >>> encoding._replace(reward_scale=torch.tensor(10.0), end=True).outcomes(torch.tensor([1.0, 0.3, 0.9]))
+    tensor([3.0000, 0.9000])
     """
 
     state_scale: Tensor
     change_scale: Tensor
     actions: int = 2
+    reward_scale: Tensor | None = None
+    end: bool = False
+
+    @property
+    def ds(self) -> int:
+        """Components of a state."""
+        return len(self.state_scale)
 
     @property
     def dx(self) -> int:
         """Features of an input."""
-        return len(self.state_scale) + (1 if self.actions == 2 else self.actions)
+        return self.ds + (1 if self.actions == 2 else self.actions)
 
     @property
     def dy(self) -> int:
         """Features of an output."""
-        return len(self.change_scale)
+        return self.ds + (self.reward_scale is not None) + self.end
 
     def to(self, like: Tensor) -> "Encoding":
         """With scales of the type and device of `like`."""
-        return self._replace(state_scale=self.state_scale.to(like), change_scale=self.change_scale.to(like))
+        return Encoding(
+            self.state_scale.to(like),
+            self.change_scale.to(like),
+            self.actions,
+            None if self.reward_scale is None else self.reward_scale.to(like),
+            self.end,
+        )
 
     def features(self, action: Tensor) -> Tensor:
         """Of an action `[...]`: `[..., 1]`, or `[..., actions]` where there are more than two."""
@@ -54,17 +75,57 @@ class Encoding(NamedTuple):
         return torch.cat([state / self.state_scale, self.features(action)], -1)
 
     def following(self, state: Tensor, change: Tensor) -> Tensor:
-        """The next state, from an output `[..., ds]`."""
-        return torch.addcmul(state, change, self.change_scale)
+        """The next state, from an output `[..., dy]`."""
+        return torch.addcmul(state, change[..., : self.ds], self.change_scale)
 
-    def examples(self, state: Tensor, action: Tensor, following: Tensor, mask: Tensor | None = None) -> Examples:
+    def outcomes(self, output: Tensor) -> Tensor:
+        """What follows the state in an output `[..., dy]`: reward and end, `[..., 0 to 2]`, those that are there."""
+        outcomes = output[..., self.ds :]
+        if self.reward_scale is None:
+            return outcomes
+        return torch.cat([outcomes[..., :1] * self.reward_scale, outcomes[..., 1:]], -1)
+
+    def examples(
+        self,
+        state: Tensor,
+        action: Tensor,
+        following: Tensor,
+        mask: Tensor | None = None,
+        *,
+        reward: Tensor | None = None,
+        terminated: Tensor | None = None,
+    ) -> Examples:
         """Transitions `[T, N, ds]`, `[T, N]`, `[T, N, ds]` as examples.
 
+        Args:
+            mask: `[T, N]`, True where they are real.
+            reward, terminated: `[T, N]`, read where they are outputs.
+
         Raises:
-            ValueError: for shapes that do not belong together, and real transitions that are not finite.
+            ValueError: for shapes that do not belong together, outcomes that are missing, and real transitions that
+                are not finite.
         """
-        check_transitions(state, action, following, mask, len(self.state_scale))
-        return Examples(self.inputs(state, action), (following - state) / self.change_scale, mask)
+        check_transitions(state, action, following, mask, self.ds)
+        outputs = [(following - state) / self.change_scale]
+        if self.reward_scale is not None:
+            outputs.append(_outcome("reward", reward, following, mask) / self.reward_scale)
+        if self.end:
+            outputs.append(_outcome("terminated", terminated, following, mask))
+        return Examples(self.inputs(state, action), torch.cat(outputs, -1) if self.dy > self.ds else outputs[0], mask)
+
+    def moment(
+        self,
+        state: Tensor,
+        action: Tensor,
+        following: Tensor,
+        mask: Tensor,
+        reward: Tensor | None = None,
+        terminated: Tensor | None = None,
+    ) -> Examples:
+        """`examples` of one transition of each task: `[T, ds]`, `[T]`, `[T, ds]`, and `[T]` each."""
+        brought, ended = (None if value is None else value.unsqueeze(1) for value in (reward, terminated))
+        now = (part.unsqueeze(1) for part in (state, action, following, mask))
+        return self.examples(*now, reward=brought, terminated=ended)
 
 
 def check_transitions(state: Tensor, action: Tensor, following: Tensor, mask: Tensor | None, ds: int) -> None:
@@ -82,3 +143,21 @@ def check_transitions(state: Tensor, action: Tensor, following: Tensor, mask: Te
             f"transition {place} of task {task} is {state[task, place].tolist()} -> {following[task, place].tolist()}; "
             "expected finite observations: look at the environment, or mask it"
         )
+
+
+def _outcome(name: str, value: Tensor | None, following: Tensor, mask: Tensor | None) -> Tensor:
+    """`value [T, N]` as one more output `[T, N, 1]`, or one clear line if it is missing, misshapen or not finite."""
+    expected = list(following.shape[:2])
+    if value is None or list(value.shape) != expected:
+        given = "missing" if value is None else list(value.shape)
+        raise ValueError(
+            f"{name} is {given}; expected {expected}, since it is an output: give it, or leave it out of the encoding"
+        )
+    wrong = ~value.isfinite() if mask is None else ~value.isfinite() & mask
+    if wrong.any():
+        task, place = (int(i) for i in wrong.nonzero()[0])
+        raise ValueError(
+            f"{name} of transition {place} of task {task} is {value[task, place].item()}; "
+            "expected finite numbers: look at the environment, or mask it"
+        )
+    return value.to(following.dtype).unsqueeze(-1)

@@ -63,9 +63,17 @@ class Ensemble:
         self._optimizer = torch.optim.AdamW(self.networks.parameters(), lr=lr, weight_decay=decay)
         self._seen: list[Examples] = []
 
-    def see(self, state: Tensor, action: Tensor, following: Tensor, mask: Tensor) -> None:
-        """Remember transitions `[T, ds]`, `[T]`, `[T, ds]`, real where `mask [T]`."""
-        self._seen.append(self.encoding.examples(state[:, None], action[:, None], following[:, None], mask[:, None]))
+    def see(
+        self,
+        state: Tensor,
+        action: Tensor,
+        following: Tensor,
+        mask: Tensor,
+        reward: Tensor | None = None,
+        terminated: Tensor | None = None,
+    ) -> None:
+        """Remember transitions `[T, ds]`, `[T]`, `[T, ds]`, real where `mask [T]`, and their outcomes `[T]`."""
+        self._seen.append(self.encoding.moment(state, action, following, mask, reward, terminated))
 
     def rest(self) -> None:
         """Train on all that was seen."""

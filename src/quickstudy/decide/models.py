@@ -10,7 +10,8 @@ from quickstudy.decide.encoding import Encoding
 from quickstudy.rl.environment import EnvironmentTasks, Simulator
 
 World = Callable[[Tensor, Tensor], Tensor]
-"""The states `[H, T, K, ds]` that actions `[H, T, K]` lead to from `state [T, ds]`."""
+"""The states `[H, T, K, ds]` that actions `[H, T, K]` lead to from `state [T, ds]`, or from one of each candidate,
+`[T, K, ds]`. Where reward and end are known too, they are further columns, in this order."""
 
 
 class Model(Protocol):
@@ -64,20 +65,22 @@ class Simulated:
     Args:
         env: whose `dynamics` are known.
         tasks: the true ones.
+        reward, end: whether these are told too, as `Transitions` of the same arguments has them learned.
     """
 
-    def __init__(self, env: Simulator, tasks: EnvironmentTasks):
-        self.env, self.tasks = env, tasks
+    def __init__(self, env: Simulator, tasks: EnvironmentTasks, *, reward: bool = False, end: bool = False):
+        self.env, self.tasks, self.reward, self.end = env, tasks, reward, end
 
     def imagine(self, generator: torch.Generator | None = None) -> World:
         """The same each time, but for the environment's own chance."""
 
         def world(state: Tensor, action: Tensor) -> Tensor:
-            now = state.unsqueeze(1).expand(-1, action.shape[2], -1)
+            now = _of_candidates(state).expand(-1, action.shape[2], -1)
             states = []
             for step in action:
-                now = self.env.dynamics(self.tasks, now, step, generator)[0]
-                states.append(now)
+                now, reward, terminated = self.env.dynamics(self.tasks, now, step, generator)
+                told = [value for value, wanted in ((reward, self.reward), (terminated, self.end)) if wanted]
+                states.append(torch.cat([now, *(v.to(now).unsqueeze(-1) for v in told)], -1) if told else now)
             return torch.stack(states)
 
         return world
@@ -85,16 +88,27 @@ class Simulated:
 
 def unrolled(change: Callable[[Tensor], Tensor], encoding: Encoding) -> World:
     """The world in which `change [T, K, dy]` of inputs `[T, K, dx]` is what happens at every step."""
-    ds, ratio = encoding.dy, encoding.change_scale / encoding.state_scale
+    ds, ratio = encoding.ds, encoding.change_scale / encoding.state_scale
+    more = encoding.dy - ds
 
     def world(state: Tensor, action: Tensor) -> Tensor:
         horizon, tasks, candidates = action.shape
         # inputs of all steps, filled in as the states come: nothing is copied on the way
         x = state.new_empty(horizon + 1, tasks, candidates, encoding.dx)
         x[:horizon, ..., ds:] = encoding.features(action)
-        x[0, ..., :ds] = (state / encoding.state_scale).unsqueeze(1)
+        x[0, ..., :ds] = _of_candidates(state / encoding.state_scale)
+        outputs: list[Tensor] = []
         for step in range(horizon):
-            torch.addcmul(x[step, ..., :ds], change(x[step]), ratio, out=x[step + 1, ..., :ds])
-        return x[1:, ..., :ds] * encoding.state_scale
+            output = change(x[step])
+            torch.addcmul(x[step, ..., :ds], output[..., :ds], ratio, out=x[step + 1, ..., :ds])
+            if more:
+                outputs.append(output)
+        states = x[1:, ..., :ds] * encoding.state_scale
+        return torch.cat([states, encoding.outcomes(torch.stack(outputs))], -1) if more else states
 
     return world
+
+
+def _of_candidates(state: Tensor) -> Tensor:
+    """`state [T, ds]` as `[T, 1, ds]`; `[T, K, ds]` as it is."""
+    return state if state.dim() == 3 else state.unsqueeze(1)

@@ -1,14 +1,27 @@
-"""What a plan is judged by."""
+"""What imagined futures are judged by: limits and wishes that are given, or the reward and the end that are learned."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Protocol, Self, final
 
 import torch
 from torch import Tensor
 
+from quickstudy.decide.encoding import Encoding
+from quickstudy.gradient.optimizers import check_number
+
 FALLEN = 12 * math.pi / 180  # radians, as CartPole's episodes end
+
+
+class Stepwise(Protocol):
+    """An objective that also says what each step brings, as what learns a value needs to know."""
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """J `[T, K]`, by the states `[H, T, K, ...]` of a model's world."""
+
+    def steps(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Reward `[...]` of the steps that led to the states `[..., d]`, and `[...]` bool: the episode ended so."""
 
 
 @final
@@ -52,7 +65,66 @@ class Balance:
 
     def __call__(self, states: Tensor) -> Tensor:
         """`J [T, K]` of the states `[H, T, K, ds]` that plans lead to."""
-        gone = [states[..., i].abs() > float(e) for i, e in enumerate(self.limit) if e < torch.inf]
-        alive = torch.stack(gone).any(0).cumsum(0) == 0
+        worth, gone = self.steps(states)
+        return torch.where(gone.cumsum(0) == 0, worth, worth.new_zeros(())).sum(0)
+
+    def steps(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """What states `[..., d]` are worth, 0 beyond the limits, and where these were left. Columns that follow the
+        state, as a learned reward, are not read."""
+        states = states[..., : len(self.limit)]
+        gone = torch.stack([states[..., i].abs() > float(e) for i, e in enumerate(self.limit) if e < torch.inf]).any(0)
         worth = (states @ self.miss.T).square_().sum(-1).add_(1).reciprocal_()
-        return torch.where(alive, worth, worth.new_zeros(())).sum(0)
+        return worth.masked_fill_(gone, 0), gone
+
+
+@final
+@dataclass(frozen=True)
+class LearnedReturn:
+    """The return by what was learned, and nothing else:
+
+    J = sum_h discount^h alive_h r_h,  alive_h = 1 until the predicted end of a step before h is above 1/2.
+
+    The reward of the step that ends an episode counts, as it does in the environment.
+
+    Args:
+        encoding: of a family whose reward is learned; where its end is not, episodes go on for ever.
+        discount: of later rewards.
+
+    Raises:
+        ValueError: for an encoding without reward, and a discount outside [0, 1].
+
+    >>> encoding = Encoding(torch.ones(1), torch.ones(1), 2, torch.tensor(1.0), True)
+    >>> states = torch.tensor([[0.0, 5.0, 0.1], [0.0, 3.0, 0.8], [0.0, 9.0, 0.0]])  # state, reward, end
+    >>> LearnedReturn(encoding, discount=0.5)(states[:, None, None])
+    tensor([[6.5000]])
+    """
+
+    encoding: Encoding
+    discount: float = 1.0
+
+    def __post_init__(self) -> None:
+        if check_number("discount", self.discount) > 1:
+            raise ValueError(f"discount={self.discount!r}; expected a number from 0 to 1")
+        if self.encoding.reward_scale is None:
+            raise ValueError(
+                "the encoding has no reward among its outputs, so there is none to add up; "
+                "learn it, as Transitions(env, reward=True, end=True) does"
+            )
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """`J [T, K]` of the worlds' `[H, T, K, dy]`: states, rewards and ends."""
+        reward, end = self.steps(states)
+        before = end.cumsum(0) - end.long()
+        weight = self.discount ** torch.arange(len(states), dtype=reward.dtype, device=reward.device)
+        return torch.where(before == 0, reward * weight.view(-1, 1, 1), reward.new_zeros(())).sum(0)
+
+    def steps(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """The reward `[...]` in `states [..., dy]`, and where the end is above 1/2."""
+        ds, dy = self.encoding.ds, self.encoding.dy
+        if states.shape[-1] != dy:
+            raise ValueError(
+                f"the model's states have {states.shape[-1]} columns; expected {dy}, a state's {ds} and what is "
+                "learned beside: use the encoding that its learner was trained with, or Simulated(..., reward=, end=)"
+            )
+        reward = states[..., ds]
+        return reward, states[..., ds + 1] > 0.5 if self.encoding.end else torch.zeros_like(reward, dtype=torch.bool)

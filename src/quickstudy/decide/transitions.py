@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from quickstudy.checks import check_whole
-from quickstudy.data import Tasks
+from quickstudy.data import Examples, Tasks
 from quickstudy.decide.encoding import Encoding
+from quickstudy.gradient.optimizers import check_number
 from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Simulator
 from quickstudy.tasks.sampling import split_generator
@@ -26,10 +27,13 @@ class Transitions:
 
     The support set is what a first visitor sees: transitions one after another from the environment's own starts, anew
     whenever an episode ends. The query set are others of the same task, a few steps each from states drawn widely, in
-    U(-wide, wide) times a factor in U(0, 1).
+    U(-wide, wide) times a factor in U(0, 1); in U(1, 2) in half of the walks where the end is learned, which has to be
+    seen from both sides.
 
     Each of these walks has a policy of its own, a = [±clip(4 k.s/wide, -2, 2) + noise e > 0] with e ~ N(0, 1): between
     a good feedback and chance, as noise ~ U(0, 2). The sign is drawn where the force may be reversed.
+
+    What a step brings and whether it ends the episode can be outputs too, after the change of state.
 
     Args:
         env: with `sample_tasks` and `dynamics`, two actions.
@@ -38,9 +42,13 @@ class Transitions:
         feedback: k.
         lanes: queries come in so many pieces, each of transitions one after another.
         both_signs: whether the feedback's sign is drawn; otherwise it is 1.
+        reward: whether the reward is learned, in units of its root mean square.
+        end: whether the end of the episode is: 1 where a step terminated it, 0 elsewhere.
+        noise: standard deviation of normal noise on both. Without it a process becomes so sure of the usual outcome,
+            often the same number for ever, that it learns little else.
 
     Raises:
-        ValueError: for widths of unequal numbers or not above 0, or less than one lane.
+        ValueError: for widths of unequal numbers, widths not above 0, noise below 0, or less than one lane.
 
     >>> import quickstudy as qs
     >>> family = Transitions(qs.rl.CartPole())
@@ -55,6 +63,9 @@ class Transitions:
     feedback: tuple[float, ...] = FEEDBACK
     lanes: int = field(default=16, kw_only=True)
     both_signs: bool = field(default=False, kw_only=True)
+    reward: bool = field(default=False, kw_only=True)
+    end: bool = field(default=False, kw_only=True)
+    noise: float = field(default=0.2, kw_only=True)
 
     def __post_init__(self) -> None:
         sizes = [len(self.near), len(self.wide), len(self.feedback)]
@@ -64,6 +75,7 @@ class Transitions:
                 "expected as many numbers each as a state has, the widths above 0"
             )
         check_whole("lanes", self.lanes)
+        check_number("noise", self.noise)
 
     @property
     def dx(self) -> int:
@@ -72,17 +84,18 @@ class Transitions:
 
     @property
     def dy(self) -> int:
-        """Features of an output: a state's."""
-        return len(self.wide)
+        """Features of an output: a state's, and what else is learned."""
+        return len(self.wide) + self.reward + self.end
 
     @cached_property
     def encoding(self) -> Encoding:
         """Scales by which states and their changes are divided: `wide`, and the changes' root mean square over 200
-        tasks that are always the same."""
+        tasks that are always the same; the rewards' too, where they are learned."""
         generator = torch.Generator().manual_seed(0)
-        states, _, following, _ = self._walk(200, 1, 64, generator)
-        change = (following - states)[:, 1:].square().mean((0, 1, 2)).sqrt()
-        return Encoding(torch.tensor(self.wide), change.clamp_min(1e-6), 2)
+        walks, _ = self._walk(200, 1, 64, generator)
+        change = (walks.following - walks.state)[:, 1:].square().mean((0, 1, 2)).sqrt()
+        brought = walks.reward[:, 1:].square().mean().sqrt().clamp_min(1e-6) if self.reward else None
+        return Encoding(torch.tensor(self.wide), change.clamp_min(1e-6), 2, brought, self.end)
 
     def sample(
         self,
@@ -97,16 +110,26 @@ class Transitions:
         encoding = self.encoding
         generator = split_generator(num_tasks, support, query, split, generator)
         each = -(-query // self.lanes)
-        states, actions, following, info = self._walk(num_tasks, max(support, 1), each, generator)
-        encoding = encoding.to(states)
-        first = [part[:, 0, :support] for part in (states, actions, following)]
-        rest = [part[:, 1:, :each].flatten(1, 2)[:, :query] for part in (states, actions, following)]
-        return Tasks(encoding.examples(*first), encoding.examples(*rest), dict(info))
+        walks, info = self._walk(num_tasks, max(support, 1), each, generator)
+        encoding = encoding.to(walks.state)
+        first = Walks(*(part[:, 0, :support] for part in walks))
+        rest = Walks(*(part[:, 1:, :each].flatten(1, 2)[:, :query] for part in walks))
+        known, others = (self._noisy(part.encoded(encoding), generator) for part in (first, rest))
+        return Tasks(known, others, dict(info))
+
+    def _noisy(self, examples: Examples, generator: torch.Generator | None) -> Examples:
+        """With noise on the outcomes, if there are any."""
+        x, y, mask = examples
+        change, outcomes = y.split([len(self.wide), self.reward + self.end], -1)
+        if not outcomes.shape[-1] or not self.noise:
+            return examples
+        noise = torch.randn(outcomes.shape, dtype=y.dtype, device=y.device, generator=generator)
+        return Examples(x, torch.cat([change, outcomes + self.noise * noise], -1), mask)
 
     def _walk(
         self, num_tasks: int, first: int, each: int, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor, Tensor, EnvironmentTasks]:
-        """States, actions and next states `[T, 1 + lanes, H, ...]`; lane 0 is the support's, H what is needed."""
+    ) -> tuple["Walks", EnvironmentTasks]:
+        """Walks `[T, 1 + lanes, H, ...]`; lane 0 is the support's, H what is needed."""
         info = self.env.sample_tasks(num_tasks, generator=generator)
         length = max(first, each)
         lanes, ds = 1 + self.lanes, len(self.wide)
@@ -116,10 +139,12 @@ class Transitions:
         noise = 2 * torch.rand(num_tasks, lanes, 1, **place) * torch.randn(num_tasks, lanes, length, **place)
         factor = torch.rand(num_tasks, lanes, length, 1, **place)
         factor[:, 0] = 1
+        if self.end:
+            factor[:, 2::2] += 1
         width = torch.cat([near.expand(1, ds), wide.expand(self.lanes, ds)]).unsqueeze(1)
         starts = (2 * torch.rand(num_tasks, lanes, length, ds, **place) - 1) * factor * width
         state, gains = starts[:, :, 0], 4 * feedback / wide
-        seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        seen: list[tuple[Tensor, ...]] = []
         for step in range(length):
             if step == each:  # queries are complete, the support goes on alone
                 state = state[:, :1]
@@ -127,12 +152,26 @@ class Transitions:
             drive = (state * gains).sum(-1).clamp(-2, 2)
             signed = drive * sign[:, :alive] if isinstance(sign, Tensor) else drive
             action = (signed + noise[:, :alive, step] > 0).long()
-            following, _, terminated = self.env.dynamics(info, state, action, generator)
-            seen.append((_filled(state, lanes), _filled(action, lanes), _filled(following, lanes)))
+            following, reward, terminated = self.env.dynamics(info, state, action, generator)
+            seen.append(tuple(_filled(part, lanes) for part in (state, action, following, reward, terminated)))
             again = starts[:, :alive, min(step + 1, length - 1)]
             state = torch.where(terminated.unsqueeze(-1), again, following)
-        states, actions, nexts = (torch.stack(part, 2) for part in zip(*seen, strict=True))
-        return states, actions, nexts, info
+        return Walks(*(torch.stack(part, 2) for part in zip(*seen, strict=True))), info
+
+
+class Walks(NamedTuple):
+    """Transitions, `[T, ...]` each."""
+
+    state: Tensor
+    action: Tensor
+    following: Tensor
+    reward: Tensor
+    terminated: Tensor
+
+    def encoded(self, encoding: Encoding) -> Examples:
+        """As examples, of `[T, N, ...]`."""
+        state, action, following, reward, terminated = self
+        return encoding.examples(state, action, following, reward=reward, terminated=terminated)
 
 
 def _filled(values: Tensor, lanes: int) -> Tensor:

@@ -8,31 +8,30 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 import quickstudy as qs
+from quickstudy.decide.actor_critic import ActorCritic, shared_start
 from quickstudy.decide.control import Adapting, Control, Known
 from quickstudy.decide.dqn import DQN
+from quickstudy.decide.encoding import Encoding
 from quickstudy.decide.ensemble import Ensemble
 from quickstudy.decide.living import Agent, Life, live
 from quickstudy.decide.models import Fixed, Simulated
 from quickstudy.decide.objective import Balance
 from quickstudy.decide.planning import cross_entropy, mppi
+from quickstudy.decide.ppo import PPO
 from quickstudy.decide.reinforce import Reinforce
 from quickstudy.decide.transitions import Transitions
+from quickstudy.recipes import over_seeds
+from quickstudy.recipes.stage import Stage
 from quickstudy.report import figures
 from quickstudy.report.figures import Series
+from quickstudy.report.tables import PARTS
 from quickstudy.rl.environment import EnvironmentTasks
 from quickstudy.training.seeds import Stream, mix
 from quickstudy.training.statistics import Metric, over_tasks
 
 Carts = Literal["masses", "gains"]
 Planner = Literal["mppi", "cem"]
-TITLES = {
-    "np": "Neural Process",
-    "simulator": "true simulator",
-    "fixed": "never adapts",
-    "pets": "PETS, from scratch",
-    "dqn": "DQN, from scratch",
-    "reinforce": "REINFORCE, from scratch",
-}
+METHODS = ("np", "simulator", "fixed", "pets", "dqn", "reinforce", "actor-critic", "ppo", "cnp", "maml")
 COLOURS = {
     "np": figures.GREEN,
     "simulator": figures.GREY,
@@ -40,9 +39,14 @@ COLOURS = {
     "pets": figures.PURPLE,
     "dqn": figures.SKY,
     "reinforce": figures.AMBER,
+    "actor-critic": figures.WINE,
+    "ppo": figures.OLIVE,
+    "cnp": figures.INK,
+    "maml": figures.BLUE,
 }
-MODEL_FREE = ("dqn", "reinforce")
-PLACES = {name: place for place, name in enumerate(TITLES)}  # of each method's own random numbers
+MODEL_FREE = {"dqn": DQN, "reinforce": Reinforce, "ppo": PPO}
+LEARNER = {"np": "np", "actor-critic": "np", "cnp": "cnp", "maml": "maml", "fixed": "fixed"}  # what is trained for whom
+PLACES = {name: place for place, name in enumerate(METHODS)}  # of each method's own random numbers: new ones go last
 
 
 def environment(carts: Carts, horizon: int = 500) -> Any:
@@ -64,17 +68,31 @@ def unseen(env: Any, tasks: int, test_seed: int, seed: int) -> EnvironmentTasks:
     )
 
 
+def met(options: Any) -> Any:
+    """The environment, with the carts that this seed meets."""
+    env = environment(options.unknown, options.horizon)
+    env.set_tasks(unseen(env, options.test_tasks, options.test_seed, options.seed))
+    return env
+
+
+def starts(options: Any) -> torch.Generator:
+    """From where all episodes of everybody begin."""
+    return torch.Generator().manual_seed(mix(options.test_seed, options.seed, Stream.EVALUATION_NOISE))
+
+
 def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transitions, options: Any) -> Agent:
     """Whoever acts by that name, with random numbers of its own, knowing nothing yet of the carts it will meet."""
     generator = torch.Generator().manual_seed(mix(options.seed, PLACES[name], Stream.EVALUATION_NOISE))
     encoding, tasks = transitions.encoding, env.num_tasks
-    if name == "dqn":
-        return DQN(encoding.state_scale, tasks, generator=generator)
-    if name == "reinforce":
-        return Reinforce(encoding.state_scale, tasks, generator=generator)
+    if name in MODEL_FREE:
+        return MODEL_FREE[name](encoding.state_scale, tasks, generator=generator)
+    if name == "actor-critic":
+        return imagining(learners["np"], encoding, tasks, options, generator)
     knowledge: Any
-    if name == "np":
+    if name in ("np", "cnp"):
         knowledge = Adapting(learners[name], encoding, tasks, generator=generator)
+    elif name == "maml":  # adapts anew whenever it is told, which takes as long as all that was seen
+        knowledge = Adapting(learners[name], encoding, tasks, every=10, most=200, generator=generator)
     elif name == "fixed":
         knowledge = Known(Fixed(learners[name].network.eval(), encoding))
     elif name == "pets":
@@ -87,17 +105,32 @@ def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transit
     return Control(knowledge, planner, Balance.cartpole(), generator=generator)
 
 
-def measure(learners: Mapping[str, Any], options: Any, say: Callable[[str], None]) -> dict[str, Life]:
-    """Every method's life on the same unseen carts."""
-    env, transitions = environment(options.unknown, options.horizon), family(options.unknown)
-    env.set_tasks(unseen(env, options.test_tasks, options.test_seed, options.seed))
+def imagining(learner: Any, encoding: Encoding, tasks: int, options: Any, generator: torch.Generator) -> Agent:
+    """An actor-critic of each cart, all of which begin as one that was trained on what the learner expects of any."""
+    objective, scale = Balance.cartpole(), encoding.state_scale
+    prior = Adapting(learner, encoding, 1, generator=generator)
+    sizes = {"updates": options.start, "futures": 64, "functions": 8}
+    start = shared_start(prior, objective, scale, generator=generator, **sizes)
+    knowledge = Adapting(learner, encoding, tasks, generator=generator)
+    after = {"updates": options.imagined, "first": 0}
+    return ActorCritic(knowledge, objective, scale, tasks, initial=start, generator=generator, **after)
+
+
+def measure(
+    learners: Mapping[str, Any],
+    options: Any,
+    say: Callable[[str], None],
+    *,
+    wrap: Callable[[str, Agent], Agent] = lambda name, who: who,
+) -> dict[str, Life]:
+    """Every method's life on the same unseen carts; `wrap` may put something between an agent and its life."""
+    env, transitions = met(options), family(options.unknown)
     lives = {}
     for name in options.methods:
         episodes = options.model_free_episodes if name in MODEL_FREE else options.episodes
-        starts = torch.Generator().manual_seed(mix(options.test_seed, options.seed, Stream.EVALUATION_NOISE))
-        who = agent(name, learners, env, transitions, options)
-        lives[name] = live(env, who, episodes=episodes, generator=starts)
-        say(f"{TITLES[name]}: {_listed(lives[name])}")
+        who = wrap(name, agent(name, learners, env, transitions, options))
+        lives[name] = live(env, who, episodes=episodes, generator=starts(options))
+        say(f"{PARTS[name]}: {_listed(lives[name])}")
     return lives
 
 
@@ -122,13 +155,27 @@ def to_json(lives: Mapping[str, Life]) -> dict[str, Any]:
     }
 
 
+def gather(options: Any, stage: Stage) -> None:
+    """What all seeds say together: returns over the carts of all, interquartile means, who beats whom."""
+    kept = over_seeds.read(stage, "lives", options.seeds)
+    scores = {
+        name: torch.tensor([seed[name]["returns"] for seed in kept], dtype=torch.float64).transpose(0, 1)
+        for name in kept[0]
+    }
+    seconds = {name: torch.tensor([seed[name]["seconds"] for seed in kept]).mean(0) for name in kept[0]}
+    together = {name: Life(s.flatten(1), seconds[name], 0) for name, s in scores.items()}
+    over_seeds.evaluate(scores, stage, COLOURS, by="episodes", first=1)
+    stage.draw("episodes", lambda: figure(together, "episodes"))
+    stage.draw("seconds", lambda: figure(together, "seconds"))
+
+
 def figure(lives: Mapping[str, Life], by: Literal["episodes", "seconds"]) -> Figure:
     """Return against episodes, or seconds of acting and thinking, with 95% bands over carts."""
     series = []
     for name, life in lives.items():
         each = [over_tasks(returns) for returns in life.returns]
         x = list(range(1, len(each) + 1)) if by == "episodes" else life.seconds.tolist()
-        series.append(Series(TITLES[name], x, [m.mean for m in each], [m.ci95 for m in each], COLOURS[name]))
+        series.append(Series(PARTS[name], x, [m.mean for m in each], [m.ci95 for m in each], COLOURS[name]))
     drawn = figures.lines(series, xlabel="episodes" if by == "episodes" else "seconds, all carts", ylabel="return")
     drawn.axes[0].set_xscale("log")
     drawn.axes[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 import quickstudy as qs
@@ -30,8 +29,7 @@ class WithRivals(Navigation):
 def policy(options: Navigation, *, told: bool = False) -> qs.rl.GaussianPolicy:
     """A Gaussian policy with two hidden layers of ReLUs."""
     network = qs.nets.MLP(4 if told else 2, [options.width, options.width], 2)
-    log_std = 0.0 if options.board == "maml" else float(np.log(0.1))  # the unit board takes moves up to 0.1
-    return qs.rl.GaussianPolicy(network, 2, log_std=log_std)
+    return qs.rl.GaussianPolicy(network, 2)
 
 
 def trpo(options: Navigation, *, told: bool = False, steps: int = 1, **more: Any) -> qs.rl.MAMLTRPO:
@@ -98,3 +96,4 @@ def gather(options: Navigation, stage: Stage) -> None:
         for name in kept[0]
     }
     over_seeds.evaluate(scores, stage, COLOURS, by="steps", first=0)
+    stage.draw("returns", lambda: over_seeds.experience(scores, COLOURS, "gradient steps"))

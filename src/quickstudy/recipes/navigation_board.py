@@ -41,5 +41,8 @@ class Navigation(Options):
 
 def environment(options: Navigation, episodes: int, *, told: bool = False) -> Any:
     """The board, with the goal among the observations for those who are told."""
-    kind = qs.rl.Navigation2D.unit_board if options.board == "unit" else qs.rl.Navigation2D
-    return qs.rl.Informed(kind(num_envs=episodes), ("goal",)) if told else kind(num_envs=episodes)
+    # policies act in [-1, 1] on both boards: an inner rate means the same there
+    board: Any = qs.rl.Navigation2D(num_envs=episodes)
+    if options.board == "unit":
+        board = qs.rl.Navigation2D.unit_board(scaled=True, num_envs=episodes)
+    return qs.rl.Informed(board, ("goal",)) if told else board

@@ -33,7 +33,7 @@ def evaluate(
     first: int,
 ) -> None:
     """Keep interquartile means and means with stratified bootstrap intervals, and how likely the first learner beats
-    each other one, as `evaluation.json`; draw returns by experience, and performance profiles after all of it.
+    each other one, as `evaluation.json`; draw performance profiles after all experience.
 
     Args:
         scores: of learners; the first is the one that the recipe is about.
@@ -50,7 +50,6 @@ def evaluate(
     (own, mine), *others = scores.items()
     beaten = {f"{own} over {name}": probability_of_improvement(mine[-1], s[-1]).to_json() for name, s in others}
     stage.keep("evaluation", {"scores": found, "probability_of_improvement": beaten})
-    stage.draw("returns", lambda: experience(scores, colours, by=by, first=first))
     stage.draw("profiles", lambda: profiles({name: values[-1] for name, values in scores.items()}, colours))
 
 
@@ -68,16 +67,15 @@ def profiles(scores: Mapping[str, Tensor], colours: Mapping[str, str]) -> Figure
     return figures.lines(series, xlabel="return", ylabel="share above it")
 
 
-def experience(scores: Mapping[str, Tensor], colours: Mapping[str, str], *, by: str, first: int) -> Figure:
-    """Mean score against experience, with 95% bands of a bootstrap over seeds and tasks."""
+def experience(scores: Mapping[str, Tensor], colours: Mapping[str, str], xlabel: str) -> Figure:
+    """Mean score against whole-numbered experience from 0 on, with 95% bands of a bootstrap over seeds and tasks."""
     series, longest = [], max(map(len, scores.values())) - 1
     for name, values in scores.items():
         means = [aggregate(s, statistics=("mean",), over_tasks=True)["mean"] for s in values]
         half = [(m.high - m.low) / 2 for m in means]
-        found = figures.Series(PARTS[name], range(first, first + len(means)), [m.value for m in means], half)
-        series.append(level(found._replace(colour=colours[name]), first + longest))
-    label = "gradient steps" if by == "steps" else by
-    return figures.lines(series, xlabel=label, ylabel="return", whole=by == "steps")
+        found = figures.Series(PARTS[name], range(len(means)), [m.value for m in means], half, colours[name])
+        series.append(level(found, longest))
+    return figures.lines(series, xlabel=xlabel, ylabel="return", whole=True)
 
 
 def level(series: figures.Series, last: int) -> figures.Series:

@@ -17,8 +17,8 @@ METRICS = {
     "coverage90": "share of outcomes in the central 90% interval",
     "calibration_error": "calibration error",
     "accuracy": "accuracy",
-    "return": "return of an episode, adapted on so many episodes a step",
-    "return_by_transitions": "return of an episode, adapted on so many transitions a step",
+    "return": "return of an episode",
+    "return_by_transitions": "return of an episode, adapted on equal numbers of transitions",
     "factor": "how many times MAML's error the pretrained network makes, after 10 steps",
 }
 LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
@@ -36,8 +36,15 @@ PARTS = {
     "gp_shared": "GP fitted to the training groups",
     "group_blind": "group-blind mean",
     "exact": "exact posterior",
+    "simulator": "true simulator",
+    "fixed": "never adapts",
+    "pets": "PETS, from scratch",
+    "dqn": "DQN, from scratch",
+    "reinforce": "REINFORCE, from scratch",
+    "ppo": "PPO, from scratch",
+    "actor-critic": "actor-critic in the Neural Process",
 }
-REFERENCES = (PARTS["oracle"], PARTS["exact"])  # what nobody is expected to beat
+REFERENCES = (PARTS["oracle"], PARTS["exact"], PARTS["simulator"])  # what nobody is expected to beat
 KERNELS = {"rbf": "RBF", "matern52": "Matern 5/2"}
 
 

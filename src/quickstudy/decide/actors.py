@@ -1,0 +1,151 @@
+"""A policy and a value for every task, and how they learn from what came of their actions: PPO's step, batched."""
+
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from quickstudy.checks import check_whole
+from quickstudy.decide.adam import Adam
+from quickstudy.decide.networks import Networks
+from quickstudy.gradient.optimizers import check_number
+from quickstudy.rl.advantages import gae, standardised
+from quickstudy.rl.episodes import Episodes
+
+
+class Experience(NamedTuple):
+    """Decisions `[T, N, ...]` to learn from; nothing was decided where `mask` is False.
+
+    Args:
+        state: `[T, N, ds]`.
+        action, log_prob: `[T, N]`, and log pi_old(action | state).
+        advantage: `[T, N]`, of mean 0 and standard deviation 1 in each task.
+        aim: `[T, N]`, what the value should be.
+        mask: `[T, N]` bool.
+    """
+
+    state: Tensor
+    action: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+    aim: Tensor
+    mask: Tensor
+
+
+@final
+class Actors:
+    """Policies pi(a | s) and values V(s), one pair of networks a task, none of which sees another's experience:
+
+        L = mean_t [-min(rho_t A_t, clip(rho_t, 1 - e, 1 + e) A_t) - c H(pi(. | s_t)) + ((1 - gamma) (V(s_t) - R_t))²]
+
+    with rho = pi / pi_old (Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9), A of generalised advantage estimation
+    (Schulman et al. 2016, arXiv 1506.02438), R = A + V; at rho = 1 its gradient is the policy gradient. (1 - gamma)
+    makes the worth of an endless episode with reward 1 the unit.
+
+    Args:
+        scale: by which states are divided, `[ds]`.
+        num_tasks: T.
+        actions: how many there are.
+        hidden: widths of the hidden layers.
+        lr: Adam's rate.
+        discount: gamma, below 1.
+        gae_lambda: lambda of the advantages.
+        clip: e.
+        entropy: c.
+        norm: largest norm of a task's gradient.
+        generator: of weights and actions.
+
+    Raises:
+        ValueError: for sizes below 1 and rates out of range.
+
+    >>> actors = Actors(torch.ones(4), 3)
+    >>> action, log_prob = actors.draw(torch.zeros(3, 5, 4))
+    >>> action.shape, actors.value(torch.zeros(3, 5, 4)).shape
+    (torch.Size([3, 5]), torch.Size([3, 5]))
+    """
+
+    def __init__(
+        self,
+        scale: Tensor,
+        num_tasks: int,
+        *,
+        actions: int = 2,
+        hidden: tuple[int, ...] = (64, 64),
+        lr: float = 3e-3,
+        discount: float = 0.99,
+        gae_lambda: float = 0.95,
+        clip: float = 0.2,
+        entropy: float = 0.0,
+        norm: float = 1.0,
+        generator: torch.Generator | None = None,
+    ):
+        check_whole("num_tasks", num_tasks)
+        check_whole("actions", actions, 2)
+        for name, value in (("entropy", entropy), ("clip", clip)):
+            check_number(name, value)
+        for name, value in (("discount", discount), ("gae_lambda", gae_lambda)):
+            if check_number(name, value) > 1 or (value == 1 and name == "discount"):
+                raise ValueError(f"{name}={value!r}; expected a number from 0 to 1, a discount below 1")
+        self.scale, self.discount, self.gae_lambda = scale, discount, gae_lambda
+        self.clip, self.entropy, self.generator = clip, entropy, generator
+        self.policy = Networks((num_tasks,), (len(scale), *hidden, actions), last=0.1, generator=generator)
+        self.critic = Networks((num_tasks,), (len(scale), *hidden, 1), last=0.1, generator=generator)
+        self._optimizer = Adam(self.policy.parameters() + self.critic.parameters(), lr=lr, clip=norm)
+
+    def copy_(self, other: "Actors") -> None:
+        """Begin as `other`, of as many tasks, or of one that all begin as."""
+        self.policy.copy_(other.policy)
+        self.critic.copy_(other.critic)
+
+    def log_probs(self, state: Tensor) -> Tensor:
+        """Log chances `[T, N, A]` in states `[T, N, ds]`."""
+        return self.policy(state / self.scale).log_softmax(-1)
+
+    def value(self, state: Tensor) -> Tensor:
+        """`[T, N]`, of the states `[T, N, ds]`."""
+        return self.critic(state / self.scale)[..., 0] / (1 - self.discount)
+
+    @torch.no_grad()
+    def draw(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions `[T, N]` in the states `[T, N, ds]`, and their log chances."""
+        log_probs = self.log_probs(state)
+        # the largest of log p + Gumbel noise: drawn by p, without the rows that multinomial wants
+        noise = torch.rand(log_probs.shape, generator=self.generator).to(log_probs)
+        action = (log_probs - (-noise.clamp_min(1e-30).log()).log()).argmax(-1)
+        return action, log_probs.gather(-1, action.unsqueeze(-1))[..., 0]
+
+    @torch.no_grad()
+    def best(self, state: Tensor) -> Tensor:
+        """The likeliest actions `[T, N]` in the states `[T, N, ds]`."""
+        return self.policy(state / self.scale).argmax(-1)
+
+    @torch.no_grad()
+    def experience(self, episodes: Episodes) -> Experience:
+        """What `episodes [T, E, H]` taught; where one was cut off, the value of what it came to stands for the rest."""
+        shape = episodes.reward.shape
+        value, following = (
+            self.value(states.flatten(1, 2)).view(shape) for states in (episodes.observation, episodes.next_observation)
+        )
+        rates = {"discount": self.discount, "gae_lambda": self.gae_lambda}
+        advantage = gae(episodes, value, next_value=following, **rates)
+        aim, above = advantage + value, standardised(advantage, episodes.mask)
+        parts = (episodes.observation, episodes.action, episodes.log_prob, above, aim, episodes.mask)
+        return Experience(*(part.flatten(1, 2) for part in parts))
+
+    def loss(self, experience: Experience) -> Tensor:
+        """L `[T]`; 0 for a task in which nothing was decided."""
+        state, action, old, advantage, aim, mask = experience
+        log_probs = self.log_probs(state)
+        ratio = (log_probs.gather(-1, action.long().unsqueeze(-1))[..., 0] - old).exp()
+        gain = torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage)
+        spread = -(log_probs.exp() * log_probs).sum(-1)
+        miss = ((self.value(state) - aim) * (1 - self.discount)).square()
+        points = (miss - gain - self.entropy * spread) * mask
+        return points.sum(1) / mask.sum(1).clamp_min(1)
+
+    def learn(self, episodes: Episodes, *, epochs: int) -> None:
+        """So many steps of Adam on all of `episodes`; a task in which nothing was decided stays as it is."""
+        experience = self.experience(episodes)
+        decided = experience.mask.any(1)
+        for _ in range(epochs):
+            self._optimizer.step(self.loss(experience), decided)

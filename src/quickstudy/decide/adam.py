@@ -1,0 +1,74 @@
+"""Adam for many tasks side by side, none of which feels the others: what each task's networks are trained by."""
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from quickstudy.gradient.optimizers import check_number
+
+
+@final
+class Adam:
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1) in each task by itself:
+
+    g <- g min(1, clip / |g|),  m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g²,
+    w <- w - lr m / (1 - b1^k) / (sqrt(v / (1 - b2^k)) + 1e-8)
+
+    with |g| over all parameters of the task, and k the steps that the task has taken. A task that sits a step out stays
+    as it is to the bit, its momentum too; torch's Adam would let it drift, and clip all tasks by one common norm.
+
+    Args:
+        parameters: `[T, ...]` each.
+        lr: the rate.
+        clip: largest norm of a task's gradient; infinite where nothing is clipped.
+        betas: b1 and b2.
+
+    Raises:
+        ValueError: unless all parameters have as many tasks, and for rates below 0.
+
+    >>> weight = torch.zeros(3, 2, requires_grad=True)
+    >>> Adam([weight], lr=0.1).step((weight - 1).square().sum(1), torch.tensor([True, False, True]))
+    >>> weight.detach()[:, 0]
+    tensor([0.1000, 0.0000, 0.1000])
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        *,
+        lr: float,
+        clip: float = float("inf"),
+        betas: tuple[float, float] = (0.9, 0.999),
+    ):
+        self.parameters, self.lr, self.clip, self.betas = list(parameters), check_number("lr", lr), clip, betas
+        tasks = {len(p) for p in self.parameters}
+        if len(tasks) != 1 or not clip > 0:
+            raise ValueError(
+                f"parameters of {sorted(tasks)} tasks and clip={clip!r}; "
+                "expected tensors [T, ...] of one number of tasks, and a norm above 0"
+            )
+        flat = torch.cat([p.detach().flatten(1) for p in self.parameters], 1)
+        self._first, self._second = torch.zeros_like(flat), torch.zeros_like(flat)
+        self._steps = flat.new_zeros(len(flat), 1)
+
+    def step(self, loss: Tensor, mask: Tensor | None = None) -> None:
+        """One step down the loss `[T]` of each task, where `mask [T]` is True."""
+        gradients = torch.autograd.grad(loss.sum(), self.parameters)
+        with torch.no_grad():
+            gradient = torch.cat([g.flatten(1) for g in gradients], 1)
+            if self.clip < float("inf"):
+                norm = gradient.norm(dim=1, keepdim=True)
+                gradient *= (self.clip / norm.clamp_min(1e-12)).clamp(max=1)
+            takes = torch.ones_like(self._steps) if mask is None else mask.to(gradient).unsqueeze(1)
+            (b1, b2), everybody = self.betas, mask is None or bool(mask.all())
+            self._steps += takes
+            self._first.lerp_(gradient, 1 - b1) if everybody else self._first.lerp_(gradient, (1 - b1) * takes)
+            square = gradient.square_()
+            self._second.lerp_(square, 1 - b2) if everybody else self._second.lerp_(square, (1 - b2) * takes)
+            taken = self._steps.clamp_min(1)
+            rate = self.lr * takes / (1 - b1**taken)
+            spread = (self._second / (1 - b2**taken)).sqrt_().add_(1e-8)
+            change = (self._first / spread).mul_(rate).split([p[0].numel() for p in self.parameters], 1)
+            torch._foreach_sub_(self.parameters, [c.view_as(p) for c, p in zip(change, self.parameters, strict=True)])
