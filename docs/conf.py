@@ -1,7 +1,9 @@
 """How the pages are built: `make docs`, offline, with warnings as errors."""
 
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from quickstudy import __version__
 
@@ -27,3 +29,29 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # shapes and units are in the argument lists
 napoleon_google_docstring = True
 napoleon_use_ivar = True
+
+SECTION = re.compile(r"^(Args|Returns|Raises):$")
+CODE = re.compile(r"(`[^`]*`)")
+
+
+def formulas(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Set indented formulas as they are written, and take |x| for what it is."""
+    found: list[str] = []
+    section = formula = False
+    for line in lines:
+        if line and not line.startswith(" "):
+            section = bool(SECTION.match(line))
+        indented = line.startswith("    ") and not section
+        if indented and not formula and found and not found[-1]:
+            found += ["::", ""]
+            formula = True
+        formula = formula and (indented or not line)
+        example = line.lstrip().startswith((">>>", "..."))
+        escaped = "".join(part if part.startswith("`") else part.replace("|", "\\|") for part in CODE.split(line))
+        found.append(line if formula or example else escaped)
+    lines[:] = found
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx; before napoleon reads the docstrings, which does so at 500."""
+    app.connect("autodoc-process-docstring", formulas, priority=400)
