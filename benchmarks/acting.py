@@ -2,7 +2,8 @@
 
 "policies": 20 tasks with 20 CartPoles each act by 20 policies (2 x 100 ReLUs) after one gradient step. Ours is
 `rollout(adapted=...)`, every task with physics of its own, recording all and starting ended episodes anew. Gymnasium's
-environments are driven by the same policies in one batch, with chance drawn beforehand, and nothing is recorded.
+environments are driven by the same policies in one batch, with chance drawn beforehand, and nothing is recorded;
+AsyncVectorEnv is one process for each of the 400 environments.
 "iteration": 20 goals of 2-D navigation, 20 episodes of 100 steps before and after the inner step, from the initial
 weights every time; the pieces are timed by turns with the whole.
 

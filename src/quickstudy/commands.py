@@ -61,7 +61,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class All:
-    """MAML and a Neural Process on regression, on navigation and on carts, small, on one page, in six minutes."""
+    """MAML and Neural Processes on regression, navigation and carts, small, on one page, in about six minutes."""
 
     out: Path = Path("runs/demo-all")
     """Folder of the runs and of report.html."""
@@ -84,7 +84,7 @@ def demo(arguments: list[str]) -> None:
     command = shlex.join(["quickstudy", "demo", *arguments])
     if "--all" in arguments:
         return _demo_all(_parse(All, [a for a in arguments if a != "--all"], "demo --all", All.__doc__), command)
-    about = f"{RECIPES['demo'].summary}. With --all: {(All.__doc__ or '').strip().lower()} (see demo --all --help)"
+    about = f"{RECIPES['demo'].summary}. With --all: four systems on one page (see demo --all --help)"
     options = _parse(RECIPES["demo"].load().Options, arguments, "demo", about)
     out = options.out or Path("runs/demo")
     _demo("demo", replace(options, out=out), command)

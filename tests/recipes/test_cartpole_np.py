@@ -76,3 +76,19 @@ def test_methods_keep_their_random_numbers() -> None:
 def test_unknown_methods_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "cartpole-np", "--methods", "pilco", "--out", str(tmp_path / "run")]) != 0
     assert "--methods pilco: expected some of np simulator fixed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--methods", "np", "np"], "--methods np np: expected some of"),
+        (["--episodes", "0"], "--episodes 0: expected at least 1"),
+        (["--candidates", "0"], "--candidates 0: expected at least 1"),
+        (["--imagined", "-1"], "--imagined -1: expected at least 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_any_training(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "cartpole-np", *arguments, "--out", str(tmp_path / "run")]) != 0
+    assert says in capsys.readouterr().err and not (tmp_path / "run" / "np").exists()

@@ -32,6 +32,9 @@ def test_seeds_are_gathered_and_the_first_cart_is_filmed(tmp_path: Path) -> None
     assert {name: len(rows) for name, rows in found["scores"].items()} == {"np": 2, "reinforce": 3}
     mean = found["scores"]["reinforce"]["episodes=3"]["mean"]["value"]
     assert mean == pytest.approx(metrics["reinforce/return/episode=3"]["mean"])
-    assert set(found["probability_of_improvement"]) == {"np over reinforce"}
+    lives = [json.loads((run / f"seed-{seed}" / "lives.json").read_text()) for seed in (0, 1)]
+    pairs = [p for life in lives for p in zip(life["np"]["returns"][-1], life["reinforce"]["returns"][-1], strict=True)]
+    wins = sum((ours > theirs) + (ours == theirs) / 2 for ours, theirs in pairs) / len(pairs)  # on the same cart
+    assert found["probability_of_improvement"]["np over reinforce"]["value"] == pytest.approx(wins)
     assert {path.stem for path in (run / "figures").glob("*.png")} == {"episodes", "seconds", "profiles"}
     assert (run / "seed-1" / "figures" / "cart.gif").read_bytes().startswith(b"GIF8")

@@ -9,7 +9,7 @@ import torch
 from recipes import running
 
 from quickstudy.cli import main
-from quickstudy.recipes import navigation_measure, over_seeds
+from quickstudy.recipes import navigation_measure, together
 from quickstudy.recipes.navigation_board import Navigation
 from quickstudy.report.figures import Series
 
@@ -59,7 +59,7 @@ def test_rivals_are_measured_on_the_same_goals_and_seeds_are_gathered(tmp_path: 
     returns = kept[1]["pretrained"]["return"]
     assert sum(returns[1]) / 6 == pytest.approx(alone["pretrained/return/steps=1"]["mean"], abs=1e-3)
     assert returns[0] == kept[1]["pretrained"]["return_by_transitions"][0]
-    assert all(rate in (0.5, 0.25, 0.1, 0.05) for rate in kept[0]["maml"]["rates"])
+    assert all(rate in (1.0, 0.5, 0.25, 0.1, 0.05) for rate in kept[0]["maml"]["rates"])
 
     found = json.loads((run / "evaluation.json").read_text())
     mean = found["scores"]["maml"]["steps=1"]["mean"]
@@ -75,7 +75,7 @@ WAYS = ("return", "return_by_transitions")
 
 
 def test_what_needs_no_experience_is_drawn_as_a_level() -> None:
-    level = over_seeds.level(Series("oracle", [0], [-2.0], [0.1]), 3)
+    level = together.level(Series("oracle", [0], [-2.0], [0.1]), 3)
     assert (level.x, level.mean, level.ci95, level.style) == ([0, 3], [-2.0, -2.0], [0.1, 0.1], "--")
     line = Series("maml", [0, 1], [-40.0, -11.0], [1.0, 1.0])
-    assert over_seeds.level(line, 1) is line
+    assert together.level(line, 1) is line

@@ -29,6 +29,8 @@ class Options(Sampled):
     """Meta-training steps."""
     test_tasks: int = 20
     """Unseen carts, of each seed its own."""
+    test_seed: int = 0
+    """Seed, together with that of the training, of the unseen carts and of where their episodes begin."""
     unknown: carts.Carts = "masses"
     """What is unknown: both masses (0.1 to 3 kg, 0.01 to 1 kg), or also length, force and the force's sign (gains)."""
     methods: tuple[str, ...] = ("np", "simulator", "fixed", "pets", "dqn", "reinforce")
@@ -73,10 +75,7 @@ class Options(Sampled):
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Train, let everybody act, draw."""
-    others = set(options.methods) - set(carts.METHODS)
-    if others or not options.methods:
-        given = " ".join(options.methods)
-        raise ValueError(f"--methods {given}: expected some of {' '.join(carts.METHODS)}")
+    carts.check(options)
     family = carts.family(options.unknown)
     learners = untrained(options, family.encoding.dx, family.encoding.dy)
     training: dict[str, Any] = {

@@ -20,7 +20,7 @@ from quickstudy.decide.planning import cross_entropy, mppi
 from quickstudy.decide.ppo import PPO
 from quickstudy.decide.reinforce import Reinforce
 from quickstudy.decide.transitions import Transitions
-from quickstudy.recipes import over_seeds
+from quickstudy.recipes import together
 from quickstudy.recipes.stage import Stage
 from quickstudy.report import figures
 from quickstudy.report.figures import Series
@@ -47,6 +47,17 @@ COLOURS = {
 MODEL_FREE = {"dqn": DQN, "reinforce": Reinforce, "ppo": PPO}
 LEARNER = {"np": "np", "actor-critic": "np", "cnp": "cnp", "maml": "maml", "fixed": "fixed"}  # what is trained for whom
 PLACES = {name: place for place, name in enumerate(METHODS)}  # of each method's own random numbers: new ones go last
+
+
+def check(options: Any) -> None:
+    """ValueError for what would otherwise end the recipe after its trainings."""
+    methods = options.methods
+    if set(methods) - set(METHODS) or not methods or len(set(methods)) < len(methods):
+        raise ValueError(f"--methods {' '.join(methods)}: expected some of {' '.join(METHODS)}, each once")
+    least = dict.fromkeys(("episodes", "model_free_episodes", "horizon", "plan", "candidates", "iterations"), 1)
+    for name, low in {**least, "ensemble_steps": 1, "start": 0, "imagined": 0}.items():
+        if getattr(options, name) < low:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected at least {low}")
 
 
 def environment(carts: Carts, horizon: int = 500) -> Any:
@@ -82,7 +93,7 @@ def starts(options: Any) -> torch.Generator:
 
 def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transitions, options: Any) -> Agent:
     """Whoever acts by that name, with random numbers of its own, knowing nothing yet of the carts it will meet."""
-    generator = torch.Generator().manual_seed(mix(options.seed, PLACES[name], Stream.EVALUATION_NOISE))
+    generator = torch.Generator().manual_seed(mix(options.seed, PLACES[name], Stream.ACTING))
     encoding, tasks = transitions.encoding, env.num_tasks
     if name in MODEL_FREE:
         return MODEL_FREE[name](encoding.state_scale, tasks, generator=generator)
@@ -157,16 +168,17 @@ def to_json(lives: Mapping[str, Life]) -> dict[str, Any]:
 
 def gather(options: Any, stage: Stage) -> None:
     """What all seeds say together: returns over the carts of all, interquartile means, who beats whom."""
-    kept = over_seeds.read(stage, "lives", options.seeds)
+    kept = together.read(stage, "lives", options.seeds)
+    # every seed meets carts of its own: they are tasks, each met once
     scores = {
-        name: torch.tensor([seed[name]["returns"] for seed in kept], dtype=torch.float64).transpose(0, 1)
+        name: torch.cat([torch.tensor(seed[name]["returns"], dtype=torch.float64) for seed in kept], 1).unsqueeze(1)
         for name in kept[0]
     }
     seconds = {name: torch.tensor([seed[name]["seconds"] for seed in kept]).mean(0) for name in kept[0]}
-    together = {name: Life(s.flatten(1), seconds[name], 0) for name, s in scores.items()}
-    over_seeds.evaluate(scores, stage, COLOURS, by="episodes", first=1)
-    stage.draw("episodes", lambda: figure(together, "episodes"))
-    stage.draw("seconds", lambda: figure(together, "seconds"))
+    lives = {name: Life(s[:, 0], seconds[name], 0) for name, s in scores.items()}
+    together.evaluate(scores, stage, COLOURS, by="episodes", first=1, over_tasks=True)
+    stage.draw("episodes", lambda: figure(lives, "episodes"))
+    stage.draw("seconds", lambda: figure(lives, "seconds"))
 
 
 def figure(lives: Mapping[str, Life], by: Literal["episodes", "seconds"]) -> Figure:

@@ -49,8 +49,8 @@ def execute(
     earlier = read_result(out)
     if mode == "resume" and is_measured(earlier):
         return earlier
-    stage = Stage(recipe, options, mode, command, reporter or Silent())
-    result = _several(stage, write) if options.seeds else _one(stage)
+    stage = Stage(recipe, options, mode, command, reporter or Silent(), write=write)
+    result = _several(stage) if options.seeds else _one(stage)
     if mode == "measure" and earlier:  # measuring anew changes neither how long training took nor where it was done
         result |= {key: earlier[key] for key in ("seconds", "steps", "commit", "hardware") if key in earlier}
     if write:
@@ -109,11 +109,11 @@ def _one(stage: Stage) -> dict[str, Any]:
     return _result(stage, stage.seconds, metrics)
 
 
-def _several(stage: Stage, write: bool) -> dict[str, Any]:
+def _several(stage: Stage) -> dict[str, Any]:
     options = stage.options
     if stage.mode != "measure":
         stage.describe()
-    again = partial(execute, mode=stage.mode, command=stage.command, reporter=stage.reporter, write=write)
+    again = partial(execute, mode=stage.mode, command=stage.command, reporter=stage.reporter, write=stage.write)
     results = []
     for seed in options.seeds:
         stage.say(f"seed {seed}")
@@ -121,7 +121,7 @@ def _several(stage: Stage, write: bool) -> dict[str, Any]:
         results.append(again(stage.recipe, alone))
     metrics = over_seeds([result["metrics"] for result in results])
     gather = getattr(RECIPES[stage.recipe].load(), "gather", None)
-    if gather is not None and stage.mode != "measure":
+    if gather is not None and (stage.mode != "measure" or stage.write):
         gather(options, stage)
     return _result(stage, sum(result["seconds"] for result in results), metrics)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 import quickstudy as qs
-from quickstudy.recipes import over_seeds
+from quickstudy.recipes import together
 from quickstudy.recipes.navigation_board import Navigation, environment
 from quickstudy.recipes.navigation_figures import COLOURS, film, steps_figure, walks_figure
 from quickstudy.recipes.navigation_measure import measure, rates
@@ -21,7 +21,7 @@ class WithRivals(Navigation):
     """Of a learner that is measured beside others."""
 
     rivals: tuple[Literal["pretrained", "random", "oracle"], ...] = ("pretrained", "random")
-    """Who else: one policy trained on all goals at once, the same without training, one that sees the goal."""
+    """Who else: one policy trained on all goals at once, one without training, one that sees the goal."""
     oracle_steps: int = 200
     """Updates of the oracle; it has more to learn than where to begin."""
 
@@ -42,7 +42,7 @@ def train(learner: Any, options: Navigation, stage: Stage, *, told: bool = False
     """As `stage.train` does, on the recipe's board."""
     board = environment(options, options.episodes, told=told)
     size = {"steps": options.steps, "tasks": options.tasks}
-    return stage.train(learner, board, fit=qs.rl.fit, **size | more)
+    return stage.train(learner, board, fit=qs.rl.fit, **size | more).to("cpu")  # where it is measured
 
 
 def compare(name: str, learner: Any, options: WithRivals, stage: Stage) -> dict[str, Metric]:
@@ -67,7 +67,7 @@ def report(trained: Mapping[str, Any], options: Navigation, stage: Stage) -> dic
     measured = {}
     for name, learner in trained.items():
         told = name == "oracle"
-        steps = 0 if told else options.test_steps
+        steps = 0 if told and len(trained) > 1 else options.test_steps
         own = replace(options, test_steps=steps, test_lr=options.test_lr or rates(learner, options, steps, told=told))
         measured[name] = measure(learner, own, told=told)
         shown = " ".join(f"{returns.mean():.1f}" for returns in measured[name].returns["return"])
@@ -84,16 +84,16 @@ def report(trained: Mapping[str, Any], options: Navigation, stage: Stage) -> dic
     stage.draw("returns", lambda: steps_figure(metrics))
     if stage.mode != "measure":
         first = next(iter(trained))
-        film(trained[first], options, stage, measured[first].rates, told=first == "oracle")
+        film(trained[first], options, stage, measured[first], told=first == "oracle")
     return metrics
 
 
 def gather(options: Navigation, stage: Stage) -> None:
     """What all seeds say together: interquartile means, who beats whom, the returns of all."""
-    kept = over_seeds.read(stage, "returns", options.seeds)
+    kept = together.read(stage, "returns", options.seeds)
     scores = {
         name: torch.tensor([seed[name]["return"] for seed in kept], dtype=torch.float64).transpose(0, 1)
         for name in kept[0]
     }
-    over_seeds.evaluate(scores, stage, COLOURS, by="steps", first=0)
-    stage.draw("returns", lambda: over_seeds.experience(scores, COLOURS, "gradient steps"))
+    together.evaluate(scores, stage, COLOURS, by="steps", first=0)
+    stage.draw("returns", lambda: together.experience(scores, COLOURS, "gradient steps"))

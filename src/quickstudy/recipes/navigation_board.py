@@ -22,7 +22,7 @@ class Navigation(Options):
     inner_lr: float = 0.5
     """Rate of the inner step (0.5 in the authors' code)."""
     test_lr: tuple[float, ...] = ()
-    """Rates of the first, second ... step in measuring; by default the best of four on validation goals."""
+    """Rates of the first, second ... step in measuring; by default the best of five on validation goals."""
     max_kl: float = 0.01
     """Bound of the trust region."""
     board: Literal["maml", "unit"] = "maml"

@@ -1,6 +1,6 @@
 """The pictures of the navigation recipes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.style as mplstyle
@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 import quickstudy as qs
 from quickstudy.recipes.navigation_board import Navigation, environment
-from quickstudy.recipes.navigation_measure import GOALS, Walks
-from quickstudy.recipes.over_seeds import level
+from quickstudy.recipes.navigation_measure import GOALS, Measured, Walks
 from quickstudy.recipes.stage import Stage
+from quickstudy.recipes.together import level
 from quickstudy.report import figures
 from quickstudy.report.animation import animate
 from quickstudy.report.tables import PARTS
@@ -67,8 +67,9 @@ def steps_figure(metrics: Mapping[str, Metric]) -> Figure:
     return figures.lines(series, xlabel="gradient steps", ylabel="return", whole=True)
 
 
-def film(learner: Any, options: Navigation, stage: Stage, lr: Sequence[float], *, told: bool = False) -> None:
-    """One goal before and after every gradient step, as an animation."""
+def film(learner: Any, options: Navigation, stage: Stage, measured: Measured, *, told: bool = False) -> None:
+    """One goal before and after every gradient step that was measured, as an animation."""
+    lr, steps = measured.rates, len(measured.returns["return"]) - 1
     chance = torch.Generator().manual_seed(mix(options.test_seed, 0, Stream.EVALUATION))
     board = environment(options, options.test_episodes, told=told)
     goals = board.sample_tasks(options.test_tasks, split="test", generator=chance)
@@ -77,9 +78,9 @@ def film(learner: Any, options: Navigation, stage: Stage, lr: Sequence[float], *
     board = qs.rl.Informed(filmed, ("goal",)) if told else filmed
     board.set_tasks({name: values[far : far + 1] for name, values in goals.items()})
     actor = learner.actor(lr=list(lr) or None)
-    for k in range(len(lr) + 1):
+    for k in range(steps + 1):
         episodes = actor.rollout(board, generator=chance)
-        actor = actor.adapt(episodes) if k < len(lr) else actor
-    captions = ["before", *(f"{k} step{'s' * (k > 1)}" for k in range(1, len(lr) + 1))]
-    films = dict(zip(captions, (filmed.films[k] for k in range(len(lr) + 1)), strict=True))
+        actor = actor.adapt(episodes) if k < steps else actor
+    captions = ["before", *(f"{k} step{'s' * (k > 1)}" for k in range(1, steps + 1))]
+    films = dict(zip(captions, (filmed.films[k] for k in range(steps + 1)), strict=True))
     animate(stage.folder / "figures" / "walking.gif", films, fps=15)

@@ -9,7 +9,7 @@ import quickstudy as qs
 from quickstudy.recipes.navigation_board import Navigation, environment
 from quickstudy.training.seeds import Stream, mix
 
-RATES = (1.0, 0.5, 0.2, 0.1)  # of the rate of training: what measuring chooses from
+RATES = (2.0, 1.0, 0.5, 0.2, 0.1)  # of the rate of training: what measuring chooses from
 CHOOSING = 40  # goals of the validation split on which it does
 GOALS, WALKS = 4, 3  # kept to be drawn
 WAYS = ("return", "return_by_transitions")
@@ -74,7 +74,7 @@ def measure(learner: Any, options: Navigation, *, told: bool = False) -> Measure
                 by_episodes = way == "return"
                 seen = episodes if by_episodes else actor.rollout(board, generator=chance, restart=True)
                 actor = actor.adapt(seen)
-    return Measured(found, list(options.test_lr), Walks(goals["goal"][:GOALS], paths))
+    return Measured(found, list(options.test_lr[:steps]), Walks(goals["goal"][:GOALS], paths))
 
 
 def rates(learner: Any, options: Navigation, steps: int, *, told: bool = False) -> tuple[float, ...]:

@@ -103,12 +103,6 @@ def _fits(value: Any, kind: Any) -> bool:
     return type(value) is kind
 
 
-def _write(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value.absolute())  # a resume may start elsewhere
-    return list(value) if isinstance(value, tuple) else value
-
-
 def _read(value: Any, kind: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)

@@ -56,14 +56,24 @@ class Stage:
         mode: "new", "resume" (go on where it stopped) or "measure" (load what was trained, and train nothing).
         command: what the user typed.
         reporter: whom to tell.
+        write: what is measured anew takes the place of what was.
     """
 
-    def __init__(self, recipe: str, options: Options, mode: Mode, command: str | None, reporter: Reporter):
+    def __init__(
+        self,
+        recipe: str,
+        options: Options,
+        mode: Mode,
+        command: str | None,
+        reporter: Reporter,
+        *,
+        write: bool = True,
+    ):
         if options.out is None:
             raise ValueError("a stage needs options with out= set to the run folder")
         self.recipe, self.options, self.folder = recipe, options, options.out
         self.mode, self.command, self.reporter = mode, command, reporter
-        self.seconds = 0.0
+        self.write, self.seconds = write, 0.0
         self.commit = facts.commit()  # of the code that was read, whatever is committed while it trains
 
     def train(
@@ -105,8 +115,8 @@ class Stage:
             figures.save(make(), self.folder / "figures", name)
 
     def keep(self, name: str, content: dict[str, Any]) -> None:
-        """Write `content` as NAME.json into the run, unless it is only re-measured."""
-        if self.mode != "measure":
+        """Write `content` as NAME.json into the run, unless it is re-measured to be looked at."""
+        if self.mode != "measure" or self.write:
             atomic.write_file(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
 
     def say(self, text: str) -> None:

@@ -154,14 +154,15 @@ def _update(
 ) -> dict[str, float]:
     chance = torch.Generator(device=config["device"]).manual_seed(mix(plan["seed"], step, Stream.BATCH))
     torch.manual_seed(mix(plan["seed"], step, Stream.NOISE))
-    environment.set_tasks(environment.sample_tasks(plan["tasks"], generator=chance))
     try:
+        environment.set_tasks(environment.sample_tasks(plan["tasks"], generator=chance))
         values = learner.update(environment, generator=chance)
     except (EnvironmentFailure, ValueError) as error:
         name, last = type(getattr(environment, "environment", environment)).__name__, folder / LAST
-        raise type(error)(
-            f"{error} ({name}, in update {step + 1} of seed {plan['seed']}; the last checkpoint is {last}: mend it and "
-            "go on with exist='resume')"
+        kind = EnvironmentFailure if isinstance(error, EnvironmentFailure) else ValueError
+        raise kind(
+            f"{error} ({name}, in update {step + 1} of seed {plan['seed']}; the last checkpoint is {last}, from which "
+            "exist='resume' goes on)"
         ) from error
     bad = [name for name, value in values.items() if name.startswith(("loss", "return")) and not math.isfinite(value)]
     bad += [name for name, p in learner.named_parameters() if not bool(p.isfinite().all())]

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     VALIDATION_NOISE = 6
     EVALUATION = 7
     EVALUATION_NOISE = 8
+    ACTING = 9
 
 
 def mix(seed: int, place: int, stream: Stream) -> int:

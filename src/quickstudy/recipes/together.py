@@ -31,6 +31,7 @@ def evaluate(
     *,
     by: Literal["steps", "episodes"],
     first: int,
+    over_tasks: bool = False,
 ) -> None:
     """Keep interquartile means and means with stratified bootstrap intervals, and how likely the first learner beats
     each other one, as `evaluation.json`; draw performance profiles after all experience.
@@ -40,29 +41,35 @@ def evaluate(
         colours: of learners.
         by: what experience is counted in.
         first: the number of the first.
+        over_tasks: draw tasks in the bootstrap, too: where they are not the same ones in all runs.
     """
     found: dict[str, Any] = {}
     for name, values in scores.items():
-        rows = by_adaptation_step(values, statistics=("iqm", "mean"))
+        rows = by_adaptation_step(values, statistics=("iqm", "mean"), over_tasks=over_tasks)
         found[name] = {
             f"{by}={row['step'] + first}": {key: row[key].to_json() for key in ("iqm", "mean")} for row in rows
         }
     (own, mine), *others = scores.items()
-    beaten = {f"{own} over {name}": probability_of_improvement(mine[-1], s[-1]).to_json() for name, s in others}
+    beaten = {
+        f"{own} over {name}": probability_of_improvement(mine[-1], s[-1], over_tasks=over_tasks).to_json()
+        for name, s in others
+    }
     stage.keep("evaluation", {"scores": found, "probability_of_improvement": beaten})
-    stage.draw("profiles", lambda: profiles({name: values[-1] for name, values in scores.items()}, colours))
+    stage.draw(
+        "profiles", lambda: profiles({name: s[-1] for name, s in scores.items()}, colours, over_tasks=over_tasks)
+    )
 
 
-def profiles(scores: Mapping[str, Tensor], colours: Mapping[str, str]) -> Figure:
+def profiles(scores: Mapping[str, Tensor], colours: Mapping[str, str], *, over_tasks: bool = False) -> Figure:
     """Which share of seeds and tasks has a return above each one, with 95% bands; scores `[R, T]`."""
     low, high = (f(torch.stack([f(s) for s in scores.values()])) for f in (torch.min, torch.max))
     room = 0.02 * float(high - low) + 1e-9
     thresholds = torch.linspace(float(low) - room, float(high) + room, THRESHOLDS)
     series = []
     for name, values in scores.items():
-        profile = performance_profile(values, thresholds)
+        profile = performance_profile(values, thresholds, over_tasks=over_tasks)
         half = (profile.high - profile.low) / 2
-        colour = (colours or {}).get(name)
+        colour = colours[name]
         series.append(figures.Series(PARTS[name], thresholds.tolist(), profile.share.tolist(), half.tolist(), colour))
     return figures.lines(series, xlabel="return", ylabel="share above it")
 
