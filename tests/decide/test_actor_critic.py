@@ -12,6 +12,7 @@ from quickstudy.decide.control import Adapting, Known
 from quickstudy.decide.ensemble import Ensemble
 from quickstudy.decide.living import live
 from quickstudy.decide.models import Fixed, Simulated
+from quickstudy.decide.moment import Moment
 from quickstudy.decide.objective import Balance, LearnedReturn
 from quickstudy.decide.transitions import Transitions
 
@@ -41,7 +42,7 @@ def _lived(agent: ActorCritic, tasks: int = 3, other: float = 1.0, steps: int = 
     for step in range(steps):
         state, following = 0.1 * scale * torch.randn(2, tasks, 4, generator=_seeded(step))
         everywhere = torch.ones(tasks, dtype=torch.bool)
-        agent.see(state, agent.act(state), torch.ones(tasks), following, ~everywhere, everywhere)
+        agent.see(Moment(state, agent.act(state), torch.ones(tasks), following, ~everywhere, everywhere))
     agent.rest()
 
 
@@ -75,7 +76,7 @@ def test_futures_begin_where_one_has_been() -> None:
     for step in range(5):
         mask = torch.tensor([True, step < 2, False])
         state = torch.full((3, 4), 0.01 * step) + 1
-        agent.see(state, torch.zeros(3), torch.zeros(3), state, mask, mask)
+        agent.see(Moment(state, torch.zeros(3), torch.zeros(3), state, mask, mask))
     begin = agent._beginnings(50)[..., 0]
     assert {round(v, 2) for v in begin[:, 0].flatten().tolist()} == {1.02, 1.03, 1.04}
     assert {round(v, 2) for v in begin[:, 1].flatten().tolist()} == {1.0, 1.01}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.decide.actors import Actors, Experience
+from quickstudy.decide.moment import Moment
 from quickstudy.decide.ppo import PPO
 from quickstudy.rl.episodes import Episodes
 
@@ -92,7 +93,7 @@ def _live(agent: PPO, other: float = 1.0, short: int = 3) -> None:
             state, following = scale * torch.randn(2, 3, 2, generator=_seeded(10 * episode + step))
             terminated = torch.tensor([step == 3, False, step == short - 1])
             action = agent.act(state)
-            agent.see(state, action, torch.full((3,), step + 1.0), following, terminated, mask)
+            agent.see(Moment(state, action, torch.full((3,), step + 1.0), following, terminated, mask))
         agent.rest()
 
 

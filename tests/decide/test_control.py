@@ -14,6 +14,7 @@ from quickstudy.decide.dqn import DQN
 from quickstudy.decide.ensemble import Ensemble
 from quickstudy.decide.living import live
 from quickstudy.decide.models import Fixed, Learned, Simulated
+from quickstudy.decide.moment import Moment
 from quickstudy.decide.objective import Balance
 from quickstudy.decide.planning import mppi
 from quickstudy.decide.ppo import PPO
@@ -73,7 +74,7 @@ def test_knowledge_is_the_support_set_that_was_seen(name: str) -> None:
     states = torch.randn(6, 3, 4, generator=_seeded())
     mask = torch.tensor([[True, True, True], [True, False, True], [True, False, False]])
     for step in range(3):
-        knowledge.see(states[step], torch.ones(3), states[step + 1], mask[step])
+        knowledge.see(_moment(states[step], torch.ones(3), states[step + 1], mask[step]))
     knowledge.rest()
     encode = FAMILY.encoding.examples
     whole = encode(states[:3].transpose(0, 1), torch.ones(3, 3), states[1:4].transpose(0, 1), mask.T)
@@ -86,7 +87,7 @@ def test_what_comes_later_is_forgotten() -> None:
     knowledge = Adapting(LEARNERS["cnp"](), FAMILY.encoding, 2, most=3)
     everywhere = torch.ones(2, dtype=torch.bool)
     for step in range(5):
-        knowledge.see(torch.full((2, 4), float(step)), torch.ones(2), torch.zeros(2, 4), everywhere)
+        knowledge.see(_moment(torch.full((2, 4), float(step)), torch.ones(2), torch.zeros(2, 4), everywhere))
     assert knowledge.predictor.state.seen.tolist() == [3.0, 3.0]
 
 
@@ -117,7 +118,7 @@ def test_an_ensemble_learns_each_task_from_itself() -> None:
         for _ in range(40):
             state = 0.1 * scale * torch.randn(2, 4, generator=_seeded(len(ensemble._seen)))
             action = (state[:, 0] > 0).float()
-            ensemble.see(state, action, env.dynamics(tasks, state, action)[0], torch.ones(2, dtype=torch.bool))
+            ensemble.see(_moment(state, action, env.dynamics(tasks, state, action)[0], torch.ones(2, dtype=torch.bool)))
         ensemble.rest()
         return ensemble
 
@@ -140,7 +141,7 @@ def test_model_free_rivals_learn_that_one_action_pays(make: Any) -> None:
         for _ in range(1 if make is DQN else 10):
             action = agent.act(state)
             reward = (action == torch.tensor([1, 0])).float()
-            agent.see(state, action, reward, state, everywhere, everywhere)
+            agent.see(Moment(state, action, reward, state, everywhere, everywhere))
         agent.rest()
     chosen = torch.stack([agent.act(state) for _ in range(50)]).float().mean(0)
     assert chosen[0] > 0.8 and chosen[1] < 0.2
@@ -159,19 +160,24 @@ def test_no_task_of_dqn_feels_another(other: str) -> None:
                 following[1] += 1
             if changed and other == "length":
                 mask[1] = step < 10
-            agent.see(state, agent.act(state), reward, following, torch.zeros(2, dtype=torch.bool), mask)
+            agent.see(Moment(state, agent.act(state), reward, following, torch.zeros(2, dtype=torch.bool), mask))
     for networks in ("values", "targets"):
         for one, two in zip(*(getattr(a, networks).parameters() for a in agents), strict=True):
             assert torch.equal(one[0], two[0]) and not torch.equal(one[1], two[1])
+
+
+def _moment(state: torch.Tensor, action: torch.Tensor, following: torch.Tensor, mask: torch.Tensor) -> Moment:
+    """Without a reward or an end."""
+    return Moment(state, action, torch.zeros_like(action), following, torch.zeros_like(mask), mask)
 
 
 def test_bad_input_is_named() -> None:
     encoding, ones = FAMILY.encoding, torch.ones(2, dtype=torch.bool)
     knowledge = Adapting(LEARNERS["cnp"](), encoding, 2)
     with pytest.raises(ValueError, match="transition 0 of task 1 is .* expected finite observations"):
-        knowledge.see(torch.tensor([[0.0] * 4, [torch.nan] * 4]), torch.ones(2), torch.zeros(2, 4), ones)
+        knowledge.see(_moment(torch.tensor([[0.0] * 4, [torch.nan] * 4]), torch.ones(2), torch.zeros(2, 4), ones))
     with pytest.raises(ValueError, match=re.escape("states [2, 1, 3]")):
-        knowledge.see(torch.zeros(2, 3), torch.ones(2), torch.zeros(2, 3), ones)
+        knowledge.see(_moment(torch.zeros(2, 3), torch.ones(2), torch.zeros(2, 3), ones))
     with pytest.raises(ValueError, match="every=0; expected a whole number of at least 1"):
         Adapting(LEARNERS["cnp"](), encoding, 2, every=0)
     with pytest.raises(ValueError, match=r"follow=1\.5; expected a number from 0 to 1"):

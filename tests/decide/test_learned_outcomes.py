@@ -13,6 +13,7 @@ from quickstudy.decide.encoding import Encoding
 from quickstudy.decide.ensemble import Ensemble
 from quickstudy.decide.living import live
 from quickstudy.decide.models import Learned, Simulated
+from quickstudy.decide.moment import Moment
 from quickstudy.decide.objective import Balance, LearnedReturn
 from quickstudy.decide.planning import mppi
 from quickstudy.decide.transitions import Transitions
@@ -160,15 +161,17 @@ def test_agents_tell_knowledge_what_came_of_it(name: str) -> None:
 def test_bad_input_is_named() -> None:
     state, one, all_real = torch.zeros(2, 4), torch.ones(2), torch.ones(2, dtype=torch.bool)
     known = Known(Simulated(CARTS, CARTS.sample_tasks(2)))
-    known.see(state, one, state, all_real)
+    known.see(Moment(state, one, one, state, one, all_real))
     knowledge = Adapting(qs.CNP(5, 6, width=8), ENCODING, 2)
     with pytest.raises(ValueError, match=re.escape("reward is missing; expected [2, 1]")):
-        knowledge.see(state, one, state, all_real)
+        ENCODING.examples(state[:, None], one[:, None], state[:, None], all_real[:, None])
     with pytest.raises(ValueError, match=re.escape("terminated is [3, 1]; expected [2, 1]")):
-        knowledge.see(state, one, state, all_real, one, torch.ones(3))
+        knowledge.see(Moment(state, one, one, state, torch.ones(3), all_real))
     with pytest.raises(ValueError, match="reward of transition 0 of task 1 is nan"):
-        knowledge.see(state, one, state, all_real, torch.tensor([0.0, torch.nan]), one)
-    knowledge.see(state, one, state, all_real & torch.tensor([True, False]), torch.tensor([0.0, torch.nan]), one)
+        knowledge.see(Moment(state, one, torch.tensor([0.0, torch.nan]), state, one, all_real))
+    knowledge.see(
+        Moment(state, one, torch.tensor([0.0, torch.nan]), state, one, all_real & torch.tensor([True, False]))
+    )
     with pytest.raises(ValueError, match="noise=-1; expected a finite number of at least 0"):
         Transitions(CARTS, noise=-1)
     with pytest.raises(ValueError, match="no reward among its outputs"):

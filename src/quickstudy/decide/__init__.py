@@ -15,6 +15,7 @@ from quickstudy.decide.living import live as live
 from quickstudy.decide.models import Fixed as Fixed
 from quickstudy.decide.models import Learned as Learned
 from quickstudy.decide.models import Simulated as Simulated
+from quickstudy.decide.moment import Moment as Moment
 from quickstudy.decide.objective import Balance as Balance
 from quickstudy.decide.objective import LearnedReturn as LearnedReturn
 from quickstudy.decide.planning import Planner as Planner

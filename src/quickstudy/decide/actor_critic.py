@@ -8,6 +8,7 @@ from torch import Tensor
 from quickstudy.checks import check_whole
 from quickstudy.decide.actors import Actors
 from quickstudy.decide.control import Knowledge
+from quickstudy.decide.moment import Moment
 from quickstudy.decide.objective import Stepwise
 from quickstudy.rl.episodes import Episodes
 
@@ -110,14 +111,12 @@ class ActorCritic:
             self.think(first)
         return self.actors.best(state.unsqueeze(1))[:, 0]
 
-    def see(
-        self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor, terminated: Tensor, mask: Tensor
-    ) -> None:
+    def see(self, moment: Moment) -> None:
         """Tell knowledge, and remember where one has been."""
-        self.knowledge.see(state, action, following, mask, reward, terminated)
-        real = mask.nonzero()[:, 0]
-        self._seen[real, self._count[real] % self._seen.shape[1]] = state[real]
-        self._count += mask
+        self.knowledge.see(moment)
+        real = moment.mask.nonzero()[:, 0]
+        self._seen[real, self._count[real] % self._seen.shape[1]] = moment.state[real]
+        self._count += moment.mask
 
     def rest(self) -> None:
         """Let knowledge rest, then think."""

@@ -9,6 +9,7 @@ from quickstudy.checks import check_whole
 from quickstudy.data import Examples
 from quickstudy.decide.encoding import Encoding
 from quickstudy.decide.models import Learned, Model
+from quickstudy.decide.moment import Moment
 from quickstudy.decide.planning import Objective, Plan, Planner
 
 
@@ -18,17 +19,8 @@ class Knowledge(Protocol):
     def model(self) -> Model:
         """What to plan with now."""
 
-    def see(
-        self,
-        state: Tensor,
-        action: Tensor,
-        following: Tensor,
-        mask: Tensor,
-        reward: Tensor | None = None,
-        terminated: Tensor | None = None,
-    ) -> None:
-        """Transitions `[T, ds]`, `[T]`, `[T, ds]`, real where `mask [T]`; `[T]` each what they brought and whether
-        the episode ended so, for whoever learns that."""
+    def see(self, moment: Moment) -> None:
+        """What was done and what came of it."""
 
     def rest(self) -> None:
         """Between episodes."""
@@ -44,15 +36,7 @@ class Known:
         """The one that was given."""
         return self._model
 
-    def see(
-        self,
-        state: Tensor,
-        action: Tensor,
-        following: Tensor,
-        mask: Tensor,
-        reward: Tensor | None = None,
-        terminated: Tensor | None = None,
-    ) -> None:
+    def see(self, moment: Moment) -> None:
         """Changes nothing."""
 
     def rest(self) -> None:
@@ -97,21 +81,13 @@ class Adapting:
         """The belief about each task by what was seen of it."""
         return Learned(self.predictor, self.encoding)
 
-    def see(
-        self,
-        state: Tensor,
-        action: Tensor,
-        following: Tensor,
-        mask: Tensor,
-        reward: Tensor | None = None,
-        terminated: Tensor | None = None,
-    ) -> None:
+    def see(self, moment: Moment) -> None:
         """Tell the predictor, unless it knows enough."""
-        mask = mask & (self._seen < self.most)
+        mask = moment.mask & (self._seen < self.most)
         self._seen += mask
         if not mask.any():
             return
-        self._waiting.append(self.encoding.moment(state, action, following, mask, reward, terminated).clean())
+        self._waiting.append(self.encoding.moment(moment._replace(mask=mask)).clean())
         if len(self._waiting) >= self.every:
             self.rest()
 
@@ -150,11 +126,9 @@ class Control:
         self._plan = self.planner.plan(model, state, self.objective, self._plan, self.generator)
         return self._plan.action
 
-    def see(
-        self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor, terminated: Tensor, mask: Tensor
-    ) -> None:
+    def see(self, moment: Moment) -> None:
         """Learn of it."""
-        self.knowledge.see(state, action, following, mask, reward, terminated)
+        self.knowledge.see(moment)
 
     def rest(self) -> None:
         """Forget the plan; let knowledge rest."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from quickstudy.checks import check_whole
 from quickstudy.decide.adam import Adam
+from quickstudy.decide.moment import Moment
 from quickstudy.decide.networks import Networks
 from quickstudy.gradient.optimizers import check_number
 
@@ -89,10 +90,9 @@ class DQN:
         drawn = torch.randint(self.actions, best.shape, generator=self.generator)
         return torch.where(torch.rand(best.shape, generator=self.generator) < chance, drawn, best)
 
-    def see(
-        self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor, terminated: Tensor, mask: Tensor
-    ) -> None:
+    def see(self, moment: Moment) -> None:
         """Remember, and learn from a batch of memories."""
+        state, action, reward, following, terminated, mask = moment
         columns = [action.unsqueeze(1), reward.unsqueeze(1) / self.unit, terminated.unsqueeze(1)]
         row = torch.cat([state / self.scale, following / self.scale, *(c.to(state.dtype) for c in columns)], 1)
         real = mask.nonzero()[:, 0]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples
+from quickstudy.decide.moment import Moment
 
 
 class Encoding(NamedTuple):
@@ -113,19 +114,10 @@ class Encoding(NamedTuple):
             outputs.append(_outcome("terminated", terminated, following, mask))
         return Examples(self.inputs(state, action), torch.cat(outputs, -1) if self.dy > self.ds else outputs[0], mask)
 
-    def moment(
-        self,
-        state: Tensor,
-        action: Tensor,
-        following: Tensor,
-        mask: Tensor,
-        reward: Tensor | None = None,
-        terminated: Tensor | None = None,
-    ) -> Examples:
-        """`examples` of one transition of each task: `[T, ds]`, `[T]`, `[T, ds]`, and `[T]` each."""
-        brought, ended = (None if value is None else value.unsqueeze(1) for value in (reward, terminated))
-        now = (part.unsqueeze(1) for part in (state, action, following, mask))
-        return self.examples(*now, reward=brought, terminated=ended)
+    def moment(self, moment: Moment) -> Examples:
+        """`examples` of one transition of each task."""
+        state, action, reward, following, terminated, mask = (part.unsqueeze(1) for part in moment)
+        return self.examples(state, action, following, mask, reward=reward, terminated=terminated)
 
 
 def check_transitions(state: Tensor, action: Tensor, following: Tensor, mask: Tensor | None, ds: int) -> None:

@@ -10,6 +10,7 @@ from quickstudy.checks import check_whole
 from quickstudy.data import Examples
 from quickstudy.decide.encoding import Encoding
 from quickstudy.decide.models import World, unrolled
+from quickstudy.decide.moment import Moment
 from quickstudy.decide.networks import Networks, apply
 
 
@@ -34,8 +35,9 @@ class Ensemble:
 
     >>> encoding = Encoding(torch.ones(4), torch.ones(4), 2)
     >>> ensemble = Ensemble(encoding, 3, hidden=(8,), steps=2)
+    >>> one, yes = torch.ones(3), torch.ones(3, dtype=torch.bool)
     >>> for _ in range(4):
-    ...     ensemble.see(torch.zeros(3, 4), torch.ones(3), torch.ones(3, 4), torch.ones(3, dtype=torch.bool))
+    ...     ensemble.see(Moment(torch.zeros(3, 4), one, one, torch.ones(3, 4), ~yes, yes))
     >>> ensemble.rest()
     >>> ensemble.model().imagine()(torch.zeros(3, 4), torch.zeros(2, 3, 5)).shape
     torch.Size([2, 3, 5, 4])
@@ -63,17 +65,9 @@ class Ensemble:
         self._optimizer = torch.optim.AdamW(self.networks.parameters(), lr=lr, weight_decay=decay)
         self._seen: list[Examples] = []
 
-    def see(
-        self,
-        state: Tensor,
-        action: Tensor,
-        following: Tensor,
-        mask: Tensor,
-        reward: Tensor | None = None,
-        terminated: Tensor | None = None,
-    ) -> None:
-        """Remember transitions `[T, ds]`, `[T]`, `[T, ds]`, real where `mask [T]`, and their outcomes `[T]`."""
-        self._seen.append(self.encoding.moment(state, action, following, mask, reward, terminated))
+    def see(self, moment: Moment) -> None:
+        """Remember it."""
+        self._seen.append(self.encoding.moment(moment))
 
     def rest(self) -> None:
         """Train on all that was seen."""

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from quickstudy.decide.moment import Moment
 from quickstudy.rl.environment import Environment
 
 
@@ -15,10 +16,8 @@ class Agent(Protocol):
     def act(self, state: Tensor) -> Tensor:
         """Actions `[T]` in the states `[T, ds]`."""
 
-    def see(
-        self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor, terminated: Tensor, mask: Tensor
-    ) -> None:
-        """What came of it, `[T, ...]`; nothing happened where `mask` is False. `terminated` leaves truncation out."""
+    def see(self, moment: Moment) -> None:
+        """What came of it."""
 
     def rest(self) -> None:
         """All episodes have ended: time to think before the next ones begin."""
@@ -71,7 +70,7 @@ def live(env: Environment, agent: Agent, *, episodes: int, generator: torch.Gene
             following = step.observation[:, 0]
             _check_observation(following, decisions)
             total = total + step.reward[:, 0] * mask
-            agent.see(state, action, step.reward[:, 0], following, step.terminated[:, 0], mask)
+            agent.see(Moment(state, action, step.reward[:, 0], following, step.terminated[:, 0], mask))
             mask = mask & ~(step.terminated | step.truncated)[:, 0]
             state = following
         agent.rest()

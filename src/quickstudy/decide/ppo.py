@@ -7,6 +7,7 @@ from torch import Tensor
 
 from quickstudy.checks import check_whole
 from quickstudy.decide.actors import Actors
+from quickstudy.decide.moment import Moment
 from quickstudy.rl.episodes import Episodes
 
 
@@ -55,10 +56,9 @@ class PPO:
         self._log_prob = log_prob[:, 0]
         return action[:, 0]
 
-    def see(
-        self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor, terminated: Tensor, mask: Tensor
-    ) -> None:
+    def see(self, moment: Moment) -> None:
         """Remember what came of the last action, until it is learned from."""
+        state, action, reward, following, terminated, mask = moment
         self._seen.append((state, action, reward * mask, following, self._log_prob, terminated & mask, mask))
 
     def rest(self) -> None:

@@ -5,6 +5,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from quickstudy.decide.moment import Moment
 from quickstudy.decide.networks import Networks
 
 
@@ -52,11 +53,9 @@ class Reinforce:
             chance = self.policy((state / self.scale).unsqueeze(1))[:, 0].softmax(-1)
         return chance.multinomial(1, generator=self.generator)[:, 0]
 
-    def see(
-        self, state: Tensor, action: Tensor, reward: Tensor, following: Tensor, terminated: Tensor, mask: Tensor
-    ) -> None:
+    def see(self, moment: Moment) -> None:
         """Remember until the episode has ended."""
-        self._seen.append((state / self.scale, action, reward * mask, mask))
+        self._seen.append((moment.state / self.scale, moment.action, moment.reward * moment.mask, moment.mask))
 
     def rest(self) -> None:
         """One step of learning."""

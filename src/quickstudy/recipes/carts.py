@@ -190,7 +190,9 @@ def figure(lives: Mapping[str, Life], by: Literal["episodes", "seconds"]) -> Fig
         series.append(Series(PARTS[name], x, [m.mean for m in each], [m.ci95 for m in each], COLOURS[name]))
     drawn = figures.lines(series, xlabel="episodes" if by == "episodes" else "seconds, all carts", ylabel="return")
     drawn.axes[0].set_xscale("log")
-    drawn.axes[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    places = [x for item in series for x in item.x]
+    crowded = max(places) > 1000 * min(places)
+    drawn.axes[0].xaxis.set_major_locator(LogLocator(subs=(1,) if crowded else (1, 2, 5)))
     drawn.axes[0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     drawn.axes[0].xaxis.set_minor_formatter(NullFormatter())
     return drawn

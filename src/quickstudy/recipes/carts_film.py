@@ -5,6 +5,7 @@ from typing import Any, final
 from torch import Tensor
 
 from quickstudy.decide.living import Agent, live
+from quickstudy.decide.moment import Moment
 from quickstudy.recipes import carts
 from quickstudy.recipes.stage import Stage
 from quickstudy.report.animation import animate
@@ -25,9 +26,9 @@ class Remembered:
         self.actions.append(self.agent.act(state))
         return self.actions[-1]
 
-    def see(self, *seen: Any) -> None:
+    def see(self, moment: Moment) -> None:
         """As the agent."""
-        self.agent.see(*seen)
+        self.agent.see(moment)
 
     def rest(self) -> None:
         """As the agent."""
@@ -45,7 +46,7 @@ class Again:
         """The next one."""
         return next(self._actions)
 
-    def see(self, *seen: Any) -> None:
+    def see(self, moment: Moment) -> None:
         """Learns nothing."""
 
     def rest(self) -> None:

@@ -44,8 +44,8 @@ def decisions(episodes: Episodes, advantage: Tensor) -> Decisions:
     return Decisions(episodes.observation, episodes.action, episodes.log_prob, advantage, episodes.mask, episodes.time)
 
 
-def outputs_at(model: Callable[[Tensor], Tensor], data: Decisions) -> Tensor:
-    """The model's outputs `[E, H, k]` at one task's observations."""
+def outputs_at(model: Callable[[Tensor], Tensor], data: Decisions, outer: Any = None) -> Tensor:
+    """The model's outputs `[E, H, k]` at one task's observations; an objective, too, whose values they are."""
     return model(data.observation.flatten(0, 1)).unflatten(0, data.mask.shape)
 
 

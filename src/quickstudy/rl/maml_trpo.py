@@ -11,7 +11,7 @@ from quickstudy.gradient.options import check_count
 from quickstudy.learner import check_steps
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.conjugate import gauss_newton_product
-from quickstudy.rl.decisions import Decisions, outputs_at
+from quickstudy.rl.decisions import outputs_at
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.estimators import Estimator, InnerSurrogate
 from quickstudy.rl.outer import actor_of, adapted_losses
@@ -122,7 +122,7 @@ class MAMLTRPO(nn.Module):
             return each_chunk(self.inner, practice.stages, objective, data, self.chunk)
 
         with torch.no_grad():
-            old = torch.cat(list(each(at_observations, after)))
+            old = torch.cat(list(each(outputs_at, after)))
 
         def loss() -> Tensor:
             parts = adapted_losses(self.inner, self.judge, practice, estimator=self.estimator, chunk=self.chunk)
@@ -132,7 +132,7 @@ class MAMLTRPO(nn.Module):
             return mean_over_tasks(each(MeanKL(policy), (after, old)), tasks)
 
         def curvature(parameters: list[Tensor]) -> Callable[[Tensor], Tensor]:
-            outputs = list(each(at_observations, after))
+            outputs = list(each(outputs_at, after))
             sizes = [len(o) for o in outputs]
             weight = after.mask / (after.mask.sum((1, 2), keepdim=True).clamp(min=1) * tasks)
 
@@ -143,8 +143,3 @@ class MAMLTRPO(nn.Module):
             return gauss_newton_product(outputs, divergence, parameters)
 
         return trust_region_step(self.parameters(), loss, kl, curvature=curvature, **self.search)
-
-
-def at_observations(model: Callable[[Tensor], Tensor], data: Decisions, outer: Any = None) -> Tensor:
-    """The objective that is the policy's outputs `[E, H, k]`."""
-    return outputs_at(model, data)

@@ -139,7 +139,7 @@ class ProMP(nn.Module):
     def _outputs(self, practice: Practice) -> list[Tensor]:
         """Of the policies as they are, `[T, E, H, k]` at the observations of every stage, and after adapting."""
         return [
-            torch.cat(list(self._each(lambda model, data, outer: outputs_at(model, data), seen, practice.stages[:k])))
+            torch.cat(list(self._each(outputs_at, seen, practice.stages[:k])))
             for k, seen in enumerate(practice.decisions)
         ]
 
@@ -157,10 +157,13 @@ class ProMP(nn.Module):
         def moved(model: Callable[[Tensor], Tensor], data: tuple[Decisions, Tensor], outer: Any) -> Tensor:
             seen, _ = data
             outputs = outputs_at(model, seen).flatten(0, 1)
-            model = lambda observation: outputs  # noqa: E731  run once for all three
-            ratio = (log_probs(policy, model, seen) - torch.where(seen.mask, seen.log_prob, 0)).exp()
+
+            def ran(observation: Tensor) -> Tensor:  # once, for all three
+                return outputs
+
+            ratio = (log_probs(policy, ran, seen) - torch.where(seen.mask, seen.log_prob, 0)).exp()
             beyond = average(((ratio - 1).abs() > clip).to(ratio), seen, "transitions")
-            return torch.stack([RatioSurrogate(policy, clip=clip)(model, seen), MeanKL(policy)(model, data), beyond])
+            return torch.stack([RatioSurrogate(policy, clip=clip)(ran, seen), MeanKL(policy)(ran, data), beyond])
 
         parts = self._each(moved, (practice.after, old[-1]), practice.stages)
         surrogate, kl, clipped = torch.cat(list(parts)).mean(0).tolist()

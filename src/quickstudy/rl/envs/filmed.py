@@ -52,7 +52,8 @@ class Filmed:
     ):
         if not callable(getattr(environment, "render", None)):
             raise TypeError(f"{type(environment).__name__} has no render(task, environment), so it cannot be filmed")
-        self.environment, self.which = environment, which
+        self.environment: Any = environment  # what it has beyond the contract is handed on
+        self.which = which
         self.every, self.shrink = check_whole("every", every), check_whole("shrink", shrink)
         self.num_envs, self.horizon = environment.num_envs, environment.horizon
         self.observation_space, self.action_space = environment.observation_space, environment.action_space
@@ -70,7 +71,7 @@ class Filmed:
     @property
     def tasks(self) -> EnvironmentTasks:
         """As the environment's, if it tells them."""
-        return self.environment.tasks  # type: ignore[attr-defined]
+        return self.environment.tasks
 
     @property
     def films(self) -> dict[int, NDArray[np.uint8]]:
@@ -115,7 +116,7 @@ class Filmed:
 
     def render(self, task: int = 0, environment: int = 0) -> NDArray[np.uint8]:
         """As the environment's."""
-        return self.environment.render(task, environment)  # type: ignore[attr-defined]
+        return self.environment.render(task, environment)
 
     def _shoot(self) -> None:
         if self._episodes is not None and self._episode not in self._episodes:
