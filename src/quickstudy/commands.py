@@ -61,7 +61,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class All:
-    """MAML and Neural Processes on regression, navigation and carts, small, on one page, in less than six minutes on 2 cores."""
+    """MAML and Neural Processes on regression, navigation and carts, small, on one page, in six minutes at most."""
 
     out: Path = Path("runs/demo-all")
     """Folder of the runs and of report.html."""
