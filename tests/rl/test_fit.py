@@ -193,3 +193,23 @@ def test_what_cannot_act_or_be_acted_in_is_refused(tmp_path):
     with pytest.raises(FileExistsError, match="already"):
         fit(learner(), tmp_path / "twice", steps=1)
         fit(learner(), tmp_path / "twice", steps=1)
+
+
+def test_updates_are_kept_when_the_validation_after_them_fails(tmp_path):
+    whole, made, again = learner(), learner(), learner()
+    fit(whole, tmp_path / "whole", checkpoint_every=100)
+    practise = made.practise
+
+    def failing(environment, *, generator):
+        if len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 4:
+            raise Stop
+        return practise(environment, generator=generator)
+
+    made.practise = failing
+    with pytest.raises(Stop):
+        fit(made, tmp_path / "run", checkpoint_every=100)
+    calls = []
+    again.update = lambda *args, **options: calls.append(1)
+    fit(again, tmp_path / "run", checkpoint_every=100, exist="resume")
+    assert not calls and lines(tmp_path / "run") == lines(tmp_path / "whole")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))

@@ -137,15 +137,16 @@ def _train(
     with recorder, Signals() as signals:
         if at.step == 0:
             _save(folder, learner, at, recorder, config)
-        while not at.finished and signals.received is None:
+        while at.step < plan["steps"] and signals.received is None:
             values = _update(learner, environment, at.step, plan, config, folder)
             at.step += 1
-            at.finished = at.step == plan["steps"]
             recorder.record(at.step, values)
-            if at.finished or signals.received is not None or at.step % plan["checkpoint_every"] == 0:
-                if at.finished:
-                    at.validation = _validated(learner, environment, plan, config)
+            last = at.step == plan["steps"] or signals.received is not None
+            if last or at.step % plan["checkpoint_every"] == 0:
                 _save(folder, learner, at, recorder, config)
+        if at.step == plan["steps"]:  # kept already, should this fail
+            at.validation, at.finished = _validated(learner, environment, plan, config), True
+            _save(folder, learner, at, recorder, config)
     signals.leave()
 
 

@@ -60,7 +60,8 @@ def load(
         run, folder = folder, folder / "checkpoints" / which
         if which == "best" and newest(folder) is None:
             raise CheckpointError(
-                f"{run} has no best checkpoint yet; use which='last', or train on with exist='resume'"
+                f"{run} has no best checkpoint: it was not validated yet, or it trains what acts, of which the last one "
+                "is kept; use which='last'"
             )
     checkpoint = read_checkpoint(folder)
     learner = _build(checkpoint.facts["learner"], set(checkpoint.weights), network)
