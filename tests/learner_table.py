@@ -7,10 +7,13 @@ from torch import nn
 
 from quickstudy import likelihoods
 from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.bayesian_maml import BayesianMAML
 from quickstudy.gradient.fomaml import FOMAML
 from quickstudy.gradient.maml import MAML
+from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus
 from quickstudy.gradient.pretrained import Pretrained
-from quickstudy.nets import MLP
+from quickstudy.gradient.warp_grad import WarpGrad
+from quickstudy.nets import MLP, WarpedMLP
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.neural_process import NeuralProcess
 
@@ -27,6 +30,10 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "MAML, learned noise": lambda: MAML(net(), lr=0.03, likelihood=likelihoods.Gaussian(0.5, learn=True)),
     "MAML, heteroscedastic": lambda: MAML(net(2), lr=0.03, likelihood=likelihoods.HeteroscedasticGaussian(0.05)),
     "FOMAML": lambda: FOMAML(net(), lr=0.1, steps=2),
+    "MAML++, at first": lambda: at_first(MAMLPlusPlus(net(), lr=0.1, steps=3)),
+    "MAML++, later": lambda: MAMLPlusPlus(net(), lr=0.1, steps=2),
+    "WarpGrad": lambda: WarpGrad(WarpedMLP(1, [8, 8], 1, activation="tanh"), lr=0.1, steps=2),
+    "BayesianMAML": lambda: BayesianMAML(MLP(1, [8], 1, activation="tanh"), particles=3, lr=0.03, steps=2),
     "Pretrained": lambda: Pretrained(net(), lr=0.1, steps=5),
     "CNP": lambda: CNP(width=32, encoder_depth=2),
     "NeuralProcess, latent": lambda: NeuralProcess(width=32, latent=8, paths="latent", samples=4),
@@ -34,6 +41,12 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "NeuralProcess, both, ml": lambda: NeuralProcess(width=32, latent=8, objective="ml", samples=4),
     "NeuralProcess, deterministic": lambda: NeuralProcess(width=32, latent=8, paths="deterministic", samples=4),
 }
+
+
+def at_first(learner: MAMLPlusPlus) -> MAMLPlusPlus:
+    """When its losses after every step count alike."""
+    learner.anneal(0.0)
+    return learner
 
 
 class Lines:

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from quickstudy.data import Tasks as Tasks
     from quickstudy.gradient import optimizers as optimizers
     from quickstudy.gradient.anil import ANIL as ANIL
+    from quickstudy.gradient.bayesian_maml import BayesianMAML as BayesianMAML
     from quickstudy.gradient.fomaml import FOMAML as FOMAML
     from quickstudy.gradient.implicit import Implicit as Implicit
     from quickstudy.gradient.maml import MAML as MAML
+    from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus as MAMLPlusPlus
     from quickstudy.gradient.meta_sgd import MetaSGD as MetaSGD
     from quickstudy.gradient.pretrained import Pretrained as Pretrained
+    from quickstudy.gradient.step_norm import StepNorm as StepNorm
     from quickstudy.gradient.unroll import inner_loop as inner_loop
+    from quickstudy.gradient.warp_grad import WarpGrad as WarpGrad
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
     from quickstudy.training.evaluation import evaluate as evaluate
@@ -31,15 +35,19 @@ if TYPE_CHECKING:
 
 _HOME = {  # where each public name lives; it is imported, and torch with it, at the first use
     "ANIL": "quickstudy.gradient.anil",
+    "BayesianMAML": "quickstudy.gradient.bayesian_maml",
     "CNP": "quickstudy.processes.cnp",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
     "Implicit": "quickstudy.gradient.implicit",
     "MAML": "quickstudy.gradient.maml",
+    "MAMLPlusPlus": "quickstudy.gradient.maml_plus_plus",
     "MetaSGD": "quickstudy.gradient.meta_sgd",
     "NeuralProcess": "quickstudy.processes.neural_process",
     "Pretrained": "quickstudy.gradient.pretrained",
+    "StepNorm": "quickstudy.gradient.step_norm",
     "Tasks": "quickstudy.data",
+    "WarpGrad": "quickstudy.gradient.warp_grad",
     "decide": "quickstudy.decide",
     "evaluate": "quickstudy.training.evaluation",
     "fit": "quickstudy.training.fit",

@@ -205,7 +205,7 @@ def compilable(learner: nn.Module) -> bool:
     builder = device != "cpu" or any(shutil.which(c) for c in (os.environ.get("CXX", "g++"), "g++", "clang++"))
     inner = getattr(learner, "inner", None)
     staged = inner is not None and (inner.mixed_mode or inner.checkpoint is not None or inner.implicit is not None)
-    eager = writes or random or looped or staged
+    eager = writes or random or looped or staged or hasattr(learner, "anneal")  # which changes what runs
     return bool(getattr(learner, "deterministic", True)) and not eager and bool(builder)
 
 

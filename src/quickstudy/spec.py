@@ -87,10 +87,15 @@ def _value(value: Any) -> Any:
 
 def _table() -> dict[str, type[Any]]:
     from quickstudy import likelihoods, nets
+    from quickstudy.gradient.bayesian_maml import BayesianMAML
     from quickstudy.gradient.implicit import Implicit
     from quickstudy.gradient.maml import MAML
+    from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus
     from quickstudy.gradient.optimizers import SGD, Adam, Rates, RMSProp
     from quickstudy.gradient.pretrained import Pretrained
+    from quickstudy.gradient.step_norm import StepNorm
+    from quickstudy.gradient.svgd import SVGD
+    from quickstudy.gradient.warp_grad import WarpGrad
     from quickstudy.processes.cnp import CNP
     from quickstudy.processes.neural_process import NeuralProcess
     from quickstudy.rl.actor import Judge
@@ -102,10 +107,14 @@ def _table() -> dict[str, type[Any]]:
 
     classes: tuple[type[Any], ...] = (
         MAML,
+        MAMLPlusPlus,
+        BayesianMAML,
+        WarpGrad,
         Pretrained,
         SGD,
         Adam,
         RMSProp,
+        SVGD,
         Rates,
         Implicit,
         CNP,
@@ -118,6 +127,8 @@ def _table() -> dict[str, type[Any]]:
         Judge,
         LinearBaseline,
         nets.MLP,
+        nets.WarpedMLP,
+        StepNorm,
         likelihoods.Gaussian,
         likelihoods.HeteroscedasticGaussian,
         likelihoods.Categorical,

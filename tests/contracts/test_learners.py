@@ -167,13 +167,15 @@ def test_state_dict_and_description_round_trip(learner):
     tasks = batch()
     copy = from_spec(json.loads(json.dumps(to_spec(learner))))
     assert type(copy) is type(learner)
+    if hasattr(learner, "progress"):  # of training, which is no part of the learner
+        copy.anneal(learner.progress)
     copy.load_state_dict(learner.state_dict())
     assert torch.equal(seeded_loss(copy, tasks), seeded_loss(learner, tasks))
 
 
 def test_gradient_is_the_finite_difference(learner, request):
-    if "FOMAML" in request.node.name:
-        pytest.skip("a first-order gradient is by definition not the derivative of its loss")
+    if any(name in request.node.name for name in ("FOMAML", "WarpGrad")):
+        pytest.skip("by definition its gradient is not the derivative of its value")
     tasks = batch()
     params = list(learner.parameters())
     direction = [torch.randn_like(p) / sum(q.numel() for q in params) ** 0.5 for p in params]

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_map
 
 from quickstudy.checks import check_layout, values_are_readable
 from quickstudy.data import Examples, by_size
+from quickstudy.gradient.clock import settle
 from quickstudy.gradient.lowrank import LowRank
 from quickstudy.gradient.plan import Plan
 from quickstudy.gradient.points import without_trivial_mask
@@ -102,12 +103,14 @@ class Adapted:
         parts: the tasks, as they ran.
         num_tasks: `T`.
         outer: what the loop was given as `outer`.
+        steps: how many were taken.
     """
 
     loop: "InnerLoop"
     parts: tuple[Part, ...]
     num_tasks: int
     outer: Any = None
+    steps: int = 0
 
     def __call__(self, x: Tensor) -> Tensor:
         """The adapted networks' outputs `[T, M, do]` at `x [T, M, *dx]`."""
@@ -142,6 +145,18 @@ class Adapted:
         """Every buffer of every task, `[T, *shape]`."""
         return self._gather([part.state.buffers for part in self.parts])
 
+    def detach(self) -> "Adapted":
+        """The same networks, without a past; parameters that do not move keep theirs."""
+        moving = set(self.loop.adapted_names())
+
+        def cut(tree: dict[str, Any]) -> dict[str, Any]:
+            return {k: tree_map(_detached, v) if k in moving else v for k, v in tree.items()}
+
+        def alone(state: State) -> State:
+            return state._replace(shared=cut(state.shared), moved=cut(state.moved), slots=cut(state.slots))
+
+        return replace(self, parts=tuple(p._replace(state=alone(p.state)) for p in self.parts))
+
     def module(self, i: int) -> nn.Module:
         """Task `i`'s network as a plain module of its own, `[M, *dx] -> [M, dy]`, its extra inputs filled in."""
         i = check_task(i, self.num_tasks)
@@ -150,6 +165,7 @@ class Adapted:
         with torch.no_grad():
             for name, tensor in (*network.named_parameters(), *network.named_buffers()):
                 tensor.copy_(state[name][i])
+        settle(network, self.steps)
         inputs = {k: nn.Parameter(state[k][i].detach().clone()) for k in self.loop.inputs}
         return FilledIn(network, inputs) if inputs else network
 
@@ -160,7 +176,7 @@ class Adapted:
             for part in self.parts:
                 again()
                 for index, state, share in self._shares(part, data):
-                    value, buffers = self.loop.evaluate(part.plan, state, function, share, outer)
+                    value, buffers = self.loop.evaluate(part.plan, state, function, share, outer, self.steps)
                     values.append(value)
                     left.append(buffers)
                     everything = torch.arange(self.num_tasks) if part.places is None else part.places.cpu()
@@ -184,3 +200,7 @@ class Adapted:
             return parts[0]
         order = torch.cat([part.places for part in self.parts if part.places is not None]).argsort()
         return {k: torch.cat([part[k] for part in parts])[order] for k in parts[0]}
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value

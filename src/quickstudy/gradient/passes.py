@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from quickstudy.gradient.adapted import State
 from quickstudy.gradient.capture import Call, Capture, Layer, active
+from quickstudy.gradient.clock import at_step
 from quickstudy.gradient.engines import map_tasks
 from quickstudy.gradient.lowrank import LowRank
 from quickstudy.gradient.plan import Plan, stand_in
@@ -29,6 +30,7 @@ class Pass:
         function: `(model, data of one task, outer) -> value`.
         data: `[T, ...]`.
         outer: for the function.
+        step: how many inner steps came before.
         names: parameters whose gradients are wanted.
         calls: of layers that are caught: their gradients come from their inputs and outputs.
         count: `T`; needed where gradients are wanted.
@@ -46,12 +48,13 @@ class Pass:
         function: Callable[..., Tensor],
         data: Any,
         outer: Any,
+        step: int,
         names: list[str] | None = None,
         calls: list[Call] | None = None,
         count: int = 0,
     ):
         names, calls = names or [], calls or []
-        self.loop, self.plan, self.function, self.calls = loop, plan, function, calls
+        self.loop, self.plan, self.function, self.calls, self.step = loop, plan, function, calls, step
         low = {k: v for k, v in state.moved.items() if isinstance(v, LowRank)}
         caught = {c.weight for c in calls} | set(low)
         self.leaf_names = leaf_names(names, calls, plan.calls)
@@ -99,7 +102,7 @@ class Pass:
             return value, capture.inputs, buffers
 
         arguments = (leaves[: len(calls)], stacked, rest["factors"], buffers, rest["data"])
-        with in_modes(loop.network, self.modes):
+        with in_modes(loop.network, self.modes), at_step(self.step):
             return map_tasks(self.plan.vectorised, loop.randomness, task, *arguments)
 
 

@@ -1,6 +1,6 @@
 """From an inner loop to predictions: the adapted predictor, and its beliefs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -122,16 +122,26 @@ def in_chunks(
             places = torch.arange(first, min(first + chunk, num_tasks))
             found = inner(support.select(places), steps=steps, create_graph=create_graph, generator=generator)
             parts += [p._replace(places=places if p.places is None else places[p.places.cpu()]) for p in found.parts]
-    return Adapted(inner, tuple(parts), num_tasks)
+    return Adapted(inner, tuple(parts), num_tasks, steps=steps)
 
 
-def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int) -> Tensor:
+def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int, weights: Sequence[float] = ()) -> Tensor:
     """Each task's mean loss over its real query points after adapting to its support set, `[T]`.
 
     In training mode the network's running statistics become the mean over tasks of what the tasks left in theirs.
+
+    Args:
+        inner: the inner loop.
+        tasks: `T` of them.
+        steps: inner steps.
+        weights: of the losses after 1, 2, ... `steps` steps; by default the last counts alone.
     """
-    adapted = inner(tasks.support, steps=steps)
+    path: list[Adapted] = []
+    adapted = inner(tasks.support, steps=steps, each=path.append if any(weights[:-1]) else None)
     losses, left = adapted.run(inner.point_loss, tasks.query)
+    if path:
+        early = [w * a.run(inner.point_loss, tasks.query)[0] for w, a in zip(weights[:-1], path, strict=False) if w]
+        losses = weights[-1] * losses + torch.stack(early).sum(0)
     if inner.network.training and left[0] and not in_transform():
         _keep_statistics(inner.network, left)
     return losses

@@ -24,6 +24,7 @@ def with_implicit_gradient(loop: "InnerLoop", adapted: Adapted, start: Adapted, 
     """
     assert loop.implicit is not None
     parts, adapted_here = [], set(loop.adapted_names())
+    last = max(adapted.steps - 1, 0)
     for part, origin, share in zip(adapted.parts, start.parts, shares, strict=True):
         solved: dict[str, Any] = {
             k: v.dense() if isinstance(v, LowRank) else v for k, v in part.state.moved.items() if k in adapted_here
@@ -40,11 +41,11 @@ def with_implicit_gradient(loop: "InnerLoop", adapted: Adapted, start: Adapted, 
         names = list(solved)
         state = State(kept, {**others, **solved}, part.state.buffers, {})
         judged = Pass(
-            loop, part.plan, state, loop.objective or loop.point_loss, share, start.outer, names, [], part.size
+            loop, part.plan, state, loop.objective or loop.point_loss, share, start.outer, last, names, [], part.size
         )
         decay = getattr(loop.rule, "weight_decay", 0.0)  # a part of the problem that was solved, as damping is
         how = replace(loop.implicit, damping=loop.implicit.damping + decay)
         found = attach(judged, list(solved.values()), [began[k] for k in names], how=how, proximal=loop.proximal)
         moved = {**others, **dict(zip(names, found, strict=True))}
         parts.append(part._replace(state=state._replace(moved=moved)))
-    return Adapted(loop, tuple(parts), adapted.num_tasks, start.outer)
+    return Adapted(loop, tuple(parts), adapted.num_tasks, start.outer, adapted.steps)

@@ -32,7 +32,7 @@ def take_step(
     plan, state = part.plan, part.state
     names = [k for k in loop.adapted_names() if plan.reached is None or k in plan.reached]
     calls = [c for c in plan.calls if c.weight in names and (c.weight in state.shared or c.weight in plan.lowrank)]
-    judged = Pass(loop, plan, state, loop.objective or loop.point_loss, data, outer, names, calls, part.size)
+    judged = Pass(loop, plan, state, loop.objective or loop.point_loss, data, outer, step, names, calls, part.size)
 
     def total(leaves: list[Tensor], rest: Any) -> Any:
         value, seen, buffers = judged(leaves, rest)
@@ -43,6 +43,9 @@ def take_step(
     )
     found = _by_name(plan, calls, names, grads, seen, step)
     shared, moved, slots = dict(state.shared), dict(state.moved), dict(state.slots)
+    direct: Any = getattr(loop.rule, "direct", None)  # of rules that see all parameters together
+    if direct is not None:
+        found = direct({k: moved[k] if k in moved else shared[k] for k in found}, found, data)
     for name, gradient in found.items():
         value: Any = moved[name] if name in moved else shared.pop(name)
         began: Any = origin.moved[name] if name in origin.moved else origin.shared[name]

@@ -32,6 +32,7 @@ from quickstudy.substitute import substituted
 
 Batch = Callable[[int, Adapted], Any]
 Source = Callable[[int, Adapted], list[Any]]
+Each = Callable[[Adapted], Adapted | None]
 
 
 class InnerLoop:
@@ -87,6 +88,7 @@ class InnerLoop:
         outer: Any = None,
         create_graph: bool = True,
         generator: torch.Generator | None = None,
+        each: Each | None = None,
     ) -> Adapted:
         """Every task's network after `steps` steps.
 
@@ -100,8 +102,12 @@ class InnerLoop:
             outer: tensors that the objective gets besides the batch, shared by all tasks.
             create_graph: keep the graph back to the start; without it every gradient is a constant.
             generator: shuffles minibatches.
+            each: is shown the networks after every step; what it returns, if anything, is gone on from. Not with
+                checkpoints, nor with an implicit gradient.
         """
         steps = self.steps if steps is None else check_steps(steps)
+        if each is not None and (self.checkpoint is not None or self.implicit is not None):
+            raise ValueError("each= sees every step, which checkpoint= and implicit= do not keep; leave them out")
         check_generator(generator)
         if (support is None) == (batch is None):
             raise ValueError("give the inner loop either support points or batch=, a function of the step")
@@ -117,7 +123,7 @@ class InnerLoop:
                 create_graph = False
             stack.enter_context(prepared())
             outer = outer if create_graph else _detached(outer)
-            return self._run(support, batch, num_tasks, steps, outer, create_graph, generator)
+            return self._run(support, batch, num_tasks, steps, outer, create_graph, generator, each)
 
     def point_loss(self, model: Callable[..., Tensor], examples: Examples, outer: Any = None) -> Tensor:
         """One task's mean loss over its real points."""
@@ -180,11 +186,11 @@ class InnerLoop:
         return cost.tasks_at_once(plan.calls, tasks.num_tasks, tasks.query.num_points / support.num_points)
 
     def evaluate(
-        self, plan: Plan, state: State, function: Callable[..., Tensor], data: Any, outer: Any
+        self, plan: Plan, state: State, function: Callable[..., Tensor], data: Any, outer: Any, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """`function(model, data, outer)` of every task as it stands, and the buffers that it left."""
+        """`function(model, data, outer)` of every task as it stands after `step` steps, and the buffers it left."""
         with prepared():
-            ready = Pass(self, plan, state, function, data, outer)
+            ready = Pass(self, plan, state, function, data, outer, step)
             value, _, buffers = ready([], ready.rest)
         return value, buffers
 
@@ -206,6 +212,7 @@ class InnerLoop:
         outer: Any,
         create_graph: bool,
         generator: torch.Generator | None,
+        each: Each | None,
     ) -> Adapted:
         """`__call__`, on arguments that were checked."""
         groups: Groups = [(None, None)]
@@ -222,7 +229,7 @@ class InnerLoop:
             if self.implicit is None:  # whose steps see data without a graph
                 batch = lambda step, adapted: ask(step, adapted) if step else first  # noqa: E731
         source = self._source(batch, shares, generator)
-        return self._unroll(adapted, source, steps, create_graph, None if batch is not None else shares)
+        return self._unroll(adapted, source, steps, create_graph, None if batch is not None else shares, each)
 
     def _source(self, batch: Batch | None, shares: list[Any], generator: torch.Generator | None) -> Source:
         """`(step, adapted) -> the data of every part`."""
@@ -251,7 +258,9 @@ class InnerLoop:
             )
         return data
 
-    def _unroll(self, start: Adapted, source: Source, steps: int, create_graph: bool, fixed: Any) -> Adapted:
+    def _unroll(
+        self, start: Adapted, source: Source, steps: int, create_graph: bool, fixed: Any, each: Each | None
+    ) -> Adapted:
         adapted = start
         if self.implicit is not None and create_graph:
             if not steps:
@@ -272,15 +281,18 @@ class InnerLoop:
             for step in range(first, last):
                 second = graph and not self.first_order
                 second = second and (self.truncate is None or step >= steps - self.truncate)
-                now = Adapted(self, parts, adapted.num_tasks, adapted.outer)
+                now = Adapted(self, parts, adapted.num_tasks, adapted.outer, step)
                 parts = self._advance(now, start, source(step, now), step, second)
+                if each is not None:
+                    after = Adapted(self, parts, adapted.num_tasks, adapted.outer, step + 1)
+                    parts = (each(after) or after).parts
             return parts
 
         if length is None:
             parts = advance(adapted.parts, 0, steps, graph)
         else:
             parts = self._in_segments(adapted.parts, advance, steps, length, self._read_besides(start, fixed))
-        adapted = Adapted(self, parts, adapted.num_tasks, adapted.outer)
+        adapted = Adapted(self, parts, adapted.num_tasks, adapted.outer, steps)
         if self.implicit is not None and create_graph:
             return with_implicit_gradient(self, adapted, start, source(steps - 1, adapted))
         return adapted

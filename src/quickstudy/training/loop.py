@@ -100,6 +100,7 @@ class Loop:
         self._steps, self._patience = steps, patience
         self._log_every, self._evaluate_every, self._checkpoint_every = log_every, evaluate_every, checkpoint_every
         self.standing = standing
+        self._anneal = getattr(learner, "anneal", None)
         self._device = updates.params[0].device
         # on an accelerator the sum stays there: reading every loss would make the processor wait for it
         self._waits = self._device.type == "cpu"
@@ -135,6 +136,8 @@ class Loop:
         at = self.standing
         seed_noise(mix(self._batches.seed, at.step, Stream.NOISE), self._device)
         tasks = self._batches(at.step)
+        if self._anneal is not None:
+            self._anneal(at.step / self._steps)
         loss, gradients = self._gradient(tasks)
         norm = self._updates.norm(gradients)
         if self._waits:

@@ -60,8 +60,8 @@ def load(
         run, folder = folder, folder / "checkpoints" / which
         if which == "best" and newest(folder) is None:
             raise CheckpointError(
-                f"{run} has no best checkpoint: it was not validated yet, or it trains what acts, of which the last one "
-                "is kept; use which='last'"
+                f"{run} has no best checkpoint: it was not validated yet, or it trains what acts, and keeps the last "
+                "one; use which='last'"
             )
     checkpoint = read_checkpoint(folder)
     learner = _build(checkpoint.facts["learner"], set(checkpoint.weights), network)

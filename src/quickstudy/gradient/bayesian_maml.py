@@ -1,0 +1,216 @@
+"""Bayesian MAML (Yoon et al. 2018, arXiv 1806.03836): an ensemble that adapts together."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Unpack, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy import predictive
+from quickstudy.checks import check_examples, check_fits, check_inputs, check_tasks
+from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.optimizers import Rated
+from quickstudy.gradient.options import InnerOptions
+from quickstudy.gradient.particles import Particles
+from quickstudy.gradient.points import mean_loss
+from quickstudy.gradient.predictor import GradientPredictor, predictor
+from quickstudy.gradient.svgd import SVGD
+from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.learner import Functions, Predictive, check_generator, check_steps
+from quickstudy.likelihoods import Gaussian, Likelihood
+
+
+@final
+class BayesianMAML(nn.Module):
+    """Learns where P particles begin, from which a few Stein steps reach a sample of each task's posterior (alg. 2).
+
+        min  mean_t mean_m -log 1/P sum_i p(y_m | x_m, theta_i),     theta = SVGD(theta_0; support_t),
+
+    the initial particles and the noise of the likelihood are meta-learned, through every step, interactions included.
+    The paper's loss is of the query points jointly, or its chaser loss; here each point counts by itself, as everywhere
+    in quickstudy. A belief is the even mixture of the particles'; `functions` are particles.
+
+    Args:
+        network: as for `MAML`, without batch statistics; see `Particles`.
+        particles: P (5 and 10 in the paper's experiments).
+        lr: of the Stein steps, for the mean negative log-likelihood of the support points.
+        steps: of them in training.
+        likelihood: by default normal outcomes with a learned standard deviation, 1 at the start. The gradient of its
+            mean goes as 1/sd^2, so a smaller one needs a smaller `lr`.
+        inner: as for `MAML`, but for `rule`, `adapt` and `inputs`.
+
+    >>> import quickstudy as qs
+    >>> learner = qs.BayesianMAML(qs.nets.MLP(1, [40, 40], 1), particles=5, lr=0.01, steps=2)
+    >>> tasks = qs.tasks.Sinusoid(noise=0.3).sample(4, support=10, query=10)
+    >>> learner.meta_loss(tasks).backward()
+    >>> learner.adapt(tasks.support).functions(3)(tasks.query.x).shape
+    torch.Size([3, 4, 10, 1])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        particles: int = 5,
+        lr: Rated = 0.01,
+        steps: int = 1,
+        likelihood: Likelihood | None = None,
+        **inner: Unpack[InnerOptions],
+    ):
+        super().__init__()
+        for option in ("rule", "adapt", "inputs", "implicit"):
+            if inner.get(option) is not None:
+                raise TypeError(f"BayesianMAML has no {option}=: all weights of its particles move by Stein's rule")
+        self.template = (network,)  # a tuple: its parameters are where the first particle begins, no more
+        self.network, self.steps, self.options = Particles(network, particles), check_steps(steps), dict(inner)
+        self.likelihood: Any = Gaussian(1.0, learn=True) if likelihood is None else likelihood
+        self.rule = SVGD(lr)
+        settings: Any = {**inner, "rule": self.rule}
+        self.inner = InnerLoop(self.network, loss=TotalLoss(self.likelihood), steps=steps, **settings)
+
+    @property
+    def engine(self) -> str:
+        """The engine in use, as of `MAML`."""
+        return self.inner.known_engine()
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        own = {"particles": self.network.count, "lr": self.rule.lr, "steps": self.steps}
+        return {"network": self.template[0], **own, "likelihood": self.likelihood, **self.options}
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the mean over each task's real query points of -log of the mixture."""
+        check_tasks(tasks)
+        check_fits(self, tasks.support)
+        return self(tasks)
+
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks."""
+        adapted = self.inner(tasks.support)
+        return adapted.run(self._mixture_loss, tasks.query)[0].mean()
+
+    def _mixture_loss(self, model: Any, examples: Examples, outer: Any) -> Tensor:
+        """One task's mean over its real points of -log of the mixture's density."""
+        del outer
+        each = losses(self.likelihood, model(examples.x), examples.y)  # [M, P]
+        mixed = math.log(each.shape[1]) - torch.logsumexp(-each, 1)
+        return mean_loss(mixed, len(mixed), examples.mask)
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> "ParticlePredictor":
+        """The predictor after `steps` Stein steps on `support`; see `MAML.adapt`."""
+        check_examples(support, "support")
+        check_fits(self, support)
+        steps = self.steps if steps is None else steps
+        reader = cast(Likelihood, Mixture(self.likelihood))
+        return ParticlePredictor(
+            predictor(self.inner, reader, support, steps, create_graph=create_graph, generator=generator),
+            self.likelihood,
+        )
+
+
+def losses(likelihood: Likelihood, output: Tensor, y: Tensor) -> Tensor:
+    """Negative log-likelihoods `[N, P]` of outcomes `y [N, ...]` under every particle's `output [N, P, do]`."""
+    points, particles = output.shape[:2]
+    return likelihood.loss(output.flatten(0, 1), y.repeat_interleave(particles, 0)).view(points, particles)
+
+
+class TotalLoss(nn.Module):
+    """Each point's loss summed over particles, so that every particle's gradient is that of its own loss."""
+
+    def __init__(self, likelihood: Likelihood):
+        super().__init__()
+        self.likelihood = likelihood
+
+    def forward(self, output: Tensor, y: Tensor) -> Tensor:
+        """`[N]`, of `output [N, P, do]`."""
+        return losses(self.likelihood, output, y).sum(1)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Reads outputs `[T, M, P, do]` of particles as one belief.
+
+    Args:
+        likelihood: reads those of one particle.
+    """
+
+    likelihood: Likelihood
+
+    def predictive(self, output: Tensor) -> Predictive:
+        """The even mixture."""
+        tasks, _, particles = output.shape[:3]
+        belief: Any = self.likelihood.predictive(
+            output.movedim(2, 0).flatten(0, 1)
+        )  # one particle's tasks after another's
+        if isinstance(belief, predictive.Categorical):
+            probs = belief.probs.unflatten(0, (particles, tasks)).mean(0)
+            return predictive.Categorical(probs.log())
+        means, variances = (t.unflatten(0, (particles, tasks)) for t in (belief.mean, belief.variance))
+        return predictive.GaussianMixture(means, variances)
+
+
+@dataclass(frozen=True)
+class ParticlePredictor:
+    """Particles adapted to `T` tasks; made by `BayesianMAML.adapt`."""
+
+    base: GradientPredictor
+    likelihood: Likelihood
+
+    def __call__(self, x: Tensor) -> Predictive:
+        """The belief at `x [T, M, *dx]`: the even mixture of the particles'."""
+        return self.base(x)
+
+    def append(self, examples: Examples) -> "ParticlePredictor":
+        """Adapted anew, from the meta-parameters, to the union of the support set and `examples`."""
+        return replace(self, base=self.base.append(examples))
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """`n` functions: the means of particles drawn for each task, with replacement once all have been drawn."""
+        check_generator(generator)
+        support, particles = self.base.support, cast(Particles, self.base.adapted.loop.network)
+        rounds = -(-n // particles.count) if isinstance(n, int) else 1
+        shape = len(support.x), rounds, particles.count
+        order = torch.rand(shape, generator=generator, device=support.x.device).argsort(-1).flatten(1)  # [T, >= n]
+
+        def evaluate(x: Tensor, members: list[int]) -> Tensor:
+            check_inputs(x, support)
+            means = self._means(x)  # [P, T, M, dy]
+            pick = order[:, members].T  # [n, T]
+            return means.gather(0, pick[:, :, None, None].expand(-1, -1, *means.shape[2:]))
+
+        return Functions(evaluate, n)
+
+    def task(self, i: int) -> nn.Module:
+        """Task `i`'s particles as one plain module: the mean of their beliefs, `[M, *dx] -> [M, dy]`."""
+        return MeanBelief(self.base.task(i), self.base.readout)
+
+    def _means(self, x: Tensor) -> Tensor:
+        output = self.base.adapted(x)
+        belief = self.likelihood.predictive(output.movedim(2, 0).flatten(0, 1))
+        return belief.mean.unflatten(0, (output.shape[2], len(output)))
+
+
+class MeanBelief(nn.Module):
+    """The mean of what adapted particles believe.
+
+    Args:
+        particles: `[M, *dx] -> [M, P, do]`.
+        readout: outputs `[1, M, P, do]` -> belief.
+    """
+
+    def __init__(self, particles: nn.Module, readout: Callable[[Tensor], Predictive]):
+        super().__init__()
+        self.particles, self.readout = particles, readout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[M, dy]` at `x [M, *dx]`."""
+        return self.readout(self.particles(x).unsqueeze(0)).mean[0]

@@ -1,0 +1,34 @@
+"""Which inner step it is, for layers that treat each step in their own way."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from torch import nn
+
+_step: ContextVar[int | None] = ContextVar("inner_step", default=None)
+
+
+def inner_step() -> int | None:
+    """How many inner steps came before the pass that is running; None outside of inner loops.
+
+    The passes on support points are 0, 1, ... K - 1; what a network says after k steps is pass k.
+    """
+    return _step.get()
+
+
+@contextmanager
+def at_step(step: int) -> Iterator[None]:
+    """What runs inside belongs to `step`."""
+    token = _step.set(step)
+    try:
+        yield
+    finally:
+        _step.reset(token)
+
+
+def settle(network: nn.Module, step: int) -> None:
+    """Have the layers of `network` that treat each step in their own way take it for `step` from now on."""
+    for module in network.modules():
+        if hasattr(module, "settled"):
+            module.settled = step  # type: ignore[assignment]

@@ -1,0 +1,68 @@
+"""Several copies of one network, which run together."""
+
+import copy
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from quickstudy.checks import check_whole
+
+
+@final
+class Particles(nn.Module):
+    """`count` copies of `network`, each with weights of its own: `[N, *dx] -> [N, count, do]`.
+
+    Args:
+        network: the first of them. The others are drawn anew by the layers' `reset_parameters`, as torch draws them.
+        count: P.
+
+    Raises:
+        ValueError: for a network with buffers (batch statistics), or with parameters that no layer can draw anew.
+
+    >>> Particles(nn.Linear(1, 2), 5)(torch.zeros(3, 1)).shape
+    torch.Size([3, 5, 2])
+    """
+
+    def __init__(self, network: nn.Module, count: int):
+        super().__init__()
+        copies = [network, *(drawn_anew(network) for _ in range(check_whole("particles", count) - 1))]
+        if any(True for _ in network.buffers()):
+            raise ValueError("particles of a network with buffers, as BatchNorm has, are not supported; use LayerNorm")
+        self.count = count
+        stacks = zip(*(dict(c.named_parameters()).values() for c in copies), strict=True)
+        names = [name for name, _ in network.named_parameters()]
+        self.weights = nn.ParameterDict(
+            {
+                n.replace(".", "/"): nn.Parameter(torch.stack([p.detach() for p in s]))
+                for n, s in zip(names, stacks, strict=True)
+            }
+        )
+        self._one = [network]  # in a list: its own parameters stand for nothing, and must not be found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All of them at `x`."""
+        (one,) = self._one
+        one.train(self.training)
+        weights = {k.replace("/", "."): v for k, v in self.weights.items()}
+
+        def run(weights: dict[str, Tensor]) -> Tensor:
+            return functional_call(one, weights, (x,))
+
+        return torch.vmap(run, out_dims=1, randomness="different")(weights)
+
+
+def drawn_anew(network: nn.Module) -> Any:
+    """A copy of `network` whose weights its layers have drawn again."""
+    other = copy.deepcopy(network)
+    for name, module in other.named_modules():
+        owns = any(True for _ in module.parameters(recurse=False))
+        if owns and not hasattr(module, "reset_parameters"):
+            raise ValueError(
+                f"{type(module).__name__} ({name or 'the network'}) owns parameters and has no reset_parameters(); "
+                "write one that draws them, so that particles can begin apart"
+            )
+        if owns:
+            module.reset_parameters()
+    return other

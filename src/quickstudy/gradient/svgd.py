@@ -1,0 +1,79 @@
+"""Stein variational gradient descent (Liu and Wang 2016, arXiv 1608.04471), as an inner rule."""
+
+import math
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.data import Examples
+from quickstudy.gradient.optimizers import Rated, check_rate, rate_at
+
+
+@final
+class SVGD(nn.Module):
+    """Particles go down the loss together, and away from each other (algorithm 1):
+
+        theta_i' = theta_i - lr/P sum_j [k(theta_j, theta_i) grad L(theta_j) - 1/N grad_theta_j k(theta_j, theta_i)],
+
+    k = exp(-|theta_j - theta_i|^2 / h), h = median^2 / log P over the pairs. With L the mean loss over N points, a
+    negative log-likelihood, this is the paper's step of size lr/N towards the posterior under a flat prior.
+
+    Every adapted parameter has the particles as its first axis, `[P, *shape]`; see `Particles`. No points, no step.
+
+    Args:
+        lr: as for `optimizers.SGD`.
+
+    >>> rule = SVGD(0.1)
+    >>> value, gradient = torch.tensor([[0.0], [1.0]]), torch.zeros(1, 2, 1)
+    >>> apart = rule.direct({"w": value}, {"w": gradient}, None)["w"]
+    >>> (apart[0, 0] > 0).item(), (apart[0, 1] < 0).item()
+    (True, True)
+    """
+
+    linear = False
+
+    def __init__(self, lr: Rated = 0.01):
+        super().__init__()
+        self.lr = check_rate(lr)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"lr": self.lr}
+
+    def direct(self, values: dict[str, Tensor], gradients: dict[str, Tensor], data: Any) -> dict[str, Tensor]:
+        """What the particles move against, in place of their gradients `[T, P, *shape]`.
+
+        Args:
+            values: of the parameters, `[T, P, *shape]`, or `[P, *shape]` where tasks still share them.
+            gradients: of the mean loss.
+            data: the points of the step; N is counted in `Examples`, and 1 for anything else.
+        """
+        flat = {k: g.flatten(2) for k, g in gradients.items()}
+        places = {k: values[k].expand_as(g).flatten(2) for k, g in gradients.items()}
+        places = {k: v - v.mean(1, keepdim=True) for k, v in places.items()}  # distances stay, and are more exact
+        kernel, bandwidth = rbf(sum(v @ v.mT for v in places.values()))  # type: ignore[arg-type]
+        count = data.sizes().to(kernel) if isinstance(data, Examples) else kernel.new_ones(len(kernel))
+        push = torch.where(count > 0, 1 / count.clamp(min=1), 0.0) * 2 / bandwidth
+        inflow = kernel.sum(2, keepdim=True)
+        return {
+            k: ((kernel @ flat[k] + push[:, None, None] * (kernel @ v - inflow * v)) / v.shape[1]).view_as(gradients[k])
+            for k, v in places.items()
+        }
+
+    def update(self, name: str, step: int, value: Tensor, gradient: Tensor, slot: Any) -> tuple[Tensor, Any]:
+        """The parameter's next value; there is nothing to remember."""
+        return value - rate_at(self.lr, name, step) * gradient, slot
+
+
+def rbf(products: Tensor) -> tuple[Tensor, Tensor]:
+    """The kernel `[T, P, P]` between particles, and its bandwidth h `[T]`, from their inner products `[T, P, P]`."""
+    size = products.shape[1]
+    square = products.diagonal(dim1=1, dim2=2)
+    distance = (square[:, :, None] + square[:, None, :] - 2 * products).clamp(min=0)
+    if size == 1:
+        return torch.ones_like(products), products.new_ones(len(products))
+    above = torch.triu_indices(size, size, 1, device=products.device)
+    middle = distance[:, above[0], above[1]].median(1).values
+    bandwidth = middle.clamp(min=torch.finfo(middle.dtype).tiny) / math.log(size)
+    return (-distance / bandwidth[:, None, None]).exp(), bandwidth

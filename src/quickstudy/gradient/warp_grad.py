@@ -1,0 +1,135 @@
+"""WarpGrad (Flennerhag et al. 2020, arXiv 1909.00025): layers that bend the surface which inner steps descend."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Unpack, final
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.checks import check_examples, check_fits, check_tasks
+from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.adapted import Adapted
+from quickstudy.gradient.optimizers import Rated, matching
+from quickstudy.gradient.options import InnerOptions
+from quickstudy.gradient.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.learner import check_steps
+from quickstudy.likelihoods import Likelihood, choose_loss
+from quickstudy.substitute import substituted
+
+
+@final
+class WarpGrad(nn.Module):
+    """Meta-learns warp layers, which every task shares, between layers that each task adapts.
+
+    Inner steps move the task layers theta alone, but their gradient passes through the warp layers phi, which so
+    precondition it. phi is learned by looking one step ahead from wherever adaptation passes (eq. 8):
+
+        min_phi  mean_t mean_k L(theta_k - lr grad L(theta_k; support_t; phi); query_t; phi),
+
+    each theta_k a constant: no derivative reaches through more than one step, however many there are. Where theta
+    begins is learned as by MAML, with phi as a constant. The value of the meta-loss is MAML's; its gradient is that of
+    both objectives.
+
+    Args:
+        network: with warp layers, as `nets.WarpedMLP`.
+        warp: patterns for the names of their parameters.
+        lr: of the inner steps; `rule=` takes any rule of `quickstudy.optimizers` instead.
+        steps: inner steps in training.
+        first_order: learn where theta begins to first order.
+        loss, likelihood: as for `MAML`.
+        inner: as for `MAML`, but for `adapt`.
+
+    >>> import quickstudy as qs
+    >>> learner = qs.WarpGrad(qs.nets.WarpedMLP(1, [40, 40], 1), lr=0.01, steps=5)
+    >>> tasks = qs.tasks.Sinusoid().sample(4, support=10, query=10)
+    >>> learner.meta_loss(tasks).backward()
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        warp: str | Sequence[str] = "*warp*",
+        lr: Rated | None = None,
+        steps: int = 5,
+        first_order: bool = False,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        likelihood: Likelihood | None = None,
+        **inner: Unpack[InnerOptions],
+    ):
+        super().__init__()
+        for option in ("adapt", "inputs", "checkpoint", "truncate", "implicit"):
+            if inner.get(option) is not None:
+                raise TypeError(f"WarpGrad has no {option}=: it adapts all but the warp layers, and sees every step")
+        names = [k for k, _ in network.named_parameters()]
+        self.warped = matching(names, warp)
+        if len(self.warped) == len(names):
+            raise ValueError(f"warp={warp!r} names every parameter; nothing is left to adapt")
+        self.network, self.likelihood, self.loss, self.warp = network, likelihood, loss, warp
+        self.steps, self.options = check_steps(steps), dict(inner)
+        shared: Any = {"loss": choose_loss(loss, likelihood), "steps": steps, **inner}
+        shared["adapt"] = [k for k in names if k not in self.warped]
+        self.inner = InnerLoop(network, lr=lr, first_order=first_order, **shared)
+        self.rule = self.inner.rule
+        self._ahead = InnerLoop(network, **{**shared, "rule": self.rule})
+
+    @property
+    def engine(self) -> str:
+        """The engine in use, as of `MAML`."""
+        return self.inner.known_engine()
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        rate = {} if "rule" in self.options else {"lr": self.inner.rule.lr}
+        return {
+            "network": self.network,
+            "warp": self.warp,
+            **rate,
+            "steps": self.steps,
+            "first_order": self.inner.first_order,
+            "loss": self.loss,
+            "likelihood": self.likelihood,
+            **self.options,
+        }
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the mean loss over each task's real query points, after `steps` steps."""
+        check_tasks(tasks)
+        check_fits(self, tasks.support)
+        return self(tasks)
+
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks."""
+        own = dict(self.network.named_parameters())
+        with substituted(self.network, {k: own[k].detach() for k in self.warped}):
+            loss = meta_losses(self.inner, tasks, self.steps).mean()
+        ahead = self._one_step_ahead(tasks, {k: v.detach() for k, v in own.items() if k not in self.warped})
+        return loss + (ahead - ahead.detach())
+
+    def _one_step_ahead(self, tasks: Tasks, start: dict[str, Tensor]) -> Tensor:
+        """The mean query loss after one step from each place that adaptation passes; of phi alone."""
+        path: list[Adapted] = []
+
+        def cut(after: Adapted) -> Adapted:
+            path.append(after)
+            return after.detach()
+
+        with substituted(self.network, start):
+            adapted = self._ahead(tasks.support, each=cut)
+        losses = [a.run(self._ahead.point_loss, tasks.query)[0].mean() for a in path or [adapted]]
+        return torch.stack(losses).mean()
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> GradientPredictor:
+        """The predictor after `steps` gradient steps on `support`; see `MAML.adapt`."""
+        check_examples(support, "support")
+        check_fits(self, support)
+        steps = self.steps if steps is None else steps
+        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, generator=generator)
