@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from quickstudy.training.fit import fit as fit
     from quickstudy.training.storage import load as load
     from quickstudy.training.storage import save as save
+    from quickstudy.training.tuning import tune_adaptation as tune_adaptation
 
 _HOME = {  # where each public name lives; it is imported, and torch with it, at the first use
     "ANIL": "quickstudy.gradient.anil",
@@ -59,6 +60,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "rl": "quickstudy.rl",
     "save": "quickstudy.training.storage",
     "tasks": "quickstudy.tasks",
+    "tune_adaptation": "quickstudy.training.tuning",
 }
 
 _MODULES = ("decide", "likelihoods", "nets", "optimizers", "rl", "tasks")
