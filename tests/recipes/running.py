@@ -10,6 +10,10 @@ TINY: dict[str, list[str]] = {
     "sinusoid-pretrained": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
     "sinusoid-oracle": ["--steps", "3", "--width", "8", "--test-tasks", "4"],
     "sinusoid-meta-sgd": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
+    "sinusoid-compare": [
+        *("--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3", "--support", "2", "3"),
+        *("--trials", "1", "--trial-steps", "2", "--methods", "maml", "pretrained", "cnp"),
+    ],
     "sinusoid-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
     "gp-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--samples", "3"],
     "gp-cnp": ["--steps", "3", "--width", "8", "--test-tasks", "4"],

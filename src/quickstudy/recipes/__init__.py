@@ -46,6 +46,11 @@ RECIPES: dict[str, Recipe] = {
         "Meta-SGD beside MAML on waves of varying frequency: the paper's 60,000 steps",
         ("li2017metasgd", "finn2017maml"),
     ),
+    "sinusoid-compare": Recipe(
+        "sinusoid_compare",
+        "every learner on the same sine waves, under an equal budget, each tuned by as many trials",
+        ("finn2017maml",),
+    ),
     "sinusoid-np": Recipe("sinusoid_np", "a Neural Process on MAML's sine waves", ("finn2017maml",)),
     "gp-np": Recipe(
         "gp_np", "a Neural Process on draws of a Gaussian process, beside the exact posterior", ("nguyen2022tnp",)

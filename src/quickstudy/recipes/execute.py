@@ -113,6 +113,9 @@ def _several(stage: Stage) -> dict[str, Any]:
     options = stage.options
     if stage.mode != "measure":
         stage.describe()
+    module = RECIPES[stage.recipe].load()
+    if hasattr(module, "prepare"):
+        module.prepare(options, stage)
     again = partial(execute, mode=stage.mode, command=stage.command, reporter=stage.reporter, write=stage.write)
     results = []
     for seed in options.seeds:
@@ -120,7 +123,7 @@ def _several(stage: Stage) -> dict[str, Any]:
         alone = replace(options, seed=seed, seeds=(), out=stage.folder / f"seed-{seed}")
         results.append(again(stage.recipe, alone))
     metrics = over_seeds([result["metrics"] for result in results])
-    gather = getattr(RECIPES[stage.recipe].load(), "gather", None)
+    gather = getattr(module, "gather", None)
     if gather is not None and (stage.mode != "measure" or stage.write):
         gather(options, stage)
     return _result(stage, sum(result["seconds"] for result in results), metrics)

@@ -1,0 +1,67 @@
+"""Who takes part in a comparison: how each learner is made, and what of it is tuned."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import nn
+
+import quickstudy as qs
+
+Choice = Mapping[str, Any]
+"""A value for every name in a contender's space."""
+Space = Mapping[str, tuple[float, float] | tuple[Any, ...] | list[Any]]
+"""What may be chosen: `(low, high)` on a logarithmic scale, or a list of values."""
+
+RATE: Space = {"lr": (3e-4, 1e-2)}  # of Adam, at the start of its cosine
+INNER: Space = {**RATE, "inner_lr": (1e-3, 0.3)}
+STEPS: Space = {**INNER, "steps": [1, 2, 5]}
+
+
+class Contender(NamedTuple):
+    """One who takes part.
+
+    Args:
+        title: in tables and figures.
+        make: `(width, choice) -> learner`.
+        space: of the choice.
+        kind: "gradient" takes as many gradient steps as it is asked for; "once" has its own way.
+    """
+
+    title: str
+    make: Callable[[int, Choice], nn.Module]
+    space: Space
+    kind: str = "gradient"
+
+
+def net(width: int, inputs: int = 1, outputs: int = 1) -> qs.nets.MLP:
+    """The network of the MAML paper, two hidden layers of ReLUs."""
+    return qs.nets.MLP(inputs, [width, width], outputs)
+
+
+def inner(c: Choice) -> dict[str, Any]:
+    """Rate and number of inner steps."""
+    return {"lr": c["inner_lr"], "steps": c["steps"]}
+
+
+CONTENDERS: dict[str, Contender] = {
+    "maml": Contender("MAML", lambda w, c: qs.MAML(net(w), **inner(c)), STEPS),
+    "fomaml": Contender("FOMAML", lambda w, c: qs.FOMAML(net(w), **inner(c)), STEPS),
+    "anil": Contender("ANIL", lambda w, c: qs.ANIL(net(w), **inner(c)), STEPS),
+    "meta_sgd": Contender("Meta-SGD", lambda w, c: qs.MetaSGD(net(w), **inner(c)), STEPS),
+    "maml_plus_plus": Contender("MAML++", lambda w, c: qs.MAMLPlusPlus(net(w), **inner(c)), {**INNER, "steps": [5]}),
+    "warp_grad": Contender(
+        "WarpGrad",
+        lambda w, c: qs.WarpGrad(qs.nets.WarpedMLP(1, [w, w], 1), **inner(c)),
+        {**INNER, "steps": [5]},
+    ),
+    "bayesian_maml": Contender(
+        "Bayesian MAML", lambda w, c: qs.BayesianMAML(net(w), particles=5, **inner(c)), {**INNER, "steps": [1, 5]}
+    ),
+    "pretrained": Contender(
+        "Pretrained, tuned", lambda w, c: qs.Pretrained(net(w), rule=qs.optimizers.Adam(0.01), steps=10), RATE
+    ),
+    "cnp": Contender("CNP", lambda w, c: qs.CNP(width=c["width"]), {**RATE, "width": [64, 128]}, "once"),
+    "np": Contender(
+        "Neural Process", lambda w, c: qs.NeuralProcess(width=c["width"]), {**RATE, "width": [64, 128]}, "once"
+    ),
+}
