@@ -54,10 +54,10 @@ class SVGD(nn.Module):
         places = {k: v - v.mean(1, keepdim=True) for k, v in places.items()}  # distances stay, and are more exact
         kernel, bandwidth = rbf(sum(v @ v.mT for v in places.values()))  # type: ignore[arg-type]
         count = data.sizes().to(kernel) if isinstance(data, Examples) else kernel.new_ones(len(kernel))
-        push = torch.where(count > 0, 1 / count.clamp(min=1), 0.0) * 2 / bandwidth
-        inflow = kernel.sum(2, keepdim=True)
+        push = (torch.where(count > 0, 1 / count.clamp(min=1), 0.0) * 2 / bandwidth)[:, None, None]
+        outflow = push * kernel.sum(2, keepdim=True)
         return {
-            k: ((kernel @ flat[k] + push[:, None, None] * (kernel @ v - inflow * v)) / v.shape[1]).view_as(gradients[k])
+            k: ((kernel @ (flat[k] + push * v) - outflow * v) / v.shape[1]).view_as(gradients[k])
             for k, v in places.items()
         }
 
