@@ -17,6 +17,7 @@ from types import ModuleType
 import pytest
 import torch
 from contracts import test_families, test_learners
+from learner_table import net
 
 import quickstudy
 
@@ -86,6 +87,13 @@ def test_contract_tables_are_found():
 def test_own_learner_keeps_the_contract(test: Callable, own: dict):
     torch.set_default_dtype(torch.float64)
     test(own["Neighbours"]())
+
+
+@pytest.mark.parametrize("test", of_every_learner())
+def test_own_gradient_based_learner_keeps_the_contract(test: Callable, own: dict):
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    test(own["SignMAML"](net(), lr=0.1, steps=2))
 
 
 @pytest.mark.parametrize("test", of_every_family())
