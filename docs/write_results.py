@@ -149,6 +149,9 @@ def page() -> str:
             evaluation = file.with_name("evaluation.json")
             if evaluation.exists():
                 parts += _evaluation(json.loads(evaluation.read_text()))
+            facts = file.with_name("facts.json")
+            if facts.exists():
+                parts += _facts(json.loads(facts.read_text()))
     return "\n".join([*parts, *_speed()])
 
 
@@ -193,6 +196,15 @@ def _evaluation(found: dict[str, Any]) -> list[str]:
     head = ["", "interquartile mean", f"probability that {first} does better"]
     table = ["| " + " | ".join(row) + " |" for row in (head, [":--", "--:", "--:"], *rows)]
     return ["**Over seeds and tasks** (95% intervals of a stratified bootstrap)\n", "\n".join(table) + "\n"]
+
+
+def _facts(found: dict[str, dict[str, float]]) -> list[str]:
+    """What each learner takes."""
+    head = ["", "parameters", "steps of training", "seconds of training", "ms to adapt 25 tasks and predict"]
+    keys = ("parameters", "steps", "training_seconds", "adapt_ms")
+    rows = [[PARTS[name], *(f"{one[key]:,.4g}" for key in keys)] for name, one in found.items()]
+    table = ["| " + " | ".join(row) + " |" for row in (head, [":--", *["--:"] * len(keys)], *rows)]
+    return ["**What it takes**\n", "\n".join(table) + "\n"]
 
 
 def _interval(found: dict[str, Any]) -> str:

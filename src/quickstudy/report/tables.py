@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 METRICS = {
     "mse": "mean squared error",
+    "tuned_mse": "mean squared error, by the rule and number of steps that serve best",
     "rmse": "root mean squared error",
     "log_likelihood": "log-likelihood per point",
     "joint_log_likelihood": "joint log-likelihood / number of points",
@@ -21,11 +22,22 @@ METRICS = {
     "return_by_transitions": "return of an episode, adapted on equal numbers of transitions",
     "factor": "how many times MAML's error the pretrained network makes, after 10 steps",
 }
-LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
+LOWER_IS_BETTER = frozenset({"mse", "tuned_mse", "rmse", "calibration_error"})
 HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accuracy", "return", "return_by_transitions"})
 PARTS = {
     "maml": "MAML",
+    "fomaml": "FOMAML",
+    "reptile": "Reptile",
+    "anil": "ANIL",
+    "boil": "BOIL",
     "meta_sgd": "Meta-SGD",
+    "meta_curvature": "Meta-Curvature",
+    "maml_plus_plus": "MAML++",
+    "warp_grad": "WarpGrad",
+    "imaml": "iMAML",
+    "cavia": "CAVIA",
+    "bayesian_maml": "Bayesian MAML",
+    "alpaca": "ALPaCA",
     "promp": "ProMP",
     "pretrained": "pretrained",
     "random": "untrained",
