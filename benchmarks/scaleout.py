@@ -1,12 +1,12 @@
 """Many processes: what is measured of one and of a few, and what that says about 8, 64 and 512.
 
-One process a rank and one thread each. For every size of network: the seconds of a meta-gradient a task, on one rank; and
-the seconds of one all-reduce of its gradient by gloo between 1, 2 and 4 ranks of this machine. From these, by a ring:
+One process a rank and one thread each. For every size of network: the seconds of a meta-gradient a task, on one rank,
+and those of one all-reduce of its gradient by gloo between 1, 2 and 4 ranks of this machine. From these, by a ring:
 
     T(P) = compute * tasks / P + 2 (P - 1) latency + 2 (P - 1) / P * bytes / bandwidth,
 
-with latency and bandwidth fitted to what was measured here, and in a second table those of a network that is assumed.
-Efficiency is T(1) / (P T(P)) for one batch, whatever the number of ranks. The assumptions: every rank computes as fast as
+with latency and bandwidth fitted to what was measured here, and in a second table those of an assumed network.
+Efficiency is T(1) / (P T(P)) for one batch, whatever the number of ranks. Assumptions: every rank computes as fast as
 the one measured; all-reduce starts when the gradient is complete (nothing overlaps); no stragglers; the batch divides.
 
     python -m benchmarks.scaleout
@@ -55,7 +55,7 @@ def compute(width: int, options: Options) -> tuple[int, float]:
 
 
 def all_reduce(ranks: int, sizes: list[int], rounds: int) -> list[float]:
-    """Seconds of one all-reduce of so many numbers between `ranks` processes: the slowest rank's median, for each size."""
+    """Seconds of one all-reduce between `ranks` processes, for each size: the slowest rank's median."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from benchmarks.scaleout import BATCH, extrapolate, fit_ring, ring
 
 ROOT = Path(__file__).parents[2]
