@@ -17,7 +17,7 @@ import pytest
 import torch
 from recipes import running
 
-from quickstudy import ANIL, MAML, Implicit, MetaSGD, citations, nets, optimizers, rl
+from quickstudy import ANIL, MAML, Implicit, MetaSGD, citations, nets, optimizers, rl, tasks
 from quickstudy.cli import main
 from quickstudy.commands import COMMANDS
 from quickstudy.recipes import RECIPES
@@ -305,6 +305,15 @@ def test_citations_follow_the_configuration() -> None:
     assert list(citations.keys_of_config(config)) == ["garnelo2018np", "burda2016iwae"]
     config = {"learner": {"class": "CNP"}, "family": "GaussianProcess(kernel='rbf')", "schedule": "constant"}
     assert list(citations.keys_of_config(config)) == ["garnelo2018cnp", "rasmussen2006gp", "kingma2015adam"]
+    for family, expected in (
+        (tasks.Harmonic(), ["lacoste2018multitask"]),
+        (tasks.SineAndLine(), ["finn2018platipus"]),
+        (tasks.Steps(), []),
+        (tasks.Pendulum(), ["blanes2002splitting"]),
+        (tasks.Informed(tasks.Pharmacokinetics(), ("dose",)), ["pinheiro1995nlme"]),
+    ):
+        config = {"learner": {"class": "CNP"}, "family": repr(family)}
+        assert list(citations.keys_of_config(config)) == ["garnelo2018cnp", *expected, "kingma2015adam"]
 
 
 def test_citations_follow_the_inner_loop() -> None:

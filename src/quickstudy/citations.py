@@ -76,6 +76,42 @@ BIBTEX: dict[str, str] = {
   eprint    = {2505.00793},
   archivePrefix = {arXiv}
 }""",
+    "lacoste2018multitask": """@misc{lacoste2018multitask,
+  title         = {Uncertainty in Multitask Transfer Learning},
+  author        = {Lacoste, Alexandre and Oreshkin, Boris and Chung, Wonchang and Boquet, Thomas
+                   and Rostamzadeh, Negar and Krueger, David},
+  year          = {2018},
+  eprint        = {1806.07528},
+  archivePrefix = {arXiv}
+}""",
+    "finn2018platipus": """@inproceedings{finn2018platipus,
+  title     = {Probabilistic Model-Agnostic Meta-Learning},
+  author    = {Finn, Chelsea and Xu, Kelvin and Levine, Sergey},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {31},
+  pages     = {9516--9527},
+  year      = {2018},
+  eprint    = {1806.02817},
+  archivePrefix = {arXiv}
+}""",
+    "blanes2002splitting": """@article{blanes2002splitting,
+  title   = {Practical symplectic partitioned {Runge--Kutta} and {Runge--Kutta--Nystr{\\"o}m} methods},
+  author  = {Blanes, Sergio and Moan, Per Christian},
+  journal = {Journal of Computational and Applied Mathematics},
+  volume  = {142},
+  number  = {2},
+  pages   = {313--330},
+  year    = {2002}
+}""",
+    "pinheiro1995nlme": """@article{pinheiro1995nlme,
+  title   = {Approximations to the Log-Likelihood Function in the Nonlinear Mixed-Effects Model},
+  author  = {Pinheiro, Jos{\\'e} C. and Bates, Douglas M.},
+  journal = {Journal of Computational and Graphical Statistics},
+  volume  = {4},
+  number  = {1},
+  pages   = {12--35},
+  year    = {1995}
+}""",
     "burda2016iwae": """@inproceedings{burda2016iwae,
   title     = {Importance Weighted Autoencoders},
   author    = {Burda, Yuri and Grosse, Roger and Salakhutdinov, Ruslan},
@@ -188,6 +224,10 @@ ESTIMATORS: dict[str, tuple[str, ...]] = {
 FAMILIES: dict[str, tuple[str, ...]] = {
     "GaussianProcess(": ("rasmussen2006gp",),
     "frequency=(0.8, 1.2)": ("li2017metasgd",),
+    "Harmonic(": ("lacoste2018multitask",),
+    "SineAndLine(": ("finn2018platipus",),
+    "Pendulum(": ("blanes2002splitting",),
+    "Pharmacokinetics(": ("pinheiro1995nlme",),
 }
 SCHEDULES: dict[str, tuple[str, ...]] = {"cosine": ("loshchilov2017sgdr",), "warmup_cosine": ("loshchilov2017sgdr",)}
 

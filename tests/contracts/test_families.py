@@ -13,7 +13,19 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.decide.transitions import Transitions
 from quickstudy.learner import SPLITS, TaskFamily
 from quickstudy.rl import CartPole
-from quickstudy.tasks import GaussianProcess, Informed, Sawtooth, Sinusoid, Table, from_dataset
+from quickstudy.tasks import (
+    GaussianProcess,
+    Harmonic,
+    Informed,
+    Pendulum,
+    Pharmacokinetics,
+    Sawtooth,
+    SineAndLine,
+    Sinusoid,
+    Steps,
+    Table,
+    from_dataset,
+)
 
 
 def _curves() -> Any:
@@ -43,8 +55,19 @@ GENERATIVE: dict[str, Callable[[], Any]] = {
     "gp_2d": lambda: GaussianProcess.fixed("rbf", dx=2),
     "sawtooth": Sawtooth,
     "sawtooth_2d": lambda: Sawtooth(dx=2, noise=0.1),
+    "harmonic": Harmonic,
+    "harmonic_three_waves": lambda: Harmonic(waves=3, noise=0.1),
+    "sine_and_line": SineAndLine,
+    "sine_and_line_noisy": lambda: SineAndLine(noise=0.3),
+    "steps": Steps,
+    "steps_two_jumps": lambda: Steps(jumps=2, noise=0.1),
+    "pendulum": Pendulum,
+    "pendulum_with_velocity": lambda: Pendulum(with_velocity=True, damping=0.0, noise=0.05),
+    "pharmacokinetics": Pharmacokinetics,
+    "pharmacokinetics_noisy": lambda: Pharmacokinetics(noise=0.5),
     "transitions": lambda: Transitions(CartPole(flip=0.5), both_signs=True),
     "informed": lambda: Informed(Sinusoid(), ("amplitude", "phase")),
+    "informed_kind": lambda: Informed(SineAndLine(), ("is_sine", "slope")),
     "informed_direction": lambda: Informed(Sawtooth(dx=2), ("frequency", "direction")),
 }
 OWN_DATA: dict[str, Callable[[], Any]] = {
@@ -211,11 +234,17 @@ FUNCTIONS = {
     "gp": GaussianProcess,
     "gp_periodic": lambda **k: GaussianProcess("periodic", **k),
     "sawtooth": Sawtooth,
+    "harmonic": Harmonic,
+    "sine_and_line": SineAndLine,
+    "steps": Steps,
+    "pendulum": Pendulum,
+    "pharmacokinetics": Pharmacokinetics,
 }
 functions = pytest.mark.parametrize("name", FUNCTIONS)
+bounded = pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "harmonic"])  # its x are normal
 
 
-@functions
+@bounded
 def test_inputs_stay_in_the_domain_and_fill_it(name: str) -> None:
     family = FUNCTIONS[name]()
     tasks = family.sample(200, support=10, query=10, generator=_seeded())
@@ -236,7 +265,7 @@ def test_noise_changes_outputs_only(name: str) -> None:
     assert not torch.equal(quiet.support.y, noisy.support.y) and not torch.equal(quiet.query.y, noisy.query.y)
 
 
-@functions
+@bounded
 @pytest.mark.parametrize("split", SPLITS)
 def test_grid(name: str, split: Any) -> None:
     family = FUNCTIONS[name]()
@@ -246,7 +275,9 @@ def test_grid(name: str, split: Any) -> None:
     assert not torch.equal(tasks.support.x[0], tasks.support.x[1])
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "process_demo"])  # its domain is fixed
+@pytest.mark.parametrize(
+    "name", [name for name in FUNCTIONS if name not in ("process_demo", "harmonic")]
+)  # no domain to set
 @pytest.mark.parametrize(
     ("change", "match"),
     [

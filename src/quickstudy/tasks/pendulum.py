@@ -1,0 +1,161 @@
+"""A pendulum that swings wide and comes to rest."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from quickstudy.data import Tasks
+from quickstudy.learner import Split
+from quickstudy.tasks.exprel import exprel
+from quickstudy.tasks.sampling import (
+    Range,
+    add_noise,
+    as_domain,
+    as_range,
+    bounds,
+    cut,
+    number,
+    split_generator,
+    stretch,
+    uniform,
+    with_grid,
+)
+
+# Blanes and Moan 2002, Practical symplectic partitioned Runge-Kutta and Runge-Kutta-Nystrom methods, table 3, SRKN_6^b:
+# order 4, six turns of kick and drift, a last kick. Both lists read the same backwards and sum to 1.
+_B = (0.0829844064174052, 0.396309801498368, -0.0390563049223486, 0.1195241940131508)
+_A = (0.245298957184271, 0.604872665711080, -0.350171622895351)
+_KICKS, _DRIFTS = (*_B, *_B[2::-1]), (*_A, *_A[::-1])
+
+Stages = tuple[list[Tensor], list[Tensor], list[Tensor]]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Pendulum:
+    """theta'' = -(g / l) sin(theta) - c theta': the angle of a damped pendulum against time.
+
+    The swings are wide (up to 155 degrees), so that it is no sine wave: flat at the turning points, slower the wider it
+    swings. With the default ranges it never goes over the top, and the angles are right to 1e-5. x is time in seconds
+    since the pendulum was let go; y is the angle in radians, 0 hanging down. The defaults are this package's own.
+
+    Args:
+        length: l, in metres; a number or a `(low, high)` range drawn for every task.
+        damping: c, per second; a number or a range.
+        angle: theta at time 0, in radians; a number or a range.
+        velocity: theta' at time 0, in radians per second; a number or a range.
+        gravity: g, in metres per second squared, the same for all tasks.
+        domain: the interval from which x is drawn, in seconds.
+        noise: standard deviation of the observation noise, on support and query and on every output alike.
+        with_velocity: y is `(theta, theta')`, two outputs, instead of theta alone.
+
+    Raises:
+        ValueError: for a length or gravity that is not positive, a negative damping or noise, an empty range or domain,
+            a domain that starts before time 0.
+
+    >>> family = Pendulum(with_velocity=True)
+    >>> tasks = family.sample(4, support=5, query=20, generator=torch.Generator().manual_seed(0))
+    >>> tasks.query.y.shape, sorted(tasks.info)
+    (torch.Size([4, 20, 2]), ['angle', 'damping', 'length', 'velocity'])
+    """
+
+    length: Range = (0.5, 2.0)
+    damping: Range = (0.05, 0.5)
+    angle: Range = (-2.5, 2.5)
+    velocity: Range = (-1.0, 1.0)
+    gravity: float = 9.81
+    domain: tuple[float, float] = (0.0, 5.0)
+    noise: float = 0.0
+    with_velocity: bool = False
+    dx: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "length", as_range("length", self.length, above=0))
+        object.__setattr__(self, "damping", as_range("damping", self.damping, least=0))
+        for name in ("angle", "velocity"):
+            object.__setattr__(self, name, as_range(name, getattr(self, name)))
+        object.__setattr__(self, "gravity", number("gravity", self.gravity))
+        if self.gravity == 0:
+            raise ValueError(f"gravity={self.gravity}; expected a number above 0")
+        object.__setattr__(self, "domain", as_domain(self.domain))
+        if self.domain[0] < 0:
+            raise ValueError(f"domain={self.domain}; the pendulum is let go at time 0: expected 0 <= low < high")
+        object.__setattr__(self, "noise", number("noise", self.noise))
+
+    @property
+    def dy(self) -> int:
+        """Features of an output: 1, or 2 with the velocity."""
+        return 2 if self.with_velocity else 1
+
+    def sample(
+        self,
+        num_tasks: int,
+        *,
+        support: int,
+        query: int,
+        split: Split = "train",
+        generator: torch.Generator | None = None,
+        grid: bool = False,
+    ) -> Tasks:
+        """Draw tasks; the arguments are those of `Sinusoid.sample`.
+
+        Returns:
+            Tasks with `info` length, damping, angle and velocity (the last two at time 0), each `[T]`.
+        """
+        generator = split_generator(num_tasks, support, query, split, generator)
+        draws = uniform(num_tasks, 4 + support + (0 if grid else query), generator=generator)
+        info = {
+            name: stretch(draws[:, i], getattr(self, name))
+            for i, name in enumerate(("length", "damping", "angle", "velocity"))
+        }
+        x = stretch(draws[:, 4:], self.domain).unsqueeze(2)
+        if grid:
+            x = with_grid(x, query, self.domain)
+        pull, start = self.gravity / info["length"], (info["angle"], info["velocity"])
+        angle, velocity = _swing(x.squeeze(2), pull, info["damping"], start, self.domain[1], self._steps())
+        y = torch.stack([angle, velocity], 2) if self.with_velocity else angle.unsqueeze(2)
+        return cut(x, add_noise(y, self.noise, generator), support, info)
+
+    def _steps(self) -> int:
+        """How many steps to take: one for every half radian of the fastest motion that the ranges allow."""
+        fastest_turn = max(map(abs, bounds(self.velocity))) / 2
+        rate = math.hypot(math.sqrt(self.gravity / bounds(self.length)[0]), fastest_turn) + bounds(self.damping)[1]
+        return math.ceil(2 * self.domain[1] * rate)
+
+
+def _swing(
+    times: Tensor, pull: Tensor, damping: Tensor, start: tuple[Tensor, Tensor], end: float, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Angle and velocity `[T, P]` at `times [T, P]` up to `end`, of pendulums with `pull` = g / l, from their `start`.
+
+    Whole steps are taken for all tasks at once; from the last one before each time, the rest of the way for all times
+    at once. So the accuracy at the asked times is that of the steps.
+    """
+    step, states = end / steps, [start]
+    stages = _stages(torch.full_like(pull, step), pull, damping)
+    for _ in range(steps):
+        states.append(_advance(*states[-1], stages))
+    whole = (times / step).long().clamp_(0, steps)
+    angle, velocity = (torch.stack(nodes, 1).gather(1, whole) for nodes in zip(*states, strict=True))
+    return _advance(angle, velocity, _stages(times - whole * step, pull[:, None], damping[:, None]))
+
+
+def _stages(step: Tensor, pull: Tensor, damping: Tensor) -> Stages:
+    """What the kicks, drifts and decays of one step multiply by."""
+    kicks = {b: -b * step * pull for b in set(_KICKS)}
+    drifts = {a: a * step * exprel(-a * step * damping) for a in set(_DRIFTS)}
+    decays = {a: torch.exp(-a * step * damping) for a in set(_DRIFTS)}
+    return [kicks[b] for b in _KICKS], [drifts[a] for a in _DRIFTS], [decays[a] for a in _DRIFTS]
+
+
+def _advance(angle: Tensor, velocity: Tensor, stages: Stages) -> tuple[Tensor, Tensor]:
+    """One step. A kick is exact for gravity alone, a drift for damping alone; their turns make up order 4."""
+    kicks, drifts, decays = stages
+    velocity = torch.addcmul(velocity, angle.sin(), kicks[0])
+    for kick, drift, decay in zip(kicks[1:], drifts, decays, strict=True):
+        angle = torch.addcmul(angle, velocity, drift)
+        velocity = torch.addcmul(velocity * decay, angle.sin(), kick)
+    return angle, velocity

@@ -1,0 +1,103 @@
+"""Step functions: flat pieces between jumps, where a point says all about its piece and nothing of the others."""
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from quickstudy.checks import check_whole
+from quickstudy.data import Tasks
+from quickstudy.learner import Split
+from quickstudy.tasks.sampling import (
+    Range,
+    add_noise,
+    as_domain,
+    as_range,
+    cut,
+    number,
+    split_generator,
+    stretch,
+    uniform,
+    with_grid,
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """y = v_j with j the number of jumps p_i <= x: a task's own number of jumps, at its own places, to its own levels.
+
+    A smooth model rings at the jumps, and between two points of unlike levels nobody can know where the jump is. The
+    defaults are this package's own.
+
+    Args:
+        jumps: how many, a whole number or a `(low, high)` range, ends included, drawn for every task.
+        level: v, a number or a range drawn for every piece.
+        domain: the interval from which x and the places of the jumps are drawn.
+        noise: standard deviation of the observation noise, on support and query alike.
+
+    Raises:
+        ValueError: for jumps that are not whole numbers of at least 0, an empty range or domain, a negative noise.
+
+    >>> tasks = Steps(jumps=2).sample(8, support=10, query=50, generator=torch.Generator().manual_seed(0))
+    >>> max(len(y.unique()) for y in tasks.query.y)
+    3
+    """
+
+    jumps: int | tuple[int, int] = (1, 5)
+    level: Range = (-1.0, 1.0)
+    domain: tuple[float, float] = (-5.0, 5.0)
+    noise: float = 0.0
+    dx: ClassVar[int] = 1
+    dy: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        jumps = self.jumps
+        if isinstance(jumps, tuple | list):
+            if len(jumps) != 2 or check_whole("jumps", jumps[0], 0) > check_whole("jumps", jumps[1], 0):
+                raise ValueError(f"jumps={jumps!r}; expected a whole number or a pair (low, high) with low <= high")
+            object.__setattr__(self, "jumps", (int(jumps[0]), int(jumps[1])))
+        else:
+            object.__setattr__(self, "jumps", check_whole("jumps", jumps, 0))
+        object.__setattr__(self, "level", as_range("level", self.level))
+        object.__setattr__(self, "domain", as_domain(self.domain))
+        object.__setattr__(self, "noise", number("noise", self.noise))
+
+    def sample(
+        self,
+        num_tasks: int,
+        *,
+        support: int,
+        query: int,
+        split: Split = "train",
+        generator: torch.Generator | None = None,
+        grid: bool = False,
+    ) -> Tasks:
+        """Draw tasks; the arguments are those of `Sinusoid.sample`.
+
+        Returns:
+            Tasks with `info` jumps `[T]` (whole numbers), positions `[T, J]` and levels `[T, J + 1]` from left to
+            right, J the largest number of jumps. Positions that a task does not have are the domain's end, and the
+            levels after them repeat its last, so that the formula holds for the padded lists.
+        """
+        generator = split_generator(num_tasks, support, query, split, generator)
+        fewest, most = self.jumps if isinstance(self.jumps, tuple) else (self.jumps, self.jumps)
+        sizes = [1, most, most + 1, support + (0 if grid else query)]
+        share, places, heights, x = uniform(num_tasks, sum(sizes), generator=generator).split(sizes, 1)
+        # A share just under 1 may round up to one jump too many.
+        jumps = fewest + (share * (most - fewest + 1)).long().clamp_max_(most - fewest)
+        positions, levels = self._padded(jumps, stretch(places, self.domain), stretch(heights, self.level))
+        x = stretch(x, self.domain).unsqueeze(2)
+        if grid:
+            x = with_grid(x, query, self.domain)
+        y = levels.gather(1, (x >= positions[:, None]).sum(2)).unsqueeze(2)
+        info = {"jumps": jumps.view(-1), "positions": positions, "levels": levels}
+        return cut(x, add_noise(y, self.noise, generator), support, info)
+
+    def _padded(self, jumps: Tensor, places: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
+        """The first `jumps [T, 1]` places in their order, then the domain's end; the levels, the last one repeated."""
+        order = torch.arange(heights.shape[1], device=heights.device)
+        beyond = order[: places.shape[1]] >= jumps
+        positions = places.masked_fill(beyond, self.domain[1]).sort(1).values
+        return positions, heights.gather(1, torch.minimum(order, jumps))
