@@ -10,6 +10,7 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.fomaml import FOMAML
 from quickstudy.gradient.maml import MAML
 from quickstudy.gradient.pretrained import Pretrained
+from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.nets import MLP
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.neural_process import NeuralProcess
@@ -28,6 +29,8 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "MAML, heteroscedastic": lambda: MAML(net(2), lr=0.03, likelihood=likelihoods.HeteroscedasticGaussian(0.05)),
     "FOMAML": lambda: FOMAML(net(), lr=0.1, steps=2),
     "Pretrained": lambda: Pretrained(net(), lr=0.1, steps=5),
+    "ALPaCA": lambda: ALPaCA(net(8), noise=0.2),
+    "ALPaCA, fixed noise": lambda: ALPaCA(net(24), noise=0.1, learn_noise=False),
     "CNP": lambda: CNP(width=32, encoder_depth=2),
     "NeuralProcess, latent": lambda: NeuralProcess(width=32, latent=8, paths="latent", samples=4),
     "NeuralProcess, both, iwae": lambda: NeuralProcess(width=32, latent=8, objective="iwae", samples=4),

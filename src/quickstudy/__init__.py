@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from quickstudy.gradient.meta_sgd import MetaSGD as MetaSGD
     from quickstudy.gradient.pretrained import Pretrained as Pretrained
     from quickstudy.gradient.unroll import inner_loop as inner_loop
+    from quickstudy.metric.alpaca import ALPaCA as ALPaCA
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
     from quickstudy.training.evaluation import evaluate as evaluate
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from quickstudy.training.storage import save as save
 
 _HOME = {  # where each public name lives; it is imported, and torch with it, at the first use
+    "ALPaCA": "quickstudy.metric.alpaca",
     "ANIL": "quickstudy.gradient.anil",
     "CNP": "quickstudy.processes.cnp",
     "Examples": "quickstudy.data",

@@ -91,6 +91,7 @@ def _table() -> dict[str, type[Any]]:
     from quickstudy.gradient.maml import MAML
     from quickstudy.gradient.optimizers import SGD, Adam, Rates, RMSProp
     from quickstudy.gradient.pretrained import Pretrained
+    from quickstudy.metric.alpaca import ALPaCA
     from quickstudy.processes.cnp import CNP
     from quickstudy.processes.neural_process import NeuralProcess
     from quickstudy.rl.actor import Judge
@@ -108,6 +109,7 @@ def _table() -> dict[str, type[Any]]:
         RMSProp,
         Rates,
         Implicit,
+        ALPaCA,
         CNP,
         NeuralProcess,
         MAMLTRPO,
