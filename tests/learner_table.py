@@ -13,6 +13,7 @@ from quickstudy.gradient.maml import MAML
 from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus
 from quickstudy.gradient.pretrained import Pretrained
 from quickstudy.gradient.warp_grad import WarpGrad
+from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.nets import MLP, WarpedMLP
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.neural_process import NeuralProcess
@@ -35,6 +36,8 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "WarpGrad": lambda: WarpGrad(WarpedMLP(1, [8, 8], 1, activation="tanh"), lr=0.1, steps=2),
     "BayesianMAML": lambda: BayesianMAML(MLP(1, [8], 1, activation="tanh"), particles=3, lr=0.03, steps=2),
     "Pretrained": lambda: Pretrained(net(), lr=0.1, steps=5),
+    "ALPaCA": lambda: ALPaCA(net(8), noise=0.2),
+    "ALPaCA, fixed noise": lambda: ALPaCA(net(24), noise=0.1, learn_noise=False),
     "CNP": lambda: CNP(width=32, encoder_depth=2),
     "NeuralProcess, latent": lambda: NeuralProcess(width=32, latent=8, paths="latent", samples=4),
     "NeuralProcess, both, iwae": lambda: NeuralProcess(width=32, latent=8, objective="iwae", samples=4),

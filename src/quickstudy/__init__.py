@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from quickstudy.gradient.step_norm import StepNorm as StepNorm
     from quickstudy.gradient.unroll import inner_loop as inner_loop
     from quickstudy.gradient.warp_grad import WarpGrad as WarpGrad
+    from quickstudy.metric.alpaca import ALPaCA as ALPaCA
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
     from quickstudy.training.evaluation import evaluate as evaluate
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from quickstudy.training.tuning import tune_adaptation as tune_adaptation
 
 _HOME = {  # where each public name lives; it is imported, and torch with it, at the first use
+    "ALPaCA": "quickstudy.metric.alpaca",
     "ANIL": "quickstudy.gradient.anil",
     "BayesianMAML": "quickstudy.gradient.bayesian_maml",
     "CNP": "quickstudy.processes.cnp",

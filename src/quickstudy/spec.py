@@ -96,6 +96,7 @@ def _table() -> dict[str, type[Any]]:
     from quickstudy.gradient.step_norm import StepNorm
     from quickstudy.gradient.svgd import SVGD
     from quickstudy.gradient.warp_grad import WarpGrad
+    from quickstudy.metric.alpaca import ALPaCA
     from quickstudy.processes.cnp import CNP
     from quickstudy.processes.neural_process import NeuralProcess
     from quickstudy.rl.actor import Judge
@@ -117,6 +118,7 @@ def _table() -> dict[str, type[Any]]:
         SVGD,
         Rates,
         Implicit,
+        ALPaCA,
         CNP,
         NeuralProcess,
         MAMLTRPO,

@@ -1,0 +1,1 @@
+"""Learners that compare with the support set, or solve for it in closed form."""

@@ -1,0 +1,288 @@
+"""ALPaCA: Bayesian linear regression on learned features (Harrison, Sharma and Pavone 2018, arXiv 1807.08912)."""
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy import predictive
+from quickstudy.checks import check_examples, check_fits, check_inputs, check_more, check_tasks, check_whole
+from quickstudy.data import Examples, Tasks
+from quickstudy.learner import Functions, check_generator, check_steps, check_task
+from quickstudy.nets import MLP
+from quickstudy.substitute import substituted
+
+
+class ALPaCA(nn.Module):
+    """A Bayesian last layer, whose features and prior are meta-learned (algorithm 1 offline, algorithm 2 online).
+
+    y = K^T phi(x) + eps,  eps ~ N(0, Sigma),  K ~ MN(K0, Lambda0^-1, Sigma);  given a support set Phi, Y
+    K ~ MN(Lambda^-1 (Phi^T Y + Lambda0 K0), Lambda^-1, Sigma),  Lambda = Lambda0 + Phi^T Phi, in closed form, so
+    y | x ~ N(K^T phi(x), (1 + phi(x)^T Lambda^-1 phi(x)) Sigma). The meta-loss is its negative log density.
+
+    Learned: phi, K0, Lambda0^-1 = C C^T (C triangular with a positive diagonal) and the diagonal Sigma.
+
+    phi is a function of one point. The network sees the points of all tasks at once: in training mode, BatchNorm
+    normalises over all of them, as in any plain training.
+
+    Args:
+        network: phi, any module `[N, *dx] -> [N, features]`; by default two tanh layers of 128 units, as in the
+            paper's code.
+        dx: features of an input, for the default network; 1 if not given.
+        dy: features of an output.
+        features: outputs of `network`; 32 for the default network, as in the paper's code.
+        noise: standard deviation of eps in units of y, at the start. The prior begins at K ~ N(0, 1), whatever it is.
+        learn_noise: meta-learn it, one for each output.
+
+    Raises:
+        ValueError, TypeError: for options that are none.
+
+    >>> import quickstudy as qs
+    >>> tasks = qs.tasks.Sinusoid(noise=0.3).sample(4, support=10, query=5)
+    >>> predictor = qs.ALPaCA(noise=0.3).adapt(tasks.support)
+    >>> predictor(tasks.query.x).log_prob(tasks.query.y, joint=True).shape
+    torch.Size([4])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module | None = None,
+        *,
+        dx: int | None = None,
+        dy: int = 1,
+        features: int | None = None,
+        noise: float = 0.1,
+        learn_noise: bool = True,
+    ):
+        super().__init__()
+        self.dy = check_whole("dy", dy)
+        self.network, self.features = _network(network, dx, features)
+        if not (isinstance(noise, int | float) and 0 < noise < math.inf):
+            raise ValueError(f"noise={noise!r}; expected a positive standard deviation, in units of y")
+        if not isinstance(learn_noise, bool):
+            raise TypeError(f"learn_noise={learn_noise!r}; expected True or False")
+        self.noise, self.learn_noise = noise, learn_noise
+        self.log_noise = nn.Parameter(torch.full((dy,), math.log(noise))) if learn_noise else None
+        self.prior_mean = nn.Parameter(torch.zeros(self.features, dy))
+        self.prior_scale = nn.Parameter(torch.full((self.features,), -math.log(noise)))  # log of C's diagonal
+        self.prior_coupling = nn.Parameter(torch.zeros(self.features, self.features))  # below the diagonal, C
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            "network": self.network,
+            "dy": self.dy,
+            "features": self.features,
+            "noise": self.noise,
+            "learn_noise": self.learn_noise,
+        }
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the mean negative log predictive density of each task's real query points."""
+        check_tasks(tasks)
+        _check_outputs(self, tasks.support)
+        return self(tasks)
+
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks, for transforms and compilers."""
+        support, query = tasks.support.clean(), tasks.query.clean()
+        weights = self.prior().given(self.encode(support.x, support.mask), support.y)
+        belief = weights.at(self.encode(query.x, query.mask), self.variance())
+        log_prob = belief.log_prob(query.y, query.mask)
+        return -(log_prob.sum(1) / query.sizes()).mean()
+
+    def encode(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """phi of every real point of `x [T, N, *dx]`, and zeros for padding: `[T, N, features]`."""
+        tasks, points = x.shape[:2]
+        x = x.flatten(0, 1) if mask is None else x[mask]
+        if not len(x):
+            return self.prior_mean.new_zeros(tasks, points, self.features)
+        found = self.network(x)
+        if found.shape != (len(x), self.features):
+            raise ValueError(
+                f"the network's output has shape {list(found.shape)}; expected [N, features] = "
+                f"[{len(x)}, {self.features}]: give its width as features="
+            )
+        if mask is None:
+            return found.unflatten(0, (tasks, points))
+        return found.new_zeros(tasks, points, self.features).index_put((mask,), found)
+
+    def prior(self) -> "Weights":
+        """The belief before any point."""
+        scale = self.prior_scale.double().exp().diag_embed()
+        return Weights(self.prior_mean.double(), self.prior_coupling.double().tril(-1) + scale)
+
+    def variance(self) -> Tensor:
+        """The diagonal of Sigma, `[dy]`."""
+        if self.log_noise is not None:
+            return (2 * self.log_noise).exp()
+        return self.prior_mean.new_full((self.dy,), self.noise**2)
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> "ALPaCAPredictor":
+        """The predictor for `support`, by conditioning on it. `steps=0` gives the prior, as an empty set does.
+
+        Nothing is left to chance; `generator` is not used.
+        """
+        check_examples(support, "support")
+        _check_outputs(self, support)
+        check_generator(generator)
+        if steps is not None:
+            check_steps(steps)
+        clean = support.first(0) if steps == 0 else support.clean()
+        with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
+            weights = self.prior().given(_encode(self, clean.x, clean.mask, graph=create_graph), clean.y)
+        return ALPaCAPredictor(self, weights, support.first(0), graph=create_graph, prior=steps == 0)
+
+
+class Weights(NamedTuple):
+    """A belief about last layers `K [features, dy]`: column d is N(mean_d, Sigma_d root root^T). In float64.
+
+    Args:
+        mean: `[T, features, dy]`; without `T`, the same for all tasks.
+        root: `[T, features, features]`, likewise.
+    """
+
+    mean: Tensor
+    root: Tensor
+
+    def given(self, features: Tensor, y: Tensor) -> "Weights":
+        """The belief after points of `features [T, N, features]` and outputs `y [T, N, dy]`; zeros change nothing.
+
+        One system of size min(N, features). With as many points as features, or fewer, the root is downdated as
+        Andrews 1968 has it (A square root formulation of the Kalman covariance equations, AIAA J. 6(6)): for
+        L L^T = I + A A^T, B = I - A^T L^-T (L + I)^-1 A has B B^T = (I + A^T A)^-1.
+        """
+        mean, root = self
+        white = features.double() @ root  # A: features in which the belief is standard normal
+        left = y.double() - features.double() @ mean
+        if features.shape[1] <= features.shape[2]:
+            factor = _cholesky(white @ white.mT)
+            gain = torch.linalg.solve_triangular(factor + _eye(factor), white, upper=False)
+            gain = torch.linalg.solve_triangular(factor.mT, gain, upper=True)
+            news = white.mT @ torch.cholesky_solve(left, factor)
+            return Weights(mean + root @ news, root - (white @ root.mT).mT @ gain)
+        factor = _cholesky(white.mT @ white)
+        news = torch.cholesky_solve(white.mT @ left, factor)
+        return Weights(mean + root @ news, torch.linalg.solve_triangular(factor, root.mT, upper=False).mT)
+
+    def at(self, features: Tensor, variance: Tensor) -> predictive.LowRankGaussian:
+        """The belief about outputs at points of `features [T, M, features]`, with `variance [dy]` of the noise."""
+        wide = features.double()
+        mean, factor = (wide @ part for part in self)
+        return predictive.LowRankGaussian(mean.to(features), factor.to(features), variance.expand(len(features), -1))
+
+    def sample(self, n: int, variance: Tensor, generator: torch.Generator | None) -> Tensor:
+        """`n` last layers a task, `[n, T, features, dy]`."""
+        shape = (n, *self.mean.shape)
+        draw = torch.randn(shape, dtype=self.mean.dtype, device=self.mean.device, generator=generator)
+        return self.mean + self.root @ draw * variance.sqrt()
+
+
+@dataclass(frozen=True)
+class ALPaCAPredictor:
+    """A support set as a belief about each task's last layer, of one size whatever has been seen; made by `adapt`."""
+
+    learner: ALPaCA
+    weights: Weights
+    like: Examples  # without points: the layout of the support set
+    graph: bool = False
+    prior: bool = False
+
+    def __call__(self, x: Tensor) -> predictive.LowRankGaussian:
+        """The belief at `x [T, M, *dx]`; its joint densities and samples have one last layer for all points."""
+        check_inputs(x, self.like)
+        return self.weights.at(_encode(self.learner, x, graph=self.graph), self._variance())
+
+    def append(self, examples: Examples) -> "ALPaCAPredictor":
+        """The predictor for the union: only `examples` are looked at. (With `steps=0`, the prior it was.)"""
+        check_more(examples, self.like)
+        _check_outputs(self.learner, examples, "examples")
+        if self.prior:
+            return self
+        x, y, mask = examples.clean()
+        with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
+            return replace(self, weights=self.weights.given(_encode(self.learner, x, mask, graph=self.graph), y))
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """`n` functions, each with a last layer drawn from the posterior."""
+        predictive.check_draws(n)
+        check_generator(generator)
+        drawn = self.weights.sample(n, self._variance(), generator).to(self.learner.prior_mean.dtype)
+
+        def evaluate(x: Tensor, members: list[int]) -> Tensor:
+            check_inputs(x, self.like)
+            layers = drawn[members].permute(1, 2, 0, 3)  # [T, features, n, dy]: the features are read once for all
+            values = _encode(self.learner, x, graph=self.graph) @ layers.flatten(2)
+            return values.unflatten(2, layers.shape[2:]).permute(2, 0, 1, 3)
+
+        return Functions(evaluate, n)
+
+    def task(self, i: int) -> nn.Module:
+        """Task `i`'s mean function as a plain module `[M, *dx] -> [M, dy]`: a copy of the network, a linear layer."""
+        mean = self.weights.mean[check_task(i, self.like.num_tasks)].detach()
+        head = nn.Linear(*mean.shape, bias=False).to(self.learner.prior_mean)
+        with torch.no_grad():
+            head.weight.copy_(mean.T)
+        return nn.Sequential(copy.deepcopy(self.learner.network), head)
+
+    def _variance(self) -> Tensor:
+        variance = self.learner.variance()
+        return variance if self.graph else variance.detach()
+
+
+def _encode(learner: ALPaCA, x: Tensor, mask: Tensor | None = None, *, graph: bool) -> Tensor:
+    """phi, with running statistics left alone; without `graph`, the network's parameters count as constants."""
+    tensors = {k: b.clone() for k, b in learner.network.named_buffers()}
+    if not graph:
+        tensors |= {k: p.detach() for k, p in learner.network.named_parameters()}
+    with substituted(learner.network, tensors):
+        return learner.encode(x, mask)
+
+
+def _cholesky(gram: Tensor) -> Tensor:
+    """The lower factor of I + `gram`; NaN where that is not finite, or so large that 1 is lost beside it."""
+    factor, failed = torch.linalg.cholesky_ex(gram + _eye(gram))
+    return factor.masked_fill((failed != 0)[:, None, None], math.nan)
+
+
+def _eye(like: Tensor) -> Tensor:
+    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
+
+
+def _network(network: nn.Module | None, dx: int | None, features: int | None) -> tuple[nn.Module, int]:
+    """The network, made where there is none, and the number of its outputs."""
+    if network is None:
+        features = check_whole("features", 32 if features is None else features)
+        return MLP(check_whole("dx", 1 if dx is None else dx), [128, 128], features, activation="tanh"), features
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"network={network!r}; expected a torch.nn.Module [N, *dx] -> [N, features], or dx= and dy= alone"
+        )
+    if dx is not None:
+        raise ValueError(f"dx={dx!r} is for the default network, and network= is given; leave one out")
+    if features is None and isinstance(network, MLP):
+        features = network.outputs
+    if features is None:
+        raise ValueError(f"features= is missing: how many outputs does the {type(network).__name__} have for a point?")
+    return network, check_whole("features", features)
+
+
+def _check_outputs(learner: ALPaCA, examples: Examples, name: str = "support") -> None:
+    """Raise one clear line unless the outputs are real numbers `[T, N, dy]`, and all fits the learner."""
+    y = examples.y
+    if not y.is_floating_point() or y.shape[2] != learner.dy:
+        raise ValueError(
+            f"{name}.y is {y.dtype} of shape {list(y.shape)}; this ALPaCA was built with dy={learner.dy} and expects "
+            f"floats [T, N, {learner.dy}]"
+        )
+    check_fits(learner, examples, name)
