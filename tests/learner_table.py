@@ -7,17 +7,30 @@ from torch import nn
 
 from quickstudy import likelihoods
 from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.anil import ANIL
+from quickstudy.gradient.boil import BOIL
+from quickstudy.gradient.cavia import CAVIA
 from quickstudy.gradient.fomaml import FOMAML
+from quickstudy.gradient.imaml import iMAML
 from quickstudy.gradient.maml import MAML
+from quickstudy.gradient.meta_curvature import MetaCurvature
+from quickstudy.gradient.meta_sgd import MetaSGD
+from quickstudy.gradient.optimizers import SGD
 from quickstudy.gradient.pretrained import Pretrained
+from quickstudy.gradient.reptile import Reptile
 from quickstudy.nets import MLP
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.neural_process import NeuralProcess
 
 
-def net(outputs: int = 1) -> MLP:
+def net(outputs: int = 1, *, inputs: int = 1) -> MLP:
     """Smooth, so that finite differences are exact to many digits."""
-    return MLP(1, [16, 16], outputs, activation="tanh")
+    return MLP(inputs, [16, 16], outputs, activation="tanh")
+
+
+def solved() -> MAML:
+    """An inner problem so convex, and so many steps, that its solution is reached, where iMAML's gradient is exact."""
+    return iMAML(MLP(1, [8], 1, activation="tanh"), lam=4.0, steps=40, cg_steps=20, rule=SGD(0.08, momentum=0.4))
 
 
 LEARNERS: dict[str, Callable[[], nn.Module]] = {
@@ -27,6 +40,16 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "MAML, learned noise": lambda: MAML(net(), lr=0.03, likelihood=likelihoods.Gaussian(0.5, learn=True)),
     "MAML, heteroscedastic": lambda: MAML(net(2), lr=0.03, likelihood=likelihoods.HeteroscedasticGaussian(0.05)),
     "FOMAML": lambda: FOMAML(net(), lr=0.1, steps=2),
+    "ANIL": lambda: ANIL(net(), lr=0.1, steps=2),
+    "BOIL": lambda: BOIL(net(), lr=0.1, steps=2),
+    "MetaSGD": lambda: MetaSGD(net(), lr=0.1, steps=2),
+    "MetaCurvature": lambda: MetaCurvature(net(), lr=0.1, steps=2),
+    "CAVIA": lambda: CAVIA(net(inputs=1 + 2), context=2),
+    "iMAML": solved,
+    "Reptile": lambda: Reptile(net(), lr=0.1, steps=3),
+    "Reptile, support, learned noise": lambda: Reptile(
+        net(), lr=0.03, steps=3, data="support", likelihood=likelihoods.Gaussian(0.5, learn=True)
+    ),
     "Pretrained": lambda: Pretrained(net(), lr=0.1, steps=5),
     "CNP": lambda: CNP(width=32, encoder_depth=2),
     "NeuralProcess, latent": lambda: NeuralProcess(width=32, latent=8, paths="latent", samples=4),
@@ -34,6 +57,11 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "NeuralProcess, both, ml": lambda: NeuralProcess(width=32, latent=8, objective="ml", samples=4),
     "NeuralProcess, deterministic": lambda: NeuralProcess(width=32, latent=8, paths="deterministic", samples=4),
 }
+
+# whose gradient is by definition not the derivative of their loss
+NOT_A_DERIVATIVE = frozenset({"FOMAML", "Reptile", "Reptile, support, learned noise"})
+# whose gradient is refused inside transforms of torch.func
+NOT_IN_TRANSFORMS = frozenset({"iMAML"})
 
 
 class Lines:

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from quickstudy.data import Tasks as Tasks
     from quickstudy.gradient import optimizers as optimizers
     from quickstudy.gradient.anil import ANIL as ANIL
+    from quickstudy.gradient.boil import BOIL as BOIL
+    from quickstudy.gradient.cavia import CAVIA as CAVIA
     from quickstudy.gradient.fomaml import FOMAML as FOMAML
+    from quickstudy.gradient.imaml import iMAML as iMAML
     from quickstudy.gradient.implicit import Implicit as Implicit
     from quickstudy.gradient.maml import MAML as MAML
+    from quickstudy.gradient.meta_curvature import Curvature as Curvature
+    from quickstudy.gradient.meta_curvature import MetaCurvature as MetaCurvature
     from quickstudy.gradient.meta_sgd import MetaSGD as MetaSGD
     from quickstudy.gradient.pretrained import Pretrained as Pretrained
+    from quickstudy.gradient.reptile import Reptile as Reptile
     from quickstudy.gradient.unroll import inner_loop as inner_loop
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
@@ -31,18 +37,24 @@ if TYPE_CHECKING:
 
 _HOME = {  # where each public name lives; it is imported, and torch with it, at the first use
     "ANIL": "quickstudy.gradient.anil",
+    "BOIL": "quickstudy.gradient.boil",
+    "CAVIA": "quickstudy.gradient.cavia",
     "CNP": "quickstudy.processes.cnp",
+    "Curvature": "quickstudy.gradient.meta_curvature",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
     "Implicit": "quickstudy.gradient.implicit",
     "MAML": "quickstudy.gradient.maml",
+    "MetaCurvature": "quickstudy.gradient.meta_curvature",
     "MetaSGD": "quickstudy.gradient.meta_sgd",
     "NeuralProcess": "quickstudy.processes.neural_process",
     "Pretrained": "quickstudy.gradient.pretrained",
+    "Reptile": "quickstudy.gradient.reptile",
     "Tasks": "quickstudy.data",
     "decide": "quickstudy.decide",
     "evaluate": "quickstudy.training.evaluation",
     "fit": "quickstudy.training.fit",
+    "iMAML": "quickstudy.gradient.imaml",
     "inner_loop": "quickstudy.gradient.unroll",
     "likelihoods": "quickstudy.likelihoods",
     "load": "quickstudy.training.storage",

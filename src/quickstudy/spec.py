@@ -89,8 +89,10 @@ def _table() -> dict[str, type[Any]]:
     from quickstudy import likelihoods, nets
     from quickstudy.gradient.implicit import Implicit
     from quickstudy.gradient.maml import MAML
+    from quickstudy.gradient.meta_curvature import Curvature
     from quickstudy.gradient.optimizers import SGD, Adam, Rates, RMSProp
     from quickstudy.gradient.pretrained import Pretrained
+    from quickstudy.gradient.reptile import Reptile
     from quickstudy.processes.cnp import CNP
     from quickstudy.processes.neural_process import NeuralProcess
     from quickstudy.rl.actor import Judge
@@ -102,11 +104,13 @@ def _table() -> dict[str, type[Any]]:
 
     classes: tuple[type[Any], ...] = (
         MAML,
+        Reptile,
         Pretrained,
         SGD,
         Adam,
         RMSProp,
         Rates,
+        Curvature,
         Implicit,
         CNP,
         NeuralProcess,
@@ -118,6 +122,7 @@ def _table() -> dict[str, type[Any]]:
         Judge,
         LinearBaseline,
         nets.MLP,
+        nets.WithContext,
         likelihoods.Gaussian,
         likelihoods.HeteroscedasticGaussian,
         likelihoods.Categorical,

@@ -130,8 +130,13 @@ def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int) -> Tensor:
 
     In training mode the network's running statistics become the mean over tasks of what the tasks left in theirs.
     """
-    adapted = inner(tasks.support, steps=steps)
-    losses, left = adapted.run(inner.point_loss, tasks.query)
+    return query_losses(inner(tasks.support, steps=steps), tasks.query)
+
+
+def query_losses(adapted: Adapted, query: Examples) -> Tensor:
+    """Each task's mean loss over its real query points, `[T]`; running statistics as in `meta_losses`."""
+    inner = adapted.loop
+    losses, left = adapted.run(inner.point_loss, query)
     if inner.network.training and left[0] and not in_transform():
         _keep_statistics(inner.network, left)
     return losses
