@@ -57,7 +57,7 @@ def compute(width: int, options: Options) -> tuple[int, float]:
 def all_reduce(ranks: int, sizes: list[int], rounds: int) -> list[float]:
     """Seconds of one all-reduce between `ranks` processes, for each size: the slowest rank's median."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind(("localhost", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
@@ -73,7 +73,7 @@ def all_reduce(ranks: int, sizes: list[int], rounds: int) -> list[float]:
 
 def _rank(rank: int, *, ranks: int, port: int, sizes: list[int], rounds: int, results: Any) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
+    dist.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=ranks)
     medians = []
     for size in sizes:
         values, times = torch.ones(size), []

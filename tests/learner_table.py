@@ -7,11 +7,19 @@ from torch import nn
 
 from quickstudy import likelihoods
 from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.anil import ANIL
 from quickstudy.gradient.bayesian_maml import BayesianMAML
+from quickstudy.gradient.boil import BOIL
+from quickstudy.gradient.cavia import CAVIA
 from quickstudy.gradient.fomaml import FOMAML
+from quickstudy.gradient.imaml import iMAML
 from quickstudy.gradient.maml import MAML
 from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus
+from quickstudy.gradient.meta_curvature import MetaCurvature
+from quickstudy.gradient.meta_sgd import MetaSGD
+from quickstudy.gradient.optimizers import SGD
 from quickstudy.gradient.pretrained import Pretrained
+from quickstudy.gradient.reptile import Reptile
 from quickstudy.gradient.warp_grad import WarpGrad
 from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.nets import MLP, WarpedMLP
@@ -19,9 +27,14 @@ from quickstudy.processes.cnp import CNP
 from quickstudy.processes.neural_process import NeuralProcess
 
 
-def net(outputs: int = 1) -> MLP:
+def net(outputs: int = 1, *, inputs: int = 1) -> MLP:
     """Smooth, so that finite differences are exact to many digits."""
-    return MLP(1, [16, 16], outputs, activation="tanh")
+    return MLP(inputs, [16, 16], outputs, activation="tanh")
+
+
+def solved() -> MAML:
+    """An inner problem so convex, and so many steps, that its solution is reached, where iMAML's gradient is exact."""
+    return iMAML(MLP(1, [8], 1, activation="tanh"), lam=4.0, steps=40, cg_steps=20, rule=SGD(0.08, momentum=0.4))
 
 
 LEARNERS: dict[str, Callable[[], nn.Module]] = {
@@ -35,6 +48,16 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "MAML++, later": lambda: MAMLPlusPlus(net(), lr=0.1, steps=2),
     "WarpGrad": lambda: WarpGrad(WarpedMLP(1, [8, 8], 1, activation="tanh"), lr=0.1, steps=2),
     "BayesianMAML": lambda: BayesianMAML(MLP(1, [8], 1, activation="tanh"), particles=3, lr=0.03, steps=2),
+    "ANIL": lambda: ANIL(net(), lr=0.1, steps=2),
+    "BOIL": lambda: BOIL(net(), lr=0.1, steps=2),
+    "MetaSGD": lambda: MetaSGD(net(), lr=0.1, steps=2),
+    "MetaCurvature": lambda: MetaCurvature(net(), lr=0.1, steps=2),
+    "CAVIA": lambda: CAVIA(net(inputs=1 + 2), context=2),
+    "iMAML": solved,
+    "Reptile": lambda: Reptile(net(), lr=0.1, steps=3),
+    "Reptile, support, learned noise": lambda: Reptile(
+        net(), lr=0.03, steps=3, data="support", likelihood=likelihoods.Gaussian(0.5, learn=True)
+    ),
     "Pretrained": lambda: Pretrained(net(), lr=0.1, steps=5),
     "ALPaCA": lambda: ALPaCA(net(8), noise=0.2),
     "ALPaCA, fixed noise": lambda: ALPaCA(net(24), noise=0.1, learn_noise=False),
@@ -44,6 +67,11 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "NeuralProcess, both, ml": lambda: NeuralProcess(width=32, latent=8, objective="ml", samples=4),
     "NeuralProcess, deterministic": lambda: NeuralProcess(width=32, latent=8, paths="deterministic", samples=4),
 }
+
+# whose gradient is by definition not the derivative of their loss
+NOT_A_DERIVATIVE = frozenset({"FOMAML", "Reptile", "Reptile, support, learned noise", "WarpGrad"})
+# whose gradient is refused inside transforms of torch.func
+NOT_IN_TRANSFORMS = frozenset({"iMAML"})
 
 
 def at_first(learner: MAMLPlusPlus) -> MAMLPlusPlus:

@@ -17,7 +17,22 @@ import pytest
 import torch
 from recipes import running
 
-from quickstudy import ANIL, MAML, Implicit, MetaSGD, citations, nets, optimizers, rl, tasks
+from quickstudy import (
+    ANIL,
+    BOIL,
+    CAVIA,
+    MAML,
+    Implicit,
+    MetaCurvature,
+    MetaSGD,
+    Reptile,
+    citations,
+    iMAML,
+    nets,
+    optimizers,
+    rl,
+    tasks,
+)
 from quickstudy.cli import main
 from quickstudy.commands import COMMANDS
 from quickstudy.recipes import RECIPES
@@ -322,7 +337,12 @@ def test_citations_follow_the_inner_loop() -> None:
     for learner, expected in (
         (MAML(network), []),
         (MetaSGD(network, mixed_mode=True), ["li2017metasgd", "kemaev2025mixflow"]),
+        (MetaCurvature(network), ["park2019metacurvature"]),
         (ANIL(network), ["raghu2020anil"]),
+        (BOIL(network), ["oh2021boil"]),
+        (MAML(network, adapt="*.bias"), ["raghu2020anil"]),
+        (CAVIA(network, context=0), ["zintgraf2019cavia"]),
+        (iMAML(network), ["rajeswaran2019imaml"]),
         (MAML(network, rule=rates), ["antoniou2019mamlpp"]),
         (MAML(network, implicit=Implicit(), proximal=1.0), ["rajeswaran2019imaml"]),
     ):
@@ -330,6 +350,8 @@ def test_citations_follow_the_inner_loop() -> None:
         found = list(citations.keys_of_config(config))
         assert found == ["finn2017maml", *expected]
         assert set(found) <= set(citations.BIBTEX)
+    config = {"learner": to_spec(Reptile(network)), "optimizer": "torch.optim.SGD"}
+    assert list(citations.keys_of_config(config)) == ["nichol2018reptile"]
 
 
 def test_citations_follow_what_acts() -> None:

@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from quickstudy.gradient import optimizers as optimizers
     from quickstudy.gradient.anil import ANIL as ANIL
     from quickstudy.gradient.bayesian_maml import BayesianMAML as BayesianMAML
+    from quickstudy.gradient.boil import BOIL as BOIL
+    from quickstudy.gradient.cavia import CAVIA as CAVIA
     from quickstudy.gradient.fomaml import FOMAML as FOMAML
+    from quickstudy.gradient.imaml import iMAML as iMAML
     from quickstudy.gradient.implicit import Implicit as Implicit
     from quickstudy.gradient.maml import MAML as MAML
     from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus as MAMLPlusPlus
+    from quickstudy.gradient.meta_curvature import Curvature as Curvature
+    from quickstudy.gradient.meta_curvature import MetaCurvature as MetaCurvature
     from quickstudy.gradient.meta_sgd import MetaSGD as MetaSGD
     from quickstudy.gradient.pretrained import Pretrained as Pretrained
+    from quickstudy.gradient.reptile import Reptile as Reptile
     from quickstudy.gradient.step_norm import StepNorm as StepNorm
     from quickstudy.gradient.unroll import inner_loop as inner_loop
     from quickstudy.gradient.warp_grad import WarpGrad as WarpGrad
@@ -38,22 +44,28 @@ if TYPE_CHECKING:
 _HOME = {  # where each public name lives; it is imported, and torch with it, at the first use
     "ALPaCA": "quickstudy.metric.alpaca",
     "ANIL": "quickstudy.gradient.anil",
+    "BOIL": "quickstudy.gradient.boil",
     "BayesianMAML": "quickstudy.gradient.bayesian_maml",
+    "CAVIA": "quickstudy.gradient.cavia",
     "CNP": "quickstudy.processes.cnp",
+    "Curvature": "quickstudy.gradient.meta_curvature",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
     "Implicit": "quickstudy.gradient.implicit",
     "MAML": "quickstudy.gradient.maml",
     "MAMLPlusPlus": "quickstudy.gradient.maml_plus_plus",
+    "MetaCurvature": "quickstudy.gradient.meta_curvature",
     "MetaSGD": "quickstudy.gradient.meta_sgd",
     "NeuralProcess": "quickstudy.processes.neural_process",
     "Pretrained": "quickstudy.gradient.pretrained",
+    "Reptile": "quickstudy.gradient.reptile",
     "StepNorm": "quickstudy.gradient.step_norm",
     "Tasks": "quickstudy.data",
     "WarpGrad": "quickstudy.gradient.warp_grad",
     "decide": "quickstudy.decide",
     "evaluate": "quickstudy.training.evaluation",
     "fit": "quickstudy.training.fit",
+    "iMAML": "quickstudy.gradient.imaml",
     "inner_loop": "quickstudy.gradient.unroll",
     "likelihoods": "quickstudy.likelihoods",
     "load": "quickstudy.training.storage",

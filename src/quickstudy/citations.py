@@ -1,6 +1,7 @@
 """BibTeX for what a run used: `quickstudy cite RUN`."""
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,39 @@ BIBTEX: dict[str, str] = {
   booktitle = {International Conference on Learning Representations},
   year      = {2020},
   eprint    = {1909.09157},
+  archivePrefix = {arXiv}
+}""",
+    "oh2021boil": """@inproceedings{oh2021boil,
+  title     = {{BOIL}: Towards Representation Change for Few-shot Learning},
+  author    = {Oh, Jaehoon and Yoo, Hyungjun and Kim, ChangHwan and Yun, Se-Young},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2021},
+  eprint    = {2008.08882},
+  archivePrefix = {arXiv}
+}""",
+    "zintgraf2019cavia": """@inproceedings{zintgraf2019cavia,
+  title     = {Fast Context Adaptation via Meta-Learning},
+  author    = {Zintgraf, Luisa and Shiarlis, Kyriacos and Kurin, Vitaly and Hofmann, Katja and Whiteson, Shimon},
+  booktitle = {Proceedings of the 36th International Conference on Machine Learning},
+  year      = {2019},
+  eprint    = {1810.03642},
+  archivePrefix = {arXiv}
+}""",
+    "nichol2018reptile": """@misc{nichol2018reptile,
+  title         = {On First-Order Meta-Learning Algorithms},
+  author        = {Nichol, Alex and Achiam, Joshua and Schulman, John},
+  year          = {2018},
+  eprint        = {1803.02999},
+  archivePrefix = {arXiv}
+}""",
+    "park2019metacurvature": """@inproceedings{park2019metacurvature,
+  title     = {Meta-Curvature},
+  author    = {Park, Eunbyung and Oliva, Junier B.},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {32},
+  year      = {2019},
+  pages     = {3314--3324},
+  eprint    = {1902.03356},
   archivePrefix = {arXiv}
 }""",
     "antoniou2019mamlpp": """@inproceedings{antoniou2019mamlpp,
@@ -208,6 +242,7 @@ BIBTEX: dict[str, str] = {
 LEARNERS: dict[str, tuple[str, ...]] = {
     "MAML": ("finn2017maml",),
     "FOMAML": ("finn2017maml",),
+    "Reptile": ("nichol2018reptile",),
     "MAMLTRPO": ("finn2017maml", "schulman2015trpo"),
     "MAMLVPG": ("finn2017maml",),
     "ProMP": ("rothfuss2019promp",),
@@ -248,18 +283,35 @@ def keys_of_run(path: str | Path) -> list[str]:
 
 def keys_of_inner_loop(learner: Mapping[str, Any]) -> Iterator[str]:
     """The keys that a gradient-based learner's options call for. Meta-SGD is known by its rates, ANIL by its head."""
-    rates = (learner.get("rule") or {}).get("lr")
+    rule = learner.get("rule") or {}
+    rates = rule.get("lr")
     rates = rates if isinstance(rates, Mapping) else {}
     if rates.get("learn") and rates.get("per") == "parameter":
         yield "li2017metasgd"
     if rates.get("learn") and rates.get("per") == "layer" and rates.get("steps") is not None:
         yield "antoniou2019mamlpp"
+    if rule.get("class") == "Curvature":
+        yield "park2019metacurvature"
     if learner.get("adapt") is not None:
-        yield "raghu2020anil"
+        yield _key_of_what_moves(learner)
     if learner.get("implicit") is not None:
         yield "rajeswaran2019imaml"
     if learner.get("mixed_mode"):
         yield "kemaev2025mixflow"
+
+
+def _key_of_what_moves(learner: Mapping[str, Any]) -> str:
+    """An input alone is CAVIA's; all but the last layer BOIL's, where the network is known; a part else ANIL's."""
+    adapt, network = learner["adapt"], learner.get("network") or {}
+    patterns = [adapt] if isinstance(adapt, str) else list(adapt)
+    if set(patterns) <= set(learner.get("inputs") or {}):
+        return "zintgraf2019cavia"
+    if network.get("class") == "MLP":
+        last = f"layers.{len(network['hidden'])}."
+        names = [f"{last}{k}" for k in ("weight", "bias")]
+        if not any(fnmatchcase(name, pattern) for name in names for pattern in patterns):
+            return "oh2021boil"
+    return "raghu2020anil"
 
 
 def keys_of_config(config: Mapping[str, Any]) -> Iterator[str]:

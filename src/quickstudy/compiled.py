@@ -198,7 +198,9 @@ def should_compile(learner: nn.Module, steps: int, tasks: Tasks, *, fixed_sizes:
 
 def compilable(learner: nn.Module) -> bool:
     """Whether the whole meta-gradient can be one graph: no state written, no random numbers, and a compiler at hand."""
-    writes = any(True for _ in learner.buffers()) and learner.training
+    inputs = getattr(learner, "inputs", None)  # extra inputs that are not learned, which nothing writes into
+    kept = set(map(id, inputs.buffers())) if isinstance(inputs, nn.Module) else set()
+    writes = learner.training and any(id(b) not in kept for b in learner.buffers())
     random = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in learner.modules())
     looped = any(isinstance(m, nn.RNNBase) for m in learner.modules())
     device = next((p.device.type for p in learner.parameters()), "cpu")

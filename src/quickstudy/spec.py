@@ -91,8 +91,10 @@ def _table() -> dict[str, type[Any]]:
     from quickstudy.gradient.implicit import Implicit
     from quickstudy.gradient.maml import MAML
     from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus
+    from quickstudy.gradient.meta_curvature import Curvature
     from quickstudy.gradient.optimizers import SGD, Adam, Rates, RMSProp
     from quickstudy.gradient.pretrained import Pretrained
+    from quickstudy.gradient.reptile import Reptile
     from quickstudy.gradient.step_norm import StepNorm
     from quickstudy.gradient.svgd import SVGD
     from quickstudy.gradient.warp_grad import WarpGrad
@@ -111,12 +113,14 @@ def _table() -> dict[str, type[Any]]:
         MAMLPlusPlus,
         BayesianMAML,
         WarpGrad,
+        Reptile,
         Pretrained,
         SGD,
         Adam,
         RMSProp,
         SVGD,
         Rates,
+        Curvature,
         Implicit,
         ALPaCA,
         CNP,
@@ -131,6 +135,7 @@ def _table() -> dict[str, type[Any]]:
         nets.MLP,
         nets.WarpedMLP,
         StepNorm,
+        nets.WithContext,
         likelihoods.Gaussian,
         likelihoods.HeteroscedasticGaussian,
         likelihoods.Categorical,

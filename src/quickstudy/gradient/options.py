@@ -111,11 +111,16 @@ def _check_inputs(inputs: Any) -> None:
 
 
 def as_parameters(inputs: Mapping[str, Tensor] | nn.ParameterDict) -> nn.ParameterDict:
-    """The extra inputs of a learner: those that are parameters are meta-learned, the others only adapted."""
+    """The extra inputs of a learner: those that are parameters are meta-learned; the others, buffers, only adapted."""
     _check_inputs(inputs)
-    return nn.ParameterDict(
-        {k: v if isinstance(v, nn.Parameter) else nn.Parameter(v, False) for k, v in inputs.items()}
-    )
+    held = nn.ParameterDict()
+    for name, value in inputs.items():
+        learned = isinstance(value, nn.Parameter)
+        held[name] = value if learned else None
+        if not learned:  # a tensor would become a parameter: the name is known by now, and its value can be a buffer
+            delattr(held, name)
+            held.register_buffer(name, value.detach().clone())
+    return held
 
 
 def check_count(name: str, value: Any, expected: str = "a whole number of at least 1, or None") -> int | None:

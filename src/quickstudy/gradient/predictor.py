@@ -138,10 +138,17 @@ def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int, weights: Sequence[fl
     """
     path: list[Adapted] = []
     adapted = inner(tasks.support, steps=steps, each=path.append if any(weights[:-1]) else None)
-    losses, left = adapted.run(inner.point_loss, tasks.query)
-    if path:
-        early = [w * a.run(inner.point_loss, tasks.query)[0] for w, a in zip(weights[:-1], path, strict=False) if w]
-        losses = weights[-1] * losses + torch.stack(early).sum(0)
+    losses = query_losses(adapted, tasks.query)
+    if not path:
+        return losses
+    early = [w * a.run(inner.point_loss, tasks.query)[0] for w, a in zip(weights[:-1], path, strict=False) if w]
+    return weights[-1] * losses + torch.stack(early).sum(0)
+
+
+def query_losses(adapted: Adapted, query: Examples) -> Tensor:
+    """Each task's mean loss over its real query points, `[T]`; running statistics as in `meta_losses`."""
+    inner = adapted.loop
+    losses, left = adapted.run(inner.point_loss, query)
     if inner.network.training and left[0] and not in_transform():
         _keep_statistics(inner.network, left)
     return losses

@@ -46,16 +46,35 @@ def inner(c: Choice) -> dict[str, Any]:
 CONTENDERS: dict[str, Contender] = {
     "maml": Contender("MAML", lambda w, c: qs.MAML(net(w), **inner(c)), STEPS),
     "fomaml": Contender("FOMAML", lambda w, c: qs.FOMAML(net(w), **inner(c)), STEPS),
+    "reptile": Contender("Reptile", lambda w, c: qs.Reptile(net(w), **inner(c)), {**INNER, "steps": [5, 10]}),
     "anil": Contender("ANIL", lambda w, c: qs.ANIL(net(w), **inner(c)), STEPS),
+    "boil": Contender("BOIL", lambda w, c: qs.BOIL(net(w), **inner(c)), STEPS),
     "meta_sgd": Contender("Meta-SGD", lambda w, c: qs.MetaSGD(net(w), **inner(c)), STEPS),
+    "meta_curvature": Contender("Meta-Curvature", lambda w, c: qs.MetaCurvature(net(w), **inner(c)), STEPS),
     "maml_plus_plus": Contender("MAML++", lambda w, c: qs.MAMLPlusPlus(net(w), **inner(c)), {**INNER, "steps": [5]}),
     "warp_grad": Contender(
         "WarpGrad",
         lambda w, c: qs.WarpGrad(qs.nets.WarpedMLP(1, [w, w], 1), **inner(c)),
         {**INNER, "steps": [5]},
     ),
+    "imaml": Contender(
+        "iMAML",
+        lambda w, c: qs.iMAML(net(w), lam=c["lam"], **inner(c)),
+        {**INNER, "lam": (0.1, 10.0), "steps": [10]},
+    ),
+    "cavia": Contender(
+        "CAVIA",
+        lambda w, c: qs.CAVIA(net(w, 1 + c["context"]), context=c["context"], **inner(c)),
+        {**STEPS, "inner_lr": (0.05, 2.0), "context": [2, 4, 8, 16]},
+    ),
     "bayesian_maml": Contender(
         "Bayesian MAML", lambda w, c: qs.BayesianMAML(net(w), particles=5, **inner(c)), {**INNER, "steps": [1, 5]}
+    ),
+    "alpaca": Contender(
+        "ALPaCA",
+        lambda w, c: qs.ALPaCA(net(w, 1, c["features"]), features=c["features"]),
+        {**RATE, "features": [32, 64]},
+        "once",
     ),
     "pretrained": Contender(
         "Pretrained, tuned", lambda w, c: qs.Pretrained(net(w), rule=qs.optimizers.Adam(0.01), steps=10), RATE

@@ -1,0 +1,38 @@
+"""BOIL: body only update in the inner loop (Oh, Yoo, Kim and Yun 2021, arXiv 2008.08882)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from quickstudy.gradient.anil import last_layer
+from quickstudy.gradient.maml import MAML
+from quickstudy.gradient.optimizers import matching
+
+
+def BOIL(network: nn.Module, *, head: str | Sequence[str] | None = None, **options: Any) -> MAML:
+    """MAML that adapts all but the head (section 3); the head is meta-learned, and the same for all tasks.
+
+    theta_body' = theta_body - lr * grad L(theta; support),  theta_head' = theta_head: the opposite of ANIL.
+
+    Args:
+        network: as for `MAML`.
+        head: patterns for the names of the head's parameters, as "head.*"; by default those of the last layer that has
+            any, in the order of `network.modules()`.
+        options: as for `MAML`, but for `adapt`. Further `inputs` adapt with the body.
+
+    Raises:
+        ValueError: if nothing is left to adapt, as in a network of one layer.
+
+    >>> import quickstudy as qs
+    >>> qs.BOIL(qs.nets.MLP(1, [40, 40], 1), lr=0.1).inner.adapted_names()
+    ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
+    """
+    if "adapt" in options:
+        raise TypeError("BOIL adapts all but its head: name that with head=, or use MAML(network, adapt=...)")
+    names = [name for name, _ in network.named_parameters()]
+    kept = last_layer(network) if head is None else matching(names, head)
+    body = [*(name for name in names if name not in kept), *(options.get("inputs") or {})]
+    if not body:
+        raise ValueError("the head is all of the network, so there is no body to adapt; name a smaller one with head=")
+    return MAML(network, adapt=body, **options)

@@ -1,0 +1,103 @@
+"""Meta-Curvature (Park and Oliva 2019, arXiv 1902.03356)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.gradient.maml import MAML
+from quickstudy.gradient.optimizers import Rated, check_rate, rate_at
+
+
+class Curvature(nn.Module):
+    """The inner rule of Meta-Curvature: gradient descent along a learned linear map of the gradient.
+
+    p' = p - lr * (g x_1 M_out x_2 M_in x_3 M_kernel),      with x_n the product along axis n (section 3).
+
+    For the weight of a linear layer that is `M_out g M_in^T`: one Kronecker-factored matrix on the flattened gradient.
+    A convolution's kernel positions are flattened into the third axis. What has one axis, as a bias, is scaled entry by
+    entry. Every map is the identity at the start, so that it starts as `SGD(lr)`.
+
+    Args:
+        network: the module whose parameters will move, or `{name: shape}` of them.
+        lr: as for `SGD`. The maps are learned, so that a fixed rate is enough.
+
+    >>> rule = Curvature(nn.Linear(2, 3), lr=0.1)
+    >>> rule.update("weight", 0, torch.ones(3, 2), torch.ones(5, 3, 2), None)[0].shape
+    torch.Size([5, 3, 2])
+    """
+
+    linear = False  # of what the engine keeps low-rank, where factors are numbers, not matrices
+
+    def __init__(self, network: nn.Module | Mapping[str, Sequence[int]], lr: Rated = 0.01):
+        super().__init__()
+        self.lr = check_rate(lr)
+        like: dict[str, Any] = {}
+        if isinstance(network, nn.Module):
+            like = {k: {"dtype": p.dtype, "device": p.device} for k, p in network.named_parameters()}
+            network = {k: list(p.shape) for k, p in network.named_parameters()}
+        self.shapes = {k: list(shape) for k, shape in network.items()}
+        self.maps = nn.ParameterDict()
+        for name, shape in self.shapes.items():
+            if len(shape) < 2:
+                self.maps[_key(name, 0)] = nn.Parameter(torch.ones(shape, **like.get(name, {})))
+                continue
+            for axis, size in enumerate(_three(shape)):
+                if axis < min(len(shape), 3):
+                    self.maps[_key(name, axis)] = nn.Parameter(torch.eye(size, **like.get(name, {})))
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"network": self.shapes, "lr": self.lr}
+
+    def update(self, name: str, step: int, value: Tensor, gradient: Tensor, slot: Any) -> tuple[Tensor, Any]:
+        """The parameter's next value. `gradient` is `[T, *shape]`, or `[*shape]`."""
+        return value - rate_at(self.lr, name, step) * self.transformed(name, gradient), slot
+
+    def transformed(self, name: str, gradient: Tensor) -> Tensor:
+        """The gradient of the parameter `name`, by its maps."""
+        if name not in self.shapes:
+            raise ValueError(f"there is no curvature for {name!r}; build Curvature with the network that is adapted")
+        shape = self.shapes[name]
+        if len(shape) < 2:
+            return gradient * self.maps[_key(name, 0)]
+        lead = gradient.shape[: gradient.dim() - len(shape)]
+        found = gradient.reshape(*lead, *_three(shape))
+        found = torch.einsum("oa,...aif->...oif", self.maps[_key(name, 0)], found)
+        found = torch.einsum("ia,...oaf->...oif", self.maps[_key(name, 1)], found)
+        if len(shape) > 2:
+            found = torch.einsum("fa,...oia->...oif", self.maps[_key(name, 2)], found)
+        return found.reshape(gradient.shape)
+
+
+def MetaCurvature(network: nn.Module, *, lr: Rated = 0.01, **options: Any) -> MAML:
+    """MAML whose inner gradients go through learned maps, by layers' outputs, inputs and kernel positions (section 3).
+
+    theta' = theta - lr * M(grad L(theta; support)),  theta and M both meta-learned; see `Curvature`. M is the identity
+    at the start, where this is MAML. `learner.rule.maps` holds it.
+
+    Args:
+        network: as for `MAML`.
+        lr: of the inner steps. A number is fixed, which is enough, as M is learned.
+        options: as for `MAML`, but for `rule`.
+
+    >>> import quickstudy as qs
+    >>> learner = qs.MetaCurvature(qs.nets.MLP(1, [40, 40], 1), lr=0.01)
+    >>> sum(p.numel() for p in learner.rule.parameters())
+    8084
+    """
+    if "rule" in options:
+        raise TypeError("MetaCurvature's rule is Curvature; for another, use MAML(network, rule=...)")
+    rule: Any = Curvature(network, lr)
+    return MAML(network, rule=rule, **options)
+
+
+def _three(shape: Sequence[int]) -> list[int]:
+    """`[out, in, kernel positions]`."""
+    out, into, *kernel = shape
+    return [out, into, int(torch.Size(kernel).numel())]
+
+
+def _key(name: str, axis: int) -> str:
+    return f"{name}/{('out', 'in', 'kernel')[axis]}".replace(".", "/")

@@ -1,0 +1,132 @@
+"""Reptile (Nichol, Achiam and Schulman 2018, arXiv 1803.02999)."""
+
+from collections.abc import Callable
+from typing import Any, Literal, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.checks import check_examples, check_fits, check_tasks
+from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.optimizers import Rated
+from quickstudy.gradient.options import InnerOptions, as_parameters
+from quickstudy.gradient.predictor import GradientPredictor, predictor, query_losses
+from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.likelihoods import Likelihood, choose_loss
+
+
+class Reptile(nn.Module):
+    """Moves the initial parameters towards what training on each task makes of them (algorithm 2).
+
+    theta <- theta + eps * mean_t (theta'_t - theta),      theta'_t after `steps` steps of the rule on task t's points.
+
+    `meta_loss` is the loss that every learner here reports, after adapting to the support set alone; its *gradient* is
+    not that loss's derivative but theta - mean_t theta'_t, so that plain gradient descent at the rate eps is the update
+    above, and any other optimiser may take its place. There is no second derivative.
+
+    What the inner loop does not move gets no gradient, but for a likelihood's own parameters: theirs is the derivative
+    of the loss.
+
+    Args:
+        network: as for `MAML`.
+        lr: inner learning rate.
+        steps: inner steps; 5 is that of the paper's command for 5-shot Omniglot.
+        data: what the inner steps of the gradient see: "all" points of a task, which is the paper's choice, or its
+            "support" set, with the query points left for the loss alone and half of the work saved.
+        loss: as for `MAML`.
+        likelihood: as for `MAML`.
+        inner: as for `MAML`, but for what differentiates steps. The paper's code takes `minibatch=` (that gradients of
+            different minibatches agree is what the update favours) and `rule=optimizers.Adam(betas=(0.0, 0.999))`.
+
+    Raises:
+        ValueError: if the rule's rates are to be learned; Reptile has no gradient for them.
+
+    >>> import quickstudy as qs
+    >>> learner = qs.Reptile(qs.nets.MLP(1, [40, 40], 1), lr=0.02, steps=5, minibatch=10)
+    >>> tasks = qs.tasks.Sinusoid().sample(25, support=10, query=10)
+    >>> learner.meta_loss(tasks).backward()
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        lr: Rated | None = None,
+        steps: int = 5,
+        data: Literal["all", "support"] = "all",
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        likelihood: Likelihood | None = None,
+        **inner: Unpack[InnerOptions],
+    ):
+        super().__init__()
+        if data not in ("all", "support"):
+            raise ValueError(f"data={data!r}; choose all or support")
+        self.network, self.likelihood, self.loss, self.data = network, likelihood, loss, data
+        self.options = dict(inner)
+        if given := inner.get("inputs"):
+            self.inputs = inner["inputs"] = as_parameters(given)
+        point_loss = choose_loss(loss, likelihood)
+        self.inner = InnerLoop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
+        self.rule, self.steps = self.inner.rule, self.inner.steps
+        if any(p.requires_grad for p in self.rule.parameters()):
+            raise ValueError("Reptile has no gradient for rates that are learned; fix them, or use MAML or MetaSGD")
+
+    @property
+    def passes(self) -> int:
+        """Forward passes in one meta-loss."""
+        return self.steps * (2 if self.data == "all" else 1) + 1
+
+    @property
+    def engine(self) -> str:
+        """The engine in use, as of `MAML`."""
+        return self.inner.known_engine()
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        rate = {} if "rule" in self.options else {"lr": self.inner.rule.lr}
+        return {
+            "network": self.network,
+            **rate,
+            "steps": self.steps,
+            "data": self.data,
+            "loss": self.loss,
+            "likelihood": self.likelihood,
+            **self.options,
+        }
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the mean loss over each task's real query points, after `steps` steps."""
+        check_tasks(tasks)
+        check_fits(self, tasks.support)
+        return self(tasks)
+
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks."""
+        adapted = self.inner(tasks.support, create_graph=False)
+        loss = query_losses(adapted, tasks.query).mean()
+        if self.data == "all":
+            adapted = self.inner(tasks.support.append(tasks.query), create_graph=False)
+        return loss + self._pull(adapted.params)
+
+    def _pull(self, adapted: dict[str, Tensor]) -> Tensor:
+        """0, whose gradient by the initial parameters is how far they are from the mean of the adapted ones."""
+        start = {**dict(self.network.named_parameters()), **self.inner.inputs}
+        terms = []
+        for name in self.inner.adapted_names():
+            away = (start[name] - adapted[name].mean(0)).detach()
+            terms.append((away * (start[name] - start[name].detach())).sum())
+        return torch.stack(terms).sum()
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> GradientPredictor:
+        """The predictor after `steps` gradient steps on `support`; see `MAML.adapt`."""
+        check_examples(support, "support")
+        check_fits(self, support)
+        steps = self.steps if steps is None else steps
+        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, generator=generator)
