@@ -93,6 +93,33 @@ BIBTEX: dict[str, str] = {
   eprint    = {1810.09502},
   archivePrefix = {arXiv}
 }""",
+    "flennerhag2020warpgrad": """@inproceedings{flennerhag2020warpgrad,
+  title     = {Meta-Learning with Warped Gradient Descent},
+  author    = {Flennerhag, Sebastian and Rusu, Andrei A. and Pascanu, Razvan and Visin, Francesco and Yin, Hujun
+               and Hadsell, Raia},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2020},
+  eprint    = {1909.00025},
+  archivePrefix = {arXiv}
+}""",
+    "yoon2018bmaml": """@inproceedings{yoon2018bmaml,
+  title     = {Bayesian Model-Agnostic Meta-Learning},
+  author    = {Yoon, Jaesik and Kim, Taesup and Dia, Ousmane and Kim, Sungwoong and Bengio, Yoshua and Ahn, Sungjin},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {31},
+  year      = {2018},
+  eprint    = {1806.03836},
+  archivePrefix = {arXiv}
+}""",
+    "liu2016svgd": """@inproceedings{liu2016svgd,
+  title     = {Stein Variational Gradient Descent: A General Purpose {Bayesian} Inference Algorithm},
+  author    = {Liu, Qiang and Wang, Dilin},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {29},
+  year      = {2016},
+  eprint    = {1608.04471},
+  archivePrefix = {arXiv}
+}""",
     "rajeswaran2019imaml": """@inproceedings{rajeswaran2019imaml,
   title     = {Meta-Learning with Implicit Gradients},
   author    = {Rajeswaran, Aravind and Finn, Chelsea and Kakade, Sham M. and Levine, Sergey},
@@ -242,6 +269,9 @@ BIBTEX: dict[str, str] = {
 LEARNERS: dict[str, tuple[str, ...]] = {
     "MAML": ("finn2017maml",),
     "FOMAML": ("finn2017maml",),
+    "MAMLPlusPlus": ("antoniou2019mamlpp",),
+    "WarpGrad": ("flennerhag2020warpgrad",),
+    "BayesianMAML": ("yoon2018bmaml", "liu2016svgd"),
     "Reptile": ("nichol2018reptile",),
     "MAMLTRPO": ("finn2017maml", "schulman2015trpo"),
     "MAMLVPG": ("finn2017maml",),

@@ -21,13 +21,11 @@ class Contender(NamedTuple):
     """One who takes part.
 
     Args:
-        title: in tables and figures.
         make: `(width, choice) -> learner`.
         space: of the choice.
         kind: "gradient" takes as many gradient steps as it is asked for; "once" has its own way.
     """
 
-    title: str
     make: Callable[[int, Choice], nn.Module]
     space: Space
     kind: str = "gradient"
@@ -43,44 +41,36 @@ def inner(c: Choice) -> dict[str, Any]:
     return {"lr": c["inner_lr"], "steps": c["steps"]}
 
 
-CONTENDERS: dict[str, Contender] = {
-    "maml": Contender("MAML", lambda w, c: qs.MAML(net(w), **inner(c)), STEPS),
-    "fomaml": Contender("FOMAML", lambda w, c: qs.FOMAML(net(w), **inner(c)), STEPS),
-    "reptile": Contender("Reptile", lambda w, c: qs.Reptile(net(w), **inner(c)), {**INNER, "steps": [5, 10]}),
-    "anil": Contender("ANIL", lambda w, c: qs.ANIL(net(w), **inner(c)), STEPS),
-    "boil": Contender("BOIL", lambda w, c: qs.BOIL(net(w), **inner(c)), STEPS),
-    "meta_sgd": Contender("Meta-SGD", lambda w, c: qs.MetaSGD(net(w), **inner(c)), STEPS),
-    "meta_curvature": Contender("Meta-Curvature", lambda w, c: qs.MetaCurvature(net(w), **inner(c)), STEPS),
-    "maml_plus_plus": Contender("MAML++", lambda w, c: qs.MAMLPlusPlus(net(w), **inner(c)), {**INNER, "steps": [5]}),
+CONTENDERS: dict[str, Contender] = {  # what they are called is in `report.tables.PARTS`
+    "maml": Contender(lambda w, c: qs.MAML(net(w), **inner(c)), STEPS),
+    "fomaml": Contender(lambda w, c: qs.FOMAML(net(w), **inner(c)), STEPS),
+    "reptile": Contender(lambda w, c: qs.Reptile(net(w), **inner(c)), {**INNER, "steps": [5, 10]}),
+    "anil": Contender(lambda w, c: qs.ANIL(net(w), **inner(c)), STEPS),
+    "boil": Contender(lambda w, c: qs.BOIL(net(w), **inner(c)), STEPS),
+    "meta_sgd": Contender(lambda w, c: qs.MetaSGD(net(w), **inner(c)), STEPS),
+    "meta_curvature": Contender(lambda w, c: qs.MetaCurvature(net(w), **inner(c)), STEPS),
+    "maml_plus_plus": Contender(lambda w, c: qs.MAMLPlusPlus(net(w), **inner(c)), {**INNER, "steps": [5]}),
     "warp_grad": Contender(
-        "WarpGrad",
         lambda w, c: qs.WarpGrad(qs.nets.WarpedMLP(1, [w, w], 1), **inner(c)),
         {**INNER, "steps": [5]},
     ),
     "imaml": Contender(
-        "iMAML",
         lambda w, c: qs.iMAML(net(w), lam=c["lam"], **inner(c)),
         {**INNER, "lam": (0.1, 10.0), "steps": [10]},
     ),
     "cavia": Contender(
-        "CAVIA",
         lambda w, c: qs.CAVIA(net(w, 1 + c["context"]), context=c["context"], **inner(c)),
         {**STEPS, "inner_lr": (0.05, 2.0), "context": [2, 4, 8, 16]},
     ),
     "bayesian_maml": Contender(
-        "Bayesian MAML", lambda w, c: qs.BayesianMAML(net(w), particles=5, **inner(c)), {**INNER, "steps": [1, 5]}
+        lambda w, c: qs.BayesianMAML(net(w), particles=5, **inner(c)), {**INNER, "steps": [1, 5]}
     ),
     "alpaca": Contender(
-        "ALPaCA",
         lambda w, c: qs.ALPaCA(net(w, 1, c["features"]), features=c["features"]),
         {**RATE, "features": [32, 64]},
         "once",
     ),
-    "pretrained": Contender(
-        "Pretrained, tuned", lambda w, c: qs.Pretrained(net(w), rule=qs.optimizers.Adam(0.01), steps=10), RATE
-    ),
-    "cnp": Contender("CNP", lambda w, c: qs.CNP(width=c["width"]), {**RATE, "width": [64, 128]}, "once"),
-    "np": Contender(
-        "Neural Process", lambda w, c: qs.NeuralProcess(width=c["width"]), {**RATE, "width": [64, 128]}, "once"
-    ),
+    "pretrained": Contender(lambda w, c: qs.Pretrained(net(w), rule=qs.optimizers.Adam(0.01), steps=10), RATE),
+    "cnp": Contender(lambda w, c: qs.CNP(width=c["width"]), {**RATE, "width": [64, 128]}, "once"),
+    "np": Contender(lambda w, c: qs.NeuralProcess(width=c["width"]), {**RATE, "width": [64, 128]}, "once"),
 }

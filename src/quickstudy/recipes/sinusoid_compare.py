@@ -27,6 +27,7 @@ from quickstudy.recipes.tuned import choices, training
 from quickstudy.report import figures
 from quickstudy.report.figures import Series
 from quickstudy.report.runs import read_result
+from quickstudy.report.tables import PARTS
 from quickstudy.training.statistics import Metric, over_seeds
 
 STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured
@@ -90,7 +91,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         metrics |= {f"{name}/{key}": metric for key, metric in own.items()}
         middle = options.shots[len(options.shots) // 2]
         best = min(m.mean for key, m in own.items() if key.split("/steps=")[0].endswith(f"mse/k={middle}"))
-        stage.say(f"{CONTENDERS[name].title}: error {best:.3g} with {middle} points seen")
+        stage.say(f"{PARTS[name]}: error {best:.3g} with {middle} points seen")
     stage.keep("facts", facts)
     stage.draw("errors", lambda: errors_figure(metrics, options))
     return metrics
@@ -200,5 +201,5 @@ def errors_figure(metrics: dict[str, Metric], options: Options) -> Any:
         points = [best_of(metrics, name, k) for k in options.shots]
         style = "-" if CONTENDERS[name].kind == "gradient" else "--"
         means, widths = [p.mean for p in points], [p.ci95 for p in points]
-        series.append(Series(CONTENDERS[name].title, list(options.shots), means, widths, None, style))
+        series.append(Series(PARTS[name], list(options.shots), means, widths, None, style))
     return figures.lines(series, xlabel="points seen", ylabel="mean squared error", log=True, whole=True)

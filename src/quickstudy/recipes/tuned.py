@@ -15,6 +15,7 @@ import quickstudy as qs
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.contenders import CONTENDERS, Choice, Contender
 from quickstudy.recipes.stage import Stage
+from quickstudy.report.tables import PARTS
 from quickstudy.training.loop import NonFiniteLossError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def choices(options: "Options", family: TaskFamily, stage: Stage) -> dict[str, d
     for name in options.methods:
         found[name] = search(CONTENDERS[name], partial(trial, CONTENDERS[name], options, family), options.trials)
         shown = ", ".join(f"{k} {v:.3g}" for k, v in found[name]["choice"].items())
-        stage.say(f"{CONTENDERS[name].title}: {shown} (error {found[name]['loss']:.3g}, best of {options.trials})")
+        stage.say(f"{PARTS[name]}: {shown} (error {found[name]['loss']:.3g}, best of {options.trials})")
         stage.keep(Path(FILE).stem, found)
     return found
 
@@ -71,7 +72,7 @@ def search(contender: Contender, judge: Callable[[Choice], float], trials: int) 
             study.tell(asked, state=optuna.trial.TrialState.FAIL)
     finite = [each for each in done if each["loss"] is not None]
     if not finite:
-        raise RuntimeError(f"{contender.title}: all {trials} trials diverged")
+        raise RuntimeError(f"all {trials} trials diverged")
     best: dict[str, Any] = min(finite, key=lambda each: each["loss"])
     return {**best, "trials": done}
 
