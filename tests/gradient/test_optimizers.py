@@ -173,3 +173,38 @@ def test_low_rank_weights_follow_the_rule_as_dense_ones_do(rule):
         dense, second = rule.update("w", step, dense, d.mT @ x, slots[1])
         slots = first, second
         torch.testing.assert_close(low.dense(), dense)
+
+
+def test_clipped_gradients_are_no_longer_than_that_for_every_task():
+    torch.manual_seed(0)
+    tasks = qs.tasks.Sinusoid().sample(5, support=6, query=6, generator=torch.Generator().manual_seed(0))
+    network = qs.nets.MLP(1, [8], 1)
+    free, clipped = (qs.inner_loop(network, rule=SGD(1.0, clip=clip))(tasks.support) for clip in (None, 10.0))
+    start = dict(network.named_parameters())
+    step = [torch.cat([(a.params[k] - start[k]).flatten(1) for k in start], 1) for a in (free, clipped)]
+    length = step[0].norm(dim=1, keepdim=True)
+    assert length.min() < 10 < length.max()
+    torch.testing.assert_close(step[1], step[0] * (10 / length).clamp(max=1))
+
+
+def test_clipping_is_differentiated_exactly():
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    tasks = qs.tasks.Sinusoid().sample(3, support=6, query=6, generator=torch.Generator().manual_seed(0))
+    network = qs.nets.MLP(1, [6], 1, activation="tanh")
+    learner = qs.MAML(network, rule=SGD(0.1, clip=1.5), steps=3)
+    values = [p.detach().clone() for p in network.parameters()]
+
+    def loss(*params):
+        given = dict(zip([k for k, _ in learner.named_parameters()], params, strict=True))
+        return torch.func.functional_call(learner, given, (tasks,))
+
+    assert torch.autograd.gradcheck(loss, [v.requires_grad_() for v in values])
+
+
+def test_what_is_clipped_is_not_low_rank():
+    assert SGD(0.1).linear and not SGD(0.1, clip=1.0).linear
+    with pytest.raises(ValueError, match="linear in the gradients"):
+        qs.MAML(qs.nets.MLP(1, [8], 1), rule=SGD(0.1, clip=1.0), engine="lowrank")
+    with pytest.raises(ValueError, match="clip=0"):
+        SGD(0.1, clip=0)

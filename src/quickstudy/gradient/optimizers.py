@@ -89,7 +89,7 @@ class Rates(nn.Module):
 class SGD(nn.Module):
     """Gradient descent: v' = momentum v + g + weight_decay p;  p' = p - lr v' (Nesterov: p - lr (g + momentum v')).
 
-    Linear in the gradients, which the `lowrank` engine needs.
+    Linear in the gradients, which the `lowrank` engine needs, unless they are clipped.
 
     Args:
         lr: a number; a 0-dimensional tensor; a sequence or 1-dimensional tensor, one rate a step (the last one from
@@ -98,6 +98,8 @@ class SGD(nn.Module):
         momentum: of the velocity, from 0 to 1.
         nesterov: look ahead along it.
         weight_decay: L2 penalty.
+        clip: the largest norm of a task's whole gradient; longer ones are scaled down to it. Long or steep inner loops
+            that overflow now and then need it.
 
     >>> rule = SGD(0.1, momentum=0.9)
     >>> value, velocity = rule.update("w", 0, torch.ones(2), torch.ones(2), None)
@@ -105,10 +107,19 @@ class SGD(nn.Module):
     tensor([0.7100, 0.7100])
     """
 
-    linear = True
-
-    def __init__(self, lr: Rated = 0.01, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
+    def __init__(
+        self,
+        lr: Rated = 0.01,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        clip: float | None = None,
+    ):
         super().__init__()
+        if clip is not None and not check_number("clip", clip):
+            raise ValueError("clip=0 would leave no gradient; give the largest norm, or None")
+        self.clip = clip
         self.lr = check_rate(lr)
         self.momentum, self.weight_decay = check_unit("momentum", momentum), check_number("weight_decay", weight_decay)
         if nesterov and not momentum:
@@ -118,7 +129,21 @@ class SGD(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         kept = {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
-        return {"lr": self.lr, **kept}
+        return {"lr": self.lr, **kept, "clip": self.clip}
+
+    @property
+    def linear(self) -> bool:
+        """Whether a step is linear in the gradients."""
+        return self.clip is None
+
+    def direct(self, values: dict[str, Any], gradients: dict[str, Any], data: Any) -> dict[str, Any]:
+        """The gradients `[T, *shape]`, those of every task no longer than `clip` together."""
+        del values, data
+        if self.clip is None:
+            return gradients
+        square = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0)
+        factor = (self.clip / root(square).clamp(min=torch.finfo(square.dtype).tiny)).clamp(max=1)
+        return {k: g * factor.view(-1, *[1] * (g.dim() - 1)) for k, g in gradients.items()}
 
     def update(self, name: str, step: int, value: Any, gradient: Any, velocity: Any) -> tuple[Any, Any]:
         """The parameter's next value and velocity. `value` and `gradient` are tensors, or `LowRank` both."""
