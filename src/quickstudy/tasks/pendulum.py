@@ -39,7 +39,7 @@ class Pendulum:
     """theta'' = -(g / l) sin(theta) - c theta': the angle of a damped pendulum against time.
 
     The swings are wide (up to 155 degrees), so that it is no sine wave: flat at the turning points, slower the wider it
-    swings. With the default ranges it never goes over the top, and the angles are right to 1e-5. x is time in seconds
+    swings. With the default ranges it never goes over the top, and the angles are right to 2e-5. x is time in seconds
     since the pendulum was let go; y is the angle in radians, 0 hanging down. The defaults are this package's own.
 
     Args:
