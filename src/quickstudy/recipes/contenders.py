@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 import quickstudy as qs
+from quickstudy.gradient.anil import last_layer
 
 Choice = Mapping[str, Any]
 """A value for every name in a contender's space."""
@@ -41,11 +42,22 @@ def inner(c: Choice) -> dict[str, Any]:
     return {"lr": c["inner_lr"], "steps": c["steps"]}
 
 
+def anil_with_rates(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
+    """ANIL with a learned rate for every entry of the head and every step."""
+    head = last_layer(network)
+    shapes = {name: list(p.shape) for name, p in network.named_parameters() if name in head}
+    rates = qs.optimizers.Rates(shapes, lr, per="parameter", steps=steps)
+    return qs.ANIL(network, head=head, rule=qs.optimizers.SGD(rates), steps=steps)
+
+
 CONTENDERS: dict[str, Contender] = {  # what they are called is in `report.tables.PARTS`
     "maml": Contender(lambda w, c: qs.MAML(net(w), **inner(c)), STEPS),
     "fomaml": Contender(lambda w, c: qs.FOMAML(net(w), **inner(c)), STEPS),
     "reptile": Contender(lambda w, c: qs.Reptile(net(w), **inner(c)), {**INNER, "steps": [5, 10]}),
     "anil": Contender(lambda w, c: qs.ANIL(net(w), **inner(c)), STEPS),
+    "anil_rates": Contender(
+        lambda w, c: anil_with_rates(net(w), **inner(c)), {**INNER, "inner_lr": (1e-3, 0.1), "steps": [5, 10]}
+    ),
     "boil": Contender(lambda w, c: qs.BOIL(net(w), **inner(c)), STEPS),
     "meta_sgd": Contender(lambda w, c: qs.MetaSGD(net(w), **inner(c)), STEPS),
     "meta_curvature": Contender(lambda w, c: qs.MetaCurvature(net(w), **inner(c)), STEPS),

@@ -29,6 +29,7 @@ PARTS = {
     "fomaml": "FOMAML",
     "reptile": "Reptile",
     "anil": "ANIL",
+    "anil_rates": "ANIL, a rate for every entry and step",
     "boil": "BOIL",
     "meta_sgd": "Meta-SGD",
     "meta_curvature": "Meta-Curvature",
