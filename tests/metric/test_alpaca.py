@@ -10,7 +10,8 @@ from torch.distributions import MultivariateNormal
 
 import quickstudy as qs
 from quickstudy.data import Examples, Tasks
-from quickstudy.metric.alpaca import ALPaCA, Weights
+from quickstudy.metric.alpaca import ALPaCA
+from quickstudy.metric.last_layer import Weights
 from quickstudy.nets import MLP
 from quickstudy.spec import from_spec, to_spec
 
