@@ -9,6 +9,7 @@ from torch import nn
 from torch.distributions import MultivariateNormal
 
 import quickstudy as qs
+from quickstudy import citations
 from quickstudy.data import Examples, Tasks
 from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.metric.last_layer import Weights
@@ -207,6 +208,18 @@ def test_evaluate_reports_its_calibration():
     found = qs.evaluate(ALPaCA(), qs.tasks.Sinusoid(noise=0.3), tasks=10, support=(0, 5), query=10)
     names = ("mse", "log_likelihood", "joint_log_likelihood", "coverage90", "calibration_error")
     assert set(found) == {f"{name}/k={k}" for name in names for k in (0, 5)}
+
+
+def test_a_run_is_kept_loaded_and_cited(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    family = qs.tasks.Sinusoid(noise=0.3)
+    found = ALPaCA(MLP(1, [4], 3), noise=0.2)
+    run = qs.fit(found, family, steps=3, out=tmp_path / "run", support=(0, 4), tasks=2, validation_tasks=2)
+    tasks, back = family.sample(2, support=4, query=3), qs.load(run.path, which="last")
+    beliefs = [learner.eval().adapt(tasks.support)(tasks.query.x) for learner in (found, back)]
+    assert all(map(torch.equal, *beliefs))
+    config = {"learner": to_spec(found), "optimizer": "torch.optim.SGD"}
+    assert list(citations.keys_of_config(config)) == ["harrison2018alpaca"]
 
 
 def test_a_batch_of_many_sizes_trains():

@@ -187,7 +187,7 @@ class ALPaCAPredictor:
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, *dx] -> [M, dy]`: a copy of the network, a linear layer."""
         mean = self.weights.mean[check_task(i, self.like.num_tasks)].detach()
-        head = nn.Linear(*mean.shape, bias=False).to(self.learner.prior_mean)
+        head = nn.Linear(self.learner.features, self.learner.dy, bias=False).to(self.learner.prior_mean)
         with torch.no_grad():
             head.weight.copy_(mean.T)
         return nn.Sequential(copy.deepcopy(self.learner.network), head)
