@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal
 
-from quickstudy.predictive import Categorical, DenseGaussian, Gaussian, GaussianMixture, NoDensityError, Point, cholesky
+from quickstudy.predictive import (
+    Categorical,
+    DenseGaussian,
+    Gaussian,
+    GaussianMixture,
+    LowRankGaussian,
+    NoDensityError,
+    Point,
+    cholesky,
+)
 
 T, M, DY, S = 3, 4, 2, 5
 
@@ -29,12 +38,16 @@ def dense():
     return DenseGaussian(torch.randn(T, M, DY), root @ root.mT, torch.rand(T) + 0.1)
 
 
+def low_rank(rank=3):
+    return LowRankGaussian(torch.randn(T, M, DY), torch.randn(T, M, rank), torch.rand(T, DY) + 0.1)
+
+
 def outcome():
     return torch.randn(T, M, DY)
 
 
 MASK = torch.tensor([[True] * 4, [True, False, True, False], [False] * 4])
-DENSITIES = [gaussian, mixture, dense]
+DENSITIES = [gaussian, mixture, dense, low_rank]
 
 
 def test_gaussian_log_prob():
@@ -62,6 +75,26 @@ def test_dense_log_prob():
     keep = [0, 2]
     part = DenseGaussian(belief.mean[1:2, keep], belief.covariance[1:2][:, :, keep][..., keep], belief.noise[1:2])
     torch.testing.assert_close(belief.log_prob(y, MASK, joint=True)[1:2], part.log_prob(y[1:2, keep], joint=True))
+
+
+@pytest.mark.parametrize("rank", [1, 3, 9])
+def test_low_rank_is_the_dense_gaussian_of_its_covariance(rank):
+    belief, y = low_rank(rank), outcome()
+    function = (belief.factor @ belief.factor.mT)[:, None] * belief.noise[:, :, None, None]
+    noisy = function + belief.noise[:, :, None, None] * torch.eye(M)
+    joint = MultivariateNormal(belief.mean.transpose(1, 2), noisy).log_prob(y.transpose(1, 2)).sum(1)
+    torch.testing.assert_close(belief.log_prob(y, joint=True), joint)
+    variance = noisy.diagonal(dim1=-2, dim2=-1).transpose(1, 2)
+    torch.testing.assert_close(belief.variance, variance)
+    torch.testing.assert_close(belief.log_prob(y), Normal(belief.mean, variance.sqrt()).log_prob(y).sum(-1))
+    keep = [0, 2]
+    part = LowRankGaussian(belief.mean[1:2, keep], belief.factor[1:2, keep], belief.noise[1:2])
+    torch.testing.assert_close(belief.log_prob(y, MASK, joint=True)[1:2], part.log_prob(y[1:2, keep], joint=True))
+    draws = belief.sample(40_000, torch.Generator().manual_seed(0), noise=False)
+    assert (torch.cov(draws[:, 0, :, 1].T) - function[0, 1]).abs().max() < 0.05 * function[0, 1].diagonal().max()
+    units = torch.tensor([2.0, 0.5])
+    scaled = belief.rescale(1.0, units)
+    torch.testing.assert_close(scaled.log_prob(1 + units * y), belief.log_prob(y) - units.log().sum())
 
 
 @pytest.mark.parametrize("make", DENSITIES)

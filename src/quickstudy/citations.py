@@ -129,6 +129,14 @@ BIBTEX: dict[str, str] = {
   eprint    = {1909.04630},
   archivePrefix = {arXiv}
 }""",
+    "harrison2018alpaca": """@inproceedings{harrison2018alpaca,
+  title         = {Meta-Learning Priors for Efficient Online {Bayesian} Regression},
+  author        = {Harrison, James and Sharma, Apoorva and Pavone, Marco},
+  booktitle     = {Algorithmic Foundations of Robotics XIII},
+  year          = {2018},
+  eprint        = {1807.08912},
+  archivePrefix = {arXiv}
+}""",
     "kemaev2025mixflow": """@inproceedings{kemaev2025mixflow,
   title     = {Scalable Meta-Learning via Mixed-Mode Differentiation},
   author    = {Kemaev, Iurii and Calian, Dan A. and Zintgraf, Luisa M. and Farquhar, Gregory and van Hasselt, Hado},
@@ -278,6 +286,7 @@ LEARNERS: dict[str, tuple[str, ...]] = {
     "ProMP": ("rothfuss2019promp",),
     "NeuralProcess": ("garnelo2018np",),
     "CNP": ("garnelo2018cnp",),
+    "ALPaCA": ("harrison2018alpaca",),
 }
 OBJECTIVES: dict[str, tuple[str, ...]] = {"iwae": ("burda2016iwae",), "ml": ("foong2020convnp",)}
 ESTIMATORS: dict[str, tuple[str, ...]] = {

@@ -3,7 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from quickstudy import predictive
 from quickstudy.checks import check_examples, check_fits, check_inputs, check_more, check_tasks, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_generator, check_steps, check_task
+from quickstudy.metric.last_layer import Weights
 from quickstudy.nets import MLP
 from quickstudy.substitute import substituted
 
@@ -110,7 +111,7 @@ class ALPaCA(nn.Module):
             return found.unflatten(0, (tasks, points))
         return found.new_zeros(tasks, points, self.features).index_put((mask,), found)
 
-    def prior(self) -> "Weights":
+    def prior(self) -> Weights:
         """The belief before any point."""
         scale = self.prior_scale.double().exp().diag_embed()
         return Weights(self.prior_mean.double(), self.prior_coupling.double().tril(-1) + scale)
@@ -142,50 +143,6 @@ class ALPaCA(nn.Module):
         with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
             weights = self.prior().given(_encode(self, clean.x, clean.mask, graph=create_graph), clean.y)
         return ALPaCAPredictor(self, weights, support.first(0), graph=create_graph, prior=steps == 0)
-
-
-class Weights(NamedTuple):
-    """A belief about last layers `K [features, dy]`: column d is N(mean_d, Sigma_d root root^T). In float64.
-
-    Args:
-        mean: `[T, features, dy]`; without `T`, the same for all tasks.
-        root: `[T, features, features]`, likewise.
-    """
-
-    mean: Tensor
-    root: Tensor
-
-    def given(self, features: Tensor, y: Tensor) -> "Weights":
-        """The belief after points of `features [T, N, features]` and outputs `y [T, N, dy]`; zeros change nothing.
-
-        One system of size min(N, features). With as many points as features, or fewer, the root is downdated as
-        Andrews 1968 has it (A square root formulation of the Kalman covariance equations, AIAA J. 6(6)): for
-        L L^T = I + A A^T, B = I - A^T L^-T (L + I)^-1 A has B B^T = (I + A^T A)^-1.
-        """
-        mean, root = self
-        white = features.double() @ root  # A: features in which the belief is standard normal
-        left = y.double() - features.double() @ mean
-        if features.shape[1] <= features.shape[2]:
-            factor = _cholesky(white @ white.mT)
-            gain = torch.linalg.solve_triangular(factor + _eye(factor), white, upper=False)
-            gain = torch.linalg.solve_triangular(factor.mT, gain, upper=True)
-            news = white.mT @ torch.cholesky_solve(left, factor)
-            return Weights(mean + root @ news, root - (white @ root.mT).mT @ gain)
-        factor = _cholesky(white.mT @ white)
-        news = torch.cholesky_solve(white.mT @ left, factor)
-        return Weights(mean + root @ news, torch.linalg.solve_triangular(factor, root.mT, upper=False).mT)
-
-    def at(self, features: Tensor, variance: Tensor) -> predictive.LowRankGaussian:
-        """The belief about outputs at points of `features [T, M, features]`, with `variance [dy]` of the noise."""
-        wide = features.double()
-        mean, factor = (wide @ part for part in self)
-        return predictive.LowRankGaussian(mean.to(features), factor.to(features), variance.expand(len(features), -1))
-
-    def sample(self, n: int, variance: Tensor, generator: torch.Generator | None) -> Tensor:
-        """`n` last layers a task, `[n, T, features, dy]`."""
-        shape = (n, *self.mean.shape)
-        draw = torch.randn(shape, dtype=self.mean.dtype, device=self.mean.device, generator=generator)
-        return self.mean + self.root @ draw * variance.sqrt()
 
 
 @dataclass(frozen=True)
@@ -248,16 +205,6 @@ def _encode(learner: ALPaCA, x: Tensor, mask: Tensor | None = None, *, graph: bo
         tensors |= {k: p.detach() for k, p in learner.network.named_parameters()}
     with substituted(learner.network, tensors):
         return learner.encode(x, mask)
-
-
-def _cholesky(gram: Tensor) -> Tensor:
-    """The lower factor of I + `gram`; NaN where that is not finite, or so large that 1 is lost beside it."""
-    factor, failed = torch.linalg.cholesky_ex(gram + _eye(gram))
-    return factor.masked_fill((failed != 0)[:, None, None], math.nan)
-
-
-def _eye(like: Tensor) -> Tensor:
-    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
 
 
 def _network(network: nn.Module | None, dx: int | None, features: int | None) -> tuple[nn.Module, int]:
