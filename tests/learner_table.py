@@ -34,7 +34,7 @@ def net(outputs: int = 1, *, inputs: int = 1) -> MLP:
 
 def solved() -> MAML:
     """An inner problem so convex, and so many steps, that its solution is reached, where iMAML's gradient is exact."""
-    return iMAML(MLP(1, [8], 1, activation="tanh"), lam=4.0, steps=40, cg_steps=20, rule=SGD(0.08, momentum=0.4))
+    return iMAML(MLP(1, [8], 1, activation="tanh"), lam=4.0, steps=24, cg_steps=12, rule=SGD(0.1, momentum=0.2))
 
 
 LEARNERS: dict[str, Callable[[], nn.Module]] = {

@@ -19,7 +19,18 @@ def batch(seed=0):
     return Lines().sample(4, support=5, query=5, generator=torch.Generator().manual_seed(seed))
 
 
-DETERMINISTIC = ["MAML", "MAML, learned noise", "FOMAML", "Pretrained", "CNP", "NeuralProcess, deterministic"]
+DETERMINISTIC = [
+    "MAML",
+    "MAML, learned noise",
+    "FOMAML",
+    "CAVIA",
+    "MetaCurvature",
+    "Reptile",
+    "Reptile, support, learned noise",
+    "Pretrained",
+    "CNP",
+    "NeuralProcess, deterministic",
+]
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)

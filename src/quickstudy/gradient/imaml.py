@@ -25,7 +25,7 @@ def iMAML(
 
     Args:
         network: as for `MAML`.
-        lam: strength of the penalty; 2 on Omniglot (the paper's table 2).
+        lam: strength of the penalty; 2 in the paper's table on Omniglot.
         steps: inner steps towards the solution; 16 for 5-way tasks there.
         cg_steps: of conjugate gradient; 5 there.
         damping: added to the Hessian in the system.

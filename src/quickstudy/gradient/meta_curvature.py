@@ -85,7 +85,7 @@ def MetaCurvature(network: nn.Module, *, lr: Rated = 0.01, **options: Any) -> MA
     >>> import quickstudy as qs
     >>> learner = qs.MetaCurvature(qs.nets.MLP(1, [40, 40], 1), lr=0.01)
     >>> sum(p.numel() for p in learner.rule.parameters())
-    8084
+    6483
     """
     if "rule" in options:
         raise TypeError("MetaCurvature's rule is Curvature; for another, use MAML(network, rule=...)")

@@ -106,16 +106,15 @@ class Reptile(nn.Module):
         loss = query_losses(adapted, tasks.query).mean()
         if self.data == "all":
             adapted = self.inner(tasks.support.append(tasks.query), create_graph=False)
-        return loss + self._pull(adapted.params)
+        return self._drawn(loss, adapted.params)
 
-    def _pull(self, adapted: dict[str, Tensor]) -> Tensor:
-        """0, whose gradient by the initial parameters is how far they are from the mean of the adapted ones."""
+    def _drawn(self, loss: Tensor, adapted: dict[str, Tensor]) -> Tensor:
+        """`loss`, whose gradient by the initial parameters is how far they are from the mean of the adapted ones."""
         start = {**dict(self.network.named_parameters()), **self.inner.inputs}
-        terms = []
         for name in self.inner.adapted_names():
             away = (start[name] - adapted[name].mean(0)).detach()
-            terms.append((away * (start[name] - start[name].detach())).sum())
-        return torch.stack(terms).sum()
+            loss = loss + (away * (start[name] - start[name].detach())).sum()
+        return loss
 
     def adapt(
         self,
