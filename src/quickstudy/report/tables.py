@@ -45,7 +45,6 @@ PARTS = {
     "oracle": "told the task",
     "np": "Neural Process",
     "cnp": "CNP",
-    "alpaca": "ALPaCA",
     "gp": "GP fitted to the rows seen",
     "gp_shared": "GP fitted to the training groups",
     "group_blind": "group-blind mean",
