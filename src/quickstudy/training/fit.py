@@ -151,9 +151,10 @@ def fit(
         "processes": world.size,
         "job": job(),
     }
-    alike = world.once(lambda: config)
-    world.together(lambda: check_alike(config, alike, world.rank))
-    exist, before = world.once(lambda: _look(folder, exist, config, compile, device))
+    if world.size > 1:
+        told = world.once(lambda: config)
+        world.together(lambda: check_alike(config, told, world.rank))
+    mode, before = world.once(lambda: _look(folder, exist, config, compile, device))
     if before is not None:
         config = before
         if world.once(lambda: is_finished(folder)):
@@ -169,7 +170,7 @@ def fit(
         if world.size * plan["accumulate"] > 1:
             gradient = Shared(learner, gradient, world, plan["accumulate"])
         with ExitStack() as held:
-            world.once(lambda: _begin(folder, exist, config, held))
+            world.once(lambda: _begin(folder, mode, config, held))
             _train(folder, learner, plan, config, batches, validation, updates, gradient, loggers, progress, world)
         return _finished(folder, learner, config, world)
 
