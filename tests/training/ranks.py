@@ -45,8 +45,7 @@ def faulty(fault: Any, rank: int) -> Waves:
 
 def follow(order: dict[str, Any], rank: int) -> dict[str, Any]:
     """One training; how it ended here."""
-    kind, fault, double = order.pop("kind"), order.pop("fault", None), order.pop("double", False)
-    torch.set_default_dtype(torch.float64 if double else torch.float32)
+    kind, fault = order.pop("kind"), order.pop("fault", None)
     for name, value in order.pop("of_rank", {}).get(str(rank), {}).items():
         order[name] = value
     try:

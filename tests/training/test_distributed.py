@@ -24,11 +24,17 @@ KINDS = ("gradient", "process", "stateful")
 FEW = {"steps": 12, "tasks": 5}
 
 
+def environment() -> dict[str, str]:
+    """This one, in which the tests' own modules are found."""
+    paths = (str(Path(ranks.__file__).parents[1]), os.environ.get("PYTHONPATH"))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+
+
 def together(folder: Path, orders: dict[str, dict[str, Any]], ends: int = 0) -> dict[str, list[dict[str, Any]]]:
     """Go through the orders in two processes; how each training ended, by name and rank."""
     listed = [{"out": str(folder / name), **order} for name, order in orders.items()]
     script = [sys.executable, ranks.__file__, "2", json.dumps(listed)]
-    answer = subprocess.run(script, capture_output=True, text=True, timeout=600, check=False)
+    answer = subprocess.run(script, capture_output=True, text=True, timeout=600, check=False, env=environment())
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout.splitlines()[-1]) == [0, -ends], answer.stderr
     found = {name: [folder / f"{name}.{rank}.json" for rank in range(2)] for name in orders}
@@ -139,14 +145,13 @@ def test_a_killed_process_is_told_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["gradient", "process"])
 def test_torchrun_restarts_a_killed_process_and_training_goes_on(tmp_path: Path, kind: str) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    path = os.pathsep.join(p for p in (str(Path(elastic.__file__).parents[1]), os.environ.get("PYTHONPATH")) if p)
     answer = subprocess.run(
         [*torchrun, "--max-restarts", "1", elastic.__file__, kind, str(tmp_path / "run")],
         capture_output=True,
         text=True,
         timeout=900,
         check=False,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
     )
     assert answer.returncode == 0, answer.stderr
     assert "SIGKILL" in answer.stderr or "-9" in answer.stderr
