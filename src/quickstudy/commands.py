@@ -12,7 +12,7 @@ from quickstudy.recipes import RECIPES
 
 if TYPE_CHECKING:
     from quickstudy.recipes.options import Options
-    from quickstudy.recipes.stage import Mode
+    from quickstudy.recipes.stage import Mode, Reporter
 
 Kind = TypeVar("Kind")
 
@@ -229,7 +229,7 @@ def _execute(name: str, options: "Options", mode: "Mode", command: str | None) -
 
     out = options.out or default_folder(name, options)
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
-    display = Display() if first else Silent()
+    display: Reporter = Display() if first else Silent()
     try:
         result = execute(name, options, mode=mode, command=command, reporter=display)
     except (KeyboardInterrupt, SystemExit):
