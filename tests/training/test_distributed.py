@@ -154,7 +154,7 @@ def test_torchrun_restarts_a_killed_process_and_training_goes_on(tmp_path: Path,
         env=environment(),
     )
     assert answer.returncode == 0, answer.stderr
-    assert "SIGKILL" in answer.stderr or "-9" in answer.stderr
+    assert (tmp_path / "run.starts").read_text() == "01"
     undisturbed = together(tmp_path, {"undisturbed": {"kind": kind, "tasks": 5}})["undisturbed"]
     assert undisturbed[0] == undisturbed[1]
     assert apart(weights(tmp_path / "run"), weights(tmp_path / "undisturbed")) == 0
@@ -166,7 +166,18 @@ def test_torchrun_restarts_a_killed_process_and_training_goes_on(tmp_path: Path,
 @pytest.mark.slow
 def test_a_recipe_on_the_command_line(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    recipe = ["quickstudy.cli", "run", "sinusoid-maml", "--steps", "30", "--test-tasks", "20", "--out"]
+    recipe = [
+        "quickstudy.cli",
+        "run",
+        "sinusoid-maml",
+        "--steps",
+        "30",
+        "--test-tasks",
+        "20",
+        "--device",
+        "cpu",
+        "--out",
+    ]
     results = []
     for name, command in (("two", torchrun), ("one", [sys.executable, "-m"])):
         out = str(tmp_path / name)
