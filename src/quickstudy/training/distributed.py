@@ -6,6 +6,7 @@ answer that will not come. Without torchrun there is one process, and nothing he
 
 import os
 import pickle
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -202,9 +203,10 @@ def _talking() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        reason = re.sub(r"^\[\S*\] ", "", str(error)).split(". ")[0]  # without the place in gloo, and its advice
         raise LostProcessError(
-            f"another process of this training is gone ({str(error).splitlines()[0]}); go on from the last checkpoint "
-            "by exist='resume' (torchrun --max-restarts does it by itself)"
+            f"another process of this training is gone ({reason}); go on from the last checkpoint by exist='resume' "
+            "(torchrun --max-restarts does it by itself)"
         ) from error
 
 
