@@ -107,13 +107,13 @@ def test_every_task_is_dealt_once_and_evenly(size: int, accumulate: int) -> None
     tasks, taken = batch(), []
     for rank in range(size):
         shares = deal(tasks, World(rank, size), accumulate)
-        assert [share.index % size for share in shares] == [rank % size] * len(shares)
+        assert [share.number % size for share in shares] == [rank % size] * len(shares)
         taken += shares
     sizes = [share.tasks.num_tasks for share in taken]
     assert len(taken) == size * accumulate and max(sizes) - min(sizes) <= 1
     assert sum(share.weight for share in taken) == pytest.approx(1)
-    dealt = torch.cat([share.tasks.query.y for share in sorted(taken, key=lambda share: share.index)])
-    order = torch.cat([torch.arange(7)[share.index :: share.of] for share in sorted(taken, key=lambda s: s.index)])
+    dealt = torch.cat([share.tasks.query.y for share in sorted(taken, key=lambda share: share.number)])
+    order = torch.cat([torch.arange(7)[share.number :: share.of] for share in sorted(taken, key=lambda s: s.number)])
     assert torch.equal(dealt, tasks.query.y[order])
 
 

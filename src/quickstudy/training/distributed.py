@@ -79,9 +79,9 @@ class World:
         found: list[Any] = [None] * self.size
         with _talking():
             dist.all_gather_object(found, (mine[0], _portable(mine[1])))
-        for rank, (_, error) in enumerate(found):
-            if error is not None:
-                raise mine[1] if rank == self.rank and mine[1] is not None else error
+        for rank, (_, failure) in enumerate(found):
+            if failure is not None:
+                raise mine[1] if rank == self.rank and mine[1] is not None else failure
         return [value for value, _ in found]
 
     def together(self, make: Callable[[], T]) -> T:

@@ -23,13 +23,13 @@ class Share(NamedTuple):
     """A slice of a batch.
 
     Args:
-        index: of the slice.
+        number: of the slice.
         of: how many slices there are.
         whole: tasks in the batch.
         tasks: those of the slice.
     """
 
-    index: int
+    number: int
     of: int
     whole: int
     tasks: Tasks
@@ -70,8 +70,8 @@ def chance_of(share: Share, noise: int, device: torch.device, *, alike: bool = F
         seed_noise(noise, device)
         yield
         return
-    seed_noise(noise if alike else mix(noise, share.index, Stream.SLICE), device)
-    with sliced(slice(share.index, None, share.of), tasks=share.whole, seed=noise, device=device):
+    seed_noise(noise if alike else mix(noise, share.number, Stream.SLICE), device)
+    with sliced(slice(share.number, None, share.of), tasks=share.whole, seed=noise, device=device):
         yield
 
 
