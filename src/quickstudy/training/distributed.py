@@ -173,7 +173,13 @@ def find_world() -> World:
     missing = [name for name in _NEEDED if name not in os.environ]
     if missing:
         raise ValueError(f"WORLD_SIZE={size} without {', '.join(missing)} in the environment; start it by torchrun")
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    store, rank, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
+        # torchrun keeps the store of a job on one machine, with the addresses of processes that it has restarted since
+        attempt = f"attempt {_number('TORCHELASTIC_RESTART_COUNT', 0)}"
+        store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     return World(dist.get_rank(), size, _number("LOCAL_RANK", 0))
 
 
