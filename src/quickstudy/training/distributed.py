@@ -4,6 +4,7 @@ Process 0 alone touches the disk. What goes wrong in one process is raised in al
 answer that will not come. Without torchrun there is one process, and nothing here does anything.
 """
 
+import atexit
 import os
 import pickle
 import re
@@ -180,7 +181,13 @@ def find_world() -> World:
         store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    atexit.register(_leave)  # its threads, left alone, may abort the process as Python ends
     return World(dist.get_rank(), size, _number("LOCAL_RANK", 0))
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def job() -> str | None:
