@@ -73,6 +73,8 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in commands.COMMANDS:
         near = commands.nearest(command, commands.COMMANDS, "quickstudy --help")
         raise commands.UsageError(f"there is no command {command!r}; {near}")
+    if command not in ("run", "resume") and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise commands.UsageError(f"{command} works in one process; start it without torchrun")
     commands.COMMANDS[command](rest)
     return OK
 

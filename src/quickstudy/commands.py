@@ -12,7 +12,7 @@ from quickstudy.recipes import RECIPES
 
 if TYPE_CHECKING:
     from quickstudy.recipes.options import Options
-    from quickstudy.recipes.stage import Mode
+    from quickstudy.recipes.stage import Mode, Reporter
 
 Kind = TypeVar("Kind")
 
@@ -224,17 +224,20 @@ def _check(options: "Options", words: Mapping[str, str] | None = None) -> None:
 
 def _execute(name: str, options: "Options", mode: "Mode", command: str | None) -> None:
     from quickstudy.recipes.execute import default_folder, execute
+    from quickstudy.recipes.stage import Silent
     from quickstudy.report.progress import Display
 
     out = options.out or default_folder(name, options)
-    display = Display()
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
+    display: Reporter = Display() if first else Silent()
     try:
         result = execute(name, options, mode=mode, command=command, reporter=display)
     except (KeyboardInterrupt, SystemExit):
         if (out / "config.json").exists():
             display.say(f"stopped; go on with `quickstudy resume {shlex.quote(str(out))}`")
         raise
-    _show(result["metrics"], out)
+    if first:
+        _show(result["metrics"], out)
 
 
 def _show(metrics: Mapping[str, Any], out: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy import predictive
+from quickstudy.chance import normal
 from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
@@ -188,7 +189,7 @@ class LatentBelief(NamedTuple):
 
     def sample(self, n: int) -> Tensor:
         """`[n, T, latent]`, differentiable, from torch's generator."""
-        return self.mean + self.sd * torch.randn(n, *self.mean.shape, dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + self.sd * normal((n, *self.mean.shape), axis=1, like=self.mean)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """`[n, T]`."""

@@ -15,6 +15,7 @@ from quickstudy.recipes.stage import Mode, Reporter, Silent, Stage, device
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.training import facts
 from quickstudy.training.atomic import write_file
+from quickstudy.training.distributed import find_world, is_restart
 from quickstudy.training.statistics import Metric, over_seeds
 
 
@@ -28,6 +29,8 @@ def execute(
     write: bool = True,
 ) -> dict[str, Any]:
     """Run a recipe of the table; returns what `result.json` holds.
+
+    Started by `torchrun`, all processes train each learner together and measure what the first one writes down.
 
     Args:
         recipe: a name in `quickstudy.recipes.RECIPES`.
@@ -44,17 +47,17 @@ def execute(
     check_options(options)
     out = options.out or default_folder(recipe, options)
     options = replace(options, out=out)
-    if mode == "new":
-        check_new(out)
-    earlier = read_result(out)
+    world = find_world()
+    mode, earlier = world.once(lambda: _look(out, mode))
     if mode == "resume" and is_measured(earlier):
         return earlier
-    stage = Stage(recipe, options, mode, command, reporter or Silent(), write=write)
+    reporter = reporter if reporter is not None and world.first else Silent()
+    stage = Stage(recipe, options, mode, command, reporter, write=write, first=world.first)
     result = _several(stage) if options.seeds else _one(stage)
     if mode == "measure" and earlier:  # measuring anew changes neither how long training took nor where it was done
         result |= {key: earlier[key] for key in ("seconds", "steps", "commit", "hardware") if key in earlier}
     if write:
-        write_json(out / "result.json", result)
+        world.once(lambda: write_json(out / "result.json", result))
     return result
 
 
@@ -103,6 +106,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_file(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
+def _look(out: Path, mode: Mode) -> tuple[Mode, dict[str, Any]]:
+    """The mode, and the result that is there. A job that torchrun has restarted goes on with what it had begun."""
+    if mode == "new" and (out / "config.json").exists() and is_restart(read_config(out)):
+        mode = "resume"
+    if mode == "new":
+        check_new(out)
+    return mode, read_result(out)
+
+
 def _one(stage: Stage) -> dict[str, Any]:
     torch.manual_seed(stage.options.seed)
     metrics = RECIPES[stage.recipe].load().run(stage.options, stage)
@@ -124,7 +136,7 @@ def _several(stage: Stage) -> dict[str, Any]:
         results.append(again(stage.recipe, alone))
     metrics = over_seeds([result["metrics"] for result in results])
     gather = getattr(module, "gather", None)
-    if gather is not None and (stage.mode != "measure" or stage.write):
+    if gather is not None and stage.first and (stage.mode != "measure" or stage.write):
         gather(options, stage)
     return _result(stage, sum(result["seconds"] for result in results), metrics)
 

@@ -18,6 +18,7 @@ import quickstudy as qs
 from quickstudy.recipes.options import Options, to_json
 from quickstudy.report import figures
 from quickstudy.training import atomic, facts
+from quickstudy.training.distributed import job
 from quickstudy.training.recorder import Progress
 
 Mode = Literal["new", "resume", "measure"]
@@ -57,6 +58,7 @@ class Stage:
         command: what the user typed.
         reporter: whom to tell.
         write: what is measured anew takes the place of what was.
+        first: whether this is the process that writes, of those that `torchrun` started; all of them train and measure.
     """
 
     def __init__(
@@ -68,12 +70,13 @@ class Stage:
         reporter: Reporter,
         *,
         write: bool = True,
+        first: bool = True,
     ):
         if options.out is None:
             raise ValueError("a stage needs options with out= set to the run folder")
         self.recipe, self.options, self.folder = recipe, options, options.out
         self.mode, self.command, self.reporter = mode, command, reporter
-        self.write, self.seconds = write, 0.0
+        self.write, self.first, self.seconds = write, first, 0.0
         self.commit = facts.commit()  # of the code that was read, whatever is committed while it trains
 
     def train(
@@ -111,12 +114,12 @@ class Stage:
 
     def draw(self, name: str, make: Callable[[], Figure]) -> None:
         """Save the figure that `make` makes, unless the run is only re-measured."""
-        if self.mode != "measure":
+        if self.mode != "measure" and self.first:
             figures.save(make(), self.folder / "figures", name)
 
     def keep(self, name: str, content: dict[str, Any]) -> None:
         """Write `content` as NAME.json into the run, unless it is re-measured to be looked at."""
-        if self.mode != "measure" or self.write:
+        if self.first and (self.mode != "measure" or self.write):
             atomic.write_file(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
 
     def say(self, text: str) -> None:
@@ -126,9 +129,9 @@ class Stage:
     def describe(self) -> None:
         """Write the `config.json` of a run that has parts (that of any other is written by `fit`)."""
         path = self.folder / "config.json"
-        if not path.exists():
+        if self.first and not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            config = {"recipe": self.recipe, "options": to_json(self.options), "command": self.command}
+            config = {"recipe": self.recipe, "options": to_json(self.options), "command": self.command, "job": job()}
             atomic.write_file(path, (json.dumps(config, indent=1) + "\n").encode())
 
 

@@ -16,6 +16,7 @@ from quickstudy.training.arguments import check_folder, check_surroundings, chec
 from quickstudy.training.atomic import make_folder
 from quickstudy.training.checkpoint import write_checkpoint
 from quickstudy.training.config import check_json, describe_run, write_config
+from quickstudy.training.distributed import find_world
 from quickstudy.training.lock import locked
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loop import NonFiniteLossError, Standing
@@ -73,6 +74,8 @@ def fit(
     >>> run.steps, [line["step"] for line in run.metrics]
     (2, [1, 2])
     """
+    if find_world().size > 1:
+        raise ValueError("rl.fit trains in one process; start it without torchrun")
     folder = check_folder(out)
     check_surroundings("auto", loggers, progress, {"recipe": recipe, "command": command})
     check_trainable(learner)

@@ -121,7 +121,7 @@ def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
         ValueError: for the first that cannot be.
     """
     filled = dict(settings)
-    for name, least in (("steps", 1), ("seed", 0), ("tasks", 1), ("validation_tasks", 1)):
+    for name, least in (("steps", 1), ("seed", 0), ("tasks", 1), ("validation_tasks", 1), ("accumulate", 1)):
         filled[name] = check_whole(name, filled[name], least)
     steps = filled["steps"]
     defaults = {"evaluate_every": steps // 20, "checkpoint_every": min(2000, steps // 10), "log_every": steps // 200}

@@ -16,8 +16,9 @@ from quickstudy.training.atomic import write_file
 from quickstudy.training.recorder import TIME_FIELDS
 from quickstudy.training.run import CONFIG
 
-# what a resume may differ in: where and why it was started, and what the first start decided
+# what a resume may differ in: where and why it was started, how the work is shared, and what the first start decided
 _FREE = {"quickstudy", "torch", "python", "recipe", "options", "command", "compile", "threads", "device"}
+_FREE |= {"processes", "accumulate", "job"}
 
 
 def describe_run(learner: nn.Module, family: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +60,16 @@ def check_same(config: Mapping[str, Any], before: Mapping[str, Any], folder: Pat
         if name == "steps":
             cure = "a run's length is part of it (its schedule and its evaluations depend on it): give another out"
         raise ValueError(f"the run in {folder} is another one: {difference}; {cure}")
+
+
+def check_alike(config: Mapping[str, Any], first: Mapping[str, Any], rank: int) -> None:
+    """Raise ValueError unless process `rank` was started with what process 0 was; of threads, 0's count is taken."""
+    for name in (name for name in config if name != "threads"):
+        difference = _difference(name, config[name], first.get(name))
+        if difference is not None:
+            raise ValueError(
+                f"process {rank} was started otherwise than process 0: {difference}; start all of them alike"
+            )
 
 
 def without_addresses(text: str) -> str:

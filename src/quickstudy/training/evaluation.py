@@ -13,11 +13,11 @@ from quickstudy.data import Tasks, by_size
 from quickstudy.learner import Split, TaskFamily, check_split
 from quickstudy.training.arguments import check_drawn, check_family, check_learner, pick_device
 from quickstudy.training.scores import calibration_error, oracle_scores, scores
-from quickstudy.training.seeds import Stream, mix
+from quickstudy.training.seeds import Stream, mix, seed_noise
 from quickstudy.training.statistics import Metric as Metric
 from quickstudy.training.statistics import over_seeds as over_seeds
 from quickstudy.training.statistics import over_tasks
-from quickstudy.training.validation import evaluating, seed_noise
+from quickstudy.training.validation import evaluating
 
 SAMPLED = 100  # tasks are drawn so many at a time, whatever the batch: a seed means the same tasks
 

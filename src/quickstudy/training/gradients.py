@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from quickstudy.compiled import Gradient, compilable, meta_gradient, should_compile
 from quickstudy.data import Tasks
 from quickstudy.gradient.unroll import InnerLoop
-from quickstudy.training.validation import is_own, seed_noise
+from quickstudy.training.seeds import seed_noise
+from quickstudy.training.validation import is_own
 
 TOLERANCE = 1e-3  # float32 kernels that add in another order differ by 1e-6; a lost second-order term by 1e-2 and more
 

@@ -13,13 +13,15 @@ from quickstudy.compiled import Gradient
 from quickstudy.data import Tasks
 from quickstudy.training.batches import Batches
 from quickstudy.training.checkpoint import write_checkpoint
+from quickstudy.training.distributed import World
 from quickstudy.training.recorder import Recorder
 from quickstudy.training.run import BEST, LAST
-from quickstudy.training.seeds import Stream, mix
+from quickstudy.training.seeds import Stream, mix, seed_noise
+from quickstudy.training.shares import Shared
 from quickstudy.training.signals import Signals
 from quickstudy.training.statistics import over_tasks
 from quickstudy.training.updates import Updates
-from quickstudy.training.validation import Validation, seed_noise
+from quickstudy.training.validation import Validation
 
 
 class NonFiniteLossError(RuntimeError):
@@ -68,9 +70,10 @@ class Loop:
         batches: step -> tasks.
         updates: applies the gradients.
         validation: the loss on held-out tasks.
-        recorder: takes the metrics.
+        recorder: takes the metrics; None in all processes but the first.
         standing: where to begin.
         folder: the run.
+        world: the processes that train together.
         steps: of the whole run.
         log_every, evaluate_every, checkpoint_every: in steps.
         patience: evaluations without improvement before stopping; None never stops.
@@ -85,9 +88,10 @@ class Loop:
         batches: Batches,
         updates: Updates,
         validation: Validation,
-        recorder: Recorder,
+        recorder: Recorder | None,
         standing: Standing,
         folder: Path,
+        world: World,
         steps: int,
         log_every: int,
         evaluate_every: int,
@@ -97,6 +101,7 @@ class Loop:
     ):
         self._learner, self._gradient, self._batches, self._updates = learner, gradient, batches, updates
         self._validation, self._recorder, self._folder, self._facts = validation, recorder, folder, facts
+        self._world = world
         self._steps, self._patience = steps, patience
         self._log_every, self._evaluate_every, self._checkpoint_every = log_every, evaluate_every, checkpoint_every
         self.standing = standing
@@ -115,12 +120,14 @@ class Loop:
             NonFiniteLossError: if the loss or its gradient is not finite.
             KeyboardInterrupt, SystemExit: after saving, on SIGINT and SIGTERM.
             OSError: if a checkpoint or the metrics cannot be written.
+            LostProcessError: if another process of the training is gone.
         """
-        at = self.standing
+        at, asked = self.standing, self._world.asked
         with Signals() as signals:
+            self._world.listen(signals)
             if at.step == 0:
                 self._save(LAST)
-            while not at.finished and signals.received is None:
+            while not at.finished and asked() is None:
                 self._step()
                 ends = at.step == self._steps
                 evaluates = ends or at.step % self._evaluate_every == 0
@@ -128,14 +135,15 @@ class Loop:
                     self._measure(evaluates)
                 if ends or at.stopped_early:
                     self._finish()
-                if at.finished or signals.received is not None or at.step % self._checkpoint_every == 0:
+                if at.finished or asked() is not None or at.step % self._checkpoint_every == 0:
                     self._save(LAST)
+            self._world.agree_to_leave()
         signals.leave()
 
     def _step(self) -> None:
         at = self.standing
         seed_noise(mix(self._batches.seed, at.step, Stream.NOISE), self._device)
-        tasks = self._batches(at.step)
+        tasks = self._draw(at.step)
         if self._anneal is not None:
             self._anneal(at.step / self._steps)
         loss, gradients = self._gradient(tasks)
@@ -151,6 +159,14 @@ class Loop:
         at.step += 1
         at.loss_count += 1
 
+    def _draw(self, step: int) -> Tasks:
+        try:
+            return self._batches(step)
+        except Exception as error:
+            if isinstance(self._gradient, Shared):  # other processes wait for this one's part
+                self._gradient.fail(error)
+            raise
+
     def _measure(self, evaluates: bool) -> None:
         """Write a line of metrics; with an evaluation, look whether this is the best learner so far."""
         at = self.standing
@@ -161,7 +177,7 @@ class Loop:
             improved = math.isfinite(loss) and (at.best_loss is None or loss < at.best_loss)
             at.waited = 0 if improved else at.waited + 1
             at.stopped_early = self._patience is not None and at.waited >= self._patience
-        self._recorder.record(at.step, values)
+        self._world.once(lambda: self._record(values))
         self._sum, at.loss_count = self._sum * 0, 0
         if improved:
             at.best_loss, at.best_step = values["validation_loss"], at.step
@@ -171,9 +187,18 @@ class Loop:
         self.standing.validation = over_tasks(self._validation.each()).to_json()
         self.standing.finished = True
 
+    def _record(self, values: dict[str, float]) -> None:
+        assert self._recorder is not None
+        self._recorder.record(self.standing.step, values)
+
     def _save(self, name: Path) -> None:
+        self.standing.loss_sum = self._read_sum()
+        self._world.once(lambda: self._write(name))
+
+    def _write(self, name: Path) -> None:
         at = self.standing
-        at.loss_sum, at.seconds, at.metrics_bytes = self._read_sum(), self._recorder.seconds(), self._recorder.flush()
+        assert self._recorder is not None
+        at.seconds, at.metrics_bytes = self._recorder.seconds(), self._recorder.flush()
         training = {"optimizer": self._updates.state_dict()}
         write_checkpoint(
             self._folder / name, self._learner.state_dict(), training, {**self._facts, "standing": asdict(at)}

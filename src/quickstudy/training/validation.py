@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from quickstudy.data import Tasks
 from quickstudy.spec import to_spec
+from quickstudy.training.distributed import World
 from quickstudy.training.seeds import Stream, mix
+from quickstudy.training.shares import Share, chance_of, deal
 
 
 class Validation:
@@ -20,29 +22,42 @@ class Validation:
         learner: to be judged.
         tasks: batches of held-out tasks.
         seed: of the run.
+        world: the processes that share the work; all of them must ask.
+        accumulate: into how many slices each takes its share of a batch.
     """
 
-    def __init__(self, learner: nn.Module, tasks: list[Tasks], seed: int):
+    def __init__(
+        self, learner: nn.Module, tasks: list[Tasks], seed: int, world: World | None = None, accumulate: int = 1
+    ):
         self._learner, self._tasks, self._seed = learner, tasks, seed
+        self._world = World() if world is None else world
+        self._dealt = [(place, share) for place, t in enumerate(tasks) for share in deal(t, self._world, accumulate)]
 
     def __call__(self) -> float:
         """The mean over all tasks."""
-        losses = self._losses(self._tasks)
-        weights = [tasks.num_tasks for tasks in self._tasks]
-        return sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
+        weights = [share.tasks.num_tasks for _, share in self._dealt]
+
+        def own() -> float:
+            return sum(w * loss for w, loss in zip(weights, self._losses(self._dealt), strict=True))
+
+        return sum(self._world.each(own)) / sum(tasks.num_tasks for tasks in self._tasks)
 
     def each(self) -> Tensor:
         """The loss of every task alone, `[T]`; slower."""
         single = [tasks.select(slice(i, i + 1)) for tasks in self._tasks for i in range(tasks.num_tasks)]
-        return torch.tensor(self._losses(single), dtype=torch.float64)
+        dealt = [(place, Share(0, 1, 1, task)) for place, task in enumerate(single)]
+        rank, size = self._world.rank, self._world.size
+        found = self._world.each(lambda: self._losses(dealt[rank::size]))
+        return torch.tensor([found[i % size][i // size] for i in range(len(single))], dtype=torch.float64)
 
-    def _losses(self, batches: list[Tasks]) -> list[float]:
+    def _losses(self, dealt: list[tuple[int, Share]]) -> list[float]:
         loss = unchecked_loss(self._learner)
         with evaluating(self._learner):
             losses = []
-            for place, tasks in enumerate(batches):
-                seed_noise(mix(self._seed, place, Stream.VALIDATION_NOISE), tasks.support.x.device)
-                losses.append(_scalar(loss(tasks)).detach())
+            for place, share in dealt:
+                noise = mix(self._seed, place, Stream.VALIDATION_NOISE)
+                with chance_of(share, noise, share.tasks.support.x.device):
+                    losses.append(_scalar(loss(share.tasks)).detach())
             return [float(value) for value in losses]
 
 
@@ -73,11 +88,3 @@ def evaluating(learner: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def seed_noise(seed: int, device: torch.device) -> None:
-    """Seed torch's own generators, of the processor and of `device` (`torch.manual_seed` takes 100 times as long)."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        index = torch.cuda.current_device() if device.index is None else device.index
-        torch.cuda.default_generators[index].manual_seed(seed)
