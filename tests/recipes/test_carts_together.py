@@ -26,7 +26,7 @@ def test_what_was_decided_is_lived_again() -> None:
 def test_seeds_are_gathered_and_the_first_cart_is_filmed(tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["run", "cartpole-np", *running.TINY["cartpole-np"], "--methods", "np", "reinforce"]
-    assert main([*arguments, "--seeds", "0", "1", "--out", str(run)]) == 0
+    assert main([*arguments, "--seeds", "0", "1", "--parallel", "1", "--out", str(run)]) == 0
     found = json.loads((run / "evaluation.json").read_text())
     metrics = json.loads((run / "result.json").read_text())["metrics"]
     assert {name: len(rows) for name, rows in found["scores"].items()} == {"np": 2, "reinforce": 3}

@@ -49,7 +49,23 @@ def test_rivals_are_measured_on_the_same_goals_and_seeds_are_gathered(tmp_path: 
     run = tmp_path / "run"
     small = [*running.TINY["navigation2d-maml"], "--test-steps", "1", "--rivals", "pretrained", "random", "oracle"]
     assert (
-        main(["run", "navigation2d-maml", *small, "--oracle-steps", "2", "--seeds", "0", "1", "--out", str(run)]) == 0
+        main(
+            [
+                "run",
+                "navigation2d-maml",
+                *small,
+                "--oracle-steps",
+                "2",
+                "--seeds",
+                "0",
+                "1",
+                "--parallel",
+                "1",
+                "--out",
+                str(run),
+            ]
+        )
+        == 0
     )
     metrics = json.loads((run / "result.json").read_text())["metrics"]
     counted = {f"{name}/{way}/steps={k}" for name in ("maml", "pretrained", "random") for way in WAYS for k in (0, 1)}

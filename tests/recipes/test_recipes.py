@@ -75,7 +75,7 @@ def test_a_run_is_reproducible(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_several_seeds(tmp_path: Path) -> None:
-    run = _maml(tmp_path / "run", "--seeds", "3", "5")
+    run = _maml(tmp_path / "run", "--seeds", "3", "5", "--parallel", "1")
     result = json.loads((run / "result.json").read_text())
     alone = [json.loads((run / f"seed-{seed}" / "result.json").read_text()) for seed in (3, 5)]
     assert result["seed"] == [3, 5] and [r["seed"] for r in alone] == [3, 5]
@@ -86,7 +86,7 @@ def test_several_seeds(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_seeds_that_were_stopped_are_resumed(tmp_path: Path) -> None:
-    run = _maml(tmp_path / "run", "--seeds", "3", "5")
+    run = _maml(tmp_path / "run", "--seeds", "3", "5", "--parallel", "1")
     whole = json.loads((run / "result.json").read_text())["metrics"]
     (run / "result.json").unlink()
     (run / "seed-5" / "result.json").unlink()

@@ -51,7 +51,23 @@ def test_seconds_become_steps():
 
 def test_seeds_share_what_was_tuned(tmp_path):
     arguments = running.TINY["sinusoid-compare"]
-    assert main(["run", "sinusoid-compare", *arguments, "--seeds", "0", "1", "--out", str(tmp_path / "run")]) == 0
+    assert (
+        main(
+            [
+                "run",
+                "sinusoid-compare",
+                *arguments,
+                "--seeds",
+                "0",
+                "1",
+                "--parallel",
+                "1",
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 0
+    )
     assert (tmp_path / "run/choices.json").exists() and not (tmp_path / "run/seed-0/choices.json").exists()
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert result["metrics"]["maml/mse/k=3/steps=10"]["n"] == 2

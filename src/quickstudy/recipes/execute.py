@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from quickstudy.recipes import RECIPES
 from quickstudy.recipes.options import Options, check_options, from_json
+from quickstudy.recipes.side_by_side import at_a_time, side_by_side
 from quickstudy.recipes.stage import Mode, Reporter, Silent, Stage, device
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.training import facts
@@ -128,12 +128,16 @@ def _several(stage: Stage) -> dict[str, Any]:
     module = RECIPES[stage.recipe].load()
     if hasattr(module, "prepare"):
         module.prepare(options, stage)
-    again = partial(execute, mode=stage.mode, command=stage.command, reporter=stage.reporter, write=stage.write)
-    results = []
-    for seed in options.seeds:
-        stage.say(f"seed {seed}")
-        alone = replace(options, seed=seed, seeds=(), out=stage.folder / f"seed-{seed}")
-        results.append(again(stage.recipe, alone))
+    each = [replace(options, seed=seed, seeds=(), out=stage.folder / f"seed-{seed}") for seed in options.seeds]
+    how: dict[str, Any] = {"mode": stage.mode, "command": stage.command, "write": stage.write}
+    at_once = at_a_time(options)
+    if at_once > 1:
+        results = side_by_side(stage.recipe, each, how, stage.reporter, at_once)
+    else:
+        results = []
+        for alone in each:
+            stage.say(f"seed {alone.seed}")
+            results.append(execute(stage.recipe, alone, **how, reporter=stage.reporter))
     metrics = over_seeds([result["metrics"] for result in results])
     gather = getattr(module, "gather", None)
     if gather is not None and stage.first and (stage.mode != "measure" or stage.write):

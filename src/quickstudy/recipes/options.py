@@ -19,7 +19,9 @@ class Options:
     seed: int = 0
     """Seed of the initial weights, of the batches and of all noise in training."""
     seeds: tuple[int, ...] = ()
-    """Several seeds, one after the other, each in OUT/seed-N; OUT/result.json then holds means over seeds."""
+    """Several seeds, each in OUT/seed-N; OUT/result.json then holds means over seeds."""
+    parallel: int = 0
+    """Of several seeds, how many run at a time, each with its share of the cores; 0: as many as there are cores."""
     device: str = "auto"
     """Where to train: auto (a GPU if there is one), cpu, cuda, cuda:1 ..."""
     out: Path | None = None
@@ -38,8 +40,9 @@ class Sampled(Options):
     """Seed of the unseen tasks; runs measured with the same one saw the same tasks."""
 
 
+UNKEPT = ("out", "parallel")
 Some = TypeVar("Some", bound=Options)
-LEAST = {"steps": 1, "seed": 0, "test_tasks": 2, "test_episodes": 1, "test_steps": 0, "test_seed": 0}
+LEAST = {"steps": 1, "seed": 0, "test_tasks": 2, "test_episodes": 1, "test_steps": 0, "test_seed": 0, "parallel": 0}
 
 
 def check_options(options: Options, words: Mapping[str, str] | None = None) -> None:
@@ -55,8 +58,8 @@ def check_options(options: Options, words: Mapping[str, str] | None = None) -> N
 
 
 def to_json(options: Options) -> dict[str, Any]:
-    """The options as `config.json` keeps them: all but `out`, since a run folder may move."""
-    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.name != "out"}
+    """The options as `config.json` keeps them: all but where the run is, and how many seeds ran at a time."""
+    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.name not in UNKEPT}
     return {
         k: list(v) if isinstance(v, tuple) else str(v.absolute()) if isinstance(v, Path) else v
         for k, v in values.items()
@@ -77,7 +80,7 @@ def from_json(kind: type[Some], values: Mapping[str, Any], out: Path) -> Some:
             raise ValueError(f"{out / 'config.json'} names an unknown option {name!r}; {hint}")
         if not _fits(value, types[name]):
             raise ValueError(f"{out / 'config.json'} has {name}={value!r}; expected {_words(types[name])}")
-    arguments = {name: _read(value, types[name]) for name, value in values.items() if name != "out"}
+    arguments = {name: _read(value, types[name]) for name, value in values.items() if name not in UNKEPT}
     try:
         return kind(**arguments, out=out)
     except TypeError as error:

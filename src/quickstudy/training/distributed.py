@@ -79,7 +79,7 @@ class World:
             mine = (None, error)
         found: list[Any] = [None] * self.size
         with _talking():
-            dist.all_gather_object(found, (mine[0], _portable(mine[1])))
+            dist.all_gather_object(found, (mine[0], portable(mine[1])))
         for rank, (_, failure) in enumerate(found):
             if failure is not None:
                 raise mine[1] if rank == self.rank and mine[1] is not None else failure
@@ -223,7 +223,7 @@ def _talking() -> Iterator[None]:
         ) from error
 
 
-def _portable(error: Exception | None) -> Exception | None:
+def portable(error: Exception | None) -> Exception | None:
     """The error, or one that says the same and can be sent."""
     try:
         pickle.loads(pickle.dumps(error))
