@@ -5,6 +5,7 @@ answer that will not come. Without torchrun there is one process, and nothing he
 """
 
 import atexit
+import gc
 import os
 import pickle
 import re
@@ -188,6 +189,7 @@ def find_world() -> World:
 def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+        gc.collect()  # whatever else holds the group: its threads end with the last reference
 
 
 def job() -> str | None:
