@@ -105,10 +105,10 @@ SECTIONS = {
         "CartPole with the cart's mass in [0.1, 3] kg and the pole's in [0.01, 1] kg. Every seed meets 20 unseen carts "
         "of its own; episodes of at most 500 steps; return by episode. The Neural Process is trained on transitions of "
         "simulated carts, and appends every transition that it sees; all models plan by MPPI, 500 candidates of 25 "
-        "steps for every decision. PETS, DQN and REINFORCE start from scratch on every cart. Masses alone do not "
+        "steps for every decision. PETS, DQN, REINFORCE and PPO start from scratch on every cart. Masses alone do not "
         "need adaptation: the model that never adapts balances every cart in every episode. What plans are worth was "
-        "chosen on other carts, but after a look at those of seed 0; DQN has been tuned since. Bands and intervals "
-        "over all carts leave out that 20 of them share one trained model.",
+        "chosen on other carts, but after a look at those of seed 0. Bands and intervals "
+        "over all carts leave out that 20 of them share one trained model. The seconds are those of a busy machine.",
     ),
     "cartpole-np-gains": (
         "The same with unknown length, force and direction of the force",
