@@ -93,8 +93,9 @@ SECTIONS = {
         "MAML on the walled unit board",
         "Start in the middle, moves of at most 0.1, each the mean of this and the last action plus noise of standard "
         "deviation 0.1, reflecting walls; five seeds, the best of five rates, everything else as above. MAML is ahead "
-        "of a pretrained policy with rates of its own: after three steps the bootstrapped intervals of the interquartile "
-        "means are apart, and so are Student's over seeds on equal transitions, while those on 40 episodes overlap.",
+        "of a pretrained policy with rates of its own: after three steps the bootstrapped intervals of the "
+        "interquartile means are apart, and so are Student's over seeds on equal transitions, while those on "
+        "40 episodes overlap.",
     ),
     "navigation2d-promp": (
         "ProMP on 2-D navigation",
