@@ -59,14 +59,14 @@ def _main() -> None:
     torch.set_num_threads(1)
     size, orders = int(sys.argv[1]), json.loads(sys.argv[2])
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind(("localhost", 0))
         port = free.getsockname()[1]
     children = []
     for rank in range(size):
         child = os.fork()
         if child == 0:
             numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_PORT": port}
-            os.environ |= {"MASTER_ADDR": "127.0.0.1", **{k: str(v) for k, v in numbers.items()}}
+            os.environ |= {"MASTER_ADDR": "localhost", **{k: str(v) for k, v in numbers.items()}}
             for order in orders:
                 ending = follow(dict(order), rank)
                 Path(f"{order['out']}.{rank}.json").write_text(json.dumps(ending))
