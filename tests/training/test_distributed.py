@@ -240,7 +240,7 @@ def test_an_error_that_cannot_be_sent_is_told_all_the_same() -> None:
 
     assert str(distributed.portable(Local("lost"))) == "Local: lost"
     error = ValueError("kept")
-    assert distributed.portable(error) is error and distributed._portable(None) is None
+    assert distributed.portable(error) is error and distributed.portable(None) is None
 
 
 def test_gpus_are_not_named_where_each_process_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
