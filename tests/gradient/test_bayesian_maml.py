@@ -123,3 +123,34 @@ def test_particles_that_cannot_begin_apart_are_refused():
         qs.BayesianMAML(net(), particles=0)
     with pytest.raises(TypeError, match="no rule="):
         qs.BayesianMAML(net(), rule=qs.optimizers.SGD(0.1))
+
+
+@pytest.mark.parametrize("places", [[0.0] * 6, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]])
+def test_particles_that_coincide_are_not_pushed_anywhere_wild(places):
+    value = torch.tensor(places)[None, :, None].requires_grad_()
+    push = SVGD().direct({"w": value}, {"w": torch.zeros(1, 6, 1)}, None)["w"]
+    (back,) = torch.autograd.grad(push.square().sum(), value)
+    assert push.isfinite().all() and back.isfinite().all() and push.abs().max() < 10
+
+
+def test_what_is_frozen_stays_in_every_particle():
+    network, tasks = net(), batch()
+    network.layers[0].weight.requires_grad_(False)
+    learner = qs.BayesianMAML(network, particles=3, lr=0.1, steps=2)
+    stack = learner.network.weights["layers/0/weight"]
+    assert not stack.requires_grad and all(torch.equal(w, network.layers[0].weight) for w in stack)
+    assert learner.network.weights["layers/1/weight"].std(0).min() > 0
+    adapted = learner.adapt(tasks.support).base.adapted.params["weights.layers/0/weight"]
+    assert torch.equal(adapted, stack.expand_as(adapted))
+    with pytest.raises(TypeError, match="one rate, or one for each step"):
+        qs.BayesianMAML(net(), lr={"*": 0.1})
+
+
+def test_sure_mistakes_about_labels_are_large_and_finite():
+    x = torch.zeros(1, 1, 1)
+    network = nn.Linear(1, 2)
+    learner = qs.BayesianMAML(network, particles=2, lr=0.1, likelihood=qs.likelihoods.Categorical())
+    with torch.no_grad():
+        learner.network.weights["bias"].copy_(torch.tensor([[2000.0, 0.0], [2000.0, 0.0]]))
+    belief = learner.adapt(qs.Examples(x, torch.zeros(1, 1, dtype=torch.long)), steps=0)(x)
+    assert belief.log_prob(torch.ones(1, 1, dtype=torch.long)).item() == pytest.approx(-2000)

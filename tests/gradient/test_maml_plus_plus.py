@@ -235,3 +235,21 @@ def test_its_description_holds_its_switches():
     ours = qs.MAMLPlusPlus(net(), lr=0.05, steps=3, multi_step=0.2, first_order_until=0.1, learn_rates=False)
     copy = from_spec(json.loads(json.dumps(to_spec(ours))))
     assert to_spec(copy) == to_spec(ours) and copy.first_order_until == 0.1
+
+
+@pytest.mark.parametrize("engine", ["auto", "batched", "loop"])
+def test_running_statistics_are_the_mean_over_tasks_of_what_each_step_saw(engine):
+    network, tasks = Normed(steps=1), batch(num_tasks=3)
+    qs.MAML(network, lr=0.0, steps=1, engine=engine).meta_loss(tasks)
+    for row, points in ((0, tasks.support), (1, tasks.query)):
+        seen = points.x @ network.first.weight.detach().T + network.first.bias.detach()  # [T, N, 6]
+        torch.testing.assert_close(network.norm.running_mean[row], 0.1 * seen.mean(1).mean(0))
+        torch.testing.assert_close(network.norm.running_var[row], 0.9 + 0.1 * seen.var(1).mean(0))
+
+
+def test_an_empty_support_set_takes_no_step():
+    learner, tasks = qs.MAML(Normed(steps=2), lr=0.1, steps=2).eval(), batch(num_tasks=2)
+    with torch.no_grad():
+        learner.network.norm.bias.add_(torch.randn_like(learner.network.norm.bias))
+    empty, none = learner.adapt(tasks.support.first(0)), learner.adapt(tasks.support, steps=0)
+    assert torch.equal(empty(tasks.query.x).mean, none(tasks.query.x).mean)

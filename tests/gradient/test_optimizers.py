@@ -208,3 +208,11 @@ def test_what_is_clipped_is_not_low_rank():
         qs.MAML(qs.nets.MLP(1, [8], 1), rule=SGD(0.1, clip=1.0), engine="lowrank")
     with pytest.raises(ValueError, match="clip=0"):
         SGD(0.1, clip=0)
+
+
+def test_tiny_gradients_are_not_clipped_and_stay_differentiable():
+    gradient = torch.full((1, 3), 1e-22, requires_grad=True)
+    clipped = SGD(0.1, clip=10.0).direct({}, {"w": gradient, "one": torch.zeros(1)}, None)["w"]
+    (slope,) = torch.autograd.grad(clipped.sum(), gradient)
+    torch.testing.assert_close(slope, torch.ones(1, 3))
+    assert SGD(0.1, clip=10.0).direct({}, {}, None) == {}

@@ -107,3 +107,14 @@ def test_bad_options_are_refused():
         qs.WarpGrad(warped(), adapt="*")
     with pytest.raises(TypeError, match="no checkpoint="):
         qs.WarpGrad(warped(), checkpoint="every")
+
+
+def test_what_is_neither_start_nor_warp_is_learned_as_by_maml():
+    network, tasks = bent(), batch()
+    noise, rate = qs.likelihoods.Gaussian(0.5, learn=True), torch.nn.Parameter(torch.tensor(0.05))
+    ours = qs.WarpGrad(network, lr=rate, steps=2, likelihood=noise)
+    layers = [k for k, _ in network.named_parameters() if "warp" not in k]
+    theirs = qs.MAML(network, lr=rate, steps=2, likelihood=noise, adapt=layers)
+    found, expected = (torch.autograd.grad(m.meta_loss(tasks), [noise.log_sd, rate]) for m in (ours, theirs))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)

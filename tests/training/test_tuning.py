@@ -65,3 +65,11 @@ def test_what_cannot_be_tuned_is_refused():
         qs.tune_adaptation(rival(), FAMILY, support=5, steps=())
     with pytest.raises(ValueError, match="every rule diverged"):
         qs.tune_adaptation(rival(), FAMILY, support=5, rules=[qs.optimizers.SGD(1e9)], steps=(20,), tasks=3)
+
+
+def test_the_modes_of_the_network_are_left_alone():
+    network = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
+    learner = qs.Pretrained(network)
+    network[1].eval()
+    qs.tune_adaptation(learner, FAMILY, support=5, rules=[qs.optimizers.SGD(0.01)], steps=(1,), tasks=2)
+    assert [m.training for m in network] == [True, False, True]

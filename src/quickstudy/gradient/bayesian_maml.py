@@ -1,7 +1,7 @@
 """Bayesian MAML (Yoon et al. 2018, arXiv 1806.03836): an ensemble that adapts together."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Unpack, cast, final
 
@@ -39,7 +39,7 @@ class BayesianMAML(nn.Module):
         steps: of them in training.
         likelihood: by default normal outcomes with a learned standard deviation, 1 at the start. The gradient of its
             mean goes as 1/sd^2, so a smaller one needs a smaller `lr`.
-        inner: as for `MAML`, but for `rule`, `adapt` and `inputs`.
+        inner: as for `MAML`, but for `rule`, `adapt`, `inputs` and `minibatch`.
 
     >>> import quickstudy as qs
     >>> learner = qs.BayesianMAML(qs.nets.MLP(1, [40, 40], 1), particles=5, lr=0.01, steps=2)
@@ -60,7 +60,11 @@ class BayesianMAML(nn.Module):
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
-        for option in ("rule", "adapt", "inputs", "implicit"):
+        if isinstance(lr, Mapping | nn.Module):
+            raise TypeError(
+                "BayesianMAML takes one rate, or one for each step: its particles have no names of their own"
+            )
+        for option in ("rule", "adapt", "inputs", "implicit", "minibatch"):
             if inner.get(option) is not None:
                 raise TypeError(f"BayesianMAML has no {option}=: all weights of its particles move by Stein's rule")
         self.template = (network,)  # a tuple: its parameters are where the first particle begins, no more
@@ -152,8 +156,8 @@ class Mixture:
             output.movedim(2, 0).flatten(0, 1)
         )  # one particle's tasks after another's
         if isinstance(belief, predictive.Categorical):
-            probs = belief.probs.unflatten(0, (particles, tasks)).mean(0)
-            return predictive.Categorical(probs.log())
+            each = belief.logits.log_softmax(-1).unflatten(0, (particles, tasks))
+            return predictive.Categorical(each.logsumexp(0) - math.log(particles))
         means, variances = (t.unflatten(0, (particles, tasks)) for t in (belief.mean, belief.variance))
         return predictive.GaussianMixture(means, variances)
 

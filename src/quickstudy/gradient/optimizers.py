@@ -139,10 +139,10 @@ class SGD(nn.Module):
     def direct(self, values: dict[str, Any], gradients: dict[str, Any], data: Any) -> dict[str, Any]:
         """The gradients `[T, *shape]`, those of every task no longer than `clip` together."""
         del values, data
-        if self.clip is None:
+        if self.clip is None or not gradients:
             return gradients
-        square = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0)
-        factor = (self.clip / root(square).clamp(min=torch.finfo(square.dtype).tiny)).clamp(max=1)
+        square = torch.stack([g.reshape(len(g), -1).square().sum(1) for g in gradients.values()]).sum(0)
+        factor = self.clip / root(square).clamp(min=self.clip)
         return {k: g * factor.view(-1, *[1] * (g.dim() - 1)) for k, g in gradients.items()}
 
     def update(self, name: str, step: int, value: Any, gradient: Any, velocity: Any) -> tuple[Any, Any]:

@@ -15,7 +15,8 @@ class Particles(nn.Module):
     """`count` copies of `network`, each with weights of its own: `[N, *dx] -> [N, count, do]`.
 
     Args:
-        network: the first of them. The others are drawn anew by the layers' `reset_parameters`, as torch draws them.
+        network: the first of them. The others are drawn anew by the layers' `reset_parameters`, as torch draws them;
+            parameters with `requires_grad=False` are the same in all, and stay.
         count: P.
 
     Raises:
@@ -35,7 +36,7 @@ class Particles(nn.Module):
         names = [name for name, _ in network.named_parameters()]
         self.weights = nn.ParameterDict(
             {
-                n.replace(".", "/"): nn.Parameter(torch.stack([p.detach() for p in s]))
+                n.replace(".", "/"): nn.Parameter(torch.stack([p.detach() for p in s]), s[0].requires_grad)
                 for n, s in zip(names, stacks, strict=True)
             }
         )
@@ -56,6 +57,7 @@ class Particles(nn.Module):
 def drawn_anew(network: nn.Module) -> Any:
     """A copy of `network` whose weights its layers have drawn again."""
     other = copy.deepcopy(network)
+    kept = {name: p.detach().clone() for name, p in other.named_parameters() if not p.requires_grad}
     for name, module in other.named_modules():
         owns = any(True for _ in module.parameters(recurse=False))
         if owns and not hasattr(module, "reset_parameters"):
@@ -65,4 +67,7 @@ def drawn_anew(network: nn.Module) -> Any:
             )
         if owns:
             module.reset_parameters()
+    with torch.no_grad():
+        for name, value in kept.items():
+            other.get_parameter(name).copy_(value)
     return other

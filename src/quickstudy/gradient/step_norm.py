@@ -49,5 +49,13 @@ class StepNorm(nn.Module):
         """`x [N, features, ...]`, normalised by its own statistics in training mode, by running ones in eval mode."""
         now = inner_step()
         k = min(self.settled if now is None else now, self.steps)
-        mean, variance = self.running_mean[k], self.running_var[k]
-        return F.batch_norm(x, mean, variance, self.weight[k], self.bias[k], self.training, self.momentum, self.eps)
+        # rows of their own: vmap's batch normalisation would write into a copy of a view
+        mean, variance = (
+            b[k].clone(memory_format=torch.contiguous_format) for b in (self.running_mean, self.running_var)
+        )
+        out = F.batch_norm(x, mean, variance, self.weight[k], self.bias[k], self.training, self.momentum, self.eps)
+        if self.training:
+            with torch.no_grad():
+                self.running_mean[k].copy_(mean)
+                self.running_var[k].copy_(variance)
+        return out

@@ -52,9 +52,9 @@ class SVGD(nn.Module):
         flat = {k: g.flatten(2) for k, g in gradients.items()}
         places = {k: values[k].expand_as(g).flatten(2) for k, g in gradients.items()}
         places = {k: v - v.mean(1, keepdim=True) for k, v in places.items()}  # distances stay, and are more exact
-        kernel, bandwidth = rbf(sum(v @ v.mT for v in places.values()))  # type: ignore[arg-type]
+        kernel, inverse = rbf(sum(v @ v.mT for v in places.values()))  # type: ignore[arg-type]
         count = data.sizes().to(kernel) if isinstance(data, Examples) else kernel.new_ones(len(kernel))
-        push = (torch.where(count > 0, 1 / count.clamp(min=1), 0.0) * 2 / bandwidth)[:, None, None]
+        push = (torch.where(count > 0, 1 / count.clamp(min=1), 0.0) * 2 * inverse)[:, None, None]
         outflow = push * kernel.sum(2, keepdim=True)
         return {
             k: ((kernel @ (flat[k] + push * v) - outflow * v) / v.shape[1]).view_as(gradients[k])
@@ -67,13 +67,17 @@ class SVGD(nn.Module):
 
 
 def rbf(products: Tensor) -> tuple[Tensor, Tensor]:
-    """The kernel `[T, P, P]` between particles, and its bandwidth h `[T]`, from their inner products `[T, P, P]`."""
+    """The kernel `[T, P, P]` between particles and 1 / h `[T]`, from their inner products `[T, P, P]`.
+
+    Where most pairs coincide, to the precision of the numbers, there is no direction to push in: 1 / h is 0.
+    """
     size = products.shape[1]
     square = products.diagonal(dim1=1, dim2=2)
     distance = (square[:, :, None] + square[:, None, :] - 2 * products).clamp(min=0)
     if size == 1:
-        return torch.ones_like(products), products.new_ones(len(products))
+        return torch.ones_like(products), products.new_zeros(len(products))
     above = torch.triu_indices(size, size, 1, device=products.device)
     middle = distance[:, above[0], above[1]].median(1).values
-    bandwidth = middle.clamp(min=torch.finfo(middle.dtype).tiny) / math.log(size)
-    return (-distance / bandwidth[:, None, None]).exp(), bandwidth
+    apart = middle > 8 * torch.finfo(middle.dtype).eps * square.detach().mean(1)
+    inverse = torch.where(apart, math.log(size) / torch.where(apart, middle, 1.0), 0.0)
+    return (-distance * inverse[:, None, None]).exp(), inverse

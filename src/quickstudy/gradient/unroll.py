@@ -122,6 +122,8 @@ class InnerLoop:
                 support = tree_map(lambda t: t.clone() if isinstance(t, Tensor) else t, support)
                 create_graph = False
             stack.enter_context(prepared())
+            if support is not None and support.num_points == 0:
+                steps = 0  # none is taken
             outer = outer if create_graph else _detached(outer)
             return self._run(support, batch, num_tasks, steps, outer, create_graph, generator, each)
 

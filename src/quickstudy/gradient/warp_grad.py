@@ -1,6 +1,7 @@
 """WarpGrad (Flennerhag et al. 2020, arXiv 1909.00025): layers that bend the surface which inner steps descend."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, Unpack, final
 
 import torch
@@ -115,9 +116,13 @@ class WarpGrad(nn.Module):
             path.append(after)
             return after.detach()
 
-        with substituted(self.network, start):
+        with ExitStack() as fixed:  # all but phi counts as a constant
+            fixed.enter_context(substituted(self.network, start))
+            for other in (self.rule, self.likelihood):
+                if isinstance(other, nn.Module):
+                    fixed.enter_context(substituted(other, {k: p.detach() for k, p in other.named_parameters()}))
             adapted = self._ahead(tasks.support, each=cut)
-        losses = [a.run(self._ahead.point_loss, tasks.query)[0].mean() for a in path or [adapted]]
+            losses = [a.run(self._ahead.point_loss, tasks.query)[0].mean() for a in path or [adapted]]
         return torch.stack(losses).mean()
 
     def adapt(

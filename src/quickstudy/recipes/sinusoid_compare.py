@@ -8,6 +8,7 @@ Measured on unseen waves: error after 0, 1, 5 and 10 gradient steps, log-likelih
 density, how long adapting takes, parameters, and seconds of training.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from quickstudy.recipes.stage import Stage
 from quickstudy.recipes.tuned import choices, training
 from quickstudy.report import figures
 from quickstudy.report.figures import Series
-from quickstudy.report.runs import read_result
+from quickstudy.report.runs import read_config, read_result
 from quickstudy.report.tables import PARTS
 from quickstudy.training.statistics import Metric, over_seeds
 
@@ -76,18 +77,20 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     found = choices(options, waves, stage)
     metrics: dict[str, Metric] = {}
     facts: dict[str, dict[str, float]] = {}
+    earlier = what_training_took(stage)
     for name in options.methods:
         choice = found[name]["choice"]
         torch.manual_seed(options.seed)
         learner = CONTENDERS[name].make(options.width, choice)
-        steps = steps_within(options.seconds, learner, waves, options) if options.seconds else options.steps
+        steps = budget(options, stage, name, learner, waves)
         before = stage.seconds
         how = training(options, choice, steps)
         for said_by_the_stage in ("seed", "device", "evaluate_every"):
             del how[said_by_the_stage]
         learner = stage.train(learner, waves, part=name, **how)
         own, facts[name] = measure(name, learner, waves, options)
-        facts[name] |= {"steps": steps, "training_seconds": round(stage.seconds - before, 3)}
+        trained = {"steps": steps, "training_seconds": round(stage.seconds - before, 3)}
+        facts[name] |= earlier.get(name, trained) if stage.mode == "measure" else trained
         metrics |= {f"{name}/{key}": metric for key, metric in own.items()}
         middle = options.shots[len(options.shots) // 2]
         best = min(m.mean for key, m in own.items() if key.split("/steps=")[0].endswith(f"mse/k={middle}"))
@@ -95,6 +98,16 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     stage.keep("facts", facts)
     stage.draw("errors", lambda: errors_figure(metrics, options))
     return metrics
+
+
+def budget(options: Options, stage: Stage, name: str, learner: nn.Module, waves: TaskFamily) -> int:
+    """Meta-training steps: as the run has them already, as asked for, or as many as the seconds allow."""
+    if not options.seconds:
+        return options.steps
+    begun = stage.folder / name
+    if (begun / "config.json").exists():
+        return int(read_config(begun)["steps"])
+    return steps_within(options.seconds, learner, waves, options)
 
 
 def prepare(options: Options, stage: Stage) -> None:
@@ -117,6 +130,13 @@ def gather(options: Options, stage: Stage) -> None:
     stage.draw("errors", lambda: errors_figure(metrics, options))
 
 
+def what_training_took(stage: Stage) -> dict[str, dict[str, float]]:
+    """Of a run that is measured again: measuring changes neither steps nor seconds of training."""
+    file = stage.folder / "facts.json"
+    found = json.loads(file.read_text()) if file.exists() else {}
+    return {name: {key: one[key] for key in ("steps", "training_seconds")} for name, one in found.items()}
+
+
 def medians(facts: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
     """What it took, the median over seeds."""
     return {name: {key: median(one[name][key] for one in facts) for key in facts[0][name]} for name in facts[0]}
@@ -127,6 +147,10 @@ def check(options: Options) -> None:
     unknown = [name for name in options.methods if name not in CONTENDERS]
     if unknown:
         raise ValueError(f"--methods {unknown[0]}: choose from {', '.join(CONTENDERS)}")
+    if not options.methods or len(set(options.methods)) < len(options.methods):
+        raise ValueError(f"--methods {' '.join(options.methods)}: expected at least one, and none twice")
+    if not options.shots:
+        raise ValueError("--shots: expected at least one number of points")
     for name in ("trials", "trial_steps", "tasks", "query", "width"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected at least 1")

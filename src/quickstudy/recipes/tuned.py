@@ -32,14 +32,13 @@ def choices(options: "Options", family: TaskFamily, stage: Stage) -> dict[str, d
     Returns:
         name -> `{"choice": settings, "loss": of the best trial, "trials": [...]}`.
     """
-    for folder in (stage.folder, stage.folder.parent):
-        path = folder / FILE
-        if path.exists():
-            found: dict[str, dict[str, Any]] = json.loads(path.read_text())
-            if set(options.methods) <= set(found):
-                return found
-    found = {}
-    for name in options.methods:
+    above = stage.folder.parent
+    shared = stage.folder.name == f"seed-{options.seed}" and (above / "config.json").exists()
+    found: dict[str, dict[str, Any]] = {}
+    for folder in (stage.folder, *([above] if shared else [])):
+        if (folder / FILE).exists():
+            found |= json.loads((folder / FILE).read_text())
+    for name in (name for name in options.methods if name not in found):
         found[name] = search(CONTENDERS[name], partial(trial, CONTENDERS[name], options, family), options.trials)
         shown = ", ".join(f"{k} {v:.3g}" for k, v in found[name]["choice"].items())
         stage.say(f"{PARTS[name]}: {shown} (error {found[name]['loss']:.3g}, best of {options.trials})")

@@ -105,7 +105,8 @@ def with_rule(learner: Any, rule: Rule, steps: int) -> Any:
     """A learner of the same network that adapts by `rule`, so many steps."""
     settings = {k: v for k, v in learner.config().items() if k not in ("lr", "rule", "steps")}
     made = type(learner)(**settings, rule=rule, steps=steps)
-    return made.train(learner.training)
+    made.training = learner.training  # not those of the network's parts, which are shared
+    return made
 
 
 def _losses(
