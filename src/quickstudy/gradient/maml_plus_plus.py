@@ -120,8 +120,8 @@ class MAMLPlusPlus(nn.Module):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        early = self._early is not None and self.training and self.progress < self.first_order_until
-        inner = self._early if early and self._early is not None else self.inner
+        early = self._early if self.training and self.progress < self.first_order_until else None
+        inner = early or self.inner
         return meta_losses(inner, tasks, self.steps, self.step_weights()).mean()
 
     def adapt(

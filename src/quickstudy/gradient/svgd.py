@@ -52,7 +52,7 @@ class SVGD(nn.Module):
         flat = {k: g.flatten(2) for k, g in gradients.items()}
         places = {k: values[k].expand_as(g).flatten(2) for k, g in gradients.items()}
         places = {k: v - v.mean(1, keepdim=True) for k, v in places.items()}  # distances stay, and are more exact
-        kernel, inverse = rbf(sum(v @ v.mT for v in places.values()))  # type: ignore[arg-type]
+        kernel, inverse = rbf(torch.stack([v @ v.mT for v in places.values()]).sum(0))
         count = data.sizes().to(kernel) if isinstance(data, Examples) else kernel.new_ones(len(kernel))
         push = (torch.where(count > 0, 1 / count.clamp(min=1), 0.0) * 2 * inverse)[:, None, None]
         outflow = push * kernel.sum(2, keepdim=True)

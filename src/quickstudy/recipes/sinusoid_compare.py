@@ -189,12 +189,12 @@ def adapting(learner: Any, waves: TaskFamily, steps: int | None) -> float:
     return timed(once, 20)
 
 
-def steps_within(seconds: float, learner: nn.Module, waves: TaskFamily, options: Options) -> int:
+def steps_within(seconds: float, learner: Any, waves: TaskFamily, options: Options) -> int:
     """How many meta-training steps take about so many seconds here."""
     draw = waves.sample(options.tasks, support=sum(options.support) // 2, query=options.query)
 
     def once() -> None:
-        learner.meta_loss(draw).backward()  # type: ignore[operator]
+        learner.meta_loss(draw).backward()
         learner.zero_grad()
 
     return max(1, round(seconds / timed(once, 30)))
