@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from recipes import running
 
-from quickstudy.recipes.execute import execute
+from quickstudy.recipes.execute import _job, execute
 from quickstudy.recipes.side_by_side import at_a_time, cores, side_by_side
 from quickstudy.recipes.sinusoid_maml import Options
 from quickstudy.recipes.stage import Silent
@@ -32,10 +33,10 @@ class Kept(Silent):
 
 def test_as_many_as_there_are_cores_or_as_asked(monkeypatch):
     many = replace(TINY, seeds=tuple(range(1000)))
-    assert at_a_time(many) == cores() and at_a_time(replace(many, parallel=7)) == 7
-    assert at_a_time(replace(TINY, parallel=7)) == 2
+    assert at_a_time(many, 1000) == cores() and at_a_time(replace(many, parallel=7), 1000) == 7
+    assert at_a_time(replace(TINY, parallel=7), 2) == 2
     monkeypatch.setenv("WORLD_SIZE", "2")  # torchrun has dealt the cores out already
-    assert at_a_time(many) == 1
+    assert at_a_time(many, 1000) == 1
 
 
 def test_the_numbers_are_those_of_one_seed_after_the_other(tmp_path):
@@ -48,7 +49,7 @@ def test_the_numbers_are_those_of_one_seed_after_the_other(tmp_path):
     finally:
         torch.set_num_threads(before)
     assert both["metrics"] == turns["metrics"] and both["seed"] == [3, 5]
-    assert reporter.lines[0].startswith("2 seeds, 2 at a time, on ")
+    assert reporter.lines[0] == "2 seeds, 2 at a time"
     assert {line.split(":")[0] for line in reporter.lines[1:]} == {"seed 3", "seed 5"}
     options = json.loads((tmp_path / "both/config.json").read_text())["options"]
     assert "parallel" not in options
@@ -57,10 +58,18 @@ def test_the_numbers_are_those_of_one_seed_after_the_other(tmp_path):
 def test_one_failure_is_that_of_all(tmp_path):
     (tmp_path / "seed-3").mkdir()
     (tmp_path / "seed-3/notes.txt").write_text("mine")
-    each = [replace(TINY, seed=s, seeds=(), out=tmp_path / f"seed-{s}", steps=10**6) for s in (3, 5)]
-    how = {"mode": "new", "command": None, "write": True}
+    each = {s: replace(TINY, seed=s, seeds=(), out=tmp_path / f"seed-{s}", steps=10**6) for s in (3, 5)}
+    jobs = {f"seed {seed}": partial(_job, "sinusoid-maml", options, {}) for seed, options in each.items()}
     with pytest.raises(FileExistsError, match="seed-3 exists and is not a run"):
-        side_by_side("sinusoid-maml", each, how, Silent(), 2)  # the other would take an hour
+        side_by_side(jobs, Silent(), 2)  # the other would take an hour
+
+
+def test_jobs_are_told_of_as_they_end(tmp_path):
+    done = {}
+    each = {s: replace(TINY, seed=s, seeds=(), out=tmp_path / f"seed-{s}") for s in (3, 5)}
+    jobs = {f"seed {seed}": partial(_job, "sinusoid-maml", options, {}) for seed, options in each.items()}
+    results = side_by_side(jobs, Silent(), 2, done.__setitem__)
+    assert results == done and {name: r["seed"] for name, r in results.items()} == {"seed 3": 3, "seed 5": 5}
 
 
 @pytest.mark.slow

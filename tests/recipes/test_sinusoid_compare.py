@@ -9,10 +9,15 @@ import torch
 from recipes import running
 
 from quickstudy.cli import main
+from quickstudy.recipes.compared import medians, steps_within
 from quickstudy.recipes.contenders import CONTENDERS
-from quickstudy.recipes.sinusoid_compare import Options, check, medians, steps_within
-from quickstudy.recipes.tuned import search, trial
+from quickstudy.recipes.execute import execute
+from quickstudy.recipes.families import FAMILIES
+from quickstudy.recipes.sinusoid_compare import Options, check, run, taking_part
+from quickstudy.recipes.stage import Silent, Stage
+from quickstudy.recipes.tuned import described, search, trial
 from quickstudy.tasks import Sinusoid
+from quickstudy.training.loop import NonFiniteLossError
 
 SMALL = Options(width=8, trials=2, trial_steps=2, steps=2, tasks=2, support=(2, 3), query=3, shots=(2,), test_tasks=4)
 
@@ -39,8 +44,62 @@ def test_the_search_asks_as_often_as_it_is_told_and_keeps_the_best():
     again = []
     search(CONTENDERS["pretrained"], lambda choice: again.append(choice) or 1.0, 3)
     assert again[0] == asked[0]  # the sampler has a seed
-    with pytest.raises(RuntimeError, match="all 2 trials diverged"):
-        search(CONTENDERS["pretrained"], lambda choice: math.inf, 2)
+
+
+def test_a_learner_whose_trials_all_diverged_is_left_out_and_said_to_be():
+    found = search(CONTENDERS["pretrained"], lambda choice: math.inf, 2)
+    assert found["choice"] is None and found["loss"] is None and len(found["trials"]) == 2
+    assert described(found) == "every one of 2 trials diverged; left out"
+    assert taking_part(SMALL, {m: {"choice": {}} for m in SMALL.methods} | {"maml": found})[0] == "fomaml"
+    with pytest.raises(RuntimeError, match="every trial of every learner diverged"):
+        taking_part(replace(SMALL, methods=("maml",)), {"maml": found})
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_can_be_compared_on(name):
+    tasks = FAMILIES[name](noise=0.1).sample(1000, support=5, query=20, grid=True)
+    assert tasks.query.x.shape[2] == tasks.query.y.shape[2] == 1
+    assert 0.3 < tasks.query.y.std() < 5 and tasks.query.x.abs().max() < 11  # no unit is far from that of a wave
+
+
+class Kept(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def test_many_processes_find_and_train_what_one_does(tmp_path):
+    small = replace(SMALL, methods=("maml", "pretrained"), seeds=(0, 1), steps=3)
+    threads, said = torch.get_num_threads(), Kept()
+    many = execute("sinusoid-compare", replace(small, parallel=2, out=tmp_path / "many"), reporter=said)
+    assert "tuning 2 learners, 2 at a time" in said.lines and "2 learners of 2 seeds, 2 at a time" in said.lines
+    try:
+        torch.set_num_threads(json.loads((tmp_path / "many/seed-0/maml/config.json").read_text())["threads"])
+        one = execute("sinusoid-compare", replace(small, parallel=1, out=tmp_path / "one"))
+    finally:
+        torch.set_num_threads(threads)
+    assert one["metrics"] == many["metrics"] and many["seconds"] > 0
+    choices = [json.loads((tmp_path / run / "choices.json").read_text()) for run in ("many", "one")]
+    assert [c["trials"] for c in choices[0].values()] == [c["trials"] for c in choices[1].values()]
+
+
+def test_what_diverges_in_training_is_measured_at_its_best_checkpoint(tmp_path, monkeypatch):
+    found = {"maml": {"choice": {"lr": 1e-3, "inner_lr": 0.01, "steps": 1}, "trials": [], "seconds": 1.0}}
+    small, said = replace(SMALL, methods=("maml",), out=tmp_path, steps=30), Kept()
+    stage = Stage("sinusoid-compare", small, "new", None, said)
+    stage.keep("choices", found)
+    whole = stage.train
+
+    def diverging(learner, family, **how):
+        whole(learner, family, **how)
+        raise NonFiniteLossError("", step=17, seed=0, checkpoint=tmp_path)
+
+    monkeypatch.setattr(stage, "train", diverging)
+    assert math.isfinite(run(small, stage)["maml/mse/k=2/steps=10"].mean)
+    assert "MAML diverged at step 17; its best checkpoint is measured" in said.lines
+    assert json.loads((tmp_path / "facts.json").read_text())["maml"]["steps"] == 17
 
 
 def test_seconds_become_steps():

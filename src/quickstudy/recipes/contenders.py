@@ -64,7 +64,7 @@ CONTENDERS: dict[str, Contender] = {  # what they are called is in `report.table
     "maml_plus_plus": Contender(lambda w, c: qs.MAMLPlusPlus(net(w), **inner(c)), {**INNER, "steps": [5]}),
     "warp_grad": Contender(
         lambda w, c: qs.WarpGrad(qs.nets.WarpedMLP(1, [w, w], 1), **inner(c)),
-        {**INNER, "steps": [5]},
+        {**INNER, "inner_lr": (2e-4, 2e-3), "steps": [5]},  # one step of its own larger rates already diverges
     ),
     "imaml": Contender(
         lambda w, c: qs.iMAML(net(w), lam=c["lam"], **inner(c)),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from quickstudy.recipes import RECIPES
 from quickstudy.recipes.options import Options, check_options, from_json
-from quickstudy.recipes.side_by_side import at_a_time, side_by_side
+from quickstudy.recipes.side_by_side import Job, at_a_time, side_by_side
 from quickstudy.recipes.stage import Mode, Reporter, Silent, Stage, device
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.training import facts
@@ -128,21 +129,31 @@ def _several(stage: Stage) -> dict[str, Any]:
     module = RECIPES[stage.recipe].load()
     if hasattr(module, "prepare"):
         module.prepare(options, stage)
-    each = [replace(options, seed=seed, seeds=(), out=stage.folder / f"seed-{seed}") for seed in options.seeds]
-    how: dict[str, Any] = {"mode": stage.mode, "command": stage.command, "write": stage.write}
-    at_once = at_a_time(options)
+    jobs: dict[str, Job] = {}
+    for seed in options.seeds:
+        alone = replace(options, seed=seed, seeds=(), out=stage.folder / f"seed-{seed}")
+        prepared = stage.mode == "new" and (stage.folder / f"seed-{seed}" / "config.json").exists()
+        how = {"mode": "resume" if prepared else stage.mode, "command": stage.command, "write": stage.write}
+        jobs[f"seed {seed}"] = partial(_job, stage.recipe, alone, how)
+    at_once = at_a_time(options, len(jobs))
     if at_once > 1:
-        results = side_by_side(stage.recipe, each, how, stage.reporter, at_once)
+        stage.say(f"{len(jobs)} seeds, {at_once} at a time")
+        results = list(side_by_side(jobs, stage.reporter, at_once).values())
     else:
         results = []
-        for alone in each:
-            stage.say(f"seed {alone.seed}")
-            results.append(execute(stage.recipe, alone, **how, reporter=stage.reporter))
+        for name, job in jobs.items():
+            stage.say(name)
+            results.append(job(stage.reporter))
     metrics = over_seeds([result["metrics"] for result in results])
     gather = getattr(module, "gather", None)
     if gather is not None and stage.first and (stage.mode != "measure" or stage.write):
         gather(options, stage)
     return _result(stage, sum(result["seconds"] for result in results), metrics)
+
+
+def _job(recipe: str, options: Options, how: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
+    """`execute`, as `side_by_side` calls it."""
+    return execute(recipe, options, **how, reporter=reporter)
 
 
 def _result(stage: Stage, seconds: float, metrics: Mapping[str, Metric]) -> dict[str, Any]:

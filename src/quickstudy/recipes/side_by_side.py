@@ -1,11 +1,11 @@
-"""Several seeds of a recipe at the same time, each a process with its share of the machine's cores."""
+"""Several pieces of work at the same time, each a process with its share of the machine's cores: seeds, mostly."""
 
 import multiprocessing
 import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,15 +17,19 @@ from quickstudy.training.distributed import portable
 from quickstudy.training.recorder import Progress
 from quickstudy.training.signals import Signals
 
-EVERY = 20.0  # seconds between two lines of one seed
+EVERY = 20.0  # seconds between two lines of one training
 BREATH = 0.2  # seconds between two looks at the processes
 
 
-def at_a_time(options: Options) -> int:
-    """How many seeds run together: as many as asked for, or as there are cores; one where torchrun has its own."""
+Job = Callable[[Reporter], Any]
+"""What a process does, and whom it tells: a function of a module, or a `partial` of one."""
+
+
+def at_a_time(options: Options, jobs: int) -> int:
+    """How many of `jobs` run together: as many as asked for, or as there are cores; one where torchrun has its own."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return 1
-    return min(len(options.seeds), options.parallel or cores())
+    return min(jobs, options.parallel or cores())
 
 
 def cores() -> int:
@@ -34,59 +38,58 @@ def cores() -> int:
 
 
 def side_by_side(
-    recipe: str, seeds: Sequence[Options], how: Mapping[str, Any], reporter: Reporter, at_once: int
-) -> list[dict[str, Any]]:
-    """The results of a recipe run with each of `seeds`, `at_once` of them at a time.
+    jobs: Mapping[str, Job], reporter: Reporter, at_once: int, done: Callable[[str, Any], None] | None = None
+) -> dict[str, Any]:
+    """What each of `jobs` returns, by its name, `at_once` of them at a time.
 
     Args:
-        recipe: its name.
-        seeds: options of each, with `out` set.
-        how: arguments of `execute`.
+        jobs: begun in this order; the name stands before all that it says.
         reporter: is told what they say, a line at a time.
         at_once: processes; each computes with its share of the cores.
+        done: is told the name of every job and what it returned, once it has.
 
     Raises:
-        Exception: what went wrong in the first seed that failed; the others are stopped, and can be gone on with.
+        Exception: what went wrong in the first job that failed; the others are stopped, and can be gone on with.
         KeyboardInterrupt, SystemExit: once all have saved, on SIGINT and SIGTERM.
     """
     context = multiprocessing.get_context("spawn")
     told: Any = context.Queue()
     threads = max(1, min(cores() // at_once, torch.get_num_threads()))
-    reporter.say(f"{len(seeds)} seeds, {at_once} at a time, on {threads} thread{'s' if threads > 1 else ''} each")
-    waiting, running = list(range(len(seeds))), dict[int, Any]()
-    results: dict[int, dict[str, Any]] = {}
+    waiting, running = list(jobs), dict[str, Any]()
+    results: dict[str, Any] = {}
     failure: BaseException | None = None
     with Signals() as signals:
         try:
             while running or (waiting and failure is None and signals.received is None):
                 while waiting and len(running) < at_once and failure is None and signals.received is None:
-                    place = waiting.pop(0)
-                    arguments = (place, recipe, seeds[place], dict(how), threads, told)
-                    running[place] = context.Process(target=_run, args=arguments)
-                    running[place].start()
+                    name = waiting.pop(0)
+                    running[name] = context.Process(target=_run, args=(name, jobs[name], threads, told))
+                    running[name].start()
                 if failure is not None or signals.received is not None:
                     _stop(running.values())
-                for place, kind, content in _news(told):
+                for name, kind, content in _news(told):
                     if kind == "said":
-                        reporter.say(f"seed {seeds[place].seed}: {content}")
+                        reporter.say(f"{name}: {content}")
                     elif kind == "done":
-                        results[place] = content
+                        results[name] = content
+                        if done is not None:
+                            done(name, content)
                     else:
                         failure = failure or content
-                for place, process in list(running.items()):
+                for name, process in list(running.items()):
                     if process.exitcode is not None and told.empty():
-                        del running[place]
-                        if place not in results and failure is None and signals.received is None:
-                            failure = RuntimeError(f"seed {seeds[place].seed} ended with exit code {process.exitcode}")
+                        del running[name]
+                        if name not in results and failure is None and signals.received is None:
+                            failure = RuntimeError(f"{name} ended with exit code {process.exitcode}")
         finally:
             _stop(running.values())
     signals.leave()
     if failure is not None:
         raise failure
-    return [results[place] for place in range(len(seeds))]
+    return {name: results[name] for name in jobs}
 
 
-def _news(told: Any) -> Iterator[tuple[int, str, Any]]:
+def _news(told: Any) -> Iterator[tuple[str, str, Any]]:
     """What the processes have told, waiting a moment for the first of it."""
     try:
         yield told.get(timeout=BREATH)
@@ -104,16 +107,13 @@ def _stop(processes: Any) -> None:
             os.kill(process.pid, signal.SIGTERM)
 
 
-def _run(place: int, recipe: str, options: Options, how: dict[str, Any], threads: int, told: Any) -> None:
-    """One seed, in a process of its own."""
+def _run(name: str, job: Job, threads: int, told: Any) -> None:
+    """One job, in a process of its own."""
     torch.set_num_threads(threads)
-    from quickstudy.recipes.execute import execute
-
     try:
-        result = execute(recipe, options, **how, reporter=_Relay(lambda text: told.put((place, "said", text))))
-        told.put((place, "done", result))
+        told.put((name, "done", job(_Relay(lambda text: told.put((name, "said", text))))))
     except Exception as error:
-        told.put((place, "failed", portable(error)))
+        told.put((name, "failed", portable(error)))
 
 
 class _Relay:

@@ -1,18 +1,16 @@
-"""Every learner on the same sine waves, under an equal budget: the comparison that papers make in passing.
+"""Every learner on the same curves, under an equal budget: the comparison that papers make in passing.
 
 Everybody sees the same batches, for the same number of steps (or of seconds), with Adam, a cosine schedule and as many
 trials of Optuna to choose its settings by, on validation tasks. Gradient-based learners share one network. The
 pretrained rival fine-tunes with the rule and the number of steps that serve it best, for each number of points seen.
 
-Measured on unseen waves: error after 0, 1, 5 and 10 gradient steps, log-likelihood and calibration where there is a
-density, how long adapting takes, parameters, and seconds of training.
+Measured on unseen curves, of MAML's sine waves or of a harder family: error after 0, 1, 5 and 10 gradient steps,
+log-likelihood and calibration where there is a density, how long adapting takes, parameters, and seconds of training.
 """
 
-import json
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from statistics import median
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,19 +18,18 @@ from torch import nn
 
 import quickstudy as qs
 from quickstudy.learner import TaskFamily
-from quickstudy.recipes import sinusoids, together
+from quickstudy.recipes import together
+from quickstudy.recipes.compared import best_of, errors_figure, measure, medians, steps_within, what_training_took
 from quickstudy.recipes.contenders import CONTENDERS
+from quickstudy.recipes.families import FAMILIES, Family
 from quickstudy.recipes.options import Sampled
-from quickstudy.recipes.stage import Stage
-from quickstudy.recipes.tuned import choices, training
-from quickstudy.report import figures
-from quickstudy.report.figures import Series
+from quickstudy.recipes.side_by_side import at_a_time, side_by_side
+from quickstudy.recipes.stage import Reporter, Stage, device
+from quickstudy.recipes.tuned import Found, choices, training
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.report.tables import PARTS
+from quickstudy.training.loop import NonFiniteLossError
 from quickstudy.training.statistics import Metric, over_seeds
-
-STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured
-TIMED = 25  # tasks that are adapted together when it is timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +46,12 @@ class Options(Sampled):
     """Settings tried for everybody, on validation tasks."""
     trial_steps: int = 4_000
     """Meta-training steps of a trial."""
-    waves: sinusoids.Waves = "maml"
-    """Amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
+    family: Family = "sinusoid"
+    """The curves: MAML's waves, those of the Meta-SGD paper (frequency varies too), or a harder family."""
     noise: float = 0.0
     """Standard deviation of the observations' noise."""
     shots: tuple[int, ...] = (5, 10, 20)
-    """Points seen of each unseen wave when measuring."""
+    """Points seen of each unseen curve when measuring."""
     tasks: int = 25
     """Tasks in a meta-batch."""
     support: tuple[int, int] = (5, 20)
@@ -66,80 +63,106 @@ class Options(Sampled):
     clip: float = 10.0
     """Largest norm of a meta-gradient."""
     test_tasks: int = 1_000
-    """Unseen waves to measure on."""
+    """Unseen curves to measure on."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Tune, train, measure, draw."""
     check(options)
-    waves = family(options)
+    family = curves(options)
     stage.describe()
-    found = choices(options, waves, stage)
+    found = choices(options, family, stage)
     metrics: dict[str, Metric] = {}
     facts: dict[str, dict[str, float]] = {}
     earlier = what_training_took(stage)
-    for name in options.methods:
-        choice = found[name]["choice"]
-        torch.manual_seed(options.seed)
-        learner = CONTENDERS[name].make(options.width, choice)
-        steps = budget(options, stage, name, learner, waves)
+    for name in taking_part(options, found):
         before = stage.seconds
-        how = training(options, choice, steps)
-        for said_by_the_stage in ("seed", "device", "evaluate_every"):
-            del how[said_by_the_stage]
-        learner = stage.train(learner, waves, part=name, **how)
-        own, facts[name] = measure(name, learner, waves, options)
+        learner, steps = train(name, found[name], options, stage, family)
+        own, facts[name] = measure(name, learner, family, options)
         trained = {"steps": steps, "training_seconds": round(stage.seconds - before, 3)}
         facts[name] |= earlier.get(name, trained) if stage.mode == "measure" else trained
         metrics |= {f"{name}/{key}": metric for key, metric in own.items()}
         middle = options.shots[len(options.shots) // 2]
-        best = min(m.mean for key, m in own.items() if key.split("/steps=")[0].endswith(f"mse/k={middle}"))
-        stage.say(f"{PARTS[name]}: error {best:.3g} with {middle} points seen")
+        stage.say(f"{PARTS[name]}: error {best_of(metrics, name, middle).mean:.3g} with {middle} points seen")
     stage.keep("facts", facts)
-    stage.draw("errors", lambda: errors_figure(metrics, options))
+    stage.draw("errors", lambda: errors_figure(metrics, options.shots))
     return metrics
 
 
-def budget(options: Options, stage: Stage, name: str, learner: nn.Module, waves: TaskFamily) -> int:
+def prepare(options: Options, stage: Stage) -> None:
+    """Tune once for all seeds; where several processes may run, train every learner of every seed side by side."""
+    check(options)
+    found = choices(options, curves(options), stage)
+    names = taking_part(options, found)
+    at_once = at_a_time(options, len(names) * len(options.seeds))
+    if stage.mode == "measure" or at_once == 1:
+        return
+    names = sorted(names, key=lambda name: -found[name]["seconds"])  # the longest first, so that none is left alone
+    jobs = {
+        f"seed {seed}, {PARTS[name]}": partial(train_alone, name, found[name], options, seed, stage.command)
+        for name in names
+        for seed in options.seeds
+    }
+    stage.say(f"{len(names)} learners of {len(options.seeds)} seeds, {at_once} at a time")
+    side_by_side(jobs, stage.reporter, at_once)
+
+
+def train_alone(name: str, found: Found, options: Options, seed: int, command: str | None, reporter: Reporter) -> None:
+    """Train one learner of one seed, where a run of that seed will find it."""
+    assert options.out is not None
+    alone = replace(options, seed=seed, seeds=(), out=options.out / f"seed-{seed}")
+    stage = Stage("sinusoid-compare", alone, "resume", command, reporter)
+    train(name, found, alone, stage, curves(options))
+
+
+def train(name: str, found: Found, options: Options, stage: Stage, family: TaskFamily) -> tuple[nn.Module, int]:
+    """A learner with the settings found for it, and its steps; the best checkpoint of one that diverged."""
+    torch.manual_seed(options.seed)
+    learner = CONTENDERS[name].make(options.width, found["choice"])
+    steps = budget(options, stage, name, learner, family)
+    how = training(options, found["choice"], steps)
+    for said_by_the_stage in ("seed", "device", "evaluate_every"):
+        del how[said_by_the_stage]
+    try:
+        return stage.train(learner, family, part=name, **how), steps
+    except NonFiniteLossError as error:
+        stage.say(f"{PARTS[name]} diverged at step {error.step:,}; its best checkpoint is measured")
+        return qs.load(stage.folder / name, which="best", device=device(options.device)), error.step
+
+
+def budget(options: Options, stage: Stage, name: str, learner: nn.Module, family: TaskFamily) -> int:
     """Meta-training steps: as the run has them already, as asked for, or as many as the seconds allow."""
     if not options.seconds:
         return options.steps
     begun = stage.folder / name
     if (begun / "config.json").exists():
         return int(read_config(begun)["steps"])
-    return steps_within(options.seconds, learner, waves, options)
+    return steps_within(options.seconds, learner, family, options)
 
 
-def prepare(options: Options, stage: Stage) -> None:
-    """Tune once, for all seeds."""
-    check(options)
-    choices(options, family(options), stage)
+def taking_part(options: Options, found: dict[str, Found]) -> list[str]:
+    """Whose tuning has found settings.
+
+    Raises:
+        RuntimeError: if nobody's has.
+    """
+    names = [name for name in options.methods if found[name]["choice"] is not None]
+    if not names:
+        raise RuntimeError(f"every trial of every learner diverged ({', '.join(options.methods)})")
+    return names
 
 
-def family(options: Options) -> TaskFamily:
-    """The waves."""
-    make = qs.tasks.Sinusoid.meta_sgd if options.waves == "meta-sgd" else qs.tasks.Sinusoid
-    return make(noise=options.noise)
+def curves(options: Options) -> TaskFamily:
+    """Where tasks come from."""
+    return FAMILIES[options.family](noise=options.noise)
 
 
 def gather(options: Options, stage: Stage) -> None:
     """The figure of all seeds."""
-    seeds = [read_result(stage.folder / f"seed-{seed}")["metrics"] for seed in options.seeds]
+    seeds: Sequence[Any] = [read_result(stage.folder / f"seed-{seed}")["metrics"] for seed in options.seeds]
     metrics = over_seeds(seeds)
     stage.keep("facts", medians(together.read(stage, "facts", options.seeds)))
-    stage.draw("errors", lambda: errors_figure(metrics, options))
-
-
-def what_training_took(stage: Stage) -> dict[str, dict[str, float]]:
-    """Of a run that is measured again: measuring changes neither steps nor seconds of training."""
-    file = stage.folder / "facts.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
-    return {name: {key: one[key] for key in ("steps", "training_seconds")} for name, one in found.items()}
-
-
-def medians(facts: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """What it took, the median over seeds."""
-    return {name: {key: median(one[name][key] for one in facts) for key in facts[0][name]} for name in facts[0]}
+    stage.draw("errors", lambda: errors_figure(metrics, options.shots))
 
 
 def check(options: Options) -> None:
@@ -156,74 +179,3 @@ def check(options: Options) -> None:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected at least 1")
     if options.seconds < 0:
         raise ValueError(f"--seconds {options.seconds}: expected a number of at least 0")
-
-
-def measure(name: str, learner: Any, waves: TaskFamily, options: Options) -> tuple[dict[str, Metric], dict[str, float]]:
-    """How well one learner does, and what it takes."""
-    steps = STEPS if CONTENDERS[name].kind == "gradient" else None
-    found: dict[str, Metric] = {}
-    facts: dict[str, float] = {}
-    for shots in options.shots:
-        tuned = learner
-        if name == "pretrained":
-            tuned = qs.tune_adaptation(learner, waves, support=shots).learner
-            best = sinusoids.measure(tuned, waves, options, (shots,), (tuned.steps,))
-            found |= {"tuned_" + key.split("/steps=")[0]: m for key, m in best.items()}
-            facts[f"tuned_steps/k={shots}"] = tuned.steps
-        found |= sinusoids.measure(tuned, waves, options, (shots,), steps)
-    facts["parameters"] = sum(p.numel() for p in learner.parameters())
-    facts["adapt_ms"] = round(1e3 * adapting(learner, waves, 10 if steps else None), 3)
-    return found, facts
-
-
-def adapting(learner: Any, waves: TaskFamily, steps: int | None) -> float:
-    """Seconds to adapt to 10 points of 25 tasks and to predict 100 more, the median of 20 times."""
-    place = next(learner.parameters()).device
-    chance = torch.Generator(place).manual_seed(0)
-    tasks = waves.sample(TIMED, support=10, query=100, split="test", generator=chance)
-
-    def once() -> None:
-        with torch.no_grad():
-            learner.adapt(tasks.support, steps=steps)(tasks.query.x).mean.sum().item()
-
-    return timed(once, 20)
-
-
-def steps_within(seconds: float, learner: Any, waves: TaskFamily, options: Options) -> int:
-    """How many meta-training steps take about so many seconds here."""
-    draw = waves.sample(options.tasks, support=sum(options.support) // 2, query=options.query)
-
-    def once() -> None:
-        learner.meta_loss(draw).backward()
-        learner.zero_grad()
-
-    return max(1, round(seconds / timed(once, 30)))
-
-
-def timed(once: Callable[[], None], times: int) -> float:
-    """The median of `times` calls in seconds, after a few more."""
-    for _ in range(5):
-        once()
-    spans = []
-    for _ in range(times):
-        start = time.perf_counter()
-        once()
-        spans.append(time.perf_counter() - start)
-    return median(spans)
-
-
-def best_of(metrics: dict[str, Metric], name: str, shots: int) -> Metric:
-    """Its error with `shots` points seen: tuned, after the most gradient steps, or as it adapts."""
-    names = f"tuned_mse/k={shots}", f"mse/k={shots}/steps={STEPS[-1]}", f"mse/k={shots}"
-    return next(metrics[f"{name}/{key}"] for key in names if f"{name}/{key}" in metrics)
-
-
-def errors_figure(metrics: dict[str, Metric], options: Options) -> Any:
-    """Everybody's error by points seen, after the most gradient steps."""
-    series = []
-    for name in options.methods:
-        points = [best_of(metrics, name, k) for k in options.shots]
-        style = "-" if CONTENDERS[name].kind == "gradient" else "--"
-        means, widths = [p.mean for p in points], [p.ci95 for p in points]
-        series.append(Series(PARTS[name], list(options.shots), means, widths, None, style))
-    return figures.lines(series, xlabel="points seen", ylabel="mean squared error", log=True, whole=True)

@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch import nn
 import quickstudy as qs
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.contenders import CONTENDERS, Choice, Contender
-from quickstudy.recipes.stage import Stage
+from quickstudy.recipes.side_by_side import at_a_time, side_by_side
+from quickstudy.recipes.stage import Reporter, Stage
 from quickstudy.report.tables import PARTS
 from quickstudy.training.loop import NonFiniteLossError
 
@@ -25,41 +27,69 @@ FILE = "choices.json"
 STEPS = (1, 5, 10)  # gradient steps after which a trial is judged; the best of them counts
 TASKS = 200  # of the validation split
 
+Found = dict[str, Any]
+"""`{"choice": settings, "loss": of the best trial, "trials": [...], "seconds": of all trials}`; choice and loss are
+None where every trial diverged."""
 
-def choices(options: "Options", family: TaskFamily, stage: Stage) -> dict[str, dict[str, Any]]:
-    """Settings for every contender: those in the run's folder, or in that of all its seeds, or found now and kept.
 
-    Returns:
-        name -> `{"choice": settings, "loss": of the best trial, "trials": [...]}`.
+def choices(options: "Options", family: TaskFamily, stage: Stage) -> dict[str, Found]:
+    """Settings for every contender, by name: those in the run's folder, or in that of all its seeds, or found now.
+
+    Several are tuned side by side for several seeds, where `options.parallel` or the cores allow it.
     """
     above = stage.folder.parent
     shared = stage.folder.name == f"seed-{options.seed}" and (above / "config.json").exists()
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Found] = {}
     for folder in (stage.folder, *([above] if shared else [])):
         if (folder / FILE).exists():
             found |= json.loads((folder / FILE).read_text())
-    for name in (name for name in options.methods if name not in found):
-        found[name] = search(CONTENDERS[name], partial(trial, CONTENDERS[name], options, family), options.trials)
-        shown = ", ".join(f"{k} {v:.3g}" for k, v in found[name]["choice"].items())
-        stage.say(f"{PARTS[name]}: {shown} (error {found[name]['loss']:.3g}, best of {options.trials})")
-        stage.keep(Path(FILE).stem, found)
+    missing = [name for name in options.methods if name not in found]
+    at_once = at_a_time(options, len(missing)) if options.seeds and missing else 1
+
+    def keep(name: str, content: Found) -> None:
+        found[name] = content
+        stage.say(f"{PARTS[name]}: {described(content)}")
+        stage.keep(Path(FILE).stem, {name: found[name] for name in CONTENDERS if name in found})
+
+    if at_once > 1:
+        stage.say(f"tuning {len(missing)} learners, {at_once} at a time")
+        jobs = {PARTS[name]: partial(tune, name, options, family) for name in missing}
+        names = {PARTS[name]: name for name in missing}
+        side_by_side(jobs, stage.reporter, at_once, lambda part, content: keep(names[part], content))
+    else:
+        for name in missing:
+            keep(name, tune(name, options, family, stage.reporter))
     return found
 
 
-def search(contender: Contender, judge: Callable[[Choice], float], trials: int) -> dict[str, Any]:
+def tune(name: str, options: "Options", family: TaskFamily, reporter: Reporter) -> Found:
+    """Settings for one contender."""
+    del reporter  # a trial is too short to tell of
+    return search(CONTENDERS[name], partial(trial, CONTENDERS[name], options, family), options.trials)
+
+
+def described(found: Found) -> str:
+    """In one line."""
+    trials = len(found["trials"])
+    if found["choice"] is None:
+        return f"every one of {trials} trials diverged; left out"
+    shown = ", ".join(f"{k} {v:.3g}" for k, v in found["choice"].items())
+    return f"{shown} (error {found['loss']:.3g}, best of {trials})"
+
+
+def search(contender: Contender, judge: Callable[[Choice], float], trials: int) -> Found:
     """The best of `trials` choices, by Optuna's tree-structured Parzen estimator with a fixed seed.
 
     Raises:
         ModuleNotFoundError: without Optuna.
-        RuntimeError: if every trial diverged.
     """
     try:
         import optuna
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("tuning needs Optuna; install it by: pip install 'quickstudy[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
-    done = []
+    study, begun = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0)), time.perf_counter()
+    done: list[Found] = []
     for _ in range(trials):
         asked = study.ask()
         choice = {name: suggest(asked, name, values) for name, values in contender.space.items()}
@@ -70,10 +100,8 @@ def search(contender: Contender, judge: Callable[[Choice], float], trials: int) 
         else:
             study.tell(asked, state=optuna.trial.TrialState.FAIL)
     finite = [each for each in done if each["loss"] is not None]
-    if not finite:
-        raise RuntimeError(f"all {trials} trials diverged")
-    best: dict[str, Any] = min(finite, key=lambda each: each["loss"])
-    return {**best, "trials": done}
+    best = min(finite, key=lambda each: each["loss"]) if finite else {"choice": None, "loss": None}
+    return {**best, "trials": done, "seconds": round(time.perf_counter() - begun, 3)}
 
 
 def suggest(trial: Any, name: str, values: Any) -> Any:

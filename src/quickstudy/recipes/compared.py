@@ -1,0 +1,111 @@
+"""What is measured of everybody who takes part in a comparison: errors on unseen curves, and what adapting takes."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from matplotlib.figure import Figure
+
+import quickstudy as qs
+from quickstudy.learner import TaskFamily
+from quickstudy.recipes import sinusoids
+from quickstudy.recipes.contenders import CONTENDERS
+from quickstudy.recipes.stage import Stage
+from quickstudy.report import figures
+from quickstudy.report.figures import Series
+from quickstudy.report.tables import PARTS
+from quickstudy.training.statistics import Metric
+
+if TYPE_CHECKING:
+    from quickstudy.recipes.sinusoid_compare import Options
+
+STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured
+TIMED = 25  # tasks that are adapted together when it is timed
+
+Facts = dict[str, float]
+
+
+def measure(name: str, learner: Any, family: TaskFamily, options: "Options") -> tuple[dict[str, Metric], Facts]:
+    """How well one learner does, and what it takes."""
+    steps = STEPS if CONTENDERS[name].kind == "gradient" else None
+    found: dict[str, Metric] = {}
+    facts: Facts = {}
+    for shots in options.shots:
+        tuned = learner
+        if name == "pretrained":
+            tuned = qs.tune_adaptation(learner, family, support=shots).learner
+            best = sinusoids.measure(tuned, family, options, (shots,), (tuned.steps,))
+            found |= {"tuned_" + key.split("/steps=")[0]: m for key, m in best.items()}
+            facts[f"tuned_steps/k={shots}"] = tuned.steps
+        found |= sinusoids.measure(tuned, family, options, (shots,), steps)
+    facts["parameters"] = sum(p.numel() for p in learner.parameters())
+    facts["adapt_ms"] = round(1e3 * adapting(learner, family, 10 if steps else None), 3)
+    return found, facts
+
+
+def adapting(learner: Any, family: TaskFamily, steps: int | None) -> float:
+    """Seconds to adapt to 10 points of 25 tasks and to predict 100 more, the median of 20 times."""
+    place = next(learner.parameters()).device
+    chance = torch.Generator(place).manual_seed(0)
+    tasks = family.sample(TIMED, support=10, query=100, split="test", generator=chance)
+
+    def once() -> None:
+        with torch.no_grad():
+            learner.adapt(tasks.support, steps=steps)(tasks.query.x).mean.sum().item()
+
+    return timed(once, 20)
+
+
+def steps_within(seconds: float, learner: Any, family: TaskFamily, options: "Options") -> int:
+    """How many meta-training steps take about so many seconds here."""
+    draw = family.sample(options.tasks, support=sum(options.support) // 2, query=options.query)
+
+    def once() -> None:
+        learner.meta_loss(draw).backward()
+        learner.zero_grad()
+
+    return max(1, round(seconds / timed(once, 30)))
+
+
+def timed(once: Callable[[], None], times: int) -> float:
+    """The median of `times` calls in seconds, after a few more."""
+    for _ in range(5):
+        once()
+    spans = []
+    for _ in range(times):
+        start = time.perf_counter()
+        once()
+        spans.append(time.perf_counter() - start)
+    return median(spans)
+
+
+def what_training_took(stage: Stage) -> dict[str, Facts]:
+    """Of a run that is measured again: measuring changes neither steps nor seconds of training."""
+    file = stage.folder / "facts.json"
+    found = json.loads(file.read_text()) if file.exists() else {}
+    return {name: {key: one[key] for key in ("steps", "training_seconds")} for name, one in found.items()}
+
+
+def medians(facts: Sequence[Mapping[str, Facts]]) -> dict[str, Facts]:
+    """What it took, the median over seeds."""
+    return {name: {key: median(one[name][key] for one in facts) for key in facts[0][name]} for name in facts[0]}
+
+
+def best_of(metrics: Mapping[str, Metric], name: str, shots: int) -> Metric:
+    """Its error with `shots` points seen: tuned, after the most gradient steps, or as it adapts."""
+    names = f"tuned_mse/k={shots}", f"mse/k={shots}/steps={STEPS[-1]}", f"mse/k={shots}"
+    return next(metrics[f"{name}/{key}"] for key in names if f"{name}/{key}" in metrics)
+
+
+def errors_figure(metrics: Mapping[str, Metric], shots: Sequence[int]) -> Figure:
+    """Everybody's error by points seen, after the most gradient steps."""
+    series = []
+    for name in dict.fromkeys(key.split("/")[0] for key in metrics):
+        points = [best_of(metrics, name, k) for k in shots]
+        style = "-" if CONTENDERS[name].kind == "gradient" else "--"
+        means, widths = [p.mean for p in points], [p.ci95 for p in points]
+        series.append(Series(PARTS[name], list(shots), means, widths, None, style))
+    return figures.lines(series, xlabel="points seen", ylabel="mean squared error", log=True, whole=True)
