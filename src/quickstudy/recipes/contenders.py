@@ -25,11 +25,13 @@ class Contender(NamedTuple):
         make: `(width, choice) -> learner`.
         space: of the choice.
         kind: "gradient" takes as many gradient steps as it is asked for; "once" has its own way.
+        cost: of a meta-step, in about those of MAML; of several at a time, the longest are begun first.
     """
 
     make: Callable[[int, Choice], nn.Module]
     space: Space
     kind: str = "gradient"
+    cost: int = 1
 
 
 def net(width: int, inputs: int = 1, outputs: int = 1) -> qs.nets.MLP:
@@ -53,29 +55,31 @@ def anil_with_rates(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
 CONTENDERS: dict[str, Contender] = {  # what they are called is in `report.tables.PARTS`
     "maml": Contender(lambda w, c: qs.MAML(net(w), **inner(c)), STEPS),
     "fomaml": Contender(lambda w, c: qs.FOMAML(net(w), **inner(c)), STEPS),
-    "reptile": Contender(lambda w, c: qs.Reptile(net(w), **inner(c)), {**INNER, "steps": [5, 10]}),
+    "reptile": Contender(lambda w, c: qs.Reptile(net(w), **inner(c)), {**INNER, "steps": [5, 10]}, cost=4),
     "anil": Contender(lambda w, c: qs.ANIL(net(w), **inner(c)), STEPS),
     "anil_rates": Contender(
-        lambda w, c: anil_with_rates(net(w), **inner(c)), {**INNER, "inner_lr": (1e-3, 0.1), "steps": [5, 10]}
+        lambda w, c: anil_with_rates(net(w), **inner(c)), {**INNER, "inner_lr": (1e-3, 0.1), "steps": [5, 10]}, cost=2
     ),
     "boil": Contender(lambda w, c: qs.BOIL(net(w), **inner(c)), STEPS),
     "meta_sgd": Contender(lambda w, c: qs.MetaSGD(net(w), **inner(c)), STEPS),
     "meta_curvature": Contender(lambda w, c: qs.MetaCurvature(net(w), **inner(c)), STEPS),
-    "maml_plus_plus": Contender(lambda w, c: qs.MAMLPlusPlus(net(w), **inner(c)), {**INNER, "steps": [5]}),
+    "maml_plus_plus": Contender(lambda w, c: qs.MAMLPlusPlus(net(w), **inner(c)), {**INNER, "steps": [5]}, cost=2),
     "warp_grad": Contender(
         lambda w, c: qs.WarpGrad(qs.nets.WarpedMLP(1, [w, w], 1), **inner(c)),
-        {**INNER, "inner_lr": (2e-4, 2e-3), "steps": [5]},  # one step of its own larger rates already diverges
+        {**INNER, "inner_lr": (2e-4, 2e-3), "steps": [5]},  # larger rates diverge
+        cost=6,
     ),
     "imaml": Contender(
         lambda w, c: qs.iMAML(net(w), lam=c["lam"], **inner(c)),
         {**INNER, "lam": (0.1, 10.0), "steps": [10]},
+        cost=6,
     ),
     "cavia": Contender(
         lambda w, c: qs.CAVIA(net(w, 1 + c["context"]), context=c["context"], **inner(c)),
         {**STEPS, "inner_lr": (0.05, 2.0), "context": [2, 4, 8, 16]},
     ),
     "bayesian_maml": Contender(
-        lambda w, c: qs.BayesianMAML(net(w), particles=5, **inner(c)), {**INNER, "steps": [1, 5]}
+        lambda w, c: qs.BayesianMAML(net(w), particles=5, **inner(c)), {**INNER, "steps": [1, 5]}, cost=12
     ),
     "alpaca": Contender(
         lambda w, c: qs.ALPaCA(net(w, 1, c["features"]), features=c["features"]),

@@ -53,6 +53,7 @@ def choices(options: "Options", family: TaskFamily, stage: Stage) -> dict[str, F
 
     if at_once > 1:
         stage.say(f"tuning {len(missing)} learners, {at_once} at a time")
+        missing.sort(key=lambda name: -CONTENDERS[name].cost)
         jobs = {PARTS[name]: partial(tune, name, options, family) for name in missing}
         names = {PARTS[name]: name for name in missing}
         side_by_side(jobs, stage.reporter, at_once, lambda part, content: keep(names[part], content))

@@ -14,8 +14,12 @@ import torch
 def commit() -> str | None:
     """The commit of the checkout that quickstudy runs from; None when it was installed from a package.
 
-    As it was when first asked: that is the code that runs, whatever is committed meanwhile.
+    As it was when first asked: that is the code that runs, whatever is committed meanwhile. A copy without history, as
+    in a container, can be told by the environment variable QUICKSTUDY_COMMIT.
     """
+    told = os.environ.get("QUICKSTUDY_COMMIT")
+    if told:
+        return told
     checkout = Path(__file__).resolve().parents[3]
     if not (checkout / ".git").exists() or not (checkout / "src" / "quickstudy").is_dir():
         return None
