@@ -59,7 +59,7 @@ def test_every_learner_trains_goes_on_and_comes_home(name, tmp_path):
     torch.manual_seed(0)
     learner = LEARNERS[name]()
     fit = {"tasks": 4, "support": (3, 5), "query": 4, "device": DEVICE, "checkpoint_every": 2}
-    qs.fit(learner, Lines(), steps=4, out=tmp_path / "run", **fit)
+    qs.fit(learner, qs.tasks.Sinusoid(), steps=4, out=tmp_path / "run", **fit)
     assert next(learner.parameters()).device.type == torch.device(DEVICE).type
     home = qs.load(tmp_path / "run", which="last", device="cpu", network=None)
     for here, there_ in zip(home.parameters(), learner.parameters(), strict=True):
@@ -123,7 +123,7 @@ def test_other_families_too(make):
 @pytest.mark.parametrize("environment", [qs.rl.Navigation2D, qs.rl.CartPole])
 def test_acting_learns(environment, tmp_path):
     torch.manual_seed(0)
-    world = environment(num_envs=4, horizon=10)
+    world = environment(num_envs=4, horizon=10, device=DEVICE)
     discrete = environment is qs.rl.CartPole
     network = qs.nets.MLP(4 if discrete else 2, [8], 2)
     policy = qs.rl.CategoricalPolicy(network) if discrete else qs.rl.GaussianPolicy(network, 2)

@@ -6,6 +6,7 @@ backward passes included, and the list is handed to inductor. So the graph holds
 the Python around it; and a call has no guards to check, which take longer than a small meta-gradient.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -64,7 +65,9 @@ def compile_graph(function: Function, inputs: list[Tensor], backend: Backend = "
     # them than they gain
     on_cpu = {"cpp_wrapper": True, "layout_optimization": False}
     options = on_cpu if all(t.device.type == "cpu" for t in inputs) else None
-    return _inductor.compile(graph, list(inputs), options=options)
+    with warnings.catch_warnings():  # whether to round products to TF32 is the user's to choose, with torch's switch
+        warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
+        return _inductor.compile(graph, list(inputs), options=options)
 
 
 def is_tracing() -> bool:

@@ -213,3 +213,12 @@ def test_updates_are_kept_when_the_validation_after_them_fails(tmp_path):
     fit(again, tmp_path / "run", checkpoint_every=100, exist="resume")
     assert not calls and lines(tmp_path / "run") == lines(tmp_path / "whole")
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_trains_where_the_environment_is(tmp_path):
+    run = fit(learner(), tmp_path / "run")
+    assert run.config["device"] == "cpu" == str(qs.rl.Navigation2D().device)
+    assert str(qs.rl.Informed(qs.rl.Navigation2D(device="meta"), ("goal",)).device) == "meta"
+    far = qs.rl.Navigation2D(num_envs=2, horizon=5, device="meta")
+    with pytest.raises(ValueError, match="device 'cpu', and the environment is on 'meta'; build it with device='cpu'"):
+        qs.rl.fit(learner(), far, steps=1, tasks=2, out=tmp_path / "far", device="cpu")

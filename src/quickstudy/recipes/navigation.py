@@ -11,7 +11,7 @@ from quickstudy.recipes import together
 from quickstudy.recipes.navigation_board import Navigation, environment
 from quickstudy.recipes.navigation_figures import COLOURS, film, steps_figure, walks_figure
 from quickstudy.recipes.navigation_measure import measure, rates
-from quickstudy.recipes.stage import Stage
+from quickstudy.recipes.stage import Stage, device
 from quickstudy.report.tables import PARTS
 from quickstudy.training.statistics import Metric, over_tasks
 
@@ -40,7 +40,7 @@ def trpo(options: Navigation, *, told: bool = False, steps: int = 1, **more: Any
 
 def train(learner: Any, options: Navigation, stage: Stage, *, told: bool = False, **more: Any) -> Any:
     """As `stage.train` does, on the recipe's board."""
-    board = environment(options, options.episodes, told=told)
+    board = environment(options, options.episodes, told=told, device=device(options.device))
     size = {"steps": options.steps, "tasks": options.tasks}
     return stage.train(learner, board, fit=qs.rl.fit, **size | more).to("cpu")  # where it is measured
 

@@ -39,10 +39,11 @@ class Navigation(Options):
     """Which weights to measure."""
 
 
-def environment(options: Navigation, episodes: int, *, told: bool = False) -> Any:
+def environment(options: Navigation, episodes: int, *, told: bool = False, device: str = "cpu") -> Any:
     """The board, with the goal among the observations for those who are told."""
     # policies act in [-1, 1] on both boards: an inner rate means the same there
-    board: Any = qs.rl.Navigation2D(num_envs=episodes)
+    where: Any = {"num_envs": episodes, "device": device}
+    board: Any = qs.rl.Navigation2D(**where)
     if options.board == "unit":
-        board = qs.rl.Navigation2D.unit_board(scaled=True, num_envs=episodes)
+        board = qs.rl.Navigation2D.unit_board(scaled=True, **where)
     return qs.rl.Informed(board, ("goal",)) if told else board

@@ -11,7 +11,7 @@ log-likelihood and calibration where there is a density, how long adapting takes
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -29,6 +29,7 @@ from quickstudy.recipes.tuned import Found, choices, training
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.report.tables import PARTS
 from quickstudy.training.loop import NonFiniteLossError
+from quickstudy.training.run import BEST
 from quickstudy.training.statistics import Metric, over_seeds
 
 
@@ -126,8 +127,9 @@ def train(name: str, found: Found, options: Options, stage: Stage, family: TaskF
     try:
         return stage.train(learner, family, part=name, **how), steps
     except NonFiniteLossError as error:
-        stage.say(f"{PARTS[name]} diverged at step {error.step:,}; its best checkpoint is measured")
-        return qs.load(stage.folder / name, which="best", device=device(options.device)), error.step
+        which: Literal["best", "last"] = "best" if (stage.folder / name / BEST).exists() else "last"
+        stage.say(f"{PARTS[name]} diverged at step {error.step:,}; its {which} checkpoint is measured")
+        return qs.load(stage.folder / name, which=which, device=device(options.device)), error.step
 
 
 def budget(options: Options, stage: Stage, name: str, learner: nn.Module, family: TaskFamily) -> int:

@@ -47,7 +47,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     metrics = {name.removesuffix("/steps=0"): metric for name, metric in found.items()}
 
     tasks = sinusoids.unseen(family)
-    mean = oracle.adapt(tasks.support)(tasks.query.x).mean
+    there = tasks.to(next(oracle.parameters()).device)
+    mean = oracle.adapt(there.support)(there.query.x).mean.cpu()
     drawn = [
         panels.Panel(
             tasks.query.x[t, :, 0],

@@ -61,7 +61,8 @@ def gradient_panels(learner: Any, tasks: Tasks, colour: str, last: int = 10) -> 
     """Each task before adapting, after 1 step and after the `last`."""
     looks = {0: ("before", ":", 1.2), 1: ("after 1 step", "--", 1.2)}
     looks[last] = ("after 1 step" if last == 1 else f"after {last} steps", "-", 1.6)
-    means = [learner.adapt(tasks.support, steps=steps)(tasks.query.x).mean for steps in looks]
+    there = tasks.to(next(learner.parameters()).device)
+    means = [learner.adapt(there.support, steps=steps)(there.query.x).mean.cpu() for steps in looks]
     panels = []
     for t in range(tasks.num_tasks):
         curves = [
@@ -73,15 +74,16 @@ def gradient_panels(learner: Any, tasks: Tasks, colour: str, last: int = 10) -> 
 
 def process_panels(process: Any, tasks: Tasks, colour: str, samples: int = 0) -> list[Panel]:
     """Each task's mean and band, over `samples` functions drawn from the belief."""
-    predictor = process.adapt(tasks.support, generator=torch.Generator().manual_seed(0))
-    belief = predictor(tasks.query.x)
-    sd = belief.variance.sqrt()
-    drawn = predictor.functions(samples, torch.Generator().manual_seed(1))(tasks.query.x) if samples else None
+    there = tasks.to(next(process.parameters()).device)
+    predictor = process.adapt(there.support, generator=torch.Generator().manual_seed(0))
+    belief = predictor(there.query.x)
+    mean, sd = belief.mean.cpu(), belief.variance.sqrt().cpu()
+    drawn = predictor.functions(samples, torch.Generator().manual_seed(1))(there.query.x).cpu() if samples else None
     return [
         _panel(
             tasks,
             t,
-            mean=belief.mean[t, :, 0],
+            mean=mean[t, :, 0],
             sd=sd[t, :, 0],
             samples=None if drawn is None else drawn[:, t, :, 0],
             colour=colour,

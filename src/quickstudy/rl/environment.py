@@ -76,6 +76,11 @@ class Environment(Protocol):
         """One step of every environment: `action [T, E, *da]`, or integers `[T, E]` where actions are discrete."""
 
 
+def home(environment: Environment) -> torch.device:
+    """Where its observations are: what it says of its `device`; the CPU if it says nothing."""
+    return torch.device(getattr(environment, "device", "cpu"))
+
+
 @runtime_checkable
 class Simulator(Environment, Protocol):
     """An environment whose physics is also there as a function: the true model, for planning and for tests."""

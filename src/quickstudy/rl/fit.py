@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from quickstudy.checks import check_whole
-from quickstudy.rl.environment import Environment
+from quickstudy.rl.environment import Environment, home
 from quickstudy.rl.envs.failure import EnvironmentFailure
 from quickstudy.training.arguments import check_folder, check_surroundings, check_trainable, pick_device
 from quickstudy.training.atomic import make_folder
@@ -59,7 +59,8 @@ def fit(
         steps: updates.
         tasks: T, in an update.
         checkpoint_every: in steps.
-        out, seed, exist, device, loggers, progress, recipe, options, command: as of `quickstudy.fit`.
+        device: that of the environment, which "auto" takes.
+        out, seed, exist, loggers, progress, recipe, options, command: as of `quickstudy.fit`.
 
     Raises:
         ValueError, TypeError: for bad arguments, before anything is written.
@@ -96,7 +97,7 @@ def fit(
         "command": command,
         "compile": False,
         "threads": torch.get_num_threads(),
-        "device": str(pick_device(device)),
+        "device": str(_device(device, environment)),
     }
     before = earlier_run(folder, exist, config)
     if before is not None:
@@ -112,6 +113,16 @@ def fit(
             make_folder(folder / FIGURES)
             _train(folder, learner, environment, plan, config, loggers, progress)
         return finished_run(folder, learner, config)
+
+
+def _device(device: torch.device | str, environment: Environment) -> torch.device:
+    """The environment's, which is where its observations will be."""
+    place = home(environment)
+    if device != "auto" and pick_device(device).type != place.type:
+        raise ValueError(
+            f"device {str(device)!r}, and the environment is on {str(place)!r}; build it with device={str(device)!r}"
+        )
+    return place if device == "auto" else pick_device(device)
 
 
 def _train(

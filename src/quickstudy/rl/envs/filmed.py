@@ -10,7 +10,7 @@ from torch import Tensor
 
 from quickstudy.checks import check_whole
 from quickstudy.learner import Split
-from quickstudy.rl.environment import Environment, EnvironmentTasks, Step
+from quickstudy.rl.environment import Environment, EnvironmentTasks, Step, home
 
 
 @final
@@ -67,6 +67,11 @@ class Filmed:
     def num_tasks(self) -> int:
         """`T`."""
         return self.environment.num_tasks
+
+    @property
+    def device(self) -> torch.device:
+        """As the environment's."""
+        return home(self.environment)
 
     @property
     def tasks(self) -> EnvironmentTasks:

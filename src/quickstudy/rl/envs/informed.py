@@ -9,7 +9,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from quickstudy.learner import Split
-from quickstudy.rl.environment import Environment, EnvironmentTasks, Step
+from quickstudy.rl.environment import Environment, EnvironmentTasks, Step, home
 
 
 @final
@@ -48,6 +48,11 @@ class Informed:
     def num_tasks(self) -> int:
         """`T`."""
         return self.environment.num_tasks
+
+    @property
+    def device(self) -> torch.device:
+        """As the environment's."""
+        return home(self.environment)
 
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None

@@ -140,6 +140,11 @@ class Navigation2D:
         return self._stage.num_tasks
 
     @property
+    def device(self) -> torch.device:
+        """Where observations are."""
+        return self._stage.device
+
+    @property
     def tasks(self) -> EnvironmentTasks:
         """Those that were set."""
         return dict(self._stage.tasks)
