@@ -48,9 +48,9 @@ def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Modu
         foreign = isinstance(value, dict) and value.get("class", "") is None
         if foreign and key != "network":
             raise ValueError(
-                f"this learner was trained with {key}={value.get('foreign')}, which cannot be "
-                "read from a file; "
-                "build the learner as you did then and load its weights from model.safetensors"
+                f"this learner was trained with {key}={value.get('foreign')}, and code is never read from a file; "
+                "build the whole learner as you did then and pass it as network= (a class within quickstudy goes "
+                "into _table() of spec.py)"
             )
         arguments[key] = _from_value(value, network if key == "network" else None)
     try:

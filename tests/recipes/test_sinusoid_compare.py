@@ -8,8 +8,9 @@ import pytest
 import torch
 from recipes import running
 
+import quickstudy as qs
 from quickstudy.cli import main
-from quickstudy.recipes.compared import medians, steps_within
+from quickstudy.recipes.compared import best_count, medians, steps_within
 from quickstudy.recipes.contenders import CONTENDERS
 from quickstudy.recipes.execute import execute
 from quickstudy.recipes.families import FAMILIES
@@ -85,21 +86,56 @@ def test_many_processes_find_and_train_what_one_does(tmp_path):
     assert [c["trials"] for c in choices[0].values()] == [c["trials"] for c in choices[1].values()]
 
 
-def test_what_diverges_in_training_is_measured_at_its_best_checkpoint(tmp_path, monkeypatch):
-    found = {"maml": {"choice": {"lr": 1e-3, "inner_lr": 0.01, "steps": 1}, "trials": [], "seconds": 1.0}}
+def test_where_the_best_settings_diverge_the_next_best_are_taken(tmp_path, monkeypatch):
+    trials = [
+        {"choice": {"lr": lr, "inner_lr": 0.01, "steps": 1}, "loss": loss}
+        for lr, loss in ((1e-3, 2.0), (2e-3, 1.0), (3e-3, None))
+    ]
+    found = {"maml": {"choice": trials[1]["choice"], "loss": 1.0, "trials": trials, "seconds": 1.0}}
     small, said = replace(SMALL, methods=("maml",), out=tmp_path, steps=30), Kept()
     stage = Stage("sinusoid-compare", small, "new", None, said)
     stage.keep("choices", found)
-    whole = stage.train
+    whole, rates = stage.train, []
 
     def diverging(learner, family, **how):
-        whole(learner, family, **how)
+        rates.append(how["lr"])
+        trained = whole(learner, family, **how)
+        if how["lr"] == 2e-3:
+            raise NonFiniteLossError("", step=17, seed=0, checkpoint=tmp_path)
+        return trained
+
+    monkeypatch.setattr(stage, "train", diverging)
+    metrics = run(small, stage)
+    assert rates == [2e-3, 1e-3] and math.isfinite(metrics["maml/mse/k=2/steps=10"].mean)
+    assert "MAML diverged at step 17 with settings 1 of 2" in said.lines
+    assert json.loads((tmp_path / "facts.json").read_text())["maml"]["diverged"] == 1
+
+    again, name = Stage("sinusoid-compare", small, "measure", None, Kept()), "maml/mse/k=2/steps=10"
+    measured = run(small, again)
+    assert again.seconds == 0 and measured.keys() == metrics.keys()
+    assert measured[name].mean == metrics[name].mean
+
+
+def test_a_learner_that_diverges_with_all_its_settings_ends_the_comparison(tmp_path, monkeypatch):
+    trials = [{"choice": {"lr": 1e-3, "inner_lr": 0.01, "steps": 1}, "loss": 2.0}]
+    small = replace(SMALL, methods=("maml",), out=tmp_path)
+    stage = Stage("sinusoid-compare", small, "new", None, Kept())
+    stage.keep("choices", {"maml": {**trials[0], "trials": trials, "seconds": 1.0}})
+
+    def diverging(*_, **how):
         raise NonFiniteLossError("", step=17, seed=0, checkpoint=tmp_path)
 
     monkeypatch.setattr(stage, "train", diverging)
-    assert math.isfinite(run(small, stage)["maml/mse/k=2/steps=10"].mean)
-    assert "MAML diverged at step 17; its best checkpoint is measured" in said.lines
-    assert json.loads((tmp_path / "facts.json").read_text())["maml"]["steps"] == 17
+    with pytest.raises(RuntimeError, match="MAML diverged with each of its settings"):
+        run(small, stage)
+
+
+def test_steps_are_chosen_on_validation_tasks():
+    torch.manual_seed(0)
+    networks = [qs.nets.MLP(1, [8], 1) for _ in range(2)]
+    wild, tame = (qs.MAML(net, lr=lr, steps=3) for net, lr in zip(networks, (1.0, 0.01), strict=True))
+    assert best_count(wild, Sinusoid(), 10) == 0  # every step makes it worse
+    assert best_count(tame, Sinusoid(), 10) == 10
 
 
 def test_seconds_become_steps():

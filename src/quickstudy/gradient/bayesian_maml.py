@@ -1,7 +1,7 @@
 """Bayesian MAML (Yoon et al. 2018, arXiv 1806.03836): an ensemble that adapts together."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Unpack, cast, final
 
@@ -35,7 +35,8 @@ class BayesianMAML(nn.Module):
     Args:
         network: as for `MAML`, without batch statistics; see `Particles`.
         particles: P (5 and 10 in the paper's experiments).
-        lr: of the Stein steps, for the mean negative log-likelihood of the support points.
+        lr: of the Stein steps, for the mean negative log-likelihood of the support points; as for `MAML`. With
+            `optimizers.Rates(network, ...)` rates are learned, the same for all particles.
         steps: of them in training.
         likelihood: by default normal outcomes with a learned standard deviation, 1 at the start. The gradient of its
             mean goes as 1/sd^2, so a smaller one needs a smaller `lr`.
@@ -60,10 +61,6 @@ class BayesianMAML(nn.Module):
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
-        if isinstance(lr, Mapping | nn.Module):
-            raise TypeError(
-                "BayesianMAML takes one rate, or one for each step: its particles have no names of their own"
-            )
         for option in ("rule", "adapt", "inputs", "implicit", "minibatch"):
             if inner.get(option) is not None:
                 raise TypeError(f"BayesianMAML has no {option}=: all weights of its particles move by Stein's rule")

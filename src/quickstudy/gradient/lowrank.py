@@ -40,8 +40,21 @@ class LowRank:
         return LowRank(self.base, self.scale if other.base is None else self.scale + other.scale, terms)
 
     def __mul__(self, factor: Scalar) -> "LowRank":
+        if isinstance(factor, Tensor) and factor.dim():
+            raise ValueError(
+                f"a rule with linear = True multiplied by a tensor of shape {list(factor.shape)}; it may multiply by "
+                "one number for a whole parameter: set linear = False where entries have factors of their own"
+            )
         terms = {key: (c * factor, d, x) for key, (c, d, x) in self.terms.items()}
         return LowRank(self.base, self.scale if self.base is None else self.scale * factor, terms)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "LowRank":
+        return self * -1.0
+
+    def __truediv__(self, factor: Scalar) -> "LowRank":
+        return self * (1 / factor)
 
     def __sub__(self, other: "LowRank") -> "LowRank":
         return self + other * -1.0

@@ -7,7 +7,7 @@ flow through a step: to the values, to the gradients, and to the rates.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -237,7 +237,30 @@ class RMSProp(nn.Module):
         return value - rate_at(self.lr, name, step) * gradient / (root(square) + self.eps), square
 
 
-Rule = SGD | Adam | RMSProp
+class Rule(Protocol):
+    """How a parameter moves: `SGD`, `Adam`, `RMSProp`, or a module of your own that has these."""
+
+    lr: Any
+    """A rate, or what `rate_at` finds one in."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether every step is a sum of values, gradients and memories, each times one number for the whole parameter.
+
+        They may then be low-rank objects that know `+`, `-`, and `*` and `/` with a number; a factor for each entry
+        needs `linear = False`.
+        """
+
+    def update(self, name: str, step: int, value: Any, gradient: Any, memory: Any, /) -> tuple[Any, Any]:
+        """The parameter's next value, and what is remembered of it.
+
+        Args:
+            name: of the parameter in its network.
+            step: from 0 on.
+            value: `[T, *shape]`, or `[*shape]` where tasks still share it; at step 0 the initial one.
+            gradient: `[T, *shape]`, of each task's mean loss.
+            memory: what the step before returned; None at step 0.
+        """
 
 
 def rate_at(lr: Rated, name: str, step: int) -> Rate:

@@ -1,13 +1,13 @@
 """Checks of the inner loop's options, and of how they go together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from torch import Tensor, nn
 
 from quickstudy.gradient.engines import ENGINES, Engine, Randomness, unvectorised
 from quickstudy.gradient.implicit import Implicit
-from quickstudy.gradient.optimizers import SGD, Adam, RMSProp, Rule, check_number, one_rate
+from quickstudy.gradient.optimizers import SGD, Rule, check_number, one_rate
 
 DEFAULT_RATE = 0.01
 
@@ -76,9 +76,13 @@ def _rule(lr: Any, rule: Any) -> Rule:
         return SGD(DEFAULT_RATE if lr is None else lr)
     if lr is not None:
         raise ValueError("give lr= or rule=, not both: a rule has its own rate, as optimizers.Adam(lr=0.01)")
-    if not isinstance(rule, SGD | Adam | RMSProp) and not all(hasattr(rule, a) for a in ("update", "linear", "lr")):
-        raise TypeError(f"rule={rule!r}; expected one of quickstudy.optimizers, as SGD(0.01) or Adam(0.01)")
-    return rule
+    lacks = [name for name in ("update", "linear", "lr") if not hasattr(rule, name)]
+    if lacks or not isinstance(rule, nn.Module):
+        raise TypeError(
+            f"rule={rule!r}; expected one of quickstudy.optimizers, as SGD(0.01) or Adam(0.01), or a module of your "
+            "own with lr, linear and update" + (f"; this one has no {lacks[0]}" if lacks else "; this is no nn.Module")
+        )
+    return cast(Rule, rule)
 
 
 def _check_together(given: dict[str, Any], rule: Rule) -> None:

@@ -54,6 +54,15 @@ class Particles(nn.Module):
         return torch.vmap(run, out_dims=1, randomness="different")(weights)
 
 
+def own_name(name: str) -> str:
+    """What the network itself calls the parameter that `Particles` calls `name`.
+
+    >>> own_name("weights.layers/0/weight")
+    'layers.0.weight'
+    """
+    return name.removeprefix("weights.").replace("/", ".")
+
+
 def drawn_anew(network: nn.Module) -> Any:
     """A copy of `network` whose weights its layers have drawn again."""
     other = copy.deepcopy(network)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from quickstudy.data import Examples
 from quickstudy.gradient.optimizers import Rated, check_rate, rate_at
+from quickstudy.gradient.particles import own_name
 
 
 @final
@@ -22,7 +23,7 @@ class SVGD(nn.Module):
     Every adapted parameter has the particles as its first axis, `[P, *shape]`; see `Particles`. No points, no step.
 
     Args:
-        lr: as for `optimizers.SGD`.
+        lr: as for `optimizers.SGD`; parameters have the names of the network, and all particles the same rates.
 
     >>> rule = SVGD(0.1)
     >>> value, gradient = torch.tensor([[0.0], [1.0]]), torch.zeros(1, 2, 1)
@@ -63,7 +64,7 @@ class SVGD(nn.Module):
 
     def update(self, name: str, step: int, value: Tensor, gradient: Tensor, slot: Any) -> tuple[Tensor, Any]:
         """The parameter's next value; there is nothing to remember."""
-        return value - rate_at(self.lr, name, step) * gradient, slot
+        return value - rate_at(self.lr, own_name(name), step) * gradient, slot
 
 
 def rbf(products: Tensor) -> tuple[Tensor, Tensor]:

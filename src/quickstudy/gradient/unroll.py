@@ -59,7 +59,7 @@ class InnerLoop:
         proximal: float = 0.0,
         randomness: Randomness = "different",
     ):
-        self.rule = check_options(locals())
+        self.rule: Any = check_options(locals())
         self.network, self.loss, self.objective = network, loss or default_loss, objective
         self.steps, self.minibatch, self.engine = check_steps(steps), minibatch, engine
         self.first_order, self.checkpoint, self.mixed_mode, self.truncate = (

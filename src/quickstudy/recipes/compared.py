@@ -1,6 +1,7 @@
 """What is measured of everybody who takes part in a comparison: errors on unseen curves, and what adapting takes."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from quickstudy.recipes.sinusoid_compare import Options
 
 STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured
+CHOOSING = 200  # validation tasks on which the number of steps is chosen
 TIMED = 25  # tasks that are adapted together when it is timed
 
 Facts = dict[str, float]
@@ -34,16 +36,28 @@ def measure(name: str, learner: Any, family: TaskFamily, options: "Options") -> 
     found: dict[str, Metric] = {}
     facts: Facts = {}
     for shots in options.shots:
-        tuned = learner
-        if name == "pretrained":
-            tuned = qs.tune_adaptation(learner, family, support=shots).learner
-            best = sinusoids.measure(tuned, family, options, (shots,), (tuned.steps,))
-            found |= {"tuned_" + key.split("/steps=")[0]: m for key, m in best.items()}
-            facts[f"tuned_steps/k={shots}"] = tuned.steps
-        found |= sinusoids.measure(tuned, family, options, (shots,), steps)
+        tuned = qs.tune_adaptation(learner, family, support=shots).learner if name == "pretrained" else learner
+        best = measured = sinusoids.measure(tuned, family, options, (shots,), steps)
+        if steps is not None:
+            count = tuned.steps if name == "pretrained" else best_count(learner, family, shots)
+            best = sinusoids.measure(tuned, family, options, (shots,), (count,))
+            facts[f"tuned_steps/k={shots}"] = count
+        found |= measured | {"tuned_" + key.split("/steps=")[0]: metric for key, metric in best.items()}
     facts["parameters"] = sum(p.numel() for p in learner.parameters())
     facts["adapt_ms"] = round(1e3 * adapting(learner, family, 10 if steps else None), 3)
     return found, facts
+
+
+def best_count(learner: Any, family: TaskFamily, shots: int) -> int:
+    """After how many gradient steps the error on validation tasks is least: those measured, or as many as in training.
+
+    A learner that was trained for a few steps may diverge in more.
+    """
+    counts = sorted({*STEPS, learner.steps})
+    how: dict[str, Any] = {"query": sinusoids.GRID, "grid": True, "split": "validation"}
+    found = qs.evaluate(learner, family, tasks=CHOOSING, support=shots, steps=counts, **how)
+    errors = {count: found[f"mse/k={shots}/steps={count}"].mean for count in counts}
+    return min(counts, key=lambda count: errors[count] if math.isfinite(errors[count]) else math.inf)
 
 
 def adapting(learner: Any, family: TaskFamily, steps: int | None) -> float:
@@ -86,7 +100,7 @@ def what_training_took(stage: Stage) -> dict[str, Facts]:
     """Of a run that is measured again: measuring changes neither steps nor seconds of training."""
     file = stage.folder / "facts.json"
     found = json.loads(file.read_text()) if file.exists() else {}
-    return {name: {key: one[key] for key in ("steps", "training_seconds")} for name, one in found.items()}
+    return {name: {key: one[key] for key in ("steps", "training_seconds", "diverged")} for name, one in found.items()}
 
 
 def medians(facts: Sequence[Mapping[str, Facts]]) -> dict[str, Facts]:
@@ -95,13 +109,12 @@ def medians(facts: Sequence[Mapping[str, Facts]]) -> dict[str, Facts]:
 
 
 def best_of(metrics: Mapping[str, Metric], name: str, shots: int) -> Metric:
-    """Its error with `shots` points seen: tuned, after the most gradient steps, or as it adapts."""
-    names = f"tuned_mse/k={shots}", f"mse/k={shots}/steps={STEPS[-1]}", f"mse/k={shots}"
-    return next(metrics[f"{name}/{key}"] for key in names if f"{name}/{key}" in metrics)
+    """Its error with `shots` points seen: after the number of gradient steps chosen for it, or as it adapts."""
+    return metrics[f"{name}/tuned_mse/k={shots}"]
 
 
 def errors_figure(metrics: Mapping[str, Metric], shots: Sequence[int]) -> Figure:
-    """Everybody's error by points seen, after the most gradient steps."""
+    """Everybody's error by points seen, after the number of gradient steps that is best on validation tasks."""
     series = []
     for name in dict.fromkeys(key.split("/")[0] for key in metrics):
         points = [best_of(metrics, name, k) for k in shots]

@@ -1,35 +1,42 @@
 """Every learner on the same curves, under an equal budget: the comparison that papers make in passing.
 
 Everybody sees the same batches, for the same number of steps (or of seconds), with Adam, a cosine schedule and as many
-trials of Optuna to choose its settings by, on validation tasks. Gradient-based learners share one network. The
-pretrained rival fine-tunes with the rule and the number of steps that serve it best, for each number of points seen.
+trials of Optuna to choose its settings by, on validation tasks. Gradient-based learners share one network.
 
-Measured on unseen curves, of MAML's sine waves or of a harder family: error after 0, 1, 5 and 10 gradient steps,
-log-likelihood and calibration where there is a density, how long adapting takes, parameters, and seconds of training.
+Measured on unseen curves, of MAML's sine waves or of a harder family: error after 0, 1, 5 and 10 gradient steps and
+after as many as serve best on validation tasks, for each number of points seen (the pretrained rival's rule is chosen
+with them); log-likelihood and calibration where there is a density; how long adapting takes, parameters, and seconds of
+training.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-import quickstudy as qs
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes import together
-from quickstudy.recipes.compared import best_of, errors_figure, measure, medians, steps_within, what_training_took
+from quickstudy.recipes.compared import (
+    Facts,
+    best_of,
+    errors_figure,
+    measure,
+    medians,
+    steps_within,
+    what_training_took,
+)
 from quickstudy.recipes.contenders import CONTENDERS
 from quickstudy.recipes.families import FAMILIES, Family
 from quickstudy.recipes.options import Sampled
 from quickstudy.recipes.side_by_side import at_a_time, side_by_side
-from quickstudy.recipes.stage import Reporter, Stage, device
-from quickstudy.recipes.tuned import Found, choices, training
+from quickstudy.recipes.stage import Reporter, Stage
+from quickstudy.recipes.tuned import Found, choices, ranked, training
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.report.tables import PARTS
 from quickstudy.training.loop import NonFiniteLossError
-from quickstudy.training.run import BEST
 from quickstudy.training.statistics import Metric, over_seeds
 
 
@@ -77,10 +84,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     facts: dict[str, dict[str, float]] = {}
     earlier = what_training_took(stage)
     for name in taking_part(options, found):
-        before = stage.seconds
-        learner, steps = train(name, found[name], options, stage, family)
+        learner, trained = train(name, found[name], options, stage, family)
         own, facts[name] = measure(name, learner, family, options)
-        trained = {"steps": steps, "training_seconds": round(stage.seconds - before, 3)}
         facts[name] |= earlier.get(name, trained) if stage.mode == "measure" else trained
         metrics |= {f"{name}/{key}": metric for key, metric in own.items()}
         middle = options.shots[len(options.shots) // 2]
@@ -116,27 +121,38 @@ def train_alone(name: str, found: Found, options: Options, seed: int, command: s
     train(name, found, alone, stage, curves(options))
 
 
-def train(name: str, found: Found, options: Options, stage: Stage, family: TaskFamily) -> tuple[nn.Module, int]:
-    """A learner with the settings found for it, and its steps; the best checkpoint of one that diverged."""
-    torch.manual_seed(options.seed)
-    learner = CONTENDERS[name].make(options.width, found["choice"])
-    steps = budget(options, stage, name, learner, family)
-    how = training(options, found["choice"], steps)
-    for said_by_the_stage in ("seed", "device", "evaluate_every"):
-        del how[said_by_the_stage]
-    try:
-        return stage.train(learner, family, part=name, **how), steps
-    except NonFiniteLossError as error:
-        which: Literal["best", "last"] = "best" if (stage.folder / name / BEST).exists() else "last"
-        stage.say(f"{PARTS[name]} diverged at step {error.step:,}; its {which} checkpoint is measured")
-        return qs.load(stage.folder / name, which=which, device=device(options.device)), error.step
+def train(name: str, found: Found, options: Options, stage: Stage, family: TaskFamily) -> tuple[nn.Module, Facts]:
+    """A learner with the settings found for it, or with the next best where those diverge; and what that took."""
+    steps, before = 0, stage.seconds
+    settings = ranked(found)
+    for number, choice in enumerate(settings):
+        part = name if not number else f"{name}-{number + 1}"
+        if stage.mode == "measure" and (stage.folder / f"{name}-{number + 2}").exists():
+            continue
+        torch.manual_seed(options.seed)
+        learner = CONTENDERS[name].make(options.width, choice)
+        steps = budget(options, stage, part, learner, family)
+        how = training(options, choice, steps)
+        for said_by_the_stage in ("seed", "device", "evaluate_every"):
+            del how[said_by_the_stage]
+        try:
+            learner = stage.train(learner, family, part=part, **how)
+        except NonFiniteLossError as error:
+            stage.say(f"{PARTS[name]} diverged at step {error.step:,} with settings {number + 1} of {len(settings)}")
+            continue
+        return learner, {
+            "steps": steps,
+            "training_seconds": round(stage.seconds - before, 3),
+            "diverged": number,
+        }
+    raise RuntimeError(f"{PARTS[name]} diverged with each of its settings; leave it out of --methods, or tune longer")
 
 
-def budget(options: Options, stage: Stage, name: str, learner: nn.Module, family: TaskFamily) -> int:
+def budget(options: Options, stage: Stage, part: str, learner: nn.Module, family: TaskFamily) -> int:
     """Meta-training steps: as the run has them already, as asked for, or as many as the seconds allow."""
     if not options.seconds:
         return options.steps
-    begun = stage.folder / name
+    begun = stage.folder / part
     if (begun / "config.json").exists():
         return int(read_config(begun)["steps"])
     return steps_within(options.seconds, learner, family, options)

@@ -69,6 +69,12 @@ def tune(name: str, options: "Options", family: TaskFamily, reporter: Reporter) 
     return search(CONTENDERS[name], partial(trial, CONTENDERS[name], options, family), options.trials)
 
 
+def ranked(found: Found) -> list[Choice]:
+    """The settings whose trials did not diverge, the best first."""
+    finite = [each for each in found["trials"] if each["loss"] is not None]
+    return [each["choice"] for each in sorted(finite, key=lambda each: each["loss"])]
+
+
 def described(found: Found) -> str:
     """In one line."""
     trials = len(found["trials"])

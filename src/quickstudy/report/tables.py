@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 METRICS = {
     "mse": "mean squared error",
-    "tuned_mse": "mean squared error, by the rule and number of steps that serve best",
     "rmse": "root mean squared error",
     "log_likelihood": "log-likelihood per point",
     "joint_log_likelihood": "joint log-likelihood / number of points",
@@ -22,7 +21,10 @@ METRICS = {
     "return_by_transitions": "return of an episode, adapted on equal numbers of transitions",
     "factor": "how many times MAML's error the pretrained network makes, after 10 steps",
 }
-LOWER_IS_BETTER = frozenset({"mse", "tuned_mse", "rmse", "calibration_error"})
+# the same, where everybody adapts by the number of steps (and the pretrained rival by the rule) that serves it best
+TUNED = {f"tuned_{name}": f"{title}, adapting as serves best on validation tasks" for name, title in METRICS.items()}
+METRICS = {**TUNED, **METRICS}
+LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
 HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accuracy", "return", "return_by_transitions"})
 PARTS = {
     "maml": "MAML",
@@ -209,7 +211,8 @@ def _comparable(entries: Sequence[Entry]) -> bool:
 
 def _best(metric: str, rows: Mapping[str, Mapping[str, Entry]], column: str) -> list[int]:
     """The rows with the best mean of a column, where one is better than another; what nobody can reach is left out."""
-    sign = 1 if metric in LOWER_IS_BETTER else -1 if metric in HIGHER_IS_BETTER else 0
+    base = metric.removeprefix("tuned_")
+    sign = 1 if base in LOWER_IS_BETTER else -1 if base in HIGHER_IS_BETTER else 0
     rivals = {i: found[column] for i, found in enumerate(rows.values()) if column in found}
     means = {i: sign * e.mean for i, e in rivals.items() if math.isfinite(e.mean) and not e.part.endswith(REFERENCES)}
     return [i for i, mean in means.items() if mean == min(means.values())] if sign and len(means) > 1 else []
