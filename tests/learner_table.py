@@ -17,7 +17,7 @@ from quickstudy.gradient.maml import MAML
 from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus
 from quickstudy.gradient.meta_curvature import MetaCurvature
 from quickstudy.gradient.meta_sgd import MetaSGD
-from quickstudy.gradient.optimizers import SGD
+from quickstudy.gradient.optimizers import SGD, Rates
 from quickstudy.gradient.pretrained import Pretrained
 from quickstudy.gradient.reptile import Reptile
 from quickstudy.gradient.warp_grad import WarpGrad
@@ -48,6 +48,7 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "MAML++, later": lambda: MAMLPlusPlus(net(), lr=0.1, steps=2),
     "WarpGrad": lambda: WarpGrad(WarpedMLP(1, [8, 8], 1, activation="tanh"), lr=0.1, steps=2),
     "BayesianMAML": lambda: BayesianMAML(MLP(1, [8], 1, activation="tanh"), particles=3, lr=0.03, steps=2),
+    "BayesianMAML, learned rates": lambda: particles_with_rates(MLP(1, [8], 1, activation="tanh")),
     "ANIL": lambda: ANIL(net(), lr=0.1, steps=2),
     "BOIL": lambda: BOIL(net(), lr=0.1, steps=2),
     "MetaSGD": lambda: MetaSGD(net(), lr=0.1, steps=2),
@@ -72,6 +73,12 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
 NOT_A_DERIVATIVE = frozenset({"FOMAML", "Reptile", "Reptile, support, learned noise", "WarpGrad"})
 # whose gradient is refused inside transforms of torch.func
 NOT_IN_TRANSFORMS = frozenset({"iMAML"})
+
+
+def particles_with_rates(network: MLP) -> BayesianMAML:
+    """Rates for every entry, steps on squared errors, a learned temperature."""
+    own = {"inner_likelihood": likelihoods.Gaussian(1.0), "temperature": nn.Parameter(torch.tensor(0.5))}
+    return BayesianMAML(network, particles=3, lr=Rates(network, 0.03, per="parameter"), steps=2, **own)
 
 
 def at_first(learner: MAMLPlusPlus) -> MAMLPlusPlus:

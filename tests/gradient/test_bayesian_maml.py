@@ -9,6 +9,7 @@ from torch import nn
 import quickstudy as qs
 from quickstudy.gradient.particles import Particles
 from quickstudy.gradient.svgd import SVGD
+from quickstudy.spec import from_spec, to_spec
 
 
 @pytest.fixture(autouse=True)
@@ -47,17 +48,18 @@ def test_steins_direction_is_the_sum_of_the_paper():
         torch.testing.assert_close(torch.cat([found[k][t].flatten(1) for k in values], 1), expected)
 
 
-def test_particles_reach_a_known_posterior():
-    """The mean of N(theta, 1) from 8 observations: normal around their mean with variance 1/8."""
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_particles_reach_a_known_posterior(temperature):
+    """The mean of N(theta, 1) from 8 observations: normal around theirs, with variance temperature / 8."""
     y = torch.randn(1, 8, 1) + 0.7
     particles = torch.randn(1, 40, 1) * 3
-    rule, data = SVGD(2.0), qs.Examples(torch.zeros(1, 8, 1), y)
+    rule, data = SVGD(2.0, temperature=temperature), qs.Examples(torch.zeros(1, 8, 1), y)
     for _ in range(1_000):
         particles, _ = rule.update(
             "w", 0, particles, rule.direct({"w": particles}, {"w": particles - y.mean()}, data)["w"], None
         )
     assert particles.mean().item() == pytest.approx(y.mean().item(), abs=0.05)
-    assert particles.var().item() == pytest.approx(1 / 8, rel=0.15)
+    assert particles.var().item() == pytest.approx(temperature / 8, rel=0.15)
 
 
 def test_one_particle_is_maml():
@@ -70,6 +72,38 @@ def test_one_particle_is_maml():
     by_name = dict(zip([k.replace(".", "/") for k, _ in network.named_parameters()], expected, strict=True))
     for (name, _), g in zip(one.network.weights.items(), found, strict=True):
         torch.testing.assert_close(g[0], by_name[name])
+
+
+def test_one_particle_with_learned_rates_is_meta_sgd():
+    network, tasks, noise = net(), batch(), qs.likelihoods.Gaussian(0.5)
+    rates = qs.optimizers.Rates(network, 0.1, per="parameter")
+    one = qs.BayesianMAML(network, particles=1, lr=rates, steps=2, likelihood=noise)
+    plain = qs.MetaSGD(network, lr=0.1, steps=2, likelihood=noise)
+    torch.testing.assert_close(one.meta_loss(tasks), plain.meta_loss(tasks))
+    found = torch.autograd.grad(one.meta_loss(tasks), list(rates.parameters()))
+    expected = torch.autograd.grad(plain.meta_loss(tasks), list(plain.rule.lr.parameters()))
+    for one_rate, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one_rate, other)
+    by_pattern = qs.BayesianMAML(network, particles=1, lr={"layers.0.*": 0.1, "*": 0.2}, likelihood=noise)
+    same = qs.MAML(network, rule=qs.optimizers.SGD({"layers.0.*": 0.1, "*": 0.2}), likelihood=noise)
+    torch.testing.assert_close(by_pattern.meta_loss(tasks), same.meta_loss(tasks))
+
+
+def test_steps_on_squared_errors_are_those_of_the_likelihood_in_other_units():
+    network, tasks, sd = net(), batch(), 0.5
+    noise, unit = qs.likelihoods.Gaussian(sd), qs.likelihoods.Gaussian(1.0)
+    torch.manual_seed(1)
+    plain = qs.BayesianMAML(network, particles=3, lr=0.1 * sd**2, steps=2, likelihood=noise)
+    torch.manual_seed(1)
+    other = qs.BayesianMAML(
+        network, particles=3, lr=0.1, steps=2, likelihood=noise, inner_likelihood=unit, temperature=sd**2
+    )
+    torch.testing.assert_close(plain.meta_loss(tasks), other.meta_loss(tasks))
+    learned = qs.BayesianMAML(network, particles=3, temperature=nn.Parameter(torch.tensor(1.0)))
+    learned.meta_loss(tasks).backward()
+    assert learned.rule.temperature.grad.abs() > 0
+    again = from_spec(to_spec(learned))
+    assert isinstance(again.rule.temperature, nn.Parameter) and again.rule.temperature.item() == 1
 
 
 def test_particles_are_networks_side_by_side():
@@ -142,8 +176,6 @@ def test_what_is_frozen_stays_in_every_particle():
     assert learner.network.weights["layers/1/weight"].std(0).min() > 0
     adapted = learner.adapt(tasks.support).base.adapted.params["weights.layers/0/weight"]
     assert torch.equal(adapted, stack.expand_as(adapted))
-    with pytest.raises(TypeError, match="one rate, or one for each step"):
-        qs.BayesianMAML(net(), lr={"*": 0.1})
 
 
 def test_sure_mistakes_about_labels_are_large_and_finite():

@@ -40,6 +40,9 @@ class BayesianMAML(nn.Module):
         steps: of them in training.
         likelihood: by default normal outcomes with a learned standard deviation, 1 at the start. The gradient of its
             mean goes as 1/sd^2, so a smaller one needs a smaller `lr`.
+        inner_likelihood: of the Stein steps, by default `likelihood`. `Gaussian(1.0)` makes their size independent of
+            the noise that is learned; `temperature` then stands for the variance of the noise.
+        temperature: of the posterior that the Stein steps go towards, see `SVGD`; an `nn.Parameter` is learned.
         inner: as for `MAML`, but for `rule`, `adapt`, `inputs` and `minibatch`.
 
     >>> import quickstudy as qs
@@ -58,6 +61,8 @@ class BayesianMAML(nn.Module):
         lr: Rated = 0.01,
         steps: int = 1,
         likelihood: Likelihood | None = None,
+        inner_likelihood: Likelihood | None = None,
+        temperature: float | nn.Parameter = 1.0,
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
@@ -67,9 +72,12 @@ class BayesianMAML(nn.Module):
         self.template = (network,)  # a tuple: its parameters are where the first particle begins, no more
         self.network, self.steps, self.options = Particles(network, particles), check_steps(steps), dict(inner)
         self.likelihood: Any = Gaussian(1.0, learn=True) if likelihood is None else likelihood
-        self.rule = SVGD(lr)
+        self.inner_likelihood = inner_likelihood
+        self.rule = SVGD(lr, temperature=temperature)
         settings: Any = {**inner, "rule": self.rule}
-        self.inner = InnerLoop(self.network, loss=TotalLoss(self.likelihood), steps=steps, **settings)
+        self.inner = InnerLoop(
+            self.network, loss=TotalLoss(inner_likelihood or self.likelihood), steps=steps, **settings
+        )
 
     @property
     def engine(self) -> str:
@@ -79,7 +87,8 @@ class BayesianMAML(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {"particles": self.network.count, "lr": self.rule.lr, "steps": self.steps}
-        return {"network": self.template[0], **own, "likelihood": self.likelihood, **self.options}
+        beliefs = {"likelihood": self.likelihood, "inner_likelihood": self.inner_likelihood}
+        return {"network": self.template[0], **own, **beliefs, "temperature": self.rule.temperature, **self.options}
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean over each task's real query points of -log of the mixture."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.data import Examples
-from quickstudy.gradient.optimizers import Rated, check_rate, rate_at
+from quickstudy.gradient.optimizers import Rated, check_number, check_rate, rate_at
 from quickstudy.gradient.particles import own_name
 
 
@@ -15,15 +15,17 @@ from quickstudy.gradient.particles import own_name
 class SVGD(nn.Module):
     """Particles go down the loss together, and away from each other (algorithm 1):
 
-        theta_i' = theta_i - lr/P sum_j [k(theta_j, theta_i) grad L(theta_j) - 1/N grad_theta_j k(theta_j, theta_i)],
+        theta_i' = theta_i - lr/P sum_j [k(theta_j, theta_i) grad L(theta_j) - c/N grad_theta_j k(theta_j, theta_i)],
 
     k = exp(-|theta_j - theta_i|^2 / h), h = median^2 / log P over the pairs. With L the mean loss over N points, a
-    negative log-likelihood, this is the paper's step of size lr/N towards the posterior under a flat prior.
+    negative log-likelihood, and c = 1 this is the paper's step of size lr/N towards the posterior under a flat prior;
+    another temperature c goes towards exp(-N L / c).
 
     Every adapted parameter has the particles as its first axis, `[P, *shape]`; see `Particles`. No points, no step.
 
     Args:
         lr: as for `optimizers.SGD`; parameters have the names of the network, and all particles the same rates.
+        temperature: c; an `nn.Parameter` is meta-learned.
 
     >>> rule = SVGD(0.1)
     >>> value, gradient = torch.tensor([[0.0], [1.0]]), torch.zeros(1, 2, 1)
@@ -34,13 +36,14 @@ class SVGD(nn.Module):
 
     linear = False
 
-    def __init__(self, lr: Rated = 0.01):
+    def __init__(self, lr: Rated = 0.01, *, temperature: float | nn.Parameter = 1.0):
         super().__init__()
         self.lr = check_rate(lr)
+        self.temperature = temperature if isinstance(temperature, Tensor) else check_number("temperature", temperature)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"lr": self.lr}
+        return {"lr": self.lr, "temperature": self.temperature}
 
     def direct(self, values: dict[str, Tensor], gradients: dict[str, Tensor], data: Any) -> dict[str, Tensor]:
         """What the particles move against, in place of their gradients `[T, P, *shape]`.
@@ -55,7 +58,8 @@ class SVGD(nn.Module):
         places = {k: v - v.mean(1, keepdim=True) for k, v in places.items()}  # distances stay, and are more exact
         kernel, inverse = rbf(torch.stack([v @ v.mT for v in places.values()]).sum(0))
         count = data.sizes().to(kernel) if isinstance(data, Examples) else kernel.new_ones(len(kernel))
-        push = (torch.where(count > 0, 1 / count.clamp(min=1), 0.0) * 2 * inverse)[:, None, None]
+        share = torch.where(count > 0, self.temperature / count.clamp(min=1), 0.0)
+        push = (share * 2 * inverse)[:, None, None]
         outflow = push * kernel.sum(2, keepdim=True)
         return {
             k: ((kernel @ (flat[k] + push * v) - outflow * v) / v.shape[1]).view_as(gradients[k])
