@@ -9,7 +9,8 @@ from torch import Tensor, nn
 def to_spec(module: nn.Module) -> dict[str, Any]:
     """A JSON-able description from which `from_spec` builds the module anew (with fresh weights).
 
-    A class of quickstudy is described by its `config()`; anything else by its type, as foreign.
+    A class of quickstudy is described by its `config()`; anything else by its type, as foreign, and by a `config()` of
+    its own, which tells runs apart.
 
     >>> from quickstudy.nets import MLP
     >>> to_spec(MLP(1, [8], 1))
@@ -17,7 +18,12 @@ def to_spec(module: nn.Module) -> dict[str, Any]:
     """
     name = type(module).__name__
     if _table().get(name) is not type(module):
-        return {"class": None, "foreign": f"{type(module).__module__}.{type(module).__qualname__}"}
+        described: dict[str, Any] = {
+            "class": None,
+            "foreign": f"{type(module).__module__}.{type(module).__qualname__}",
+        }
+        config = module.config() if callable(getattr(module, "config", None)) else None  # type: ignore[operator]
+        return described | ({"config": _value(config)} if isinstance(config, dict) else {})
     return {"class": name, **{k: _value(v) for k, v in module.config().items()}}  # type: ignore[operator]
 
 

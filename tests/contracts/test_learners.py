@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.maml import MAML
+from quickstudy.gradient.optimizers import one_rate
 from quickstudy.learner import Learner, Predictive, Predictor
 from quickstudy.spec import from_spec, to_spec
 
@@ -246,3 +247,13 @@ def test_training_beats_the_prior(learner):
         return (adapt(learner, tasks.support, **options)(tasks.query.x).mean - tasks.query.y).square().mean()
 
     assert error() < 0.7 * error(steps=0)
+
+
+def test_a_linear_rule_gives_the_same_on_low_rank_weights(learner):
+    rule = getattr(getattr(learner, "inner", None), "rule", None)
+    if not isinstance(learner, MAML) or not rule.linear or not one_rate(rule.lr) or learner.options.get("implicit"):
+        pytest.skip("its weights are never low-rank")
+    options = {k: v for k, v in learner.config().items() if k not in ("engine", "lr", "rule")}
+    tasks = batch()
+    losses = [type(learner)(**options, rule=rule, engine=engine).meta_loss(tasks) for engine in ("batched", "lowrank")]
+    torch.testing.assert_close(*losses)

@@ -216,3 +216,55 @@ def test_tiny_gradients_are_not_clipped_and_stay_differentiable():
     (slope,) = torch.autograd.grad(clipped.sum(), gradient)
     torch.testing.assert_close(slope, torch.ones(1, 3))
     assert SGD(0.1, clip=10.0).direct({}, {}, None) == {}
+
+
+class Scaled(torch.nn.Module):
+    """A rule of somebody's own, that says it is linear."""
+
+    linear = True
+
+    def __init__(self, factor):
+        super().__init__()
+        self.lr, self.factor = 0.1, factor
+
+    def config(self):
+        return {"factor": self.factor}
+
+    def update(self, name, step, value, gradient, memory):
+        factor = self.factor[name] if isinstance(self.factor, dict) else self.factor
+        return value - factor * gradient / 2, memory
+
+
+def test_a_linear_rule_of_ones_own_runs_on_low_rank_weights_or_is_told_why_not():
+    torch.manual_seed(0)
+    network, tasks = qs.nets.MLP(1, [16, 16], 1), qs.tasks.Sinusoid().sample(3, support=10, query=5)
+    losses = [qs.MAML(network, rule=Scaled(0.1), steps=2, engine=e).meta_loss(tasks) for e in ("loop", "lowrank")]
+    torch.testing.assert_close(*losses)
+    entries = Scaled({name: torch.rand_like(p) for name, p in network.named_parameters()})
+    with pytest.raises(ValueError, match="set linear = False where entries have factors of their own"):
+        qs.MAML(network, rule=entries, steps=2, engine="lowrank").meta_loss(tasks)
+
+
+def test_a_rule_that_lacks_something_is_told_what():
+    class Bare(torch.nn.Module):
+        lr = 0.1
+
+        def update(self, *given):
+            return given
+
+    with pytest.raises(TypeError, match="or a module of your own with lr, linear and update; this one has no linear"):
+        qs.MAML(qs.nets.MLP(1, [4], 1), rule=Bare())
+    plain = type("Plain", (), {"lr": 0.1, "linear": True, "update": Bare.update})()
+    with pytest.raises(TypeError, match="this is no nn.Module"):
+        qs.MAML(qs.nets.MLP(1, [4], 1), rule=plain)
+
+
+def test_a_run_is_not_resumed_with_another_rule_of_ones_own(tmp_path):
+    def fit(factor):
+        learner = qs.MAML(qs.nets.MLP(1, [4], 1), rule=Scaled(factor))
+        return qs.fit(learner, qs.tasks.Sinusoid(), steps=2, out=tmp_path / "run", exist="resume")
+
+    fit(0.1)
+    fit(0.1)
+    with pytest.raises(ValueError, match=r"factor was 0\.1 and is now 0\.2"):
+        fit(0.2)
