@@ -3,6 +3,7 @@
 python -m benchmarks.gpu
 """
 
+import os
 import sys
 from collections.abc import Callable
 from copy import deepcopy
@@ -16,7 +17,6 @@ from benchmarks import contenders, records
 from benchmarks.options import Options, parse
 from benchmarks.problems import OUTER_RATE, Problem, mlp
 from benchmarks.timing import Race, difference
-from quickstudy.training import facts
 
 SIZES = ((25, 1, 40), (25, 5, 40), (100, 1, 256), (100, 5, 256), (32, 1, 1024), (256, 5, 1024))
 CASES: dict[str, Callable[[], Problem]] = {"{}x{}x{}".format(*size): partial(mlp, *size) for size in SIZES}
@@ -83,11 +83,12 @@ def _ours(
 def main(arguments: list[str]) -> None:
     """Measure every size, and print and keep what was found."""
     options = parse(arguments, __doc__, CASES, QUICK)
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")  # as torch has it: no TF32
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for case in options.cases:
         make = (QUICK if options.quick else CASES)[case]
-        found = {**measure(make(), options, device), "device": facts.hardware(device)}
-        records.write_case("gpu", options.out, case, found)
+        found = measure(make(), options, device)
+        records.write_case("gpu", options.out, case, found, device)
         rows = [
             [name, row.get("milliseconds", row.get("skipped", "")), f"{row['error']:.1e}" if "error" in row else ""]
             for name, row in found["contenders"].items()

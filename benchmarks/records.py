@@ -15,9 +15,9 @@ FOLDER = Path("results/benchmarks")
 PACKAGES = ("torch", "jax", "optax", "higher", "torchopt")
 
 
-def conditions() -> dict[str, Any]:
+def conditions(device: str = "cpu") -> dict[str, Any]:
     """Machine, threads and versions that a measurement was made with."""
-    found: dict[str, Any] = {"hardware": facts.hardware("cpu"), "threads": torch.get_num_threads()}
+    found: dict[str, Any] = {"hardware": facts.hardware(device), "threads": torch.get_num_threads()}
     found["python"] = platform.python_version()
     for name in PACKAGES:
         try:
@@ -33,11 +33,11 @@ def read(name: str, folder: Path) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def write_case(name: str, folder: Path, case: str, result: Any) -> None:
+def write_case(name: str, folder: Path, case: str, result: Any, device: str = "cpu") -> None:
     """Put one case's `result` into the record `name`, with the conditions it was measured under."""
     record = read(name, folder)
     cases = record.get("cases", {})
-    cases[case] = {**result, "conditions": conditions()}
+    cases[case] = {**result, "conditions": conditions(device)}
     _write(folder / f"{name}.json", {"command": f"python -m benchmarks.{name}", "cases": cases})
 
 

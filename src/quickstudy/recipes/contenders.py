@@ -53,6 +53,11 @@ def anil_with_rates(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
     return qs.ANIL(network, head=head, rule=qs.optimizers.SGD(rates), steps=steps)
 
 
+def implicit(network: nn.Module, *, lr: float, lam: float, damping: float) -> nn.Module:
+    """iMAML, damped: a network of ReLUs far from its solution has curvature of both signs."""
+    return qs.iMAML(network, lam=lam, damping=damping, rule=qs.optimizers.SGD(lr, momentum=0.9), steps=16)
+
+
 def bayesian(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
     """Bayesian MAML with learned rates, for steps whose size does not hang on the noise that is learned beside them."""
     rates = qs.optimizers.Rates(network, lr, per="parameter", steps=steps)
@@ -81,9 +86,9 @@ CONTENDERS: dict[str, Contender] = {  # what they are called is in `report.table
         cost=6,
     ),
     "imaml": Contender(
-        lambda w, c: qs.iMAML(net(w), lam=c["lam"], **inner(c)),
-        {**INNER, "lam": (0.1, 10.0), "steps": [10]},
-        cost=6,
+        lambda w, c: implicit(net(w), lr=c["inner_lr"], lam=c["lam"], damping=c["damping"]),
+        {**RATE, "inner_lr": (3e-3, 0.03), "lam": (1.0, 5.0), "damping": (10.0, 50.0)},
+        cost=8,
     ),
     "cavia": Contender(
         lambda w, c: qs.CAVIA(net(w, 1 + c["context"]), context=c["context"], **inner(c)),
