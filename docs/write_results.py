@@ -136,6 +136,9 @@ SECTIONS = {
     ),
 }
 
+# of a comparison: everybody at its best, and the error by steps; the rest is in the JSON
+COMPARED = ("tuned_mse", "tuned_log_likelihood", "tuned_coverage90", "tuned_calibration_error", "mse")
+
 
 def page() -> str:
     """The page as Markdown."""
@@ -203,11 +206,15 @@ def _evaluation(found: dict[str, Any]) -> list[str]:
 
 
 def _facts(found: dict[str, dict[str, float]]) -> list[str]:
-    """What each learner takes."""
-    head = ["", "parameters", "steps of training", "seconds of training", "ms to adapt 25 tasks and predict"]
-    keys = ("parameters", "steps", "training_seconds", "adapt_ms")
-    rows = [[PARTS[name], *(f"{one[key]:,.4g}" for key in keys)] for name, one in found.items()]
-    table = ["| " + " | ".join(row) + " |" for row in (head, [":--", *["--:"] * len(keys)], *rows)]
+    """What each learner takes: medians over seeds."""
+    counts = [key for key in next(iter(found.values())) if key.startswith("tuned_steps/")]
+    head = ["", "parameters", "steps of training", "seconds of training", "settings that diverged"]
+    head += ["ms to adapt 25 tasks and predict", f"steps of adapting, {', '.join(key.split('/')[1] for key in counts)}"]
+    rows = []
+    for name, one in found.items():
+        own = [f"{one[key]:,.4g}" for key in ("parameters", "steps", "training_seconds", "diverged", "adapt_ms")]
+        rows.append([PARTS[name], *own, ", ".join(f"{one[key]:g}" for key in counts if key in one)])
+    table = ["| " + " | ".join(row) + " |" for row in (head, [":--", *["--:"] * (len(head) - 1)], *rows)]
     return ["**What it takes**\n", "\n".join(table) + "\n"]
 
 
@@ -224,7 +231,7 @@ def _section(title: str, text: str, result: dict[str, Any]) -> list[str]:
         + f" · commit {(result['commit'] or 'unknown')[:10]} · {result['hardware']}"
     )
     out = [f"## {title}\n", f"{text}\n", f"{facts}\n"]
-    for table in tables({"": result["metrics"]}):
+    for table in tables({"": result["metrics"]}, COMPARED if result["recipe"] == "sinusoid-compare" else None):
         out += [f"**{table.title}**\n", table.markdown() + "\n"]
     return out
 

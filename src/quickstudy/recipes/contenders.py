@@ -55,7 +55,7 @@ def anil_with_rates(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
 
 def implicit(network: nn.Module, *, lr: float, lam: float, damping: float) -> nn.Module:
     """iMAML, damped: a network of ReLUs far from its solution has curvature of both signs."""
-    return qs.iMAML(network, lam=lam, damping=damping, rule=qs.optimizers.SGD(lr, momentum=0.9), steps=16)
+    return qs.iMAML(network, lam=lam, damping=damping, rule=qs.optimizers.SGD(lr, momentum=0.9), steps=10)
 
 
 def bayesian(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
