@@ -73,3 +73,19 @@ def test_the_modes_of_the_network_are_left_alone():
     network[1].eval()
     qs.tune_adaptation(learner, FAMILY, support=5, rules=[qs.optimizers.SGD(0.01)], steps=(1,), tasks=2)
     assert [m.training for m in network] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda net: qs.MAML(net, steps=3, checkpoint="sqrt", mixed_mode=True),
+        lambda net: qs.MAML(net, engine="lowrank"),
+        lambda net: qs.iMAML(net, lr=0.01),
+        lambda net: qs.MetaSGD(net, truncate=1, steps=2),
+    ],
+)
+def test_what_only_concerns_the_meta_gradient_does_not_stand_in_the_way(make):
+    learner = make(qs.nets.MLP(1, [8], 1))
+    found = qs.tune_adaptation(learner, qs.tasks.Sinusoid(), support=5, steps=(0, 2), tasks=5)
+    assert len(found.trials) == 2 * 13 and any(trial.rule is learner.inner.rule for trial in found.trials)
+    assert found.learner.inner.proximal == learner.inner.proximal

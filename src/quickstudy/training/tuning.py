@@ -17,6 +17,7 @@ from quickstudy.training.validation import evaluating
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
+OF_GRADIENTS = ("engine", "compile", "checkpoint", "mixed_mode", "truncate", "implicit", "first_order")
 SAMPLED = 100  # tasks adapted at a time
 
 
@@ -66,7 +67,8 @@ def tune_adaptation(
         learner: with an inner loop and a rule: `Pretrained`, `MAML` and their like. It is left as it is.
         family: of the tasks.
         support: points seen of each task. Tune for each number of points that you report.
-        rules: of `quickstudy.optimizers`; by default gradient descent and Adam, each with six rates from 0.001 to 0.3.
+        rules: of `quickstudy.optimizers`; by default the learner's own, and gradient descent and Adam, each with six
+            rates from 0.001 to 0.3.
         steps: numbers of steps to judge.
         query: points each task is judged on.
         tasks: how many.
@@ -80,7 +82,7 @@ def tune_adaptation(
     >>> rival = qs.Pretrained(qs.nets.MLP(1, [8], 1))
     >>> found = qs.tune_adaptation(rival, qs.tasks.Sinusoid(), support=5, steps=(0, 1, 5), tasks=10)
     >>> len(found.trials), found.learner.network is rival.network
-    (36, True)
+    (39, True)
     """
     check_family(family)
     if not hasattr(learner, "inner") or not hasattr(learner, "config"):
@@ -89,7 +91,8 @@ def tune_adaptation(
     counts = sorted({check_steps(count) for count in steps})
     if not counts:
         raise ValueError("steps=() holds no number of steps to judge")
-    rules = rules or [kind(rate) for kind in (SGD, Adam) for rate in RATES]
+    own: Any = learner.inner
+    rules = rules or [own.rule, *(kind(rate) for kind in (SGD, Adam) for rate in RATES)]
     trials = []
     for rule in rules:
         candidate = with_rule(learner, rule, counts[-1])
@@ -102,8 +105,11 @@ def tune_adaptation(
 
 
 def with_rule(learner: Any, rule: Rule, steps: int) -> Any:
-    """A learner of the same network that adapts by `rule`, so many steps."""
-    settings = {k: v for k, v in learner.config().items() if k not in ("lr", "rule", "steps")}
+    """A learner of the same network that adapts by `rule`, so many steps.
+
+    What only changes how a meta-gradient is computed is left behind: it need not go with the rule.
+    """
+    settings = {k: v for k, v in learner.config().items() if k not in ("lr", "rule", "steps", *OF_GRADIENTS)}
     made = type(learner)(**settings, rule=rule, steps=steps)
     made.training = learner.training  # not those of the network's parts, which are shared
     return made
