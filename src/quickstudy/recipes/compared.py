@@ -104,8 +104,9 @@ def what_training_took(stage: Stage) -> dict[str, Facts]:
 
 
 def medians(facts: Sequence[Mapping[str, Facts]]) -> dict[str, Facts]:
-    """What it took, the median over seeds."""
-    return {name: {key: median(one[name][key] for one in facts) for key in facts[0][name]} for name in facts[0]}
+    """What it took, the median over seeds; of what has a result in all of them."""
+    names = [name for name in facts[0] if all(name in one for one in facts)]
+    return {name: {key: median(one[name][key] for one in facts) for key in facts[0][name]} for name in names}
 
 
 def best_of(metrics: Mapping[str, Metric], name: str, shots: int) -> Metric:

@@ -79,7 +79,11 @@ CONTENDERS: dict[str, Contender] = {  # what they are called is in `report.table
     "boil": Contender(lambda w, c: qs.BOIL(net(w), **inner(c)), STEPS),
     "meta_sgd": Contender(lambda w, c: qs.MetaSGD(net(w), **inner(c)), STEPS),
     "meta_curvature": Contender(lambda w, c: qs.MetaCurvature(net(w), **inner(c)), STEPS),
-    "maml_plus_plus": Contender(lambda w, c: qs.MAMLPlusPlus(net(w), **inner(c)), {**INNER, "steps": [5]}, cost=2),
+    "maml_plus_plus": Contender(
+        lambda w, c: qs.MAMLPlusPlus(net(w), **inner(c)),
+        {"lr": (3e-4, 3e-3), "inner_lr": (1e-3, 0.03), "steps": [5]},  # larger ones diverge: its rates are learned
+        cost=2,
+    ),
     "warp_grad": Contender(
         lambda w, c: qs.WarpGrad(qs.nets.WarpedMLP(1, [w, w], 1), **inner(c)),
         {**INNER, "inner_lr": (2e-4, 2e-3), "steps": [5]},  # larger rates diverge

@@ -85,6 +85,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     earlier = what_training_took(stage)
     for name in taking_part(options, found):
         learner, trained = train(name, found[name], options, stage, family)
+        if learner is None:
+            continue
         own, facts[name] = measure(name, learner, family, options)
         facts[name] |= earlier.get(name, trained) if stage.mode == "measure" else trained
         metrics |= {f"{name}/{key}": metric for key, metric in own.items()}
@@ -121,8 +123,11 @@ def train_alone(name: str, found: Found, options: Options, seed: int, command: s
     train(name, found, alone, stage, curves(options))
 
 
-def train(name: str, found: Found, options: Options, stage: Stage, family: TaskFamily) -> tuple[nn.Module, Facts]:
-    """A learner with the settings found for it, or with the next best where those diverge; and what that took."""
+def train(name: str, found: Found, options: Options, stage: Stage, family: TaskFamily) -> tuple[Any, Facts]:
+    """A learner with the settings found for it, or with the next best where those diverge; and what that took.
+
+    None where all of them diverge: this seed has no result of it then, and so have the means over seeds.
+    """
     steps, before = 0, stage.seconds
     settings = ranked(found)
     for number, choice in enumerate(settings):
@@ -145,7 +150,8 @@ def train(name: str, found: Found, options: Options, stage: Stage, family: TaskF
             "training_seconds": round(stage.seconds - before, 3),
             "diverged": number,
         }
-    raise RuntimeError(f"{PARTS[name]} diverged with each of its settings; leave it out of --methods, or tune longer")
+    stage.say(f"{PARTS[name]} diverged with each of its settings, and is left out")
+    return None, {}
 
 
 def budget(options: Options, stage: Stage, part: str, learner: nn.Module, family: TaskFamily) -> int:
