@@ -45,7 +45,8 @@ def measure(problem: Problem, options: Options, device: str) -> dict[str, Any]:
     try:
         jax = contenders.builder("JAX jit+vmap")(problem)
         assert jax.gradient is not None and jax.step is not None
-        rows["JAX jit+vmap"] = {"error": difference(jax.gradient(tasks), expected)}
+        backend = __import__("jax").default_backend()
+        rows["JAX jit+vmap"] = {"error": difference(jax.gradient(tasks), expected), "backend": backend}
         race.enter("JAX jit+vmap", jax.step)
     except ModuleNotFoundError as error:
         rows["JAX jit+vmap"] = {"skipped": f"{error.name} is not installed"}
@@ -84,6 +85,8 @@ def main(arguments: list[str]) -> None:
     """Measure every size, and print and keep what was found."""
     options = parse(arguments, __doc__, CASES, QUICK)
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")  # as torch has it: no TF32
+    if not torch.cuda.is_available() and not options.quick:
+        sys.exit("there is no GPU here; --quick runs on the CPU, to see that everything works")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for case in options.cases:
         make = (QUICK if options.quick else CASES)[case]

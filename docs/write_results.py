@@ -207,9 +207,12 @@ def _evaluation(found: dict[str, Any]) -> list[str]:
 
 def _facts(found: dict[str, dict[str, float]]) -> list[str]:
     """What each learner takes: medians over seeds."""
-    counts = [key for key in next(iter(found.values())) if key.startswith("tuned_steps/")]
+    counts = list(dict.fromkeys(key for one in found.values() for key in one if key.startswith("tuned_steps/")))
     head = ["", "parameters", "steps of training", "seconds of training", "settings that diverged"]
-    head += ["ms to adapt 25 tasks and predict", f"steps of adapting, {', '.join(key.split('/')[1] for key in counts)}"]
+    head += [
+        "ms to adapt 25 tasks (by 10 steps) and predict",
+        f"steps of adapting, {', '.join(key.split('/')[1] for key in counts)}",
+    ]
     rows = []
     for name, one in found.items():
         own = [f"{one[key]:,.4g}" for key in ("parameters", "steps", "training_seconds", "diverged", "adapt_ms")]

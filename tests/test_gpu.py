@@ -90,7 +90,8 @@ def test_every_engine_gives_the_gradient_of_the_loop(engine, options):
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     network, tasks = qs.nets.MLP(1, [16, 16], 1, activation="tanh"), there(batch())
-    expected = gradients(qs.MAML(network, lr=0.1, steps=3, engine="loop").to(DEVICE), tasks)
+    home = gradients(qs.MAML(network, lr=0.1, steps=3, engine="loop"), batch())
+    expected = [g.to(DEVICE) for g in home]
     found = gradients(qs.MAML(network, lr=0.1, steps=3, engine=engine, **options).to(DEVICE), tasks)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
@@ -123,12 +124,15 @@ def test_other_families_too(make):
 @pytest.mark.parametrize("environment", [qs.rl.Navigation2D, qs.rl.CartPole])
 def test_acting_learns(environment, tmp_path):
     torch.manual_seed(0)
-    world = environment(num_envs=4, horizon=10, device=DEVICE)
+    home = torch.device(DEVICE)
+    world = environment(num_envs=4, horizon=10, device=home)
     discrete = environment is qs.rl.CartPole
     network = qs.nets.MLP(4 if discrete else 2, [8], 2)
     policy = qs.rl.CategoricalPolicy(network) if discrete else qs.rl.GaussianPolicy(network, 2)
     qs.rl.fit(qs.rl.MAMLTRPO(policy, lr=0.1), world, steps=2, tasks=3, out=tmp_path / "run", device=DEVICE)
     assert json.loads((tmp_path / "run/result.json").read_text())["metrics"]
+    assert torch.device(json.loads((tmp_path / "run/config.json").read_text())["device"]).type == home.type
+    assert {p.device.type for p in policy.parameters()} == {home.type}
 
 
 @pytest.mark.parametrize(
@@ -154,5 +158,7 @@ def test_torchrun_takes_the_gpu(tmp_path):
         )
         assert answer.returncode == 0, answer.stderr
         results.append(json.loads((tmp_path / name / "result.json").read_text())["metrics"])
+        devices = json.loads((tmp_path / name / "config.json").read_text())["device"]
+        assert torch.device(devices).type == torch.device(DEVICE).type
     for metric, value in results[0].items():
         assert value["mean"] == pytest.approx(results[1][metric]["mean"], rel=1e-3)

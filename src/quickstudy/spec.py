@@ -1,5 +1,6 @@
 """Learners as JSON, and back. Names are looked up in one fixed table: nothing that a file says is ever imported."""
 
+import json
 from typing import Any
 
 import torch
@@ -22,9 +23,19 @@ def to_spec(module: nn.Module) -> dict[str, Any]:
             "class": None,
             "foreign": f"{type(module).__module__}.{type(module).__qualname__}",
         }
-        config = module.config() if callable(getattr(module, "config", None)) else None  # type: ignore[operator]
-        return described | ({"config": _value(config)} if isinstance(config, dict) else {})
+        return described | _own_config(module)
     return {"class": name, **{k: _value(v) for k, v in module.config().items()}}  # type: ignore[operator]
+
+
+def _own_config(module: Any) -> dict[str, Any]:
+    """What a class of somebody's own says of itself, if that can be written down."""
+    try:
+        config = module.config()
+        found = {"config": _value(config)} if isinstance(config, dict) else {}
+        json.dumps(found)
+    except (AttributeError, TypeError, ValueError):  # it may be anything by that name
+        return {}
+    return found
 
 
 def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Module:
@@ -55,8 +66,7 @@ def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Modu
         if foreign and key != "network":
             raise ValueError(
                 f"this learner was trained with {key}={value.get('foreign')}, and code is never read from a file; "
-                "build the whole learner as you did then and pass it as network= (a class within quickstudy goes "
-                "into _table() of spec.py)"
+                "build the whole learner as you did then and pass it as network="
             )
         arguments[key] = _from_value(value, network if key == "network" else None)
     try:

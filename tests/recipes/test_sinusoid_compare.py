@@ -114,6 +114,8 @@ def test_where_the_best_settings_diverge_the_next_best_are_taken(tmp_path, monke
     measured = run(small, again)
     assert again.seconds == 0 and measured.keys() == metrics.keys()
     assert measured[name].mean == metrics[name].mean
+    on = Stage("sinusoid-compare", small, "resume", None, Kept())  # what diverged is not tried again
+    assert run(small, on)[name].mean == metrics[name].mean
 
 
 def test_a_learner_that_diverges_with_all_its_settings_is_left_out(tmp_path, monkeypatch):

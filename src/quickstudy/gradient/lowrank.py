@@ -40,6 +40,8 @@ class LowRank:
         return LowRank(self.base, self.scale if other.base is None else self.scale + other.scale, terms)
 
     def __mul__(self, factor: Scalar) -> "LowRank":
+        if isinstance(factor, Tensor) and factor.numel() == 1:
+            factor = factor.reshape(())
         if isinstance(factor, Tensor) and factor.dim():
             raise ValueError(
                 f"a rule with linear = True multiplied by a tensor of shape {list(factor.shape)}; it may multiply by "
@@ -49,6 +51,10 @@ class LowRank:
         return LowRank(self.base, self.scale if self.base is None else self.scale * factor, terms)
 
     __rmul__ = __mul__
+
+    def __radd__(self, zero: int) -> "LowRank":
+        """`sum` begins with 0."""
+        return self if isinstance(zero, int) and zero == 0 else NotImplemented
 
     def __neg__(self) -> "LowRank":
         return self * -1.0

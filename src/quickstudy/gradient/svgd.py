@@ -25,7 +25,7 @@ class SVGD(nn.Module):
 
     Args:
         lr: as for `optimizers.SGD`; parameters have the names of the network, and all particles the same rates.
-        temperature: c; an `nn.Parameter` is meta-learned.
+        temperature: c, at least 0; an `nn.Parameter` is meta-learned, and counts as 0 below it.
 
     >>> rule = SVGD(0.1)
     >>> value, gradient = torch.tensor([[0.0], [1.0]]), torch.zeros(1, 2, 1)
@@ -39,7 +39,9 @@ class SVGD(nn.Module):
     def __init__(self, lr: Rated = 0.01, *, temperature: float | nn.Parameter = 1.0):
         super().__init__()
         self.lr = check_rate(lr)
-        self.temperature = temperature if isinstance(temperature, Tensor) else check_number("temperature", temperature)
+        number = temperature.item() if isinstance(temperature, Tensor) and temperature.dim() == 0 else temperature
+        check_number("temperature", number)
+        self.temperature = temperature
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -58,7 +60,8 @@ class SVGD(nn.Module):
         places = {k: v - v.mean(1, keepdim=True) for k, v in places.items()}  # distances stay, and are more exact
         kernel, inverse = rbf(torch.stack([v @ v.mT for v in places.values()]).sum(0))
         count = data.sizes().to(kernel) if isinstance(data, Examples) else kernel.new_ones(len(kernel))
-        share = torch.where(count > 0, self.temperature / count.clamp(min=1), 0.0)
+        warmth = self.temperature.clamp(min=0) if isinstance(self.temperature, Tensor) else self.temperature
+        share = torch.where(count > 0, warmth / count.clamp(min=1), 0.0)
         push = (share * 2 * inverse)[:, None, None]
         outflow = push * kernel.sum(2, keepdim=True)
         return {

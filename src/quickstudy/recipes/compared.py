@@ -76,9 +76,11 @@ def adapting(learner: Any, family: TaskFamily, steps: int | None) -> float:
 def steps_within(seconds: float, learner: Any, family: TaskFamily, options: "Options") -> int:
     """How many meta-training steps take about so many seconds here."""
     draw = family.sample(options.tasks, support=sum(options.support) // 2, query=options.query)
+    draw = draw.to(next(learner.parameters()).device)
 
     def once() -> None:
         learner.meta_loss(draw).backward()
+        sum(p.grad.sum() for p in learner.parameters() if p.grad is not None).item()  # a GPU is waited for
         learner.zero_grad()
 
     return max(1, round(seconds / timed(once, 30)))

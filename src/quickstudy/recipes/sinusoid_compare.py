@@ -1,7 +1,9 @@
 """Every learner on the same curves, under an equal budget: the comparison that papers make in passing.
 
 Everybody sees the same batches, for the same number of steps (or of seconds), with Adam, a cosine schedule and as many
-trials of Optuna to choose its settings by, on validation tasks. Gradient-based learners share one network.
+trials of Optuna to choose its settings by, on validation tasks. Gradient-based learners have one kind of network, of
+which CAVIA's has more inputs, WarpGrad's more layers, and Bayesian MAML five. The ranges to choose from are everybody's
+own (`contenders.py`).
 
 Measured on unseen curves, of MAML's sine waves or of a harder family: error after 0, 1, 5 and 10 gradient steps and
 after as many as serve best on validation tasks, for each number of points seen (the pretrained rival's rule is chosen
@@ -9,6 +11,7 @@ with them); log-likelihood and calibration where there is a density; how long ad
 training.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,12 +35,15 @@ from quickstudy.recipes.contenders import CONTENDERS
 from quickstudy.recipes.families import FAMILIES, Family
 from quickstudy.recipes.options import Sampled
 from quickstudy.recipes.side_by_side import at_a_time, side_by_side
-from quickstudy.recipes.stage import Reporter, Stage
+from quickstudy.recipes.stage import Reporter, Stage, device
 from quickstudy.recipes.tuned import Found, choices, ranked, training
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.report.tables import PARTS
+from quickstudy.training.atomic import write_file
 from quickstudy.training.loop import NonFiniteLossError
 from quickstudy.training.statistics import Metric, over_seeds
+
+DIVERGED = "diverged.json"  # in the folder of a training: it is not tried again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +53,8 @@ class Options(Sampled):
     steps: int = 20_000
     """Meta-training steps of every learner."""
     seconds: float = 0.0
-    """In place of steps: about so many seconds of training for every learner; 0 leaves the steps as they are."""
+    """In place of steps: so many that losses and gradients alone take about so many seconds, as timed when training
+    begins; 0 leaves the steps as they are. Alone on the machine (--parallel 1), or times are those of a busy one."""
     methods: tuple[str, ...] = tuple(CONTENDERS)
     """Who takes part."""
     trials: int = 6
@@ -132,7 +139,8 @@ def train(name: str, found: Found, options: Options, stage: Stage, family: TaskF
     settings = ranked(found)
     for number, choice in enumerate(settings):
         part = name if not number else f"{name}-{number + 1}"
-        if stage.mode == "measure" and (stage.folder / f"{name}-{number + 2}").exists():
+        diverged = stage.folder / part / DIVERGED
+        if diverged.exists():
             continue
         torch.manual_seed(options.seed)
         learner = CONTENDERS[name].make(options.width, choice)
@@ -144,6 +152,8 @@ def train(name: str, found: Found, options: Options, stage: Stage, family: TaskF
             learner = stage.train(learner, family, part=part, **how)
         except NonFiniteLossError as error:
             stage.say(f"{PARTS[name]} diverged at step {error.step:,} with settings {number + 1} of {len(settings)}")
+            diverged.parent.mkdir(parents=True, exist_ok=True)
+            write_file(diverged, json.dumps({"step": error.step}).encode())
             continue
         return learner, {
             "steps": steps,
@@ -161,7 +171,7 @@ def budget(options: Options, stage: Stage, part: str, learner: nn.Module, family
     begun = stage.folder / part
     if (begun / "config.json").exists():
         return int(read_config(begun)["steps"])
-    return steps_within(options.seconds, learner, family, options)
+    return steps_within(options.seconds, learner.to(device(options.device)), family, options)
 
 
 def taking_part(options: Options, found: dict[str, Found]) -> list[str]:

@@ -15,8 +15,10 @@ from torch import nn
 import quickstudy as qs
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.contenders import CONTENDERS, Choice, Contender
+from quickstudy.recipes.options import to_json
 from quickstudy.recipes.side_by_side import at_a_time, side_by_side
 from quickstudy.recipes.stage import Reporter, Stage
+from quickstudy.report.runs import read_config
 from quickstudy.report.tables import PARTS
 from quickstudy.training.loop import NonFiniteLossError
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from quickstudy.recipes.sinusoid_compare import Options
 
 FILE = "choices.json"
-STEPS = (1, 5, 10)  # gradient steps after which a trial is judged; the best of them counts
+STEPS = (1, 5, 10)  # gradient steps after which a trial is judged, and as many as in training; the best counts
 TASKS = 200  # of the validation split
 
 Found = dict[str, Any]
@@ -38,7 +40,7 @@ def choices(options: "Options", family: TaskFamily, stage: Stage) -> dict[str, F
     Several are tuned side by side for several seeds, where `options.parallel` or the cores allow it.
     """
     above = stage.folder.parent
-    shared = stage.folder.name == f"seed-{options.seed}" and (above / "config.json").exists()
+    shared = stage.folder.name == f"seed-{options.seed}" and of_all_seeds(above, options)
     found: dict[str, Found] = {}
     for folder in (stage.folder, *([above] if shared else [])):
         if (folder / FILE).exists():
@@ -63,6 +65,15 @@ def choices(options: "Options", family: TaskFamily, stage: Stage) -> dict[str, F
     return found
 
 
+def of_all_seeds(folder: Path, options: "Options") -> bool:
+    """Whether `folder` is the run of several seeds of which this is one."""
+    if not (folder / "config.json").exists():
+        return False
+    theirs = read_config(folder).get("options") or {}
+    own = to_json(options)
+    return all(theirs.get(name) == own[name] for name in own if name not in ("seed", "seeds"))
+
+
 def tune(name: str, options: "Options", family: TaskFamily, reporter: Reporter) -> Found:
     """Settings for one contender."""
     del reporter  # a trial is too short to tell of
@@ -85,7 +96,7 @@ def described(found: Found) -> str:
 
 
 def search(contender: Contender, judge: Callable[[Choice], float], trials: int) -> Found:
-    """The best of `trials` choices, by Optuna's tree-structured Parzen estimator with a fixed seed.
+    """The best of `trials` choices, by Optuna's TPESampler with a fixed seed, whose first ten trials are random.
 
     Raises:
         ModuleNotFoundError: without Optuna.
@@ -141,12 +152,13 @@ def training(options: "Options", choice: Choice, steps: int) -> dict[str, Any]:
 def validation_error(learner: nn.Module, contender: Contender, options: "Options", family: TaskFamily) -> float:
     """The mean squared error for the middle number of points seen, after the best number of steps."""
     shots = options.shots[len(options.shots) // 2]
+    own: Any = learner
     found: Mapping[str, Any] = qs.evaluate(
         learner,
         family,
         tasks=TASKS,
         support=shots,
-        steps=STEPS if contender.kind == "gradient" else None,
+        steps=sorted({*STEPS, own.steps}) if contender.kind == "gradient" else None,
         query=100,
         grid=True,
         split="validation",

@@ -76,9 +76,10 @@ class Environment(Protocol):
         """One step of every environment: `action [T, E, *da]`, or integers `[T, E]` where actions are discrete."""
 
 
-def home(environment: Environment) -> torch.device:
-    """Where its observations are: what it says of its `device`; the CPU if it says nothing."""
-    return torch.device(getattr(environment, "device", "cpu"))
+def home(environment: Environment) -> torch.device | None:
+    """Where its observations are: what it says of its `device`; None if it says nothing."""
+    place = getattr(environment, "device", None)
+    return None if place is None else torch.device(place)
 
 
 @runtime_checkable

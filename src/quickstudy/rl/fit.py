@@ -104,6 +104,11 @@ def fit(
         check_obeyed(before, "auto", device)
         if is_finished(folder):
             return finished_run(folder, learner, before)
+        if str(before["device"]) != config["device"]:
+            raise ValueError(
+                f"the run in {folder} is on {before['device']!r}, and the environment on {config['device']!r}; "
+                f"build it with device={before['device']!r}"
+            )
         config = before
     with surroundings(learner, config):
         make_folder(folder)
@@ -116,13 +121,15 @@ def fit(
 
 
 def _device(device: torch.device | str, environment: Environment) -> torch.device:
-    """The environment's, which is where its observations will be."""
+    """The environment's, which is where its observations will be; of one that does not say, the one asked for."""
     place = home(environment)
+    if place is None:
+        return torch.device("cpu") if device == "auto" else pick_device(device)
     if device != "auto" and pick_device(device).type != place.type:
         raise ValueError(
             f"device {str(device)!r}, and the environment is on {str(place)!r}; build it with device={str(device)!r}"
         )
-    return place if device == "auto" else pick_device(device)
+    return place
 
 
 def _train(

@@ -17,12 +17,9 @@ def commit() -> str | None:
     As it was when first asked: that is the code that runs, whatever is committed meanwhile. A copy without history, as
     in a container, can be told by the environment variable QUICKSTUDY_COMMIT.
     """
-    told = os.environ.get("QUICKSTUDY_COMMIT")
-    if told:
-        return told
     checkout = Path(__file__).resolve().parents[3]
     if not (checkout / ".git").exists() or not (checkout / "src" / "quickstudy").is_dir():
-        return None
+        return os.environ.get("QUICKSTUDY_COMMIT") or None
     try:
         answer = subprocess.run(
             ["git", "-C", str(checkout), "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False

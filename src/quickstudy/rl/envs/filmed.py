@@ -69,7 +69,7 @@ class Filmed:
         return self.environment.num_tasks
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device | None:
         """As the environment's."""
         return home(self.environment)
 

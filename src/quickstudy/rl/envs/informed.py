@@ -50,7 +50,7 @@ class Informed:
         return self.environment.num_tasks
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device | None:
         """As the environment's."""
         return home(self.environment)
 
