@@ -15,8 +15,7 @@ from quickstudy.learner import TaskFamily
 from quickstudy.recipes import sinusoids
 from quickstudy.recipes.contenders import CONTENDERS
 from quickstudy.recipes.stage import Stage
-from quickstudy.report import figures
-from quickstudy.report.figures import Series
+from quickstudy.report.dots import dots
 from quickstudy.report.tables import PARTS
 from quickstudy.training.statistics import Metric
 
@@ -117,11 +116,9 @@ def best_of(metrics: Mapping[str, Metric], name: str, shots: int) -> Metric:
 
 
 def errors_figure(metrics: Mapping[str, Metric], shots: Sequence[int]) -> Figure:
-    """Everybody's error by points seen, after the number of gradient steps that is best on validation tasks."""
-    series = []
-    for name in dict.fromkeys(key.split("/")[0] for key in metrics):
-        points = [best_of(metrics, name, k) for k in shots]
-        style = "-" if CONTENDERS[name].kind == "gradient" else "--"
-        means, widths = [p.mean for p in points], [p.ci95 for p in points]
-        series.append(Series(PARTS[name], list(shots), means, widths, None, style))
-    return figures.lines(series, xlabel="points seen", ylabel="mean squared error", log=True, whole=True)
+    """Everybody's error after the number of gradient steps that is best on validation tasks."""
+    names = dict.fromkeys(key.split("/")[0] for key in metrics)
+    rows = {PARTS[name]: [best_of(metrics, name, k) for k in shots] for name in names}
+    before = [m.mean for key, m in metrics.items() if "/mse/" in key and key.endswith("/steps=0")]
+    top = 2 * max(before, default=math.inf)
+    return dots(rows, [f"{k} points seen" for k in shots], xlabel="mean squared error", top=top)
