@@ -53,8 +53,7 @@ class Options(Sampled):
     steps: int = 20_000
     """Meta-training steps of every learner."""
     seconds: float = 0.0
-    """In place of steps: so many that losses and gradients alone take about so many seconds, as timed when training
-    begins; 0 leaves the steps as they are. Alone on the machine (--parallel 1), or times are those of a busy one."""
+    """In place of steps: about so many seconds of losses and gradients, as timed when training begins; 0: the steps."""
     methods: tuple[str, ...] = tuple(CONTENDERS)
     """Who takes part."""
     trials: int = 6
