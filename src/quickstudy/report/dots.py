@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.style as mplstyle
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from quickstudy.report.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE
 from quickstudy.training.statistics import Metric
@@ -48,12 +49,19 @@ def dots(rows: Mapping[str, Sequence[Metric]], columns: Sequence[str], *, xlabel
                     clip_on=False,
                 )
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if _decades(axes.get_xlim()) < 2 else (1.0,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.grid(axis="y", linewidth=0.4)
         axes.set_xlabel(xlabel)
         figure.legend(loc="outside upper right", ncols=len(columns))
     return figure
+
+
+def _decades(limits: tuple[float, float]) -> float:
+    return math.log10(limits[1] / limits[0])
 
 
 def _shown(mean: float, top: float) -> float:
