@@ -4,6 +4,20 @@ import csv
 import math
 from pathlib import Path
 
+from quickstudy.recipes.stage import Silent
+
+
+class Kept(Silent):
+    """A reporter that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.lines.append(text)
+
+
 TINY: dict[str, list[str]] = {
     "demo": ["--steps", "3", "--process-steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
     "sinusoid-maml": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],

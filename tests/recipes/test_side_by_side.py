@@ -21,16 +21,6 @@ from quickstudy.recipes.stage import Silent
 TINY = Options(steps=3, width=8, test_tasks=4, shots=(2, 3), seeds=(3, 5))
 
 
-class Kept(Silent):
-    """Keeps what is said."""
-
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
-
-
 def test_as_many_as_there_are_cores_or_as_asked(monkeypatch):
     many = replace(TINY, seeds=tuple(range(1000)))
     assert at_a_time(many, 1000) == cores() and at_a_time(replace(many, parallel=7), 1000) == 7
@@ -41,7 +31,7 @@ def test_as_many_as_there_are_cores_or_as_asked(monkeypatch):
 
 def test_the_numbers_are_those_of_one_seed_after_the_other(tmp_path):
     before = torch.get_num_threads()
-    reporter = Kept()
+    reporter = running.Kept()
     both = execute("sinusoid-maml", replace(TINY, parallel=2, out=tmp_path / "both"), reporter=reporter)
     try:
         torch.set_num_threads(json.loads((tmp_path / "both/seed-3/config.json").read_text())["threads"])

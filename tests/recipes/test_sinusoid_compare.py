@@ -15,7 +15,7 @@ from quickstudy.recipes.contenders import CONTENDERS
 from quickstudy.recipes.execute import execute
 from quickstudy.recipes.families import FAMILIES
 from quickstudy.recipes.sinusoid_compare import Options, check, run, taking_part
-from quickstudy.recipes.stage import Silent, Stage
+from quickstudy.recipes.stage import Stage
 from quickstudy.recipes.tuned import described, search, trial
 from quickstudy.tasks import Sinusoid
 from quickstudy.training.loop import NonFiniteLossError
@@ -63,17 +63,9 @@ def test_every_family_can_be_compared_on(name):
     assert 0.3 < tasks.query.y.std() < 5 and tasks.query.x.abs().max() < 11  # no unit is far from that of a wave
 
 
-class Kept(Silent):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
-
-
 def test_many_processes_find_and_train_what_one_does(tmp_path):
     small = replace(SMALL, methods=("maml", "pretrained"), seeds=(0, 1), steps=3)
-    threads, said = torch.get_num_threads(), Kept()
+    threads, said = torch.get_num_threads(), running.Kept()
     many = execute("sinusoid-compare", replace(small, parallel=2, out=tmp_path / "many"), reporter=said)
     assert "tuning 2 learners, 2 at a time" in said.lines and "2 learners of 2 seeds, 2 at a time" in said.lines
     try:
@@ -92,7 +84,7 @@ def test_where_the_best_settings_diverge_the_next_best_are_taken(tmp_path, monke
         for lr, loss in ((1e-3, 2.0), (2e-3, 1.0), (3e-3, None))
     ]
     found = {"maml": {"choice": trials[1]["choice"], "loss": 1.0, "trials": trials, "seconds": 1.0}}
-    small, said = replace(SMALL, methods=("maml",), out=tmp_path, steps=30), Kept()
+    small, said = replace(SMALL, methods=("maml",), out=tmp_path, steps=30), running.Kept()
     stage = Stage("sinusoid-compare", small, "new", None, said)
     stage.keep("choices", found)
     whole, rates = stage.train, []
@@ -110,18 +102,18 @@ def test_where_the_best_settings_diverge_the_next_best_are_taken(tmp_path, monke
     assert "MAML diverged at step 17 with settings 1 of 2" in said.lines
     assert json.loads((tmp_path / "facts.json").read_text())["maml"]["diverged"] == 1
 
-    again, name = Stage("sinusoid-compare", small, "measure", None, Kept()), "maml/mse/k=2/steps=10"
+    again, name = Stage("sinusoid-compare", small, "measure", None, running.Kept()), "maml/mse/k=2/steps=10"
     measured = run(small, again)
     assert again.seconds == 0 and measured.keys() == metrics.keys()
     assert measured[name].mean == metrics[name].mean
-    on = Stage("sinusoid-compare", small, "resume", None, Kept())  # what diverged is not tried again
+    on = Stage("sinusoid-compare", small, "resume", None, running.Kept())  # what diverged is not tried again
     assert run(small, on)[name].mean == metrics[name].mean
 
 
 def test_a_learner_that_diverges_with_all_its_settings_is_left_out(tmp_path, monkeypatch):
     trials = [{"choice": {"lr": 1e-3, "inner_lr": 0.01, "steps": 1}, "loss": 2.0}]
     found = {name: {**trials[0], "trials": trials, "seconds": 1.0} for name in ("maml", "fomaml")}
-    small, said = replace(SMALL, methods=("maml", "fomaml"), out=tmp_path), Kept()
+    small, said = replace(SMALL, methods=("maml", "fomaml"), out=tmp_path), running.Kept()
     stage = Stage("sinusoid-compare", small, "new", None, said)
     stage.keep("choices", found)
     whole = stage.train

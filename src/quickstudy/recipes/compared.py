@@ -39,7 +39,9 @@ def measure(name: str, learner: Any, family: TaskFamily, options: "Options") -> 
         best = measured = sinusoids.measure(tuned, family, options, (shots,), steps)
         if steps is not None:
             count = tuned.steps if name == "pretrained" else best_count(learner, family, shots)
-            best = sinusoids.measure(tuned, family, options, (shots,), (count,))
+            if count not in steps:
+                best = sinusoids.measure(tuned, family, options, (shots,), (count,))
+            best = {key: metric for key, metric in best.items() if key.endswith(f"/steps={count}")}
             facts[f"tuned_steps/k={shots}"] = count
         found |= measured | {"tuned_" + key.split("/steps=")[0]: metric for key, metric in best.items()}
     facts["parameters"] = sum(p.numel() for p in learner.parameters())
