@@ -32,7 +32,7 @@ RULES = {  # of the shapes of what may move
     "rate a step": lambda shapes: SGD([0.15, 0.0, 0.05], momentum=0.5),
     "rate a pattern": lambda shapes: SGD({"*weight": 0.1, "*bias": [0.05, 0.2], "*": torch.tensor(0.07)}),
     "rate a layer and step": lambda shapes: SGD(Rates(shapes, 0.1, per="layer", steps=2)),
-    "rate a parameter": lambda shapes: SGD(Rates(shapes, 0.1, per="parameter")),
+    "rate a parameter": lambda shapes: SGD(Rates(shapes, 0.1, per="parameter", log=True)),
     "Adam": lambda shapes: Adam(nn.Parameter(torch.tensor(0.05)), eps=1e-2),
     "RMSProp": lambda shapes: RMSProp([0.02, 0.01], alpha=0.9, eps=1e-2),
 }

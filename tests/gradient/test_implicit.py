@@ -75,6 +75,20 @@ def test_the_hessian_matters():
     assert max((a - b).norm() / a.norm() for a, b in zip(exact, without, strict=True)) > 1e-3
 
 
+def test_conjugate_gradient_where_a_matrix_is_not_positive():
+    """Four systems side by side: positive, negative from the first direction on, from the second on, and solved."""
+    shift = 2.0
+    diagonal = torch.tensor([[1.0, 3.0], [-3.0, 1.0], [4.0, -1.0], [1.0, 1.0]])
+    vector = torch.tensor([[1.0, 1.0], [2.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    how = qs.Implicit(iterations=5)
+    [found] = how.solve(lambda v: [diagonal * v[0]], [vector], shift)
+    torch.testing.assert_close(found[0], vector[0] / diagonal[0])
+    torch.testing.assert_close(found[1], vector[1] / shift)  # as if H were 0
+    size, curvature = vector[2].square().sum(), (diagonal[2] * vector[2].square()).sum()
+    torch.testing.assert_close(found[2], size / curvature * vector[2])  # its first step alone
+    assert torch.equal(found[3], vector[3])
+
+
 @pytest.mark.parametrize("chunk", [None, 2])
 def test_a_second_derivative_is_refused(chunk):
     learner, tasks = solved("batched", "cg", "MLP", chunk=chunk), batch()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gradient.grid import batch, mlp
+from gradient.grid import batch, loss_and_gradient, mlp
 from torch import nn
 
 import quickstudy as qs
@@ -121,6 +121,22 @@ def test_a_learned_rate_may_become_negative():
     assert torch.autograd.grad(loss, rate)[0] < 0  # and better the less so
 
 
+@pytest.mark.parametrize("per", ["scalar", "layer", "parameter"])
+def test_rates_kept_as_logarithms(per):
+    """The same steps; the derivative by the logarithm is the rate times that by the rate."""
+    network, tasks = mlp(), batch()
+    plain, logs = (Rates(network, 0.1, per=per, steps=2, log=log) for log in (False, True))
+    _, [*_, expected] = loss_and_gradient(MAML(network, rule=SGD(plain), steps=3), tasks)
+    _, [*_, found] = loss_and_gradient(MAML(network, rule=SGD(logs), steps=3), tasks)
+    torch.testing.assert_close(logs.at("0.weight", 1), plain.at("0.weight", 1))
+    torch.testing.assert_close(found, 0.1 * expected)
+    with torch.no_grad():
+        for value in logs.parameters():
+            value -= 50.0
+    assert (logs.at("0.weight", 0) > 0).all()
+    assert Rates(**logs.config()).log
+
+
 def test_rates_by_pattern_that_miss_a_parameter():
     with pytest.raises(ValueError, match=r"no rate for '2.weight', only for 0.\*"):
         MAML(mlp(), lr={"0.*": 0.1}).meta_loss(batch())
@@ -147,6 +163,7 @@ def test_rates_by_pattern_that_miss_a_parameter():
         (lambda: Rates(mlp(), per="step"), "per='step'"),
         (lambda: Rates(mlp(), steps=0), "steps=0"),
         (lambda: Rates(mlp(), -1.0), "initial=-1.0"),
+        (lambda: Rates(mlp(), 0.0, log=True), "initial=0"),
         (lambda: MAML(mlp(), lr=0.1, rule=SGD(0.1)), "lr= or rule=, not both"),
     ],
 )

@@ -29,7 +29,9 @@ class Implicit:
     """How the linear system is solved.
 
     Args:
-        solver: "cg" (conjugate gradient; H + lambda must be positive definite) or "neumann" (a truncated series).
+        solver: "cg" (conjugate gradient) or "neumann" (a truncated series). Both ask that H + lambda be positive
+            definite. Where a task's is not, its conjugate gradient ends before the direction that shows it, with what
+            it has, as in truncated Newton methods (Dembo and Steihaug 1983); at the very first, as if H were 0.
         iterations: of it; 5 in iMAML.
         damping: added to the Hessian.
         rate: of the Neumann series, below 2 / (largest eigenvalue).
@@ -57,20 +59,31 @@ class Implicit:
         """Constructor arguments."""
         return asdict(self)
 
-    def solve(self, product: Product, vector: list[Tensor]) -> list[Tensor]:
-        """`u` with `product(u) = vector`, for every task (the first axis) by itself."""
-        return self._conjugate(product, vector) if self.solver == "cg" else self._neumann(product, vector)
+    def solve(self, product: Product, vector: list[Tensor], shift: float) -> list[Tensor]:
+        """`u` with `product(u) = vector`, for every task (the first axis) by itself.
 
-    def _conjugate(self, product: Product, vector: list[Tensor]) -> list[Tensor]:
+        Args:
+            product: with H + `shift`.
+            vector: the right-hand sides.
+            shift: lambda and all damping.
+        """
+        return self._conjugate(product, vector, shift) if self.solver == "cg" else self._neumann(product, vector)
+
+    def _conjugate(self, product: Product, vector: list[Tensor], shift: float) -> list[Tensor]:
         solution = [torch.zeros_like(v) for v in vector]
         residual, direction = list(vector), list(vector)
         size = start = _dot(residual, residual)
-        for _ in range(self.iterations):
-            if bool((size <= self.tolerance**2 * start).all()):
+        going = size > 0
+        for iteration in range(self.iterations):
+            if not bool((going & (size > self.tolerance**2 * start)).any()):
                 break
             image = product(direction)
-            going = size > 0
-            step = torch.where(going, size / torch.where(going, _dot(direction, image), 1.0), 0.0)
+            curvature = _dot(direction, image)
+            if iteration == 0:
+                flat = torch.where(going & (curvature <= 0), 1 / shift, 0.0) if shift else torch.zeros_like(size)
+                solution = _axpy(flat, vector, solution)
+            going = going & (size > 0) & ~(curvature <= 0)
+            step = torch.where(going, size / torch.where(going, curvature, 1.0), 0.0)
             solution = _axpy(step, direction, solution)
             residual = _axpy(-step, image, residual)
             fresh = _dot(residual, residual)
@@ -142,18 +155,17 @@ def _gradients(ctx: Any, upstream: Sequence[Tensor]) -> list[Tensor]:
     solved = [t.detach().contiguous() for t in ctx.saved_tensors[:n]]
     rest = [t.detach().contiguous() for t in ctx.saved_tensors[2 * n :]]
 
-    def gradient(weights: list[Tensor]) -> Any:
-        return torch.func.grad(loss, argnums=(0, 1))(weights, rest)
-
-    def along(vector: list[Tensor]) -> Any:
-        with replayed(ctx.random):  # one system: every product sees the same dropout masks
-            return torch.func.jvp(gradient, (solved,), ([v.contiguous() for v in vector],))[1]
+    def gradient(weights: list[Tensor], others: list[Tensor]) -> list[Tensor]:
+        return torch.func.grad(loss)(weights, others)
 
     def product(vector: list[Tensor]) -> list[Tensor]:
         return [h + shift * v for h, v in zip(along(vector)[0], vector, strict=True)]
 
     with prepared():
-        u = ctx.how.solve(product, [v.contiguous() for v in upstream])
+        with replayed(ctx.random):  # one system: every product sees the same dropout masks
+            pulled: Any = torch.func.vjp(gradient, solved, rest)
+        along = pulled[1]  # v -> H v, as H is symmetric, and d/dz (v . dL/dw)
+        u = ctx.how.solve(product, [v.contiguous() for v in upstream], shift)
         mixed = along(u)[1] if rest else []
     return [*[ctx.proximal * v for v in u], *[-m for m in mixed]]
 

@@ -27,7 +27,9 @@ class Rates(nn.Module):
         initial: every rate at the start.
         per: "scalar" (one for all), "layer" (one for every module that owns parameters) or "parameter" (one an entry).
         steps: rates of their own for the first so many steps, the last of them from there on; None: no difference.
-        learn: meta-learn them. They may become negative.
+        learn: meta-learn them. They may become negative, unless
+        log: their logarithms are kept in `values`. Then they stay positive, and an outer step of size e changes each
+            by a share e of itself, however small it is, where otherwise it moves all of them equally far.
 
     >>> rates = Rates(nn.Linear(1, 3), 0.01, per="parameter")
     >>> rates.at("weight", step=0).shape
@@ -42,6 +44,7 @@ class Rates(nn.Module):
         per: Literal["scalar", "layer", "parameter"] = "scalar",
         steps: int | None = None,
         learn: bool = True,
+        log: bool = False,
     ):
         super().__init__()
         if per not in ("scalar", "layer", "parameter"):
@@ -49,7 +52,9 @@ class Rates(nn.Module):
         if steps is not None and (not isinstance(steps, int) or steps < 1):
             raise ValueError(f"steps={steps!r}; expected a whole number of at least 1, or None")
         check_number("initial", initial)
-        self.initial, self.per, self.steps, self.learn = initial, per, steps, learn
+        if log and not initial:
+            raise ValueError("initial=0 has no logarithm; give a rate above 0, or leave out log=")
+        self.initial, self.per, self.steps, self.learn, self.log = initial, per, steps, learn, log
         like: dict[str, Any] = {}
         if isinstance(network, nn.Module):
             like = {k: {"dtype": p.dtype, "device": p.device} for k, p in network.named_parameters()}
@@ -60,12 +65,12 @@ class Rates(nn.Module):
             key = self._key(name)
             if key not in self.values:
                 own = [*([] if steps is None else [steps]), *(shape if per == "parameter" else [])]
-                full = torch.full(own, float(initial), **like.get(name, {}))
+                full = torch.full(own, math.log(initial) if log else float(initial), **like.get(name, {}))
                 self.values[key] = nn.Parameter(full, requires_grad=learn)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        own = {"per": self.per, "steps": self.steps, "learn": self.learn}
+        own = {"per": self.per, "steps": self.steps, "learn": self.learn, "log": self.log}
         return {"network": self.shapes, "initial": self.initial, **own}
 
     @property
@@ -79,7 +84,8 @@ class Rates(nn.Module):
         if key not in self.values:
             raise ValueError(f"there is no rate for {name!r}; build Rates with the network that is adapted")
         value = self.values[key]
-        return value if self.steps is None else value[min(step, self.steps - 1)]
+        value = value if self.steps is None else value[min(step, self.steps - 1)]
+        return value.exp() if self.log else value
 
     def _key(self, name: str) -> str:
         where = {"scalar": "all", "layer": name.rpartition(".")[0] or "network", "parameter": name}[self.per]

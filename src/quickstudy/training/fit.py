@@ -126,34 +126,15 @@ def fit(
     check_learner(learner)
     check_trainable(learner)
     check_family(family)
-    plan: dict[str, Any] = {
-        "steps": steps,
-        "seed": seed,
-        "tasks": tasks,
-        "support": support,
-        "query": query,
-        "points": points,
-    }
-    plan |= {"lr": lr, "optimizer": optimizer, "schedule": schedule, "clip": clip, "patience": patience}
+    plan: dict[str, Any] = {"steps": steps, "seed": seed, "tasks": tasks, "support": support, "query": query}
+    plan |= {"points": points, "lr": lr, "optimizer": optimizer, "schedule": schedule, "clip": clip}
     plan |= {"evaluate_every": evaluate_every, "validation_tasks": validation_tasks, "accumulate": accumulate}
-    plan |= {"checkpoint_every": checkpoint_every, "log_every": log_every}
+    plan |= {"checkpoint_every": checkpoint_every, "log_every": log_every, "patience": patience}
     plan = check_settings(plan)
     world = find_world()
     check_dealt(plan["tasks"], world.size, plan["accumulate"])
-    config = describe_run(learner, family, plan) | {
-        "recipe": recipe,
-        "options": check_json("options", options),
-        "command": command,
-        "engine": resolved_engine(learner),
-        "compile": compile,
-        "threads": torch.get_num_threads(),
-        "device": str(world.together(lambda: world.pick(device))),
-        "processes": world.size,
-        "job": job(),
-    }
-    if world.size > 1:
-        told = world.once(lambda: config)
-        world.together(lambda: check_alike(config, told, world.rank))
+    noted = {"recipe": recipe, "options": check_json("options", options), "command": command}
+    config = _describe(learner, family, plan, noted, compile, device, world)
     mode, before = world.once(lambda: _look(folder, exist, config, compile, device))
     if before is not None:
         config = before
@@ -173,6 +154,31 @@ def fit(
             world.once(lambda: _begin(folder, mode, config, held))
             _train(folder, learner, plan, config, batches, validation, updates, gradient, loggers, progress, world)
         return _finished(folder, learner, config, world)
+
+
+def _describe(
+    learner: nn.Module,
+    family: TaskFamily,
+    plan: dict[str, Any],
+    noted: dict[str, Any],
+    compile: bool | str,
+    device: torch.device | str,
+    world: World,
+) -> dict[str, Any]:
+    """What `config.json` will say, the same in all processes."""
+    config = describe_run(learner, family, plan) | {
+        **noted,
+        "engine": resolved_engine(learner),
+        "compile": compile,
+        "threads": torch.get_num_threads(),
+        "device": str(world.together(lambda: world.pick(device))),
+        "processes": world.size,
+        "job": job(),
+    }
+    if world.size > 1:
+        told = world.once(lambda: config)
+        world.together(lambda: check_alike(config, told, world.rank))
+    return config
 
 
 def _look(
