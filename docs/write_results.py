@@ -1,13 +1,18 @@
-"""Writes docs/results.md from the JSON in results/. Every number on that page comes from there.
+"""Writes docs/results.md, and the pictures of comparisons, from the JSON in results/. Every number comes from there.
 
 python docs/write_results.py
 """
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from quickstudy.recipes.compared import errors_figure
+from quickstudy.report.figures import to_png
 from quickstudy.report.tables import PARTS, tables
+from quickstudy.training.statistics import Metric
 
 ROOT = Path(__file__).parents[1]
 
@@ -202,6 +207,15 @@ SECTIONS = {
 COMPARED = ("tuned_mse", "tuned_log_likelihood", "tuned_coverage90", "tuned_calibration_error", "mse")
 
 
+# of a comparison: the same run of learners that joined later, whose rows stand in its tables and its picture
+JOINED = {
+    "sinusoid-compare": "sinusoid-compare-joined",
+    "sinusoid-compare-noise0.3": "sinusoid-compare-noise0.3-joined",
+    "sinusoid-compare-frequency": "sinusoid-compare-frequency-joined",
+    "sinusoid-compare-frequency-noise0.3": "sinusoid-compare-frequency-noise0.3-joined",
+}
+
+
 def page() -> str:
     """The page as Markdown."""
     parts = [
@@ -212,15 +226,10 @@ def page() -> str:
         "`±` is a 95% confidence interval: over tasks for one seed, over seeds (Student's t) for several.\n",
     ]
     for name, (title, text) in SECTIONS.items():
-        file = ROOT / "results" / name / "result.json"
-        if file.exists():
-            parts += _section(title, text, json.loads(file.read_text()))
-            evaluation = file.with_name("evaluation.json")
-            if evaluation.exists():
-                parts += _evaluation(json.loads(evaluation.read_text()))
-            facts = file.with_name("facts.json")
-            if facts.exists():
-                parts += _facts(json.loads(facts.read_text()))
+        if (ROOT / "results" / name).exists():
+            parts += _section(title, text, _both(name, "result"))
+            parts += [part for found in _both(name, "evaluation") for part in _evaluation(found)]
+            parts += _facts({part: one for found in _both(name, "facts") for part, one in found.items()})
     return "\n".join([*parts, *_speed()])
 
 
@@ -267,16 +276,47 @@ def _evaluation(found: dict[str, Any]) -> list[str]:
     return ["**Over seeds and tasks** (95% intervals of a stratified bootstrap)\n", "\n".join(table) + "\n"]
 
 
+def _both(name: str, stem: str) -> list[dict[str, Any]]:
+    """What is on record of it, and of who joined later."""
+    files = [ROOT / "results" / folder / f"{stem}.json" for folder in (name, JOINED.get(name, "")) if folder]
+    return [json.loads(file.read_text()) for file in files if file.exists()]
+
+
+def _metrics(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of all of them, learner by learner in the order of `PARTS`."""
+    places = {part: i for i, part in enumerate(PARTS)}
+    found = [item for result in results for item in result["metrics"].items()]
+    if len(results) > 1:
+        found.sort(key=lambda item: places[item[0].split("/")[0]])
+    return dict(found)
+
+
+def draw() -> None:
+    """The pictures of comparisons."""
+    for name in SECTIONS:
+        folder = ROOT / "results" / name
+        if (folder / "errors.png").exists():
+            found = _metrics(_both(name, "result"))
+            blank = {"mean": math.nan, "ci95": math.nan}  # JSON's null
+            metrics = {k: Metric(**{**m, **{b: v for b, v in blank.items() if m[b] is None}}) for k, m in found.items()}
+            shots = sorted({int(key.rpartition("/k=")[2]) for key in found if "/tuned_mse/" in key})
+            (folder / "errors.png").write_bytes(to_png(errors_figure(metrics, shots)))
+
+
 def _facts(found: dict[str, dict[str, float]]) -> list[str]:
     """What each learner takes: medians over seeds."""
-    counts = list(dict.fromkeys(key for one in found.values() for key in one if key.startswith("tuned_steps/")))
+    if not found:
+        return []
+    order = [name for name in PARTS if name in found]
+    counts = list(dict.fromkeys(key for name in order for key in found[name] if key.startswith("tuned_steps/")))
     head = ["", "parameters", "steps of training", "seconds of training", "settings that diverged"]
     head += [
         "ms to adapt 25 tasks (by 10 steps) and predict",
         f"steps of adapting, {', '.join(key.split('/')[1] for key in counts)}",
     ]
     rows = []
-    for name, one in found.items():
+    for name in order:
+        one = found[name]
         own = [f"{one[key]:,.4g}" for key in ("parameters", "steps", "training_seconds", "diverged", "adapt_ms")]
         rows.append([PARTS[name], *own, ", ".join(f"{one[key]:g}" for key in counts if key in one)])
     table = ["| " + " | ".join(row) + " |" for row in (head, [":--", *["--:"] * (len(head) - 1)], *rows)]
@@ -287,19 +327,22 @@ def _interval(found: dict[str, Any]) -> str:
     return f"{found['value']:.3g} [{found['low']:.3g}, {found['high']:.3g}]"
 
 
-def _section(title: str, text: str, result: dict[str, Any]) -> list[str]:
-    seeds = result["seed"]
-    facts = (
-        f"`{result['command']}` · "
-        + (f"seeds {', '.join(map(str, seeds))}" if isinstance(seeds, list) else f"seed {seeds}")
-        + f" · {result['steps']:,} steps · {result['seconds']:.0f} s of training"
-        + f" · commit {(result['commit'] or 'unknown')[:10]} · {result['hardware']}"
-    )
-    out = [f"## {title}\n", f"{text}\n", f"{facts}\n"]
-    for table in tables({"": result["metrics"]}, COMPARED if result["recipe"] == "sinusoid-compare" else None):
+def _section(title: str, text: str, results: Sequence[dict[str, Any]]) -> list[str]:
+    out = [f"## {title}\n", f"{text}\n"]
+    for result in results:
+        seeds = result["seed"]
+        out.append(
+            f"`{result['command']}` · "
+            + (f"seeds {', '.join(map(str, seeds))}" if isinstance(seeds, list) else f"seed {seeds}")
+            + f" · {result['steps']:,} steps · {result['seconds']:.0f} s of training"
+            + f" · commit {(result['commit'] or 'unknown')[:10]} · {result['hardware']}\n"
+        )
+    shown = COMPARED if results[0]["recipe"] == "sinusoid-compare" else None
+    for table in tables({"": _metrics(results)}, shown):
         out += [f"**{table.title}**\n", table.markdown() + "\n"]
     return out
 
 
 if __name__ == "__main__":
+    draw()
     (ROOT / "docs" / "results.md").write_text(page(), encoding="utf-8")

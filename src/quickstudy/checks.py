@@ -186,3 +186,17 @@ def _check_finite(examples: Examples, name: str) -> None:
                 f"{name}.{part} has a NaN or infinite value at {len(bad)} real points, the first at task {task}, "
                 f"point {point}; drop such points or set their mask to False"
             )
+
+
+def check_number(name: str, value: Any) -> float:
+    """`value`, or ValueError unless it is finite and at least 0."""
+    if isinstance(value, bool) or not (isinstance(value, int | float) and 0 <= value < math.inf):
+        raise ValueError(f"{name}={value!r}; expected a finite number of at least 0")
+    return value
+
+
+def check_unit(name: str, value: Any) -> float:
+    """`value`, or ValueError unless it is at least 0 and below 1."""
+    if check_number(name, value) >= 1:
+        raise ValueError(f"{name}={value!r}; expected a number of at least 0 and below 1")
+    return value

@@ -108,8 +108,9 @@ def _table() -> dict[str, type[Any]]:
     from quickstudy.gradient.maml import MAML
     from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus
     from quickstudy.gradient.meta_curvature import Curvature
-    from quickstudy.gradient.optimizers import SGD, Adam, Rates, RMSProp
+    from quickstudy.gradient.optimizers import SGD, Adam, RMSProp
     from quickstudy.gradient.pretrained import Pretrained
+    from quickstudy.gradient.rates import Rates
     from quickstudy.gradient.reptile import Reptile
     from quickstudy.gradient.step_norm import StepNorm
     from quickstudy.gradient.svgd import SVGD

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 import quickstudy as qs
 from quickstudy.gradient.maml import MAML
-from quickstudy.gradient.optimizers import SGD, Adam, Rates, RMSProp
+from quickstudy.gradient.optimizers import SGD, Adam, RMSProp
+from quickstudy.gradient.rates import Rates
 
 ENGINES = ("loop", "batched", "lowrank", "auto")
 OPTIONS = {

@@ -9,7 +9,8 @@ from torch import nn
 
 import quickstudy as qs
 from quickstudy.gradient.maml import MAML
-from quickstudy.gradient.optimizers import SGD, Rates
+from quickstudy.gradient.optimizers import SGD
+from quickstudy.gradient.rates import Rates
 
 NETWORKS = {  # not those whose third derivative torch has wrong: LayerNorm, BatchNorm, InstanceNorm
     "MLP": mlp,

@@ -6,7 +6,8 @@ from gradient.grid import batch, mlp
 from torch import nn
 
 import quickstudy as qs
-from quickstudy.gradient.optimizers import SGD, Rates
+from quickstudy.gradient.optimizers import SGD
+from quickstudy.gradient.rates import Rates
 
 LEAN = [{"mixed_mode": True}, {"checkpoint": 2}, {"mixed_mode": True, "checkpoint": "sqrt"}]
 

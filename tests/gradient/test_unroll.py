@@ -12,7 +12,8 @@ from torch.func import functional_call
 
 import quickstudy as qs
 from quickstudy.gradient.maml import MAML
-from quickstudy.gradient.optimizers import SGD, Adam, Rates, RMSProp
+from quickstudy.gradient.optimizers import SGD, Adam, RMSProp
+from quickstudy.gradient.rates import Rates
 
 OPTIONS = {
     "plain": {},

@@ -5,10 +5,9 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from quickstudy.checks import check_whole
+from quickstudy.checks import check_number, check_whole
 from quickstudy.decide.adam import Adam
 from quickstudy.decide.networks import Networks
-from quickstudy.gradient.optimizers import check_number
 from quickstudy.rl.advantages import gae, standardised
 from quickstudy.rl.episodes import Episodes
 

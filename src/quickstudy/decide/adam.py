@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from quickstudy.gradient.optimizers import check_number
+from quickstudy.checks import check_number
 
 
 @final

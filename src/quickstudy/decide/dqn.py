@@ -5,11 +5,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from quickstudy.checks import check_whole
+from quickstudy.checks import check_number, check_whole
 from quickstudy.decide.adam import Adam
 from quickstudy.decide.moment import Moment
 from quickstudy.decide.networks import Networks
-from quickstudy.gradient.optimizers import check_number
 
 
 @final

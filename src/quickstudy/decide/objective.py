@@ -8,8 +8,8 @@ from typing import Protocol, Self, final
 import torch
 from torch import Tensor
 
+from quickstudy.checks import check_number
 from quickstudy.decide.encoding import Encoding
-from quickstudy.gradient.optimizers import check_number
 
 FALLEN = 12 * math.pi / 180  # radians, as CartPole's episodes end
 

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor
 
-from quickstudy.checks import check_whole
+from quickstudy.checks import check_number, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.decide.encoding import Encoding
-from quickstudy.gradient.optimizers import check_number
 from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Simulator
 from quickstudy.tasks.sampling import split_generator

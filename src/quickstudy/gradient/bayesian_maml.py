@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from quickstudy import predictive
 from quickstudy.checks import check_examples, check_fits, check_inputs, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.optimizers import Rated
 from quickstudy.gradient.options import InnerOptions
 from quickstudy.gradient.particles import Particles
 from quickstudy.gradient.points import mean_loss
 from quickstudy.gradient.predictor import GradientPredictor, predictor
+from quickstudy.gradient.rates import Rated
 from quickstudy.gradient.svgd import SVGD
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from quickstudy.gradient.maml import MAML
-from quickstudy.gradient.optimizers import Rated
+from quickstudy.gradient.rates import Rated
 from quickstudy.nets import WithContext
 
 

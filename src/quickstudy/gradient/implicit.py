@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from quickstudy.checks import check_number
 from quickstudy.gradient.engines import in_transform, prepared
 from quickstudy.gradient.mixed_mode import random_state, replayed
-from quickstudy.gradient.optimizers import check_number
 
 Product = Callable[[list[Tensor]], list[Tensor]]
 

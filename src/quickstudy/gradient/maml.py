@@ -11,9 +11,9 @@ from quickstudy import compiled
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.explanation import Explanation, explain
-from quickstudy.gradient.optimizers import Rated
 from quickstudy.gradient.options import InnerOptions, as_parameters, check_count
 from quickstudy.gradient.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.gradient.rates import Rated
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.graph import rehearsing
 from quickstudy.likelihoods import Likelihood, choose_loss

@@ -6,11 +6,12 @@ from typing import Any, Unpack, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_examples, check_fits, check_tasks
+from quickstudy.checks import check_examples, check_fits, check_number, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.optimizers import SGD, Rates, check_number
+from quickstudy.gradient.optimizers import SGD
 from quickstudy.gradient.options import InnerOptions, as_parameters
 from quickstudy.gradient.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.gradient.rates import Rates
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss

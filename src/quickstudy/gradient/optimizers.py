@@ -5,91 +5,16 @@ flow through a step: to the values, to the gradients, and to the rates.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-Rate = float | Tensor
-Rated = float | Tensor | Sequence[float] | Mapping[str, Any] | nn.Module
-
-
-class Rates(nn.Module):
-    """Inner learning rates of their own for every parameter, layer or step, fixed or meta-learned.
-
-    One rate for every entry of every parameter is Meta-SGD's (Li et al. 2017, arXiv 1707.09835, eq. 3); one for every
-    layer and step is MAML++'s (Antoniou et al. 2019, arXiv 1810.09502, section 4).
-
-    Args:
-        network: the module whose parameters will move, or `{name: shape}` of them.
-        initial: every rate at the start.
-        per: "scalar" (one for all), "layer" (one for every module that owns parameters) or "parameter" (one an entry).
-        steps: rates of their own for the first so many steps, the last of them from there on; None: no difference.
-        learn: meta-learn them. They may become negative, unless
-        log: their logarithms are kept in `values`. Then they stay positive, and an outer step of size e changes each
-            by a share e of itself, however small it is, where otherwise it moves all of them equally far.
-
-    >>> rates = Rates(nn.Linear(1, 3), 0.01, per="parameter")
-    >>> rates.at("weight", step=0).shape
-    torch.Size([3, 1])
-    """
-
-    def __init__(
-        self,
-        network: nn.Module | Mapping[str, Sequence[int]],
-        initial: float = 0.01,
-        *,
-        per: Literal["scalar", "layer", "parameter"] = "scalar",
-        steps: int | None = None,
-        learn: bool = True,
-        log: bool = False,
-    ):
-        super().__init__()
-        if per not in ("scalar", "layer", "parameter"):
-            raise ValueError(f"per={per!r}; choose scalar, layer or parameter")
-        if steps is not None and (not isinstance(steps, int) or steps < 1):
-            raise ValueError(f"steps={steps!r}; expected a whole number of at least 1, or None")
-        check_number("initial", initial)
-        if log and not initial:
-            raise ValueError("initial=0 has no logarithm; give a rate above 0, or leave out log=")
-        self.initial, self.per, self.steps, self.learn, self.log = initial, per, steps, learn, log
-        like: dict[str, Any] = {}
-        if isinstance(network, nn.Module):
-            like = {k: {"dtype": p.dtype, "device": p.device} for k, p in network.named_parameters()}
-            network = {k: list(p.shape) for k, p in network.named_parameters()}
-        self.shapes = {k: list(shape) for k, shape in network.items()}
-        self.values = nn.ParameterDict()
-        for name, shape in self.shapes.items():
-            key = self._key(name)
-            if key not in self.values:
-                own = [*([] if steps is None else [steps]), *(shape if per == "parameter" else [])]
-                full = torch.full(own, math.log(initial) if log else float(initial), **like.get(name, {}))
-                self.values[key] = nn.Parameter(full, requires_grad=learn)
-
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {"per": self.per, "steps": self.steps, "learn": self.learn, "log": self.log}
-        return {"network": self.shapes, "initial": self.initial, **own}
-
-    @property
-    def scalar(self) -> bool:
-        """Whether one number moves a whole parameter."""
-        return self.per != "parameter"
-
-    def at(self, name: str, step: int) -> Tensor:
-        """The rate of the parameter `name` at `step`: a scalar, or one for each of its entries."""
-        key = self._key(name)
-        if key not in self.values:
-            raise ValueError(f"there is no rate for {name!r}; build Rates with the network that is adapted")
-        value = self.values[key]
-        value = value if self.steps is None else value[min(step, self.steps - 1)]
-        return value.exp() if self.log else value
-
-    def _key(self, name: str) -> str:
-        where = {"scalar": "all", "layer": name.rpartition(".")[0] or "network", "parameter": name}[self.per]
-        return where.replace(".", "/")
+from quickstudy.checks import check_number, check_unit
+from quickstudy.gradient.rates import Rated as Rated
+from quickstudy.gradient.rates import Rates as Rates
+from quickstudy.gradient.rates import check_rate as check_rate
+from quickstudy.gradient.rates import rate_at as rate_at
 
 
 class SGD(nn.Module):
@@ -269,72 +194,7 @@ class Rule(Protocol):
         """
 
 
-def rate_at(lr: Rated, name: str, step: int) -> Rate:
-    """What `lr` comes to for the parameter `name` at `step`."""
-    if isinstance(lr, Rates):
-        return lr.at(name, step)
-    if isinstance(lr, Mapping):
-        for pattern, rate in lr.items():
-            if fnmatchcase(name, pattern):
-                return rate_at(rate, name, step)
-        raise ValueError(f"lr has no rate for {name!r}, only for {', '.join(lr)}; add it, or the pattern '*'")
-    if isinstance(lr, Tensor):
-        return lr if lr.dim() == 0 else lr[min(step, len(lr) - 1)]
-    if isinstance(lr, Sequence):
-        return lr[min(step, len(lr) - 1)]
-    return lr  # type: ignore[return-value]
-
-
-def one_rate(lr: Rated) -> bool:
-    """Whether a single number moves a whole parameter, at any step."""
-    return lr.scalar if isinstance(lr, Rates) else True
-
-
-def matching(names: Iterable[str], patterns: str | Sequence[str]) -> list[str]:
-    """The names that fit any of the patterns, as in the shell.
-
-    Raises:
-        ValueError: if a pattern fits none.
-    """
-    names, patterns = list(names), [patterns] if isinstance(patterns, str) else list(patterns)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"no parameter is named {pattern!r}; there are {', '.join(names) or 'none'}")
-    return [name for name in names if any(fnmatchcase(name, p) for p in patterns)]
-
-
 def root(square: Tensor) -> Tensor:
     """The square root, with derivative 0 at 0 (torch's is infinite, and 0 times that is NaN)."""
     positive = square > 0
     return torch.where(positive, torch.where(positive, square, torch.ones_like(square)).sqrt(), 0.0)
-
-
-def check_rate(lr: Any) -> Any:
-    """`lr`, or an error unless it is something a rule can read rates from."""
-    if isinstance(lr, Rates):
-        return lr
-    if isinstance(lr, Mapping) and any(isinstance(r, Rates) or getattr(r, "requires_grad", False) for r in lr.values()):
-        raise ValueError(
-            "a mapping holds fixed rates; for learned ones by layer or entry use optimizers.Rates(network)"
-        )
-    if isinstance(lr, Mapping) and lr:
-        return {pattern: check_rate(rate) for pattern, rate in lr.items()}
-    if isinstance(lr, Tensor) and lr.is_floating_point() and lr.dim() <= 1 and lr.numel():
-        return lr
-    if isinstance(lr, Sequence) and not isinstance(lr, str) and lr:
-        return [check_number("lr", rate) for rate in lr]
-    return check_number("lr", lr)
-
-
-def check_number(name: str, value: Any) -> float:
-    """`value`, or ValueError unless it is finite and at least 0."""
-    if isinstance(value, bool) or not (isinstance(value, int | float) and 0 <= value < math.inf):
-        raise ValueError(f"{name}={value!r}; expected a finite number of at least 0")
-    return value
-
-
-def check_unit(name: str, value: Any) -> float:
-    """`value`, or ValueError unless it is at least 0 and below 1."""
-    if check_number(name, value) >= 1:
-        raise ValueError(f"{name}={value!r}; expected a number of at least 0 and below 1")
-    return value

@@ -1,13 +1,16 @@
 """Checks of the inner loop's options, and of how they go together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, TypedDict, cast
 
 from torch import Tensor, nn
 
+from quickstudy.checks import check_number
 from quickstudy.gradient.engines import ENGINES, Engine, Randomness, unvectorised
 from quickstudy.gradient.implicit import Implicit
-from quickstudy.gradient.optimizers import SGD, Rule, check_number, one_rate
+from quickstudy.gradient.optimizers import SGD, Rule
+from quickstudy.gradient.rates import one_rate
 
 DEFAULT_RATE = 0.01
 
@@ -132,3 +135,16 @@ def check_count(name: str, value: Any, expected: str = "a whole number of at lea
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ValueError(f"{name}={value!r}; expected {expected}")
     return value
+
+
+def matching(names: Iterable[str], patterns: str | Sequence[str]) -> list[str]:
+    """The names that fit any of the patterns, as in the shell.
+
+    Raises:
+        ValueError: if a pattern fits none.
+    """
+    names, patterns = list(names), [patterns] if isinstance(patterns, str) else list(patterns)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"no parameter is named {pattern!r}; there are {', '.join(names) or 'none'}")
+    return [name for name in names if any(fnmatchcase(name, p) for p in patterns)]

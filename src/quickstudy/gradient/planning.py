@@ -9,9 +9,9 @@ from torch.utils._pytree import tree_map
 
 from quickstudy.gradient import cost
 from quickstudy.gradient.engines import unvectorised
-from quickstudy.gradient.optimizers import one_rate
 from quickstudy.gradient.passes import judge_parameters, model_of, reparametrised
 from quickstudy.gradient.plan import Plan, try_pass, try_vmap
+from quickstudy.gradient.rates import one_rate
 
 if TYPE_CHECKING:
     from quickstudy.gradient.unroll import InnerLoop

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.optimizers import Rated
 from quickstudy.gradient.options import InnerOptions, as_parameters
 from quickstudy.gradient.points import check_losses, without_trivial_mask
 from quickstudy.gradient.predictor import GradientPredictor, predictor
+from quickstudy.gradient.rates import Rated
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.likelihoods import Likelihood, choose_loss
 

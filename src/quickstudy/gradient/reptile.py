@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.optimizers import Rated
 from quickstudy.gradient.options import InnerOptions, as_parameters
 from quickstudy.gradient.predictor import GradientPredictor, predictor, query_losses
+from quickstudy.gradient.rates import Rated
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.likelihoods import Likelihood, choose_loss
 

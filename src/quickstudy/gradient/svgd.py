@@ -6,9 +6,10 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from quickstudy.checks import check_number
 from quickstudy.data import Examples
-from quickstudy.gradient.optimizers import Rated, check_number, check_rate, rate_at
 from quickstudy.gradient.particles import own_name
+from quickstudy.gradient.rates import Rated, check_rate, rate_at
 
 
 @final

@@ -16,13 +16,14 @@ from quickstudy.gradient.adapted import Adapted, Part, State
 from quickstudy.gradient.checkpoints import run_again, segment
 from quickstudy.gradient.engines import Engine, Randomness, in_transform, prepared, unvectorised
 from quickstudy.gradient.implicit import Implicit
-from quickstudy.gradient.optimizers import Rated, Rule, matching
-from quickstudy.gradient.options import check_options
+from quickstudy.gradient.optimizers import Rule
+from quickstudy.gradient.options import check_options, matching
 from quickstudy.gradient.parts import Groups, deal, dealt_again, first_points, size_groups
 from quickstudy.gradient.passes import Pass, in_modes, judge_parameters, modes, reparametrised
 from quickstudy.gradient.plan import Plan
 from quickstudy.gradient.planning import Plans, make_plan, simplest_plan
 from quickstudy.gradient.points import mean_loss, minibatches, mixes_points, without_trivial_mask
+from quickstudy.gradient.rates import Rated
 from quickstudy.gradient.solution import with_implicit_gradient
 from quickstudy.gradient.step import take_step
 from quickstudy.graph import is_for_graph

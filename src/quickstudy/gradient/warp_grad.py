@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.adapted import Adapted
-from quickstudy.gradient.optimizers import Rated, matching
-from quickstudy.gradient.options import InnerOptions
+from quickstudy.gradient.options import InnerOptions, matching
 from quickstudy.gradient.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.gradient.rates import Rated
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.gradient.adapted import Adapted
-from quickstudy.gradient.optimizers import Rated
+from quickstudy.gradient.rates import Rated
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.rl.advantages import discounted_returns, gae, standardised
 from quickstudy.rl.baseline import Baseline, LinearBaseline

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from quickstudy.gradient.optimizers import check_number
+from quickstudy.checks import check_number
 from quickstudy.rl.episodes import Episodes
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from quickstudy.gradient.optimizers import check_number
+from quickstudy.checks import check_number
 from quickstudy.rl.episodes import Episodes
 
 Value = Callable[[Tensor, Tensor], Tensor]

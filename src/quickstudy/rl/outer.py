@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quickstudy.gradient.optimizers import Rated
+from quickstudy.gradient.rates import Rated
 from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.estimators import Estimator, SamplingTerm, outcomes

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from quickstudy.checks import check_whole
-from quickstudy.gradient.optimizers import check_number
+from quickstudy.checks import check_number, check_whole
 from quickstudy.rl.conjugate import conjugate_gradient, flat, hessian_vector_product
 
 Product = Callable[[Tensor], Tensor]
