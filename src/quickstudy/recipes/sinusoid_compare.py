@@ -11,39 +11,24 @@ with them); log-likelihood and calibration where there is a density; how long ad
 training.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-from torch import nn
-
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes import together
-from quickstudy.recipes.compared import (
-    Facts,
-    best_of,
-    errors_figure,
-    measure,
-    medians,
-    steps_within,
-    what_training_took,
-)
+from quickstudy.recipes.compared import Facts, best_of, errors_figure, measure, medians, what_training_took
 from quickstudy.recipes.contenders import CONTENDERS
 from quickstudy.recipes.families import FAMILIES, Family
 from quickstudy.recipes.options import Sampled
 from quickstudy.recipes.side_by_side import at_a_time, side_by_side
-from quickstudy.recipes.stage import Reporter, Stage, device
-from quickstudy.recipes.tuned import Found, choices, ranked, training
-from quickstudy.report.runs import read_config, read_result
+from quickstudy.recipes.stage import Stage
+from quickstudy.recipes.trained import train, train_alone
+from quickstudy.recipes.tuned import Found, choices
+from quickstudy.report.runs import read_result
 from quickstudy.report.tables import PARTS
-from quickstudy.training.atomic import write_file
-from quickstudy.training.loop import NonFiniteLossError
 from quickstudy.training.statistics import Metric, over_seeds
-
-DIVERGED = "diverged.json"  # in the folder of a training: it is not tried again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +72,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     stage.describe()
     found = choices(options, family, stage)
     metrics: dict[str, Metric] = {}
-    facts: dict[str, dict[str, float]] = {}
+    facts: dict[str, Facts] = {}
     earlier = what_training_took(stage)
     for name in taking_part(options, found):
         learner, trained = train(name, found[name], options, stage, family)
@@ -106,71 +91,20 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
 def prepare(options: Options, stage: Stage) -> None:
     """Tune once for all seeds; where several processes may run, train every learner of every seed side by side."""
     check(options)
-    found = choices(options, curves(options), stage)
+    family = curves(options)
+    found = choices(options, family, stage)
     names = taking_part(options, found)
     at_once = at_a_time(options, len(names) * len(options.seeds))
     if stage.mode == "measure" or at_once == 1:
         return
     names = sorted(names, key=lambda name: -found[name]["seconds"])  # the longest first, so that none is left alone
     jobs = {
-        f"seed {seed}, {PARTS[name]}": partial(train_alone, name, found[name], options, seed, stage.command)
+        f"seed {seed}, {PARTS[name]}": partial(train_alone, name, found[name], options, family, seed, stage.command)
         for name in names
         for seed in options.seeds
     }
     stage.say(f"{len(names)} learners of {len(options.seeds)} seeds, {at_once} at a time")
     side_by_side(jobs, stage.reporter, at_once)
-
-
-def train_alone(name: str, found: Found, options: Options, seed: int, command: str | None, reporter: Reporter) -> None:
-    """Train one learner of one seed, where a run of that seed will find it."""
-    assert options.out is not None
-    alone = replace(options, seed=seed, seeds=(), out=options.out / f"seed-{seed}")
-    stage = Stage("sinusoid-compare", alone, "resume", command, reporter)
-    train(name, found, alone, stage, curves(options))
-
-
-def train(name: str, found: Found, options: Options, stage: Stage, family: TaskFamily) -> tuple[Any, Facts]:
-    """A learner with the settings found for it, or with the next best where those diverge; and what that took.
-
-    None where all of them diverge: this seed has no result of it then, and so have the means over seeds.
-    """
-    steps, before = 0, stage.seconds
-    settings = ranked(found)
-    for number, choice in enumerate(settings):
-        part = name if not number else f"{name}-{number + 1}"
-        diverged = stage.folder / part / DIVERGED
-        if diverged.exists():
-            continue
-        torch.manual_seed(options.seed)
-        learner = CONTENDERS[name].make(options.width, choice)
-        steps = budget(options, stage, part, learner, family)
-        how = training(options, choice, steps)
-        for said_by_the_stage in ("seed", "device", "evaluate_every"):
-            del how[said_by_the_stage]
-        try:
-            learner = stage.train(learner, family, part=part, **how)
-        except NonFiniteLossError as error:
-            stage.say(f"{PARTS[name]} diverged at step {error.step:,} with settings {number + 1} of {len(settings)}")
-            diverged.parent.mkdir(parents=True, exist_ok=True)
-            write_file(diverged, json.dumps({"step": error.step}).encode())
-            continue
-        return learner, {
-            "steps": steps,
-            "training_seconds": round(stage.seconds - before, 3),
-            "diverged": number,
-        }
-    stage.say(f"{PARTS[name]} diverged with each of its settings, and is left out")
-    return None, {}
-
-
-def budget(options: Options, stage: Stage, part: str, learner: nn.Module, family: TaskFamily) -> int:
-    """Meta-training steps: as the run has them already, as asked for, or as many as the seconds allow."""
-    if not options.seconds:
-        return options.steps
-    begun = stage.folder / part
-    if (begun / "config.json").exists():
-        return int(read_config(begun)["steps"])
-    return steps_within(options.seconds, learner.to(device(options.device)), family, options)
 
 
 def taking_part(options: Options, found: dict[str, Found]) -> list[str]:
