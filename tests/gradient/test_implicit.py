@@ -87,6 +87,9 @@ def test_conjugate_gradient_where_a_matrix_is_not_positive():
     size, curvature = vector[2].square().sum(), (diagonal[2] * vector[2].square()).sum()
     torch.testing.assert_close(found[2], size / curvature * vector[2])  # its first step alone
     assert torch.equal(found[3], vector[3])
+    vector[0, 0] = torch.nan
+    [found] = how.solve(lambda v: [diagonal * v[0]], [vector], shift)
+    assert found[0].isnan().any() and found[1:].isfinite().all()
 
 
 @pytest.mark.parametrize("chunk", [None, 2])

@@ -73,16 +73,16 @@ class Implicit:
         solution = [torch.zeros_like(v) for v in vector]
         residual, direction = list(vector), list(vector)
         size = start = _dot(residual, residual)
-        going = size > 0
+        going = ~(size <= 0)  # what is not a number goes on, and is seen at the end
         for iteration in range(self.iterations):
-            if not bool((going & (size > self.tolerance**2 * start)).any()):
+            if not bool((going & ~(size <= self.tolerance**2 * start)).any()):
                 break
             image = product(direction)
             curvature = _dot(direction, image)
             if iteration == 0:
                 flat = torch.where(going & (curvature <= 0), 1 / shift, 0.0) if shift else torch.zeros_like(size)
                 solution = _axpy(flat, vector, solution)
-            going = going & (size > 0) & ~(curvature <= 0)
+            going = going & ~(size <= 0) & ~(curvature <= 0)
             step = torch.where(going, size / torch.where(going, curvature, 1.0), 0.0)
             solution = _axpy(step, direction, solution)
             residual = _axpy(-step, image, residual)
