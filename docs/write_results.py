@@ -82,10 +82,11 @@ SECTIONS = {
         "its gradient is exact where the inner problem is solved, and nothing in it keeps that problem easy to "
         "solve. With 10 steps of SGD inside, and in MAML++ without clipping, trainings diverged; Adam and 16 "
         "steps inside held. These two joined later, on another machine, by the same command. Without noise "
-        "nobody's intervals fit at all three sizes: those of ALPaCA, Bayesian MAML and the Neural Process are too wide with 10 and 20 points, those of CNP and the Neural Process too "
-        "narrow with 5. The ranges of WarpGrad and iMAML were narrowed, and the forms of Bayesian MAML, iMAML "
-        "and MAML++ chosen, after a look at earlier runs on the same unseen waves; trials were judged after 1, 5 or 10 "
-        "steps.",
+        "nobody's intervals fit at all three sizes: those of ALPaCA, Bayesian MAML and the Neural Process are too "
+        "wide with 10 and 20 points, those of CNP and the Neural Process too narrow with 5. The ranges of "
+        "WarpGrad and iMAML were narrowed, and the forms of Bayesian MAML, iMAML and MAML++ chosen, after a look "
+        "at earlier runs on the same unseen waves; trials were judged after 1, 5 or 10 steps, and after as many as "
+        "in training.",
     ),
     "sinusoid-compare-noise0.3": (
         "Every learner on noisy sinusoids, tuned alike",
