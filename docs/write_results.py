@@ -212,10 +212,13 @@ COMPARED = ("tuned_mse", "tuned_log_likelihood", "tuned_coverage90", "tuned_cali
 
 # of a comparison: the same run of learners that joined later, whose rows stand in its tables and its picture
 JOINED = {
-    "sinusoid-compare": "sinusoid-compare-joined",
-    "sinusoid-compare-noise0.3": "sinusoid-compare-noise0.3-joined",
-    "sinusoid-compare-frequency": "sinusoid-compare-frequency-joined",
-    "sinusoid-compare-frequency-noise0.3": "sinusoid-compare-frequency-noise0.3-joined",
+    "sinusoid-compare": ["sinusoid-compare-joined"],
+    "sinusoid-compare-noise0.3": ["sinusoid-compare-noise0.3-joined"],
+    "sinusoid-compare-frequency": ["sinusoid-compare-frequency-joined", "sinusoid-compare-frequency-imaml"],
+    "sinusoid-compare-frequency-noise0.3": [
+        "sinusoid-compare-frequency-noise0.3-joined",
+        "sinusoid-compare-frequency-noise0.3-imaml",
+    ],
 }
 
 
@@ -281,7 +284,7 @@ def _evaluation(found: dict[str, Any]) -> list[str]:
 
 def _both(name: str, stem: str) -> list[dict[str, Any]]:
     """What is on record of it, and of who joined later."""
-    files = [ROOT / "results" / folder / f"{stem}.json" for folder in (name, JOINED.get(name, "")) if folder]
+    files = [ROOT / "results" / folder / f"{stem}.json" for folder in (name, *JOINED.get(name, []))]
     return [json.loads(file.read_text()) for file in files if file.exists()]
 
 
@@ -320,8 +323,10 @@ def _facts(found: dict[str, dict[str, float]]) -> list[str]:
     rows = []
     for name in order:
         one = found[name]
-        own = [f"{one[key]:,.4g}" for key in ("parameters", "steps", "training_seconds", "diverged", "adapt_ms")]
-        rows.append([PARTS[name], *own, ", ".join(f"{one[key]:g}" for key in counts if key in one)])
+        own = [f"{one[key]:,.0f}" for key in ("parameters", "steps", "training_seconds", "diverged")]
+        rows.append(
+            [PARTS[name], *own, f"{one['adapt_ms']:.3g}", ", ".join(f"{one[key]:g}" for key in counts if key in one)]
+        )
     table = ["| " + " | ".join(row) + " |" for row in (head, [":--", *["--:"] * (len(head) - 1)], *rows)]
     return ["**What it takes**\n", "\n".join(table) + "\n"]
 

@@ -12,7 +12,7 @@ import quickstudy as qs
 from quickstudy import citations
 from quickstudy.data import Examples, Tasks
 from quickstudy.metric.alpaca import ALPaCA
-from quickstudy.metric.last_layer import Weights
+from quickstudy.metric.last_layer import Weights, _cholesky
 from quickstudy.nets import MLP
 from quickstudy.spec import from_spec, to_spec
 
@@ -197,10 +197,20 @@ def masked_images(examples, pad):
     return Examples(torch.cat([examples.x, pad], 1), y, mask)
 
 
-def test_features_that_overflow_give_nan_and_no_wrong_number():
-    huge = Weights(torch.zeros(2, 1), 1e9 * torch.eye(2))
-    features = torch.tensor([[[1.0, 1.0], [1.0, 1.0 + 1e-12]]])
-    assert huge.given(features, torch.ones(1, 2, 1)).mean.isnan().all()
+@pytest.mark.parametrize("points", [2, 3])
+@pytest.mark.parametrize("size", [1e12, 1e155])
+def test_features_that_overflow_give_nan_or_the_right_number(points, size):
+    """Equal points: I + A A^T loses its 1 and is singular, where rounding does not save it; or it is infinite."""
+    features = torch.full((1, points, 2), size)
+    mean = Weights(torch.zeros(2, 1), torch.eye(2)).given(features, torch.ones(1, points, 1)).mean
+    assert mean.isnan().all() or (size * mean.sum(1) - 1).abs().max() < 0.01
+    if size > 1e150:
+        assert mean.isnan().all()
+
+
+def test_a_task_without_a_factor_has_nan_alone():
+    factors = _cholesky(torch.tensor([[[3.0, 0.0], [0.0, 8.0]], [[3.0, 0.0], [0.0, -3.0]]]))
+    assert torch.equal(factors[0], torch.tensor([[2.0, 0.0], [0.0, 3.0]])) and factors[1].isnan().all()
 
 
 def test_evaluate_reports_its_calibration():

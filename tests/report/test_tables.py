@@ -81,6 +81,8 @@ def test_numbers(value: float, text: str) -> None:
         (12.345, 1.23, "12.3 ± 1.2"),
         (123.4, 45.6, "123 ± 46"),
         (1.0, math.nan, "1.00"),
+        (31.4, 2e7, "31.4 ± 2.00e+07"),
+        (-3.1e12, 12.0, "-3.10e+12 ± 12.0"),
     ],
 )
 def test_cells(mean: float, ci95: float, text: str) -> None:

@@ -173,6 +173,8 @@ def cell(mean: float, ci95: float | None) -> str:
     """`mean ± ci95`, both to the digits that the interval deserves."""
     if ci95 is None or not math.isfinite(ci95) or not math.isfinite(mean) or ci95 == 0:
         return number(mean)
+    if max(abs(mean), ci95) >= 1e6:
+        return f"{number(mean)} ± {number(ci95)}"
     digits = min(max(0, 1 - math.floor(math.log10(ci95))), 5)
     return f"{mean:.{digits}f} ± {ci95:.{digits}f}"
 
