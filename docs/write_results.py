@@ -102,12 +102,12 @@ SECTIONS = {
         "above, and MAML++ and iMAML joined later here too. ALPaCA is ahead by far though no finite sum of curves "
         "is exact here. With 5 and 10 points CAVIA is the best of those that take gradient steps, and level with the "
         "Neural Process; ANIL with a rate for every entry and step, MAML++ and, with 10 points, Meta-Curvature are "
-        "near, with a quarter to a half of MAML's error. iMAML is level with the pretrained rival with 5 and "
-        "10 points and behind it with 20. An earlier run of "
-        "3,000 steps and half the settings had CAVIA behind MAML: a ranking belongs to its budget.\n\n"
-        "With 5 points the means of five learners are not finite, plain MAML's among them: a few waves in a thousand "
-        "diverge at a rate that serves the others, and 200 validation waves did not show it. "
-        "MAML++, CAVIA, BOIL and iMAML never do.",
+        "near, with a quarter to a half of MAML's error. iMAML is level with the pretrained rival with 5 and 10 points "
+        "and behind it with 20. An earlier run of 3,000 steps and half the settings had CAVIA behind MAML: a ranking "
+        "belongs to its budget.\n\n"
+        "With 5 points the means of five learners are not finite, plain MAML's among them: of a thousand waves one "
+        "that diverges is enough, and 200 validation waves need not show it. MAML++, CAVIA, BOIL and iMAML diverged "
+        "on none.",
     ),
     "sinusoid-compare-frequency-noise0.3": (
         "The same waves with noise",
@@ -239,9 +239,9 @@ def page() -> str:
     ]
     for name, (title, text) in SECTIONS.items():
         if (ROOT / "results" / name).exists():
-            parts += _section(title, text, _both(name, "result"))
-            parts += [part for found in _both(name, "evaluation") for part in _evaluation(found)]
-            parts += _facts({part: one for found in _both(name, "facts") for part, one in found.items()})
+            parts += _section(title, text, _records(name, "result"))
+            parts += [part for found in _records(name, "evaluation") for part in _evaluation(found)]
+            parts += _facts({part: one for found in _records(name, "facts") for part, one in found.items()})
     return "\n".join([*parts, *_speed()])
 
 
@@ -288,7 +288,7 @@ def _evaluation(found: dict[str, Any]) -> list[str]:
     return ["**Over seeds and tasks** (95% intervals of a stratified bootstrap)\n", "\n".join(table) + "\n"]
 
 
-def _both(name: str, stem: str) -> list[dict[str, Any]]:
+def _records(name: str, stem: str) -> list[dict[str, Any]]:
     """What is on record of it, and of who joined later."""
     files = [ROOT / "results" / folder / f"{stem}.json" for folder in (name, *JOINED.get(name, []))]
     return [json.loads(file.read_text()) for file in files if file.exists()]
@@ -308,7 +308,7 @@ def draw() -> None:
     for name in SECTIONS:
         folder = ROOT / "results" / name
         if (folder / "errors.png").exists():
-            found = _metrics(_both(name, "result"))
+            found = _metrics(_records(name, "result"))
             blank = {"mean": math.nan, "ci95": math.nan}  # JSON's null
             metrics = {k: Metric(**{**m, **{b: v for b, v in blank.items() if m[b] is None}}) for k, m in found.items()}
             shots = sorted({int(key.rpartition("/k=")[2]) for key in found if "/tuned_mse/" in key})
