@@ -28,7 +28,7 @@ from benchmarks import records
 from benchmarks.bars import Bar, Verdict, lines
 from benchmarks.options import Options, parse
 from benchmarks.timing import Race
-from quickstudy.gradient.adapted import Adapted
+from quickstudy.inner.adapted import Adapted
 from quickstudy.rl.acting import acting
 from quickstudy.rl.practice import Practice
 from quickstudy.rl.trust_region import trust_region_step

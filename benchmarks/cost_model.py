@@ -1,7 +1,7 @@
 """Is `engine="auto"` right? Times low-rank and stacked fast weights over a grid, beside what the cost model picks.
 
 The regret of a case is the time of the pick over the time of the better one. The constants of
-src/quickstudy/gradient/cost.py were set by hand from this table. Writes results/benchmarks/cost_model.json.
+src/quickstudy/inner/fast/cost.py were set by hand from this table. Writes results/benchmarks/cost_model.json.
 
     python benchmarks/cost_model.py
 """

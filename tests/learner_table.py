@@ -17,11 +17,11 @@ from quickstudy.gradient.maml import MAML
 from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus
 from quickstudy.gradient.meta_curvature import MetaCurvature
 from quickstudy.gradient.meta_sgd import MetaSGD
-from quickstudy.gradient.optimizers import SGD
 from quickstudy.gradient.pretrained import Pretrained
-from quickstudy.gradient.rates import Rates
 from quickstudy.gradient.reptile import Reptile
 from quickstudy.gradient.warp_grad import WarpGrad
+from quickstudy.inner.optimizers import SGD
+from quickstudy.inner.rates import Rates
 from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.nets import MLP, WarpedMLP
 from quickstudy.processes.cnp import CNP

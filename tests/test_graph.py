@@ -6,9 +6,9 @@ from learner_table import Lines, net
 from torch import nn
 
 from quickstudy import compiled, graph
-from quickstudy.gradient import cost
 from quickstudy.gradient.maml import MAML
-from quickstudy.gradient.optimizers import SGD
+from quickstudy.inner.fast import cost
+from quickstudy.inner.optimizers import SGD
 from quickstudy.training import gradients as training
 from quickstudy.training.fit import fit
 

@@ -14,14 +14,12 @@ if TYPE_CHECKING:
     from quickstudy import tasks as tasks
     from quickstudy.data import Examples as Examples
     from quickstudy.data import Tasks as Tasks
-    from quickstudy.gradient import optimizers as optimizers
     from quickstudy.gradient.anil import ANIL as ANIL
     from quickstudy.gradient.bayesian_maml import BayesianMAML as BayesianMAML
     from quickstudy.gradient.boil import BOIL as BOIL
     from quickstudy.gradient.cavia import CAVIA as CAVIA
     from quickstudy.gradient.fomaml import FOMAML as FOMAML
     from quickstudy.gradient.imaml import iMAML as iMAML
-    from quickstudy.gradient.implicit import Implicit as Implicit
     from quickstudy.gradient.maml import MAML as MAML
     from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus as MAMLPlusPlus
     from quickstudy.gradient.meta_curvature import Curvature as Curvature
@@ -29,10 +27,12 @@ if TYPE_CHECKING:
     from quickstudy.gradient.meta_sgd import MetaSGD as MetaSGD
     from quickstudy.gradient.pretrained import Pretrained as Pretrained
     from quickstudy.gradient.reptile import Reptile as Reptile
-    from quickstudy.gradient.step_norm import StepNorm as StepNorm
-    from quickstudy.gradient.unroll import inner_loop as inner_loop
     from quickstudy.gradient.warp_grad import WarpGrad as WarpGrad
+    from quickstudy.inner import optimizers as optimizers
+    from quickstudy.inner.fast.implicit import Implicit as Implicit
+    from quickstudy.inner.loop import inner_loop as inner_loop
     from quickstudy.metric.alpaca import ALPaCA as ALPaCA
+    from quickstudy.nets.step_norm import StepNorm as StepNorm
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
     from quickstudy.training.evaluation import evaluate as evaluate
@@ -51,7 +51,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "Curvature": "quickstudy.gradient.meta_curvature",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
-    "Implicit": "quickstudy.gradient.implicit",
+    "Implicit": "quickstudy.inner.fast.implicit",
     "MAML": "quickstudy.gradient.maml",
     "MAMLPlusPlus": "quickstudy.gradient.maml_plus_plus",
     "MetaCurvature": "quickstudy.gradient.meta_curvature",
@@ -59,18 +59,18 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "NeuralProcess": "quickstudy.processes.neural_process",
     "Pretrained": "quickstudy.gradient.pretrained",
     "Reptile": "quickstudy.gradient.reptile",
-    "StepNorm": "quickstudy.gradient.step_norm",
+    "StepNorm": "quickstudy.nets.step_norm",
     "Tasks": "quickstudy.data",
     "WarpGrad": "quickstudy.gradient.warp_grad",
     "decide": "quickstudy.decide",
     "evaluate": "quickstudy.training.evaluation",
     "fit": "quickstudy.training.fit",
     "iMAML": "quickstudy.gradient.imaml",
-    "inner_loop": "quickstudy.gradient.unroll",
+    "inner_loop": "quickstudy.inner.loop",
     "likelihoods": "quickstudy.likelihoods",
     "load": "quickstudy.training.storage",
     "nets": "quickstudy.nets",
-    "optimizers": "quickstudy.gradient.optimizers",
+    "optimizers": "quickstudy.inner.optimizers",
     "rl": "quickstudy.rl",
     "save": "quickstudy.training.storage",
     "tasks": "quickstudy.tasks",

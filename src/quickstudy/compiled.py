@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.engines import prepared
 from quickstudy.graph import Backend, Untraceable, compile_graph, rehearsing
+from quickstudy.inner.fast.engines import prepared
 from quickstudy.substitute import substituted
 
 Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]

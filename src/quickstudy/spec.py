@@ -104,18 +104,18 @@ def _value(value: Any) -> Any:
 def _table() -> dict[str, type[Any]]:
     from quickstudy import likelihoods, nets
     from quickstudy.gradient.bayesian_maml import BayesianMAML
-    from quickstudy.gradient.implicit import Implicit
     from quickstudy.gradient.maml import MAML
     from quickstudy.gradient.maml_plus_plus import MAMLPlusPlus
     from quickstudy.gradient.meta_curvature import Curvature
-    from quickstudy.gradient.optimizers import SGD, Adam, RMSProp
     from quickstudy.gradient.pretrained import Pretrained
-    from quickstudy.gradient.rates import Rates
     from quickstudy.gradient.reptile import Reptile
-    from quickstudy.gradient.step_norm import StepNorm
-    from quickstudy.gradient.svgd import SVGD
     from quickstudy.gradient.warp_grad import WarpGrad
+    from quickstudy.inner.fast.implicit import Implicit
+    from quickstudy.inner.optimizers import SGD, Adam, RMSProp
+    from quickstudy.inner.rates import Rates
+    from quickstudy.inner.svgd import SVGD
     from quickstudy.metric.alpaca import ALPaCA
+    from quickstudy.nets.step_norm import StepNorm
     from quickstudy.processes.cnp import CNP
     from quickstudy.processes.neural_process import NeuralProcess
     from quickstudy.rl.actor import Judge

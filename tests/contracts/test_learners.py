@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.maml import MAML
-from quickstudy.gradient.rates import one_rate
+from quickstudy.inner.rates import one_rate
 from quickstudy.learner import Learner, Predictive, Predictor
 from quickstudy.spec import from_spec, to_spec
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import quickstudy as qs
-from quickstudy.gradient.particles import Particles
-from quickstudy.gradient.svgd import SVGD
+from quickstudy.inner.svgd import SVGD
+from quickstudy.nets.particles import Particles
 from quickstudy.spec import from_spec, to_spec
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gradient.grid import batch, loss_and_gradient
+from inner.grid import batch, loss_and_gradient
 from torch import nn
 
 import quickstudy as qs

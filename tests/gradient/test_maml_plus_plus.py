@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import quickstudy as qs
-from quickstudy.gradient.clock import at_step
+from quickstudy.nets.clock import at_step
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gradient.grid import LAYERS, assert_close, batch, loss_and_gradient, mlp
+from inner.grid import LAYERS, assert_close, batch, loss_and_gradient, mlp
 from torch import nn
 
 import quickstudy as qs

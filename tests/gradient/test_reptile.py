@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from gradient.grid import assert_close, batch, loss_and_gradient, mlp
+from inner.grid import assert_close, batch, loss_and_gradient, mlp
 from torch import nn
 
 import quickstudy as qs

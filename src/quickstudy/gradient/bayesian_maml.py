@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from quickstudy import predictive
 from quickstudy.checks import check_examples, check_fits, check_inputs, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.options import InnerOptions
-from quickstudy.gradient.particles import Particles
-from quickstudy.gradient.points import mean_loss
-from quickstudy.gradient.predictor import GradientPredictor, predictor
-from quickstudy.gradient.rates import Rated
-from quickstudy.gradient.svgd import SVGD
-from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.options import InnerOptions
+from quickstudy.inner.points import mean_loss
+from quickstudy.inner.predictor import GradientPredictor, predictor
+from quickstudy.inner.rates import Rated
+from quickstudy.inner.svgd import SVGD
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps
 from quickstudy.likelihoods import Gaussian, Likelihood
+from quickstudy.nets.particles import Particles
 
 
 @final

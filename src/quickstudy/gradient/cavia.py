@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from quickstudy.gradient.maml import MAML
-from quickstudy.gradient.rates import Rated
+from quickstudy.inner.rates import Rated
 from quickstudy.nets import WithContext
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import nn
 
-from quickstudy.gradient.implicit import Implicit
 from quickstudy.gradient.maml import MAML
+from quickstudy.inner.fast.implicit import Implicit
 
 
 def iMAML(

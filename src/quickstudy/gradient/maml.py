@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from quickstudy import compiled
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.explanation import Explanation, explain
-from quickstudy.gradient.options import InnerOptions, as_parameters, check_count
-from quickstudy.gradient.predictor import GradientPredictor, meta_losses, predictor
-from quickstudy.gradient.rates import Rated
-from quickstudy.gradient.unroll import InnerLoop
 from quickstudy.graph import rehearsing
+from quickstudy.inner.explanation import Explanation, explain
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.options import InnerOptions, as_parameters, check_count
+from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
 
 

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_fits, check_number, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.optimizers import SGD
-from quickstudy.gradient.options import InnerOptions, as_parameters
-from quickstudy.gradient.predictor import GradientPredictor, meta_losses, predictor
-from quickstudy.gradient.rates import Rates
-from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.optimizers import SGD
+from quickstudy.inner.options import InnerOptions, as_parameters
+from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.inner.rates import Rates
 from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss
 

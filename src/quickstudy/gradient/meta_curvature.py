@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.gradient.maml import MAML
-from quickstudy.gradient.rates import Rated, check_rate, rate_at
+from quickstudy.inner.rates import Rated, check_rate, rate_at
 
 
 class Curvature(nn.Module):

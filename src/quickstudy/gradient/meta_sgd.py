@@ -5,8 +5,8 @@ from typing import Any
 from torch import nn
 
 from quickstudy.gradient.maml import MAML
-from quickstudy.gradient.optimizers import SGD
-from quickstudy.gradient.rates import Rates
+from quickstudy.inner.optimizers import SGD
+from quickstudy.inner.rates import Rates
 
 
 def MetaSGD(network: nn.Module, *, lr: float = 0.01, **options: Any) -> MAML:

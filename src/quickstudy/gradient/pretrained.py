@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.options import InnerOptions, as_parameters
-from quickstudy.gradient.points import check_losses, without_trivial_mask
-from quickstudy.gradient.predictor import GradientPredictor, predictor
-from quickstudy.gradient.rates import Rated
-from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.options import InnerOptions, as_parameters
+from quickstudy.inner.points import check_losses, without_trivial_mask
+from quickstudy.inner.predictor import GradientPredictor, predictor
+from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
 
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.options import InnerOptions, as_parameters
-from quickstudy.gradient.predictor import GradientPredictor, predictor, query_losses
-from quickstudy.gradient.rates import Rated
-from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.options import InnerOptions, as_parameters
+from quickstudy.inner.predictor import GradientPredictor, predictor, query_losses
+from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
 
 

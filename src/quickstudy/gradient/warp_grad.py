@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.adapted import Adapted
-from quickstudy.gradient.options import InnerOptions, matching
-from quickstudy.gradient.predictor import GradientPredictor, meta_losses, predictor
-from quickstudy.gradient.rates import Rated
-from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.inner.adapted import Adapted
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.options import InnerOptions, matching
+from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss
 from quickstudy.substitute import substituted

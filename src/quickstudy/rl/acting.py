@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from quickstudy.gradient.adapted import Adapted
+from quickstudy.inner.adapted import Adapted
 from quickstudy.nets import MLP
 from quickstudy.rl.policy import CategoricalPolicy, GaussianPolicy
 

@@ -8,9 +8,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from quickstudy.gradient.adapted import Adapted
-from quickstudy.gradient.rates import Rated
-from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.inner.adapted import Adapted
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.rates import Rated
 from quickstudy.rl.advantages import discounted_returns, gae, standardised
 from quickstudy.rl.baseline import Baseline, LinearBaseline
 from quickstudy.rl.decisions import Decisions, decisions

@@ -6,8 +6,8 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.gradient.options import check_count
-from quickstudy.gradient.rates import Rated
+from quickstudy.inner.options import check_count
+from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.conjugate import gauss_newton_product

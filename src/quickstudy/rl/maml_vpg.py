@@ -5,8 +5,8 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from quickstudy.gradient.options import check_count
-from quickstudy.gradient.rates import Rated
+from quickstudy.inner.options import check_count
+from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.environment import Environment

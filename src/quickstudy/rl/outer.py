@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quickstudy.gradient.rates import Rated
-from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.rates import Rated
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.estimators import Estimator, SamplingTerm, outcomes
 from quickstudy.rl.practice import Practice, each_chunk

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.inner.loop import InnerLoop
 from quickstudy.rl.actor import Actor, adapted_to
 from quickstudy.rl.decisions import Decisions
 from quickstudy.rl.environment import Environment

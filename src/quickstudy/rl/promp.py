@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_number, check_whole
-from quickstudy.gradient.options import check_count
-from quickstudy.gradient.rates import Rated
+from quickstudy.inner.options import check_count
+from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.decisions import Decisions, average, log_probs, outputs_at

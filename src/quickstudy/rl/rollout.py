@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Discrete
 from torch import Tensor
 
-from quickstudy.gradient.adapted import Adapted
+from quickstudy.inner.adapted import Adapted
 from quickstudy.learner import check_generator, check_steps
 from quickstudy.rl.acting import acting
 from quickstudy.rl.environment import Environment

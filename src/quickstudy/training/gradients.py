@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from quickstudy.compiled import Gradient, compilable, meta_gradient, should_compile
 from quickstudy.data import Tasks
-from quickstudy.gradient.unroll import InnerLoop
+from quickstudy.inner.loop import InnerLoop
 from quickstudy.training.seeds import seed_noise
 from quickstudy.training.validation import is_own
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from quickstudy.checks import check_whole
-from quickstudy.gradient.adapted import Adapted
-from quickstudy.gradient.optimizers import SGD, Adam, Rule
+from quickstudy.inner.adapted import Adapted
+from quickstudy.inner.optimizers import SGD, Adam, Rule
 from quickstudy.learner import TaskFamily, check_steps
 from quickstudy.training.arguments import check_family
 from quickstudy.training.seeds import Stream, mix

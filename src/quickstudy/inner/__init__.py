@@ -1,0 +1,1 @@
+"""The inner loop: gradient steps on every task at once, exactly differentiable."""

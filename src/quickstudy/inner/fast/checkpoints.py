@@ -1,0 +1,90 @@
+"""Segments of an inner loop that are run again on the way back, so that only the states between them are kept.
+
+With S steps in segments of sqrt(S), about 2 sqrt(S) states are in memory at a time (Chen et al. 2016, arXiv 1604.06174)
+in place of the tape of S steps.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from quickstudy.inner.fast.mixed_mode import random_state, replayed
+
+
+def segment(checkpoint: str | int | None, steps: int) -> int | None:
+    """How many steps lie between two checkpoints; None without."""
+    if checkpoint is None or steps == 0:
+        return None
+    if isinstance(checkpoint, int):
+        return checkpoint
+    return 1 if checkpoint == "every" else math.ceil(math.sqrt(steps))
+
+
+def run_again(run: Callable[[Any, bool], Any], state: Any, also: Sequence[Tensor]) -> Any:
+    """`run(state, True)`, whose graph is not kept but made anew when it is needed.
+
+    Args:
+        run: `(state, whether a graph is wanted) -> state`, the same each time; draws the same random numbers again.
+        state: a tree of tensors.
+        also: tensors that `run` reads besides and that want a gradient.
+    """
+    flat, spec = tree_flatten(state)
+    where = [i for i, value in enumerate(flat) if isinstance(value, Tensor)]
+    static = [None if isinstance(value, Tensor) else value for value in flat]
+    tensors = [flat[i] for i in where]
+    shape: dict[str, Any] = {}
+
+    def rebuild(tensors: Sequence[Tensor]) -> Any:
+        filled = list(static)
+        for i, tensor in zip(where, tensors, strict=True):
+            filled[i] = tensor
+        return tree_unflatten(filled, spec)
+
+    found = _Segment.apply(run, rebuild, shape, len(tensors), *tensors, *also)
+    filled = list(shape["static"])
+    for i, tensor in zip(shape["where"], found, strict=True):
+        filled[i] = tensor
+    return tree_unflatten(filled, shape["spec"])
+
+
+class _Segment(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, run: Any, rebuild: Any, shape: dict[str, Any], count: int, *tensors: Tensor) -> Any:
+        ctx.run, ctx.rebuild, ctx.count = run, rebuild, count
+        ctx.random = random_state(tensors)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        flat, shape["spec"] = tree_flatten(run(rebuild([t.detach() for t in tensors[:count]]), False))
+        shape["where"] = [i for i, value in enumerate(flat) if isinstance(value, Tensor)]
+        shape["static"] = [None if isinstance(value, Tensor) else value for value in flat]
+        given = {id(t) for t in tensors}
+        found = [flat[i].detach().clone() if id(flat[i]) in given else flat[i].detach() for i in shape["where"]]
+        ctx.mark_non_differentiable(*(t for t in found if not t.is_floating_point()))
+        return tuple(found)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        tensors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "a second outer derivative was asked for, and checkpoint= serves one; leave checkpoint= out"
+            )
+        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed]
+        with replayed(ctx.random), torch.enable_grad():
+            # the state is cut off from its past; what was read besides is the end of a graph anyway
+            state = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(tensors[: ctx.count])]
+            inputs = [*state, *tensors[ctx.count :]]
+            flat, _ = tree_flatten(ctx.run(ctx.rebuild(inputs[: ctx.count]), True))
+            outs = [value for value in flat if isinstance(value, Tensor)]
+            pairs = [(o, v) for o, v in zip(outs, cotangents, strict=True) if v is not None and o.requires_grad]
+            found: list[Tensor | None] = [None] * len(tensors)
+            if pairs:
+                out, vectors = zip(*pairs, strict=True)
+                grads = torch.autograd.grad(out, [inputs[i] for i in wanted], vectors, allow_unused=True)
+                for i, gradient in zip(wanted, grads, strict=True):
+                    found[i] = gradient
+        return (None, None, None, None, *found)

@@ -1,0 +1,200 @@
+"""The rules by which an inner loop moves: SGD, Adam and RMSProp, every one of them differentiable.
+
+They follow `torch.optim` to the digit, but return new values in place of writing into old ones, so that gradients
+flow through a step: to the values, to the gradients, and to the rates.
+"""
+
+import math
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.checks import check_number, check_unit
+from quickstudy.inner.rates import Rated as Rated
+from quickstudy.inner.rates import Rates as Rates
+from quickstudy.inner.rates import check_rate as check_rate
+from quickstudy.inner.rates import rate_at as rate_at
+
+
+class SGD(nn.Module):
+    """Gradient descent: v' = momentum v + g + weight_decay p;  p' = p - lr v' (Nesterov: p - lr (g + momentum v')).
+
+    Linear in the gradients, which the `lowrank` engine needs, unless they are clipped.
+
+    Args:
+        lr: a number; a 0-dimensional tensor; a sequence or 1-dimensional tensor, one rate a step (the last one from
+            there on); `{pattern: rate}` by the parameters' names, fixed; or `Rates`. An `nn.Parameter` is
+            meta-learned.
+        momentum: of the velocity, from 0 to 1.
+        nesterov: look ahead along it.
+        weight_decay: L2 penalty.
+        clip: the largest norm of a task's whole gradient; longer ones are scaled down to it. Long or steep inner loops
+            that overflow now and then need it.
+
+    >>> rule = SGD(0.1, momentum=0.9)
+    >>> value, velocity = rule.update("w", 0, torch.ones(2), torch.ones(2), None)
+    >>> rule.update("w", 1, value, torch.ones(2), velocity)[0]
+    tensor([0.7100, 0.7100])
+    """
+
+    def __init__(
+        self,
+        lr: Rated = 0.01,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        clip: float | None = None,
+    ):
+        super().__init__()
+        if clip is not None and not check_number("clip", clip):
+            raise ValueError("clip=0 would leave no gradient; give the largest norm, or None")
+        self.clip = clip
+        self.lr = check_rate(lr)
+        self.momentum, self.weight_decay = check_unit("momentum", momentum), check_number("weight_decay", weight_decay)
+        if nesterov and not momentum:
+            raise ValueError("nesterov=True looks ahead along the momentum; give momentum= a value above 0")
+        self.nesterov = nesterov
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        kept = {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
+        return {"lr": self.lr, **kept, "clip": self.clip}
+
+    @property
+    def linear(self) -> bool:
+        """Whether a step is linear in the gradients."""
+        return self.clip is None
+
+    def direct(self, values: dict[str, Any], gradients: dict[str, Any], data: Any) -> dict[str, Any]:
+        """The gradients `[T, *shape]`, those of every task no longer than `clip` together."""
+        del values, data
+        if self.clip is None or not gradients:
+            return gradients
+        square = torch.stack([g.reshape(len(g), -1).square().sum(1) for g in gradients.values()]).sum(0)
+        factor = self.clip / root(square).clamp(min=self.clip)
+        return {k: g * factor.view(-1, *[1] * (g.dim() - 1)) for k, g in gradients.items()}
+
+    def update(self, name: str, step: int, value: Any, gradient: Any, velocity: Any) -> tuple[Any, Any]:
+        """The parameter's next value and velocity. `value` and `gradient` are tensors, or `LowRank` both."""
+        if self.weight_decay:
+            gradient = gradient + value * self.weight_decay
+        if self.momentum:
+            velocity = gradient if velocity is None else velocity * self.momentum + gradient
+            gradient = gradient + velocity * self.momentum if self.nesterov else velocity
+        rate = rate_at(self.lr, name, step)
+        if isinstance(rate, Tensor):  # low-rank coefficients are numbers, computed in the precision of the rate
+            like = value if isinstance(value, Tensor) else value.base
+            rate = rate.to(like.dtype)
+        elif isinstance(value, Tensor):
+            return torch.sub(value, gradient, alpha=rate), velocity  # one pass over memory in place of two
+        return value - gradient * rate, velocity
+
+
+class Adam(nn.Module):
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1), with a finite derivative where the gradient is zero.
+
+    There the root of the second moment has no derivative of its own; the step `g / (|g| + eps)` has, 1 / eps, and that
+    is the one used.
+
+    Args:
+        lr: as for `SGD`.
+        betas: decay of the two moments.
+        eps: added to the root of the second moment.
+        weight_decay: L2 penalty, added to the gradient.
+    """
+
+    linear = False
+
+    def __init__(
+        self,
+        lr: Rated = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        super().__init__()
+        self.lr, self.eps = check_rate(lr), check_number("eps", eps)
+        if len(betas) != 2:
+            raise ValueError(f"betas={betas!r}; expected two numbers from 0 to 1")
+        self.betas = check_unit("betas", betas[0]), check_unit("betas", betas[1])
+        self.weight_decay = check_number("weight_decay", weight_decay)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
+
+    def update(self, name: str, step: int, value: Any, gradient: Any, moments: Any) -> tuple[Any, Any]:
+        """The parameter's next value and moments (first, second, how many)."""
+        if self.weight_decay:
+            gradient = gradient + value * self.weight_decay
+        (b1, b2), (first, second, count) = self.betas, moments or (0.0, 0.0, 0)
+        first = first * b1 + gradient * (1 - b1)
+        second = second * b2 + gradient.square() * (1 - b2)
+        count += 1
+        size = root(second) / math.sqrt(1 - b2**count) + self.eps
+        moved = value - rate_at(self.lr, name, step) * (first / (1 - b1**count)) / size
+        return moved, (first, second, count)
+
+
+class RMSProp(nn.Module):
+    """RMSProp: s' = alpha s + (1 - alpha) g^2;  p' = p - lr g / (sqrt(s') + eps), differentiable as `Adam` is.
+
+    Args:
+        lr: as for `SGD`.
+        alpha: decay of the mean square.
+        eps: added to its root.
+        weight_decay: L2 penalty, added to the gradient.
+    """
+
+    linear = False
+
+    def __init__(self, lr: Rated = 0.01, *, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0):
+        super().__init__()
+        self.lr, self.alpha, self.eps = check_rate(lr), check_unit("alpha", alpha), check_number("eps", eps)
+        self.weight_decay = check_number("weight_decay", weight_decay)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"lr": self.lr, "alpha": self.alpha, "eps": self.eps, "weight_decay": self.weight_decay}
+
+    def update(self, name: str, step: int, value: Any, gradient: Any, square: Any) -> tuple[Any, Any]:
+        """The parameter's next value and mean square."""
+        if self.weight_decay:
+            gradient = gradient + value * self.weight_decay
+        square = (0.0 if square is None else square) * self.alpha + gradient.square() * (1 - self.alpha)
+        return value - rate_at(self.lr, name, step) * gradient / (root(square) + self.eps), square
+
+
+class Rule(Protocol):
+    """How a parameter moves: `SGD`, `Adam`, `RMSProp`, or a module of your own that has these."""
+
+    lr: Any
+    """A rate, or what `rate_at` finds one in."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether every step is a sum of values, gradients and memories, each times one number for the whole parameter.
+
+        They may then be low-rank objects that know `+`, `-`, and `*` and `/` with a number; a factor for each entry
+        needs `linear = False`.
+        """
+
+    def update(self, name: str, step: int, value: Any, gradient: Any, memory: Any, /) -> tuple[Any, Any]:
+        """The parameter's next value, and what is remembered of it.
+
+        Args:
+            name: of the parameter in its network.
+            step: from 0 on.
+            value: `[T, *shape]`, or `[*shape]` where tasks still share it; at step 0 the initial one.
+            gradient: `[T, *shape]`, of each task's mean loss.
+            memory: what the step before returned; None at step 0.
+        """
+
+
+def root(square: Tensor) -> Tensor:
+    """The square root, with derivative 0 at 0 (torch's is infinite, and 0 times that is NaN)."""
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, torch.ones_like(square)).sqrt(), 0.0)

@@ -1,0 +1,187 @@
+"""From an inner loop to predictions: the adapted predictor, and its beliefs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy import predictive
+from quickstudy.checks import check_inputs, check_more
+from quickstudy.data import Examples, Tasks
+from quickstudy.inner.adapted import Adapted
+from quickstudy.inner.fast.engines import in_transform
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.learner import Functions, Predictive, check_generator, check_steps
+from quickstudy.likelihoods import Likelihood
+
+
+@dataclass(frozen=True)
+class GradientPredictor:
+    """Networks adapted to `T` tasks by gradient steps; made by the learners' `adapt`."""
+
+    adapted: Adapted
+    support: Examples
+    readout: Callable[[Tensor], Predictive]
+    readapt: "Readapt"
+
+    def __call__(self, x: Tensor) -> Predictive:
+        """The belief at `x [T, M, *dx]`."""
+        check_inputs(x, self.support)
+        return self.readout(self.adapted(x))
+
+    def append(self, examples: Examples) -> "GradientPredictor":
+        """Adapted anew, from the meta-parameters, to the union of the support set and `examples`."""
+        check_more(examples, self.support)
+        return self.readapt(self.support.append(examples))
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """Raises NotImplementedError: gradient steps give one function a task, not a distribution over them."""
+        del n, generator
+        raise NotImplementedError(
+            "a gradient-based learner adapts to one function per task and has none to sample; "
+            "use a learner with latent samples, such as NeuralProcess, or predictor.task(i) for the one function"
+        )
+
+    def task(self, i: int) -> nn.Module:
+        """Task `i`'s adapted network as a plain module `[M, *dx] -> [M, dy]`."""
+        return self.adapted.module(i)
+
+
+@dataclass(frozen=True)
+class Readapt:
+    """How a predictor was made, to make it again from other points; arguments as of `predictor`."""
+
+    inner: InnerLoop
+    likelihood: Likelihood | None
+    steps: int
+    create_graph: bool
+    chunk: int | None
+    seed: int | None
+
+    def __call__(self, support: Examples) -> GradientPredictor:
+        """The predictor for `support`."""
+        return predictor(
+            self.inner,
+            self.likelihood,
+            support,
+            self.steps,
+            create_graph=self.create_graph,
+            chunk=self.chunk,
+            seed=self.seed,
+        )
+
+
+def predictor(
+    inner: InnerLoop,
+    likelihood: Likelihood | None,
+    support: Examples,
+    steps: int,
+    *,
+    create_graph: bool,
+    generator: torch.Generator | None = None,
+    chunk: int | None = None,
+    seed: int | None = None,
+) -> GradientPredictor:
+    """What `adapt` of the learners gives: the inner loop run on `support`, ready to predict.
+
+    Args:
+        generator: of dropout and minibatches while adapting; without one, torch's own is used.
+        chunk: adapt so many tasks at a time.
+        seed: in place of a generator.
+    """
+    check_steps(steps)
+    seed = draw_seed(generator) if seed is None else seed
+    with seeded(seed, support.x.device):
+        order = None if seed is None else torch.Generator(device=support.x.device).manual_seed(seed)
+        adapted = in_chunks(inner, support, steps, chunk, create_graph=create_graph, generator=order)
+
+    readapt = Readapt(inner, likelihood, steps, create_graph, chunk, seed)
+    return GradientPredictor(adapted, support, reader(likelihood, support.y), readapt)
+
+
+def in_chunks(
+    inner: InnerLoop,
+    support: Examples,
+    steps: int,
+    chunk: int | None,
+    *,
+    create_graph: bool,
+    generator: torch.Generator | None,
+) -> Adapted:
+    """The inner loop on `chunk` tasks after another, as one result."""
+    num_tasks = support.num_tasks
+    if chunk is None or chunk >= num_tasks:
+        return inner(support, steps=steps, create_graph=create_graph, generator=generator)
+    parts = []
+    starts = range(0, num_tasks, chunk)
+    with inner.replaying(len(starts)) as again:
+        for first in starts:
+            again()
+            places = torch.arange(first, min(first + chunk, num_tasks))
+            found = inner(support.select(places), steps=steps, create_graph=create_graph, generator=generator)
+            parts += [p._replace(places=places if p.places is None else places[p.places.cpu()]) for p in found.parts]
+    return Adapted(inner, tuple(parts), num_tasks, steps=steps)
+
+
+def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int, weights: Sequence[float] = ()) -> Tensor:
+    """Each task's mean loss over its real query points after adapting to its support set, `[T]`.
+
+    In training mode the network's running statistics become the mean over tasks of what the tasks left in theirs.
+
+    Args:
+        inner: the inner loop.
+        tasks: `T` of them.
+        steps: inner steps.
+        weights: of the losses after 1, 2, ... `steps` steps; by default the last counts alone.
+    """
+    path: list[Adapted] = []
+    adapted = inner(tasks.support, steps=steps, each=path.append if any(weights[:-1]) else None)
+    losses = query_losses(adapted, tasks.query)
+    if not path:
+        return losses
+    early = [w * a.run(inner.point_loss, tasks.query)[0] for w, a in zip(weights[:-1], path, strict=False) if w]
+    return weights[-1] * losses + torch.stack(early).sum(0)
+
+
+def query_losses(adapted: Adapted, query: Examples) -> Tensor:
+    """Each task's mean loss over its real query points, `[T]`; running statistics as in `meta_losses`."""
+    inner = adapted.loop
+    losses, left = adapted.run(inner.point_loss, query)
+    if inner.network.training and left[0] and not in_transform():
+        _keep_statistics(inner.network, left)
+    return losses
+
+
+def reader(likelihood: Likelihood | None, y: Tensor) -> Callable[[Tensor], Predictive]:
+    """How the network's outputs are read: by the likelihood, or as the type of `y` says."""
+    if likelihood is not None:
+        return likelihood.predictive
+    return predictive.Point if y.is_floating_point() else predictive.Categorical
+
+
+def draw_seed(generator: torch.Generator | None) -> int | None:
+    """A seed for torch's own random numbers (dropout), drawn from `generator`; None without one."""
+    check_generator(generator)
+    if generator is None:
+        return None
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
+
+
+@contextmanager
+def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Torch's own random numbers from `seed`, and left as they were."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+        torch.manual_seed(seed)
+        yield
+
+
+def _keep_statistics(network: nn.Module, left: list[dict[str, Tensor]]) -> None:
+    with torch.no_grad():
+        for name, buffer in network.named_buffers():
+            found = torch.cat([buffers[name] for buffers in left])
+            buffer.copy_(found.mean(0) if found.is_floating_point() else found[0])
