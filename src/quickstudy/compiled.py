@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.graph import Backend, Untraceable, compile_graph, rehearsing
-from quickstudy.inner.fast.engines import prepared
+from quickstudy.inner.fast.capture import catching
+from quickstudy.inner.transforms import exact_kernels
 from quickstudy.substitute import substituted
 
 Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]
@@ -138,7 +139,7 @@ def _one_graph(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
 
     values = list(state.values())
     example = [t.detach() for t in (*values, *_tensors(tasks))]
-    with rehearsing(), prepared():
+    with rehearsing(), exact_kernels(), catching():
         with torch.no_grad():  # an inner loop makes its plans by trying, which depends on values
             learner(tasks)
         with torch.enable_grad():
@@ -169,7 +170,7 @@ def _settings(learner: nn.Module) -> tuple[Any, ...]:
         found += map(id, (*module._parameters.values(), *module._buffers.values()))
         found += _plain(module.__dict__)
     inner = getattr(learner, "inner", None)
-    return *found, *([] if inner is None else _plain(vars(inner)))
+    return *found, *([] if inner is None else [*_plain(vars(inner)), inner.how])
 
 
 def _plain(attributes: dict[str, Any]) -> Iterator[Any]:
@@ -206,7 +207,7 @@ def compilable(learner: nn.Module) -> bool:
     device = next((p.device.type for p in learner.parameters()), "cpu")
     builder = device != "cpu" or any(shutil.which(c) for c in (os.environ.get("CXX", "g++"), "g++", "clang++"))
     inner = getattr(learner, "inner", None)
-    staged = inner is not None and (inner.mixed_mode or inner.checkpoint is not None or inner.implicit is not None)
+    staged = inner is not None and (inner.how.runs_again or inner.implicit is not None)
     eager = writes or random or looped or staged or hasattr(learner, "anneal")  # which changes what runs
     return bool(getattr(learner, "deterministic", True)) and not eager and bool(builder)
 

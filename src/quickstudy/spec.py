@@ -109,11 +109,11 @@ def _table() -> dict[str, type[Any]]:
     from quickstudy.gradient.meta_curvature import Curvature
     from quickstudy.gradient.pretrained import Pretrained
     from quickstudy.gradient.reptile import Reptile
+    from quickstudy.gradient.svgd import SVGD
     from quickstudy.gradient.warp_grad import WarpGrad
     from quickstudy.inner.fast.implicit import Implicit
     from quickstudy.inner.optimizers import SGD, Adam, RMSProp
     from quickstudy.inner.rates import Rates
-    from quickstudy.inner.svgd import SVGD
     from quickstudy.metric.alpaca import ALPaCA
     from quickstudy.nets.step_norm import StepNorm
     from quickstudy.processes.cnp import CNP

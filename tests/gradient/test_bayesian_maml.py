@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import quickstudy as qs
-from quickstudy.inner.svgd import SVGD
+from quickstudy.gradient.svgd import SVGD
 from quickstudy.nets.particles import Particles
 from quickstudy.spec import from_spec, to_spec
 

@@ -21,7 +21,7 @@ def test_the_plan_explained_is_the_plan_that_runs(minibatch, mask):
         tasks = qs.Tasks(qs.Examples(*tasks.support[:2], torch.ones(3, 5, dtype=torch.bool)), tasks.query)
     explained = learner.explain(tasks)
     learner.meta_loss(tasks)
-    assert list(learner.inner.plans.values()) == [explained.plan]
+    assert list(learner.inner.choice.plans.values()) == [explained.plan]
 
 
 def test_rows_are_those_of_a_minibatch():

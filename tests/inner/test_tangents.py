@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import quickstudy as qs
-from quickstudy.inner.fast.plan import SMOOTH_TANGENTS
+from quickstudy.inner.fast.graphs import SMOOTH_TANGENTS
 
 W = torch.randn(6, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 AT = torch.tensor([0, 2, 2, 5, 1, 3])

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from quickstudy import predictive
 from quickstudy.checks import check_examples, check_fits, check_inputs, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.inner.loop import InnerLoop
+from quickstudy.gradient.svgd import SVGD
+from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions
 from quickstudy.inner.points import mean_loss
 from quickstudy.inner.predictor import GradientPredictor, predictor
 from quickstudy.inner.rates import Rated
-from quickstudy.inner.svgd import SVGD
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps
 from quickstudy.likelihoods import Gaussian, Likelihood
 from quickstudy.nets.particles import Particles
@@ -75,7 +75,7 @@ class BayesianMAML(nn.Module):
         self.inner_likelihood = inner_likelihood
         self.rule = SVGD(lr, temperature=temperature)
         settings: Any = {**inner, "rule": self.rule}
-        self.inner = InnerLoop(
+        self.inner = inner_loop(
             self.network, loss=TotalLoss(inner_likelihood or self.likelihood), steps=steps, **settings
         )
 
@@ -186,7 +186,7 @@ class ParticlePredictor:
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions: the means of particles drawn for each task, with replacement once all have been drawn."""
         check_generator(generator)
-        support, particles = self.base.support, cast(Particles, self.base.adapted.loop.network)
+        support, particles = self.base.support, cast(Particles, self.base.adapted.problem.network)
         rounds = -(-n // particles.count) if isinstance(n, int) else 1
         shape = len(support.x), rounds, particles.count
         order = torch.rand(shape, generator=generator, device=support.x.device).argsort(-1).flatten(1)  # [T, >= n]

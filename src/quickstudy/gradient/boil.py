@@ -7,7 +7,7 @@ from torch import nn
 
 from quickstudy.gradient.anil import last_layer
 from quickstudy.gradient.maml import MAML
-from quickstudy.inner.options import matching
+from quickstudy.inner.problem import matching
 
 
 def BOIL(network: nn.Module, *, head: str | Sequence[str] | None = None, **options: Any) -> MAML:

@@ -12,7 +12,7 @@ from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.graph import rehearsing
 from quickstudy.inner.explanation import Explanation, explain
-from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions, as_parameters, check_count
 from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
 from quickstudy.inner.rates import Rated
@@ -72,7 +72,7 @@ class MAML(nn.Module):
         point_loss = choose_loss(loss, likelihood)
         if given := inner.get("inputs"):  # those that are parameters are meta-learned
             self.inputs = inner["inputs"] = as_parameters(given)
-        self.inner = InnerLoop(network, loss=point_loss, lr=lr, steps=steps, first_order=first_order, **inner)
+        self.inner = inner_loop(network, loss=point_loss, lr=lr, steps=steps, first_order=first_order, **inner)
         self.rule, self.steps = self.inner.rule, self.inner.steps  # learned rates are parameters
         self.compiled_graphs = compiled.Graphs()
         if self.inner.implicit is not None and not self.inner.proximal:

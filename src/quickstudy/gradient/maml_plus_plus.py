@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_fits, check_number, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.optimizers import SGD
 from quickstudy.inner.options import InnerOptions, as_parameters
 from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
@@ -74,10 +74,10 @@ class MAMLPlusPlus(nn.Module):
         if inner.get("rule") is None:
             inner["rule"] = SGD(Rates(network, lr, per="layer", steps=max(steps, 1)) if learn_rates else lr)
         judge = choose_loss(loss, likelihood)
-        self.inner = InnerLoop(network, loss=judge, steps=steps, **inner)
+        self.inner = inner_loop(network, loss=judge, steps=steps, **inner)
         self.rule, self.progress = self.inner.rule, 1.0
         self._early = (
-            InnerLoop(network, loss=judge, steps=steps, first_order=True, **inner) if first_order_until else None
+            inner_loop(network, loss=judge, steps=steps, first_order=True, **inner) if first_order_until else None
         )
 
     @property

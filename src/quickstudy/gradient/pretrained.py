@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions, as_parameters
 from quickstudy.inner.points import check_losses, without_trivial_mask
 from quickstudy.inner.predictor import GradientPredictor, predictor
@@ -52,7 +52,7 @@ class Pretrained(nn.Module):
         point_loss = choose_loss(loss, likelihood)
         if given := inner.get("inputs"):
             self.inputs = inner["inputs"] = as_parameters(given)
-        self.inner = InnerLoop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
+        self.inner = inner_loop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
         self.rule, self.steps = self.inner.rule, self.inner.steps
 
     @property

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions, as_parameters
 from quickstudy.inner.predictor import GradientPredictor, predictor, query_losses
 from quickstudy.inner.rates import Rated
@@ -66,7 +66,7 @@ class Reptile(nn.Module):
         if given := inner.get("inputs"):
             self.inputs = inner["inputs"] = as_parameters(given)
         point_loss = choose_loss(loss, likelihood)
-        self.inner = InnerLoop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
+        self.inner = inner_loop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
         self.rule, self.steps = self.inner.rule, self.inner.steps
         if any(p.requires_grad for p in self.rule.parameters()):
             raise ValueError("Reptile has no gradient for rates that are learned; fix them, or use MAML or MetaSGD")

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from quickstudy.checks import check_examples, check_fits, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.inner.adapted import Adapted
-from quickstudy.inner.loop import InnerLoop
-from quickstudy.inner.options import InnerOptions, matching
+from quickstudy.inner.loop import inner_loop
+from quickstudy.inner.options import InnerOptions
 from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.inner.problem import matching
 from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss
@@ -71,9 +72,9 @@ class WarpGrad(nn.Module):
         self.steps, self.options = check_steps(steps), dict(inner)
         shared: Any = {"loss": choose_loss(loss, likelihood), "steps": steps, **inner}
         shared["adapt"] = [k for k in names if k not in self.warped]
-        self.inner = InnerLoop(network, lr=lr, first_order=first_order, **shared)
+        self.inner = inner_loop(network, lr=lr, first_order=first_order, **shared)
         self.rule = self.inner.rule
-        self._ahead = InnerLoop(network, **{**shared, "rule": self.rule})
+        self._ahead = inner_loop(network, **{**shared, "rule": self.rule})
 
     @property
     def engine(self) -> str:
@@ -122,7 +123,7 @@ class WarpGrad(nn.Module):
                 if isinstance(other, nn.Module):
                     fixed.enter_context(substituted(other, {k: p.detach() for k, p in other.named_parameters()}))
             adapted = self._ahead(tasks.support, each=cut)
-            losses = [a.run(self._ahead.point_loss, tasks.query)[0].mean() for a in path or [adapted]]
+            losses = [a.losses(tasks.query).mean() for a in path or [adapted]]
         return torch.stack(losses).mean()
 
     def adapt(

@@ -3,95 +3,24 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from quickstudy.checks import check_layout, values_are_readable
 from quickstudy.data import Examples, by_size
-from quickstudy.inner.fast.lowrank import LowRank
-from quickstudy.inner.fast.plan import Plan
+from quickstudy.inner.modules.copies import copy_with, without_past
+from quickstudy.inner.modules.mixing import Mixing
+from quickstudy.inner.modules.outputs import concatenated
+from quickstudy.inner.modules.purity import replaying
+from quickstudy.inner.modules.support import FilledIn, WithSupport, needs_support, supported
 from quickstudy.inner.points import without_trivial_mask
+from quickstudy.inner.problem import Problem
+from quickstudy.inner.state import Part, State
+from quickstudy.inner.transforms import exact_kernels
 from quickstudy.learner import check_task
 from quickstudy.nets.clock import settle
-
-if TYPE_CHECKING:
-    from quickstudy.inner.loop import InnerLoop
-
-
-class State(NamedTuple):
-    """Where `T` tasks stand.
-
-    Args:
-        shared: parameters that are still the same for all tasks, `[*shape]`.
-        moved: those that are not, and the extra inputs: `[T, *shape]`, or low-rank.
-        buffers: of the network, `[T, *shape]`.
-        slots: what the rule keeps for each parameter: velocity, moments.
-    """
-
-    shared: dict[str, Tensor]
-    moved: dict[str, Tensor | LowRank]
-    buffers: dict[str, Tensor]
-    slots: dict[str, Any]
-
-    def select(self, index: Tensor) -> "State":
-        """The tasks at `index`."""
-
-        def each(value: Any) -> Any:
-            if isinstance(value, LowRank):
-                return value.map(lambda t: t[index], base=False)
-            return value[index] if isinstance(value, Tensor) and value.dim() else value
-
-        moved, slots = (
-            tree_map(each, part, is_leaf=lambda v: isinstance(v, LowRank)) for part in (self.moved, self.slots)
-        )
-        return State(self.shared, moved, {k: b[index] for k, b in self.buffers.items()}, slots)
-
-    def dense(self, num_tasks: int) -> dict[str, Tensor]:
-        """Every parameter as `[T, *shape]`."""
-        found = {k: p.expand(num_tasks, *p.shape) for k, p in self.shared.items()}
-        return found | {k: v.dense() if isinstance(v, LowRank) else v for k, v in self.moved.items()}
-
-
-class Part(NamedTuple):
-    """Tasks that run together.
-
-    Args:
-        places: theirs in the batch; None for all of it.
-        size: how many they are.
-        plan: how they run.
-        state: where they stand.
-    """
-
-    places: Tensor | None
-    size: int
-    plan: Plan
-    state: State
-
-    def take(self, data: Any) -> Any:
-        """Their share of a tree of tensors `[T, ...]`."""
-        if self.places is None:
-            return data
-        return tree_map(lambda a: a[self.places] if isinstance(a, Tensor) else a, data)
-
-
-class FilledIn(nn.Module):
-    """A network whose extra inputs are there already.
-
-    Args:
-        network: `(x, name=tensor, ...) -> output`.
-        inputs: by name; they become parameters.
-    """
-
-    def __init__(self, network: nn.Module, inputs: dict[str, nn.Parameter]):
-        super().__init__()
-        self.network, self.inputs = network, nn.ParameterDict(inputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The output at `x [M, *dx]`."""
-        return self.network(x, **self.inputs)
 
 
 @dataclass(frozen=True)
@@ -99,22 +28,24 @@ class Adapted:
     """Networks adapted to `T` tasks, by `inner_loop`. Everything is differentiable back to where the loop began.
 
     Args:
-        loop: that adapted them.
+        problem: what was solved.
         parts: the tasks, as they ran.
         num_tasks: `T`.
+        mixing: knows whether the network mixes points.
         outer: what the loop was given as `outer`.
         steps: how many were taken.
     """
 
-    loop: "InnerLoop"
+    problem: Problem
     parts: tuple[Part, ...]
     num_tasks: int
+    mixing: Mixing
     outer: Any = None
     steps: int = 0
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The adapted networks' outputs `[T, M, do]` at `x [T, M, *dx]`."""
-        return self.run(lambda model, points, outer: model(points), x)[0]
+    def __call__(self, x: Tensor) -> Any:
+        """The adapted networks' outputs `[T, M, do]` at `x [T, M, *dx]`, in whatever structure the network gives."""
+        return self.run(_outputs, x)[0]
 
     def losses(self, examples: Examples) -> Tensor:
         """Each task's mean loss over its real points, `[T]`."""
@@ -123,13 +54,13 @@ class Adapted:
             raise ValueError(
                 f"examples of {examples.num_tasks} tasks for networks adapted to {self.num_tasks}; give one set a task"
             )
-        return self.run(self.loop.point_loss, examples)[0]
+        return self.run(self.problem.point_loss, examples)[0]
 
-    def evaluate(self, objective: Callable[..., Tensor], batch: Any, outer: Any = None) -> Tensor:
+    def evaluate(self, objective: Callable[..., Any], batch: Any, outer: Any = None) -> Any:
         """`objective(model, batch_of_one_task, outer)` of every task, stacked `[T, ...]`.
 
         Args:
-            objective: `model(x)` is the task's adapted network.
+            objective: `model(x)` is the task's adapted network; it returns tensors in any structure.
             batch: any tree of tensors `[T, ...]`.
             outer: handed on as it is; by default what the loop was given.
         """
@@ -147,53 +78,70 @@ class Adapted:
 
     def detach(self) -> "Adapted":
         """The same networks, without a past; parameters that do not move keep theirs."""
-        moving = set(self.loop.adapted_names())
-
-        def cut(tree: dict[str, Any]) -> dict[str, Any]:
-            return {k: tree_map(_detached, v) if k in moving else v for k, v in tree.items()}
+        moving = set(self.problem.adapted_names())
 
         def alone(state: State) -> State:
-            return state._replace(shared=cut(state.shared), moved=cut(state.moved), slots=cut(state.slots))
+            cut = state.detach()
+            shared = {k: cut.shared[k] if k in moving else v for k, v in state.shared.items()}
+            return cut._replace(shared=shared)
 
         return replace(self, parts=tuple(p._replace(state=alone(p.state)) for p in self.parts))
 
     def module(self, i: int) -> nn.Module:
         """Task `i`'s network as a plain module of its own, `[M, *dx] -> [M, dy]`, its extra inputs filled in."""
-        i = check_task(i, self.num_tasks)
-        network = copy.deepcopy(self.loop.network)
-        state = {**self.params, **self.buffers}
-        with torch.no_grad():
-            for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-                tensor.copy_(state[name][i])
+        i, state = check_task(i, self.num_tasks), {**self.params, **self.buffers}
+        own: dict[str, Tensor] = {}
+        for name, p in self.problem.network.named_parameters():
+            own[name] = nn.Parameter(state[name][i].detach().clone(), requires_grad=p.requires_grad)
+        for name, _ in self.problem.network.named_buffers():
+            own[name] = state[name][i].detach().clone()
+        network = copy.deepcopy(without_past(copy_with(self.problem.network, own)))
         settle(network, self.steps)
-        inputs = {k: nn.Parameter(state[k][i].detach().clone()) for k in self.loop.inputs}
-        return FilledIn(network, inputs) if inputs else network
+        inputs = {k: nn.Parameter(state[k][i].detach().clone()) for k in self.problem.inputs}
+        whole = FilledIn(network, inputs) if inputs else network
+        return WithSupport(whole, self._support(i)) if needs_support(self.problem.network) else whole
 
-    def run(self, function: Callable[..., Tensor], data: Any, outer: Any = None) -> tuple[Tensor, list[dict]]:
+    def run(self, function: Callable[..., Any], data: Any, outer: Any = None) -> tuple[Any, list[dict[str, Tensor]]]:
         """`function(model, data_of_one_task, outer)` of every task, and the buffers it left, part by part."""
-        values, left, places = [], [], []
-        with self.loop.replaying(len(self.parts)) as again:
+        values: list[Any] = []
+        left, places = [], []
+        with exact_kernels(), replaying(self.problem.randomness, len(self.parts)) as again:
             for part in self.parts:
                 again()
-                for index, state, share in self._shares(part, data):
-                    value, buffers = self.loop.evaluate(part.plan, state, function, share, outer, self.steps)
+                for index, state, share, support in self._shares(part, data, function):
+                    judged, given = supported(self.problem.network, function, share, support)
+                    value, buffers = part.engine.evaluate(self.problem, state, judged, given, outer, self.steps)
                     values.append(value)
                     left.append(buffers)
                     everything = torch.arange(self.num_tasks) if part.places is None else part.places.cpu()
                     places.append(everything if index is None else everything[index.cpu()])
-        if len(values) == 1:
-            return values[0], left
-        return torch.cat(values)[torch.cat(places).argsort().to(values[0].device)], left
+        order = None if len(values) == 1 else torch.cat(places).argsort()
+        return concatenated(values, order), left
 
-    def _shares(self, part: Part, data: Any) -> list[tuple[Tensor | None, State, Any]]:
+    def _shares(
+        self, part: Part, data: Any, function: Callable[..., Any]
+    ) -> list[tuple[Tensor | None, State, Any, Examples | None]]:
         """One part's data, cleaned; in groups of equal size where the network mixes points and they are unequal."""
         share = part.take(data)
         if not isinstance(share, Examples):
-            return [(None, part.state, share)]
+            return [(None, part.state, share, part.support)]
         share = without_trivial_mask(share)
-        if share.mask is None or not values_are_readable(share.x) or not self.loop.mixes(share):
-            return [(None, part.state, share.clean())]
-        return [(index, part.state.select(index), examples) for index, (examples,) in by_size(share)]
+        whole = share.mask is None or not values_are_readable(share.x)
+        alone = part.size == 1 and function == self.problem.point_loss
+        if whole or not (alone or self.mixing(self.problem, share)):
+            return [(None, part.state, share.clean(), part.support)]
+        return [
+            (index, part.state.select(index), examples, part.support and part.support.select(index))
+            for index, (examples,) in by_size(share)
+        ]
+
+    def _support(self, i: int) -> Tensor | None:
+        for part in self.parts:
+            places = list(range(self.num_tasks)) if part.places is None else part.places.tolist()
+            if i in places and part.support is not None:
+                points = part.support.select(places.index(i))
+                return points.x[points.real()]
+        return None
 
     def _gather(self, parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         if len(parts) == 1:
@@ -202,5 +150,6 @@ class Adapted:
         return {k: torch.cat([part[k] for part in parts])[order] for k in parts[0]}
 
 
-def _detached(value: Any) -> Any:
-    return value.detach() if isinstance(value, Tensor) else value
+def _outputs(model: Callable[..., Any], points: Any, outer: Any) -> Any:
+    del outer
+    return model(points)

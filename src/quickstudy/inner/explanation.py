@@ -8,7 +8,6 @@ from quickstudy.inner.fast.checkpoints import segment
 from quickstudy.inner.fast.cost import LayerCost, layer_costs
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.loop import InnerLoop
-from quickstudy.inner.parts import first_points
 from quickstudy.inner.points import without_trivial_mask
 
 
@@ -35,7 +34,7 @@ class Explanation:
 def explain(inner: InnerLoop, tasks: Tasks) -> Explanation:
     """See `MAML.explain`. Tasks of unequal size are explained as if they ran together."""
     support = without_trivial_mask(tasks.support).clean()
-    seen = first_points(inner, support) if support.num_points else support  # a step sees a minibatch, and costs no more
+    seen = inner.first_points(support) if support.num_points else support  # a step sees a minibatch, and costs no more
     plan = inner.plan(seen, tasks.num_tasks, inner.steps)
     layers = tuple(layer_costs(plan.calls, inner.steps, tasks.num_tasks))
     engine = "lowrank" if plan.lowrank else "batched" if plan.vectorised else "loop"
@@ -87,10 +86,10 @@ def _memory(inner: InnerLoop, plan: Plan) -> list[str]:
     if inner.first_order:
         return ["meta-gradient: first order"]
     mixed = "reverse over forward" if plan.tangents else "forward over reverse"
-    lines = ["meta-gradient: exact, " + (mixed if inner.mixed_mode else "reverse over reverse")]
-    length = segment(inner.checkpoint, inner.steps)
+    lines = ["meta-gradient: exact, " + (mixed if inner.how.mixed_mode else "reverse over reverse")]
+    length = segment(inner.how.checkpoint, inner.steps)
     if length is not None:
         lines.append(f"checkpoints: every {length} steps")
-    if inner.truncate is not None:
-        lines.append(f"truncated: second order in the last {inner.truncate} steps")
+    if inner.how.truncate is not None:
+        lines.append(f"truncated: second order in the last {inner.how.truncate} steps")
     return lines

@@ -168,6 +168,30 @@ class RMSProp(nn.Module):
         return value - rate_at(self.lr, name, step) * gradient / (root(square) + self.eps), square
 
 
+def move(problem: Any, state: Any, start: Any, gradients: dict[str, Any], data: Any, step: int) -> Any:
+    """The `State` after one step of the rule; what has no gradient stays.
+
+    Args:
+        problem: its rule moves, and its `proximal` pulls back to
+        start: where the tasks began.
+        state: where they stand.
+        gradients: `[T, *shape]` by name, or low-rank.
+        data: the points of the step, for rules that see all parameters together.
+        step: how many came before.
+    """
+    shared, moved, slots = dict(state.shared), dict(state.moved), dict(state.slots)
+    direct: Any = getattr(problem.rule, "direct", None)
+    if direct is not None:
+        gradients = direct({k: moved[k] if k in moved else shared[k] for k in gradients}, gradients, data)
+    for name, gradient in gradients.items():
+        value = moved[name] if name in moved else shared.pop(name)
+        if problem.proximal:
+            began = start.moved[name] if name in start.moved else start.shared[name]
+            gradient = gradient + (value - began) * problem.proximal
+        moved[name], slots[name] = problem.rule.update(name, step, value, gradient, slots.get(name))
+    return state._replace(shared=shared, moved=moved, slots=slots)
+
+
 class Rule(Protocol):
     """How a parameter moves: `SGD`, `Adam`, `RMSProp`, or a module of your own that has these."""
 

@@ -1,17 +1,22 @@
 """Checks of the inner loop's options, and of how they go together."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import Any, TypedDict, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypedDict, cast
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from quickstudy.checks import check_number
-from quickstudy.inner.fast.engines import ENGINES, Engine, Randomness, unvectorised
 from quickstudy.inner.fast.implicit import Implicit
+from quickstudy.inner.fast.vectorise import unvectorised
 from quickstudy.inner.optimizers import SGD, Rule
+from quickstudy.inner.problem import Randomness
 from quickstudy.inner.rates import one_rate
+from quickstudy.inner.unroll import Unrolling
 
+Engine = Literal["auto", "loop", "batched", "lowrank"]
+ENGINES = ("auto", "loop", "batched", "lowrank")
 DEFAULT_RATE = 0.01
 
 
@@ -19,6 +24,7 @@ class InnerOptions(TypedDict, total=False):
     """What every gradient-based learner hands on to `quickstudy.inner_loop`, where each is explained."""
 
     rule: Rule | None
+    inner_loss: Callable[[Tensor, Tensor], Tensor] | None
     adapt: str | Sequence[str] | None
     inputs: Mapping[str, Tensor] | nn.ParameterDict | None
     minibatch: int | None
@@ -29,52 +35,76 @@ class InnerOptions(TypedDict, total=False):
     implicit: Implicit | None
     proximal: float
     randomness: Randomness
+    verify: bool
 
 
-def check_options(given: dict[str, Any]) -> Rule:
-    """The rule that `lr` and `rule` come to.
-
-    Args:
-        given: the arguments of `InnerLoop`, by name.
-
-    Raises:
-        TypeError, ValueError: for an option that is not what it should be, and for two that exclude each other.
-    """
-    if not isinstance(given["network"], nn.Module):
-        raise TypeError(f"network must be a torch.nn.Module, not {type(given['network']).__name__}")
-    for name in ("loss", "objective"):
-        if given[name] is not None and not callable(given[name]):
-            raise TypeError(f"{name}={given[name]!r}; expected a function")
-    if given["loss"] is not None and given["objective"] is not None:
-        raise ValueError("give loss= or objective=, not both")
-    for name in ("first_order", "mixed_mode"):
-        if not isinstance(given[name], bool):
-            raise TypeError(f"{name}={given[name]!r}; expected True or False")
-    for name, choices in (("engine", ENGINES), ("randomness", ("different", "same"))):
-        if given[name] not in choices:
-            raise ValueError(f"{name}={given[name]!r}; choose one of {', '.join(choices)}")
-    for name in ("minibatch", "truncate"):
-        check_count(name, given[name])
-    if given["checkpoint"] not in (None, "every", "sqrt"):
-        check_count("checkpoint", given["checkpoint"], "'every', 'sqrt' or a number of steps of at least 1")
-    check_number("proximal", given["proximal"])
-    _check_inputs(given["inputs"])
-    taken = set(given["inputs"] or ()) & set(dict(given["network"].named_parameters()))
+def check_problem(
+    network: Any, *, loss: Any, inner_loss: Any, objective: Any, inputs: Any, rule: Rule, engine: str
+) -> None:
+    """Raise TypeError or ValueError for an inner problem that cannot be one; arguments as of `inner_loop`."""
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"network must be a torch.nn.Module, not {type(network).__name__}")
+    if isinstance(network, torch.jit.ScriptModule):
+        raise TypeError("network is a torch.jit.ScriptModule, whose weights cannot be replaced; give the module itself")
+    for name, p in network.named_parameters():
+        if isinstance(p, nn.parameter.UninitializedParameter):
+            raise ValueError(f"{name} has no shape yet; run the network once, so that its lazy layers are made")
+    for name, function in (("loss", loss), ("inner_loss", inner_loss), ("objective", objective)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name}={function!r}; expected a function")
+    for name, function in (("loss", loss), ("inner_loss", inner_loss)):
+        if function is not None and objective is not None:
+            raise ValueError(f"give {name}= or objective=, not both")
+    _check_inputs(inputs)
+    taken = set(inputs or ()) & set(dict(network.named_parameters()))
     if taken:
         raise ValueError(f"the network has a parameter {sorted(taken)[0]!r} already; call the input by another name")
-    saving = [k for k in ("mixed_mode", "checkpoint", "implicit") if given[k]]
-    if saving and any(p.is_complex() for p in given["network"].parameters()):
-        raise ValueError(f"{saving[0]} is for real parameters, and the network has complex ones; leave it out")
-    rule = _rule(given["lr"], given["rule"])
-    _check_together(given, rule)
-    if given["engine"] in ("batched", "lowrank") and (why := unvectorised(given["network"])) is not None:
+    if engine == "lowrank" and not (rule.linear and one_rate(rule.lr)):
         raise ValueError(
-            f"engine={given['engine']!r} runs all tasks in one pass, and {why}; use engine='auto' or 'loop'"
+            "engine='lowrank' needs a rule linear in the gradients with one rate a layer (SGD, with momentum and "
+            "weight decay); use engine='auto' or 'batched' for this one"
         )
-    return rule
+    if engine in ("batched", "lowrank") and (why := unvectorised(network)) is not None:
+        raise ValueError(f"engine={engine!r} runs all tasks in one pass, and {why}; use engine='auto' or 'loop'")
 
 
-def _rule(lr: Any, rule: Any) -> Rule:
+def check_settings(
+    *, engine: Any, randomness: Any, minibatch: Any, proximal: Any, verify: Any, how: Unrolling, network: nn.Module
+) -> None:
+    """Raise TypeError or ValueError for settings that are none, or that exclude each other.
+
+    Args:
+        how: steps are differentiated.
+        network: some settings are for real parameters only.
+    """
+    switches = {"first_order": how.first_order, "mixed_mode": how.mixed_mode, "verify": verify}
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name}={value!r}; expected True or False")
+    for name, value, choices in (("engine", engine, ENGINES), ("randomness", randomness, ("different", "same"))):
+        if value not in choices:
+            raise ValueError(f"{name}={value!r}; choose one of {', '.join(choices)}")
+    for name, value in (("minibatch", minibatch), ("truncate", how.truncate)):
+        check_count(name, value)
+    if how.checkpoint not in (None, "every", "sqrt"):
+        check_count("checkpoint", how.checkpoint, "'every', 'sqrt' or a number of steps of at least 1")
+    check_number("proximal", proximal)
+    saving = [k for k in ("mixed_mode", "checkpoint", "implicit") if getattr(how, k)]
+    if saving and any(p.is_complex() for p in network.parameters()):
+        raise ValueError(f"{saving[0]} is for real parameters, and the network has complex ones; leave it out")
+    kept = [k for k in ("first_order", "mixed_mode") if getattr(how, k)]
+    kept += [k for k in ("checkpoint", "truncate") if getattr(how, k) is not None]
+    if how.implicit is not None:
+        if not isinstance(how.implicit, Implicit):
+            raise TypeError(f"implicit={how.implicit!r}; expected quickstudy.Implicit(...)")
+        if kept:
+            raise ValueError(f"implicit differentiates the solution, not the steps: leave out {', '.join(kept)}")
+    elif how.first_order and len(kept) > 1:
+        raise ValueError(f"first_order has no second derivatives to save or cut: leave out {', '.join(kept[1:])}")
+
+
+def rule_of(lr: Any, rule: Any) -> Rule:
+    """The rule that `lr` and `rule` come to."""
     if rule is None:
         return SGD(DEFAULT_RATE if lr is None else lr)
     if lr is not None:
@@ -86,23 +116,6 @@ def _rule(lr: Any, rule: Any) -> Rule:
             "own with lr, linear and update" + (f"; this one has no {lacks[0]}" if lacks else "; this is no nn.Module")
         )
     return cast(Rule, rule)
-
-
-def _check_together(given: dict[str, Any], rule: Rule) -> None:
-    if given["engine"] == "lowrank" and not (rule.linear and one_rate(rule.lr)):
-        raise ValueError(
-            "engine='lowrank' needs a rule linear in the gradients with one rate a layer (SGD, with momentum and "
-            "weight decay); use engine='auto' or 'batched' for this one"
-        )
-    kept = [k for k in ("first_order", "mixed_mode") if given[k]]
-    kept += [k for k in ("checkpoint", "truncate") if given[k] is not None]
-    if given["implicit"] is not None:
-        if not isinstance(given["implicit"], Implicit):
-            raise TypeError(f"implicit={given['implicit']!r}; expected quickstudy.Implicit(...)")
-        if kept:
-            raise ValueError(f"implicit differentiates the solution, not the steps: leave out {', '.join(kept)}")
-    elif given["first_order"] and len(kept) > 1:
-        raise ValueError(f"first_order has no second derivatives to save or cut: leave out {', '.join(kept[1:])}")
 
 
 def _check_inputs(inputs: Any) -> None:
@@ -137,14 +150,18 @@ def check_count(name: str, value: Any, expected: str = "a whole number of at lea
     return value
 
 
-def matching(names: Iterable[str], patterns: str | Sequence[str]) -> list[str]:
-    """The names that fit any of the patterns, as in the shell.
-
-    Raises:
-        ValueError: if a pattern fits none.
-    """
-    names, patterns = list(names), [patterns] if isinstance(patterns, str) else list(patterns)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"no parameter is named {pattern!r}; there are {', '.join(names) or 'none'}")
-    return [name for name in names if any(fnmatchcase(name, p) for p in patterns)]
+def check_batch(data: Any, num_tasks: int) -> None:
+    """Raise TypeError or ValueError unless `data` is a tree of tensors `[T, ...]` and plain values."""
+    for leaf in tree_leaves(data):
+        if isinstance(leaf, Tensor):
+            if not leaf.dim() or len(leaf) != num_tasks:
+                raise ValueError(
+                    f"batch= gave a tensor of shape {list(leaf.shape)} for {num_tasks} tasks; every tensor begins with "
+                    "the tasks, [T, ...]: expand what is the same for all of them, or hand it on as outer="
+                )
+        elif leaf is not None and not isinstance(leaf, bool | int | float | str):
+            raise TypeError(
+                f"batch= gave a {type(leaf).__name__}, which torch cannot look into, so that every task would get all "
+                "of it; give tensors in tuples, lists, dicts or NamedTuples, or register the class with "
+                "torch.utils._pytree.register_dataclass or register_pytree_node"
+            )

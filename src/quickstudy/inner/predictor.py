@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from quickstudy import predictive
 from quickstudy.checks import check_inputs, check_more
 from quickstudy.data import Examples, Tasks
 from quickstudy.inner.adapted import Adapted
-from quickstudy.inner.fast.engines import in_transform
 from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.transforms import in_transform
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps
 from quickstudy.likelihoods import Likelihood
 
@@ -122,7 +122,7 @@ def in_chunks(
             places = torch.arange(first, min(first + chunk, num_tasks))
             found = inner(support.select(places), steps=steps, create_graph=create_graph, generator=generator)
             parts += [p._replace(places=places if p.places is None else places[p.places.cpu()]) for p in found.parts]
-    return Adapted(inner, tuple(parts), num_tasks, steps=steps)
+    return replace(found, parts=tuple(parts), num_tasks=num_tasks)
 
 
 def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int, weights: Sequence[float] = ()) -> Tensor:
@@ -141,16 +141,16 @@ def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int, weights: Sequence[fl
     losses = query_losses(adapted, tasks.query)
     if not path:
         return losses
-    early = [w * a.run(inner.point_loss, tasks.query)[0] for w, a in zip(weights[:-1], path, strict=False) if w]
+    early = [w * a.losses(tasks.query) for w, a in zip(weights[:-1], path, strict=False) if w]
     return weights[-1] * losses + torch.stack(early).sum(0)
 
 
 def query_losses(adapted: Adapted, query: Examples) -> Tensor:
     """Each task's mean loss over its real query points, `[T]`; running statistics as in `meta_losses`."""
-    inner = adapted.loop
-    losses, left = adapted.run(inner.point_loss, query)
-    if inner.network.training and left[0] and not in_transform():
-        _keep_statistics(inner.network, left)
+    network = adapted.problem.network
+    losses, left = adapted.run(adapted.problem.point_loss, query)
+    if network.training and left[0] and not in_transform():
+        _keep_statistics(network, left)
     return losses
 
 

@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Literal
 
 from torch import nn
 
+Role = Literal["support", "query"]
+
 _step: ContextVar[int | None] = ContextVar("inner_step", default=None)
+_role: ContextVar[Role | None] = ContextVar("points_role", default=None)
 
 
 def inner_step() -> int | None:
@@ -25,6 +29,21 @@ def at_step(step: int) -> Iterator[None]:
         yield
     finally:
         _step.reset(token)
+
+
+def points_role() -> Role | None:
+    """What the points of the pass that is running are to their task; None outside of inner loops."""
+    return _role.get()
+
+
+@contextmanager
+def playing(role: Role | None) -> Iterator[None]:
+    """The points of what runs inside are the task's support set, or its query points."""
+    token = _role.set(role)
+    try:
+        yield
+    finally:
+        _role.reset(token)
 
 
 def settle(network: nn.Module, step: int) -> None:

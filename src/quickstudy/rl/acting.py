@@ -41,8 +41,8 @@ def acting(policy: nn.Module, adapted: Adapted | None, num_tasks: int) -> Acting
     """
     if adapted is None:
         return lambda observation: policy(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
-    loop = adapted.loop
-    if loop.network is not policy:
+    problem = adapted.problem
+    if problem.network is not policy:
         raise ValueError("adapted= is of another network than policy; give the policy that the inner loop was made of")
     if adapted.num_tasks != num_tasks:
         raise ValueError(
@@ -50,18 +50,18 @@ def acting(policy: nn.Module, adapted: Adapted | None, num_tasks: int) -> Acting
             "set the environment's tasks before adapting, and adapt one policy a task"
         )
     params = {k: p.detach() for k, p in adapted.params.items()}
-    if not loop.inputs and _is_stackable(policy):
+    if not problem.inputs and _is_stackable(policy):
         return _stacked(policy, params)
-    if not all(part.plan.vectorised for part in adapted.parts):
+    if not all(part.engine.together for part in adapted.parts):
         return adapted
     network = copy.deepcopy(policy)  # functional_call may not put back a layer that has two names
     buffers = {k: b.detach().clone(memory_format=torch.contiguous_format) for k, b in adapted.buffers.items()}
 
     def task(params: dict[str, Tensor], buffers: dict[str, Tensor], observation: Tensor) -> Tensor:
-        own = {k: p for k, p in params.items() if k not in loop.inputs}
-        return functional_call(network, (own, buffers), (observation,), {k: params[k] for k in loop.inputs})
+        own = {k: p for k, p in params.items() if k not in problem.inputs}
+        return functional_call(network, (own, buffers), (observation,), {k: params[k] for k in problem.inputs})
 
-    mapped = torch.vmap(task, randomness=loop.randomness)
+    mapped = torch.vmap(task, randomness=problem.randomness)
     return lambda observation: mapped(params, buffers, observation)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.inner.adapted import Adapted
-from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.loop import InnerLoop, inner_loop
 from quickstudy.inner.rates import Rated
 from quickstudy.rl.advantages import discounted_returns, gae, standardised
 from quickstudy.rl.baseline import Baseline, LinearBaseline
@@ -126,4 +126,4 @@ def adapted_to(inner: InnerLoop, stages: Sequence[Decisions], num_tasks: int, *,
 
 def inner_loop_of(policy: Any, objective: Any, lr: Rated, steps: int, first_order: bool) -> InnerLoop:
     """Plain gradient steps of the policy down `objective`."""
-    return InnerLoop(policy, objective=objective, lr=lr, steps=max(steps, 1), first_order=first_order)
+    return inner_loop(policy, objective=objective, lr=lr, steps=max(steps, 1), first_order=first_order)

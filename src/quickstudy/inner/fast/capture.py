@@ -1,11 +1,13 @@
 """Linear and convolutional layers caught in the act.
 
-While the engine runs, `torch.nn.functional.linear` and its convolutions ask whether their weight is one of ours; that
-catches a layer wherever it is called, inside attention too. A weight of ours goes into the network as a stand-in full
-of NaN, known by identity: whatever else reads it makes its result NaN instead of silently wrong.
+While the fast path runs, `torch.nn.functional.linear` and its convolutions ask whether their weight is one of ours;
+that catches a layer wherever it is called, inside attention too. A weight of ours goes into the network as a stand-in
+that is known by identity, and that nothing else can read.
 """
 
+import functools
 import threading
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from quickstudy.inner.fast import lowrank
+from quickstudy.inner.transforms import Switch
 
 LAYERS: dict[str, Callable[..., Tensor]] = {name: getattr(F, name) for name in ("linear", "conv1d", "conv2d", "conv3d")}
 
@@ -36,6 +39,52 @@ class Call(NamedTuple):
     def rows(self) -> int:
         """Rows of the layer's input matrix: points, times tokens."""
         return self.input_shape[:-1].numel()
+
+
+class Differs(RuntimeError):
+    """The network does something else than when it was tried, or reads a weight that should be caught."""
+
+
+class Unfit(RuntimeError):
+    """An operation that cannot run for all tasks at once; the message says which, and why."""
+
+
+class StandIn(Tensor):
+    """A tensor of NaN in the place of a weight: takes no memory, and refuses to be read.
+
+    Where a function of torch.nn.functional that is written in Python is given one, as in attention, the plain NaN go on
+    in its place: what reads them is NaN, and is found out by that.
+    """
+
+    numbers: Tensor
+
+    @staticmethod
+    def of(parameter: Tensor) -> "StandIn":
+        """For a parameter of that shape and type."""
+        numbers = torch.full((), float("nan"), dtype=parameter.dtype, device=parameter.device).expand(parameter.shape)
+        made = numbers.as_subclass(StandIn)
+        made.numbers = numbers
+        return made
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types_: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _LOOKS:
+            if func == _WANTS_GRAD:
+                return True
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **(kwargs or {}))
+        if isinstance(func, types.FunctionType) and func.__module__ == "torch.nn.functional":
+            given = [a.numbers if isinstance(a, StandIn) else a for a in args]
+            return func(*given, **{k: a.numbers if isinstance(a, StandIn) else a for k, a in (kwargs or {}).items()})
+        raise Differs(f"something reads a layer's weight besides the layer: {getattr(func, '__name__', func)}")
+
+
+_WANTS_GRAD = Tensor.requires_grad.__get__  # type: ignore[attr-defined]
+_LOOKS = frozenset(
+    [getattr(Tensor, name).__get__ for name in "shape dtype device layout ndim is_leaf is_cuda is_sparse".split()]
+    + [getattr(Tensor, name) for name in "size dim numel is_floating_point is_complex element_size __len__".split()]
+    + [_WANTS_GRAD]
+)
 
 
 @dataclass
@@ -67,34 +116,50 @@ class Capture:
     Args:
         layers: stand-in and layer.
         biases: stand-in and bias.
+        calls: that the pass is expected to make, where gradients are wanted.
         probes: zeros to be added to the outputs, call by call, so that the gradient at an output can be asked for.
     """
 
-    layers: list[tuple[Tensor, Layer]]
-    biases: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    layers: list[tuple[StandIn, Layer]]
+    biases: list[tuple[StandIn, Tensor]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     probes: list[Tensor] | None = None
     inputs: list[Tensor] = field(default_factory=list)
+    differentiable: bool = field(default_factory=torch.is_grad_enabled)
 
     def find(self, weight: Tensor) -> Layer | None:
         """The layer whose stand-in `weight` is."""
         for key, layer in self.layers:
-            if weight is key:
+            if weight is key or weight is key.numbers:
                 return layer
         return None
 
     def call(self, layer: Layer, kind: str, x: Tensor, bias: Tensor | None, arguments: dict[str, Any]) -> Tensor:
         """The layer's output; where gradients are wanted, its input is kept and a probe added."""
-        bias = next((value for key, value in self.biases if key is bias), bias)
+        if self.differentiable != torch.is_grad_enabled():
+            raise Differs(f"{layer.name} is called where gradients are switched off")
+        bias = next((value for key, value in self.biases if bias is key or bias is key.numbers), bias)
         out = layer(kind, x, bias, arguments)
         if self.probes is None:
             return out
-        if len(self.inputs) == len(self.probes):
-            raise RuntimeError("the network called more layers than when it was tried; use engine='loop' for it")
-        probe = self.probes[len(self.inputs)]
-        if probe.shape != out.shape:
-            raise RuntimeError("the network's layers change shape from call to call; use engine='loop' for it")
+        place = len(self.inputs)
+        expected = self.calls[place] if place < len(self.calls) else None
+        same = expected is not None and (expected.weight, expected.kind, expected.output_shape, expected.dtype) == (
+            layer.name,
+            kind,
+            out.shape,
+            layer.weight.dtype,
+        )
+        if not same:
+            raise Differs("the network calls its layers in another order, or with other shapes")
         self.inputs.append(x)
-        return out + probe
+        return out + self.probes[place]
+
+    def finished(self) -> list[Tensor]:
+        """The inputs that were kept, one for each expected call."""
+        if self.probes is not None and len(self.inputs) != len(self.calls):
+            raise Differs("the network calls fewer layers than when it was tried")
+        return self.inputs
 
 
 class Recorder(Capture):
@@ -102,7 +167,7 @@ class Recorder(Capture):
 
     def __init__(self, names: list[tuple[Tensor, str]]):
         super().__init__([])
-        self.names, self.calls = names, []  # type: ignore[var-annotated]
+        self.names = names
 
     def find(self, weight: Tensor) -> Layer | None:
         """The parameter, if it is one that was asked about."""
@@ -118,36 +183,42 @@ class Recorder(Capture):
         return out
 
 
-_active: list[Capture] = []
-_lock, _depth = threading.RLock(), [0]
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.captures: list[Capture] = []
+
+
+_active = _Stack()
 
 
 @contextmanager
 def active(capture: Capture) -> Iterator[None]:
-    """Layers called inside are looked up in `capture`."""
-    _active.append(capture)
+    """Layers called inside, in this thread, are looked up in `capture`."""
+    _active.captures.append(capture)
     try:
         yield
     finally:
-        _active.pop()
+        _active.captures.pop()
 
 
-@contextmanager
-def catching() -> Iterator[None]:
-    """`torch.nn.functional`'s layers look up their weights for as long as this lasts (in any thread)."""
-    with _lock:
-        _depth[0] += 1
-        if _depth[0] == 1:
-            for name, function in _CAUGHT.items():
-                setattr(F, name, function)
-    try:
-        yield
-    finally:
-        with _lock:
-            _depth[0] -= 1
-            if _depth[0] == 0:
-                for name, function in LAYERS.items():
-                    setattr(F, name, function)
+def _catch() -> Callable[[], None]:
+    before = {name: getattr(F, name) for name in _CAUGHT}
+    for name, function in _CAUGHT.items():
+        setattr(F, name, function)
+
+    def off() -> None:
+        for name, function in before.items():
+            setattr(F, name, function)
+
+    return off
+
+
+_CATCHING = Switch(_catch)
+
+
+def catching() -> Any:
+    """`torch.nn.functional`'s layers look up their weights for as long as this lasts."""
+    return _CATCHING.held()
 
 
 def weight_gradient(call: Call, inputs: Tensor, upstream: Tensor) -> Tensor:
@@ -185,36 +256,63 @@ def weight_gradient(call: Call, inputs: Tensor, upstream: Tensor) -> Tensor:
     )
 
 
-def _caught(kind: str) -> Callable[..., Tensor]:
-    plain = LAYERS[kind]
-
-    if kind == "linear":
-
-        def function(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-            rows = input.dim() > 1 and weight.dim() == 2  # a vector has none, and is left alone
-            layer = _active[-1].find(weight) if _active and rows else None
-            if layer is None:
-                return plain(input, weight, bias)
-            return _active[-1].call(layer, "linear", input, bias, {})
-
-        return function
-
-    def convolution(
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> Tensor:
-        arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        layer = _active[-1].find(weight) if _active and not isinstance(padding, str) else None
-        if layer is None:
-            return plain(input, weight, bias, **arguments)
-        return _active[-1].call(layer, kind, input, bias, arguments)
-
-    return convolution
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    rows = input.dim() > 1 and weight.dim() == 2  # a vector has none, and is left alone
+    layer = _active.captures[-1].find(weight) if _active.captures and rows else None
+    if layer is None:
+        return LAYERS["linear"](input, weight, bias)
+    return _active.captures[-1].call(layer, "linear", input, bias, {})
 
 
-_CAUGHT = {kind: _caught(kind) for kind in LAYERS}
+def _convolution(
+    kind: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    layer = _active.captures[-1].find(weight) if _active.captures and not isinstance(padding, str) else None
+    if layer is None:
+        return LAYERS[kind](input, weight, bias, **arguments)
+    return _active.captures[-1].call(layer, kind, input, bias, arguments)
+
+
+def _embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """Torch's batching rule forgets which row is padding in all tasks but the first, so here its entries are cut."""
+    if not _active.captures:
+        return _EMBEDDING(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+    if max_norm is not None or scale_grad_by_freq:
+        which = "max_norm" if max_norm is not None else "scale_grad_by_freq"
+        raise Unfit(f"an embedding with {which}= runs for one task at a time")
+    out: Tensor = _EMBEDDING(input, weight)
+    if padding_idx is None:
+        return out
+    padding_idx = padding_idx % weight.shape[0]
+    return torch.where((input == padding_idx).unsqueeze(-1), out.detach(), out)
+
+
+def _embedding_bag(*arguments: Any, **options: Any) -> Tensor:
+    if _active.captures and torch._C._functorch.peek_interpreter_stack() is not None:
+        raise Unfit("torch.nn.functional.embedding_bag runs for one task at a time")
+    return _EMBEDDING_BAG(*arguments, **options)
+
+
+_EMBEDDING, _EMBEDDING_BAG = F.embedding, F.embedding_bag
+_CAUGHT: dict[str, Callable[..., Tensor]] = {
+    "linear": _linear,
+    **{kind: functools.partial(_convolution, kind) for kind in LAYERS if kind != "linear"},
+    "embedding": _embedding,
+    "embedding_bag": _embedding_bag,
+}

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from quickstudy.inner.fast.mixed_mode import random_state, replayed
+from quickstudy.inner.fast.graphs import hidden_ends, nodes_of
+from quickstudy.inner.modules.purity import HIDDEN, NOT_THE_SAME, random_state, replayed, same_again
+
+SAMPLED = 512  # numbers of a tensor that are kept, to see whether it comes out the same again
 
 
 def segment(checkpoint: str | int | None, steps: int) -> int | None:
@@ -24,11 +27,12 @@ def segment(checkpoint: str | int | None, steps: int) -> int | None:
     return 1 if checkpoint == "every" else math.ceil(math.sqrt(steps))
 
 
-def run_again(run: Callable[[Any, bool], Any], state: Any, also: Sequence[Tensor]) -> Any:
+def run_again(run: Callable[..., Any], state: Any, also: Sequence[Tensor]) -> Any:
     """`run(state, True)`, whose graph is not kept but made anew when it is needed.
 
     Args:
-        run: `(state, whether a graph is wanted) -> state`, the same each time; draws the same random numbers again.
+        run: `(state, whether a graph is wanted) -> state`, the same each time; draws the same random numbers again. It
+            must not reach what it returned: nobody could see that circle, and all of it would stay in memory.
         state: a tree of tensors.
         also: tensors that `run` reads besides and that want a gradient.
     """
@@ -64,6 +68,7 @@ class _Segment(torch.autograd.Function):
         given = {id(t) for t in tensors}
         found = [flat[i].detach().clone() if id(flat[i]) in given else flat[i].detach() for i in shape["where"]]
         ctx.mark_non_differentiable(*(t for t in found if not t.is_floating_point()))
+        ctx.left = [_sample(t) for t in found]
         return tuple(found)
 
     @staticmethod
@@ -80,7 +85,11 @@ class _Segment(torch.autograd.Function):
             inputs = [*state, *tensors[ctx.count :]]
             flat, _ = tree_flatten(ctx.run(ctx.rebuild(inputs[: ctx.count]), True))
             outs = [value for value in flat if isinstance(value, Tensor)]
+            if not all(same_again(a, _sample(b)) for a, b in zip(ctx.left, outs, strict=True)):
+                raise RuntimeError(NOT_THE_SAME.format("checkpoint="))
             pairs = [(o, v) for o, v in zip(outs, cotangents, strict=True) if v is not None and o.requires_grad]
+            if hidden_ends(nodes_of([o for o, _ in pairs], inputs), inputs):
+                raise RuntimeError(HIDDEN.format("checkpoint="))
             found: list[Tensor | None] = [None] * len(tensors)
             if pairs:
                 out, vectors = zip(*pairs, strict=True)
@@ -88,3 +97,9 @@ class _Segment(torch.autograd.Function):
                 for i, gradient in zip(wanted, grads, strict=True):
                     found[i] = gradient
         return (None, None, None, None, *found)
+
+
+def _sample(value: Tensor) -> Tensor:
+    """Some of its numbers, by which another such tensor is told apart."""
+    flat = value.detach().reshape(-1) if value.is_contiguous() else value.detach().flatten()[:SAMPLED]
+    return flat[:: max(1, len(flat) // SAMPLED)].clone()

@@ -9,17 +9,15 @@ eq. 6; Lorraine et al. 2020, arXiv 1911.02590). It is as exact as the inner prob
 no derivative of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from quickstudy.checks import check_number
-from quickstudy.inner.fast.engines import in_transform, prepared
-from quickstudy.inner.fast.mixed_mode import random_state, replayed
+from quickstudy.inner.transforms import in_transform
 
 Product = Callable[[list[Tensor]], list[Tensor]]
 
@@ -100,74 +98,66 @@ class Implicit:
         return solution
 
 
-def attach(
-    judged: Callable[..., Any], solved: list[Tensor], start: list[Tensor], *, how: Implicit, proximal: float
-) -> list[Tensor]:
-    """`solved`, with a gradient to `start` and to whatever else the loss reads.
-
-    Args:
-        judged: a pass, `(weights, judged.rest) -> (each task's loss, ...)`.
-        solved: the adapted weights `[T, ...]`.
-        start: where they began, `[T, ...]`.
-        proximal: lambda.
-
-    Raises:
-        NotImplementedError: inside transforms of `torch.func`, and where a second derivative is asked for.
-    """
+def refuse_transforms() -> None:
+    """Raise NotImplementedError inside transforms of `torch.func`."""
     if in_transform():
         raise NotImplementedError(
             "an implicit gradient inside a transform of torch.func or torch.compile; take it with torch.autograd "
             "(loss.backward()), or leave out implicit= and differentiate the steps"
         )
-    flat, spec = tree_flatten(judged.rest)  # type: ignore[attr-defined]
-    wanted = [i for i, t in enumerate(flat) if isinstance(t, Tensor) and t.requires_grad]
-    fixed = [t.detach() if isinstance(t, Tensor) else t for t in flat]
 
-    def loss(weights: list[Tensor], rest: list[Tensor]) -> Tensor:
-        filled = list(fixed)
-        for i, value in zip(wanted, rest, strict=True):
-            filled[i] = value
-        return judged(weights, tree_unflatten(filled, spec))[0].sum()
 
-    return list(_Attach.apply(loss, how, proximal, len(solved), *solved, *start, *(flat[i] for i in wanted)))
+def attach(
+    solved: list[Tensor], start: list[Tensor], gradient: list[Tensor], *, how: Implicit, proximal: float
+) -> list[Tensor]:
+    """`solved`, with a gradient to `start` and to whatever else the loss reads.
+
+    Args:
+        solved: the adapted weights `[T, ...]`, without a past.
+        start: where they began, `[T, ...]`.
+        gradient: dL/dw at `solved`, with a graph to `solved` and to all else that L reads.
+        proximal: lambda.
+
+    Raises:
+        NotImplementedError: where a second derivative is asked for.
+    """
+    return list(_Attach.apply(how, proximal, len(solved), *solved, *start, *gradient))
 
 
 class _Attach(torch.autograd.Function):
+    """dV/dw0 = lambda u; -u goes on to dL/dw, whose own graph takes it to all else that the loss reads."""
+
     @staticmethod
-    def forward(ctx: Any, loss: Any, how: Implicit, proximal: float, n: int, *tensors: Tensor) -> Any:
-        ctx.loss, ctx.how, ctx.proximal, ctx.n = loss, how, proximal, n
-        ctx.random = random_state(tensors)
+    def forward(ctx: Any, how: Implicit, proximal: float, n: int, *tensors: Tensor) -> Any:
+        ctx.how, ctx.proximal, ctx.n = how, proximal, n
         ctx.save_for_backward(*tensors)
         return tuple(t.detach().clone() for t in tensors[:n])
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Any:
+        n, (how, proximal) = ctx.n, (ctx.how, ctx.proximal)
+        solved, gradient, shift = ctx.saved_tensors[:n], ctx.saved_tensors[2 * n :], ctx.proximal + ctx.how.damping
+
+        def product(vector: list[Tensor]) -> list[Tensor]:
+            along = _along(gradient, solved, vector)
+            return [h + shift * v for h, v in zip(along, vector, strict=True)]
+
         with torch.no_grad():
-            found = _gradients(ctx, upstream)
+            u = how.solve(product, [v.contiguous() for v in upstream], shift)
+            found = [*[proximal * v for v in u], *[-v for v in u]]
         if torch.is_grad_enabled():
             found = list(_Once.apply(len(found), *found, *upstream, *ctx.saved_tensors))
-        return (None, None, None, None, *[None] * ctx.n, *found)
+        return (None, None, None, *[None] * n, *found)
 
 
-def _gradients(ctx: Any, upstream: Sequence[Tensor]) -> list[Tensor]:
-    """With respect to where the weights began, and to all else that the loss reads."""
-    n, loss, shift = ctx.n, ctx.loss, ctx.proximal + ctx.how.damping
-    solved = [t.detach().contiguous() for t in ctx.saved_tensors[:n]]
-    rest = [t.detach().contiguous() for t in ctx.saved_tensors[2 * n :]]
-
-    def gradient(weights: list[Tensor], others: list[Tensor]) -> list[Tensor]:
-        return torch.func.grad(loss)(weights, others)
-
-    def product(vector: list[Tensor]) -> list[Tensor]:
-        return [h + shift * v for h, v in zip(along(vector)[0], vector, strict=True)]
-
-    with prepared():
-        with replayed(ctx.random):  # one system: every product sees the same dropout masks
-            pulled: Any = torch.func.vjp(gradient, solved, rest)
-        along = pulled[1]  # v -> H v, as H is symmetric, and d/dz (v . dL/dw)
-        u = ctx.how.solve(product, [v.contiguous() for v in upstream], shift)
-        mixed = along(u)[1] if rest else []
-    return [*[ctx.proximal * v for v in u], *[-m for m in mixed]]
+def _along(gradient: Any, solved: Any, vector: list[Tensor]) -> list[Tensor]:
+    """H v, as H is symmetric."""
+    pairs = [(g, v) for g, v in zip(gradient, vector, strict=True) if g.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(v) for v in vector]
+    outs, along = zip(*pairs, strict=True)
+    found = torch.autograd.grad(outs, solved, along, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(v) if h is None else h for h, v in zip(found, vector, strict=True)]
 
 
 class _Once(torch.autograd.Function):
@@ -188,7 +178,7 @@ class _Once(torch.autograd.Function):
 
 def _dot(a: list[Tensor], b: list[Tensor]) -> Tensor:
     """Each task's inner product, `[T]`."""
-    return torch.stack([(x * y).flatten(1).sum(1) for x, y in zip(a, b, strict=True)]).sum(0)
+    return torch.stack([(x * y).reshape(len(x), -1).sum(1) for x, y in zip(a, b, strict=True)]).sum(0)
 
 
 def _axpy(scale: Tensor, x: list[Tensor], y: list[Tensor]) -> list[Tensor]:

@@ -1,0 +1,190 @@
+"""How the tasks of a batch run: what is found by trying, what is verified, and who runs together."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from quickstudy.checks import values_are_readable
+from quickstudy.data import Examples, by_size
+from quickstudy.graph import is_for_graph
+from quickstudy.inner.evidence import STEPS, evidence, shaken, two_of
+from quickstudy.inner.fast import cost
+from quickstudy.inner.fast.engine import Fast
+from quickstudy.inner.fast.plan import Plan
+from quickstudy.inner.fast.trying import trial_of, try_pass, try_vectorised
+from quickstudy.inner.fast.vectorise import unvectorised
+from quickstudy.inner.modules.mixing import Mixing
+from quickstudy.inner.modules.purity import HIDDEN
+from quickstudy.inner.modules.settings import settings_of, settings_of_function
+from quickstudy.inner.plain import Plain
+from quickstudy.inner.problem import Problem
+from quickstudy.inner.rates import one_rate
+from quickstudy.inner.state import Engine, Part, beginning
+from quickstudy.inner.transforms import in_transform
+from quickstudy.inner.trust import Evidence, Trust, Trusted
+from quickstudy.inner.unroll import Unrolling
+
+
+class Plans(dict[Any, Plan]):
+    """An inner loop's plans, by the layouts of its data. A copy of the loop makes its own."""
+
+    MOST = 512
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return Plans, ()
+
+
+class Wanted(NamedTuple):
+    """What a call asks for: so many steps, with these tensors for the objective, and with or without a graph."""
+
+    steps: int
+    outer: Any
+    create_graph: bool
+
+
+@dataclass
+class Choice:
+    """Chooses how tasks run, for one inner loop.
+
+    Args:
+        problem: what is solved.
+        engine: that was asked for.
+        how: steps are differentiated.
+        trust: what was verified.
+    """
+
+    problem: Problem
+    engine: str
+    how: Unrolling
+    trust: Trust
+    plans: Plans = field(default_factory=Plans)
+    mixing: Mixing = field(default_factory=Mixing)
+
+    @property
+    def plainly(self) -> bool:
+        """Whether plain PyTorch was asked for, and nothing else."""
+        return self.engine == "loop" and not self.how.mixed_mode
+
+    def plan(self, data: Any, num_tasks: int, steps: int, outer: Any = None) -> Plan:
+        """How passes over `data` run: made at the first call for its layout, and kept.
+
+        Inside transforms and compilers nothing can be tried; there a plan that was not made before is the plainest.
+        """
+        key = self._key(data, num_tasks, steps)
+        if key in self.plans:
+            return self.plans[key]
+        if not _can_try(data):
+            return Plan(False, mixed=self.how.mixed_mode, reasons=("nothing can be tried inside a transform",))
+        if len(self.plans) >= Plans.MOST:
+            self.plans.clear()
+        plan = self.plans[key] = self._made(data, num_tasks, steps, outer)
+        return plan
+
+    def groups(self, support: Examples) -> list[tuple[Tensor | None, Examples]]:
+        """`(places, points)`: all tasks together, or those of equal size where the network mixes points.
+
+        Tasks without any point stand alone: they take no step.
+        """
+        if support.mask is None or not values_are_readable(support.x):
+            return [(None, support.clean())]
+        empty = support.sizes() == 0
+        if bool(empty.any()):
+            some, none = (~empty).nonzero().squeeze(1), empty.nonzero().squeeze(1)
+            others = self.groups(support.select(some)) if len(some) else []
+            found = [(some if places is None else some[places], points) for places, points in others]
+            return [*found, (none if len(some) else None, support.select(none).first(0))]
+        if self.plainly or not self.mixing(self.problem, support):  # plain PyTorch sees real points alone anyway
+            return [(None, support.clean())]
+        return [(index, examples) for index, (examples,) in by_size(support)]
+
+    def deal(self, places: Tensor | None, count: int, data: Any, wanted: Wanted) -> list[Part]:
+        """The tasks at `places` at their beginning: as one part, or each of them alone.
+
+        Args:
+            places: in the batch; None for all of it.
+            count: how many tasks.
+            data: of their first step, `[T, ...]`.
+            wanted: by the call.
+        """
+        if not wanted.steps or (isinstance(data, Examples) and not data.num_points):
+            return [self.resting(places, count, wanted)]
+        plan = self.plan(data, count, wanted.steps, wanted.outer)
+        engine: Engine = Plain()
+        if plan.vectorised or plan.mixed:
+            why = self._objection(plan, data, count, wanted)
+            if why is None:
+                shown = self.problem.point_loss, self.problem.step_loss, self.problem.objective
+                engine = Trusted(Fast(plan, count if plan.vectorised else 1), self.trust, shown)
+            else:
+                self.trust.fall_back(why)
+        if plan.vectorised and isinstance(engine, Trusted):
+            return [Part(places, count, engine, beginning(self.problem, count, wanted.create_graph))]
+        alone = torch.arange(count) if places is None else places
+        start = [beginning(self.problem, 1, wanted.create_graph, plan.written) for _ in range(count)]
+        return [Part(alone[i : i + 1], 1, engine, start[i]) for i in range(count)]
+
+    def resting(self, places: Tensor | None, count: int, wanted: Wanted) -> Part:
+        """Tasks that take no step, or have not begun: in one pass, where that works."""
+        apart = self.engine == "loop" or (self.engine == "auto" and unvectorised(self.problem.network) is not None)
+        engine = Trusted(Fast(Plan(True), count), self.trust, apart=apart)
+        return Part(places, count, engine, beginning(self.problem, count, wanted.create_graph))
+
+    def _key(self, data: Any, num_tasks: int, steps: int) -> Any:
+        layout = tuple((t.dtype, tuple(t.shape)) for t in tree_leaves(data) if isinstance(t, Tensor))
+        settings = settings_of(self.problem.network), *(settings_of_function(f) for f in self.problem.functions() if f)
+        return num_tasks, steps, is_for_graph(), tuple(self.problem.adapted_names()), layout, settings
+
+    def _made(self, data: Any, num_tasks: int, steps: int, outer: Any) -> Plan:
+        """The plan for data like these.
+
+        Raises:
+            ValueError: where an option could not see all that the loss depends on.
+        """
+        trial = trial_of(self.problem, data, outer)
+        tried = replace(try_pass(trial), mixed=self.how.mixed_mode)
+        if tried.hidden and self.how.runs_again:
+            raise ValueError(HIDDEN.format("mixed_mode and checkpoint"))
+        why = "engine='loop' was asked for" if self.engine == "loop" else unvectorised(self.problem.network)
+        if why is None and num_tasks == 1 and self.engine == "auto":
+            why = "there is one task"
+        if why is None:
+            if tried.written:
+                why = f"the network writes into {sorted(tried.written)[0]}, which each task must have for itself"
+            else:
+                why = try_vectorised(trial)
+            if why is not None:
+                self.trust.fall_back(why)
+        if why is not None:
+            return replace(tried, vectorised=False, calls=(), reasons=(why,))
+        rule, lowrank = self.problem.rule, []
+        if rule.linear and one_rate(rule.lr) and self.engine in ("auto", "lowrank"):
+            lowrank = cost.lowrank_layers(tried.calls, steps, num_tasks, forced=self.engine == "lowrank")
+        return replace(tried, lowrank=frozenset(lowrank))
+
+    def _objection(self, plan: Plan, data: Any, count: int, wanted: Wanted) -> str | None:
+        """Why the fast path must not be used for data like these; None where it may be."""
+        if not self.trust.verify or not _can_try(data):
+            return None
+        graph = wanted.create_graph and torch.is_grad_enabled()
+        steps, pair = min(wanted.steps, STEPS), two_of(data)
+        key = self._key(data, count, wanted.steps), graph
+
+        def show(plan: Plan | None, problem: Problem) -> Evidence:
+            options: Any = {"how": self.how, "steps": steps, "graph": graph}
+            return evidence(problem, plan, pair, wanted.outer, self.mixing, **options)
+
+        return self.trust.objection(
+            key,
+            fast=lambda: show(plan, self.problem),
+            plain=lambda: show(None, self.problem),
+            rounded=lambda: show(None, shaken(self.problem)),
+        )
+
+
+def _can_try(data: Any) -> bool:
+    """Whether the values of `data` are there to be looked at: not in transforms and compilers."""
+    tensors = [t for t in tree_leaves(data) if isinstance(t, Tensor)]
+    return bool(tensors) and not in_transform() and all(values_are_readable(t) for t in tensors)

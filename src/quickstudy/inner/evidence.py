@@ -1,0 +1,118 @@
+"""What an engine makes of two tasks, to be laid beside what another makes of them."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from quickstudy.data import Examples
+from quickstudy.inner.adapted import Adapted
+from quickstudy.inner.fast.engine import Fast
+from quickstudy.inner.fast.plan import Plan
+from quickstudy.inner.modules.copies import copy_with
+from quickstudy.inner.modules.mixing import Mixing
+from quickstudy.inner.modules.purity import untouched
+from quickstudy.inner.plain import Plain
+from quickstudy.inner.problem import Problem
+from quickstudy.inner.state import Engine, Part, beginning
+from quickstudy.inner.unroll import Unrolling, unroll
+
+STEPS = 3  # that are verified, of those to be taken
+
+
+def two_of(data: Any) -> Any:
+    """Two tasks of a batch: the first and the last, or those with the fewest and the most points."""
+    count = next(len(t) for t in tree_leaves(data) if isinstance(t, Tensor))
+    places = torch.tensor([0, count - 1] if count > 1 else [0])
+    if isinstance(data, Examples) and data.mask is not None:
+        order = data.sizes().argsort().cpu()
+        places = order[places]
+    return tree_map(lambda t: t[places.to(t.device)] if isinstance(t, Tensor) else t, data)
+
+
+def evidence(
+    problem: Problem,
+    plan: Plan | None,
+    data: Any,
+    outer: Any,
+    mixing: Mixing,
+    *,
+    how: Unrolling,
+    steps: int,
+    graph: bool,
+) -> dict[str, Tensor]:
+    """How far two tasks move, what their passes leave in the buffers, and the meta-gradient by everything learned.
+
+    Leaves no trace. All tasks draw the same random numbers.
+
+    Args:
+        problem: what is solved.
+        plan: of the fast path; None for plain PyTorch.
+        data: of the two tasks, for every step and for the loss after them.
+        outer: for the objective.
+        mixing: knows whether the network mixes points.
+        how: steps are differentiated.
+        steps: how many are taken.
+        graph: whether there is a meta-gradient.
+    """
+    problem = replace(problem, randomness="same")
+    how = replace(how, checkpoint=None, mixed_mode=False)
+    count = next(len(t) for t in tree_leaves(data) if isinstance(t, Tensor))
+    with untouched(problem.network, *problem.functions()), torch.set_grad_enabled(graph):
+        torch.manual_seed(0)
+        parts = _parts(problem, plan, count, graph)
+        points = isinstance(data, Examples)
+        shares = [p.take(data) for p in parts]
+        parts = [p._replace(support=s if points else None) for p, s in zip(parts, shares, strict=True)]
+        start = Adapted(problem, tuple(parts), count, mixing, outer)
+        adapted = unroll(start, lambda step, now: shares, steps, how, create_graph=graph, fixed=shares, each=None)
+        return {**_moves(adapted), **(_meta_gradient(adapted, data) if graph else {})}
+
+
+def shaken(problem: Problem) -> Problem:
+    """The same with weights that differ in their last digits: what that changes is rounding."""
+    chance = torch.Generator().manual_seed(0)
+
+    def shake(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        noise = torch.rand(tensor.shape, generator=chance).to(tensor) * 2 - 1
+        moved = tensor.detach() * (1 + 8 * torch.finfo(tensor.dtype).eps * noise)
+        return torch.nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else moved
+
+    network = copy_with(problem.network, {k: shake(p) for k, p in problem.network.named_parameters()})
+    return replace(problem, network=network)
+
+
+def _parts(problem: Problem, plan: Plan | None, count: int, graph: bool) -> list[Part]:
+    engine: Engine = Plain()
+    written = frozenset() if plan is None else plan.written
+    if plan is not None:
+        engine = Fast(plan, count if plan.vectorised else 1)
+        if plan.vectorised:
+            return [Part(None, count, engine, beginning(problem, count, graph, written))]
+    places = torch.arange(count)
+    return [Part(places[i : i + 1], 1, engine, beginning(problem, 1, graph, written)) for i in range(count)]
+
+
+def _moves(adapted: Adapted) -> dict[str, Tensor]:
+    own = {**dict(adapted.problem.network.named_parameters()), **adapted.problem.inputs}
+    after = adapted.params
+    found = {f"the adapted {k}": (after[k] - own[k]).detach() for k in adapted.problem.adapted_names()}
+    left = {k: b for k, b in adapted.buffers.items() if b.is_floating_point()}
+    return found | {f"the buffer {k}": b for k, b in left.items()}
+
+
+def _meta_gradient(adapted: Adapted, data: Any) -> dict[str, Tensor]:
+    problem = adapted.problem
+    judge = problem.step_loss if problem.objective is not None else problem.point_loss
+    loss = adapted.run(judge, data, adapted.outer)[0].sum()
+    learned = {**dict(problem.network.named_parameters()), **problem.inputs, **dict(problem.rule.named_parameters())}
+    learned |= problem.judge() | {f"outer {i}": t for i, t in enumerate(tree_leaves(adapted.outer))}
+    learned = {k: t for k, t in learned.items() if isinstance(t, Tensor) and t.requires_grad}
+    if not loss.requires_grad or not learned:
+        return {}
+    grads = torch.autograd.grad(loss, list(learned.values()), allow_unused=True, retain_graph=True)
+    return {f"the meta-gradient of {k}": g for k, g in zip(learned, grads, strict=True) if g is not None}

@@ -1,0 +1,148 @@
+"""What a network does in one pass, found by running it on copies of everything: the ground for every choice.
+
+Which layers are called, in which order and with what shapes; which weights are read by nothing else; which parameters
+the loss reaches; whether torch can run the pass for all tasks at once.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from quickstudy.inner.fast.capture import Call, Capture, Layer, Recorder, StandIn, active, catching
+from quickstudy.inner.fast.graphs import hidden_ends, nodes_of, smooth
+from quickstudy.inner.fast.plan import Plan
+from quickstudy.inner.fast.vectorise import map_tasks
+from quickstudy.inner.modules.copies import copy_apart, copy_with, named_tensors
+from quickstudy.inner.modules.purity import untouched
+from quickstudy.inner.problem import Problem
+from quickstudy.inner.transforms import exact_kernels
+from quickstudy.nets.clock import at_step, playing
+
+
+class Trial(NamedTuple):
+    """A problem, a batch, and copies of the tensors to try on.
+
+    Args:
+        problem: what is solved.
+        data: of the batch, `[T, ...]`.
+        outer: for the objective, without a graph.
+        params, buffers: the network's and the extra inputs, cloned.
+    """
+
+    problem: Problem
+    data: Any
+    outer: Any
+    params: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+    def run(self, params: dict[str, Tensor], buffers: dict[str, Tensor], data: Any) -> Tensor:
+        """The loss of one task."""
+        inputs = {k: params[k] for k in self.problem.inputs}
+        tensors = {**{k: p for k, p in params.items() if k not in inputs}, **buffers}
+        network = copy_with(copy_apart(self.problem.network), tensors, named_tensors(self.problem.network))
+        with at_step(0), playing("support"):
+            return self.problem.step_loss(self.problem.model(network, inputs), data, self.outer)
+
+    def value(self, params: dict[str, Tensor]) -> Tensor:
+        """The loss of the first task, with the same random numbers each time."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            first = tree_map(lambda a: a[0] if isinstance(a, Tensor) else a, self.data)
+            return self.run(params, {k: b.clone() for k, b in self.buffers.items()}, first)
+
+    @property
+    def device(self) -> torch.device:
+        return next((p.device for p in self.params.values()), torch.device("cpu"))
+
+
+def trial_of(problem: Problem, data: Any, outer: Any) -> Trial:
+    """On copies of the tensors of `problem`."""
+    params = {**dict(problem.network.named_parameters()), **problem.inputs}
+    copies = {k: p.detach().clone() for k, p in params.items()}
+    buffers = {k: b.detach().clone() for k, b in problem.network.named_buffers()}
+    return Trial(problem, _detached(data), _detached(outer), copies, buffers)
+
+
+def try_pass(trial: Trial) -> Plan:
+    """The plan of a pass, but for what is low-rank."""
+    adapted = trial.problem.adapted_names()
+    with untouched(trial.problem.network, *trial.problem.functions()), exact_kernels(), catching():
+        versions = {k: p._version for k, p in trial.params.items()}
+        with torch.enable_grad():
+            moving = {k: trial.params[k].detach().requires_grad_() for k in adapted}
+            recorder = Recorder([(moving[name], name) for name in adapted])
+            with active(recorder):
+                found = trial.value({**trial.params, **moving})
+            reached, hidden, tangents = _reach(found, moving, trial.problem)
+        written = frozenset(k for k, v in versions.items() if k not in moving and trial.params[k]._version != v)
+        calls = [] if written else _sole_readers(trial, recorder.calls, found.detach(), reached)
+    return Plan(True, tuple(calls), frozenset(reached), tangents=tangents, hidden=hidden, written=written)
+
+
+def try_vectorised(trial: Trial) -> str | None:
+    """Why a pass cannot run for all tasks at once; None if it can."""
+    two = tree_map(lambda a: a[:2] if isinstance(a, Tensor) else a, trial.data)
+    count = min((len(a) for a in tree_leaves(two) if isinstance(a, Tensor)), default=1)
+    stacked = {k: p.expand(count, *p.shape).clone() for k, p in trial.params.items()}
+    for name in trial.problem.adapted_names():
+        stacked[name].requires_grad_()
+    copies = {k: b.repeat(count, *[1] * b.dim()) for k, b in trial.buffers.items()}
+    # with gradients, as what the network does may depend on them: a checkpoint of its own cannot be vectorised
+    with (
+        torch.enable_grad(),
+        untouched(trial.problem.network, *trial.problem.functions()),
+        exact_kernels(),
+        catching(),
+        active(Capture([])),
+    ):
+        try:
+            value = map_tasks(True, trial.problem.randomness, trial.run, stacked, copies, two).sum()
+            if value.requires_grad:
+                torch.autograd.grad(value, [p for p in stacked.values() if p.requires_grad], allow_unused=True)
+        except Exception as error:  # whatever it is: the loop is there, and raises it again if it is the user's own
+            return reason_of(error)
+    return None
+
+
+def reason_of(error: Exception) -> str:
+    """An error's message in one line."""
+    return (str(error).split("\n")[0].split(";")[0] or type(error).__name__).rstrip(".")
+
+
+def _reach(found: Tensor, moving: dict[str, Tensor], problem: Problem) -> tuple[list[str], bool, bool]:
+    if not found.requires_grad:
+        return [], False, True
+    nodes = nodes_of([found])
+    hidden = hidden_ends(nodes, [*moving.values(), *problem.judge().values()])
+    grads = torch.autograd.grad(found, list(moving.values()), allow_unused=True) if moving else ()
+    return [k for k, g in zip(moving, grads, strict=True) if g is not None], hidden, smooth(nodes)
+
+
+def _sole_readers(trial: Trial, calls: list[Call], expected: Tensor, reached: list[str]) -> list[Call]:
+    """The calls of layers whose weight nothing else reads; a bias that something else reads is not named in them."""
+    calls = [c for c in calls if c.weight in reached]
+    if not calls or not bool(expected.isfinite()):
+        return []
+
+    def alone(names: list[str]) -> bool:
+        keys = {name: StandIn.of(trial.params[name]) for name in names}
+        layers = [(keys[n], Layer(n, trial.params[n])) for n in names if any(c.weight == n for c in calls)]
+        biases = [(keys[n], trial.params[n]) for n in names if any(c.bias == n for c in calls)]
+        others = {k: p.detach().requires_grad_(k in reached) for k, p in trial.params.items()}
+        try:
+            with torch.enable_grad(), active(Capture(layers, biases)):
+                return torch.equal(trial.value({**others, **keys}), expected)
+        except RuntimeError:  # what else read it refused, or could not take the stand-in
+            return False
+
+    names = list(dict.fromkeys(name for c in calls for name in (c.weight, c.bias) if name in reached))
+    if alone(names):
+        return [c if c.bias in names else c._replace(bias=None) for c in calls]
+    sole = {name for name in names if alone([name])}
+    return [c._replace(bias=c.bias if c.bias in sole else None) for c in calls if c.weight in sole]
+
+
+def _detached(tree: Any) -> Any:
+    return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, tree)

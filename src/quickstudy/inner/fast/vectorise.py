@@ -1,0 +1,40 @@
+"""How one function runs for all tasks: in one vectorised pass, or one by one.
+
+Only the *forward* pass is ever mapped. The inner gradient is then taken of the sum of the task losses, which equals
+the task gradients stacked, because tasks do not touch each other. That is exact through every layer, while
+`vmap(grad(loss))` gives wrong second-order gradients through LayerNorm, BatchNorm and InstanceNorm.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from quickstudy.inner.modules.outputs import map_outputs
+
+
+def unvectorised(network: nn.Module) -> str | None:
+    """Why torch is known to have no batching rule for this network; None where it may have."""
+    for module in network.modules():
+        if isinstance(module, nn.RNNBase):
+            return f"torch has no batching rule for {type(module).__name__}"
+        if module._backward_hooks or module._backward_pre_hooks:
+            return f"{type(module).__name__} has backward hooks, which see one task at a time"
+    return "the network has complex parameters" if any(p.is_complex() for p in network.parameters()) else None
+
+
+def map_tasks(vectorised: bool, randomness: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function` of every task's slice of `arguments`: trees of tensors `[T, ...]`, results stacked `[T, ...]`.
+
+    Without vectorising, there must be one task only: the inner loop has split the batch already.
+    """
+    if vectorised:
+        return torch.vmap(function, in_dims=tuple(_dims(a) for a in arguments), randomness=randomness)(*arguments)
+    first = tree_map(lambda a: a.squeeze(0) if isinstance(a, Tensor) else a, arguments)
+    return map_outputs(lambda a: a.unsqueeze(0), function(*first))
+
+
+def _dims(tree: Any) -> Any:
+    return tree_map(lambda a: 0 if isinstance(a, Tensor) else None, tree)

@@ -1,0 +1,167 @@
+"""Copies of a module tree that hold other tensors, so that the user's own module is never written into.
+
+A copy has modules, containers and attributes of its own and shares everything else. It keeps its tensors for as long
+as it lives, which `torch.func.functional_call` does not: what runs again on the way back (a checkpoint inside the
+network) finds the weights that it ran with.
+"""
+
+import copy
+import functools
+import types
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# what nn.Module keeps for itself, and attributes that hold neither a tensor nor a module
+_OWN = frozenset(nn.Module().__dict__)
+_PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
+
+_CONTAINERS = (list, dict, set, OrderedDict, defaultdict, deque)
+
+
+def copy_with(network: nn.Module, tensors: Mapping[str, Any], own: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """A copy of the tree of `network` with `tensors` as its parameters and buffers.
+
+    A tensor under several names (tied weights, a module registered twice) is given by its first name, as
+    `named_parameters` and `named_buffers` give it, and replaced wherever the tree holds it: in lists and dictionaries,
+    and where a bound method is kept, too. Tensors that are not given are shared.
+
+    Args:
+        network: left as it is.
+        tensors: by name.
+        own: the network's parameters and buffers by name, where they are known.
+
+    >>> one = nn.Linear(2, 1, bias=False)
+    >>> other = copy_with(one, {"weight": torch.ones(1, 2)})
+    >>> other(torch.ones(2)), other is one
+    (tensor([2.]), False)
+    """
+    own = named_tensors(network) if own is None and tensors else own or {}
+    return _Copier({id(own[name]): tensor for name, tensor in tensors.items()}, network).module(network)
+
+
+def copy_apart(network: nn.Module) -> nn.Module:
+    """A copy of the tree whose tensors that are neither parameters nor buffers are clones."""
+    registered = {id(t) for t in named_tensors(network).values()}
+    others = [t for t in owned_tensors(network) if id(t) not in registered and t.grad_fn is None]
+    if not others:
+        return network
+    clones = {id(t): t.detach().clone().requires_grad_(t.requires_grad) for t in others}
+    return _Copier(clones, network).module(network)
+
+
+def without_past(network: nn.Module) -> nn.Module:
+    """A copy whose plain tensor attributes, as an activation that a pass left, have no graph."""
+    past = {id(t): t.detach() for t in owned_tensors(network) if t.grad_fn is not None}
+    return _Copier(past, network).module(network) if past else network
+
+
+def named_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, by their first names."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+def owned_tensors(network: nn.Module) -> list[Tensor]:
+    """Every tensor of the tree, once: parameters, buffers, and those kept as plain attributes or in containers."""
+    found: dict[int, Tensor] = {}
+
+    def look(value: Any, depth: int) -> None:
+        if isinstance(value, Tensor):
+            found[id(value)] = value
+        elif depth and isinstance(value, list | tuple | set):
+            for item in value:
+                look(item, depth - 1)
+        elif depth and isinstance(value, dict):
+            for item in value.values():
+                look(item, depth - 1)
+
+    for module in network.modules():
+        for key, value in module.__dict__.items():
+            if key in ("_parameters", "_buffers") or (key not in _OWN and type(value) not in _PLAIN):
+                look(value, 4)
+    return list(found.values())
+
+
+class _Copier:
+    """One copy in the making: what stands in whose place, by identity."""
+
+    def __init__(self, instead: dict[int, Any], network: nn.Module):
+        self.instead, self.network = instead, network
+        self.made: dict[int, Any] = {}
+
+    def module(self, module: nn.Module) -> nn.Module:
+        new: nn.Module = object.__new__(type(module))
+        self.made[id(module)] = new
+        own, get = module.__dict__.copy(), self.instead.get
+        own["_parameters"] = {k: get(id(t), t) for k, t in own["_parameters"].items()}
+        own["_buffers"] = {k: get(id(t), t) for k, t in own["_buffers"].items()}
+        own["_modules"] = {k: None if m is None else self.place(m) for k, m in own["_modules"].items()}
+        for key in own.keys() - _OWN:
+            if type(own[key]) not in _PLAIN:
+                own[key] = self.value(own[key])
+        for key in ("_forward_hooks", "_forward_pre_hooks"):
+            if own[key]:
+                own[key] = self.value(own[key])
+        object.__setattr__(new, "__dict__", own)
+        return new
+
+    def place(self, module: nn.Module) -> nn.Module:
+        found = self.made.get(id(module))
+        return self.module(module) if found is None else found
+
+    def function(self, function: types.FunctionType) -> types.FunctionType:
+        """A function, as a `forward` or a hook that was put on a module; what it closes over leads to the copies."""
+        cells, names, changed = [], {}, False
+        for cell in function.__closure__ or ():
+            before = cell.cell_contents if cell != types.CellType() else None
+            after = self.value(before) if isinstance(before, nn.Module | types.MethodType) else before
+            changed = changed or after is not before
+            cells.append(types.CellType(after) if after is not before else cell)
+        for name in function.__code__.co_names:
+            before = function.__globals__.get(name)
+            if isinstance(before, nn.Module) and (after := self.value(before)) is not before:
+                names[name] = after
+        if not changed and not names:
+            return function
+        known = {**function.__globals__, **names} if names else function.__globals__
+        code, defaults = function.__code__, function.__defaults__
+        new = types.FunctionType(code, known, function.__name__, defaults, tuple(cells))
+        new.__kwdefaults__ = function.__kwdefaults__
+        return new
+
+    @functools.cached_property
+    def members(self) -> set[int]:
+        return {id(m) for m in self.network.modules()}
+
+    def value(self, value: Any) -> Any:
+        """What stands in the place of an attribute: containers are new, and lead to the copies."""
+        kind = type(value)
+        if kind in _PLAIN:
+            return value
+        if isinstance(value, Tensor):
+            return self.instead.get(id(value), value)
+        if id(value) in self.made:
+            return self.made[id(value)]
+        if isinstance(value, nn.Module):
+            return self.module(value) if id(value) in self.members else value
+        if kind is types.FunctionType:
+            return self.function(value)
+        if kind is types.MethodType:
+            return types.MethodType(value.__func__, self.value(value.__self__))
+        if kind is functools.partial:
+            options = {k: self.value(item) for k, item in value.keywords.items()}
+            return functools.partial(self.value(value.func), *map(self.value, value.args), **options)
+        if kind in _CONTAINERS:
+            new = self.made[id(value)] = copy.copy(value)
+            items = (
+                [(k, self.value(v)) for k, v in value.items()] if isinstance(value, dict) else map(self.value, value)
+            )
+            new.clear()
+            new.extend(items) if isinstance(new, list | deque) else new.update(items)
+            return new
+        if kind is tuple:
+            return tuple(map(self.value, value))
+        return kind(*map(self.value, value)) if isinstance(value, tuple) and hasattr(value, "_fields") else value

@@ -1,0 +1,73 @@
+"""Layers that need a task's support set again when its query points come, and how they get it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from quickstudy.data import Examples
+from quickstudy.nets.clock import playing
+
+
+def needs_support(network: nn.Module) -> bool:
+    """Whether a layer normalises query points by the support set, as `nets.TaskNorm` does."""
+    return any(getattr(module, "uses_support", False) for module in network.modules())
+
+
+def supported(
+    network: nn.Module, function: Callable[..., Any], data: Any, support: Examples | None
+) -> tuple[Callable[..., Any], Any]:
+    """`(function, data)`, with a pass over the support points before, where the network's layers need one."""
+    if support is None or not support.num_points or not needs_support(network):
+        return function, data
+
+    def after_support(model: Callable[..., Any], given: Any, outer: Any) -> Any:
+        with playing("support"):
+            model(given[0])
+        with playing("query"):
+            return function(model, given[1], outer)
+
+    after_support.wraps = function  # type: ignore[attr-defined]
+    return after_support, (support.x, data)
+
+
+class FilledIn(nn.Module):
+    """A network whose extra inputs are there already.
+
+    Args:
+        network: `(x, name=tensor, ...) -> output`.
+        inputs: by name; they become parameters.
+    """
+
+    def __init__(self, network: nn.Module, inputs: dict[str, nn.Parameter]):
+        super().__init__()
+        self.network, self.inputs = network, nn.ParameterDict(inputs)
+
+    def forward(self, x: Tensor) -> Any:
+        """The output at `x [M, *dx]`."""
+        return self.network(x, **self.inputs)
+
+
+class WithSupport(nn.Module):
+    """A network whose layers see its task's support points before every query.
+
+    Args:
+        network: `[M, *dx] -> [M, dy]`.
+        support: inputs `[N, *dx]`; None where there are none.
+    """
+
+    support: Tensor | None
+
+    def __init__(self, network: nn.Module, support: Tensor | None):
+        super().__init__()
+        self.network = network
+        self.register_buffer("support", support)
+
+    def forward(self, x: Tensor) -> Any:
+        """The output at `x [M, *dx]`."""
+        if self.support is None or not len(self.support):
+            return self.network(x)
+        with playing("support"):
+            self.network(self.support)
+        with playing("query"):
+            return self.network(x)

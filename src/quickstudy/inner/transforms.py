@@ -1,0 +1,76 @@
+"""What an inner loop runs under: torch's transforms, and kernels that have second derivatives."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def in_transform() -> bool:
+    """True while torch compiles or a `torch.func` transform runs, where only `torch.func.grad` is exact."""
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def own_leaf(tensor: Tensor) -> Tensor:
+    """A tensor that requires grad and begins a graph, marked as the inner loop's own."""
+    leaf = tensor.detach().requires_grad_()
+    leaf.of_inner_loop = True  # type: ignore[attr-defined]
+    return leaf
+
+
+class Switch:
+    """Something global that is on for as long as anybody, in any thread, is inside.
+
+    Args:
+        on: turns it on and gives what turns it off again.
+    """
+
+    def __init__(self, on: Callable[[], Callable[[], None]]):
+        self._on, self._inside, self._lock = on, 0, threading.RLock()
+        self._off: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """On inside."""
+        with self._lock:
+            if self._inside == 0:
+                self._off = self._on()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._off()
+
+
+def _mathematical_attention() -> Callable[[], None]:
+    fast, kernel = torch.backends.mha.get_fastpath_enabled(), sdpa_kernel(SDPBackend.MATH)
+    torch.backends.mha.set_fastpath_enabled(False)
+    kernel.__enter__()
+
+    def off() -> None:
+        kernel.__exit__(None, None, None)
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+    return off
+
+
+_ATTENTION = Switch(_mathematical_attention)
+
+
+@contextmanager
+def exact_kernels() -> Iterator[None]:
+    """Attention by its mathematical path: the fused kernels have no second derivative and no batching rule.
+
+    While torch compiles, its caller has seen to it.
+    """
+    if torch.compiler.is_compiling():
+        yield
+        return
+    with _ATTENTION.held():
+        yield
