@@ -51,6 +51,13 @@ def judged(norm):
     return norm.eval()
 
 
+def warm(layer):
+    """After some calls in training mode."""
+    for _ in range(15):
+        layer(torch.randn(2, WIDTH))
+    return layer
+
+
 # ---------------------------------------------------------------------------------------- functions of one's own
 
 
@@ -423,7 +430,7 @@ VECTORS = {
     "dropout in eval mode": lambda c: nn.Sequential(linear(), c.choice([nn.Dropout, nn.AlphaDropout])(0.5)).eval(),
     "weight norm, old": lambda c: nn.utils.weight_norm(linear()),
     "weight norm": lambda c: parametrizations.weight_norm(linear()),
-    "spectral norm, old, in eval mode": lambda c: nn.utils.spectral_norm(linear()).eval(),
+    "spectral norm, old, in eval mode": lambda c: warm(nn.utils.spectral_norm(linear())).eval(),
     "spectral norm in eval mode": lambda c: parametrizations.spectral_norm(linear()).eval(),
     "spectral norm": lambda c: c.choice([nn.utils.spectral_norm, parametrizations.spectral_norm])(linear()),
     "orthogonal": lambda c: parametrizations.orthogonal(linear(), orthogonal_map="cayley"),

@@ -246,20 +246,22 @@ class Problem:
         return not (NO_SLOPE | NO_SLOPE_EITHER | WRONG_SECOND | third) & set(self.kinds)
 
 
-def order() -> list[str]:
-    """All kinds, well mixed: each network is built around the next two; every fourth around one from the end, too."""
+def leading(i: int) -> list[str]:
+    """The kinds that network `i` is built around: the next two of all, well mixed; every fourth, one from the end, too.
+
+    Once all have been dealt, they are mixed anew.
+    """
     names = list(KINDS)
-    random.Random(5).shuffle(names)
-    return names
+    random.Random(5 + 2 * i // len(names)).shuffle(names)
+    kinds = [names[(2 * i + k) % len(names)] for k in range(2)]
+    return kinds + [names[-1 - i // 4 % len(names)]] * (i % 4 == 0)
 
 
 def draw(i: int) -> Problem:
     """The random network number `i`, with its data."""
     chance = random.Random(i)
-    names = order()
-    kinds = [names[2 * i % len(names)], names[(2 * i + 1) % len(names)]]
-    kinds += [names[-1 - i // 4 % len(names)]] if i % 4 == 0 else [chance.choice(names)] * (chance.random() < 0.5)
-    kinds += [chance.choice(names)] * (chance.random() < 0.2)
+    kinds = leading(i)
+    kinds += [chance.choice(list(KINDS)) for _ in range(chance.choice([0, 0, 1, 2])) if len(kinds) < 4]
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the old weight norm is deprecated
         torch.manual_seed(i)
@@ -287,25 +289,24 @@ def _problem(i: int, chance: random.Random, kinds: list[str]) -> Problem:
     if "inputs" in judge:  # third derivatives take their time
         steps = 1 + steps // 3
     problem = Problem(
-        i,
-        [*kinds, judge, rule],
-        network,
-        loss,
-        objective,
-        outer,
-        RULES[rule],
-        RULES[rule].make(network),
-        steps,
-        None,
-        every,
+        seed=i,
+        kinds=[*kinds, judge, rule],
+        network=network,
+        loss=loss,
+        objective=objective,
+        outer=outer,
+        rule=RULES[rule],
+        own_rule=RULES[rule].make(network),
+        steps=steps,
+        adapt=None,
+        each_step=every,
     )
     with torch.no_grad():
         for p in problem.own_rule.parameters():
             p.add_(0.02 * torch.randn(p.shape))
     if chance.random() < 0.25:
-        problem.adapt = (
-            chance.choice([k.split(".")[0] for k, p in network.named_parameters() if p.requires_grad]) + ".*"
-        )
+        movable = [k for k, p in network.named_parameters() if p.requires_grad]
+        problem.adapt = chance.choice(movable).split(".")[0] + ".*"
         problem.kinds.append(f"adapt={problem.adapt}")
     unequal = objective is None and not every and chance.random() < 0.35
     problem.kinds += [f"{steps} steps"] + ["unequal"] * unequal + ["other data at every step"] * every
@@ -422,6 +423,18 @@ class Outcome:
     grads: dict[str, torch.Tensor]
 
 
+class Densified(torch.autograd.Function):
+    """x; a sparse gradient goes on as a dense one, which every derivative of torch takes."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.to_dense()
+
+
 def replica(network: nn.Module, tensors: dict[str, torch.Tensor]) -> nn.Module:
     """A deep copy that has `tensors` in the place of the parameters and buffers of those names, graph and all."""
     memo: dict[int, Any] = {}
@@ -460,10 +473,11 @@ def one_task(problem: Problem, supports: list[qs.Examples], query: qs.Examples, 
         for name, gradient in zip(moving, found, strict=True):
             if gradient is None:  # as torch.optim: neither the parameter moves nor its velocity
                 continue
-            gradient = gradient.to_dense() if gradient.is_sparse else gradient
+            sparse, gradient = gradient.is_sparse, gradient.to_dense()
             weights[name], slots[name] = moved(
                 problem.rule, problem.own_rule, name, step, weights[name], gradient, slots.get(name)
             )
+            weights[name] = Densified.apply(weights[name]) if sparse else weights[name]
     return loss_of(query), weights
 
 

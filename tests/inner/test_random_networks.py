@@ -108,7 +108,7 @@ def test_a_network_is_always_the_same():
         assert differs(plain(one), plain(other), bound=0.0) is None
 
 
-SMOOTH = (5, 7, 12, 14, 17, 20, 23, 24, 30, 37, 51, 54)
+SMOOTH = (2, 5, 10, 13, 17, 21, 29, 30, 39, 46, 53, 58)
 SMOOTH_TOO = [i for i in range(FAST) if i not in SMOOTH]
 
 
@@ -131,7 +131,7 @@ def slope(problem, along, h):
 @pytest.mark.parametrize("i", [*SMOOTH, *(pytest.param(i, marks=pytest.mark.slow) for i in SMOOTH_TOO)])
 def test_the_oracle_is_the_slope(i):
     problem = draw(i)
-    if not problem.smooth():
+    if not problem.smooth():  # by design, or by an error of torch's own
         assert i not in SMOOTH
         return
     chance = torch.Generator().manual_seed(1)

@@ -102,6 +102,8 @@ class _Copier:
         for key in own.keys() - _OWN:
             if type(own[key]) not in _PLAIN:
                 own[key] = self.value(own[key])
+        if own.get("sparse") and isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            own["sparse"] = False  # a layout of the gradient, which has no derivative; its numbers are the same
         for key in ("_forward_hooks", "_forward_pre_hooks"):
             if own[key]:
                 own[key] = self.value(own[key])
