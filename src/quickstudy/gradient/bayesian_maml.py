@@ -66,7 +66,7 @@ class BayesianMAML(nn.Module):
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
-        for option in ("rule", "adapt", "inputs", "implicit", "minibatch"):
+        for option in ("rule", "inner_loss", "adapt", "inputs", "implicit", "minibatch"):
             if inner.get(option) is not None:
                 raise TypeError(f"BayesianMAML has no {option}=: all weights of its particles move by Stein's rule")
         self.template = (network,)  # a tuple: its parameters are where the first particle begins, no more

@@ -24,6 +24,9 @@ class MAML(nn.Module):
 
     min_theta  mean_t L(theta - lr * grad L(theta; support_t); query_t),  with the exact second derivative.
 
+    The inner loop in plain PyTorch is `quickstudy/inner/plain.py`, a page; what runs here is faster, and was shown on
+    your own data to agree with it.
+
     BatchNorm and dropout keep their meaning: in training mode batches are normalised by their own statistics (support
     points among themselves, query points among themselves) and every task and step has dropout of its own;
     `meta_loss` then leaves the tasks' mean running statistics in the network, `adapt` leaves none. In eval mode the
@@ -41,7 +44,8 @@ class MAML(nn.Module):
         compile: compile the whole meta-gradient at the first `meta_loss`. The result can be differentiated once.
         chunk: take so many tasks at a time, which bounds memory. The meta-gradient is then ready when `meta_loss`
             returns, and can be differentiated once.
-        inner: everything else that `quickstudy.inner_loop` takes: engine, adapt, inputs, checkpoint, mixed_mode ...
+        inner: everything else that `quickstudy.inner_loop` takes: inner_loss (what inner steps descend, where it is not
+            `loss`, which then judges the query points alone), engine, adapt, inputs, checkpoint, mixed_mode, verify ...
 
     >>> import quickstudy as qs
     >>> learner = qs.MAML(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=1)
@@ -72,6 +76,7 @@ class MAML(nn.Module):
         point_loss = choose_loss(loss, likelihood)
         if given := inner.get("inputs"):  # those that are parameters are meta-learned
             self.inputs = inner["inputs"] = as_parameters(given)
+        self.inner_loss = inner.get("inner_loss")  # a module's parameters are meta-learned
         self.inner = inner_loop(network, loss=point_loss, lr=lr, steps=steps, first_order=first_order, **inner)
         self.rule, self.steps = self.inner.rule, self.inner.steps  # learned rates are parameters
         self.compiled_graphs = compiled.Graphs()

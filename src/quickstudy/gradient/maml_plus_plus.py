@@ -74,6 +74,7 @@ class MAMLPlusPlus(nn.Module):
         if inner.get("rule") is None:
             inner["rule"] = SGD(Rates(network, lr, per="layer", steps=max(steps, 1)) if learn_rates else lr)
         judge = choose_loss(loss, likelihood)
+        self.inner_loss = inner.get("inner_loss")  # a module's parameters are meta-learned
         self.inner = inner_loop(network, loss=judge, steps=steps, **inner)
         self.rule, self.progress = self.inner.rule, 1.0
         self._early = (

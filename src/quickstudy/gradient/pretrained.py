@@ -52,6 +52,7 @@ class Pretrained(nn.Module):
         point_loss = choose_loss(loss, likelihood)
         if given := inner.get("inputs"):
             self.inputs = inner["inputs"] = as_parameters(given)
+        self.inner_loss = inner.get("inner_loss")  # a module's parameters are meta-learned
         self.inner = inner_loop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
         self.rule, self.steps = self.inner.rule, self.inner.steps
 

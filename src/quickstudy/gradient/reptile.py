@@ -66,6 +66,7 @@ class Reptile(nn.Module):
         if given := inner.get("inputs"):
             self.inputs = inner["inputs"] = as_parameters(given)
         point_loss = choose_loss(loss, likelihood)
+        self.inner_loss = inner.get("inner_loss")  # a module's parameters are meta-learned
         self.inner = inner_loop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
         self.rule, self.steps = self.inner.rule, self.inner.steps
         if any(p.requires_grad for p in self.rule.parameters()):

@@ -72,6 +72,7 @@ class WarpGrad(nn.Module):
         self.steps, self.options = check_steps(steps), dict(inner)
         shared: Any = {"loss": choose_loss(loss, likelihood), "steps": steps, **inner}
         shared["adapt"] = [k for k in names if k not in self.warped]
+        self.inner_loss = inner.get("inner_loss")  # a module's parameters are meta-learned
         self.inner = inner_loop(network, lr=lr, first_order=first_order, **shared)
         self.rule = self.inner.rule
         self._ahead = inner_loop(network, **{**shared, "rule": self.rule})

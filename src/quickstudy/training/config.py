@@ -18,7 +18,7 @@ from quickstudy.training.run import CONFIG
 
 # what a resume may differ in: where and why it was started, how the work is shared, and what the first start decided
 _FREE = {"quickstudy", "torch", "python", "recipe", "options", "command", "compile", "threads", "device"}
-_FREE |= {"processes", "accumulate", "job"}
+_FREE |= {"processes", "accumulate", "job", "verify"}
 
 
 def describe_run(learner: nn.Module, family: object, arguments: Mapping[str, Any]) -> dict[str, Any]:

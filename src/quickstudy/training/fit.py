@@ -26,7 +26,7 @@ from quickstudy.training.atomic import make_folder
 from quickstudy.training.batches import Batches, Size
 from quickstudy.training.config import check_alike, check_json, describe_run, write_config
 from quickstudy.training.distributed import World, find_world, is_restart, job
-from quickstudy.training.gradients import attempt, compare, decide, make_gradient, resolved_engine
+from quickstudy.training.gradients import attempt, compare, decide, make_gradient, resolved_engine, verification
 from quickstudy.training.lock import locked
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loggers.tensorboard import TensorBoard, available
@@ -169,6 +169,7 @@ def _describe(
     config = describe_run(learner, family, plan) | {
         **noted,
         "engine": resolved_engine(learner),
+        "verify": verification(learner),
         "compile": compile,
         "threads": torch.get_num_threads(),
         "device": str(world.together(lambda: world.pick(device))),

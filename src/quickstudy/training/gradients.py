@@ -9,6 +9,7 @@ from quickstudy.inner.loop import InnerLoop
 from quickstudy.training.seeds import seed_noise
 from quickstudy.training.validation import is_own
 
+VERIFY_EVERY = 1000  # steps
 TOLERANCE = 1e-3  # float32 kernels that add in another order differ by 1e-6; a lost second-order term by 1e-2 and more
 
 
@@ -37,6 +38,21 @@ def resolved_engine(learner: nn.Module) -> str | None:
     """What `engine="auto"` comes to for this learner's network; None for a learner without an inner loop."""
     inner = getattr(learner, "inner", None)
     return inner.known_engine() if isinstance(inner, InnerLoop) else None
+
+
+def verification(learner: nn.Module) -> dict[str, int] | None:
+    """At which steps the inner loop is shown to agree with plain PyTorch, as `config.json` says it; None for never."""
+    return {"first": 0, "every": VERIFY_EVERY} if any(loop.verify for loop in _loops(learner)) else None
+
+
+def verify_again(learner: nn.Module) -> None:
+    """Have every inner loop of the learner show once more, at its next step, that it agrees with plain PyTorch."""
+    for loop in _loops(learner):
+        loop.verify_again()
+
+
+def _loops(learner: nn.Module) -> list[InnerLoop]:
+    return [value for value in vars(learner).values() if isinstance(value, InnerLoop)]
 
 
 def attempt(learner: nn.Module, gradient: Gradient, tasks: Tasks, seed: int) -> tuple[Tensor, list[Tensor]]:

@@ -14,6 +14,7 @@ from quickstudy.data import Tasks
 from quickstudy.training.batches import Batches
 from quickstudy.training.checkpoint import write_checkpoint
 from quickstudy.training.distributed import World
+from quickstudy.training.gradients import VERIFY_EVERY, verify_again
 from quickstudy.training.recorder import Recorder
 from quickstudy.training.run import BEST, LAST
 from quickstudy.training.seeds import Stream, mix, seed_noise
@@ -146,6 +147,8 @@ class Loop:
         tasks = self._draw(at.step)
         if self._anneal is not None:
             self._anneal(at.step / self._steps)
+        if at.step % VERIFY_EVERY == 0:
+            verify_again(self._learner)
         loss, gradients = self._gradient(tasks)
         norm = self._updates.norm(gradients)
         if self._waits:
