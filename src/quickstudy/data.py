@@ -140,6 +140,11 @@ def zero_padding(values: Shaped[Tensor, "T N *rest"], mask: Bool[Tensor, "T N"])
     return torch.where(wide, values, torch.zeros((), dtype=values.dtype, device=values.device))
 
 
+def at_least_float32(like: Tensor) -> torch.dtype:
+    """The type in which numbers such as `like` are added up: half precision loses count at 256, or overflows."""
+    return torch.promote_types(like.dtype, torch.float32)
+
+
 def pad(sets: Sequence[tuple[Tensor, Tensor]]) -> Examples:
     """Point sets of unequal size as one `Examples`, padded with zeros and masked.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from quickstudy import predictive
 from quickstudy.checks import check_examples, check_fits, check_inputs, check_more, check_tasks, check_whole
-from quickstudy.data import Examples, Tasks
+from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.learner import Functions, check_generator, check_steps, check_task
 from quickstudy.metric.last_layer import Weights
 from quickstudy.nets import MLP
@@ -93,7 +93,7 @@ class ALPaCA(nn.Module):
         weights = self.prior().given(self.encode(support.x, support.mask), support.y)
         belief = weights.at(self.encode(query.x, query.mask), self.variance())
         log_prob = belief.log_prob(query.y, query.mask)
-        return -(log_prob.sum(1) / query.sizes()).mean()
+        return -(log_prob.sum(1, dtype=at_least_float32(log_prob)) / query.sizes()).mean()
 
     def encode(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """phi of every real point of `x [T, N, *dx]`, and zeros for padding: `[T, N, features]`."""

@@ -8,14 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quickstudy.data import Examples
+from quickstudy.data import Examples, at_least_float32
 from quickstudy.nets import MLP
 from quickstudy.predictive import LOG_2PI
 from quickstudy.substitute import substituted
 
 
 class State(NamedTuple):
-    """What has been seen of `T` tasks: a sum over encoded points, and their number. States of parts add up."""
+    """What has been seen of `T` tasks: a sum over encoded points, and their number. States of parts add up.
+
+    The sum is kept in at least float32 and the number as an integer: in half precision both would stop to grow, a
+    count at 256 in bfloat16.
+    """
 
     total: Tensor  # [T, width]
     seen: Tensor  # [T]
@@ -24,9 +28,14 @@ class State(NamedTuple):
         """The state of the union."""
         return State(self.total + other.total, self.seen + other.seen)
 
-    def mean(self) -> Tensor:
-        """`[T, width]`; zeros where nothing has been seen."""
-        return self.total / self.seen.clamp_min(1).unsqueeze(-1)
+    def mean(self, dtype: torch.dtype | None = None) -> Tensor:
+        """`[T, width]`, in the type of the network that reads it if one is given; zeros where nothing has been seen."""
+        return (self.total / self.seen.clamp_min(1).unsqueeze(-1)).to(dtype)
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The type of its parameters."""
+    return next(module.parameters()).dtype
 
 
 class PointEncoder(nn.Module):
@@ -47,9 +56,9 @@ class PointEncoder(nn.Module):
         """The state for a support set: `x [T, N, dx]`, `y [T, N, dy]`, `N` may be 0."""
         x, y, mask = examples
         codes = F.gelu(self.point(torch.cat([x, y], -1)))
-        if mask is None:
-            return State(codes.sum(1), torch.full(x.shape[:1], float(x.shape[1]), dtype=x.dtype, device=x.device))
-        return State(torch.where(mask.unsqueeze(-1), codes, codes.new_zeros(())).sum(1), mask.sum(1).to(x))
+        if mask is not None:
+            codes = torch.where(mask.unsqueeze(-1), codes, codes.new_zeros(()))
+        return State(codes.sum(1, dtype=at_least_float32(codes)), examples.sizes())
 
 
 class Decoder(nn.Module):
@@ -121,8 +130,12 @@ def mean_and_sd(output: Tensor, floor: float) -> tuple[Tensor, Tensor]:
 
 
 def gaussian_log_prob(y: Tensor, mean: Tensor, sd: Tensor, mask: Tensor | None) -> Tensor:
-    """Log density of each point `[*S, T, M]`, summed over dy; 0 where masked (`y` is zero there)."""
-    points = (-0.5 * ((y - mean) / sd).square() - sd.log() - 0.5 * LOG_2PI).sum(-1)
+    """Log density of each point `[*S, T, M]`, summed over dy; 0 where masked (`y` is zero there).
+
+    In at least float32, as sums over points are made of it.
+    """
+    points = -0.5 * ((y - mean) / sd).square() - sd.log() - 0.5 * LOG_2PI
+    points = points.sum(-1, dtype=at_least_float32(points))
     return points if mask is None else torch.where(mask, points, points.new_zeros(()))
 
 

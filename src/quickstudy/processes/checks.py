@@ -55,20 +55,23 @@ def check_support(process: Any, support: Examples, name: str = "support") -> Non
     check_fits(process, support, name)
 
 
-def check_inputs(x: Any, like: Tensor, dx: int) -> None:
-    """Raise one clear line unless `x` is `[T, M, dx]`, with the tasks, type and device of the state `like [T, ...]`."""
+def check_inputs(process: Any, x: Any, num_tasks: int) -> None:
+    """Raise one clear line unless `x` is `[T, M, dx]`, of as many tasks, and of the process's type and device."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a torch.Tensor [T, M, {dx}], not {type(x).__name__}; use torch.as_tensor(...)")
-    if x.dim() != 3 or x.shape[0] != len(like) or x.shape[2] != dx:
-        raise ValueError(f"x has shape {list(x.shape)}; this predictor expects [{len(like)}, M, {dx}]")
-    if x.dtype != like.dtype or x.device != like.device:
         raise TypeError(
-            f"x is {x.dtype} on {x.device} and the support set was {like.dtype} on {like.device}; "
+            f"x must be a torch.Tensor [T, M, {process.dx}], not {type(x).__name__}; use torch.as_tensor(...)"
+        )
+    if x.dim() != 3 or x.shape[0] != num_tasks or x.shape[2] != process.dx:
+        raise ValueError(f"x has shape {list(x.shape)}; this predictor expects [{num_tasks}, M, {process.dx}]")
+    weight = next(process.parameters())
+    if x.dtype != weight.dtype or x.device != weight.device:
+        raise TypeError(
+            f"x is {x.dtype} on {x.device} and the process {weight.dtype} on {weight.device}; "
             "move x with .to(device, dtype)"
         )
 
 
-def check_more(process: Any, examples: Examples, like: Tensor) -> None:
-    """Raise one clear line unless `examples` can join the support set of the state `like [T, ...]`."""
+def check_more(process: Any, examples: Examples, num_tasks: int) -> None:
+    """Raise one clear line unless `examples` can join a support set of as many tasks."""
     check_support(process, examples, "examples")
-    check_inputs(examples.x, like, process.dx)
+    check_inputs(process, examples.x, num_tasks)

@@ -10,7 +10,16 @@ from quickstudy import predictive
 from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
-from quickstudy.processes.blocks import Decoder, PointEncoder, State, TaskModel, gaussian_log_prob, mean_and_sd, run
+from quickstudy.processes.blocks import (
+    Decoder,
+    PointEncoder,
+    State,
+    TaskModel,
+    dtype_of,
+    gaussian_log_prob,
+    mean_and_sd,
+    run,
+)
 from quickstudy.processes.checks import check_floor, check_inputs, check_more, check_sizes, check_support, known
 
 
@@ -75,9 +84,13 @@ class CNP(nn.Module):
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks, for transforms and compilers."""
         support, query = tasks.support.clean(), tasks.query.clean()
-        mean, sd = self.decode(self.encoder.encode(support).mean(), query.x)
+        mean, sd = self.decode(self.representation(self.encoder.encode(support)), query.x)
         points = gaussian_log_prob(query.y, mean, sd, query.mask)
         return -(points.sum(1) / query.sizes().clamp_min(1)).mean()
+
+    def representation(self, state: State) -> Tensor:
+        """What the decoder is told of the tasks, `[T, width]`."""
+        return state.mean(dtype_of(self.decoder))
 
     def decode(self, representation: Tensor, x: Tensor, *, graph: bool = True) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation `[T, M, dy]` of the outputs at `x [T, M, dx]`."""
@@ -108,13 +121,13 @@ class CNPPredictor:
 
     def __call__(self, x: Tensor) -> predictive.Gaussian:
         """The belief at `x [T, M, dx]`."""
-        check_inputs(x, self.state.total, self.process.dx)
-        mean, sd = self.process.decode(self.state.mean(), x, graph=self.graph)
+        check_inputs(self.process, x, len(self.state.seen))
+        mean, sd = self.process.decode(self.process.representation(self.state), x, graph=self.graph)
         return predictive.Gaussian(mean, sd.square())
 
     def append(self, examples: Examples) -> "CNPPredictor":
         """The predictor for the union: only `examples` are encoded. (With `steps=0`, the prior it was.)"""
-        check_more(self.process, examples, self.state.total)
+        check_more(self.process, examples, len(self.state.seen))
         if self.prior:
             return self
         with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):

@@ -13,7 +13,16 @@ from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
 from quickstudy.nets import MLP
-from quickstudy.processes.blocks import Decoder, PointEncoder, State, TaskModel, gaussian_log_prob, mean_and_sd, run
+from quickstudy.processes.blocks import (
+    Decoder,
+    PointEncoder,
+    State,
+    TaskModel,
+    dtype_of,
+    gaussian_log_prob,
+    mean_and_sd,
+    run,
+)
 from quickstudy.processes.checks import check_floor, check_inputs, check_more, check_sizes, check_support, known
 
 Paths = Literal["latent", "deterministic", "both"]
@@ -137,7 +146,7 @@ class NeuralProcess(nn.Module):
         """q(z | what has been seen); its standard deviation lies in (0.1, 1), as is usual."""
         if self.latent_head is None:
             raise ValueError("a NeuralProcess with paths='deterministic' has no latent")
-        mean, raw = self.latent_head(state.mean()).chunk(2, -1)
+        mean, raw = self.latent_head(state.mean(dtype_of(self.latent_head))).chunk(2, -1)
         return LatentBelief(mean, 0.1 + 0.9 * raw.sigmoid())
 
     def decode(self, state: State, z: Tensor | None, x: Tensor, *, graph: bool = True) -> tuple[Tensor, Tensor]:
@@ -149,7 +158,7 @@ class NeuralProcess(nn.Module):
 
     def representation(self, state: State, z: Tensor | None) -> Tensor:
         """What the decoder is told of the tasks: `[S, T, features]`, or `[T, features]` without latents."""
-        r = state.mean()
+        r = state.mean(dtype_of(self.decoder))
         if z is None:
             return r
         return z if self.paths == "latent" else torch.cat([z, r.expand(len(z), *r.shape)], -1)
@@ -215,7 +224,7 @@ class NeuralProcessPredictor:
 
     def __call__(self, x: Tensor) -> predictive.GaussianMixture | predictive.Gaussian:
         """The belief at `x [T, M, dx]`: a mixture over the predictor's latents."""
-        check_inputs(x, self.state.total, self.process.dx)
+        check_inputs(self.process, x, len(self.state.seen))
         if self.process.latent_head is None:
             mean, sd = self.process.decode(self.state, None, x, graph=self.graph)
             return predictive.Gaussian(mean, sd.square())
@@ -227,7 +236,7 @@ class NeuralProcessPredictor:
 
         (With `steps=0`, the prior it was.)
         """
-        check_more(self.process, examples, self.state.total)
+        check_more(self.process, examples, len(self.state.seen))
         if self.prior:
             return self
         with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
@@ -246,7 +255,7 @@ class NeuralProcessPredictor:
         means = self.process.decoder.means(known, self.process.dy, graph=self.graph)
 
         def evaluate(x: Tensor, members: list[int]) -> Tensor:
-            check_inputs(x, self.state.total, self.process.dx)
+            check_inputs(self.process, x, len(self.state.seen))
             return means(x, members if len(members) < n else slice(None))
 
         return Functions(evaluate, n)

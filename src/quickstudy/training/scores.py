@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quickstudy.data import Examples
+from quickstudy.data import Examples, at_least_float32
 from quickstudy.predictive import NoDensityError
 from quickstudy.training.statistics import Metric, over_tasks
 
@@ -50,10 +50,11 @@ def oracle_scores(info: dict[str, Any], query: Examples) -> dict[str, Tensor]:
 
 
 def task_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of `values [T, M]` over each task's real points, `[T]`."""
+    """The mean of `values [T, M]` over each task's real points, `[T]`, in at least float32."""
+    wide = values.to(at_least_float32(values))
     if mask is None:
-        return values.mean(1)
-    return torch.where(mask, values, torch.zeros_like(values)).sum(1) / mask.sum(1).clamp_min(1)
+        return wide.mean(1)
+    return torch.where(mask, wide, torch.zeros_like(wide)).sum(1) / mask.sum(1).clamp_min(1)
 
 
 def calibration_error(coverage: Tensor) -> Metric:
