@@ -9,8 +9,10 @@ import math
 from typing import NamedTuple, NoReturn
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from quickstudy.data import at_least_float32
 
 Mask = Tensor | None  # bool [T, M]; its shape is checked with that of y
 LOG_2PI = math.log(2 * math.pi)
@@ -148,6 +150,8 @@ class GaussianMixture(NamedTuple):
 class DenseGaussian(NamedTuple):
     """A joint normal over the points of a task, as an exact Gaussian process gives it; outputs are independent.
 
+    Joint densities and samples are computed in float64.
+
     Args:
         mean: `[T, M, dy]`.
         covariance: `[T, dy, M, M]` of the function's values, without observation noise.
@@ -168,8 +172,8 @@ class DenseGaussian(NamedTuple):
         """`n` joint draws of observations; without `noise`, of the function itself."""
         check_draws(n)
         draw = _normal((n, *self.covariance.shape[:-1]), self.mean, generator)
-        values = (cholesky(self._covariance(noise)) @ draw.unsqueeze(-1)).squeeze(-1)
-        return self.mean + values.transpose(-2, -1)
+        factor = cholesky(self._covariance(noise)).to(draw)
+        return self.mean + (factor @ draw.unsqueeze(-1)).squeeze(-1).transpose(-2, -1)
 
     def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
         """Log density `[T, M]` of each point alone (0 where masked), or `[T]` of all of them if `joint`."""
@@ -177,17 +181,12 @@ class DenseGaussian(NamedTuple):
         y = _fill(y, self.mean, mask)
         if not joint:
             return _reduce(_normal_log_prob(y, self.mean, self.variance).sum(-1), mask, joint=False)
-        covariance = self._covariance(noise=True)
-        count = torch.full((len(y),), float(y.shape[1]), dtype=y.dtype, device=y.device)
-        if mask is not None:  # a masked point becomes an independent standard one at its mean: log N = -log(2 pi)/2
-            eye = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
-            keep = (mask[:, :, None] & mask[:, None, :])[:, None]
-            covariance, count = torch.where(keep, covariance, eye), mask.sum(1).to(y)
-        factor = cholesky(covariance)
-        residual = (y - self.mean).transpose(1, 2).unsqueeze(-1)
+        real = torch.ones(y.shape[:2], dtype=torch.bool, device=y.device) if mask is None else mask
+        factor = cholesky(alone_where_masked(self._covariance(noise=True), real.unsqueeze(1)))
+        residual = (y - self.mean).double().transpose(1, 2).unsqueeze(-1)
         white = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
-        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return -0.5 * (white.square().sum(-1) + log_det).sum(1) - 0.5 * LOG_2PI * count * y.shape[2]
+        steps = -0.5 * (white.square() + LOG_2PI) - factor.diagonal(dim1=-2, dim2=-1).log()  # [T, dy, M]
+        return torch.where(real.unsqueeze(1), steps, 0.0).sum((1, 2)).to(at_least_float32(y - self.mean))
 
     def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
         """The probability of an outcome below `y`, for each point and output alone."""
@@ -255,7 +254,7 @@ class LowRankGaussian(NamedTuple):
         z = torch.cholesky_solve(factor.mT @ residual, root)
         squares = (residual - factor @ z).square().sum((1, 2)) + z.square().sum((1, 2))
         log_det = 2 * y.shape[2] * root.diagonal(dim1=1, dim2=2).log().sum(1) + count * noise.log().sum(1)
-        return (-0.5 * (squares + log_det + LOG_2PI * count * y.shape[2])).to(y)
+        return (-0.5 * (squares + log_det + LOG_2PI * count * y.shape[2])).to(at_least_float32(y))
 
     def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
         """The probability of an outcome below `y`, for each point and output alone."""
@@ -311,25 +310,41 @@ class Categorical(NamedTuple):
 
 
 def cholesky(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
-    """The lower Cholesky factor, with the least jitter on the diagonal (relative to its mean) that works.
+    """The lower Cholesky factor in float64, with the least jitter on the diagonal that works.
+
+    Jitter is relative: to the mean of each matrix's own diagonal, and to the rounding of the numbers as they came.
+    So the factor of `c^2 matrix` is `c` times that of `matrix`, and no matrix of a batch changes that of another.
 
     Raises:
-        ValueError: if the matrix is far from positive definite.
+        ValueError: if a matrix is far from positive definite.
     """
-    factor, failed = torch.linalg.cholesky_ex(matrix)
+    wide, least = matrix.double(), 10 * torch.finfo(matrix.dtype).eps
+    factor, failed = torch.linalg.cholesky_ex(wide)
     if not bool(failed.any()):
         return factor
-    scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12)[..., None, None]
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    least = 10 * torch.finfo(matrix.dtype).eps
-    for jitter in (least * 10**k for k in range(7)):
-        factor, failed = torch.linalg.cholesky_ex(matrix + jitter * scale * eye)
+    tiny = torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps  # all zeros: their factor is 0, nearly
+    scale = wide.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(tiny)
+    jitter, eye = torch.zeros_like(scale), torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device)
+    for share in (least * 10**k for k in range(7) if least * 10**k < 0.1):
+        jitter = torch.where(failed != 0, share * scale, jitter)
+        factor, failed = torch.linalg.cholesky_ex(wide + jitter[..., None, None] * eye)
         if not bool(failed.any()):
             return factor
     raise ValueError(
-        f"a covariance of shape {list(matrix.shape)} is not positive definite, even with {jitter:.0e} of its mean "
+        f"a covariance of shape {list(matrix.shape)} is not positive definite, even with {share:.0e} of its mean "
         "variance added; add observation noise or use float64"
     )
+
+
+def alone_where_masked(
+    covariance: Float[Tensor, "*batch n n"], real: Bool[Tensor, "*#batch n"]
+) -> Float[Tensor, "*batch n n"]:
+    """`covariance` in which a point that is not real is independent of all others, with their mean variance."""
+    diagonal = covariance.diagonal(dim1=-2, dim2=-1).detach()
+    mean = torch.where(real, diagonal, 0.0).sum(-1) / real.sum(-1).clamp_min(1)
+    unit = torch.where(mean > 0, mean, 1.0)[..., None, None]
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    return torch.where(real.unsqueeze(-1) & real.unsqueeze(-2), covariance, unit * eye)
 
 
 def check_outcome(y: Tensor, like: Tensor, mask: Tensor | None) -> None:
@@ -366,7 +381,7 @@ def _fill(y: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
 def _reduce(points: Tensor, mask: Tensor | None, joint: bool) -> Tensor:
     if mask is not None:
         points = torch.where(mask, points, torch.zeros_like(points))
-    return points.sum(-1) if joint else points
+    return points.sum(-1, dtype=at_least_float32(points)) if joint else points
 
 
 def _no_density(what: str) -> NoReturn:

@@ -10,7 +10,7 @@ from torch import Tensor
 from quickstudy.checks import check_examples
 from quickstudy.data import Examples
 from quickstudy.learner import Functions
-from quickstudy.predictive import LOG_2PI, DenseGaussian, cholesky
+from quickstudy.predictive import LOG_2PI, DenseGaussian, alone_where_masked, cholesky
 from quickstudy.tasks.kernels import PERIODIC, Kernel, covariance
 
 _NUGGET = 1e-10  # of the function's variance: lets a Cholesky factor pass through points without noise
@@ -80,7 +80,7 @@ class ExactGP:
     def log_marginal_likelihood(self) -> Float[Tensor, " T"]:
         """log p(y | x) of the support set, summed over its real points and outputs."""
         outputs = self._centred.shape[2]
-        log_det = self._factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        log_det = torch.where(self._real, self._factor.diagonal(dim1=1, dim2=2).log(), 0.0).sum(1)
         return -0.5 * self._white.square().sum((1, 2)) - outputs * (
             log_det + 0.5 * LOG_2PI * self._real.sum(1).double()
         )
@@ -92,11 +92,9 @@ class ExactGP:
         """`matrix` whose leading block belongs to the support set, with its noise, and padding made independent."""
         n = self._x.shape[1]
         matrix.diagonal(dim1=1, dim2=2)[:, :n].add_(noise.unsqueeze(1))
-        if self.support.mask is not None:
-            real = torch.nn.functional.pad(self._real, (0, matrix.shape[1] - n), value=True)
-            eye = torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
-            matrix = torch.where(real.unsqueeze(1) & real.unsqueeze(2), matrix, eye)
-        return matrix
+        if self.support.mask is None:
+            return matrix
+        return alone_where_masked(matrix, torch.nn.functional.pad(self._real, (0, matrix.shape[1] - n), value=True))
 
 
 class _Memory:
