@@ -59,7 +59,7 @@ class Gaussian(nn.Module):
 
     def predictive(self, output: Tensor) -> predictive.Gaussian:
         """Normal around `output`."""
-        return predictive.Gaussian(output, (2 * self._log_sd(output)).exp().expand_as(output))
+        return predictive.Gaussian(output, (2 * self._log_sd(output).to(output)).exp().expand_as(output))
 
     def _log_sd(self, like: Tensor) -> Tensor:
         if self.log_sd is not None:

@@ -88,8 +88,8 @@ class Pretrained(nn.Module):
             return losses.mean()
         losses = self.inner.loss(self.network(x[mask], **self.inner.inputs), y[mask])
         check_losses(losses, int(mask.sum()), masked=True)
-        weights = (mask / (mask.sum(1, keepdim=True) * len(mask)))[mask]
-        return (weights.to(losses) * losses).sum()
+        sizes = mask.sum(1, keepdim=True).expand_as(mask)[mask]  # of each point's task
+        return (losses / sizes).sum() / len(mask)
 
     def adapt(
         self,

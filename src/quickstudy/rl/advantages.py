@@ -118,7 +118,7 @@ def _seen(episodes: Episodes, discount: float, next_value: Tensor | None) -> Ten
 
 def _backwards(signal: Tensor, episodes: Episodes, decay: float) -> Tensor:
     """`X_t = signal_t + decay * X_{t+1}` within each episode."""
-    weights = (_goes_on(episodes) * decay).to(signal.dtype).unbind(2)
+    weights = (_goes_on(episodes).to(signal.dtype) * decay).unbind(2)
     found = list(signal.unbind(2))
     for h in range(len(found) - 2, -1, -1):
         found[h] = torch.addcmul(found[h], weights[h], found[h + 1])

@@ -134,7 +134,7 @@ class MAMLTRPO(nn.Module):
         def curvature(parameters: list[Tensor]) -> Callable[[Tensor], Tensor]:
             outputs = list(each(outputs_at, after))
             sizes = [len(o) for o in outputs]
-            weight = after.mask / (after.mask.sum((1, 2), keepdim=True).clamp(min=1) * tasks)
+            weight = after.mask.to(old) / (after.mask.sum((1, 2), keepdim=True).clamp(min=1) * tasks)
 
             def divergence(moved: list[Tensor]) -> Tensor:
                 parts = zip(moved, old.split(sizes), weight.split(sizes), strict=True)
