@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quickstudy.data import Examples, Tasks, zero_padding
+from quickstudy.data import IGNORED, Examples, Tasks, zero_padding
 from quickstudy.graph import is_tracing
 
 
@@ -18,6 +18,7 @@ def check_examples(examples: Examples, name: str = "examples") -> None:
     check_layout(examples, name)
     if values_are_readable(examples.x):
         _check_finite(examples, name)
+        _check_counted(examples, name)
 
 
 def check_layout(examples: Examples, name: str = "examples") -> None:
@@ -156,19 +157,27 @@ def values_are_readable(tensor: Tensor) -> bool:
 
 def _check_labels(x: Tensor, y: Tensor, name: str) -> None:
     if y.is_floating_point():
-        if y.dim() != 3:
+        if y.dim() < 3:
             raise ValueError(
-                f"{name}.y has shape {list(y.shape)}; expected [T, N, dy] for real outputs: "
+                f"{name}.y has shape {list(y.shape)}; expected [T, N, *dy] for real outputs: "
                 "add the missing axis with y.unsqueeze(-1)"
             )
         if x.is_floating_point() and x.dtype != y.dtype:
             raise TypeError(f"{name}.x is {x.dtype} and {name}.y is {y.dtype}; cast one of them with .to(dtype)")
     elif y.dtype == torch.bool or y.is_complex():
-        raise TypeError(f"{name}.y is {y.dtype}; expected real numbers [T, N, dy] or integer class labels [T, N]")
-    elif y.dim() != 2:
+        raise TypeError(
+            f"{name}.y is {y.dtype}; expected real numbers [T, N, *dy], or integer class labels [T, N] or "
+            "[T, N, *positions]: use y.long() or y.float()"
+        )
+    elif y.dim() < 2:
         raise ValueError(
-            f"{name}.y holds integers of shape {list(y.shape)}; class labels are [T, N]: "
-            "squeeze the last axis, or make real outputs with y.float()"
+            f"{name}.y holds integers of shape {list(y.shape)}; class labels are [T, N], or [T, N, *positions] for "
+            "points with many: add the axis of tasks with y.unsqueeze(0)"
+        )
+    elif y.dim() > 2 and y.shape[-1] == 1:
+        raise ValueError(
+            f"{name}.y holds integers of shape {list(y.shape)}; class labels are [T, N], or [T, N, *positions] for "
+            "points with many: squeeze the last axis with y.squeeze(-1), or make real outputs with y.float()"
         )
     if x.shape[:2] != y.shape[:2]:
         raise ValueError(f"{name}.x has [T, N] = {list(x.shape[:2])} and {name}.y {list(y.shape[:2])}; they must agree")
@@ -186,6 +195,41 @@ def _check_finite(examples: Examples, name: str) -> None:
                 f"{name}.{part} has a NaN or infinite value at {len(bad)} real points, the first at task {task}, "
                 f"point {point}; drop such points or set their mask to False"
             )
+
+
+def _check_counted(examples: Examples, name: str) -> None:
+    if examples.y.is_floating_point():
+        return
+    ignored = examples.y.long() == IGNORED
+    empty = ignored.flatten(2).all(2) if ignored.dim() > 2 else ignored
+    bad = (empty & examples.real()).nonzero()
+    if len(bad):
+        task, point = bad[0].tolist()
+        raise ValueError(
+            f"{name}.y labels nothing at {len(bad)} real points ({IGNORED} everywhere), the first at task {task}, "
+            f"point {point}; drop such points or set their mask to False"
+        )
+
+
+def check_losses(losses: Any, num_points: int, *, masked: bool) -> None:
+    """Raise one clear line unless a loss gave one value per point (or, unless `masked`, a single number)."""
+    if not isinstance(losses, Tensor):
+        cure = "leave out .item() and float()" if isinstance(losses, float | int) else "return the tensor alone"
+        given = type(losses).__name__
+        raise TypeError(f"the loss returned a {given}; expected a tensor [{num_points}], one value per point: {cure}")
+    if losses.dim() == 0 and masked:
+        raise ValueError(
+            "the loss returned a single number for a task with masked points, or for several particles; return one "
+            "value per point, [N] (for torch losses: reduction='none')"
+        )
+    if losses.dim() and losses.shape != (num_points,):
+        too_many = "reduce all axes but the first, by losses.flatten(1).sum(1) or .mean(1)"
+        cure = too_many if len(losses) == num_points else "keep the axis of points (for torch losses: reduction='none')"
+        raise ValueError(
+            f"the loss returned shape {list(losses.shape)}; expected [{num_points}], one value per point: {cure}"
+        )
+    if not losses.is_floating_point():
+        raise TypeError(f"the loss returned {losses.dtype} values; expected real numbers that depend on the output")
 
 
 def check_number(name: str, value: Any) -> float:

@@ -3,6 +3,8 @@
 Shape letters, used everywhere: `T` tasks (always the first axis), `N` support points, `M` query points,
 `dx` features of an input, `dy` features of an output. Support and query are what the neural-process
 literature calls context and target.
+
+A point's output may be spread over positions: the pixels of an image, the places of a sequence.
 """
 
 from collections.abc import Sequence
@@ -12,13 +14,17 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+IGNORED = -100  # the label of a position that does not count, as torch's cross_entropy has it
+
 
 class Examples(NamedTuple):
     """Labelled points of `T` tasks, padded to one length.
 
     Args:
         x: inputs `[T, N, *dx]`: vectors, images or sequences. `N` may be 0.
-        y: outputs `[T, N, dy]`, or class labels `[T, N]` as integers.
+        y: outputs `[T, N, *dy]` (vectors, images), or class labels `[T, N]` as integers, one for each position of a
+            point where it has several: `[T, N, H, W]` pixels, `[T, N, L]` places. A position labelled -100 does not
+            count.
         mask: `[T, N]`, True for a real point; None when every point is real. Padding may hold anything,
             NaN included, and changes nothing. (Torch's pytrees count a mask of None as a leaf:
             `vmap(f, in_dims=(Examples(0, 0, None),))` passes over it.)
@@ -64,6 +70,11 @@ class Examples(NamedTuple):
             raise ValueError(
                 f"cannot append examples of shape {list(other.x.shape)} to {list(self.x.shape)}: "
                 "the number of tasks and the shape of an input must agree"
+            )
+        if self.y.shape[2:] != other.y.shape[2:]:
+            raise ValueError(
+                f"cannot append outputs of shape {list(other.y.shape)} to {list(self.y.shape)}: "
+                "the shape of an output must agree"
             )
         mask = None
         if self.mask is not None or other.mask is not None:
@@ -136,8 +147,27 @@ class Tasks(_TasksFields):
 
 def zero_padding(values: Shaped[Tensor, "T N *rest"], mask: Bool[Tensor, "T N"]) -> Shaped[Tensor, "T N *rest"]:
     """`values` with zeros where `mask` is False."""
-    wide = mask.reshape(mask.shape + (1,) * (values.dim() - 2))
-    return torch.where(wide, values, torch.zeros((), dtype=values.dtype, device=values.device))
+    return torch.where(aligned(mask, values), values, torch.zeros((), dtype=values.dtype, device=values.device))
+
+
+def aligned(lead: Tensor, like: Tensor) -> Tensor:
+    """`lead [*lead]` with axes of size 1 behind, to go with `like [*lead, *rest]`."""
+    return lead.reshape(lead.shape + (1,) * (like.dim() - lead.dim()))
+
+
+def mean_over_positions(values: Tensor, labels: Tensor, axes: int) -> Tensor:
+    """Each point's mean of `values` over the positions that count; all of it where a point has one label.
+
+    Args:
+        values: `[*points, *positions]`, and so
+        labels: with `IGNORED` at positions that do not count.
+        axes: how many of the axes are those of points.
+    """
+    if labels.dim() == axes:
+        return values
+    counted = (labels != IGNORED).flatten(axes)
+    each = torch.where(counted, values.flatten(axes), 0)
+    return (each.sum(-1, dtype=at_least_float32(each)) / counted.sum(-1).clamp_min(1)).to(values)
 
 
 def at_least_float32(like: Tensor) -> torch.dtype:
@@ -149,7 +179,7 @@ def pad(sets: Sequence[tuple[Tensor, Tensor]]) -> Examples:
     """Point sets of unequal size as one `Examples`, padded with zeros and masked.
 
     Args:
-        sets: one `(x [n_t, *dx], y [n_t, dy])` a task.
+        sets: one `(x [n_t, *dx], y [n_t, *dy])` a task.
 
     >>> pad([(torch.ones(3, 1), torch.ones(3, 1)), (torch.ones(1, 1), torch.ones(1, 1))]).sizes()
     tensor([3, 1])
@@ -159,6 +189,13 @@ def pad(sets: Sequence[tuple[Tensor, Tensor]]) -> Examples:
     for i, (x, y) in enumerate(sets):
         if len(x) != len(y):
             raise ValueError(f"point set {i} has {len(x)} inputs and {len(y)} outputs; give as many of each")
+        for name, part, first in (("inputs", x, sets[0][0]), ("outputs", y, sets[0][1])):
+            if part.shape[1:] != first.shape[1:]:
+                raise ValueError(
+                    f"point set {i} has {name} of shape {list(part.shape[1:])} and point set 0 of "
+                    f"{list(first.shape[1:])}; only the number of points may differ: bring them to one size "
+                    f"(labels of added positions: {IGNORED})"
+                )
     sizes = [len(x) for x, _ in sets]
     longest = max(sizes)
     x = torch.stack([_pad_to(x, longest) for x, _ in sets])

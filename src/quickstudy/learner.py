@@ -21,17 +21,17 @@ class Predictive(Protocol):
 
     @property
     def mean(self) -> Tensor:
-        """`[T, M, dy]`."""
+        """`[T, M, *dy]`; of classes their probabilities, `[T, M, C, *positions]`."""
 
     @property
     def variance(self) -> Tensor:
-        """`[T, M, dy]`, of an observation (noise included)."""
+        """As `mean`, of an observation (noise included)."""
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
-        """`n` draws `[n, T, M, dy]`, joint over the points of a task; `noise=False` leaves observation noise out."""
+        """`n` draws `[n, T, M, *dy]`, joint over the points of a task; `noise=False` leaves observation noise out."""
 
     def log_prob(self, y: Tensor, mask: Tensor | None = None, joint: bool = False) -> Tensor:
-        """Log density of `y [T, M, dy]`: `[T, M]`, summed over dy, 0 where masked.
+        """Log density of `y [T, M, *dy]`: `[T, M]`, summed over dy (of labels the mean over positions), 0 where masked.
 
         `joint=True` gives `[T]`: one joint density per task, not divided by M.
         """

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quickstudy.data import at_least_float32
+from quickstudy.data import IGNORED, aligned, at_least_float32, mean_over_positions, zero_padding
 
 Mask = Tensor | None  # bool [T, M]; its shape is checked with that of y
 LOG_2PI = math.log(2 * math.pi)
@@ -26,13 +26,13 @@ class Point(NamedTuple):
     """A prediction without a density, as a squared-error learner makes it.
 
     Args:
-        mean: `[T, M, dy]`.
+        mean: `[T, M, *dy]`.
 
     Raises:
         NoDensityError: from `variance`, `sample`, `log_prob` and `cdf`.
     """
 
-    mean: Float[Tensor, "T M dy"]
+    mean: Float[Tensor, "T M *dy"]
 
     @property
     def variance(self) -> Tensor:
@@ -60,31 +60,33 @@ class Gaussian(NamedTuple):
     """Independent normal outputs; all of the variance counts as observation noise.
 
     Args:
-        mean: `[T, M, dy]`.
-        variance: `[T, M, dy]`, positive.
+        mean: `[T, M, *dy]`.
+        variance: `[T, M, *dy]`, positive.
 
     >>> belief = Gaussian(torch.zeros(1, 2, 1), torch.ones(1, 2, 1))
     >>> belief.log_prob(torch.zeros(1, 2, 1), joint=True)
     tensor([-1.8379])
     """
 
-    mean: Float[Tensor, "T M dy"]
-    variance: Float[Tensor, "T M dy"]
+    mean: Float[Tensor, "T M *dy"]
+    variance: Float[Tensor, "T M *dy"]
 
-    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, noise: bool = True
+    ) -> Float[Tensor, "n T M *dy"]:
         """`n` draws; without `noise` each of them is the mean."""
         check_draws(n)
         if not noise:
             return self.mean.expand(n, *self.mean.shape).clone()
         return self.mean + self.variance.sqrt() * _normal((n, *self.mean.shape), self.mean, generator)
 
-    def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
+    def log_prob(self, y: Float[Tensor, "T M *dy"], mask: Mask = None, joint: bool = False) -> Tensor:
         """Log density `[T, M]` (0 where masked), or `[T]` of all points at once if `joint`."""
         check_outcome(y, self.mean, mask)
-        points = _normal_log_prob(_fill(y, self.mean, mask), self.mean, self.variance).sum(-1)
+        points = _normal_log_prob(_fill(y, self.mean, mask), self.mean, self.variance).flatten(2).sum(2)
         return _reduce(points, mask, joint)
 
-    def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
+    def cdf(self, y: Float[Tensor, "T M *dy"]) -> Float[Tensor, "T M *dy"]:
         """The probability of an outcome below `y`, for each output."""
         return torch.special.ndtr((y - self.mean) / self.variance.sqrt())
 
@@ -104,41 +106,43 @@ class GaussianMixture(NamedTuple):
         variances: `[S, T, M, dy]`, positive.
     """
 
-    means: Float[Tensor, "S T M dy"]
-    variances: Float[Tensor, "S T M dy"]
+    means: Float[Tensor, "S T M *dy"]
+    variances: Float[Tensor, "S T M *dy"]
 
     @property
-    def mean(self) -> Float[Tensor, "T M dy"]:
+    def mean(self) -> Float[Tensor, "T M *dy"]:
         """The mixture's mean."""
         return self.means.mean(0)
 
     @property
-    def variance(self) -> Float[Tensor, "T M dy"]:
+    def variance(self) -> Float[Tensor, "T M *dy"]:
         """The mixture's variance: within the components, and between them."""
         return self.variances.mean(0) + self.means.var(0, correction=0)
 
-    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, noise: bool = True
+    ) -> Float[Tensor, "n T M *dy"]:
         """`n` draws. All points of a task in one draw share one component; without `noise`, its mean."""
         check_draws(n)
         count, tasks = self.means.shape[:2]
         pick = torch.randint(count, (n, tasks), generator=generator, device=self.means.device)
-        chosen = pick[:, :, None, None].expand(n, *self.means.shape[1:])
+        chosen = aligned(pick, self.means).expand(n, *self.means.shape[1:])
         mean = self.means.gather(0, chosen)
         if not noise:
             return mean
         return mean + self.variances.gather(0, chosen).sqrt() * _normal(mean.shape, mean, generator)
 
-    def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
+    def log_prob(self, y: Float[Tensor, "T M *dy"], mask: Mask = None, joint: bool = False) -> Tensor:
         """Log density `[T, M]` (0 where masked), or `[T]` of all points at once if `joint`."""
         check_outcome(y, self.means[0], mask)
         y = _fill(y, self.mean, mask)
-        points = _normal_log_prob(y, self.means, self.variances).sum(-1)
+        points = _normal_log_prob(y, self.means, self.variances).flatten(3).sum(3)
         if joint:
             points = _reduce(points, mask, joint=True)
         mixed = points.logsumexp(0) - math.log(len(self.means))
         return mixed if joint else _reduce(mixed, mask, joint=False)
 
-    def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
+    def cdf(self, y: Float[Tensor, "T M *dy"]) -> Float[Tensor, "T M *dy"]:
         """The probability of an outcome below `y`, for each output."""
         return torch.special.ndtr((y - self.means) / self.variances.sqrt()).mean(0)
 
@@ -266,47 +270,67 @@ class LowRankGaussian(NamedTuple):
 
 
 class Categorical(NamedTuple):
-    """Class probabilities; `mean` and `variance` are those of the one-hot outcome.
+    """Class probabilities, of one label a point or of one at each of its positions (pixels, places in a sequence).
+
+    Classes are on the third axis, behind tasks and points, as torch has them. Positions are independent given the
+    logits. `mean` and `variance` are those of the one-hot outcome.
 
     Args:
-        logits: `[T, M, C]`, unnormalised log-probabilities of `C` classes.
+        logits: `[T, M, C, *positions]`, unnormalised log-probabilities of `C` classes.
+
+    >>> belief = Categorical(torch.zeros(1, 2, 3, 4, 4))
+    >>> belief.sample(5).shape, belief.log_prob(torch.zeros(1, 2, 4, 4, dtype=torch.long))
+    (torch.Size([5, 1, 2, 4, 4]), tensor([[-1.0986, -1.0986]]))
     """
 
-    logits: Float[Tensor, "T M C"]
+    logits: Float[Tensor, "T M C *positions"]
 
     @property
-    def probs(self) -> Float[Tensor, "T M C"]:
+    def probs(self) -> Float[Tensor, "T M C *positions"]:
         """Class probabilities."""
-        return self.logits.softmax(-1)
+        return self.logits.softmax(2)
 
     @property
-    def mean(self) -> Float[Tensor, "T M C"]:
+    def mean(self) -> Float[Tensor, "T M C *positions"]:
         """The expected one-hot outcome: `probs`."""
         return self.probs
 
     @property
-    def variance(self) -> Float[Tensor, "T M C"]:
+    def variance(self) -> Float[Tensor, "T M C *positions"]:
         """Of the one-hot outcome: p (1 - p)."""
         return self.probs * (1 - self.probs)
 
-    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Int[Tensor, "n T M"]:
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, noise: bool = True
+    ) -> Int[Tensor, "n T M *positions"]:
         """`n` draws of labels, shaped as `y` is; without `noise`, the likeliest label each time."""
         check_draws(n)
-        tasks, points, classes = self.logits.shape
+        likeliest = self.logits.argmax(2)
         if not noise:
-            return self.logits.argmax(-1).expand(n, tasks, points).clone()
-        drawn = torch.multinomial(self.probs.reshape(-1, classes), n, replacement=True, generator=generator)
-        return drawn.T.reshape(n, tasks, points)
+            return likeliest.expand(n, *likeliest.shape).clone()
+        rows = self.probs.movedim(2, -1).flatten(0, -2)
+        drawn = torch.multinomial(rows, n, replacement=True, generator=generator)
+        return drawn.T.reshape(n, *likeliest.shape)
 
-    def log_prob(self, y: Int[Tensor, "T M"], mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log probability `[T, M]` (0 where masked), or `[T]` of all labels at once if `joint`."""
-        check_outcome(y, self.logits[..., 0], mask)
+    def log_prob(self, y: Int[Tensor, "T M *positions"], mask: Mask = None, joint: bool = False) -> Tensor:
+        """Log probability of each point `[T, M]`, 0 where masked: the *mean* over its positions, minus the loss.
+
+        Args:
+            y: labels; a position labelled -100 does not count.
+            mask: True for a real point.
+            joint: instead `[T]`, the log probability of all labels at once, which *adds up* points and positions.
+        """
+        check_outcome(y, self.logits[:, :, 0], mask)
         if y.is_floating_point():
-            raise TypeError(f"y is {y.dtype}; class labels are integers [T, M]: use y.long()")
-        if mask is not None:
-            y = torch.where(mask, y, torch.zeros_like(y))
-        points = self.logits.log_softmax(-1).gather(-1, y.long().unsqueeze(-1)).squeeze(-1)
-        return _reduce(points, mask, joint)
+            raise TypeError(f"y is {y.dtype}; class labels are integers [T, M, *positions]: use y.long()")
+        y = (y if mask is None else zero_padding(y, mask)).long()
+        counted = y != IGNORED
+        each = self.logits.log_softmax(2).gather(2, torch.where(counted, y, 0).unsqueeze(2)).squeeze(2)
+        each = torch.where(counted, each, 0)
+        if joint:
+            each = each if mask is None else zero_padding(each, mask)
+            return each.sum(tuple(range(1, each.dim())), dtype=at_least_float32(each))
+        return _reduce(mean_over_positions(each, y, 2), mask, joint=False)
 
 
 def cholesky(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
@@ -375,7 +399,7 @@ def _normal_log_prob(y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 
 def _fill(y: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
     """`y` with the mean in the padding, so that whatever the padding holds reaches neither value nor gradient."""
-    return y if mask is None else torch.where(mask.unsqueeze(-1), y, mean.detach())
+    return y if mask is None else torch.where(aligned(mask, y), y, mean.detach())
 
 
 def _reduce(points: Tensor, mask: Tensor | None, joint: bool) -> Tensor:

@@ -133,7 +133,7 @@ def _with(value: float, part: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         ([(X[0], torch.full((5,), -1))] * 3, ValueError, "labels count from 0"),
         ([X[0], X[1], X[2]], TypeError, "task 0 is a Tensor; expected a pair"),
         ([(X[0], Y[0], Y[0])] * 3, TypeError, "task 0 is a tuple of 3"),
-        ((X, Y[:, :3]), ValueError, r"two arrays must be x \[T, N, \*dx\] and y \[T, N, dy\]"),
+        ((X, Y[:, :3]), ValueError, r"two arrays must be x \[T, N, \*dx\] and y \[T, N, \*dy\]"),
         ("data.csv", TypeError, "cannot read tasks from str"),
         (X, TypeError, "cannot read tasks from Tensor"),
         (Endless(), TypeError, "IterableDataset has no fixed set"),

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy import predictive
-from quickstudy.checks import check_examples, check_fits, check_inputs, check_tasks
-from quickstudy.data import Examples, Tasks
+from quickstudy.checks import check_examples, check_fits, check_inputs, check_losses, check_tasks
+from quickstudy.data import Examples, Tasks, aligned
 from quickstudy.gradient.svgd import SVGD
 from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions
@@ -128,9 +128,11 @@ class BayesianMAML(nn.Module):
 
 
 def losses(likelihood: Likelihood, output: Tensor, y: Tensor) -> Tensor:
-    """Negative log-likelihoods `[N, P]` of outcomes `y [N, ...]` under every particle's `output [N, P, do]`."""
+    """Negative log-likelihoods `[N, P]` of outcomes `y [N, ...]` under every particle's `output [N, P, *do]`."""
     points, particles = output.shape[:2]
-    return likelihood.loss(output.flatten(0, 1), y.repeat_interleave(particles, 0)).view(points, particles)
+    each = likelihood.loss(output.flatten(0, 1), y.repeat_interleave(particles, 0))
+    check_losses(each, points * particles, masked=True)
+    return each.view(points, particles)
 
 
 class TotalLoss(nn.Module):
@@ -162,7 +164,7 @@ class Mixture:
             output.movedim(2, 0).flatten(0, 1)
         )  # one particle's tasks after another's
         if isinstance(belief, predictive.Categorical):
-            each = belief.logits.log_softmax(-1).unflatten(0, (particles, tasks))
+            each = belief.logits.log_softmax(2).unflatten(0, (particles, tasks))
             return predictive.Categorical(each.logsumexp(0) - math.log(particles))
         means, variances = (t.unflatten(0, (particles, tasks)) for t in (belief.mean, belief.variance))
         return predictive.GaussianMixture(means, variances)
@@ -195,7 +197,7 @@ class ParticlePredictor:
             check_inputs(x, support)
             means = self._means(x)  # [P, T, M, dy]
             pick = order[:, members].T  # [n, T]
-            return means.gather(0, pick[:, :, None, None].expand(-1, -1, *means.shape[2:]))
+            return means.gather(0, aligned(pick, means).expand(-1, -1, *means.shape[2:]))
 
         return Functions(evaluate, n)
 

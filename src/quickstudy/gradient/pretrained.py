@@ -6,11 +6,11 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_examples, check_fits, check_tasks
+from quickstudy.checks import check_examples, check_fits, check_losses, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions, as_parameters
-from quickstudy.inner.points import check_losses, without_trivial_mask
+from quickstudy.inner.points import without_trivial_mask
 from quickstudy.inner.predictor import GradientPredictor, predictor
 from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss

@@ -228,7 +228,7 @@ def _network(network: nn.Module | None, dx: int | None, features: int | None) ->
 def _check_outputs(learner: ALPaCA, examples: Examples, name: str = "support") -> None:
     """Raise one clear line unless the outputs are real numbers `[T, N, dy]`, and all fits the learner."""
     y = examples.y
-    if not y.is_floating_point() or y.shape[2] != learner.dy:
+    if not y.is_floating_point() or y.dim() != 3 or y.shape[2] != learner.dy:
         raise ValueError(
             f"{name}.y is {y.dtype} of shape {list(y.shape)}; this ALPaCA was built with dy={learner.dy} and expects "
             f"floats [T, N, {learner.dy}]"

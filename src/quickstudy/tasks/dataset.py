@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from quickstudy.data import Examples, Tasks, pad, zero_padding
+from quickstudy.data import IGNORED, Examples, Tasks, pad, zero_padding
 from quickstudy.tasks.point_sets import Order, PointSets
 from quickstudy.tasks.splits import split_tasks
 
@@ -27,13 +27,14 @@ def from_dataset(
 
     Args:
         data: one of
-            - a list with one `(x [n, *dx], y [n, dy])` a task, of unequal length if need be;
-            - a tuple of two arrays `(x [T, N, *dx], y [T, N, dy])`;
+            - a list with one `(x [n, *dx], y [n, *dy])` a task, of unequal length if need be;
+            - a tuple of two arrays `(x [T, N, *dx], y [T, N, *dy])`;
             - a map-style `torch.utils.data.Dataset` whose items are such pairs, one a task;
             - a `DataLoader` of them (with `batch_size=None` it gives tasks, otherwise batches of equal-sized tasks);
             - `Examples`, or `Tasks` (the points of a task are then its support and its query together).
 
-            Integer `y [n]` are class labels. Flat `x [n]` and real `y [n]` count as one feature.
+            Integer `y [n]` are class labels, and `y [n, *positions]` one for each position of a point. Flat `x [n]`
+            and real `y [n]` count as one feature.
         fractions: shares of tasks for train, validation and test, dealt at random by `seed`.
         seed: of that chance.
         splits: instead, which tasks (by place) are in "train", "validation" and "test".
@@ -68,7 +69,7 @@ def _pairs(data: Any) -> Iterator[Pair]:
         x, y = (torch.as_tensor(part) for part in data)
         if x.dim() < 2 or y.dim() < 2 or x.shape[:2] != y.shape[:2]:
             raise ValueError(
-                f"two arrays must be x [T, N, *dx] and y [T, N, dy]; got {list(x.shape)} and {list(y.shape)}: "
+                f"two arrays must be x [T, N, *dx] and y [T, N, *dy]; got {list(x.shape)} and {list(y.shape)}: "
                 "for tasks of unequal size give a list of (x, y) pairs"
             )
         data = list(zip(x, y, strict=True))
@@ -89,27 +90,34 @@ def _pairs(data: Any) -> Iterator[Pair]:
 def _unbatched(loader: Iterable[Any]) -> Iterator[Any]:
     for batch in loader:
         if not isinstance(batch, list | tuple) or len(batch) != 2:
-            raise TypeError(f"the DataLoader gave {_kind(batch)}; expected batches (x [B, N, *dx], y [B, N, dy])")
+            raise TypeError(f"the DataLoader gave {_kind(batch)}; expected batches (x [B, N, *dx], y [B, N, *dy])")
         yield from zip(*batch, strict=True)
 
 
 def _pair(item: Any, i: int) -> Pair:
     if not isinstance(item, list | tuple) or len(item) != 2:
-        raise TypeError(f"task {i} is {_kind(item)}; expected a pair (x [n, *dx], y [n, dy])")
+        raise TypeError(f"task {i} is {_kind(item)}; expected a pair (x [n, *dx], y [n, *dy])")
     x, y = (torch.as_tensor(part) for part in item)
     x = x.unsqueeze(1) if x.dim() == 1 else x
-    if y.dtype == torch.bool or (not y.is_floating_point() and y.dim() != 1):
+    column = not y.is_floating_point() and y.dim() > 1 and y.shape[-1] == 1
+    if y.dtype == torch.bool or column:
         raise ValueError(
-            f"task {i} has y of {y.dtype} and shape {list(y.shape)}; class labels are integers [n], "
-            "real outputs floats [n, dy]: convert with y.float()"
+            f"task {i} has y of {y.dtype} and shape {list(y.shape)}; class labels are integers [n] or [n, *positions], "
+            f"real outputs floats [n, *dy]: convert with y.float() or {'y.squeeze(-1)' if column else 'y.long()'}"
         )
     if y.is_floating_point():
         y = y.unsqueeze(1) if y.dim() == 1 else y
-    elif len(y) and int(y.min()) < 0:
-        raise ValueError(f"task {i} has the class label {int(y.min())}; labels count from 0")
+    else:
+        y = y.long()
+        wrong = y[(y < 0) & (y != IGNORED)]
+        if len(wrong):
+            raise ValueError(
+                f"task {i} has the class label {int(wrong.min())}; labels count from 0, and {IGNORED} is a position "
+                "that does not count"
+            )
     if x.dim() < 2 or len(x) != len(y):
         raise ValueError(f"task {i} has x of shape {list(x.shape)} and y {list(y.shape)}; give one y for every x")
-    return x, y if y.is_floating_point() else y.long()
+    return x, y
 
 
 def _pad(pairs: Iterable[Pair]) -> Examples:

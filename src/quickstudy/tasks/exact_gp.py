@@ -149,10 +149,19 @@ class _Memory:
         self._values = torch.cat([self._values, values], 2)
 
 
-def _check(support: Examples, info: Mapping[str, Tensor], kernel: Kernel) -> None:
+def check_real_outputs(support: Examples) -> None:
+    """Raise one clear line unless the outputs are vectors of real numbers."""
     check_examples(support, "support")
     if not support.y.is_floating_point():
         raise TypeError(f"support.y holds {support.y.dtype} labels; a Gaussian process needs real outputs [T, N, dy]")
+    if support.y.dim() != 3:
+        raise ValueError(
+            f"support.y has shape {list(support.y.shape)}; a Gaussian process needs [T, N, dy]: use y.flatten(2)"
+        )
+
+
+def _check(support: Examples, info: Mapping[str, Tensor], kernel: Kernel) -> None:
+    check_real_outputs(support)
     for name in ("lengthscale", "scale", "noise", *(("period",) if kernel in PERIODIC else ())):
         if name not in info:
             raise ValueError(f"info lacks {name!r}, which the {kernel} kernel needs; give a tensor [T]")

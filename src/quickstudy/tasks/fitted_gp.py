@@ -7,7 +7,7 @@ from torch import Tensor
 
 from quickstudy.data import Examples
 from quickstudy.predictive import LOG_2PI, cholesky
-from quickstudy.tasks.exact_gp import ExactGP
+from quickstudy.tasks.exact_gp import ExactGP, check_real_outputs
 from quickstudy.tasks.kernels import covariance
 from quickstudy.tasks.sampling import as_range, bounds
 
@@ -52,6 +52,7 @@ def fit_gp(
     >>> bool((gp(x).mean - (2 + x.square())).abs().max() < 0.05)
     True
     """
+    check_real_outputs(support)
     limits = {"lengthscale": lengthscale, "scale": scale, "noise": noise}
     lows, highs = zip(*(_log_limits(k, v) for k, v in limits.items()), strict=True)
     sizes = support.sizes()

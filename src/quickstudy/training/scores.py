@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quickstudy.data import Examples, at_least_float32
+from quickstudy.data import Examples, at_least_float32, mean_over_positions
 from quickstudy.predictive import NoDensityError
 from quickstudy.training.statistics import Metric, over_tasks
 
@@ -16,16 +16,23 @@ def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
     """Each task's mean over its real query points, `[T]` (`calibration_error`: the coverage at each level, `[T, 9]`).
 
     Args:
-        belief: a `Predictive` at `query.x`. One without a density has `mse` only.
+        belief: a `Predictive` at `query.x`. One without a density has `mse` only, one of classes `accuracy` (of a point
+            with many positions the share that is right) and `log_likelihood`.
+
+    Raises:
+        ValueError: for a belief about outcomes of another shape, as where a `loss=` of one's own reads outputs that are
+            no outcomes.
     """
     clean = query.clean()
     if not clean.y.is_floating_point():
-        right = (belief.logits.argmax(-1) == clean.y).to(belief.logits.dtype)
+        log_prob = belief.log_prob(clean.y, query.mask)  # refuses labels of another shape
+        right = (belief.logits.argmax(2) == clean.y).to(belief.logits.dtype)
         return {
-            "accuracy": task_mean(right, query.mask),
-            "log_likelihood": task_mean(belief.log_prob(clean.y, query.mask), query.mask),
+            "accuracy": task_mean(mean_over_positions(right, clean.y, 2), query.mask),
+            "log_likelihood": task_mean(log_prob, query.mask),
         }
-    found = {"mse": task_mean((belief.mean - clean.y).square().mean(-1), query.mask)}
+    _check_shape(belief.mean, clean.y)
+    found = {"mse": task_mean((belief.mean - clean.y).square().flatten(2).mean(2), query.mask)}
     try:
         found["log_likelihood"] = task_mean(belief.log_prob(clean.y, query.mask), query.mask)
     except NoDensityError:
@@ -33,10 +40,18 @@ def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
     found["joint_log_likelihood"] = belief.log_prob(clean.y, query.mask, joint=True) / query.sizes().clamp_min(1)
     if hasattr(belief, "cdf"):
         off_centre = 2 * (belief.cdf(clean.y) - 0.5).abs()  # below p: inside the central interval of probability p
-        found["coverage90"] = task_mean((off_centre <= 0.9).to(clean.y.dtype).mean(-1), query.mask)
-        inside = [task_mean((off_centre <= level).to(clean.y.dtype).mean(-1), query.mask) for level in LEVELS]
-        found["calibration_error"] = torch.stack(inside, -1)
+        below = [task_mean((off_centre <= p).to(clean.y).flatten(2).mean(2), query.mask) for p in (0.9, *LEVELS)]
+        found["coverage90"], found["calibration_error"] = below[0], torch.stack(below[1:], -1)
     return found
+
+
+def _check_shape(mean: Tensor, y: Tensor) -> None:
+    if mean.shape != y.shape:
+        raise ValueError(
+            f"the learner predicts means of shape {list(mean.shape)} for outcomes y of shape {list(y.shape)}; expected "
+            "the same: let the network map [N, *dx] to [N, *dy], or give likelihood= in place of loss=, with a "
+            "predictive() that reads its outputs"
+        )
 
 
 def oracle_scores(info: dict[str, Any], query: Examples) -> dict[str, Tensor]:
