@@ -20,6 +20,7 @@ from quickstudy.inner.rates import Rated
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps
 from quickstudy.likelihoods import Gaussian, Likelihood
 from quickstudy.nets.particles import Particles
+from quickstudy.words import inner_settings
 
 
 @final
@@ -89,6 +90,10 @@ class BayesianMAML(nn.Module):
         own = {"particles": self.network.count, "lr": self.rule.lr, "steps": self.steps}
         beliefs = {"likelihood": self.likelihood, "inner_likelihood": self.inner_likelihood}
         return {"network": self.template[0], **own, **beliefs, "temperature": self.rule.temperature, **self.options}
+
+    def extra_repr(self) -> str:
+        """What it was told, in a line."""
+        return inner_settings(self.options, particles=self.network.count, steps=self.steps)
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean over each task's real query points of -log of the mixture."""

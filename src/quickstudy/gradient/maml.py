@@ -17,6 +17,7 @@ from quickstudy.inner.options import InnerOptions, as_parameters, check_count
 from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
 from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
+from quickstudy.words import inner_settings
 
 
 class MAML(nn.Module):
@@ -107,6 +108,16 @@ class MAML(nn.Module):
             "chunk": self.chunk,
             **self.options,
         }
+
+    def extra_repr(self) -> str:
+        """What it was told, in a line."""
+        return inner_settings(
+            self.options,
+            steps=self.steps,
+            first_order=self.inner.first_order,
+            compile=self.compile_gradient,
+            chunk=self.chunk,
+        )
 
     def explain(self, tasks: Tasks) -> Explanation:
         """How a meta-loss of `tasks` is computed, and why: engine, layers, arithmetic, memory."""

@@ -15,6 +15,7 @@ from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
 from quickstudy.inner.rates import Rates
 from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss
+from quickstudy.words import inner_settings
 
 LEAST = 0.03  # of an even share: what a loss that fades keeps until it is left out (the authors' code)
 
@@ -99,6 +100,15 @@ class MAMLPlusPlus(nn.Module):
             "likelihood": self.likelihood,
             **self.options,
         }
+
+    def extra_repr(self) -> str:
+        """What it was told, in a line."""
+        return inner_settings(
+            self.options,
+            steps=self.steps,
+            multi_step=self.multi_step,
+            first_order_until=self.first_order_until or None,
+        )
 
     def anneal(self, progress: float) -> None:
         """Say how far training is, from 0 to 1; `fit` does before every step."""

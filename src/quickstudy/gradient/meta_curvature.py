@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.gradient.maml import MAML
-from quickstudy.inner.rates import Rated, check_rate, rate_at
+from quickstudy.inner.rates import Rated, check_rate, rate_at, said
 
 
 class Curvature(nn.Module):
@@ -50,6 +50,10 @@ class Curvature(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"network": self.shapes, "lr": self.lr}
+
+    def extra_repr(self) -> str:
+        """The rate, and how large the maps are."""
+        return f"lr={said(self.lr)}, maps of {sum(p.numel() for p in self.maps.parameters())} numbers, learned"
 
     def update(self, name: str, step: int, value: Tensor, gradient: Tensor, slot: Any) -> tuple[Tensor, Any]:
         """The parameter's next value. `gradient` is `[T, *shape]`, or `[*shape]`."""

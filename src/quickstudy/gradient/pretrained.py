@@ -14,6 +14,7 @@ from quickstudy.inner.points import without_trivial_mask
 from quickstudy.inner.predictor import GradientPredictor, predictor
 from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
+from quickstudy.words import inner_settings
 
 
 class Pretrained(nn.Module):
@@ -72,6 +73,10 @@ class Pretrained(nn.Module):
             "likelihood": self.likelihood,
             **self.options,
         }
+
+    def extra_repr(self) -> str:
+        """What it was told, in a line."""
+        return inner_settings(self.options, steps=self.steps)
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean loss over each task's real query points, without adapting."""

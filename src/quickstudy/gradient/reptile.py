@@ -13,6 +13,7 @@ from quickstudy.inner.options import InnerOptions, as_parameters
 from quickstudy.inner.predictor import GradientPredictor, predictor, query_losses
 from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
+from quickstudy.words import inner_settings
 
 
 class Reptile(nn.Module):
@@ -94,6 +95,10 @@ class Reptile(nn.Module):
             "likelihood": self.likelihood,
             **self.options,
         }
+
+    def extra_repr(self) -> str:
+        """What it was told, in a line."""
+        return inner_settings(self.options, steps=self.steps, data=self.data)
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean loss over each task's real query points, after `steps` steps."""

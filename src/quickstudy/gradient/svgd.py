@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_number
 from quickstudy.data import Examples
-from quickstudy.inner.rates import Rated, check_rate, rate_at
+from quickstudy.inner.rates import Rated, check_rate, rate_at, said
 from quickstudy.nets.particles import own_name
 
 
@@ -47,6 +47,10 @@ class SVGD(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"lr": self.lr, "temperature": self.temperature}
+
+    def extra_repr(self) -> str:
+        """The rate and the temperature."""
+        return f"lr={said(self.lr)}, temperature={said(self.temperature)}"
 
     def direct(self, values: dict[str, Tensor], gradients: dict[str, Tensor], data: Any) -> dict[str, Tensor]:
         """What the particles move against, in place of their gradients `[T, P, *shape]`.

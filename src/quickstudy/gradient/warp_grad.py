@@ -18,6 +18,7 @@ from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss
 from quickstudy.substitute import substituted
+from quickstudy.words import inner_settings
 
 
 @final
@@ -95,6 +96,10 @@ class WarpGrad(nn.Module):
             "likelihood": self.likelihood,
             **self.options,
         }
+
+    def extra_repr(self) -> str:
+        """What it was told, in a line."""
+        return inner_settings(self.options, steps=self.steps, first_order=self.inner.first_order, warp=self.warp)
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean loss over each task's real query points, after `steps` steps."""

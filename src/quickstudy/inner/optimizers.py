@@ -15,6 +15,8 @@ from quickstudy.inner.rates import Rated as Rated
 from quickstudy.inner.rates import Rates as Rates
 from quickstudy.inner.rates import check_rate as check_rate
 from quickstudy.inner.rates import rate_at as rate_at
+from quickstudy.inner.rates import said
+from quickstudy.words import set_values
 
 
 class SGD(nn.Module):
@@ -61,6 +63,16 @@ class SGD(nn.Module):
         """Constructor arguments."""
         kept = {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
         return {"lr": self.lr, **kept, "clip": self.clip}
+
+    def extra_repr(self) -> str:
+        """The rate, and what else is set."""
+        return set_values(
+            lr=said(self.lr),
+            momentum=self.momentum or None,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay or None,
+            clip=self.clip,
+        )
 
     @property
     def linear(self) -> bool:
@@ -126,6 +138,10 @@ class Adam(nn.Module):
         """Constructor arguments."""
         return {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
 
+    def extra_repr(self) -> str:
+        """The rate, and what else is set."""
+        return set_values(lr=said(self.lr), betas=self.betas, weight_decay=self.weight_decay or None)
+
     def update(self, name: str, step: int, value: Any, gradient: Any, moments: Any) -> tuple[Any, Any]:
         """The parameter's next value and moments (first, second, how many)."""
         if self.weight_decay:
@@ -159,6 +175,10 @@ class RMSProp(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"lr": self.lr, "alpha": self.alpha, "eps": self.eps, "weight_decay": self.weight_decay}
+
+    def extra_repr(self) -> str:
+        """The rate, and what else is set."""
+        return set_values(lr=said(self.lr), alpha=self.alpha, weight_decay=self.weight_decay or None)
 
     def update(self, name: str, step: int, value: Any, gradient: Any, square: Any) -> tuple[Any, Any]:
         """The parameter's next value and mean square."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_number
+from quickstudy.checks import check_number, values_are_readable
 
 Rate = float | Tensor
 Rated = float | Tensor | Sequence[float] | Mapping[str, Any] | nn.Module
@@ -71,6 +71,11 @@ class Rates(nn.Module):
         own = {"per": self.per, "steps": self.steps, "learn": self.learn, "log": self.log}
         return {"network": self.shapes, "initial": self.initial, **own}
 
+    def __repr__(self) -> str:
+        """One line: the values by name would fill pages."""
+        per = {"scalar": "one for all", "layer": "per layer", "parameter": "per entry"}[self.per]
+        return f"Rates({said(self)}, {per}{' and step' if self.steps else ''})"
+
     @property
     def scalar(self) -> bool:
         """Whether one number moves a whole parameter."""
@@ -104,6 +109,29 @@ def rate_at(lr: Rated, name: str, step: int) -> Rate:
     if isinstance(lr, Sequence):
         return lr[min(step, len(lr) - 1)]
     return lr  # type: ignore[return-value]
+
+
+def said(lr: Any) -> str:
+    """A rate in words: the number, or how many there are, their mean, and whether they are learned.
+
+    >>> said(0.01), said([0.1, 0.05]), said(nn.Parameter(torch.tensor(0.1)))
+    ('0.01', '[0.1, 0.05]', '0.1 (learned)')
+    >>> said(Rates(nn.Linear(1, 3), 0.01, per="parameter"))
+    '6 learned, 0.01 on average'
+    """
+    if isinstance(lr, Rates):
+        values = torch.cat([v.detach().flatten() for v in lr.values.values()])
+        mean = f", {(values.exp() if lr.log else values).mean():.3g} on average" if values_are_readable(values) else ""
+        return f"{len(values)} {'learned' if lr.learn else 'fixed'}{mean}"
+    if isinstance(lr, Mapping):
+        return "{" + ", ".join(f"{pattern}: {said(rate)}" for pattern, rate in lr.items()) + "}"
+    if isinstance(lr, Tensor) and not values_are_readable(lr):
+        return f"{lr.numel()} values"
+    if isinstance(lr, Tensor):
+        return said(lr.tolist()) + (" (learned)" if lr.requires_grad else "")
+    if isinstance(lr, Sequence):
+        return "[" + ", ".join(map(said, lr)) + "]"
+    return f"{lr:.6g}"
 
 
 def one_rate(lr: Rated) -> bool:

@@ -34,6 +34,11 @@ class Trial(NamedTuple):
     steps: int
     loss: float
 
+    def __repr__(self) -> str:
+        """In one line, whatever the rule is made of."""
+        rule: Any = self.rule
+        return f"Trial({type(rule).__name__}({rule.extra_repr()}), steps={self.steps}, loss={self.loss:.4g})"
+
 
 class Tuned(NamedTuple):
     """What tuning found.

@@ -1,0 +1,38 @@
+"""What learners and rules say of themselves when they are printed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+SHOWN = ("minibatch", "checkpoint", "mixed_mode", "truncate", "proximal", "randomness")  # by their own value
+
+
+def set_values(**values: Any) -> str:
+    """`name=value` of those that are set: not None, not False.
+
+    >>> set_values(lr=0.1, nesterov=False, clip=None)
+    'lr=0.1'
+    """
+    return ", ".join(f"{name}={value}" for name, value in values.items() if value is not None and value is not False)
+
+
+def inner_settings(options: Mapping[str, Any], **own: Any) -> str:
+    """The same of a learner with an inner loop, without what prints itself, as its rule.
+
+    Args:
+        options: of its inner loop.
+        own: what comes first.
+
+    >>> inner_settings({"engine": "loop", "adapt": ["a", "b", "c", "d"]}, steps=2, chunk=None)
+    'steps=2, engine=loop, adapt=4 parameters'
+    """
+    shown = {"engine": options.get("engine", "auto"), **{name: options.get(name) or None for name in SHOWN}}
+    adapt, implicit = options.get("adapt"), options.get("implicit")
+    if adapt is not None:
+        shown["adapt"] = adapt if isinstance(adapt, str) else _few(list(adapt))
+    if implicit is not None:
+        shown["implicit"] = implicit.solver
+    return set_values(**own, **shown)
+
+
+def _few(names: list[str]) -> str:
+    return " ".join(names) if len(names) <= 3 else f"{len(names)} parameters"
