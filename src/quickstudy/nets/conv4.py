@@ -1,0 +1,58 @@
+"""The convolutional network of few-shot image classification."""
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from quickstudy.checks import check_whole
+from quickstudy.nets.normalisation import Kind, replace_batch_norm
+
+
+class Conv4(nn.Module):
+    """Four blocks of convolution 3x3, normalisation, ReLU and max-pooling 2x2, and a linear head.
+
+    The network of Vinyals et al. 2016 (arXiv 1606.04080) and Finn et al. 2017 (arXiv 1703.03400, section 5.2). Small
+    images are pooled for as long as 2 x 2 places remain.
+
+    Args:
+        channels: of an image.
+        classes: outputs.
+        side: pixels of a side of the image.
+        filters: of each convolution (Finn et al. use 64 for Omniglot, 32 for MiniImagenet).
+        norm: "batch" is BatchNorm with running statistics; the others are those of `replace_batch_norm`.
+
+    >>> import torch
+    >>> Conv4(1, 5, side=28, norm="task")(torch.randn(10, 1, 28, 28)).shape
+    torch.Size([10, 5])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        *,
+        side: int,
+        filters: int = 32,
+        norm: Literal["batch"] | Kind = "task",
+    ):
+        super().__init__()
+        self.channels, self.classes = check_whole("channels", channels), check_whole("classes", classes)
+        self.side, self.filters, self.norm = check_whole("side", side), check_whole("filters", filters), norm
+        layers: list[nn.Module] = []
+        for width in (channels, filters, filters, filters):
+            layers += [nn.Conv2d(width, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU()]
+            if side >= 4:
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
+        body = nn.Sequential(*layers, nn.Flatten())
+        self.body = body if norm == "batch" else replace_batch_norm(body, norm)
+        self.head = nn.Linear(filters * side**2, classes)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        own = {"channels": self.channels, "classes": self.classes, "side": self.side}
+        return {**own, "filters": self.filters, "norm": self.norm}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits `[N, classes]` of images `[N, channels, side, side]`."""
+        return self.head(self.body(x))
