@@ -40,6 +40,7 @@ class StepNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(rows))
         self.register_buffer("running_var", torch.ones(rows))
         self.settled = steps  # where there is no inner loop
+        self.track_running_stats = True  # as in torch's BatchNorm: whether training mode writes them
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -54,7 +55,7 @@ class StepNorm(nn.Module):
             b[k].clone(memory_format=torch.contiguous_format) for b in (self.running_mean, self.running_var)
         )
         out = F.batch_norm(x, mean, variance, self.weight[k], self.bias[k], self.training, self.momentum, self.eps)
-        if self.training:
+        if self.training and self.track_running_stats:
             with torch.no_grad():
                 self.running_mean[k].copy_(mean)
                 self.running_var[k].copy_(variance)

@@ -35,6 +35,7 @@ def evaluate(
     seed: int = 0,
     batch: int = 100,
     device: torch.device | str | None = None,
+    transductive: bool = False,
 ) -> dict[str, Metric]:
     """Means over unseen tasks with 95% confidence intervals, in eval mode; nothing of the learner is changed.
 
@@ -56,6 +57,9 @@ def evaluate(
         batch: how many tasks are adapted at once, at most 100; for memory's sake. The tasks do not depend on it. What a
             learner draws at random (a Neural Process's latents) does, as that is drawn for a whole batch.
         device: where to; the learner's own by default.
+        transductive: BatchNorm layers normalise support and query points by the statistics of the points that are seen
+            together, in place of running statistics. Query points then help to predict each other: such scores compare
+            with published transductive ones, and with no others.
 
     Returns:
         Metrics by name: `"mse/k=10/steps=1"`, or `"mse/k=10"` for learners without an inner loop. `mse` is the mean
@@ -63,7 +67,7 @@ def evaluate(
         divided by the number of points; `coverage90` the share of outputs inside the central 90% interval;
         `calibration_error` the mean distance of the coverage of central intervals from their nominal 10% to 90%.
         For classes, `accuracy` and `log_likelihood`. `oracle_log_likelihood` and `oracle_joint_log_likelihood` are
-        what the family says is possible.
+        what the family says is possible. With `transductive` the names say so: `"transductive/accuracy/k=5/steps=1"`.
 
     Raises:
         ValueError, TypeError: for bad arguments.
@@ -79,8 +83,9 @@ def evaluate(
     tasks, query, batch = (check_whole(*given, 1) for given in (("tasks", tasks), ("query", query), ("batch", batch)))
     seed = check_whole("seed", seed, 0)
     supports, counts = _several("support", support), _steps(learner, steps)
-    if not isinstance(grid, bool):
-        raise ValueError(f"grid={grid!r}; expected True or False")
+    for name, value in (("grid", grid), ("transductive", transductive)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}; expected True or False")
     if grid and not _takes_grid(family):
         raise ValueError(f"{family!r} has no grid of query points; use grid=False")
     home = _home(learner)
@@ -90,7 +95,10 @@ def evaluate(
     found: dict[str, list[Tensor]] = {}
     try:
         learner.to(place)
-        with evaluating(learner), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        with (
+            evaluating(learner, transductive=transductive),
+            torch.random.fork_rng(devices=[place] if place.type == "cuda" else []),
+        ):
             for number, start in enumerate(range(0, tasks, SAMPLED)):
                 generator = torch.Generator(device=place)
                 for size, drawn in _by_support(draw, min(SAMPLED, tasks - start), supports, generator, seed, number):
@@ -100,7 +108,11 @@ def evaluate(
                             found.setdefault(name.format(k=size), []).append(values.detach().cpu())
     finally:
         learner.to(home)
-    return {name: _summary(name, torch.cat(values)) for name, values in found.items()}
+    label = "transductive/" if transductive else ""
+    return {
+        name if name.startswith("oracle_") else label + name: _summary(name, torch.cat(values))
+        for name, values in found.items()
+    }
 
 
 def scores_by_size(

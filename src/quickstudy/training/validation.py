@@ -1,7 +1,7 @@
 """The loss on held-out tasks, always the same ones."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from quickstudy.data import Tasks
 from quickstudy.spec import to_spec
 from quickstudy.training.distributed import World
+from quickstudy.training.normalisation import batch_statistics, warn_of_running_statistics
 from quickstudy.training.seeds import Stream, mix
 from quickstudy.training.shares import Share, chance_of, deal
 
@@ -79,12 +80,19 @@ def is_own(learner: nn.Module) -> bool:
 
 
 @contextmanager
-def evaluating(learner: nn.Module) -> Iterator[None]:
-    """The learner in eval mode; every part of it is put back into the mode it was in."""
+def evaluating(learner: nn.Module, *, transductive: bool = False) -> Iterator[None]:
+    """The learner in eval mode; every part of it is put back into the mode it was in.
+
+    Args:
+        transductive: BatchNorm layers normalise by batch statistics instead of running ones.
+    """
+    if not transductive:
+        warn_of_running_statistics(learner)
     modes = {module: module.training for module in learner.modules()}
     learner.eval()
     try:
-        yield
+        with batch_statistics(learner) if transductive else nullcontext():
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode
