@@ -42,6 +42,10 @@ TINY: dict[str, list[str]] = {
         ]
         for name in ("maml", "promp", "pretrained", "oracle")
     },
+    "digits-norm": [
+        *("--steps", "3", "--filters", "4", "--tasks", "2", "--test-tasks", "4", "--validation-tasks", "2"),
+        *("--inner-steps", "2"),
+    ],
     "table": ["--steps", "3", "--width", "8", "--folds", "2", "--task", "plant", "--x", "day", "--y", "height"],
 }
 

@@ -73,5 +73,10 @@ RECIPES: dict[str, Recipe] = {
     "navigation2d-oracle": Recipe(
         "navigation2d_oracle", "the paper's oracle: a policy that sees the goal", ("finn2017maml",)
     ),
+    "digits-norm": Recipe(
+        "digits_norm",
+        "BatchNorm, TaskNorm, MetaBatchNorm and GroupNorm in MAML: digits, 5-way 1-shot",
+        ("bronskill2020tasknorm", "finn2017maml"),
+    ),
     "table": Recipe("table", "your own CSV: one task a group, held-out groups predicted from their first rows"),
 }

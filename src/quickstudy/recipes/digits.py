@@ -1,0 +1,95 @@
+"""Few-shot tasks from scikit-learn's handwritten digits: 1,797 images of 8 x 8 pixels that come with the package."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import final
+
+import torch
+from torch import Tensor
+
+from quickstudy.data import Examples, Tasks
+from quickstudy.learner import Split
+from quickstudy.tasks.sampling import split_generator, uniform
+
+CLASSES, SIDE = 10, 8
+SHARES = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}  # of the images of each class
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Digits:
+    """Tasks of `ways` of the ten digits, under labels dealt anew for every task.
+
+    Training, validation and test tasks have other images, and the same ten digits: ten are too few for three splits of
+    five. What a learner can know beforehand is how digits look; which of them a task has, and under which labels, it
+    must read from the support set.
+
+    Args:
+        ways: digits in a task.
+    """
+
+    ways: int = 5
+
+    def sample(
+        self,
+        num_tasks: int,
+        *,
+        support: int,
+        query: int,
+        split: Split = "train",
+        generator: torch.Generator | None = None,
+    ) -> Tasks:
+        """Draw tasks; points go round the classes, so that the first ones of a support set are a smaller one.
+
+        Args:
+            num_tasks: how many.
+            support, query: points in all, a multiple of `ways`; no image occurs twice in a task.
+            split: whose images.
+            generator: where chance comes from.
+
+        Returns:
+            Tasks with images `[T, N, 1, 8, 8]` in [0, 1], labels `[T, N]`, and `info` digits `[T, ways]`.
+
+        Raises:
+            ValueError: for numbers of points that are not multiples of `ways`, and more than a split has images.
+        """
+        generator = split_generator(num_tasks, support, query, split, generator)
+        images = pool(split).to(torch.get_default_dtype())
+        seen, each = support // self.ways, (support + query) // self.ways
+        if support % self.ways or query % self.ways or each > images.shape[1]:
+            raise ValueError(
+                f"support={support}, query={query}; expected multiples of {self.ways} classes, and at most "
+                f"{images.shape[1]} images of each in all"
+            )
+        digits = uniform(num_tasks, CLASSES, generator=generator).argsort(1)[:, : self.ways]
+        places = uniform(num_tasks, self.ways, images.shape[1], generator=generator).argsort(2)[:, :, :each]
+        x = images.to(digits.device)[digits[:, :, None], places].transpose(1, 2)
+        y = torch.arange(self.ways, device=digits.device).expand(num_tasks, each, self.ways)
+        first, rest = slice(seen), slice(seen, each)
+        return Tasks(
+            Examples(x[:, first].flatten(1, 2), y[:, first].flatten(1)),
+            Examples(x[:, rest].flatten(1, 2), y[:, rest].flatten(1)),
+            {"digits": digits},
+        )
+
+
+@cache
+def pool(split: Split) -> Tensor:
+    """The images of a split in float64, as many of each digit, `[10, P, 1, 8, 8]`.
+
+    Raises:
+        ModuleNotFoundError: without scikit-learn.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the digits come with scikit-learn; install it by: pip install scikit-learn"
+        ) from error
+    data = load_digits()
+    images, digits = torch.as_tensor(data.images) / 16, torch.as_tensor(data.target)
+    of_each = [images[digits == digit] for digit in range(CLASSES)]
+    fewest = min(map(len, of_each))
+    low, high = (int(share * fewest) for share in SHARES[split])
+    order = torch.randperm(fewest, generator=torch.Generator().manual_seed(0))[low:high]
+    return torch.stack([found[order] for found in of_each]).unsqueeze(2)
