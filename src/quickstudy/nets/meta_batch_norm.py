@@ -30,6 +30,7 @@ class MetaBatchNorm(nn.Module):
     Raises:
         ValueError: for an input of another shape; for support points that have one value a channel in all, whose
             variance is not known.
+        RuntimeError: for query points that no support points came before; inside `torch.utils.checkpoint`.
 
     >>> norm = MetaBatchNorm(8)
     >>> norm(3 + torch.randn(500, 8)).mean().abs() < 0.01

@@ -18,7 +18,8 @@ def replace_batch_norm(network: nn.Module, kind: Kind, *, groups: int | None = N
     """A copy of `network` with another normalisation in the place of every BatchNorm layer, weights and biases kept.
 
     Args:
-        network: is left as it is. A layer that occurs several times in it does so in the copy.
+        network: is left as it is. A layer that occurs several times in it does so in the copy; hooks of the layers that
+            are replaced stay behind.
         kind: what a query point is normalised by. "task", `TaskNorm` (of kind "layer" for `BatchNorm1d`, else
             "instance"): the support points and itself. "meta", `MetaBatchNorm`: the support points. "group",
             `torch.nn.GroupNorm`: itself. "transductive", BatchNorm without running statistics: the query points

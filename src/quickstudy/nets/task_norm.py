@@ -38,6 +38,7 @@ class TaskNorm(nn.Module):
 
     Raises:
         ValueError: for another kind; for an input of another shape.
+        RuntimeError: for query points that no support points came before; inside `torch.utils.checkpoint`.
 
     >>> norm = TaskNorm(8)
     >>> norm(torch.randn(3, 8, 5, 5)).shape, sorted(name for name, _ in norm.named_parameters())
