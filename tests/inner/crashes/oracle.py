@@ -65,7 +65,41 @@ def holding(network, weights, buffers=None):
     return copy.deepcopy(network, memo)
 
 
-def adapt(network, data, *, steps=2, lr=0.1, objective=squared, outer=None, inputs=None, proximal=0.0, graph=True):
+class Inside:
+    """The network itself, called with these weights in the place of its own: for what no copy of a module copies."""
+
+    def __init__(self, network, weights, buffers=None):
+        own = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        self.network, self.tensors = network, {id(own[k]): v for k, v in {**weights, **(buffers or {})}.items()}
+
+    def __call__(self, *inputs, **options):
+        places = [d for m in self.network.modules() for d in (m._parameters, m._buffers)]
+        kept = [dict(d) for d in places]
+        try:
+            for d in places:
+                d.update({k: self.tensors.get(id(t), t) for k, t in d.items()})
+            return self.network(*inputs, **options)
+        finally:
+            for d, before in zip(places, kept, strict=True):
+                d.update(before)
+
+    def named_buffers(self):
+        return self.network.named_buffers()
+
+
+def adapt(
+    network,
+    data,
+    *,
+    steps=2,
+    lr=0.1,
+    objective=squared,
+    outer=None,
+    inputs=None,
+    proximal=0.0,
+    graph=True,
+    hold=holding,
+):
     """One task's weights, extra inputs and buffers after `steps` steps of gradient descent on `data`."""
     start = {**dict(network.named_parameters()), **(inputs or {})}
     names = set(inputs or {})
@@ -74,7 +108,7 @@ def adapt(network, data, *, steps=2, lr=0.1, objective=squared, outer=None, inpu
     for _ in range(steps):
         leaves = {k: weights[k].view_as(weights[k]) for k in moving}
         leaves = {k: v if v.requires_grad else v.detach().requires_grad_() for k, v in leaves.items()}
-        value, buffers = judge(network, {**weights, **leaves}, buffers, names, objective, data, outer)
+        value, buffers = judge(network, {**weights, **leaves}, buffers, names, objective, data, outer, hold)
         grads = torch.autograd.grad(value, list(leaves.values()), create_graph=graph, allow_unused=True)
         for k, g in zip(moving, grads, strict=True):
             if g is not None:
@@ -83,9 +117,9 @@ def adapt(network, data, *, steps=2, lr=0.1, objective=squared, outer=None, inpu
     return weights, buffers
 
 
-def judge(network, weights, buffers, names, objective, data, outer=None):
+def judge(network, weights, buffers, names, objective, data, outer=None, hold=holding):
     """The objective's value, without what it says besides, and the buffers that the pass leaves."""
-    module = holding(network, weights, buffers)
+    module = hold(network, weights, buffers)
     extra = {k: weights[k] for k in names}
     value = objective(lambda *a, **o: module(*a, **{**extra, **o}) if extra else module(*a, **o), data, outer)
     value = value[0] if isinstance(value, tuple) else value
@@ -105,7 +139,8 @@ def expected(network, tasks, params=None, *, objective=squared, query_objective=
     for i in range(tasks.num_tasks):
         weights, buffers = adapt(network, one(tasks.support, i), objective=objective, outer=outer, inputs=inputs, **how)
         judged = query_objective or objective
-        values.append(judge(network, weights, buffers, set(inputs or {}), judged, one(tasks.query, i), outer)[0])
+        query, hold = one(tasks.query, i), how.get("hold", holding)
+        values.append(judge(network, weights, buffers, set(inputs or {}), judged, query, outer, hold)[0])
     return with_gradients(torch.stack(values).mean(), params)
 
 

@@ -286,6 +286,24 @@ def test_networks_that_do_otherwise_when_vectorised(engine, forward):
     only_one_by_one(engine, lambda: meta(qs.MAML(network, lr=0.1, steps=2, engine=engine), tasks), wanted)
 
 
+ERRORS = [TypeError, ValueError, AttributeError, IndexError, NotImplementedError, AssertionError, ZeroDivisionError]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_of_every_type_where_tasks_run_together(engine, error):
+    """A library's own guard against transforms may raise anything; alone the network runs."""
+
+    def guarded(self, x):
+        if torch._C._functorch.is_functorch_wrapped_tensor(x):
+            raise error("no transforms here")
+        return self.body(x)
+
+    network, tasks = Network(guarded), batch()
+    wanted = expected(network, tasks)
+    only_one_by_one(engine, lambda: meta(qs.MAML(network, lr=0.1, steps=2, engine=engine), tasks), wanted)
+
+
 @pytest.mark.parametrize("forward", [tries, only_where_it_can, finds_a_transform], ids=named)
 def test_what_differs_is_named(forward):
     network, tasks = Network(forward), batch()
@@ -350,9 +368,7 @@ def weighted_by_rank(output, y):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_losses_of_points(engine):
     network, tasks = mlp(), batch()
-    wanted = expected(
-        network, tasks, objective=lambda m, e, outer=None: weighted_by_rank(m(e.x), e.y).mean()
-    )
+    wanted = expected(network, tasks, objective=lambda m, e, outer=None: weighted_by_rank(m(e.x), e.y).mean())
     make = lambda: qs.MAML(network, lr=0.1, steps=2, loss=weighted_by_rank, engine=engine)  # noqa: E731
     only_one_by_one(engine, lambda: meta(make(), tasks), wanted)
 

@@ -23,7 +23,6 @@ from torch.nn import functional as F
 
 import quickstudy as qs
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:index_reduce.. is in beta")
 
 

@@ -70,9 +70,7 @@ def test_outer_made_inside(engine):
         outer = {"weights": torch.linspace(0.5, 1.5, 4), "penalty": torch.tensor(0.3)}
         found = loop(tasks.support, outer=outer).evaluate(weighted, tasks.support, outer)
         given = loop(tasks.support, outer=outer).evaluate(weighted, tasks.support)
-    wanted = each_value(
-        network, tasks.support, tasks.support, weighted, {k: torch.clone(v) for k, v in outer.items()}
-    )
+    wanted = each_value(network, tasks.support, tasks.support, weighted, {k: torch.clone(v) for k, v in outer.items()})
     close(found.clone(), wanted)
     close(given.clone(), wanted)
 

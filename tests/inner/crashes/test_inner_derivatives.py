@@ -1,4 +1,4 @@
-"""Losses and networks that take derivatives of their own: forces, Hamiltonians, physics, penalties, models in models."""
+"""Losses and networks that take derivatives of their own: forces, Hamiltonians, physics, penalties, nested models."""
 
 import copy
 import pickle
@@ -373,7 +373,14 @@ def test_implicit_gradients(kind, solver):
     how = qs.Implicit(solver=solver, iterations=16, rate=0.05)
     options = {"lr": 0.05, "steps": 14, "proximal": 17.0, "implicit": how}
     close = lambda a, b: torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-8)  # noqa: E731
-    same("auto", lambda: meta(qs.MAML(network, **options), tasks), wanted, refusal="implicit", warning="implicit", close=close)
+    same(
+        "auto",
+        lambda: meta(qs.MAML(network, **options), tasks),
+        wanted,
+        refusal="implicit",
+        warning="implicit",
+        close=close,
+    )
 
 
 def test_a_trained_learner_stays_right():

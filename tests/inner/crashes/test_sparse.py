@@ -193,7 +193,9 @@ def test_predictions_and_training(kind):
     torch.optim.SGD(network.parameters(), lr=0.1).step()
     wanted = expected(NETWORKS[kind](False), tasks)[1:]
     start = NETWORKS[kind](False).parameters()
-    assert_close([p.detach() for p in network.parameters()], [p.detach() - 0.1 * g for p, g in zip(start, wanted)])
+    assert_close(
+        [p.detach() for p in network.parameters()], [p.detach() - 0.1 * g for p, g in zip(start, wanted, strict=True)]
+    )
 
 
 # a sparse matrix that does not move: a graph

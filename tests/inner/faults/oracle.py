@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
 import quickstudy as qs
@@ -62,7 +63,7 @@ class Answer(NamedTuple):
 def plain(problem: Problem) -> Answer:
     """What plain PyTorch makes of a problem."""
     judge, losses, ends = problem.judge or problem.objective, [], []
-    with no_other_warnings():
+    with no_other_warnings(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
         for task in range(problem.tasks):
             network, weights = adapted_alone(problem, task)
             ends.append({k: w.detach().clone() for k, w in weights.items()})
@@ -135,7 +136,9 @@ def found(problem: Problem, loop: Any) -> Answer:
     """What an inner loop makes of a problem."""
     with no_other_warnings():
         adapted = loop(batch=lambda step, adapted: problem.data(step), num_tasks=problem.tasks, outer=problem.outer)
-        params = {k: p.detach().clone() for k, p in adapted.params.items()}
+        own = dict(problem.network.named_parameters())
+        left = {k: b for k, b in adapted.buffers.items() if k in own}  # frozen ones may be kept as buffers are
+        params = {k: p.detach().clone() for k, p in {**left, **adapted.params}.items()}
         losses = adapted.evaluate(problem.judge or problem.objective, problem.query)
         return Answer(losses.detach(), params, gradient(problem, losses))
 
@@ -151,13 +154,11 @@ def judge(problem: Problem, way: str, loop: Any = None) -> None:
 
 def assert_same(answer: Answer, expected: Answer) -> None:
     """Equal to nine digits: losses, every task's parameters, the meta-gradient."""
-    torch.testing.assert_close(answer.losses, expected.losses, rtol=1e-9, atol=1e-10)
+    _close(answer.losses, expected.losses, "losses")
     for name, value in expected.params.items():
-        torch.testing.assert_close(answer.params[name], value, rtol=1e-9, atol=1e-10, msg=lambda m: f"{name}: {m}")
+        _close(answer.params[name], value, name)
     for name, value in expected.grads.items():
-        torch.testing.assert_close(
-            answer.grads[name], value, rtol=1e-9, atol=1e-10, msg=lambda m: f"gradient of {name}: {m}"
-        )
+        _close(answer.grads[name], value, f"gradient of {name}")
 
 
 @contextmanager
@@ -183,6 +184,27 @@ def no_other_warnings() -> Iterator[None]:
             warnings.filterwarnings("ignore", f".*{known}", UserWarning)
         warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
         yield
+
+
+def judge_learner(problem: Problem, learner: nn.Module) -> None:
+    """A learner's meta-loss of the problem's points, and its gradient, are means over tasks each on its own."""
+    tasks = qs.Tasks(qs.Examples(*problem.data(0)), qs.Examples(*problem.query))
+    params = [p for p in problem.network.parameters() if p.requires_grad]
+    with no_other_warnings():
+        loss = learner.meta_loss(tasks)
+        found = torch.autograd.grad(loss, params, allow_unused=True, materialize_grads=True)
+    answers = []
+    for i in range(problem.tasks):
+        data, query = (tuple(t[i : i + 1] for t in pair) for pair in (problem.data(0), problem.query))
+        answers.append(plain(problem._replace(data=lambda step, data=data: data, query=query, tasks=1)))
+    torch.testing.assert_close(loss.detach(), torch.cat([a.losses for a in answers]).mean(), rtol=1e-9, atol=1e-10)
+    for name, gradient in zip(answers[0].grads, found, strict=True):
+        expected = torch.stack([a.grads[name] for a in answers]).mean(0)
+        _close(gradient, expected, f"gradient of {name}")
+
+
+def _close(a: Tensor, b: Tensor, name: str) -> None:
+    torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10, msg=lambda m: f"{name}: {m}")
 
 
 def points(tasks: int = 3, number: int = 4, inputs: int = 3, outputs: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -500,6 +500,11 @@ def put_replacing(network):
     )
 
 
+def put_on_a_parameter(network):
+    """It sees the meta-gradient, once, and no gradient of a step: those are of the tasks' own weights."""
+    network.first.weight.register_hook(clipped)
+
+
 def normalised(g):
     return g - g.mean()
 
@@ -511,6 +516,7 @@ HOOKS = {
     "forward hook that hooks its output": (put_forward_tensor, None),
     "forward pre-hook": (put_pre_forward, None),
     "forward hook that replaces": (put_replacing, None),
+    "hook on a parameter of the user's": (put_on_a_parameter, None),
     "tensor hook": (None, hook_tensor(lambda g: 0.4 * g)),
     "tensor hook, blindly": (None, hook_tensor_blindly(lambda g: 0.4 * g)),
     "tensor hook that clips": (None, hook_tensor(clipped)),

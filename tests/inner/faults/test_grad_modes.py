@@ -394,7 +394,7 @@ def by_hook(model, data, outer):
     x, y = data
     out = 1.0 * model(x)
     if out.requires_grad:
-        out.register_hook(lambda g: torch.sinh(3 * g) + 0.5 * g.roll(1, -1))
+        out.register_hook(lambda g: g + 0.5 * g.roll(1, -1) + 0.1 * torch.tanh(g) ** 2)
     return (out - y).square().sum(-1).mean()
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from inner.faults import snapshot
 from inner.faults.oracle import WAYS, judge, no_other_warnings, of, points
+from inner.faults.unequal import some_unequal
 from torch import nn
 
 import quickstudy as qs
@@ -283,6 +284,11 @@ def some_tasks():
     return qs.Tasks(qs.Examples(*points()), qs.Examples(*points(seed=1)))
 
 
+def unequal():
+    """Here it is also tried whether the network mixes points."""
+    return some_unequal(queries=(4, 4, 4))
+
+
 def adapt(learner, tasks):
     learner.adapt(tasks.support)(tasks.query.x)
 
@@ -295,6 +301,11 @@ def explain(learner, tasks):
     str(learner.explain(tasks))
 
 
+def use(learner, tasks):
+    predictor = learner.adapt(tasks.support).append(tasks.query)
+    predictor.task(0)(tasks.query.x[0])
+
+
 def without_steps(learner, tasks):
     learner.adapt(tasks.support, steps=0)(tasks.query.x)
 
@@ -304,7 +315,7 @@ def without_gradient(learner, tasks):
         learner.meta_loss(tasks)
 
 
-ACTS = (adapt, meta_loss, explain, without_steps, without_gradient)
+ACTS = (adapt, meta_loss, explain, use, without_steps, without_gradient)
 
 
 @pytest.mark.parametrize("way, training", [*((way, True) for way in WAYS), ("loop", False), ("auto", False)])
@@ -312,9 +323,9 @@ ACTS = (adapt, meta_loss, explain, without_steps, without_gradient)
 def test_nothing_of_the_user_s_changes(kind, way, training):
     """Whether it works or is refused. (In training mode a meta-loss leaves the mean of the tasks' buffers.)"""
     torch.manual_seed(0)
-    network, tasks = KINDS[kind]().train(training), some_tasks()
+    network = KINDS[kind]().train(training)
     network.last.weight.grad = torch.full_like(network.last.weight, 0.5)
-    for act in ACTS:
+    for act, tasks in [*((act, some_tasks()) for act in ACTS), (adapt, unequal()), (explain, unequal())]:
         buffers = not (training and act in (meta_loss, without_gradient))
         before, around = snapshot.of_module(network, buffers=buffers), snapshot.of_surroundings()
         given = snapshot.frozen(tuple(tasks))
