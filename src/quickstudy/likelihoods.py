@@ -187,5 +187,5 @@ def _same_shape(output: Tensor, y: Tensor) -> None:
     if output.shape != y.shape or y.dim() < 2:
         raise ValueError(
             f"the network's output has shape {list(output.shape)} and y {list(y.shape)}; "
-            "the network must map [N, *dx] to [N, *dy]"
+            f"the network must map [N, *dx] to [N, {'*dy' if y.dim() > 2 else 'dy'}]"
         )

@@ -73,7 +73,6 @@ def test_a_second_outer_derivative(name, engine, options, says):
         {"mixed_mode": True},
         {"checkpoint": "every"},
         {"checkpoint": "sqrt", "mixed_mode": True},
-        {"implicit": qs.Implicit(), "proximal": 1.0},
     ],
 )
 def test_tensors_that_the_loss_closes_over_are_found_out(options):

@@ -45,7 +45,7 @@ class Adapted:
 
     def __call__(self, x: Tensor) -> Any:
         """The adapted networks' outputs `[T, M, do]` at `x [T, M, *dx]`, in whatever structure the network gives."""
-        return self.run(_outputs, x)[0]
+        return self.run(outputs, x)[0]
 
     def losses(self, examples: Examples) -> Tensor:
         """Each task's mean loss over its real points, `[T]`."""
@@ -69,7 +69,9 @@ class Adapted:
     @property
     def params(self) -> dict[str, Tensor]:
         """Every parameter and extra input of every task, `[T, *shape]`."""
-        return self._gather([part.state.dense(part.size) for part in self.parts])
+        names = [*dict(self.problem.network.named_parameters()), *self.problem.inputs]
+        own = [{**part.state.dense(part.size), **part.state.buffers} for part in self.parts]
+        return self._gather([{k: tensors[k] for k in names if k in tensors} for tensors in own])
 
     @property
     def buffers(self) -> dict[str, Tensor]:
@@ -92,9 +94,10 @@ class Adapted:
         i, state = check_task(i, self.num_tasks), {**self.params, **self.buffers}
         own: dict[str, Tensor] = {}
         for name, p in self.problem.network.named_parameters():
-            own[name] = nn.Parameter(state[name][i].detach().clone(), requires_grad=p.requires_grad)
-        for name, _ in self.problem.network.named_buffers():
-            own[name] = state[name][i].detach().clone()
+            value = state[name][i].detach().clone() if name in state else p.detach()
+            own[name] = nn.Parameter(value, requires_grad=p.requires_grad)
+        for name, buffer in self.problem.network.named_buffers():
+            own[name] = state[name][i].detach().clone() if name in state else buffer
         network = copy.deepcopy(without_past(copy_with(self.problem.network, own)))
         settle(network, self.steps)
         inputs = {k: nn.Parameter(state[k][i].detach().clone()) for k in self.problem.inputs}
@@ -150,6 +153,7 @@ class Adapted:
         return {k: torch.cat([part[k] for part in parts])[order] for k in parts[0]}
 
 
-def _outputs(model: Callable[..., Any], points: Any, outer: Any) -> Any:
+def outputs(model: Callable[..., Any], points: Any, outer: Any) -> Any:
+    """What the network gives at the points of one task."""
     del outer
     return model(points)

@@ -10,12 +10,14 @@ from torch.utils._pytree import tree_leaves
 from quickstudy.checks import values_are_readable
 from quickstudy.data import Examples, by_size
 from quickstudy.graph import is_for_graph
-from quickstudy.inner.evidence import STEPS, evidence, shaken, two_of
+from quickstudy.inner.adapted import outputs
+from quickstudy.inner.evidence import STEPS, evidence, rounded, two_of
 from quickstudy.inner.fast import cost
 from quickstudy.inner.fast.engine import Fast
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.trying import trial_of, try_pass, try_vectorised
 from quickstudy.inner.fast.vectorise import unvectorised
+from quickstudy.inner.modules.copies import named_tensors
 from quickstudy.inner.modules.mixing import Mixing
 from quickstudy.inner.modules.purity import HIDDEN
 from quickstudy.inner.modules.settings import settings_of, settings_of_function
@@ -24,7 +26,7 @@ from quickstudy.inner.problem import Problem
 from quickstudy.inner.rates import one_rate
 from quickstudy.inner.state import Engine, Part, beginning
 from quickstudy.inner.transforms import in_transform
-from quickstudy.inner.trust import Evidence, Trust, Trusted
+from quickstudy.inner.trust import Evidence, Trust, Trusted, layout_of
 from quickstudy.inner.unroll import Unrolling
 
 
@@ -68,12 +70,12 @@ class Choice:
         """Whether plain PyTorch was asked for, and nothing else."""
         return self.engine == "loop" and not self.how.mixed_mode
 
-    def plan(self, data: Any, num_tasks: int, steps: int, outer: Any = None) -> Plan:
+    def plan(self, data: Any, num_tasks: int, steps: int, outer: Any = None, key: Any = None) -> Plan:
         """How passes over `data` run: made at the first call for its layout, and kept.
 
         Inside transforms and compilers nothing can be tried; there a plan that was not made before is the plainest.
         """
-        key = self._key(data, num_tasks, steps)
+        key = key or self._key(data, num_tasks, steps)
         if key in self.plans:
             return self.plans[key]
         if not _can_try(data):
@@ -111,13 +113,16 @@ class Choice:
         """
         if not wanted.steps or (isinstance(data, Examples) and not data.num_points):
             return [self.resting(places, count, wanted)]
-        plan = self.plan(data, count, wanted.steps, wanted.outer)
-        engine: Engine = Plain()
+        key = self._key(data, count, wanted.steps)
+        plan = self.plan(data, count, wanted.steps, wanted.outer, key)
+        engine: Engine = Plain(plan.sparse, plan.written)
         if plan.vectorised or plan.mixed:
-            why = self._objection(plan, data, count, wanted)
+            why = plan.reasons[0] if plan.plainly else self.objection(plan, data, count, wanted, key)
             if why is None:
-                shown = self.problem.point_loss, self.problem.step_loss, self.problem.objective
-                engine = Trusted(Fast(plan, count if plan.vectorised else 1), self.trust, shown)
+                problem = self.problem
+                shown = outputs, problem.point_loss, problem.step_loss, problem.objective
+                fast = Fast(plan, count if plan.vectorised else 1, named_tensors(problem.network))
+                engine = Trusted(fast, self.trust, shown, layout_of(data))
             else:
                 self.trust.fall_back(why)
         if plan.vectorised and isinstance(engine, Trusted):
@@ -135,7 +140,7 @@ class Choice:
     def _key(self, data: Any, num_tasks: int, steps: int) -> Any:
         layout = tuple((t.dtype, tuple(t.shape)) for t in tree_leaves(data) if isinstance(t, Tensor))
         settings = settings_of(self.problem.network), *(settings_of_function(f) for f in self.problem.functions() if f)
-        return num_tasks, steps, is_for_graph(), tuple(self.problem.adapted_names()), layout, settings
+        return (is_for_graph(), tuple(self.problem.adapted_names()), settings), (num_tasks, steps, layout)
 
     def _made(self, data: Any, num_tasks: int, steps: int, outer: Any) -> Plan:
         """The plan for data like these.
@@ -151,10 +156,7 @@ class Choice:
         if why is None and num_tasks == 1 and self.engine == "auto":
             why = "there is one task"
         if why is None:
-            if tried.written:
-                why = f"the network writes into {sorted(tried.written)[0]}, which each task must have for itself"
-            else:
-                why = try_vectorised(trial)
+            why = try_vectorised(trial) if tried.vectorised else tried.reasons[0]
             if why is not None:
                 self.trust.fall_back(why)
         if why is not None:
@@ -164,24 +166,34 @@ class Choice:
             lowrank = cost.lowrank_layers(tried.calls, steps, num_tasks, forced=self.engine == "lowrank")
         return replace(tried, lowrank=frozenset(lowrank))
 
-    def _objection(self, plan: Plan, data: Any, count: int, wanted: Wanted) -> str | None:
+    def objection(self, plan: Plan, data: Any, count: int, wanted: Wanted, key: Any = None) -> str | None:
         """Why the fast path must not be used for data like these; None where it may be."""
+        graph = wanted.create_graph and torch.is_grad_enabled()
+        settings, layout = key or self._key(data, count, wanted.steps)
+        if self.trust.settled(("steps", graph, settings), layout):
+            return self.trust.verdicts[("steps", graph, settings), layout]
         if not self.trust.verify or not _can_try(data):
             return None
-        graph = wanted.create_graph and torch.is_grad_enabled()
         steps, pair = min(wanted.steps, STEPS), two_of(data)
-        key = self._key(data, count, wanted.steps), graph
 
-        def show(plan: Plan | None, problem: Problem) -> Evidence:
+        fast, plain = Fast(plan, _count(pair) if plan.vectorised else 1), Plain(plan.sparse, plan.written)
+
+        def show(engine: Engine, problem: Problem) -> Evidence:
             options: Any = {"how": self.how, "steps": steps, "graph": graph}
-            return evidence(problem, plan, pair, wanted.outer, self.mixing, **options)
+            return evidence(problem, engine, pair, wanted.outer, self.mixing, **options)
 
         return self.trust.objection(
-            key,
-            fast=lambda: show(plan, self.problem),
-            plain=lambda: show(None, self.problem),
-            rounded=lambda: show(None, shaken(self.problem)),
+            ("steps", graph, settings),
+            layout,
+            fast=lambda: show(fast, self.problem),
+            plain=lambda: show(plain, self.problem),
+            rounded=lambda: show(plain, rounded(self.problem, plan.precision)),
+            precision=plan.precision,
         )
+
+
+def _count(data: Any) -> int:
+    return next(len(t) for t in tree_leaves(data) if isinstance(t, Tensor))
 
 
 def _can_try(data: Any) -> bool:

@@ -9,14 +9,12 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.data import Examples
 from quickstudy.inner.adapted import Adapted
-from quickstudy.inner.fast.engine import Fast
-from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.modules.copies import copy_with
 from quickstudy.inner.modules.mixing import Mixing
 from quickstudy.inner.modules.purity import untouched
-from quickstudy.inner.plain import Plain
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import Engine, Part, beginning
+from quickstudy.inner.trust import shaken
 from quickstudy.inner.unroll import Unrolling, unroll
 
 STEPS = 3  # that are verified, of those to be taken
@@ -34,7 +32,7 @@ def two_of(data: Any) -> Any:
 
 def evidence(
     problem: Problem,
-    plan: Plan | None,
+    engine: Engine,
     data: Any,
     outer: Any,
     mixing: Mixing,
@@ -49,7 +47,7 @@ def evidence(
 
     Args:
         problem: what is solved.
-        plan: of the fast path; None for plain PyTorch.
+        engine: that runs them.
         data: of the two tasks, for every step and for the loss after them.
         outer: for the objective.
         mixing: knows whether the network mixes points.
@@ -62,7 +60,7 @@ def evidence(
     count = next(len(t) for t in tree_leaves(data) if isinstance(t, Tensor))
     with untouched(problem.network, *problem.functions()), torch.set_grad_enabled(graph):
         torch.manual_seed(0)
-        parts = _parts(problem, plan, count, graph)
+        parts = _parts(problem, engine, count, graph)
         points = isinstance(data, Examples)
         shares = [p.take(data) for p in parts]
         parts = [p._replace(support=s if points else None) for p, s in zip(parts, shares, strict=True)]
@@ -71,30 +69,20 @@ def evidence(
         return {**_moves(adapted), **(_meta_gradient(adapted, data) if graph else {})}
 
 
-def shaken(problem: Problem) -> Problem:
-    """The same with weights that differ in their last digits: what that changes is rounding."""
-    chance = torch.Generator().manual_seed(0)
-
-    def shake(tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point():
-            return tensor
-        noise = torch.rand(tensor.shape, generator=chance).to(tensor) * 2 - 1
-        moved = tensor.detach() * (1 + 8 * torch.finfo(tensor.dtype).eps * noise)
-        return torch.nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else moved
-
-    network = copy_with(problem.network, {k: shake(p) for k, p in problem.network.named_parameters()})
-    return replace(problem, network=network)
+def rounded(problem: Problem, precision: torch.dtype | None) -> Problem:
+    """The same with weights that differ in their last digits, in `precision`: what that changes is rounding."""
+    others: dict[str, Tensor] = {}
+    for name, p in problem.network.named_parameters():
+        moved = shaken(p, precision)
+        others[name] = torch.nn.Parameter(moved, p.requires_grad) if isinstance(p, torch.nn.Parameter) else moved
+    return replace(problem, network=copy_with(problem.network, others))
 
 
-def _parts(problem: Problem, plan: Plan | None, count: int, graph: bool) -> list[Part]:
-    engine: Engine = Plain()
-    written = frozenset() if plan is None else plan.written
-    if plan is not None:
-        engine = Fast(plan, count if plan.vectorised else 1)
-        if plan.vectorised:
-            return [Part(None, count, engine, beginning(problem, count, graph, written))]
+def _parts(problem: Problem, engine: Engine, count: int, graph: bool) -> list[Part]:
+    if engine.together:
+        return [Part(None, count, engine, beginning(problem, count, graph))]
     places = torch.arange(count)
-    return [Part(places[i : i + 1], 1, engine, beginning(problem, 1, graph, written)) for i in range(count)]
+    return [Part(places[i : i + 1], 1, engine, beginning(problem, 1, graph)) for i in range(count)]
 
 
 def _moves(adapted: Adapted) -> dict[str, Tensor]:

@@ -1,9 +1,10 @@
 """What the engine does with a batch of tasks, and why, in words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quickstudy.data import Tasks
 from quickstudy.graph import is_for_graph
+from quickstudy.inner.choosing import Wanted
 from quickstudy.inner.fast.checkpoints import segment
 from quickstudy.inner.fast.cost import LayerCost, layer_costs
 from quickstudy.inner.fast.plan import Plan
@@ -36,6 +37,13 @@ def explain(inner: InnerLoop, tasks: Tasks) -> Explanation:
     support = without_trivial_mask(tasks.support).clean()
     seen = inner.first_points(support) if support.num_points else support  # a step sees a minibatch, and costs no more
     plan = inner.plan(seen, tasks.num_tasks, inner.steps)
+    why = (
+        inner.choice.objection(plan, seen, tasks.num_tasks, Wanted(inner.steps, None, True))
+        if plan.vectorised
+        else None
+    )
+    if why is not None:
+        plan = replace(plan, vectorised=False, calls=(), lowrank=frozenset(), reasons=(why,))
     layers = tuple(layer_costs(plan.calls, inner.steps, tasks.num_tasks))
     engine = "lowrank" if plan.lowrank else "batched" if plan.vectorised else "loop"
     how = {

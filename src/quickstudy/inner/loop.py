@@ -17,6 +17,7 @@ from quickstudy.inner.fast.implicit import Implicit
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.vectorise import unvectorised
 from quickstudy.inner.modules.purity import replaying
+from quickstudy.inner.modules.support import needs_support
 from quickstudy.inner.optimizers import Rule
 from quickstudy.inner.options import Engine, check_batch, check_problem, check_settings, rule_of
 from quickstudy.inner.points import minibatches, without_trivial_mask
@@ -131,10 +132,10 @@ class InnerLoop:
                 stack.enter_context(torch.inference_mode(False))
                 stack.enter_context(torch.no_grad())
                 create_graph = False
-            support, outer = _usable((support, outer))
+            support, outer = _usable(support), None if outer is None else _usable(outer)
             if support is not None and support.num_points == 0:
                 steps = 0  # none is taken
-            wanted = Wanted(steps, outer if create_graph else _detached(outer), create_graph)
+            wanted = Wanted(steps, outer if create_graph or outer is None else _detached(outer), create_graph)
             if support is not None:
                 start, source, fixed = self._on_points(support, wanted, generator)
             else:
@@ -189,11 +190,11 @@ class InnerLoop:
     ) -> tuple[Adapted, Source, Any]:
         """Where the tasks begin, the data of every step, and those of them that have a graph."""
         support = without_trivial_mask(support)
-        parts, shares = [], []
-        for places, group in self.choice.groups(support) if wanted.steps else [(None, support.clean())]:
+        parts, shares, again = [], [], needs_support(self.network)
+        for places, group in self.choice.groups(support) if wanted.steps or again else [(None, support.clean())]:
             new = self.choice.deal(places, group.num_tasks, self.first_points(group), wanted)
             own = [group] if len(new) == 1 else [group.select(i) for i in range(group.num_tasks)]
-            parts += [p._replace(support=s) for p, s in zip(new, own, strict=True)]
+            parts += [p._replace(support=_real(s) if again else None) for p, s in zip(new, own, strict=True)]
             shares += own
         start = self._start(tuple(parts), support.num_tasks, wanted)
         if self.minibatch is None:
@@ -215,12 +216,10 @@ class InnerLoop:
         if self.how.checkpoint is not None and any(_has_graph(t) for t in tree_leaves(first)):
             raise ValueError("with checkpoint=, data from batch= cannot carry a graph: hand tensors on as outer=")
         parts = self.choice.deal(None, num_tasks, first, wanted)
-        given: Any = batch
-        if self.how.implicit is None:  # whose steps see data without a graph
-            given = lambda step, adapted: batch(step, adapted) if step else first  # noqa: E731
+        held = [first]  # for the first step as it is first taken; what runs again asks again
 
         def source(step: int, adapted: Adapted) -> list[Any]:
-            data = _clean(_usable(given(step, adapted)))
+            data = held.pop() if held and step == 0 else _clean(_usable(batch(step, adapted)))
             check_batch(data, num_tasks)
             return [self._whole(part.take(data)) for part in adapted.parts]
 
@@ -330,7 +329,16 @@ def inner_loop(
 
 def _usable(tree: Any) -> Any:
     """Tensors made in inference mode, which autograd cannot take, as clones."""
+    if isinstance(tree, Examples) and not (tree.x.is_inference() or tree.y.is_inference()):
+        return tree
     return tree_map(lambda t: t.clone() if isinstance(t, Tensor) and t.is_inference() else t, tree)
+
+
+def _real(support: Examples) -> Examples:
+    """The points of tasks of equal size, without padding."""
+    if support.mask is None or support.num_tasks != 1:
+        return support
+    return Examples(support.x[support.mask][None], support.y[support.mask][None])
 
 
 def _has_graph(value: Any) -> bool:

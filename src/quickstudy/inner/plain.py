@@ -1,11 +1,12 @@
 """The inner loop in plain PyTorch: for each task the network with its weights, `autograd.grad`, the rule.
 
-    theta' = rule(theta, grad L(theta; data))
+    theta' = rule(theta, grad L(theta; data)),      for gradient descent   theta - lr * grad L(theta; data)
 
-This is what every other engine must agree with. It asks nothing of the network but that PyTorch can differentiate it.
+Every other engine must agree with it. It asks nothing of the network but that PyTorch can differentiate it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,18 +15,22 @@ from torch.utils._pytree import tree_map
 
 from quickstudy.checks import values_are_readable
 from quickstudy.data import Examples
-from quickstudy.inner.modules.copies import copy_apart, copy_with, named_tensors
+from quickstudy.inner.modules.copies import copy_apart, copy_with, named_tensors, with_dense_gradient
 from quickstudy.inner.modules.outputs import map_outputs
 from quickstudy.inner.optimizers import move
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import State
-from quickstudy.inner.transforms import in_transform, own_leaf
+from quickstudy.inner.transforms import in_transform, own_copy
 from quickstudy.nets.clock import at_step, playing
 
 
+@dataclass(frozen=True)
 class Plain:
-    """One task after another; every tensor of a `State` has a first axis of length 1."""
+    """One task at a time, `[1, ...]` in its `State`. Gradients of `sparse` weights come in a sparse layout; the network
+    writes into those `written`."""
 
+    sparse: frozenset[str] = frozenset()
+    written: frozenset[str] = frozenset()
     together = False
 
     def step(
@@ -39,61 +44,59 @@ class Plain:
         self, problem: Problem, state: State, data: Any, outer: Any, step: int, *, second_order: bool
     ) -> tuple[dict[str, Any], State]:
         """grad L(theta; data), by name; without an entry where the loss does not reach. See `Engine`."""
-        second_order = second_order and torch.is_grad_enabled()
-        weights = _weights(state)
+        weights, ran = _weights(state), []
         if isinstance(data, Examples) and data.mask is not None and values_are_readable(data.x):
             data = Examples(data.x[data.mask][None], data.y[data.mask][None])  # the real points alone
 
-        ran: list[nn.Module] = []
-
         def loss(moving: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-            model, network = _model(problem, state, {**weights, **moving})
+            model, network = self._model(problem, state, {**weights, **moving})
             ran.append(network)
             return problem.step_loss(model, _alone(data), outer), _left(state, network)
 
-        moving = {name: weights[name] for name in problem.adapted_names()}
         with at_step(step), playing("support"):
-            found, buffers = _gradient(loss, moving, second_order)
-        network = None if in_transform() else ran[-1]
+            moving = {name: weights[name] for name in problem.adapted_names()}
+            found, buffers, after = _gradient(loss, moving, second_order and torch.is_grad_enabled())
         found = {name: g.unsqueeze(0) for name, g in found.items() if g is not None}
-        return found, state._replace(buffers=buffers, network=network)
+        wrote = {k: w for k, w in after.items() if k in self.written or w._version}
+        state = state.shifted({k: (w - weights[k]).detach().unsqueeze(0) for k, w in wrote.items()})
+        return found, state._replace(buffers=buffers, network=None if in_transform() else ran[-1])
 
     def evaluate(
         self, problem: Problem, state: State, function: Callable[..., Any], data: Any, outer: Any, step: int
     ) -> tuple[Any, dict[str, Tensor]]:
         """`function(model, data, outer)`; see `Engine`."""
-        model, network = _model(problem, state, _weights(state))
+        model, network = self._model(problem, state, {k: w.clone() for k, w in _weights(state).items()})
         with at_step(step):
             value = function(model, _alone(data), outer)
         return map_outputs(lambda t: t.unsqueeze(0), value), _left(state, network)
 
+    def _model(
+        self, problem: Problem, state: State, weights: dict[str, Tensor]
+    ) -> tuple[Callable[..., Any], nn.Module]:
+        """The network with one task's weights, as the objective gets it, and as it is."""
+        weights = {k: with_dense_gradient(w) if k in self.sparse else w for k, w in weights.items()}
+        own = {**weights, **{k: b[0].clone() for k, b in state.buffers.items()}}
+        inputs = {k: own.pop(k) for k in problem.inputs}
+        network = copy_with(copy_apart(problem.network) if state.network is None else state.network, own)
+        return problem.model(network, inputs), network
 
-def _gradient(loss: Callable[..., Any], weights: dict[str, Tensor], second_order: bool) -> tuple[Any, Any]:
+
+def _gradient(loss: Callable[..., Any], weights: dict[str, Tensor], second_order: bool) -> tuple[Any, Any, Any]:
+    """The gradient, the buffers left, and the weights as the network left them."""
     if in_transform():
         found, buffers = torch.func.grad(loss, has_aux=True)(weights)
-        return (found if second_order else tree_map(torch.Tensor.detach, found)), buffers
+        return (found if second_order else tree_map(torch.Tensor.detach, found)), buffers, {}
     with torch.enable_grad():  # clones: the network may write into its weights, and others may read the same tensors
-        weights = {k: (w if second_order else w.detach()).clone() for k, w in weights.items()}
-        weights = {k: w if w.requires_grad else own_leaf(w) for k, w in weights.items()}
+        weights = {k: own_copy(w if second_order else w.detach()) for k, w in weights.items()}
         value, buffers = loss(weights)
-        if not value.requires_grad or not weights:
-            return {}, buffers
-        found = torch.autograd.grad(value, list(weights.values()), create_graph=second_order, allow_unused=True)
-    return {
-        k: g.to_dense() if g is not None and g.is_sparse else g for k, g in zip(weights, found, strict=True)
-    }, buffers
+        found = [None] * len(weights)
+        if value.requires_grad and weights:
+            found = torch.autograd.grad(value, [*weights.values()], create_graph=second_order, allow_unused=True)
+    return dict(zip(weights, found, strict=True)), buffers, weights
 
 
 def _weights(state: State) -> dict[str, Tensor]:
     return {**state.shared, **{k: v.squeeze(0) for k, v in state.moved.items()}}
-
-
-def _model(problem: Problem, state: State, weights: dict[str, Tensor]) -> tuple[Callable[..., Any], nn.Module]:
-    """The network with one task's weights, as the objective gets it, and as it is."""
-    inputs = {k: weights[k] for k in problem.inputs}
-    own = {k: w for k, w in weights.items() if k not in inputs} | {k: b[0].clone() for k, b in state.buffers.items()}
-    network = copy_with(copy_apart(problem.network) if state.network is None else state.network, own)
-    return problem.model(network, inputs), network
 
 
 def _left(state: State, network: nn.Module) -> dict[str, Tensor]:
@@ -102,4 +105,4 @@ def _left(state: State, network: nn.Module) -> dict[str, Tensor]:
 
 
 def _alone(data: Any) -> Any:
-    return tree_map(lambda a: a.squeeze(0) if isinstance(a, Tensor) else a, data)
+    return tree_map(lambda a: a.squeeze(0).clone() if isinstance(a, Tensor) else a, data)

@@ -52,6 +52,14 @@ class State(NamedTuple):
         moved, slots = (tree_map(each, part, is_leaf=_is_weights) for part in (self.moved, self.slots))
         return self._replace(moved=moved, slots=slots, buffers={k: b[index] for k, b in self.buffers.items()})
 
+    def shifted(self, by: dict[str, Tensor]) -> "State":
+        """The same, with parameters moved by constants `[T, *shape]`."""
+        if not by:
+            return self
+        moved = {k: (self.moved[k] if k in self.moved else self.shared[k]) + shift for k, shift in by.items()}
+        shared = {k: p for k, p in self.shared.items() if k not in by}
+        return self._replace(shared=shared, moved={**self.moved, **moved})
+
     def built(self) -> "State":
         """The same, with every parameter a tensor."""
         moved, slots = (tree_map(_dense, part, is_leaf=_is_weights) for part in (self.moved, self.slots))
@@ -59,7 +67,7 @@ class State(NamedTuple):
 
     def dense(self, num_tasks: int) -> dict[str, Tensor]:
         """Every parameter as `[T, *shape]`."""
-        found = {k: p.expand(num_tasks, *p.shape) for k, p in self.shared.items()}
+        found = {k: p.expand(num_tasks, *p.shape) for k, p in self.shared.items() if p.layout == torch.strided}
         return found | {k: _dense(v) for k, v in self.moved.items()}
 
     def detach(self) -> "State":
@@ -140,17 +148,23 @@ def beginning(problem: Problem, count: int, create_graph: bool, written: frozens
     """The state of `count` tasks before the first step.
 
     Args:
-        written: parameters that the network's own passes write into.
+        written: parameters that the network's own passes write into. Those that adapt are every task's own anyway.
     """
-    shared: dict[str, Tensor] = dict(problem.network.named_parameters())
-    moved: dict[str, Any] = {k: v.expand(count, *v.shape) for k, v in problem.inputs.items()}
+    shared: dict[str, Tensor] = {k: _usable(p) for k, p in problem.network.named_parameters()}
+    moved: dict[str, Any] = {k: _usable(v).expand(count, *v.shape) for k, v in problem.inputs.items()}
     if not create_graph:
         shared, moved = tree_map(torch.Tensor.detach, (shared, moved))
-    buffers = dict(problem.network.named_buffers())
-    buffers |= {k: shared.pop(k).detach() for k in written}
+    buffers = {k: _usable(b) for k, b in problem.network.named_buffers() if b.layout == torch.strided}
+    kept = written.difference(problem.adapted_names()) if written else written
+    buffers |= {k: shared.pop(k).detach() for k in kept if k in shared}
     if problem.network.training or written:  # the network's own may be written into before the way back
         buffers = {k: b.clone() for k, b in buffers.items()}
     return State(shared, moved, {k: b.expand(count, *b.shape) for k, b in buffers.items()}, {})
+
+
+def _usable(tensor: Tensor) -> Tensor:
+    """A clone of a tensor that was made in inference mode, which autograd cannot take."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _is_weights(value: Any) -> bool:

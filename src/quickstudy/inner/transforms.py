@@ -21,6 +21,12 @@ def own_leaf(tensor: Tensor) -> Tensor:
     return leaf
 
 
+def own_copy(tensor: Tensor) -> Tensor:
+    """A clone that requires grad."""
+    clone = tensor.clone()
+    return clone if clone.requires_grad else own_leaf(clone)
+
+
 class Switch:
     """Something global that is on for as long as anybody, in any thread, is inside.
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
+from quickstudy.checks import values_are_readable
 from quickstudy.inner.fast.engine import Fast
 from quickstudy.inner.fast.trying import reason_of
 from quickstudy.inner.modules.outputs import concatenated, map_outputs
 from quickstudy.inner.modules.purity import replaying, untouched
-from quickstudy.inner.modules.settings import settings_of_function
+from quickstudy.inner.modules.settings import settings_of, settings_of_function
 from quickstudy.inner.plain import Plain
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import State
@@ -43,32 +44,48 @@ class Trust:
         self.verdicts: dict[Any, str | None] = {}
         self.calls, self.checked, self.again = 0, 0, False
         self._said: set[str] = set()
+        self._settings: set[Any] = set()
         self._lock = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Trust, (self.engine, self.verify)
 
+    def settled(self, settings: Any, layout: Any) -> bool:
+        """Whether data and settings like these have their verdict, and nobody asks for it again."""
+        if self.again or (settings, layout) not in self.verdicts:
+            return False
+        self.calls += 1
+        return True
+
     def objection(
         self,
-        key: Any,
+        settings: Any,
+        layout: Any,
+        *,
         fast: Callable[[], Evidence],
         plain: Callable[[], Evidence],
         rounded: Callable[[], Evidence] | None = None,
+        precision: torch.dtype | None = None,
     ) -> str | None:
         """Why the fast path must not be used for data, modes and settings like these; None where it may be.
 
         Args:
-            key: what stands for them.
+            settings: what stands for modes and settings; each is verified.
+            layout: what stands for the data. Of many, some are verified, and the others believed.
             fast: runs it on a small part of the user's data, leaving no trace.
             plain: runs plain PyTorch on the same.
             rounded: the same with weights that differ in their last digits, to tell what is rounding.
+            precision: the shortest type that the network computes in, where that is known.
         """
         with self._lock:
+            key = settings, layout
             self.calls += 1
             known = key in self.verdicts
-            room = AT_ONCE + self.calls // EVERY > self.checked
+            new = settings not in self._settings and len(self._settings) < EVERY
+            room = new or AT_ONCE + self.calls // EVERY > self.checked
+            self._settings.add(settings)
             if not self.verify or (known and not self.again) or not (known or room or self.again):
-                return self.verdicts.get(key) if known else next(filter(None, self.verdicts.values()), None)
+                return self.verdicts.get(key) if known else self._of_its_kind(settings)
             self.checked, self.again = self.checked + 1, False
         expected = plain()  # what the user did wrong, this says
         try:
@@ -78,13 +95,17 @@ class Trust:
         except Exception as error:
             verdict: str | None = reason_of(error)
         else:
-            verdict = difference(found, expected)
+            verdict = difference(found, expected, precision=precision)
             if verdict is not None and rounded is not None:
-                verdict = difference(found, expected, rounded())
+                verdict = difference(found, expected, rounded(), precision=precision)
             if verdict is None and not all(bool(t.isfinite().all()) for t in expected.values()):
                 return None  # nothing is shown by what is not a number: next time again
         self.verdicts[key] = verdict
         return verdict
+
+    def _of_its_kind(self, settings: Any) -> str | None:
+        """What was found for other layouts with the same settings."""
+        return next((why for (other, _), why in self.verdicts.items() if why is not None and other == settings), None)
 
     def fall_back(self, why: str) -> None:
         """Say that tasks run one by one; RuntimeError where the engine was asked for by name."""
@@ -105,13 +126,15 @@ class Trusted:
     Args:
         fast: how tasks run.
         trust: what was verified.
-        shown: functions whose values were verified with the steps.
+        shown: functions whose values were verified with the steps, for points laid out as
+        layout: says; other points are verified when they come.
         apart: every task by itself.
     """
 
     fast: Fast
     trust: Trust
     shown: tuple[Any, ...] = ()
+    layout: Any = None
     apart: bool = False
 
     @property
@@ -140,7 +163,10 @@ class Trusted:
         """A function of every task's network; see `Engine`."""
 
         def each() -> tuple[Any, dict[str, Tensor]]:
-            found = [Plain().evaluate(problem, s, function, d, outer, step) for s, d in _alone(state, data)]
+            found = [
+                Plain(self.fast.plan.sparse).evaluate(problem, s, function, d, outer, step)
+                for s, d in _alone(state, data)
+            ]
             values, buffers = zip(*found, strict=True)
             return concatenated(values), {k: torch.cat([b[k] for b in buffers]) for k in buffers[0]}
 
@@ -149,46 +175,65 @@ class Trusted:
 
         if self.apart or (in_transform() and not self.shown):
             return each()
-        if (
-            not self.trust.verify
-            or getattr(function, "wraps", function) in self.shown
-            or in_transform()
-            or torch.compiler.is_compiling()
-        ):
+        known = getattr(function, "wraps", function) in self.shown and layout_of(data) == self.layout
+        if not self.trust.verify or known or in_transform() or not all(values_are_readable(t) for t in _tensors(data)):
             return self._or_each(fast, each)
-        key = "evaluate", _name(function), settings_of_function(function), _layout(data), step, problem.network.training
-        why = self._objection_to(key, problem, state, function, data, outer, step)
+        settings = "evaluate", _name(function), settings_of_function(function), settings_of(problem.network), step
+        why = self._objection_to(settings, problem, state, function, data, outer, step=step)
         if why is not None:
             self.trust.fall_back(why)
             return each()
         return self._or_each(fast, each)
 
     def _objection_to(
-        self, key: Any, problem: Problem, state: State, function: Callable[..., Any], data: Any, outer: Any, step: int
+        self,
+        settings: Any,
+        problem: Problem,
+        state: State,
+        function: Callable[..., Any],
+        data: Any,
+        outer: Any,
+        *,
+        step: int,
     ) -> str | None:
         """Why the function's values, or their gradients, cannot be had in one pass."""
-        two = _two_of(state, data)
+        few, points = _two_of(state, data)
+        written: list[str] = []
 
-        def evidence(run: Callable[[Problem, State], Any]) -> Evidence:
-            same = replace(problem, randomness="same")
-            here = two[0].built().detach()
-            moved = {k: v.requires_grad_(v.is_floating_point()) for k, v in here.moved.items()}
+        def evidence(run: Callable[[Problem, State, Any], Any], *, shake: bool = False) -> Evidence:
+            here, given = few.built().detach(), _cloned(points)
+            shared, moved = _cloned(here.shared), {k: shaken(v) if shake else v for k, v in here.moved.items()}
+            moved = {k: v.clone().requires_grad_(v.is_floating_point()) for k, v in moved.items()}
             with untouched(problem.network, *problem.functions(), function), torch.enable_grad():
                 torch.manual_seed(0)
-                return _values(run(same, here._replace(moved=moved)), moved)
+                value = run(replace(problem, randomness="same"), here._replace(shared=shared, moved=moved), given)
+                written.extend(k for k, v in shared.items() if not torch.equal(v, here.shared[k]))
+                if any(not torch.equal(a, b) for a, b in zip(_tensors(given), _tensors(points), strict=True)):
+                    written.append("its data")
+                return _values(value, moved)
 
-        def fast(problem: Problem, state: State) -> Any:
-            return self.fast.evaluate(problem, state, function, two[1], outer, step)[0]
+        def fast(problem: Problem, state: State, given: Any) -> Any:
+            return self.fast.evaluate(problem, state, function, given, outer, step)[0]
 
-        def plain(problem: Problem, state: State) -> Any:
+        def plain(problem: Problem, state: State, given: Any) -> Any:
             values = []
             with replaying("same", 2) as again:
-                for s, d in _alone(state, two[1]):
+                for s, d in _alone(state, given):
                     again()
-                    values.append(Plain().evaluate(problem, s, function, d, outer, step)[0])
+                    values.append(Plain(self.fast.plan.sparse).evaluate(problem, s, function, d, outer, step)[0])
             return concatenated(values)
 
-        return self.trust.objection(key, lambda: evidence(fast), lambda: evidence(plain))
+        why = self.trust.objection(
+            settings,
+            layout_of(data),
+            fast=lambda: evidence(fast),
+            plain=lambda: evidence(plain),
+            rounded=lambda: evidence(plain, shake=True),
+            precision=self.fast.plan.precision,
+        )
+        if why is None and written:
+            why = self.trust.verdicts[settings, layout_of(data)] = f"the network writes into {written[0]}"
+        return why
 
     def _or_each(self, fast: Callable[[], Any], each: Callable[[], Any]) -> Any:
         try:
@@ -203,32 +248,47 @@ class Trusted:
             return found
 
 
-def difference(found: Evidence, expected: Evidence, rounded: Evidence | None = None) -> str | None:
+def difference(
+    found: Evidence, expected: Evidence, rounded: Evidence | None = None, *, precision: torch.dtype | None = None
+) -> str | None:
     """The first thing in which the fast path's evidence is not plain PyTorch's, in words; None if they agree.
 
     Args:
         found: the fast path's.
         expected: plain PyTorch's.
         rounded: plain PyTorch's, but for rounding; what it differs by may be exceeded `ROUNDING` times.
+        precision: the shortest type that the network computes in, where that is known.
     """
     largest: dict[str, float] = {}
-    close = max((_CLOSE.get(t.dtype, _FAR) for t in expected.values()), default=_FAR)  # layers may differ in precision
+    types = {t.dtype for t in expected.values()} | ({precision} if precision is not None else set())
+    close = max((_CLOSE.get(dtype, _FAR) for dtype in types), default=_FAR)  # layers may differ in precision
     for name, value in expected.items():
-        kind = name.partition(" ")[0]
+        kind = name.rpartition(" ")[0]
         largest[kind] = max(largest.get(kind, 0.0), _largest(value))
+    coarsest = max((torch.finfo(dtype).eps for dtype in types if dtype.is_floating_point), default=0.0)
     for name in (*expected, *(n for n in found if n not in expected)):
         right, got = _pair(expected.get(name), found.get(name))
         if got.shape != right.shape:
             return f"{name} has shape {list(got.shape)}, and {list(right.shape)} in plain PyTorch"
         if bool(((got.isnan() != right.isnan()) | (got.isinf() != right.isinf())).any()):
             return f"{name} is finite in only one of it and plain PyTorch"
-        size = max(_largest(right), 1e-3 * largest.get(name.partition(" ")[0], 0.0))
-        allowed = close * size
+        whole = largest.get(name.rpartition(" ")[0], 0.0)
+        size = max(_largest(right), 1e-3 * whole)
+        allowed = max(close * size, 64 * coarsest * whole)
         if rounded is not None:
             allowed = max(allowed, ROUNDING * _apart(*_pair(expected.get(name), rounded.get(name))))
         if (apart := _apart(got, right)) > allowed:
             return f"{name} differs by {apart / max(size, 1e-300):.1e} of its size from plain PyTorch's"
     return None
+
+
+def shaken(tensor: Tensor, precision: torch.dtype | None = None) -> Tensor:
+    """The same numbers, but for their last digits in `precision`, by default their own."""
+    if not tensor.is_floating_point():
+        return tensor
+    eps = torch.finfo(precision or tensor.dtype).eps
+    noise = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0)).to(tensor) * 2 - 1
+    return tensor.detach() * (1 + 8 * eps * noise)
 
 
 def _pair(one: Tensor | None, other: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -292,8 +352,17 @@ def _count(state: State, data: Any) -> int:
     return next(len(t) for t in leaves if isinstance(t, Tensor) and t.dim())
 
 
-def _layout(data: Any) -> tuple[Any, ...]:
-    return tuple((t.dtype, t.shape) for t in tree_leaves(data) if isinstance(t, Tensor))
+def _cloned(tree: Any) -> Any:
+    return tree_map(lambda t: t.detach().clone() if isinstance(t, Tensor) else t, tree)
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [t for t in tree_leaves(tree) if isinstance(t, Tensor)]
+
+
+def layout_of(data: Any) -> tuple[Any, ...]:
+    """Types and shapes of one task's part."""
+    return tuple((t.dtype, t.shape[1:]) for t in tree_leaves(data) if isinstance(t, Tensor))
 
 
 def _name(function: Any) -> Any:

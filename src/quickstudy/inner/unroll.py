@@ -13,8 +13,10 @@ from quickstudy.data import Examples
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.fast.capture import catching
 from quickstudy.inner.fast.checkpoints import run_again, segment
-from quickstudy.inner.fast.implicit import Implicit, attach, refuse_transforms
+from quickstudy.inner.fast.implicit import Implicit, attach, refuse_transforms, refuse_unsymmetric
+from quickstudy.inner.fast.mixed_mode import Watch
 from quickstudy.inner.modules.purity import replaying
+from quickstudy.inner.modules.settings import hooked
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import Part, State
 from quickstudy.inner.transforms import exact_kernels, in_transform
@@ -185,9 +187,12 @@ def _solved(problem: Problem, part: Part, begun: State, share: Any, outer: Any, 
     others = {k: v for k, v in begun.moved.items() if k not in solved}
     kept = {k: v for k, v in begun.shared.items() if k not in solved}
     state = State(kept, {**others, **solved}, part.state.buffers, {}, part.state.network)
-    found, _ = part.engine.gradient(problem, state, share, outer, last, second_order=True)
+    with Watch() as watch:
+        found, _ = part.engine.gradient(problem, state, share, outer, last, second_order=True)
     dense = {k: v.expand(part.size, *v.shape) for k, v in begun.shared.items()} | begun.moved
     gradient = [found[k] if k in found else torch.zeros_like(v) for k, v in solved.items()]
+    if watch.hooked or hooked(problem.network):
+        refuse_unsymmetric(gradient, list(solved.values()))
     began = [dense[k] for k in solved]
     attached = attach(list(solved.values()), began, gradient, how=how, proximal=problem.proximal)
     return state._replace(moved={**others, **dict(zip(solved, attached, strict=True))})

@@ -291,11 +291,15 @@ def _embedding(
     sparse: bool = False,
 ) -> Tensor:
     """Torch's batching rule forgets which row is padding in all tasks but the first, so here its entries are cut."""
-    if not _active.captures:
+    tried = bool(_active.captures) and isinstance(_active.captures[-1], Recorder)
+    if not _active.captures or tried:
         return _EMBEDDING(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-    if max_norm is not None or scale_grad_by_freq:
-        which = "max_norm" if max_norm is not None else "scale_grad_by_freq"
-        raise Unfit(f"an embedding with {which}= runs for one task at a time")
+    if max_norm is not None:
+        raise Unfit("an embedding with max_norm= writes into its weight, and runs for one task at a time")
+    if torch._C._functorch.peek_interpreter_stack() is None:  # sparse is a layout, which has no derivative
+        return _EMBEDDING(input, weight, padding_idx, scale_grad_by_freq=scale_grad_by_freq)
+    if scale_grad_by_freq:
+        raise Unfit("an embedding with scale_grad_by_freq= runs for one task at a time")
     out: Tensor = _EMBEDDING(input, weight)
     if padding_idx is None:
         return out

@@ -25,10 +25,12 @@ class Fast:
     Args:
         plan: found by trying.
         size: how many tasks.
+        tensors: the network's parameters and buffers as its steps find them, where they are known.
     """
 
     plan: Plan
     size: int
+    tensors: dict[str, Tensor] | None = None
 
     @property
     def together(self) -> bool:
@@ -70,7 +72,7 @@ class Fast:
         names = problem.adapted_names()
         shared_or_low = {*state.shared, *(k for k, v in state.moved.items() if isinstance(v, LowRank))}
         calls = [c for c in plan.calls if c.weight in names and c.weight in shared_or_low]
-        judged = Pass(problem, plan, state, data, outer, step).descending(
+        judged = Pass(problem, plan, state, data, outer, step, tensors=self.tensors).descending(
             names, calls, self.size, judge=self.plan.mixed
         )
 

@@ -1,8 +1,10 @@
 """What a graph of autograd says of the pass that made it."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 # Operations, by the names of their nodes in a graph, whose forward derivative is exact when it is differentiated in
@@ -32,7 +34,12 @@ def nodes_of(values: Iterable[Tensor], ends: Iterable[Tensor] = ()) -> set[Any]:
 
 def smooth(nodes: Iterable[Any]) -> bool:
     """Whether every operation has a forward derivative that can be differentiated in reverse."""
-    return all(node.name().rstrip("0123456789").removesuffix("Backward") in SMOOTH_TANGENTS for node in nodes)
+    return all(_is_smooth(node.name()) for node in nodes)
+
+
+@functools.cache
+def _is_smooth(name: str) -> bool:
+    return name.rstrip("0123456789").removesuffix("Backward") in SMOOTH_TANGENTS
 
 
 def written_in_python(nodes: Iterable[Any]) -> bool:
@@ -43,6 +50,22 @@ def written_in_python(nodes: Iterable[Any]) -> bool:
 def hidden_ends(nodes: Iterable[Any], known: Iterable[Tensor]) -> bool:
     """Whether a graph ends in tensors that are neither among `known` nor the inner loop's own."""
     there = {id(t) for t in known}
-    ends = (getattr(node, "variable", None) for node in nodes)
-    others = (end for end in ends if end is not None and id(end) not in there)
-    return not all(getattr(end, "of_inner_loop", False) for end in others)
+    for node in nodes:
+        end = node.variable if type(node) is _End else None
+        if end is not None and id(end) not in there and not getattr(end, "of_inner_loop", False):
+            return True
+    return False
+
+
+def differentiable_once(nodes: Iterable[Any]) -> str | None:
+    """The name of a user's `autograd.Function` that refuses a second derivative; None where there is none."""
+    for node in nodes:
+        function: Any = getattr(node, "_forward_cls", None)
+        code = getattr(getattr(function, "backward", None), "__code__", None)
+        if code is not None and code is _ONCE:
+            return str(function.__name__)
+    return None
+
+
+_End: Any = type(torch.ones((), requires_grad=True).expand(1).grad_fn.next_functions[0][0])  # type: ignore[union-attr]
+_ONCE = torch.autograd.function.once_differentiable(lambda ctx, *gradients: gradients).__code__

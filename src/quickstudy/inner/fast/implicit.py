@@ -98,6 +98,18 @@ class Implicit:
         return solution
 
 
+def refuse_unsymmetric(gradient: list[Tensor], solved: list[Tensor]) -> None:
+    """Raise RuntimeError where the derivative of the gradient is no Hessian, as behind a hook that changes it."""
+    chance = torch.Generator().manual_seed(0)
+    one, other = ([torch.randn(s.shape, generator=chance).to(s) for s in solved] for _ in range(2))
+    forth, back = (_dot(a, _along(gradient, solved, b)) for a, b in ((one, other), (other, one)))
+    if not torch.allclose(forth, back, rtol=1e-3, atol=1e-6 * float(forth.abs().max())):
+        raise RuntimeError(
+            "implicit= solves a system with the Hessian, and a hook changes gradients here, so that there is none; "
+            "take the hook off, or leave out implicit= and differentiate the steps"
+        )
+
+
 def refuse_transforms() -> None:
     """Raise NotImplementedError inside transforms of `torch.func`."""
     if in_transform():

@@ -94,7 +94,7 @@ class _Mixed(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         inputs, rest = _rebuild(tree, [t.detach() for t in tensors])
-        with torch.enable_grad(), _Watch() as watch:
+        with torch.enable_grad(), Watch() as watch:
             inputs = [t.detach().requires_grad_() for t in inputs]
             value, (values, records) = total(inputs, rest)
             nodes = nodes_of([value]) if value.requires_grad else set()
@@ -128,7 +128,7 @@ class _Mixed(torch.autograd.Function):
             else:
                 way = _reverse_over_forward if ctx.smooth else _forward_over_reverse
                 try:
-                    with torch.enable_grad(), _Watch(tangents=True):
+                    with torch.enable_grad(), Watch(tangents=True):
                         found = way(ctx, tensors, grads, values)
                 except (RuntimeError, NotImplementedError) as error:
                     if "forward" not in str(error).lower() and "jvp" not in str(error).lower():
@@ -137,7 +137,7 @@ class _Mixed(torch.autograd.Function):
         return (None, None, None, None, *found)
 
 
-class _Watch(TorchFunctionMode):
+class Watch(TorchFunctionMode):
     """Notes hooks on tensors; with `tangents`, forward derivatives are off where reverse ones are."""
 
     def __init__(self, *, tangents: bool = False):

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from quickstudy.inner.fast.capture import Call, Capture, Layer, StandIn, active
 from quickstudy.inner.fast.lowrank import LowRank
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.vectorise import map_tasks
-from quickstudy.inner.modules.copies import copy_with, named_tensors
+from quickstudy.inner.modules.copies import copy_apart, copy_with, named_tensors
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import State
 from quickstudy.nets.clock import Role, at_step, playing
@@ -51,22 +51,33 @@ class Pass:
         data: `[T, ...]`.
         outer: for the function.
         step: how many inner steps came before.
+        tensors: the network's own, by name, where they are known.
     """
 
-    def __init__(self, problem: Problem, plan: Plan, state: State, data: Any, outer: Any, step: int):
+    def __init__(
+        self,
+        problem: Problem,
+        plan: Plan,
+        state: State,
+        data: Any,
+        outer: Any,
+        step: int,
+        *,
+        tensors: dict[str, Tensor] | None = None,
+    ):
         self.problem, self.plan, self.state, self.step = problem, plan, state, step
         self.data, self.outer = data, outer
-        self.tensors = named_tensors(problem.network)
+        self.tensors = tensors or named_tensors(problem.network)
         self.leaf_names: list[str] = []
         self.calls: list[Call] = []
         self.leaves: list[Tensor] = []
         self.role: Role | None = None
         self.function: Callable[..., Any] | None = None
-        self._prepare([], judge=False)
 
     def evaluating(self, function: Callable[..., Any]) -> "Pass":
         """The pass of a function, no gradient of which is wanted here."""
         self.function = function
+        self._prepare([], judge=False)
         return self
 
     def descending(self, names: list[str], calls: list[Call], count: int, *, judge: bool) -> "Pass":
@@ -127,15 +138,23 @@ class Pass:
             tensors = {**mine, **buffers, **self.keys, **self.bias_keys}
             if inputs:
                 tensors = {k: v for k, v in tensors.items() if k not in inputs}
-            network = copy_with(problem.network, tensors, self.tensors)
+            template = copy_apart(problem.network) if self.plan.apart else problem.network
+            network = copy_with(template, tensors, self.tensors)
             with active(capture):
                 value = function(problem.model(network, inputs), data, rest.outer)
-            left = {k: network.get_buffer(k) for k in buffers}
+            left = _left(network, list(buffers))
             return value, capture.finished(), left
 
         arguments = (leaves[:number], stacked, rest.factors, buffers, rest.data)
         with at_step(self.step), playing(self.role):
             return map_tasks(self.plan.vectorised, problem.randomness, task, *arguments)
+
+
+def _left(network: nn.Module, names: list[str]) -> dict[str, Tensor]:
+    if not names:
+        return {}
+    tensors = named_tensors(network)
+    return {k: tensors[k] for k in names}
 
 
 def leaf_names(names: list[str], calls: list[Call], all_calls: tuple[Call, ...]) -> list[str]:

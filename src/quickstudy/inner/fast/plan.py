@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import torch
+
 from quickstudy.inner.fast.capture import Call
 
 
@@ -17,7 +19,11 @@ class Plan:
         tangents: whether every operation of the pass has a forward derivative that can be differentiated in reverse.
         hidden: whether the loss depends on tensors with a graph that the inner loop was not given.
         mixed: gradients in mixed mode.
-        written: parameters that do not adapt and that the network writes into.
+        written: parameters that the network writes into.
+        sparse: parameters whose gradients have a sparse layout.
+        plainly: whether only plain PyTorch can run it, since it writes into what passes share.
+        apart: whether the network keeps tensors besides its parameters and buffers, which passes must not change.
+        precision: the shortest floating-point type that the pass computes in.
         reasons: why it is so.
     """
 
@@ -29,4 +35,8 @@ class Plan:
     hidden: bool = False
     mixed: bool = False
     written: frozenset[str] = frozenset()
+    sparse: frozenset[str] = frozenset()
+    plainly: bool = False
+    apart: bool = True
+    precision: torch.dtype | None = None
     reasons: tuple[str, ...] = field(default=())

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.inner.fast.capture import Call, Capture, Layer, Recorder, StandIn, active, catching
-from quickstudy.inner.fast.graphs import hidden_ends, nodes_of, smooth
+from quickstudy.inner.fast.graphs import differentiable_once, hidden_ends, nodes_of, smooth
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.vectorise import map_tasks
-from quickstudy.inner.modules.copies import copy_apart, copy_with, named_tensors
-from quickstudy.inner.modules.purity import untouched
+from quickstudy.inner.modules.copies import copy_apart, copy_with, loose_tensors, named_tensors
+from quickstudy.inner.modules.purity import changed, untouched
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.transforms import exact_kernels
 from quickstudy.nets.clock import at_step, playing
@@ -61,34 +62,53 @@ def trial_of(problem: Problem, data: Any, outer: Any) -> Trial:
     """On copies of the tensors of `problem`."""
     params = {**dict(problem.network.named_parameters()), **problem.inputs}
     copies = {k: p.detach().clone() for k, p in params.items()}
-    buffers = {k: b.detach().clone() for k, b in problem.network.named_buffers()}
-    return Trial(problem, _detached(data), _detached(outer), copies, buffers)
+    buffers = {k: b.detach().clone() for k, b in problem.network.named_buffers() if b.layout == torch.strided}
+    cloned = tree_map(lambda t: t.detach().clone() if isinstance(t, Tensor) else t, data)
+    return Trial(problem, cloned, _detached(outer), copies, buffers)
 
 
 def try_pass(trial: Trial) -> Plan:
     """The plan of a pass, but for what is low-rank."""
     adapted = trial.problem.adapted_names()
     with untouched(trial.problem.network, *trial.problem.functions()), exact_kernels(), catching():
-        versions = {k: p._version for k, p in trial.params.items()}
+        data = [t.clone() for t in tree_leaves(trial.data) if isinstance(t, Tensor)]
         with torch.enable_grad():
             moving = {k: trial.params[k].detach().requires_grad_() for k in adapted}
             recorder = Recorder([(moving[name], name) for name in adapted])
-            with active(recorder):
+            with active(recorder), _Types() as types:
                 found = trial.value({**trial.params, **moving})
-            reached, hidden, tangents = _reach(found, moving, trial.problem)
-        written = frozenset(k for k, v in versions.items() if k not in moving and trial.params[k]._version != v)
-        calls = [] if written else _sole_readers(trial, recorder.calls, found.detach(), reached)
-    return Plan(True, tuple(calls), frozenset(reached), tangents=tangents, hidden=hidden, written=written)
+            nodes = nodes_of([found]) if found.requires_grad else set()
+            reached, sparse = _reach(found, moving)
+        given = {**dict(trial.problem.network.named_parameters()), **trial.problem.inputs}
+        written = frozenset(k for k, p in trial.params.items() if changed(p, given[k]))
+        after = [t for t in tree_leaves(trial.data) if isinstance(t, Tensor)]
+        into_data = any(map(changed, data, after))
+        why = "the network writes into its data" if into_data else None
+        if (once := differentiable_once(nodes)) is not None:
+            why = f"{once} says that it can be differentiated once, which only plain PyTorch can tell on the way back"
+        if written:
+            why = f"the network writes into {sorted(written)[0]}, which each task must have for itself"
+        calls = [] if why else _sole_readers(trial, recorder.calls, found.detach(), reached)
+        apart = bool(loose_tensors(trial.problem.network))
+    return Plan(
+        why is None,
+        tuple(calls),
+        frozenset(reached),
+        tangents=smooth(nodes),
+        hidden=hidden_ends(nodes, [*moving.values(), *trial.problem.judge().values()]),
+        written=written,
+        sparse=frozenset(sparse),
+        plainly=why is not None,
+        precision=max(types.seen, key=lambda dtype: torch.finfo(dtype).eps, default=None),
+        apart=apart,
+        reasons=() if why is None else (why,),
+    )
 
 
 def try_vectorised(trial: Trial) -> str | None:
     """Why a pass cannot run for all tasks at once; None if it can."""
     two = tree_map(lambda a: a[:2] if isinstance(a, Tensor) else a, trial.data)
     count = min((len(a) for a in tree_leaves(two) if isinstance(a, Tensor)), default=1)
-    stacked = {k: p.expand(count, *p.shape).clone() for k, p in trial.params.items()}
-    for name in trial.problem.adapted_names():
-        stacked[name].requires_grad_()
-    copies = {k: b.repeat(count, *[1] * b.dim()) for k, b in trial.buffers.items()}
     # with gradients, as what the network does may depend on them: a checkpoint of its own cannot be vectorised
     with (
         torch.enable_grad(),
@@ -98,6 +118,10 @@ def try_vectorised(trial: Trial) -> str | None:
         active(Capture([])),
     ):
         try:
+            stacked = {k: p.expand(count, *p.shape).clone() for k, p in trial.params.items()}
+            for name in trial.problem.adapted_names():
+                stacked[name].requires_grad_()
+            copies = {k: b.repeat(count, *[1] * b.dim()) for k, b in trial.buffers.items()}
             value = map_tasks(True, trial.problem.randomness, trial.run, stacked, copies, two).sum()
             if value.requires_grad:
                 torch.autograd.grad(value, [p for p in stacked.values() if p.requires_grad], allow_unused=True)
@@ -111,13 +135,28 @@ def reason_of(error: Exception) -> str:
     return (str(error).split("\n")[0].split(";")[0] or type(error).__name__).rstrip(".")
 
 
-def _reach(found: Tensor, moving: dict[str, Tensor], problem: Problem) -> tuple[list[str], bool, bool]:
-    if not found.requires_grad:
-        return [], False, True
-    nodes = nodes_of([found])
-    hidden = hidden_ends(nodes, [*moving.values(), *problem.judge().values()])
-    grads = torch.autograd.grad(found, list(moving.values()), allow_unused=True) if moving else ()
-    return [k for k, g in zip(moving, grads, strict=True) if g is not None], hidden, smooth(nodes)
+class _Types(TorchDispatchMode):
+    """Notes the floating-point types that are computed in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(value, Tensor) and value.is_floating_point():
+                self.seen.add(value.dtype)
+        return out
+
+
+def _reach(found: Tensor, moving: dict[str, Tensor]) -> tuple[list[str], list[str]]:
+    """The weights that the loss reaches, and those of them whose gradient has a sparse layout."""
+    if not found.requires_grad or not moving:
+        return [], []
+    grads = torch.autograd.grad(found, list(moving.values()), allow_unused=True, retain_graph=True)
+    there = {k: g for k, g in zip(moving, grads, strict=True) if g is not None}
+    return list(there), [k for k, g in there.items() if g.layout != torch.strided]
 
 
 def _sole_readers(trial: Trial, calls: list[Call], expected: Tensor, reached: list[str]) -> list[Call]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from quickstudy.inner.modules.outputs import map_outputs
+from quickstudy.inner.modules.settings import hooked
 
 
 def unvectorised(network: nn.Module) -> str | None:
@@ -20,8 +21,8 @@ def unvectorised(network: nn.Module) -> str | None:
     for module in network.modules():
         if isinstance(module, nn.RNNBase):
             return f"torch has no batching rule for {type(module).__name__}"
-        if module._backward_hooks or module._backward_pre_hooks:
-            return f"{type(module).__name__} has backward hooks, which see one task at a time"
+    if hooked(network):
+        return "there are backward hooks, which see one task at a time"
     return "the network has complex parameters" if any(p.is_complex() for p in network.parameters()) else None
 
 

@@ -6,9 +6,10 @@ network) finds the weights that it ran with.
 """
 
 import copy
+import dataclasses
 import functools
 import types
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 _OWN = frozenset(nn.Module().__dict__)
 _PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 
-_CONTAINERS = (list, dict, set, OrderedDict, defaultdict, deque)
+_CONTAINERS = frozenset((list, dict, set, OrderedDict, defaultdict, deque, Counter))
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def copy_with(network: nn.Module, tensors: Mapping[str, Any], own: Mapping[str, Tensor] | None = None) -> nn.Module:
@@ -45,12 +47,32 @@ def copy_with(network: nn.Module, tensors: Mapping[str, Any], own: Mapping[str, 
 
 def copy_apart(network: nn.Module) -> nn.Module:
     """A copy of the tree whose tensors that are neither parameters nor buffers are clones."""
-    registered = {id(t) for t in named_tensors(network).values()}
-    others = [t for t in owned_tensors(network) if id(t) not in registered and t.grad_fn is None]
+    others = loose_tensors(network)
     if not others:
         return network
-    clones = {id(t): t.detach().clone().requires_grad_(t.requires_grad) for t in others}
+    clones = {id(t): t.detach().clone().requires_grad_(t.requires_grad) for t in others if t.grad_fn is None}
     return _Copier(clones, network).module(network)
+
+
+def loose_tensors(network: nn.Module) -> list[Tensor]:
+    """Tensors of the tree that are neither parameters nor buffers."""
+    registered = {id(t) for t in named_tensors(network).values()}
+    return [t for t in owned_tensors(network) if id(t) not in registered]
+
+
+def with_dense_gradient(tensor: Tensor) -> Any:
+    """The same tensor, whose gradient comes in the usual layout: a sparse one has no derivative."""
+    return _DenseGradient.apply(tensor)
+
+
+class _DenseGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient if gradient.layout == torch.strided else gradient.to_dense()
 
 
 def without_past(network: nn.Module) -> nn.Module:
@@ -77,12 +99,22 @@ def owned_tensors(network: nn.Module) -> list[Tensor]:
         elif depth and isinstance(value, dict):
             for item in value.values():
                 look(item, depth - 1)
+        elif depth and _is_record(value):
+            for item in vars(value).values():
+                look(item, depth - 1)
 
     for module in network.modules():
         for key, value in module.__dict__.items():
             if key in ("_parameters", "_buffers") or (key not in _OWN and type(value) not in _PLAIN):
                 look(value, 4)
     return list(found.values())
+
+
+def _is_record(value: Any) -> bool:
+    """Whether it is an object that merely holds others: a dataclass, or a namespace."""
+    if isinstance(value, types.SimpleNamespace):
+        return True
+    return dataclasses.is_dataclass(value) and not isinstance(value, type) and hasattr(value, "__dict__")
 
 
 class _Copier:
@@ -102,11 +134,8 @@ class _Copier:
         for key in own.keys() - _OWN:
             if type(own[key]) not in _PLAIN:
                 own[key] = self.value(own[key])
-        if own.get("sparse") and isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            own["sparse"] = False  # a layout of the gradient, which has no derivative; its numbers are the same
-        for key in ("_forward_hooks", "_forward_pre_hooks"):
-            if own[key]:
-                own[key] = self.value(own[key])
+        for key in _HOOKS:
+            own[key] = self.value(own[key]) if own[key] else type(own[key])()
         object.__setattr__(new, "__dict__", own)
         return new
 
@@ -156,6 +185,11 @@ class _Copier:
         if kind is functools.partial:
             options = {k: self.value(item) for k, item in value.keywords.items()}
             return functools.partial(self.value(value.func), *map(self.value, value.args), **options)
+        if _is_record(value):
+            new = self.made[id(value)] = copy.copy(value)
+            for name, item in vars(value).items():
+                object.__setattr__(new, name, self.value(item))
+            return new
         if kind in _CONTAINERS:
             new = self.made[id(value)] = copy.copy(value)
             items = (

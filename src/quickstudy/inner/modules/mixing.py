@@ -57,7 +57,7 @@ def mixes_points(network: nn.Module, examples: Examples, inputs: Mapping[str, Te
     if len(points) < 2 or not bool((points != points[:1]).any()):
         return None
     told = False
-    with torch.no_grad(), untouched(network):
+    with torch.enable_grad(), untouched(network):  # the network may take derivatives of its own
         for shake, state in enumerate(_shaken(network)):
             base = _outputs(network, state, points, inputs)
             reacts = []
@@ -107,7 +107,7 @@ def _outputs(network: nn.Module, state: dict[str, Tensor], points: Tensor, input
     own = {k: t.clone() for k, t in state.items()}
     value = copy_with(copy_apart(network), own, named_tensors(network))(points, **(inputs or {}))
     found: list[Tensor] = []
-    map_outputs(found.append, value)
+    map_outputs(lambda t: found.append(t.detach()), value)
     if not found or any(t.dim() == 0 or len(t) != len(points) for t in found):
         return None
     return torch.cat([t.reshape(len(points), -1).to(found[0].dtype) for t in found], 1)

@@ -2,7 +2,8 @@
 
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +26,9 @@ HIDDEN = (
 
 def same_again(before: Tensor, after: Tensor) -> bool:
     """Whether numbers that were computed twice agree, but for rounding."""
+    if before.numel() == 1 == after.numel() and before.dtype == torch.float32:  # the usual case, and a quick one
+        one, other = before.item(), after.item()
+        return abs(one - other) <= 1e-3 * abs(one) or (one != one and other != other) or one == other
     close = {torch.float64: 1e-8, torch.float32: 1e-3}.get(before.dtype, 3e-2)
     scale = float(before.abs().max()) if before.numel() else 0.0
     return bool(torch.allclose(before, after.to(before.dtype), rtol=close, atol=close * scale, equal_nan=True))
@@ -65,75 +69,98 @@ def replaying(randomness: str, parts: int) -> Iterator[Callable[[], None]]:
     yield lambda: torch.set_rng_state(state)
 
 
+def changed(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors differ; of a sparse layout nothing is said."""
+    return one.layout == torch.strided and (one.shape != other.shape or not torch.equal(one, other))
+
+
 @contextmanager
 def untouched(network: nn.Module, *functions: Callable[..., Any] | None) -> Iterator[None]:
-    """What runs inside may write into tensors, and draw random numbers; afterwards nothing of it is left.
+    """What runs inside may write into tensors, set attributes and draw random numbers; nothing of it is left.
 
     Args:
         network: its tensors, its generators, and what its hooks close over are seen to.
         functions: likewise.
     """
-    tensors, generators = _within_reach(network, functions)
-    kept = [(t, t._version, t.detach().clone()) for t in tensors]
-    states = [(g, g.get_state()) for g in generators]
-    python, numpy = random.getstate(), sys.modules.get("numpy.random")
-    theirs = None if numpy is None else numpy.get_state()
-    devices = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
+    reach = _Reach()
+    for start in (network, *functions):
+        reach.look(start, DEPTH)
+    kept = [(t, t.detach().clone()) for t in reach.tensors.values()]
+    attributes = [(d, dict(d)) for d in reach.attributes.values()]
+    states = [(put, get()) for get, put in reach.generators.values()]
+    devices = sorted({t.device.index for t in reach.tensors.values() if t.device.type == "cuda"})
     try:
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
-        random.setstate(python)
-        if numpy is not None:
-            numpy.set_state(theirs)
-        for generator, state in states:
-            generator.set_state(state)
+        for put, state in states:
+            put(state)
+        for own, before in attributes:
+            if len(own) != len(before) or any(own.get(k) is not v for k, v in before.items()):
+                own.clear()
+                own.update(before)
         with torch.no_grad():
-            for tensor, version, value in kept:
-                if tensor._version != version:
-                    tensor.detach().copy_(value)
+            for tensor, value in kept:
+                if changed(tensor, value):
+                    tensor.data = value
 
 
-def _within_reach(network: nn.Module, functions: Any) -> tuple[list[Tensor], list[torch.Generator]]:
-    tensors: dict[int, Tensor] = {}
-    generators: dict[int, torch.Generator] = {}
-    seen: set[int] = set()
+class _Reach:
+    """Tensors, attributes and generators that something owns or closes over."""
 
-    def look(value: Any, depth: int) -> None:
+    def __init__(self) -> None:
+        self.tensors: dict[int, Tensor] = {}
+        self.attributes: dict[int, dict[str, Any]] = {}
+        self.generators: dict[int, tuple[Callable[[], Any], Callable[[Any], Any]]] = {}
+        self._seen: set[int] = set()
+        self.generators[0] = random.getstate, random.setstate
+        if (numpy := sys.modules.get("numpy.random")) is not None:
+            self.generators[1] = numpy.get_state, numpy.set_state
+
+    def look(self, value: Any, depth: int) -> None:
+        """At something, and at what it holds, so many containers deep."""
         if isinstance(value, Tensor):
             if not value.is_inference() and not value.is_meta and value.layout == torch.strided:
-                tensors[id(value)] = value
-        elif isinstance(value, torch.Generator):
-            generators[id(value)] = value
-        elif depth and id(value) not in seen:
-            seen.add(id(value))
-            if isinstance(value, nn.Module):
-                for tensor in owned_tensors(value):
-                    look(tensor, depth)
-                for module in value.modules():
-                    for item in module.__dict__.values():
-                        if isinstance(item, torch.Generator):
-                            look(item, depth)
-                    for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
-                        look(hook, depth - 1)
+                self.tensors[id(value)] = value
+        elif depth and value is not None and id(value) not in self._seen:
+            self._seen.add(id(value))
+            if isinstance(value, torch.Generator):
+                self.generators[id(value)] = value.get_state, value.set_state
+            elif isinstance(value, random.Random):
+                self.generators[id(value)] = value.getstate, value.setstate
+            elif (bits := getattr(value, "bit_generator", None)) is not None and hasattr(bits, "state"):
+                self.generators[id(value)] = lambda: bits.state, lambda state: setattr(bits, "state", state)
+            elif isinstance(value, nn.Module):
+                self._module(value, depth)
             elif isinstance(value, list | tuple | set):
-                for item in value:
-                    look(item, depth - 1)
+                self._each(value, depth)
             elif isinstance(value, dict):
-                for item in value.values():
-                    look(item, depth - 1)
+                self._each(value.values(), depth)
             else:
-                look(getattr(value, "__self__", None), depth - 1)
-                for cell in getattr(value, "__closure__", None) or ():
-                    look(_content(cell), depth - 1)
+                self._object(value, depth)
 
-    for start in (network, *functions):
-        look(start, DEPTH)
-    return list(tensors.values()), list(generators.values())
+    def _module(self, module: nn.Module, depth: int) -> None:
+        for tensor in owned_tensors(module):
+            self.look(tensor, depth)
+        for part in module.modules():
+            self._seen.add(id(part))
+            self.attributes[id(part)] = part.__dict__
+            self._each([v for k, v in part.__dict__.items() if k != "_modules"], depth)
+            if type(part).__module__.partition(".")[0] != "torch":
+                self._each([v for v in vars(type(part)).values() if isinstance(v, Tensor)], depth)
 
+    def _object(self, value: Any, depth: int) -> None:
+        self.look(getattr(value, "__self__", None), depth - 1)
+        for cell in getattr(value, "__closure__", None) or ():
+            try:
+                self.look(cell.cell_contents, depth - 1)
+            except ValueError:  # not filled yet
+                continue
+        own = getattr(value, "__dict__", None)
+        if isinstance(own, dict) and not isinstance(value, type | types.ModuleType):
+            self.attributes[id(value)] = own
+            self._each(own.values(), depth)
 
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
+    def _each(self, values: Iterable[Any], depth: int) -> None:
+        for item in list(values):
+            self.look(item, depth - 1)

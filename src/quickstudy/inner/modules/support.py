@@ -18,7 +18,7 @@ def supported(
     network: nn.Module, function: Callable[..., Any], data: Any, support: Examples | None
 ) -> tuple[Callable[..., Any], Any]:
     """`(function, data)`, with a pass over the support points before, where the network's layers need one."""
-    if support is None or not support.num_points or not needs_support(network):
+    if support is None or not needs_support(network):
         return function, data
 
     def after_support(model: Callable[..., Any], given: Any, outer: Any) -> Any:
@@ -65,7 +65,7 @@ class WithSupport(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         """The output at `x [M, *dx]`."""
-        if self.support is None or not len(self.support):
+        if self.support is None:
             return self.network(x)
         with playing("support"):
             self.network(self.support)
