@@ -20,7 +20,7 @@ from quickstudy.inner.modules.purity import replaying
 from quickstudy.inner.modules.support import needs_support
 from quickstudy.inner.optimizers import Rule
 from quickstudy.inner.options import Engine, check_batch, check_problem, check_settings, rule_of
-from quickstudy.inner.points import minibatches, without_trivial_mask
+from quickstudy.inner.points import minibatches, real_points, without_trivial_mask
 from quickstudy.inner.problem import Problem, Randomness, matching
 from quickstudy.inner.rates import Rated
 from quickstudy.inner.trust import Trust
@@ -194,7 +194,7 @@ class InnerLoop:
         for places, group in self.choice.groups(support) if wanted.steps or again else [(None, support.clean())]:
             new = self.choice.deal(places, group.num_tasks, self.first_points(group), wanted)
             own = [group] if len(new) == 1 else [group.select(i) for i in range(group.num_tasks)]
-            parts += [p._replace(support=_real(s) if again else None) for p, s in zip(new, own, strict=True)]
+            parts += [p._replace(support=real_points(s) if again else None) for p, s in zip(new, own, strict=True)]
             shares += own
         start = self._start(tuple(parts), support.num_tasks, wanted)
         if self.minibatch is None:
@@ -332,13 +332,6 @@ def _usable(tree: Any) -> Any:
     if isinstance(tree, Examples) and not (tree.x.is_inference() or tree.y.is_inference()):
         return tree
     return tree_map(lambda t: t.clone() if isinstance(t, Tensor) and t.is_inference() else t, tree)
-
-
-def _real(support: Examples) -> Examples:
-    """The points of tasks of equal size, without padding."""
-    if support.mask is None or support.num_tasks != 1:
-        return support
-    return Examples(support.x[support.mask][None], support.y[support.mask][None])
 
 
 def _has_graph(value: Any) -> bool:

@@ -188,27 +188,29 @@ class RMSProp(nn.Module):
         return value - rate_at(self.lr, name, step) * gradient / (root(square) + self.eps), square
 
 
-def move(problem: Any, state: Any, start: Any, gradients: dict[str, Any], data: Any, step: int) -> Any:
+def move(
+    rule: Any, state: Any, start: Any, gradients: dict[str, Any], data: Any, step: int, *, proximal: float = 0.0
+) -> Any:
     """The `State` after one step of the rule; what has no gradient stays.
 
     Args:
-        problem: its rule moves, and its `proximal` pulls back to
-        start: where the tasks began.
-        state: where they stand.
+        rule: as `SGD`.
+        state: where tasks stand.
+        start: where they began, which a `proximal` term pulls back to.
         gradients: `[T, *shape]` by name, or low-rank.
         data: the points of the step, for rules that see all parameters together.
         step: how many came before.
     """
     shared, moved, slots = dict(state.shared), dict(state.moved), dict(state.slots)
-    direct: Any = getattr(problem.rule, "direct", None)
+    direct: Any = getattr(rule, "direct", None)
     if direct is not None:
         gradients = direct({k: moved[k] if k in moved else shared[k] for k in gradients}, gradients, data)
     for name, gradient in gradients.items():
         value = moved[name] if name in moved else shared.pop(name)
-        if problem.proximal:
+        if proximal:
             began = start.moved[name] if name in start.moved else start.shared[name]
-            gradient = gradient + (value - began) * problem.proximal
-        moved[name], slots[name] = problem.rule.update(name, step, value, gradient, slots.get(name))
+            gradient = gradient + (value - began) * proximal
+        moved[name], slots[name] = rule.update(name, step, value, gradient, slots.get(name))
     return state._replace(shared=shared, moved=moved, slots=slots)
 
 

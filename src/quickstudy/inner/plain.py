@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from quickstudy.checks import values_are_readable
-from quickstudy.data import Examples
-from quickstudy.inner.modules.copies import copy_apart, copy_with, named_tensors, with_dense_gradient
+from quickstudy.inner.modules.copies import copy_apart, copy_with, with_dense_gradient
 from quickstudy.inner.modules.outputs import map_outputs
 from quickstudy.inner.optimizers import move
+from quickstudy.inner.points import real_points
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import State
 from quickstudy.inner.transforms import in_transform, own_copy
@@ -38,20 +37,18 @@ class Plain:
     ) -> State:
         """theta' = rule(theta, grad L(theta; data)); see `Engine`."""
         gradients, state = self.gradient(problem, state, data, outer, step, second_order=second_order)
-        return move(problem, state, start, gradients, data, step)
+        return move(problem.rule, state, start, gradients, data, step, proximal=problem.proximal)
 
     def gradient(
         self, problem: Problem, state: State, data: Any, outer: Any, step: int, *, second_order: bool
     ) -> tuple[dict[str, Any], State]:
         """grad L(theta; data), by name; without an entry where the loss does not reach. See `Engine`."""
-        weights, ran = _weights(state), []
-        if isinstance(data, Examples) and data.mask is not None and values_are_readable(data.x):
-            data = Examples(data.x[data.mask][None], data.y[data.mask][None])  # the real points alone
+        weights, data, ran = state.weights(), real_points(data), []
 
         def loss(moving: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
             model, network = self._model(problem, state, {**weights, **moving})
             ran.append(network)
-            return problem.step_loss(model, _alone(data), outer), _left(state, network)
+            return problem.step_loss(model, _alone(data), outer), state.left_in(network)
 
         with at_step(step), playing("support"):
             moving = {name: weights[name] for name in problem.adapted_names()}
@@ -65,10 +62,10 @@ class Plain:
         self, problem: Problem, state: State, function: Callable[..., Any], data: Any, outer: Any, step: int
     ) -> tuple[Any, dict[str, Tensor]]:
         """`function(model, data, outer)`; see `Engine`."""
-        model, network = self._model(problem, state, {k: w.clone() for k, w in _weights(state).items()})
+        model, network = self._model(problem, state, {k: w.clone() for k, w in state.weights().items()})
         with at_step(step):
             value = function(model, _alone(data), outer)
-        return map_outputs(lambda t: t.unsqueeze(0), value), _left(state, network)
+        return map_outputs(lambda t: t.unsqueeze(0), value), state.left_in(network)
 
     def _model(
         self, problem: Problem, state: State, weights: dict[str, Tensor]
@@ -93,15 +90,6 @@ def _gradient(loss: Callable[..., Any], weights: dict[str, Tensor], second_order
         if value.requires_grad and weights:
             found = torch.autograd.grad(value, [*weights.values()], create_graph=second_order, allow_unused=True)
     return dict(zip(weights, found, strict=True)), buffers, weights
-
-
-def _weights(state: State) -> dict[str, Tensor]:
-    return {**state.shared, **{k: v.squeeze(0) for k, v in state.moved.items()}}
-
-
-def _left(state: State, network: nn.Module) -> dict[str, Tensor]:
-    tensors = named_tensors(network)
-    return {k: tensors[k].detach().unsqueeze(0) for k in state.buffers}
 
 
 def _alone(data: Any) -> Any:

@@ -36,6 +36,13 @@ def without_trivial_mask(examples: Examples) -> Examples:
     return Examples(examples.x, examples.y)
 
 
+def real_points(data: Any) -> Any:
+    """The points of one task without padding; anything else as it is."""
+    if not isinstance(data, Examples) or data.mask is None or len(data.mask) != 1 or not values_are_readable(data.x):
+        return data
+    return Examples(data.x[data.mask][None], data.y[data.mask][None])
+
+
 def minibatches(
     support: Examples, size: int, generator: torch.Generator | None = None
 ) -> Callable[[int, Any], Examples]:

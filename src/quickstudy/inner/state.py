@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from quickstudy.inner.modules.copies import named_tensors
 from quickstudy.inner.problem import Problem
 
 
@@ -51,6 +52,15 @@ class State(NamedTuple):
 
         moved, slots = (tree_map(each, part, is_leaf=_is_weights) for part in (self.moved, self.slots))
         return self._replace(moved=moved, slots=slots, buffers={k: b[index] for k, b in self.buffers.items()})
+
+    def weights(self) -> dict[str, Tensor]:
+        """Of one task alone, without the axis of tasks."""
+        return {**self.shared, **{k: v.squeeze(0) for k, v in self.moved.items()}}
+
+    def left_in(self, network: nn.Module) -> dict[str, Tensor]:
+        """The buffers as a pass of one task left them in its network."""
+        tensors = named_tensors(network)
+        return {k: tensors[k].detach().unsqueeze(0) for k in self.buffers}
 
     def shifted(self, by: dict[str, Tensor]) -> "State":
         """The same, with parameters moved by constants `[T, *shape]`."""

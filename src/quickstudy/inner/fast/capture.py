@@ -265,40 +265,28 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 def _convolution(
-    kind: str,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
+    kind: str, input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **named: Any
 ) -> Tensor:
-    arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    arguments = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1} | named
+    arguments |= zip(("stride", "padding", "dilation", "groups"), rest, strict=False)
+    padding = arguments["padding"]
     layer = _active.captures[-1].find(weight) if _active.captures and not isinstance(padding, str) else None
     if layer is None:
         return LAYERS[kind](input, weight, bias, **arguments)
     return _active.captures[-1].call(layer, kind, input, bias, arguments)
 
 
-def _embedding(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Tensor:
+def _embedding(input: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Tensor:
     """Torch's batching rule forgets which row is padding in all tasks but the first, so here its entries are cut."""
-    tried = bool(_active.captures) and isinstance(_active.captures[-1], Recorder)
-    if not _active.captures or tried:
-        return _EMBEDDING(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-    if max_norm is not None:
+    if not _active.captures or isinstance(_active.captures[-1], Recorder):
+        return _EMBEDDING(input, weight, *rest, **named)
+    given = named | dict(zip(_OF_EMBEDDING, rest, strict=False))
+    padding_idx, by_frequency = given.get("padding_idx"), given.get("scale_grad_by_freq", False)
+    if given.get("max_norm") is not None:
         raise Unfit("an embedding with max_norm= writes into its weight, and runs for one task at a time")
     if torch._C._functorch.peek_interpreter_stack() is None:  # sparse is a layout, which has no derivative
-        return _EMBEDDING(input, weight, padding_idx, scale_grad_by_freq=scale_grad_by_freq)
-    if scale_grad_by_freq:
+        return _EMBEDDING(input, weight, padding_idx, scale_grad_by_freq=by_frequency)
+    if by_frequency:
         raise Unfit("an embedding with scale_grad_by_freq= runs for one task at a time")
     out: Tensor = _EMBEDDING(input, weight)
     if padding_idx is None:
@@ -313,6 +301,7 @@ def _embedding_bag(*arguments: Any, **options: Any) -> Tensor:
     return _EMBEDDING_BAG(*arguments, **options)
 
 
+_OF_EMBEDDING = ("padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse")
 _EMBEDDING, _EMBEDDING_BAG = F.embedding, F.embedding_bag
 _CAUGHT: dict[str, Callable[..., Tensor]] = {
     "linear": _linear,

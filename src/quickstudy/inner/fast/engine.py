@@ -43,7 +43,8 @@ class Fast:
         """One more step of the rule; see `Engine`."""
         gradients, state = self.gradient(problem, state, data, outer, step, second_order=second_order)
         low = [k for k, g in gradients.items() if isinstance(g, LowRank)]
-        return move(problem, _as_lowrank(state, low), _as_lowrank(start, low), gradients, data, step)
+        state, start = _as_lowrank(state, low), _as_lowrank(start, low)
+        return move(problem.rule, state, start, gradients, data, step, proximal=problem.proximal)
 
     def gradient(
         self, problem: Problem, state: State, data: Any, outer: Any, step: int, *, second_order: bool
