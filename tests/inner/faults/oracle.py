@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -23,6 +24,8 @@ WAYS = {
     "loop, mixed mode": {"engine": "loop", "mixed_mode": True},
     "auto, mixed mode, checkpoints": {"mixed_mode": True, "checkpoint": 2},
 }
+SLOW = ("lowrank", "loop, mixed mode")  # with the slow tests: what they are made of is in the others, too
+every_way = pytest.mark.parametrize("way", [pytest.param(w, marks=[pytest.mark.slow] * (w in SLOW)) for w in WAYS])
 MUST_WORK = ("loop", "auto")  # the others may refuse, and say what to do
 CURE = re.compile(r"engine=|mixed_mode|checkpoint=|outer=|verify=")
 

@@ -18,6 +18,7 @@ from inner.faults.oracle import (
     WAYS,
     allowed_to_refuse,
     assert_same,
+    every_way,
     found,
     judge,
     made,
@@ -30,8 +31,6 @@ from torch import nn
 from torch.utils import _pytree
 
 import quickstudy as qs
-
-every_way = pytest.mark.parametrize("way", WAYS)
 
 
 @dataclasses.dataclass

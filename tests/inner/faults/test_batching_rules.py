@@ -6,12 +6,21 @@ rules are wrong: an embedding's padding row moves, a slice put back by `select_s
 
 import pytest
 import torch
-from inner.faults.oracle import WAYS, assert_same, found, judge, made, no_other_warnings, of, plain, points, squared
+from inner.faults.oracle import (
+    WAYS,
+    assert_same,
+    every_way,
+    found,
+    judge,
+    made,
+    no_other_warnings,
+    of,
+    plain,
+    points,
+    squared,
+)
 from torch import nn
 from torch.nn import functional as F
-
-every_way = pytest.mark.parametrize("way", WAYS)
-
 
 # tokens, of which one is padding
 

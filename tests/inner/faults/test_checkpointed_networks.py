@@ -4,13 +4,22 @@ import functools
 
 import pytest
 import torch
-from inner.faults.oracle import WAYS, found, judge, made, no_other_warnings, of, plain, points, squared
+from inner.faults.oracle import (
+    every_way,
+    found,
+    judge,
+    made,
+    no_other_warnings,
+    of,
+    plain,
+    points,
+    squared,
+)
 from torch import nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import quickstudy as qs
 
-every_way = pytest.mark.parametrize("way", WAYS)
 again = functools.partial(checkpoint, use_reentrant=False)
 
 

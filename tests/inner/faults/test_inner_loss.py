@@ -9,6 +9,7 @@ from inner.faults.oracle import (
     Problem,
     adapted_alone,
     allowed_to_refuse,
+    every_way,
     no_other_warnings,
     plain,
     points,
@@ -19,8 +20,6 @@ from torch.nn import functional as F
 
 import quickstudy as qs
 from quickstudy import likelihoods
-
-every_way = pytest.mark.parametrize("way", WAYS)
 
 
 def mlp(outputs=2, inputs=3):

@@ -14,6 +14,7 @@ from inner.faults.oracle import (
     CURE,
     WAYS,
     assert_same,
+    every_way,
     found,
     made,
     no_other_warnings,
@@ -25,8 +26,6 @@ from torch import nn
 from torch.nn import functional as F
 
 import quickstudy as qs
-
-every_way = pytest.mark.parametrize("way", WAYS)
 
 
 class Words(nn.Module):

@@ -5,13 +5,15 @@ Unequal tasks share a pass only if no point's output depends on another point, o
 
 import pytest
 import torch
-from inner.faults.oracle import WAYS, no_other_warnings, points
+from inner.faults.oracle import (
+    every_way,
+    no_other_warnings,
+    points,
+)
 from inner.faults.unequal import alone, judge_unequal, loop_of, some_unequal
 from torch import nn
 
 import quickstudy as qs
-
-every_way = pytest.mark.parametrize("way", WAYS)
 
 
 class Mixes(nn.Module):

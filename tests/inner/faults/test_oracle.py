@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from inner.faults.oracle import WAYS, assert_same, found, gradient, judge, made, of, plain
+from inner.faults.oracle import (
+    assert_same,
+    every_way,
+    found,
+    gradient,
+    judge,
+    made,
+    of,
+    plain,
+)
 from torch import nn
 
 
@@ -25,7 +34,7 @@ def test_the_gradient_of_the_oracle_is_the_slope():
     torch.testing.assert_close((up - down) / (2 * h), expected, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 @pytest.mark.parametrize("more", [{}, {"momentum": 0.5, "decay": 0.1}], ids=["plain", "momentum and weight decay"])
 def test_every_way_agrees_on_a_simple_network(way, more):
     judge(smooth(**more), way)

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 import torch
 from inner.faults import snapshot
-from inner.faults.oracle import WAYS, judge, no_other_warnings, of, points
+from inner.faults.oracle import (
+    WAYS,
+    every_way,
+    judge,
+    no_other_warnings,
+    of,
+    points,
+)
 from inner.faults.unequal import some_unequal
 from torch import nn
 
@@ -338,7 +345,7 @@ def test_nothing_of_the_user_s_changes(kind, way, training):
         assert same, f"{act.__name__} wrote into the data"
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in UNCOPIED])
 def test_and_each_task_has_what_a_copy_of_the_network_would_have(kind, way):
     """What a network keeps goes from step to step with its task, as in a copy of the network made for it."""
@@ -439,7 +446,7 @@ class Seeds(Network):
 TRIED = {kind.__name__: kind for kind in (Teacher, ClosesOver, OnTheClass, Draws, Seeds)}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 @pytest.mark.parametrize("kind", TRIED)
 def test_explaining_leaves_alone_what_the_network_reads(kind, way):
     network, tasks = TRIED[kind](), some_tasks()
@@ -467,7 +474,7 @@ class Scaled(nn.Module):
         return losses / self.mean
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 def test_explaining_leaves_a_loss_alone(way):
     loss, tasks = Scaled(), some_tasks()
     before = snapshot.of_module(loss)
@@ -496,7 +503,7 @@ def test_trying_draws_no_numbers(way):
 # whatever happens
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 @pytest.mark.parametrize("when", [1, 2, 3, 4, 6, 9])
 def test_an_error_in_the_middle_leaves_everything_as_it_was(way, when):
     """A network that fails at some call: in the trial, in a step, at the query points, on the way back."""

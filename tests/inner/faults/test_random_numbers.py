@@ -17,6 +17,7 @@ from inner.faults.oracle import (
     WAYS,
     allowed_to_refuse,
     assert_same,
+    every_way,
     found,
     gradient,
     judge,
@@ -155,7 +156,7 @@ def test_the_loop_asks_as_often_as_plain_pytorch(source):
     assert calls == 5 and noise.calls == 10
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 @pytest.mark.parametrize("source", OTHERS)
 def test_one_task(source, way):
     """Once all is tried: what plain PyTorch gets from the same numbers in the same order; or refused, by name."""
@@ -172,7 +173,7 @@ def test_one_task(source, way):
         assert_same(answer, expected)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 @pytest.mark.parametrize("source", OTHERS)
 def test_several_tasks(source, way):
     """Whatever the order of the draws: the gradient is the slope under the same numbers, or refused by name."""
@@ -181,7 +182,7 @@ def test_several_tasks(source, way):
     slope_or_refusal(of(Noisy(lambda: noise())), way, noise.renew)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 @pytest.mark.parametrize("source", [numpy_own, generator_of_torch, a_count])
 def test_noise_that_begins_in_a_later_step(source, way):
     now, noise = {"step": 0}, Renewable(source)
@@ -194,7 +195,7 @@ def test_noise_that_begins_in_a_later_step(source, way):
     slope_or_refusal(of(Noisy(lambda: noise() if now["step"] >= 2 else 0.0), data, steps=4), way, noise.renew)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 @pytest.mark.parametrize("place", ["the loss", "which layer", "the inputs", "the step's data"])
 def test_wherever_they_enter(place, way):
     own = {"chance": np.random.default_rng(2)}
@@ -262,7 +263,7 @@ def test_what_has_no_seed_is_refused_where_anything_is_run_again(source, way):
         assert noise.calls == calls
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 @pytest.mark.parametrize("source", [numpy_own, a_count])
 def test_in_the_judgement_alone_they_do_no_harm(source, way):
     """It is not run again."""
@@ -309,7 +310,7 @@ def forked():
     return noise
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 @pytest.mark.parametrize("source", [seeded_each_time, torch_seeded_each_time, drawn_once, forked])
 def test_numbers_that_are_the_same_each_time_are_no_harm(source, way):
     judge(of(Noisy(source())), way)

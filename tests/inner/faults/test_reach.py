@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from inner.faults.oracle import (
-    WAYS,
     assert_same,
+    every_way,
     found,
     judge,
     judge_learner,
@@ -22,8 +22,6 @@ from inner.faults.oracle import (
 from torch import nn
 
 import quickstudy as qs
-
-every_way = pytest.mark.parametrize("way", WAYS)
 
 
 class Branches(nn.Module):
