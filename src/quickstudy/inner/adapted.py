@@ -15,7 +15,7 @@ from quickstudy.inner.modules.mixing import Mixing
 from quickstudy.inner.modules.outputs import concatenated
 from quickstudy.inner.modules.purity import replaying
 from quickstudy.inner.modules.support import FilledIn, WithSupport, needs_support, supported
-from quickstudy.inner.points import without_trivial_mask
+from quickstudy.inner.points import check_batch, without_trivial_mask
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import Part, State
 from quickstudy.inner.transforms import exact_kernels
@@ -64,6 +64,7 @@ class Adapted:
             batch: any tree of tensors `[T, ...]`.
             outer: handed on as it is; by default what the loop was given.
         """
+        check_batch(batch, self.num_tasks)
         return self.run(objective, batch, self.outer if outer is None else outer)[0]
 
     @property

@@ -19,8 +19,8 @@ from quickstudy.inner.fast.vectorise import unvectorised
 from quickstudy.inner.modules.purity import replaying
 from quickstudy.inner.modules.support import needs_support
 from quickstudy.inner.optimizers import Rule
-from quickstudy.inner.options import Engine, check_batch, check_problem, check_settings, rule_of
-from quickstudy.inner.points import minibatches, real_points, without_trivial_mask
+from quickstudy.inner.options import Engine, check_problem, check_settings, rule_of
+from quickstudy.inner.points import check_batch, minibatches, real_points, without_trivial_mask
 from quickstudy.inner.problem import Problem, Randomness, matching
 from quickstudy.inner.rates import Rated
 from quickstudy.inner.trust import Trust

@@ -5,7 +5,6 @@ from typing import Any, Literal, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from quickstudy.checks import check_number
 from quickstudy.inner.fast.implicit import Implicit
@@ -148,20 +147,3 @@ def check_count(name: str, value: Any, expected: str = "a whole number of at lea
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ValueError(f"{name}={value!r}; expected {expected}")
     return value
-
-
-def check_batch(data: Any, num_tasks: int) -> None:
-    """Raise TypeError or ValueError unless `data` is a tree of tensors `[T, ...]` and plain values."""
-    for leaf in tree_leaves(data):
-        if isinstance(leaf, Tensor):
-            if not leaf.dim() or len(leaf) != num_tasks:
-                raise ValueError(
-                    f"batch= gave a tensor of shape {list(leaf.shape)} for {num_tasks} tasks; every tensor begins with "
-                    "the tasks, [T, ...]: expand what is the same for all of them, or hand it on as outer="
-                )
-        elif leaf is not None and not isinstance(leaf, bool | int | float | str):
-            raise TypeError(
-                f"batch= gave a {type(leaf).__name__}, which torch cannot look into, so that every task would get all "
-                "of it; give tensors in tuples, lists, dicts or NamedTuples, or register the class with "
-                "torch.utils._pytree.register_dataclass or register_pytree_node"
-            )

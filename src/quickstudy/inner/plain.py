@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from quickstudy.inner.modules.copies import copy_apart, copy_with, with_dense_gradient
+from quickstudy.inner.modules.copies import copy_apart, copy_with, with_dense_gradient, without_past
 from quickstudy.inner.modules.outputs import map_outputs
 from quickstudy.inner.optimizers import move
 from quickstudy.inner.points import real_points
@@ -56,7 +56,8 @@ class Plain:
         found = {name: g.unsqueeze(0) for name, g in found.items() if g is not None}
         wrote = {k: w for k, w in after.items() if k in self.written or w._version}
         state = state.shifted({k: (w - weights[k]).detach().unsqueeze(0) for k, w in wrote.items()})
-        return found, state._replace(buffers=buffers, network=None if in_transform() else ran[-1])
+        network = None if in_transform() else ran[-1] if second_order else without_past(ran[-1])
+        return found, state._replace(buffers=buffers, network=network)
 
     def evaluate(
         self, problem: Problem, state: State, function: Callable[..., Any], data: Any, outer: Any, step: int

@@ -309,7 +309,7 @@ def _largest(value: Tensor) -> float:
 def _values(value: Any, moved: dict[str, Tensor]) -> Evidence:
     tensors: list[Tensor] = []
     map_outputs(tensors.append, value)
-    found = {f"output {i}": t.detach() for i, t in enumerate(tensors)}
+    found = {f"output {i}": t.detach() if _is_number(t) else t.double() for i, t in enumerate(tensors)}
     sums = [t.sum() for t in tensors if t.requires_grad and t.is_floating_point()]
     wanted = {k: v for k, v in moved.items() if v.requires_grad}
     if sums and wanted:
@@ -318,6 +318,10 @@ def _values(value: Any, moved: dict[str, Tensor]) -> Evidence:
         )
         found |= {f"gradient of {k}": g for k, g in zip(wanted, grads, strict=True) if g is not None}
     return found
+
+
+def _is_number(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _two_of(state: State, data: Any) -> tuple[State, Any]:

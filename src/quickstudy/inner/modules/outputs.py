@@ -47,7 +47,12 @@ def join_outputs(function: Callable[[list[Tensor]], Any], values: Sequence[Any])
     if isinstance(first, list | tuple):
         parts = [join_outputs(function, list(items)) for items in zip(*values, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
-    return first
+    if first is None or isinstance(first, bool | int | float | str | torch.dtype | torch.device):
+        return first
+    raise TypeError(
+        f"a {type(first).__name__} was returned, which cannot be stacked over tasks; return tensors in tuples, lists, "
+        "dicts or dataclasses, or register the class with torch.utils._pytree.register_pytree_node"
+    )
 
 
 def concatenated(values: Sequence[Any], order: Tensor | None = None) -> Any:
