@@ -1,0 +1,13 @@
+"""Tests that ask for more than the inner loop can do yet: named in known_gaps.txt, expected to fail, run all the same."""
+
+from pathlib import Path
+
+import pytest
+
+GAPS = frozenset((Path(__file__).parent / "known_gaps.txt").read_text().splitlines())
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid in GAPS:
+            item.add_marker(pytest.mark.xfail(reason="a known gap", strict=False))
