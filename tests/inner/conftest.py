@@ -1,4 +1,4 @@
-"""Tests that ask for more than the inner loop can do yet: named in known_gaps.txt, expected to fail, run all the same."""
+"""Tests that ask for more than the inner loop can do yet: known_gaps.txt names them; they run, and may fail."""
 
 from pathlib import Path
 
