@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import functools
 import types
+import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
@@ -148,7 +149,8 @@ class _Copier:
         cells, names, changed = [], {}, False
         for cell in function.__closure__ or ():
             before = cell.cell_contents if cell != types.CellType() else None
-            after = self.value(before) if isinstance(before, nn.Module | types.MethodType) else before
+            ours = isinstance(before, nn.Module | types.MethodType) or id(before) in self.containers
+            after = self.value(before) if ours else before
             changed = changed or after is not before
             cells.append(types.CellType(after) if after is not before else cell)
         for name in function.__code__.co_names:
@@ -162,6 +164,12 @@ class _Copier:
         new = types.FunctionType(code, known, function.__name__, defaults, tuple(cells))
         new.__kwdefaults__ = function.__kwdefaults__
         return new
+
+    @functools.cached_property
+    def containers(self) -> set[int]:
+        """Those that modules keep as attributes."""
+        kept = (v for m in self.network.modules() for k, v in m.__dict__.items() if k not in _OWN)
+        return {id(v) for v in kept if type(v) in _CONTAINERS}
 
     @functools.cached_property
     def members(self) -> set[int]:
@@ -178,6 +186,10 @@ class _Copier:
             return self.made[id(value)]
         if isinstance(value, nn.Module):
             return self.module(value) if id(value) in self.members else value
+        if kind is weakref.ReferenceType:
+            there = value()
+            new = self.value(there)
+            return value if new is there else weakref.ref(new)
         if kind is types.FunctionType:
             return self.function(value)
         if kind is types.MethodType:

@@ -31,7 +31,7 @@ def settings_of(network: nn.Module) -> tuple[Any, ...]:
             if type(value) in _KINDS:
                 found.append((name, value))
             elif isinstance(value, types.FunctionType | types.MethodType):
-                found += _switches(value)
+                found += _switches(value, 1)
         for name in _HOOKS:
             if own[name]:
                 found += map(id, own[name].values())
