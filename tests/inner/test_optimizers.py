@@ -9,7 +9,7 @@ import quickstudy as qs
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.fast.lowrank import LowRank
 from quickstudy.inner.optimizers import SGD, Adam, RMSProp
-from quickstudy.inner.options import matching
+from quickstudy.inner.problem import matching
 
 PAIRS = {
     "SGD": (SGD(0.1), torch.optim.SGD, {"lr": 0.1}),

@@ -86,6 +86,11 @@ class InnerLoop:
         return self.how.implicit
 
     @property
+    def randomness(self) -> Randomness:
+        """Whether tasks draw "different" random numbers, or the "same"."""
+        return self.problem.randomness
+
+    @property
     def proximal(self) -> float:
         """Strength of the penalty on how far the weights move."""
         return self.problem.proximal

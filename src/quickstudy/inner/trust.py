@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.checks import values_are_readable
 from quickstudy.inner.fast.engine import Fast
+from quickstudy.inner.fast.lowrank import NotLinear
 from quickstudy.inner.fast.trying import reason_of
 from quickstudy.inner.modules.outputs import concatenated, map_outputs
 from quickstudy.inner.modules.purity import replaying, untouched
@@ -90,7 +91,7 @@ class Trust:
         expected = plain()  # what the user did wrong, this says
         try:
             found = fast()
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, NotLinear):
             raise
         except Exception as error:
             verdict: str | None = reason_of(error)
@@ -238,7 +239,7 @@ class Trusted:
     def _or_each(self, fast: Callable[[], Any], each: Callable[[], Any]) -> Any:
         try:
             return fast()
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, NotLinear):
             raise
         except Exception as error:
             if in_transform():

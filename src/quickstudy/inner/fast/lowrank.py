@@ -19,6 +19,10 @@ Scalar = float | Tensor
 Terms = dict[Any, tuple[Scalar, Tensor, Tensor]]
 
 
+class NotLinear(ValueError):
+    """A rule that says it is linear does what low-rank weights cannot follow."""
+
+
 class LowRank:
     """One layer's weights for `T` tasks, or a gradient or velocity of them: a vector, to the rules of `optimizers`.
 
@@ -43,7 +47,7 @@ class LowRank:
         if isinstance(factor, Tensor) and factor.numel() == 1:
             factor = factor.reshape(())
         if isinstance(factor, Tensor) and factor.dim():
-            raise ValueError(
+            raise NotLinear(
                 f"a rule with linear = True multiplied by a tensor of shape {list(factor.shape)}; it may multiply by "
                 "one number for a whole parameter: set linear = False where entries have factors of their own"
             )
