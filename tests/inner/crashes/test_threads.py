@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch._dynamo  # which puts a wrapper around torch.manual_seed when it is first imported
 from inner.crashes import oracle
 from inner.crashes.oracle import (
     ENGINES,

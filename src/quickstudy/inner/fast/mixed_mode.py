@@ -15,6 +15,7 @@ operation has no forward derivative, the step is run again and differentiated in
 Forward derivatives are switched off wherever the network switches reverse ones off.
 """
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +30,8 @@ from quickstudy.inner.fast.capture import catching
 from quickstudy.inner.fast.graphs import hidden_ends, nodes_of, smooth, written_in_python
 from quickstudy.inner.modules.purity import HIDDEN, NOT_THE_SAME, has_drawn, random_state, replayed, same_again
 from quickstudy.inner.transforms import exact_kernels, in_transform, own_leaf
+
+_FORWARD_MODE = threading.RLock()  # torch has one level of it for all threads
 
 Total = Callable[[list[Tensor], Any], tuple[Tensor, tuple[list[Tensor], list[Tensor]]]]
 
@@ -128,7 +131,7 @@ class _Mixed(torch.autograd.Function):
             else:
                 way = _reverse_over_forward if ctx.smooth else _forward_over_reverse
                 try:
-                    with torch.enable_grad(), Watch(tangents=True):
+                    with _FORWARD_MODE, torch.enable_grad(), Watch(tangents=True):
                         found = way(ctx, tensors, grads, values)
                 except (RuntimeError, NotImplementedError) as error:
                     if "forward" not in str(error).lower() and "jvp" not in str(error).lower():

@@ -1,20 +1,28 @@
-"""Whether a network mixes the points of a batch, as through batch statistics, attention or a maximum over points."""
+"""Whether a network mixes the points of a batch, as through batch statistics, attention or a maximum over points.
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+Found by following every operation of a pass, as `torch.vmap` does, and not by what comes out of it: what a network
+puts out shows a mixture only for some points and some weights, its operations show it for all.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.data import Examples
-from quickstudy.inner.modules.copies import copy_apart, copy_with, named_tensors
+from quickstudy.inner.modules.copies import copy_apart, copy_with, loose_tensors, named_tensors
 from quickstudy.inner.modules.outputs import map_outputs
 from quickstudy.inner.modules.purity import untouched
 from quickstudy.inner.modules.settings import settings_of
 from quickstudy.inner.problem import Problem
 
-POINTS = 6  # tried at a time
-SHAKES = 4  # of the weights; a layer that starts at zero, and a unit that is dead, hide what lies before them
+FEW, MORE = 3, 5  # points: what grows from one to the other, in this proportion, has an axis of points
+FAR = 100.0  # how far a point is moved: past every other
+_SIZES = frozenset(("size", "sizes", "input_size", "input_sizes", "self_size", "split_sizes", "repeats", "end", "N"))
+_EMPTY = frozenset(("empty", "new_empty", "empty_strided", "new_empty_strided", "empty_like"))  # whatever was there
 
 
 class Mixing:
@@ -24,93 +32,385 @@ class Mixing:
     """
 
     def __init__(self) -> None:
-        self.found: dict[Any, bool] = {}
+        self.found: dict[Any, tuple[int, int] | None] = {}  # sizes between which points are apart; None: they mix
 
     def __call__(self, problem: Problem, examples: Examples) -> bool:
-        """Whether an output depends on other points than its own."""
-        key = settings_of(problem.network)
-        if key not in self.found:
-            inputs = {k: v.detach() for k, v in problem.inputs.items()}
-            try:
-                found = mixes_points(problem.network, examples, inputs)
-            except Exception:  # whatever it is, plain PyTorch on a task's own points says it again; until then in doubt
-                found = None
-            if found is None:
-                return True
-            self.found[key] = found
-        return self.found[key]
+        """Whether an output depends on other points than its own, or on how many there are."""
+        key, most = settings_of(problem.network), examples.num_points
+        known = self.found.get(key, (most + 1, most))
+        if known is None:
+            return True
+        least = max(1, int(examples.sizes().min()))
+        if known[0] <= least and most <= known[1]:
+            return False
+        sizes = min(known[0], least), max(known[1], most)
+        inputs = {k: v.detach() for k, v in problem.inputs.items()}
+        try:
+            mixes = mixes_points(problem.network, examples, sizes, inputs, tried=key in self.found)
+        except Exception:  # whatever it is, plain PyTorch on a task's own points says it again; until then in doubt
+            return True
+        self.found[key] = None if mixes else sizes
+        return mixes
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return Mixing, ()
 
 
-def mixes_points(network: nn.Module, examples: Examples, inputs: Mapping[str, Tensor] | None = None) -> bool | None:
-    """Whether a point's output depends on other points.
+def mixes_points(
+    network: nn.Module,
+    examples: Examples,
+    sizes: tuple[int, int],
+    inputs: Mapping[str, Tensor] | None = None,
+    *,
+    tried: bool = False,
+) -> bool:
+    """Whether a point's output can depend on other points, or on how many there are, whatever weights and points are.
 
-    Found by trying: each of some points is replaced by others, and the outputs of the rest must not change, with the
-    weights as they are and shaken. A trial counts where every point's own output changes with it. In doubt the answer
-    is None.
+    Each operation of a pass is tried by itself, on numbers drawn for it: where one point of what it reads is moved,
+    only that point of what it gives may change. A network that reads a value (`if x.max() > 1`), or whose operations
+    depend on the number of points in another way than by sizes, counts as one that mixes.
 
     Args:
-        examples: where the points are taken from.
+        examples: where points are taken from.
+        sizes: the fewest and the most points that tasks have.
         inputs: further inputs of the network.
+        tried: whether the operations were, so that only the sizes are new.
     """
     points = examples.x[examples.real()]
-    points = points[torch.linspace(0, len(points) - 1, POINTS, device=points.device).long()] if len(points) else points
-    if len(points) < 2 or not bool((points != points[:1]).any()):
-        return None
-    told = False
     with torch.enable_grad(), untouched(network):  # the network may take derivatives of its own
-        for shake, state in enumerate(_shaken(network)):
-            base = _outputs(network, state, points, inputs)
-            reacts = []
-            for place in range(len(points)):
-                other = _outputs(network, state, _replaced(points, place, shake), inputs)
-                if base is None or other is None or base.shape != other.shape:
-                    return True
-                changed = _changed(base, other)
-                reacts.append(bool(changed[place]))
-                changed[place] = False
-                if bool(changed.any()):
-                    return True
-            told = told or all(reacts)
-    return False if told else None
+        try:
+            few = _Pass(network, points, FEW, inputs, None)
+            if not tried:
+                _Pass(network, points, MORE, inputs, few, tries=True)
+            for size in sizes:
+                if size not in (FEW, MORE) and size > 1:
+                    _Pass(network, points, size, inputs, few)
+            if sizes[0] == 1:  # torch itself goes other ways for a single one
+                few.same_for_one(network, points, inputs)
+        except _Mixed:
+            return True
+    return False
 
 
-def _shaken(network: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """The network's tensors: as they are, and with more and more noise."""
-    chance = torch.Generator().manual_seed(0)
-    for shake in range(SHAKES):
-        state = {k: t.detach().clone() for k, t in named_tensors(network).items()}
-        for name, p in network.named_parameters():
-            if shake and p.is_floating_point() and p.numel():
-                scale = 0.2 * shake * (0.5 + float(p.detach().abs().mean()))
-                state[name] += scale * torch.randn(p.shape, generator=chance).to(p)
-        yield state
+class _Mixed(Exception):
+    """What was found, or cannot be excluded."""
 
 
-def _replaced(points: Tensor, place: int, shake: int) -> Tensor:
-    """One point replaced by another that differs."""
-    others = [p for p in torch.roll(points, -place - 1, 0) if bool((p != points[place]).any())]
-    line = points.clone()
-    line[place] = others[shake % len(others)]
-    return line
+class _Op(NamedTuple):
+    """One operation of a pass: what it is, the arguments that are no tensors, those that are, and what it gave."""
+
+    function: Any
+    plain: list[tuple[str, Any]]
+    read: list[Tensor]
+    gave: list[Tensor]
 
 
-def _changed(base: Tensor, other: Tensor) -> Tensor:
-    """Which points' outputs differ by more than rounding."""
-    close = 1e-5 if base.dtype in (torch.float32, torch.float64) else 1e-2
-    apart = (base - other).abs().flatten(1).amax(1).cpu()
-    return ~(apart <= close * float(base.abs().max()) + 1e-12)
+class _Axis(NamedTuple):
+    """Where a tensor has its points: element `i` along `dim` belongs to point `(i // inner) % points`."""
+
+    dim: int
+    inner: int
 
 
-def _outputs(network: nn.Module, state: dict[str, Tensor], points: Tensor, inputs: Any) -> Tensor | None:
-    """Everything the network puts out for every point, `[points, *]`; None where it is not that many."""
-    torch.manual_seed(0)  # the same dropout each time
-    own = {k: t.clone() for k, t in state.items()}
-    value = copy_with(copy_apart(network), own, named_tensors(network))(points, **(inputs or {}))
+class _Pass(TorchDispatchMode):
+    """One pass over so many points, operation by operation beside a pass over `FEW` others.
+
+    Args:
+        beside: that pass; None for itself.
+        tries: each operation, on numbers of its own.
+
+    Raises:
+        _Mixed: where points are not apart.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        points: Tensor,
+        size: int,
+        inputs: Mapping[str, Tensor] | None,
+        beside: "_Pass | None",
+        tries: bool = False,
+    ):
+        super().__init__()
+        self.size, self.beside, self.tries = size, beside, tries
+        self.ops: list[_Op] = []
+        self.kept: list[Any] = []
+        self.axes: dict[Any, _Axis] = {}
+        self.known: set[int] = set()  # storages whose tensors were given, or came from an operation
+        self.shared: set[int] = set()  # storages of what was made over the points
+        self.chance = torch.Generator().manual_seed(0)
+        first = 0 if beside is None else FEW  # other points: what follows from their values unseen is not the same
+        x = points[(torch.arange(size, device=points.device) + first) % len(points)].clone()
+        model, own = _copy(network, inputs)
+        self.known.update(map(_storage, [x, *own, *loose_tensors(network)]))
+        with self:
+            self.outputs = _run(model, x)
+        self._end(own)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        # other tensors of the same storages: an operation may give the very tensor another shape
+        read = [t.detach() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        op = _Op(func, _plain(func, args, kwargs), read, [])
+        if self.beside is None:
+            op = op._replace(read=[t if _storage(t) in self.known else t.clone() for t in read])
+        tried = list(self._tried(op, args, kwargs)) if self.tries else []
+        out = func(*args, **kwargs)
+        gave = [t for t in tree_leaves(out) if isinstance(t, Tensor)] + _written(func, args, kwargs)
+        if read and not gave and tree_leaves(out):
+            raise _Mixed("a value is read, and what is done with it cannot be seen")
+        self.known.update(map(_storage, gave))
+        self.kept.append(gave)  # as long as they live, their storages are told apart
+        op.gave.extend(t.clone() if self.beside is None else t.detach() for t in gave)
+        self._seen(op, tried)
+        return out
+
+    def _seen(self, op: _Op, tried: list[list[list[Tensor]]]) -> None:
+        """One operation more."""
+        self.ops.append(op)
+        if self.beside is not None:
+            self._compare()
+            if tried:
+                self._judge(op, tried)
+
+    def _axis(self, tensor: Tensor, other: Tensor) -> "_Axis | None":
+        """The axis of points of a tensor whose counterpart for `FEW` is `other`; None if it has none.
+
+        Raises:
+            ValueError: where sizes differ in another way.
+        """
+        if tensor.dim() != other.dim():
+            raise ValueError
+        dims = [d for d, (a, b) in enumerate(zip(tensor.shape, other.shape, strict=True)) if a != b]
+        if not dims:
+            return None
+        dim = dims[0]
+        if len(dims) > 1 or tensor.shape[dim] * FEW != other.shape[dim] * self.size:
+            raise ValueError
+        return self.axes.get(_key(tensor), _Axis(dim, tensor.shape[dim] // self.size))
+
+    def _kind(self, tensor: Tensor, other: Tensor) -> "_Axis | bool":
+        """The axis of points; without one, whether the tensor was made over the points."""
+        try:
+            axis = self._axis(tensor, other)
+        except ValueError:
+            return True
+        return _storage(tensor) in self.shared if axis is None else axis
+
+    def _compare(self) -> None:
+        """The last operation with its counterpart: the same, and what is no tensor may differ in sizes alone."""
+        op, other = self.ops[-1], self._counterpart(self.ops[-1], len(self.ops) - 1)
+        if other is None or len(op.gave) != len(other.gave):
+            raise _Mixed("what is done depends on the points, or on how many there are")
+        for tensor, counterpart in zip(op.read, other.read, strict=True):
+            if _storage(tensor) not in self.known:  # it came from outside torch
+                self._same_for_few(tensor, counterpart)
+                self.known.add(_storage(tensor))
+        others = dict(other.plain)
+        differ = {name for name, value in op.plain if others.get(name) != value}
+        name = op.function.overloadpacket.__name__
+        if not differ or name in _EMPTY:
+            return
+        over_points = any(isinstance(self._kind(t, c), _Axis) for t, c in zip(op.read, other.read, strict=True))
+        if over_points and not differ <= _SIZES:
+            raise _Mixed("an operation depends on the number of points")
+        for tensor, counterpart in zip(op.gave, other.gave, strict=True):
+            if not isinstance(self._kind(tensor, counterpart), _Axis):
+                raise _Mixed("an operation depends on the number of points")
+            if not over_points and torch.Tag.nondeterministic_seeded not in op.function.tags:
+                self._same_for_few(tensor, counterpart)
+
+    def _same_for_few(self, tensor: Tensor, other: Tensor) -> None:
+        """What is made for more points begins with what is made for fewer."""
+        kind = self._kind(tensor, other)
+        if isinstance(kind, _Axis):
+            one, two = tensor.movedim(kind.dim, 0), other.movedim(kind.dim, 0)
+            least = min(len(one), len(two))
+            if torch.equal(one[:least], two[:least]):
+                return
+        elif not kind and torch.equal(tensor, other):
+            return
+        raise _Mixed("numbers depend on the points, or on how many there are")
+
+    def _counterpart(self, op: _Op, number: int) -> _Op | None:
+        """The operation in its place in the other pass."""
+        ops = self.beside.ops if self.beside is not None else []
+        other = ops[number] if number < len(ops) else None
+        same = other is not None and other.function is op.function and len(other.read) == len(op.read)
+        return other if same else None
+
+    def _tried(self, op: _Op, args: Any, kwargs: Any) -> Iterator[list[list[Tensor]]]:
+        """What an operation makes of numbers drawn for it: as they are, with each point moved, with the rest moved.
+
+        Nothing where it reads nothing of the points.
+        """
+        func, read, other = op.function, op.read, self._counterpart(op, len(self.ops))
+        if other is None or func.overloadpacket.__name__ in _EMPTY:
+            return
+        kinds = [self._kind(t, c) for t, c in zip(read, other.read, strict=True)]
+        if not any(kinds):
+            return
+
+        def run(drawn: list[Tensor], moved: list[Tensor], which: int | None) -> list[Tensor]:
+            """`which` point is moved; -1 for what was made over the points."""
+            rest = iter(_mixture(drawn, moved, kinds, which, self.size))
+            some, named = tree_map(lambda a: next(rest) if isinstance(a, Tensor) else a, (args, kwargs))
+            torch.manual_seed(0)
+            out = func(*some, **named)
+            return [t for t in tree_leaves(out) if isinstance(t, Tensor)] + _written(func, some, named)
+
+        places = [None, *range(self.size), *([-1] if any(k is True for k in kinds) else [])]
+        for turn in range(2):
+            found = None
+            for draw in (_drawn, _there):
+                try:
+                    pairs = [draw(t, k, turn, self.chance) for t, k in zip(read, kinds, strict=True)]
+                    found = [run([a for a, _ in pairs], [b for _, b in pairs], place) for place in places]
+                    break
+                except (RuntimeError, IndexError, ValueError):  # numbers that the operation does not take
+                    continue
+            if found is None:
+                raise _Mixed("an operation cannot be tried")
+            yield found
+
+    def _judge(self, op: _Op, tried: list[list[list[Tensor]]]) -> None:
+        """Which points of what an operation gave depend on which."""
+        counterpart = self._counterpart(op, len(self.ops) - 1)
+        assert counterpart is not None  # `_compare` saw it
+        for place, (tensor, other) in enumerate(zip(op.gave, counterpart.gave, strict=True)):
+            changes = [[_differ(turn[0][place], after[place]) for after in turn[1:]] for turn in tried]
+            by_point = [turn[: self.size] for turn in changes]
+            by_shared = [c for turn in changes for c in turn[self.size :]]
+            kind = self._kind(tensor, other)
+            if not isinstance(kind, _Axis):
+                if any(bool(c.any()) for turn in changes for c in turn):
+                    self.shared.add(_storage(tensor))
+                continue
+            if any(bool(c.any()) for c in by_shared):
+                raise _Mixed("what was made over the points goes into each of them")
+            self.axes[_key(tensor)] = self._apart(kind.dim, tensor.shape[kind.dim], by_point)
+
+    def _apart(self, dim: int, length: int, changes: list[list[Tensor]]) -> _Axis:
+        """How the points lie along an axis, where each changes by itself alone."""
+        belongs = torch.arange(length)
+        along = [[c.movedim(dim, 0).reshape(length, -1).any(1).cpu() for c in turn] for turn in changes]
+        most = length // self.size
+        for inner in sorted((i for i in range(1, most + 1) if most % i == 0), reverse=True):
+            mine = [(belongs // inner) % self.size == i for i in range(self.size)]
+            if all(not bool((c & ~mine[i]).any()) for turn in along for i, c in enumerate(turn)):
+                return _Axis(dim, inner)
+        raise _Mixed("points depend on others")
+
+    def same_for_one(self, network: nn.Module, points: Tensor, inputs: Mapping[str, Tensor] | None) -> None:
+        """A point alone is given what it was given among `FEW`."""
+        alone = _run(_copy(network, inputs)[0], points[:1].clone())
+        drawn = any(torch.Tag.nondeterministic_seeded in op.function.tags for op in self.ops)
+        for one, among in zip(alone, self.outputs, strict=True):
+            if one.shape != among[:1].shape or not (drawn or not bool(_differ(one, among[:1]).any())):
+                raise _Mixed("an output depends on the number of points")
+
+    def _end(self, own: list[Tensor]) -> None:
+        """Every output has its own points first, and nothing of the network's depends on all of them."""
+        found = self.outputs
+        if not found or any(t.dim() == 0 or len(t) != self.size for t in found):
+            raise _Mixed("an output is not one of each point")
+        if self.beside is None:
+            return
+        if len(self.ops) != len(self.beside.ops) or len(found) != len(self.beside.outputs):
+            raise _Mixed("what is done depends on the points, or on how many there are")
+        if self.tries:
+            kinds = [self._kind(t, c) for t, c in zip(found, self.beside.outputs, strict=True)]
+            if any(k != _Axis(0, 1) for k in kinds) or self.shared & set(map(_storage, own)):
+                raise _Mixed("an output, or a buffer, depends on all points")
+
+
+def _copy(network: nn.Module, inputs: Mapping[str, Tensor] | None) -> tuple[Callable[..., Any], list[Tensor]]:
+    """The network on copies of its tensors, with its further inputs filled in; and those tensors."""
+    own = {k: t.detach().clone() for k, t in named_tensors(network).items()}
+    given = {k: v.clone() for k, v in (inputs or {}).items()}
+    model = copy_with(copy_apart(network), own, named_tensors(network))
+    return (lambda x: model(x, **given)), [*own.values(), *given.values()]
+
+
+def _run(model: Callable[..., Any], x: Tensor) -> list[Tensor]:
+    """Everything that comes out, drawing the same random numbers each time."""
+    torch.manual_seed(0)
     found: list[Tensor] = []
-    map_outputs(lambda t: found.append(t.detach()), value)
-    if not found or any(t.dim() == 0 or len(t) != len(points) for t in found):
-        return None
-    return torch.cat([t.reshape(len(points), -1).to(found[0].dtype) for t in found], 1)
+    map_outputs(lambda t: found.append(t.detach()), model(x))
+    return found
+
+
+def _drawn(tensor: Tensor, kind: "_Axis | bool", turn: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Numbers for an operation to read in the place of a tensor of the points, and others; each turn has its own."""
+    if kind is False:
+        return tensor, tensor
+    like = torch.empty_like(tensor)
+    if tensor.dtype == torch.bool:
+        return torch.full_like(like, turn == 0), torch.full_like(like, turn == 1)
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        low, high = (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, 0)
+        high = max(high, low + 1)
+        drawn = torch.randint(low, high + 1, tensor.shape, generator=chance)
+        return like.copy_(drawn), torch.full_like(like, low if turn else high)
+    base = torch.randn(tensor.shape, generator=chance)
+    far = FAR * (1 + torch.rand(tensor.shape, generator=chance)) * (-1) ** turn
+    return like.copy_(base), torch.empty_like(tensor).copy_(far)
+
+
+def _there(tensor: Tensor, kind: "_Axis | bool", turn: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The numbers that are there, and those of other points."""
+    del chance
+    if not isinstance(kind, _Axis):
+        return tensor, tensor
+    return tensor, torch.roll(tensor, kind.inner * (1 + turn), kind.dim)
+
+
+def _mixture(
+    drawn: list[Tensor], moved: list[Tensor], kinds: list["_Axis | bool"], which: int | None, size: int
+) -> list[Tensor]:
+    """Copies of the tensors that are drawn, with one point, or with all that was made over the points, moved."""
+    found = []
+    for one, other, kind in zip(drawn, moved, kinds, strict=True):
+        new = one.clone()
+        if which is not None and which >= 0 and isinstance(kind, _Axis):
+            place = torch.arange(new.shape[kind.dim], device=new.device)
+            index = ((place // kind.inner) % size == which).nonzero().squeeze(1)
+            new.index_copy_(kind.dim, index, other.index_select(kind.dim, index))
+        elif which == -1 and kind is True:
+            new.copy_(other)
+        found.append(new)
+    return found
+
+
+def _differ(one: Tensor, other: Tensor) -> Tensor:
+    """Where two results differ by more than rounding."""
+    if one.shape != other.shape:
+        return torch.ones(one.shape, dtype=torch.bool)
+    if one.is_floating_point() or one.is_complex():
+        return ~torch.isclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)
+    return one != other
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """The arguments that an operation writes into."""
+    found: list[Tensor] = []
+    for i, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[i] if i < len(args) else kwargs.get(argument.name)
+            found += [t for t in tree_leaves(value) if isinstance(t, Tensor)]
+    return found
+
+
+def _plain(func: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
+    """What an operation is given besides tensors, by name."""
+    named = [(a.name, value) for a, value in zip(func._schema.arguments, args, strict=False)]
+    return [(k, [v for v in tree_leaves(value) if not isinstance(v, Tensor)]) for k, value in (*named, *kwargs.items())]
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _key(tensor: Tensor) -> Any:
+    return _storage(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()

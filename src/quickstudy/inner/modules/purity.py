@@ -2,6 +2,7 @@
 
 import random
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from quickstudy.inner.modules.copies import owned_tensors
 
+_ONE_AT_A_TIME = threading.RLock()  # what is put back afterwards belongs to all threads
 DEPTH = 4  # of containers and closures that are looked through
 NOT_THE_SAME = (
     "{} runs steps again on the way back, and this time they gave other numbers: the network, the objective or batch= "
@@ -84,27 +86,28 @@ def untouched(network: nn.Module, *functions: Callable[..., Any] | None) -> Iter
         network: its tensors, its generators, and what its hooks close over are seen to.
         functions: likewise.
     """
-    reach = _Reach()
-    for start in (network, *functions):
-        reach.look(start, DEPTH)
-    kept = [(t, t.detach().clone()) for t in reach.tensors.values()]
-    attributes = [(d, dict(d)) for d in reach.attributes.values()]
-    states = [(put, get()) for get, put in reach.generators.values()]
-    devices = sorted({t.device.index for t in reach.tensors.values() if t.device.type == "cuda"})
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        for put, state in states:
-            put(state)
-        for own, before in attributes:
-            if len(own) != len(before) or any(own.get(k) is not v for k, v in before.items()):
-                own.clear()
-                own.update(before)
-        with torch.no_grad():
-            for tensor, value in kept:
-                if changed(tensor, value):
-                    tensor.data = value
+    with _ONE_AT_A_TIME:
+        reach = _Reach()
+        for start in (network, *functions):
+            reach.look(start, DEPTH)
+        kept = [(t, t.detach().clone()) for t in reach.tensors.values()]
+        attributes = [(d, dict(d)) for d in reach.attributes.values()]
+        states = [(put, get()) for get, put in reach.generators.values()]
+        devices = sorted({t.device.index for t in reach.tensors.values() if t.device.type == "cuda"})
+        try:
+            with torch.random.fork_rng(devices=devices):
+                yield
+        finally:
+            for put, state in states:
+                put(state)
+            for own, before in attributes:
+                if len(own) != len(before) or any(own.get(k) is not v for k, v in before.items()):
+                    own.clear()
+                    own.update(before)
+            with torch.no_grad():
+                for tensor, value in kept:
+                    if changed(tensor, value):
+                        tensor.data = value
 
 
 class _Reach:
