@@ -1,21 +1,30 @@
 """ANIL: almost no inner loop (Raghu, Raghu, Bengio and Vinyals 2020, arXiv 1909.09157)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 from torch import nn
 
 from quickstudy.gradient.maml import MAML
+from quickstudy.inner.options import MAMLOptions
+from quickstudy.inner.rates import Rated
 
 
-def ANIL(network: nn.Module, *, head: str | Sequence[str] | None = None, **options: Any) -> MAML:
+def ANIL(
+    network: nn.Module,
+    *,
+    head: str | Sequence[str] | None = None,
+    lr: Rated | None = None,
+    steps: int = 1,
+    **options: Unpack[MAMLOptions],
+) -> MAML:
     """MAML that adapts the head alone (section 4.1); the body is meta-learned and reused as it is.
 
     Args:
         network: as for `MAML`.
         head: patterns for the names of the head's parameters, as "head.*"; by default those of the last layer that has
             any, in the order of `network.modules()`.
-        options: as for `MAML`, but for `adapt`.
+        lr, steps, options: as for `MAML`, but for `adapt`.
 
     >>> import quickstudy as qs
     >>> qs.ANIL(qs.nets.MLP(1, [40, 40], 1), lr=0.1).inner.adapted_names()
@@ -23,7 +32,8 @@ def ANIL(network: nn.Module, *, head: str | Sequence[str] | None = None, **optio
     """
     if "adapt" in options:
         raise TypeError("ANIL adapts its head: name it with head=, or use MAML(network, adapt=...)")
-    return MAML(network, adapt=last_layer(network) if head is None else head, **options)
+    options["adapt"] = last_layer(network) if head is None else head
+    return MAML(network, lr=lr, steps=steps, **options)
 
 
 def last_layer(network: nn.Module) -> list[str]:

@@ -1,16 +1,25 @@
 """BOIL: body only update in the inner loop (Oh, Yoo, Kim and Yun 2021, arXiv 2008.08882)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 from torch import nn
 
 from quickstudy.gradient.anil import last_layer
 from quickstudy.gradient.maml import MAML
+from quickstudy.inner.options import MAMLOptions
 from quickstudy.inner.problem import matching
+from quickstudy.inner.rates import Rated
 
 
-def BOIL(network: nn.Module, *, head: str | Sequence[str] | None = None, **options: Any) -> MAML:
+def BOIL(
+    network: nn.Module,
+    *,
+    head: str | Sequence[str] | None = None,
+    lr: Rated | None = None,
+    steps: int = 1,
+    **options: Unpack[MAMLOptions],
+) -> MAML:
     """MAML that adapts all but the head (section 3); the head is meta-learned, and the same for all tasks.
 
     theta_body' = theta_body - lr * grad L(theta; support),  theta_head' = theta_head: the opposite of ANIL.
@@ -19,7 +28,7 @@ def BOIL(network: nn.Module, *, head: str | Sequence[str] | None = None, **optio
         network: as for `MAML`.
         head: patterns for the names of the head's parameters, as "head.*"; by default those of the last layer that has
             any, in the order of `network.modules()`.
-        options: as for `MAML`, but for `adapt`. Further `inputs` adapt with the body.
+        lr, steps, options: as for `MAML`, but for `adapt`. Further `inputs` adapt with the body.
 
     Raises:
         ValueError: if nothing is left to adapt, as in a network of one layer.
@@ -35,4 +44,5 @@ def BOIL(network: nn.Module, *, head: str | Sequence[str] | None = None, **optio
     body = [*(name for name in names if name not in kept), *(options.get("inputs") or {})]
     if not body:
         raise ValueError("the head is all of the network, so there is no body to adapt; name a smaller one with head=")
-    return MAML(network, adapt=body, **options)
+    options["adapt"] = body
+    return MAML(network, lr=lr, steps=steps, **options)

@@ -1,17 +1,20 @@
 """CAVIA: fast context adaptation (Zintgraf, Shiarlis, Kurin, Hofmann and Whiteson 2019, arXiv 1810.03642)."""
 
 import inspect
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import nn
 
 from quickstudy.gradient.maml import MAML
+from quickstudy.inner.options import MAMLOptions
 from quickstudy.inner.rates import Rated
 from quickstudy.nets import WithContext
 
 
-def CAVIA(network: nn.Module, *, context: int, lr: Rated | None = None, **options: Any) -> MAML:
+def CAVIA(
+    network: nn.Module, *, context: int, lr: Rated | None = None, steps: int = 1, **options: Unpack[MAMLOptions]
+) -> MAML:
     """MAML that adapts a few further inputs, the context, and no weight (algorithm 1).
 
     c' = c - lr * grad_c L(theta, c; support)  from c = 0,      min_theta  mean_t L(theta, c'_t; query_t).
@@ -25,7 +28,7 @@ def CAVIA(network: nn.Module, *, context: int, lr: Rated | None = None, **option
             features, which then gets the context after each point's own (see `quickstudy.nets.WithContext`).
         context: how many numbers adapt; the paper's code takes 5 on sinusoids. With 0, this is joint training.
         lr: inner rate, 1 by default, as in the paper's code. In its place, `rule=` as for `MAML`.
-        options: as for `MAML`, but for `adapt` and `inputs`.
+        steps, options: as for `MAML`, but for `adapt` and `inputs`.
 
     >>> import quickstudy as qs
     >>> learner = qs.CAVIA(qs.nets.MLP(1 + 5, [40, 40], 1), context=5)
@@ -41,8 +44,7 @@ def CAVIA(network: nn.Module, *, context: int, lr: Rated | None = None, **option
     if "context" not in inspect.signature(network.forward).parameters:
         network = WithContext(network, context)
     like = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
-    if "rule" not in options:
-        options["lr"] = 1.0 if lr is None else lr
-    elif lr is not None:
-        options["lr"] = lr  # which MAML refuses, in words
-    return MAML(network, inputs={"context": like.detach().new_zeros(context)}, adapt="context", **options)
+    if lr is None and "rule" not in options:
+        lr = 1.0
+    options["inputs"], options["adapt"] = {"context": like.detach().new_zeros(context)}, "context"
+    return MAML(network, lr=lr, steps=steps, **options)

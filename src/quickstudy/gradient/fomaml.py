@@ -1,13 +1,15 @@
 """First-order MAML (Finn, Abbeel and Levine 2017, arXiv 1703.03400, section 5.2)."""
 
-from typing import Any
+from typing import Unpack
 
 from torch import nn
 
 from quickstudy.gradient.maml import MAML
+from quickstudy.inner.options import MAMLOptions
+from quickstudy.inner.rates import Rated
 
 
-def FOMAML(network: nn.Module, **options: Any) -> MAML:
+def FOMAML(network: nn.Module, *, lr: Rated | None = None, steps: int = 1, **options: Unpack[MAMLOptions]) -> MAML:
     """`MAML(network, first_order=True, **options)`: the inner gradients count as constants.
 
     >>> import quickstudy as qs
@@ -16,4 +18,5 @@ def FOMAML(network: nn.Module, **options: Any) -> MAML:
     """
     if "first_order" in options:
         raise TypeError("FOMAML is MAML with first_order=True; for the other kind, use MAML")
-    return MAML(network, first_order=True, **options)
+    options["first_order"] = True
+    return MAML(network, lr=lr, steps=steps, **options)

@@ -1,15 +1,24 @@
 """Implicit MAML (Rajeswaran, Finn, Kakade and Levine 2019, arXiv 1909.04630)."""
 
-from typing import Any
+from typing import Unpack
 
 from torch import nn
 
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.fast.implicit import Implicit
+from quickstudy.inner.options import MAMLOptions
+from quickstudy.inner.rates import Rated
 
 
 def iMAML(
-    network: nn.Module, *, lam: float = 2.0, steps: int = 16, cg_steps: int = 5, damping: float = 0.0, **options: Any
+    network: nn.Module,
+    *,
+    lr: Rated | None = None,
+    lam: float = 2.0,
+    steps: int = 16,
+    cg_steps: int = 5,
+    damping: float = 0.0,
+    **options: Unpack[MAMLOptions],
 ) -> MAML:
     """MAML whose inner problem has a penalty, and whose meta-gradient is that of its solution (algorithm 1, eq. 4, 6).
 
@@ -25,12 +34,12 @@ def iMAML(
 
     Args:
         network: as for `MAML`.
+        lr: of the inner steps; it must be below 2 / (lam + the largest curvature).
         lam: strength of the penalty; 2 in the paper's table on Omniglot.
         steps: inner steps towards the solution; 16 for 5-way tasks there.
         cg_steps: of conjugate gradient; 5 there.
         damping: added to the Hessian in the system.
-        options: as for `MAML`, but for `implicit`, `proximal` and what differentiates steps. The rate must be below
-            2 / (lam + the largest curvature).
+        options: as for `MAML`, but for `implicit`, `proximal` and what differentiates steps.
 
     >>> import quickstudy as qs
     >>> learner = qs.iMAML(qs.nets.MLP(1, [40, 40], 1), lr=0.02)
@@ -39,5 +48,6 @@ def iMAML(
     for name, instead in (("implicit", "cg_steps= and damping="), ("proximal", "lam=")):
         if name in options:
             raise TypeError(f"iMAML has {instead} for {name}=; for all of its options, use MAML(network, {name}=...)")
-    how = Implicit(solver="cg", iterations=cg_steps, damping=damping)
-    return MAML(network, steps=steps, proximal=lam, implicit=how, **options)
+    options["proximal"] = lam
+    options["implicit"] = Implicit(solver="cg", iterations=cg_steps, damping=damping)
+    return MAML(network, lr=lr, steps=steps, **options)

@@ -1,12 +1,13 @@
 """Meta-Curvature (Park and Oliva 2019, arXiv 1902.03356)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from quickstudy.gradient.maml import MAML
+from quickstudy.inner.options import MAMLOptions
 from quickstudy.inner.rates import Rated, check_rate, rate_at, said
 
 
@@ -75,7 +76,7 @@ class Curvature(nn.Module):
         return found.reshape(gradient.shape)
 
 
-def MetaCurvature(network: nn.Module, *, lr: Rated = 0.01, **options: Any) -> MAML:
+def MetaCurvature(network: nn.Module, *, lr: Rated = 0.01, steps: int = 1, **options: Unpack[MAMLOptions]) -> MAML:
     """MAML whose inner gradients go through learned maps, by layers' outputs, inputs and kernel positions (section 3).
 
     theta' = theta - lr * M(grad L(theta; support)),  theta and M both meta-learned; see `Curvature`. M is the identity
@@ -84,7 +85,7 @@ def MetaCurvature(network: nn.Module, *, lr: Rated = 0.01, **options: Any) -> MA
     Args:
         network: as for `MAML`.
         lr: of the inner steps. A number is fixed, which is enough, as M is learned.
-        options: as for `MAML`, but for `rule`.
+        steps, options: as for `MAML`, but for `rule`.
 
     >>> import quickstudy as qs
     >>> learner = qs.MetaCurvature(qs.nets.MLP(1, [40, 40], 1), lr=0.01)
@@ -94,7 +95,8 @@ def MetaCurvature(network: nn.Module, *, lr: Rated = 0.01, **options: Any) -> MA
     if "rule" in options:
         raise TypeError("MetaCurvature's rule is Curvature; for another, use MAML(network, rule=...)")
     rule: Any = Curvature(network, lr)
-    return MAML(network, rule=rule, **options)
+    options["rule"] = rule
+    return MAML(network, steps=steps, **options)
 
 
 def _three(shape: Sequence[int]) -> list[int]:

@@ -1,15 +1,16 @@
 """Meta-SGD (Li, Zhou, Chen and Li 2017, arXiv 1707.09835)."""
 
-from typing import Any
+from typing import Unpack
 
 from torch import nn
 
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.optimizers import SGD
+from quickstudy.inner.options import MAMLOptions
 from quickstudy.inner.rates import Rates
 
 
-def MetaSGD(network: nn.Module, *, lr: float = 0.01, **options: Any) -> MAML:
+def MetaSGD(network: nn.Module, *, lr: float = 0.01, steps: int = 1, **options: Unpack[MAMLOptions]) -> MAML:
     """MAML whose inner rates are learned, one for every entry of every parameter (algorithm 1, eq. 3).
 
     theta' = theta - alpha * grad L(theta; support), elementwise; theta and alpha are both meta-learned, and an entry of
@@ -18,7 +19,7 @@ def MetaSGD(network: nn.Module, *, lr: float = 0.01, **options: Any) -> MAML:
     Args:
         network: as for `MAML`.
         lr: every rate at the start. The paper draws them at random from a small interval.
-        options: as for `MAML`, but for `rule`.
+        steps, options: as for `MAML`, but for `rule`.
 
     >>> import quickstudy as qs
     >>> learner = qs.MetaSGD(qs.nets.MLP(1, [40, 40], 1), lr=0.01)
@@ -27,4 +28,5 @@ def MetaSGD(network: nn.Module, *, lr: float = 0.01, **options: Any) -> MAML:
     """
     if "rule" in options:
         raise TypeError("MetaSGD's rule is SGD with learned rates; for another, use MAML(network, rule=...)")
-    return MAML(network, rule=SGD(Rates(network, lr, per="parameter")), **options)
+    options["rule"] = SGD(Rates(network, lr, per="parameter"))
+    return MAML(network, steps=steps, **options)

@@ -278,7 +278,7 @@ def inner_loop(
         objective: `(model, batch of one task, outer) -> scalar`, in place of `loss`, for any other data. It may return
             a tuple that begins with the scalar.
         lr, rule: a rate for plain gradient descent, or one of `quickstudy.optimizers`.
-        steps: how many.
+        steps: how many, unless a call says otherwise.
         adapt: patterns for the names of what moves; by default every parameter with `requires_grad`, and all inputs.
         inputs: `{name: tensor}`: more inputs of the network, `network(x, name=...)`, adapted by every task.
         minibatch: points of the support set used in a step; all by default.

@@ -13,6 +13,7 @@ from quickstudy.inner.optimizers import SGD, Rule
 from quickstudy.inner.problem import Randomness
 from quickstudy.inner.rates import one_rate
 from quickstudy.inner.unroll import Unrolling
+from quickstudy.likelihoods import Likelihood
 
 Engine = Literal["auto", "loop", "batched", "lowrank"]
 ENGINES = ("auto", "loop", "batched", "lowrank")
@@ -35,6 +36,16 @@ class InnerOptions(TypedDict, total=False):
     proximal: float
     randomness: Randomness
     verify: bool
+
+
+class MAMLOptions(InnerOptions, total=False):
+    """What the descendants of MAML hand on to `quickstudy.MAML`, where each is explained."""
+
+    first_order: bool
+    loss: Callable[[Tensor, Tensor], Tensor] | None
+    likelihood: Likelihood | None
+    compile: bool
+    chunk: int | None
 
 
 def check_problem(
