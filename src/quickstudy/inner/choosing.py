@@ -114,8 +114,9 @@ class Choice:
         if not wanted.steps or (isinstance(data, Examples) and not data.num_points):
             return [self.resting(places, count, wanted)]
         key = self._key(data, count, wanted.steps)
-        plan = self.plan(data, count, wanted.steps, wanted.outer, key)
-        engine: Engine = Plain(plan.sparse, plan.written)
+        # a network that owns nothing but what adapts runs plainly as it is, without a trial before
+        plan = Plan(False) if self._untried else self.plan(data, count, wanted.steps, wanted.outer, key)
+        engine: Engine = Plain(set(plan.sparse), plan.written)
         if plan.vectorised or plan.mixed:
             why = plan.reasons[0] if plan.plainly else self.objection(plan, data, count, wanted, key)
             if why is None:
@@ -130,6 +131,12 @@ class Choice:
         alone = torch.arange(count) if places is None else places
         start = [beginning(self.problem, 1, wanted.create_graph, plan.written) for _ in range(count)]
         return [Part(alone[i : i + 1], 1, engine, start[i]) for i in range(count)]
+
+    @property
+    def _untried(self) -> bool:
+        if not self.plainly or self.how.runs_again:
+            return False
+        return set(dict(self.problem.network.named_parameters())) <= set(self.problem.adapted_names())
 
     def resting(self, places: Tensor | None, count: int, wanted: Wanted) -> Part:
         """Tasks that take no step, or have not begun: in one pass, where that works."""
@@ -176,7 +183,7 @@ class Choice:
             return None
         steps, pair = min(wanted.steps, STEPS), two_of(data)
 
-        fast, plain = Fast(plan, _count(pair) if plan.vectorised else 1), Plain(plan.sparse, plan.written)
+        fast, plain = Fast(plan, _count(pair) if plan.vectorised else 1), Plain(set(plan.sparse), plan.written)
 
         def show(engine: Engine, problem: Problem) -> Evidence:
             options: Any = {"how": self.how, "steps": steps, "graph": graph}

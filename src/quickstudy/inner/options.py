@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
-import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_number
@@ -54,8 +53,6 @@ def check_problem(
     """Raise TypeError or ValueError for an inner problem that cannot be one; arguments as of `inner_loop`."""
     if not isinstance(network, nn.Module):
         raise TypeError(f"network must be a torch.nn.Module, not {type(network).__name__}")
-    if isinstance(network, torch.jit.ScriptModule):
-        raise TypeError("network is a torch.jit.ScriptModule, whose weights cannot be replaced; give the module itself")
     for name, p in network.named_parameters():
         if isinstance(p, nn.parameter.UninitializedParameter):
             raise ValueError(f"{name} has no shape yet; run the network once, so that its lazy layers are made")

@@ -6,7 +6,7 @@ Every other engine must agree with it. It asks nothing of the network but that P
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,10 +25,10 @@ from quickstudy.nets.clock import at_step, playing
 
 @dataclass(frozen=True)
 class Plain:
-    """One task at a time, `[1, ...]` in its `State`. Gradients of `sparse` weights come in a sparse layout; the network
-    writes into those `written`."""
+    """One task at a time, `[1, ...]` in its `State`. Gradients of `sparse` weights come in a sparse layout, which is
+    noted as they come; the network writes into those `written`."""
 
-    sparse: frozenset[str] = frozenset()
+    sparse: set[str] = field(default_factory=set)
     written: frozenset[str] = frozenset()
     together = False
 
@@ -53,6 +53,9 @@ class Plain:
         with at_step(step), playing("support"):
             moving = {name: weights[name] for name in problem.adapted_names()}
             found, buffers, after = _gradient(loss, moving, second_order and torch.is_grad_enabled())
+        if more := {name for name, g in found.items() if g is not None and g.layout != torch.strided}:
+            self.sparse.update(more)
+            return self.gradient(problem, state, data, outer, step, second_order=second_order)
         found = {name: g.unsqueeze(0) for name, g in found.items() if g is not None}
         wrote = {k: w for k, w in after.items() if k in self.written or w._version}
         state = state.shifted({k: (w - weights[k]).detach().unsqueeze(0) for k, w in wrote.items()})

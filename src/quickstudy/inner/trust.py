@@ -165,7 +165,7 @@ class Trusted:
 
         def each() -> tuple[Any, dict[str, Tensor]]:
             found = [
-                Plain(self.fast.plan.sparse).evaluate(problem, s, function, d, outer, step)
+                Plain(set(self.fast.plan.sparse)).evaluate(problem, s, function, d, outer, step)
                 for s, d in _alone(state, data)
             ]
             values, buffers = zip(*found, strict=True)
@@ -221,7 +221,7 @@ class Trusted:
             with replaying("same", 2) as again:
                 for s, d in _alone(state, given):
                     again()
-                    values.append(Plain(self.fast.plan.sparse).evaluate(problem, s, function, d, outer, step)[0])
+                    values.append(Plain(set(self.fast.plan.sparse)).evaluate(problem, s, function, d, outer, step)[0])
             return concatenated(values)
 
         why = self.trust.objection(

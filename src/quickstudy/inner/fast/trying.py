@@ -21,6 +21,8 @@ from quickstudy.inner.problem import Problem
 from quickstudy.inner.transforms import exact_kernels
 from quickstudy.nets.clock import at_step, playing
 
+DRAWS = 64  # of random numbers that are looked at
+
 
 class Trial(NamedTuple):
     """A problem, a batch, and copies of the tensors to try on.
@@ -46,10 +48,10 @@ class Trial(NamedTuple):
         with at_step(0), playing("support"):
             return self.problem.step_loss(self.problem.model(network, inputs), data, self.outer)
 
-    def value(self, params: dict[str, Tensor]) -> Tensor:
+    def value(self, params: dict[str, Tensor], seed: int = 0) -> Tensor:
         """The loss of the first task, with the same random numbers each time."""
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             first = tree_map(lambda a: a[0] if isinstance(a, Tensor) else a, self.data)
             return self.run(params, {k: b.clone() for k, b in self.buffers.items()}, first)
 
@@ -75,7 +77,7 @@ def try_pass(trial: Trial) -> Plan:
         with torch.enable_grad():
             moving = {k: trial.params[k].detach().requires_grad_() for k in adapted}
             recorder = Recorder([(moving[name], name) for name in adapted])
-            with active(recorder), _Types() as types:
+            with active(recorder), _Notes() as notes:
                 found = trial.value({**trial.params, **moving})
             nodes = nodes_of([found]) if found.requires_grad else set()
             reached, sparse = _reach(found, moving)
@@ -83,7 +85,7 @@ def try_pass(trial: Trial) -> Plan:
         written = frozenset(k for k, p in trial.params.items() if changed(p, given[k]))
         after = [t for t in tree_leaves(trial.data) if isinstance(t, Tensor)]
         into_data = any(map(changed, data, after))
-        why = "the network writes into its data" if into_data else None
+        why = _seeded(trial, notes) or ("the network writes into its data" if into_data else None)
         if (once := differentiable_once(nodes)) is not None:
             why = f"{once} says that it can be differentiated once, which only plain PyTorch can tell on the way back"
         if written:
@@ -99,7 +101,7 @@ def try_pass(trial: Trial) -> Plan:
         written=written,
         sparse=frozenset(sparse),
         plainly=why is not None,
-        precision=max(types.seen, key=lambda dtype: torch.finfo(dtype).eps, default=None),
+        precision=max(notes.types, key=lambda dtype: torch.finfo(dtype).eps, default=None),
         apart=apart,
         reasons=() if why is None else (why,),
     )
@@ -135,18 +137,43 @@ def reason_of(error: Exception) -> str:
     return (str(error).split("\n")[0].split(";")[0] or type(error).__name__).rstrip(".")
 
 
-class _Types(TorchDispatchMode):
-    """Notes the floating-point types that are computed in."""
+def _seeded(trial: Trial, notes: "_Notes") -> str | None:
+    """In words, that tasks do not draw on from where torch's generator stands, as tasks that run together would."""
+    if notes.others:
+        return "the network draws from a generator of its own, which each task must do in its turn"
+    if not notes.states:
+        return None
+    with torch.enable_grad(), _Notes() as others:
+        trial.value({k: p.clone() for k, p in trial.params.items()}, seed=1)
+    if not any(map(torch.equal, notes.states, others.states)):
+        return None
+    return "the network seeds torch's generator, so that every task draws the same numbers"
+
+
+def _state_for(given: Any) -> Tensor:
+    """Where the generator stands that an operation draws from."""
+    device = next((t.device for t in tree_leaves(given) if isinstance(t, Tensor)), torch.device("cpu"))
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+class _Notes(TorchDispatchMode):
+    """Notes the floating-point types that are computed in, and where torch's generator stands at each draw."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: set[torch.dtype] = set()
+        self.types: set[torch.dtype] = set()
+        self.states: list[Tensor] = []
+        self.others = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.others = self.others or (kwargs or {}).get("generator") is not None
+            if len(self.states) < DRAWS:
+                self.states.append(_state_for((args, kwargs)))
         out = func(*args, **(kwargs or {}))
         for value in out if isinstance(out, tuple | list) else (out,):
             if isinstance(value, Tensor) and value.is_floating_point():
-                self.seen.add(value.dtype)
+                self.types.add(value.dtype)
         return out
 
 

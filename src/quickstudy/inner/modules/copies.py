@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quickstudy.inner.transforms import in_transform
+
 # what nn.Module keeps for itself, and attributes that hold neither a tensor nor a module
 _OWN = frozenset(nn.Module().__dict__)
 _PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
@@ -51,7 +53,11 @@ def copy_apart(network: nn.Module) -> nn.Module:
     others = loose_tensors(network)
     if not others:
         return network
-    clones = {id(t): t.detach().clone().requires_grad_(t.requires_grad) for t in others if t.grad_fn is None}
+    clones = {id(t): t.detach().clone() for t in others if t.grad_fn is None}
+    if not in_transform():  # which lets nothing new require a gradient
+        for tensor in others:
+            if tensor.requires_grad and tensor.grad_fn is None:
+                clones[id(tensor)].requires_grad_()
     return _Copier(clones, network).module(network)
 
 
@@ -89,7 +95,7 @@ def named_tensors(network: nn.Module) -> dict[str, Tensor]:
 
 def owned_tensors(network: nn.Module) -> list[Tensor]:
     """Every tensor of the tree, once: parameters, buffers, and those kept as plain attributes or in containers."""
-    found: dict[int, Tensor] = {}
+    found = {id(t): t for t in named_tensors(network).values()}
 
     def look(value: Any, depth: int) -> None:
         if isinstance(value, Tensor):
@@ -104,11 +110,47 @@ def owned_tensors(network: nn.Module) -> list[Tensor]:
             for item in vars(value).values():
                 look(item, depth - 1)
 
-    for module in network.modules():
+    members = set(network.modules())
+    for module in (*members, *hidden_modules(network)):
         for key, value in module.__dict__.items():
-            if key in ("_parameters", "_buffers") or (key not in _OWN and type(value) not in _PLAIN):
+            own = key == "_buffers" or (key == "_parameters" and module in members)
+            if own or (key not in _OWN and type(value) not in _PLAIN):
                 look(value, 4)
     return list(found.values())
+
+
+def hidden_modules(network: nn.Module) -> list[nn.Module]:
+    """Modules that the tree keeps where torch does not look: in lists, dictionaries and records, or past `setattr`.
+
+    Their parameters are constants to torch, but what they note of a pass is a part of the network's.
+    """
+    members: set[nn.Module] = set(network.modules())
+    found: dict[nn.Module, None] = {}
+
+    def look(value: Any, depth: int) -> None:
+        if type(value) in _PLAIN or isinstance(value, Tensor):
+            return
+        if isinstance(value, nn.Module):
+            if value not in members and value not in found:
+                for part in value.modules():
+                    found[part] = None
+                    for key, item in part.__dict__.items():
+                        if key not in _OWN:
+                            look(item, 4)
+        elif depth and isinstance(value, list | tuple | set):
+            for item in value:
+                look(item, depth - 1)
+        elif depth and isinstance(value, dict):
+            for item in value.values():
+                look(item, depth - 1)
+        elif depth and _is_record(value):
+            for item in vars(value).values():
+                look(item, depth - 1)
+
+    for module in members:
+        for key in module.__dict__.keys() - _OWN:
+            look(module.__dict__[key], 4)
+    return list(found)
 
 
 def _is_record(value: Any) -> bool:
@@ -126,6 +168,8 @@ class _Copier:
         self.made: dict[int, Any] = {}
 
     def module(self, module: nn.Module) -> nn.Module:
+        if isinstance(module, torch.jit.ScriptModule):
+            return self.scripted(module)
         new: nn.Module = object.__new__(type(module))
         self.made[id(module)] = new
         own, get = module.__dict__.copy(), self.instead.get
@@ -138,6 +182,15 @@ class _Copier:
         for key in _HOOKS:
             own[key] = self.value(own[key]) if own[key] else type(own[key])()
         object.__setattr__(new, "__dict__", own)
+        return new
+
+    def scripted(self, module: torch.jit.ScriptModule) -> nn.Module:
+        """A copy of a TorchScript module, which keeps its tensors out of Python's sight."""
+        new = self.made[id(module)] = copy.deepcopy(module)
+        for part, other in zip(module.modules(), new.modules(), strict=True):
+            put: Any = getattr(other, "_c").setattr  # noqa: B009 - typed as if it were a part
+            for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+                put(name, self.instead.get(id(tensor), tensor))
         return new
 
     def place(self, module: nn.Module) -> nn.Module:
@@ -173,7 +226,7 @@ class _Copier:
 
     @functools.cached_property
     def members(self) -> set[int]:
-        return {id(m) for m in self.network.modules()}
+        return {id(m) for m in (*self.network.modules(), *hidden_modules(self.network))}
 
     def value(self, value: Any) -> Any:
         """What stands in the place of an attribute: containers are new, and lead to the copies."""

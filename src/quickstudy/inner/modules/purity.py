@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from quickstudy.inner.modules.copies import owned_tensors
 
 _ONE_AT_A_TIME = threading.RLock()  # what is put back afterwards belongs to all threads
-DEPTH = 4  # of containers and closures that are looked through
+DEPTH = 7  # of containers and closures that are looked through
 NOT_THE_SAME = (
     "{} runs steps again on the way back, and this time they gave other numbers: the network, the objective or batch= "
     "draws random numbers from a generator of its own (numpy, random or a torch.Generator), or changes from call to "

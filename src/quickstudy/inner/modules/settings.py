@@ -33,9 +33,9 @@ def settings_of(network: nn.Module) -> tuple[Any, ...]:
             elif isinstance(value, types.FunctionType | types.MethodType):
                 found += _switches(value, 1)
         for name in _HOOKS:
-            if own[name]:
+            if own.get(name):
                 found += map(id, own[name].values())
-        found += [(p.shape, p.dtype) for p in own["_parameters"].values() if p is not None]
+        found += [(p.shape, p.dtype) for p in module._parameters.values() if p is not None]
     return tuple(found)
 
 
