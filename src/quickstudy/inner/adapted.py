@@ -15,7 +15,7 @@ from quickstudy.inner.modules.mixing import Mixing
 from quickstudy.inner.modules.outputs import concatenated
 from quickstudy.inner.modules.purity import replaying
 from quickstudy.inner.modules.support import FilledIn, WithSupport, needs_support, supported
-from quickstudy.inner.points import check_batch, without_trivial_mask
+from quickstudy.inner.points import check_batch, usable, without_trivial_mask
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import Part, State
 from quickstudy.inner.transforms import exact_kernels
@@ -108,7 +108,7 @@ class Adapted:
     def run(self, function: Callable[..., Any], data: Any, outer: Any = None) -> tuple[Any, list[dict[str, Tensor]]]:
         """`function(model, data_of_one_task, outer)` of every task, and the buffers it left, part by part."""
         values: list[Any] = []
-        left, places = [], []
+        data, left, places = usable(data), [], []
         with exact_kernels(), replaying(self.problem.randomness, len(self.parts)) as again:
             for part in self.parts:
                 again()

@@ -116,7 +116,7 @@ class Choice:
         key = self._key(data, count, wanted.steps)
         # a network that owns nothing but what adapts runs plainly as it is, without a trial before
         plan = Plan(False) if self._untried else self.plan(data, count, wanted.steps, wanted.outer, key)
-        engine: Engine = Plain(set(plan.sparse), plan.written)
+        engine: Engine = Plain(set(plan.sparse))
         if plan.vectorised or plan.mixed:
             why = plan.reasons[0] if plan.plainly else self.objection(plan, data, count, wanted, key)
             if why is None:
@@ -183,7 +183,7 @@ class Choice:
             return None
         steps, pair = min(wanted.steps, STEPS), two_of(data)
 
-        fast, plain = Fast(plan, _count(pair) if plan.vectorised else 1), Plain(set(plan.sparse), plan.written)
+        fast, plain = Fast(plan, _count(pair) if plan.vectorised else 1), Plain(set(plan.sparse))
 
         def show(engine: Engine, problem: Problem) -> Evidence:
             options: Any = {"how": self.how, "steps": steps, "graph": graph}

@@ -20,7 +20,7 @@ from quickstudy.inner.modules.purity import replaying
 from quickstudy.inner.modules.support import needs_support
 from quickstudy.inner.optimizers import Rule
 from quickstudy.inner.options import Engine, check_problem, check_settings, rule_of
-from quickstudy.inner.points import check_batch, minibatches, real_points, without_trivial_mask
+from quickstudy.inner.points import check_batch, minibatches, real_points, usable, without_trivial_mask
 from quickstudy.inner.problem import Problem, Randomness, matching
 from quickstudy.inner.rates import Rated
 from quickstudy.inner.trust import Trust
@@ -137,7 +137,7 @@ class InnerLoop:
                 stack.enter_context(torch.inference_mode(False))
                 stack.enter_context(torch.no_grad())
                 create_graph = False
-            support, outer = _usable(support), None if outer is None else _usable(outer)
+            support, outer = usable(support), None if outer is None else usable(outer)
             if support is not None and support.num_points == 0:
                 steps = 0  # none is taken
             wanted = Wanted(steps, outer if create_graph or outer is None else _detached(outer), create_graph)
@@ -215,7 +215,7 @@ class InnerLoop:
         before = self._start((self.choice.resting(None, num_tasks, wanted),), num_tasks, wanted)
         if not wanted.steps:
             return before, lambda step, adapted: [], None
-        first = _clean(_usable(batch(0, before)))
+        first = _clean(usable(batch(0, before)))
         check_batch(first, num_tasks)
         self._whole(first)
         if self.how.checkpoint is not None and any(_has_graph(t) for t in tree_leaves(first)):
@@ -224,7 +224,7 @@ class InnerLoop:
         held = [first]  # for the first step as it is first taken; what runs again asks again
 
         def source(step: int, adapted: Adapted) -> list[Any]:
-            data = held.pop() if held and step == 0 else _clean(_usable(batch(step, adapted)))
+            data = held.pop() if held and step == 0 else _clean(usable(batch(step, adapted)))
             check_batch(data, num_tasks)
             return [self._whole(part.take(data)) for part in adapted.parts]
 
@@ -330,13 +330,6 @@ def inner_loop(
         known=known,
     )
     return InnerLoop(problem, how, steps=check_steps(steps), minibatch=minibatch, engine=engine, verify=verify)
-
-
-def _usable(tree: Any) -> Any:
-    """Tensors made in inference mode, which autograd cannot take, as clones."""
-    if isinstance(tree, Examples) and not (tree.x.is_inference() or tree.y.is_inference()):
-        return tree
-    return tree_map(lambda t: t.clone() if isinstance(t, Tensor) and t.is_inference() else t, tree)
 
 
 def _has_graph(value: Any) -> bool:

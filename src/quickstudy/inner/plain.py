@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map
 
 from quickstudy.inner.modules.copies import copy_apart, copy_with, with_dense_gradient, without_past
 from quickstudy.inner.modules.outputs import map_outputs
+from quickstudy.inner.modules.purity import changed
 from quickstudy.inner.optimizers import move
 from quickstudy.inner.points import real_points
 from quickstudy.inner.problem import Problem
@@ -26,10 +27,9 @@ from quickstudy.nets.clock import at_step, playing
 @dataclass(frozen=True)
 class Plain:
     """One task at a time, `[1, ...]` in its `State`. Gradients of `sparse` weights come in a sparse layout, which is
-    noted as they come; the network writes into those `written`."""
+    noted as they come."""
 
     sparse: set[str] = field(default_factory=set)
-    written: frozenset[str] = frozenset()
     together = False
 
     def step(
@@ -57,7 +57,7 @@ class Plain:
             self.sparse.update(more)
             return self.gradient(problem, state, data, outer, step, second_order=second_order)
         found = {name: g.unsqueeze(0) for name, g in found.items() if g is not None}
-        wrote = {k: w for k, w in after.items() if k in self.written or w._version}
+        wrote = {k: w for k, w in after.items() if w._version or changed(w, weights[k])}
         state = state.shifted({k: (w - weights[k]).detach().unsqueeze(0) for k, w in wrote.items()})
         network = None if in_transform() else ran[-1] if second_order else without_past(ran[-1])
         return found, state._replace(buffers=buffers, network=network)

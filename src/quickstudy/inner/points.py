@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.checks import values_are_readable
 from quickstudy.data import Examples
@@ -35,6 +35,13 @@ def without_trivial_mask(examples: Examples) -> Examples:
     if examples.mask is None or not values_are_readable(examples.x) or not bool(examples.mask.all()):
         return examples
     return Examples(examples.x, examples.y)
+
+
+def usable(tree: Any) -> Any:
+    """Tensors made in inference mode, which autograd cannot take, as clones."""
+    if isinstance(tree, Examples) and not (tree.x.is_inference() or tree.y.is_inference()):
+        return tree
+    return tree_map(lambda t: t.clone() if isinstance(t, Tensor) and t.is_inference() else t, tree)
 
 
 def real_points(data: Any) -> Any:

@@ -411,7 +411,11 @@ def test_unequal_tasks(engine, forward):
     network, tasks = Network(forward), batch(num_tasks=3)
     tasks = qs.Tasks(masked(tasks.support, [4, 2, 3]), masked(tasks.query, [1, 3, 2]))
     wanted = expected(network, tasks)
-    only_one_by_one(engine, lambda: meta(qs.MAML(network, lr=0.1, steps=2, engine=engine), tasks), wanted)
+    ask = lambda: meta(qs.MAML(network, lr=0.1, steps=2, engine=engine), tasks)  # noqa: E731
+    if engine == "auto" and forward in (condition, tries):  # by size, and then each of them is alone: nothing to say
+        assert same(engine, ask, wanted) in ("warned", "silent")
+    else:
+        only_one_by_one(engine, ask, wanted)
 
 
 # where nothing moves, nothing has been tried

@@ -285,7 +285,7 @@ KEEPING = [
     NotAMember,
 ]
 REBUILT = [Normalised, Spectral, Pruned, PrunedTwice, NormalisedAndPruned, Parametrised]
-NO_DEEPCOPY = [Normalised, Pruned, PrunedTwice, NormalisedAndPruned]  # by torch's own word, before any use
+NO_DEEPCOPY = [Normalised, Spectral, Pruned, PrunedTwice, NormalisedAndPruned]  # by torch's own word, before any use
 NO_PICKLE = [Parametrised]  # likewise
 NETWORKS = [*KEEPING, *REBUILT]
 every_network = pytest.mark.parametrize("kind", NETWORKS, ids=lambda kind: kind.__name__)

@@ -258,6 +258,7 @@ def test_predictions(engine, change):
     assert old.adapted.num_tasks == 2
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # torch's own, of weight_norm
 @every_change
 def test_bare_loops(change):
     """`inner_loop`, with data of its own."""

@@ -310,7 +310,7 @@ def explain(learner, tasks):
 
 def use(learner, tasks):
     predictor = learner.adapt(tasks.support).append(tasks.query)
-    predictor.task(0)(tasks.query.x[0])
+    predictor.task(0)(tasks.query.x[0].clone())  # a plain module, which may write into what it is given
 
 
 def without_steps(learner, tasks):

@@ -32,7 +32,18 @@ def map_tasks(vectorised: bool, randomness: str, function: Callable[..., Any], *
     Without vectorising, there must be one task only: the inner loop has split the batch already.
     """
     if vectorised:
-        return torch.vmap(function, in_dims=tuple(_dims(a) for a in arguments), randomness=randomness)(*arguments)
+        made: list[Any] = []
+
+        def tensors(*arguments: Any) -> list[Tensor]:
+            """What torch can stack; the rest of the structure is the same for all tasks."""
+            made.append(function(*arguments))
+            found: list[Tensor] = []
+            map_outputs(found.append, made[-1])
+            return found
+
+        dims = tuple(_dims(a) for a in arguments)
+        stacked = iter(torch.vmap(tensors, in_dims=dims, randomness=randomness)(*arguments))
+        return map_outputs(lambda _: next(stacked), made[-1])
     first = tree_map(lambda a: a.squeeze(0) if isinstance(a, Tensor) else a, arguments)
     return map_outputs(lambda a: a.unsqueeze(0), function(*first))
 
