@@ -8,7 +8,6 @@ import pkgutil
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from contracts import test_families, test_learners
 from learner_table import net
 
 import quickstudy
+from quickstudy.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -131,16 +131,18 @@ def test_commands_are_found():
 
 
 @pytest.mark.parametrize("command", commands())
-def test_command_exists(command: str):
+def test_command_exists(command: str, capsys: pytest.CaptureFixture[str]):
     """Commands, recipes and the options' names are known: with `--help` added, they explain themselves."""
     words = shlex.split(command)[1:]
     name = ["run", words[1]] if words[0] == "run" and len(words) > 1 and words[1] != "RECIPE" else words[:1]
-    done = subprocess.run(
-        [sys.executable, "-m", "quickstudy.cli", *name, "--help"], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
+    try:
+        code = main([*name, "--help"])
+    except SystemExit as end:
+        code = end.code
+    said = capsys.readouterr()
+    assert not code, said.err
     for option in (word for word in words if word.startswith("--") and word != "--help"):
-        assert option in done.stdout
+        assert option in said.out
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "env", "docs", "lint", "types"])

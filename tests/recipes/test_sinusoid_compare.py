@@ -63,7 +63,9 @@ def test_every_family_can_be_compared_on(name):
     assert 0.3 < tasks.query.y.std() < 5 and tasks.query.x.abs().max() < 11  # no unit is far from that of a wave
 
 
-def test_many_processes_find_and_train_what_one_does(tmp_path):
+@pytest.mark.slow  # test_side_by_side.py sees to what all recipes have of it
+def test_many_processes_find_and_train_what_one_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(qs, "tune_adaptation", qs.tune_adaptation.func)  # as other processes have it
     small = replace(SMALL, methods=("maml", "pretrained"), seeds=(0, 1), steps=3)
     threads, said = torch.get_num_threads(), running.Kept()
     many = execute("sinusoid-compare", replace(small, parallel=2, out=tmp_path / "many"), reporter=said)

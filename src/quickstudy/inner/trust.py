@@ -179,7 +179,8 @@ class Trusted:
         known = getattr(function, "wraps", function) in self.shown and layout_of(data) == self.layout
         if not self.trust.verify or known or in_transform() or not all(values_are_readable(t) for t in _tensors(data)):
             return self._or_each(fast, each)
-        settings = "evaluate", _name(function), settings_of_function(function), settings_of(problem.network), step
+        of_function = _name(function), settings_of_function(function)
+        settings = "evaluate", *of_function, settings_of(problem.network), tuple(state.moved)
         why = self._objection_to(settings, problem, state, function, data, outer, step=step)
         if why is not None:
             self.trust.fall_back(why)

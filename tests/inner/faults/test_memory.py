@@ -82,6 +82,15 @@ def some_tasks(size=4):
     return qs.Tasks(qs.Examples(*points(2, size)), qs.Examples(*points(2, size, seed=1)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def only_what_is_new():
+    """What was there before these tests is not looked through again and again."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 with_or_without = pytest.mark.parametrize("backward", [True, False], ids=["backward", "no backward"])
 
 
