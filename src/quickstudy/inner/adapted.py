@@ -99,7 +99,8 @@ class Adapted:
             own[name] = nn.Parameter(value, requires_grad=p.requires_grad)
         for name, buffer in self.problem.network.named_buffers():
             own[name] = state[name][i].detach().clone() if name in state else buffer
-        network = copy.deepcopy(without_past(copy_with(self.problem.network, own)))
+        memo: dict[int, Any] = {id(t): t for t in own.values() if t.layout != torch.strided}  # torch copies no such one
+        network = copy.deepcopy(without_past(copy_with(self.problem.network, own)), memo)
         settle(network, self.steps)
         inputs = {k: nn.Parameter(state[k][i].detach().clone()) for k in self.problem.inputs}
         whole = FilledIn(network, inputs) if inputs else network

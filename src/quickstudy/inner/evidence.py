@@ -11,7 +11,7 @@ from quickstudy.data import Examples
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.modules.copies import copy_with
 from quickstudy.inner.modules.mixing import Mixing
-from quickstudy.inner.modules.purity import untouched
+from quickstudy.inner.modules.purity import reseed, untouched
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import Engine, Part, beginning
 from quickstudy.inner.trust import shaken
@@ -59,7 +59,7 @@ def evidence(
     how = replace(how, checkpoint=None, mixed_mode=False)
     count = next(len(t) for t in tree_leaves(data) if isinstance(t, Tensor))
     with untouched(problem.network, *problem.functions()), torch.set_grad_enabled(graph):
-        torch.manual_seed(0)
+        reseed(0)
         parts = _parts(problem, engine, count, graph)
         points = isinstance(data, Examples)
         shares = [p.take(data) for p in parts]

@@ -12,6 +12,7 @@ from quickstudy.checks import check_inputs, check_more
 from quickstudy.data import Examples, Tasks
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.modules.purity import reseed
 from quickstudy.inner.transforms import in_transform
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps
 from quickstudy.likelihoods import Likelihood
@@ -176,7 +177,7 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
         yield
         return
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
-        torch.manual_seed(seed)
+        reseed(seed)
         yield
 
 

@@ -15,7 +15,7 @@ from quickstudy.inner.fast.engine import Fast
 from quickstudy.inner.fast.lowrank import NotLinear
 from quickstudy.inner.fast.trying import reason_of
 from quickstudy.inner.modules.outputs import concatenated, map_outputs
-from quickstudy.inner.modules.purity import replaying, untouched
+from quickstudy.inner.modules.purity import replaying, reseed, untouched
 from quickstudy.inner.modules.settings import settings_of, settings_of_function
 from quickstudy.inner.plain import Plain
 from quickstudy.inner.problem import Problem
@@ -110,6 +110,8 @@ class Trust:
 
     def fall_back(self, why: str) -> None:
         """Say that tasks run one by one; RuntimeError where the engine was asked for by name."""
+        if self.engine == "loop":  # tasks run one by one anyway
+            raise RuntimeError(f"mixed_mode=True cannot be used here: {why}. Leave it out")
         if self.engine != "auto":
             raise RuntimeError(
                 f"engine={self.engine!r} cannot be used here: {why}. engine='auto' takes the loop where it must, "
@@ -207,7 +209,7 @@ class Trusted:
             shared, moved = _cloned(here.shared), {k: shaken(v) if shake else v for k, v in here.moved.items()}
             moved = {k: v.clone().requires_grad_(v.is_floating_point()) for k, v in moved.items()}
             with untouched(problem.network, *problem.functions(), function), torch.enable_grad():
-                torch.manual_seed(0)
+                reseed(0)
                 value = run(replace(problem, randomness="same"), here._replace(shared=shared, moved=moved), given)
                 written.extend(k for k, v in shared.items() if not torch.equal(v, here.shared[k]))
                 if any(not torch.equal(a, b) for a, b in zip(_tensors(given), _tensors(points), strict=True)):

@@ -16,7 +16,7 @@ from quickstudy.inner.fast.graphs import differentiable_once, hidden_ends, nodes
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.vectorise import map_tasks
 from quickstudy.inner.modules.copies import copy_apart, copy_with, loose_tensors, named_tensors
-from quickstudy.inner.modules.purity import changed, untouched
+from quickstudy.inner.modules.purity import changed, reseed, untouched
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.transforms import exact_kernels
 from quickstudy.nets.clock import at_step, playing
@@ -51,7 +51,7 @@ class Trial(NamedTuple):
     def value(self, params: dict[str, Tensor], seed: int = 0) -> Tensor:
         """The loss of the first task, with the same random numbers each time."""
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed)
+            reseed(seed)
             first = tree_map(lambda a: a[0] if isinstance(a, Tensor) else a, self.data)
             return self.run(params, {k: b.clone() for k, b in self.buffers.items()}, first)
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from quickstudy.data import Examples
 from quickstudy.inner.modules.copies import copy_apart, copy_with, loose_tensors, named_tensors
 from quickstudy.inner.modules.outputs import map_outputs
-from quickstudy.inner.modules.purity import untouched
+from quickstudy.inner.modules.purity import reseed, untouched
 from quickstudy.inner.modules.settings import settings_of
 from quickstudy.inner.problem import Problem
 
@@ -256,7 +256,7 @@ class _Pass(TorchDispatchMode):
             """`which` point is moved; -1 for what was made over the points."""
             rest = iter(_mixture(drawn, moved, kinds, which, self.size))
             some, named = tree_map(lambda a: next(rest) if isinstance(a, Tensor) else a, (args, kwargs))
-            torch.manual_seed(0)
+            reseed(0)
             out = func(*some, **named)
             return [t for t in tree_leaves(out) if isinstance(t, Tensor)] + _written(func, some, named)
 
@@ -335,7 +335,7 @@ def _copy(network: nn.Module, inputs: Mapping[str, Tensor] | None) -> tuple[Call
 
 def _run(model: Callable[..., Any], x: Tensor) -> list[Tensor]:
     """Everything that comes out, drawing the same random numbers each time."""
-    torch.manual_seed(0)
+    reseed(0)
     found: list[Tensor] = []
     map_outputs(lambda t: found.append(t.detach()), model(x))
     return found

@@ -1,6 +1,9 @@
 """Pictures of environments, drawn with numpy: shapes by their distance to every pixel, so that edges are smooth."""
 
+import copy
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,33 +33,62 @@ class Canvas:
     def line(self, start: Point, end: Point, thickness: float, color: Color) -> None:
         """A line with round ends; from a point to itself it is a disc of diameter `thickness`."""
         along = np.subtract(end, start)
-        x, y = self._x - start[0], self._y - start[1]
+        rows, columns = self._near(start, end, thickness / 2)
+        x, y = self._x[columns] - start[0], self._y[rows] - start[1]
         share = np.clip((x * along[0] + y * along[1]) / max(float(along @ along), 1e-12), 0, 1)
-        self._fill(np.hypot(x - share * along[0], y - share * along[1]) - thickness / 2, color)
+        distance = np.hypot(x - share * along[0], y - share * along[1]) - thickness / 2
+        self._fill(rows, columns, distance, color)
 
     def box(self, center: Point, width: float, height: float, color: Color) -> None:
         """An upright rectangle."""
-        x, y = np.abs(self._x - center[0]) - width / 2, np.abs(self._y - center[1]) - height / 2
-        self._fill(np.maximum(x, y), color)
+        low = center[0] - width / 2, center[1] - height / 2
+        rows, columns = self._near(low, (low[0] + width, low[1] + height), 0.0)
+        x = np.abs(self._x[columns] - center[0]) - width / 2
+        y = np.abs(self._y[rows] - center[1]) - height / 2
+        self._fill(rows, columns, np.maximum(x, y), color)
 
     def pixels(self) -> NDArray[np.uint8]:
         """`[height, width, 3]`."""
         return np.round(self._pixels).astype(np.uint8)
 
-    def _fill(self, distance: NDArray[np.float64], color: Color) -> None:
+    def copy(self) -> "Canvas":
+        """Another with the same picture."""
+        new = copy.copy(self)
+        new._pixels = self._pixels.copy()
+        return new
+
+    def _near(self, one: Point, other: Point, reach: float) -> tuple[slice, slice]:
+        """The rows and columns of what lies between two points, or within `reach` of it, and a pixel more."""
+        reach += 1 / self._scale
+
+        def inside(places: NDArray[np.floating[Any]], a: float, b: float) -> slice:
+            found = np.flatnonzero((places > min(a, b) - reach) & (places < max(a, b) + reach))
+            return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+
+        return inside(self._y[:, 0], one[1], other[1]), inside(self._x, one[0], other[0])
+
+    def _fill(self, rows: slice, columns: slice, distance: NDArray[np.float64], color: Color) -> None:
         cover = np.clip(0.5 - distance * self._scale, 0, 1)[..., None]
-        self._pixels += cover * (np.array(color, float) - self._pixels)
+        part = self._pixels[rows, columns]
+        part += cover * (np.array(color, float) - part)
 
 
 def navigation(position: Point, goal: Point, low: float, high: float) -> NDArray[np.uint8]:
     """The point (blue) and its goal (green) on the square [low, high]²."""
+    size, canvas = high - low, _square(low, high).copy()
+    canvas.line(goal, goal, 0.06 * size, GREEN)
+    canvas.line(position, position, 0.04 * size, BLUE)
+    return canvas.pixels()
+
+
+@functools.lru_cache(maxsize=8)
+def _square(low: float, high: float) -> Canvas:
+    """The square [low, high]² in its frame."""
     size, margin = high - low, 0.05 * (high - low)
     canvas = Canvas((low - margin, low - margin), (high + margin, high + margin), 300)
     canvas.box(((low + high) / 2, (low + high) / 2), 1.02 * size, 1.02 * size, GREY)
     canvas.box(((low + high) / 2, (low + high) / 2), size, size, WHITE)
-    canvas.line(goal, goal, 0.06 * size, GREEN)
-    canvas.line(position, position, 0.04 * size, BLUE)
-    return canvas.pixels()
+    return canvas
 
 
 def cartpole(x: float, angle: float, length: float, edge: float, *, tallest: float) -> NDArray[np.uint8]:
