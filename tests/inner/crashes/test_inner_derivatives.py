@@ -328,7 +328,12 @@ def test_networks(engine, kind):
     same(engine, lambda: meta(qs.MAML(network, lr=0.1, steps=2, engine=engine), tasks), wanted)
 
 
-@every_network
+OPEN = pytest.mark.xfail(strict=True, reason="adapted weights are constants, of which nothing can be differentiated")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=OPEN) if k is LearnsAsItReads else k for k in NETWORKS], ids=named
+)
 def test_predictions_with_and_without_gradients(kind):
     """`adapt`, the predictor and one task's module, also where the caller has switched gradients off."""
     torch.manual_seed(2)
