@@ -4,7 +4,7 @@ Found by following every operation of a pass, as `torch.vmap` does, and not by w
 puts out shows a mixture only for some points and some weights, its operations show it for all.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from quickstudy.inner.modules.purity import reseed, untouched
 from quickstudy.inner.modules.settings import settings_of
 from quickstudy.inner.problem import Problem
 
-FEW, MORE = 3, 5  # points: what grows from one to the other, in this proportion, has an axis of points
+FEW, MORE = 3, 4  # points: what grows from one to the other, in this proportion, has an axis of points
 FAR = 100.0  # how far a point is moved: past every other
 _SIZES = frozenset(("size", "sizes", "input_size", "input_sizes", "self_size", "split_sizes", "repeats", "end", "N"))
 _EMPTY = frozenset(("empty", "new_empty", "empty_strided", "new_empty_strided", "empty_like"))  # whatever was there
@@ -32,24 +32,23 @@ class Mixing:
     """
 
     def __init__(self) -> None:
-        self.found: dict[Any, tuple[int, int] | None] = {}  # sizes between which points are apart; None: they mix
+        self.found: dict[Any, set[int] | None] = {}  # sizes of tasks whose points are apart; None: they are not
 
     def __call__(self, problem: Problem, examples: Examples) -> bool:
         """Whether an output depends on other points than its own, or on how many there are."""
-        key, most = settings_of(problem.network), examples.num_points
-        known = self.found.get(key, (most + 1, most))
+        key = settings_of(problem.network)
+        known = self.found.get(key, set())
         if known is None:
             return True
-        least = max(1, int(examples.sizes().min()))
-        if known[0] <= least and most <= known[1]:
+        sizes = {examples.num_points, *examples.sizes().tolist()} - known - {0}
+        if not sizes:
             return False
-        sizes = min(known[0], least), max(known[1], most)
         inputs = {k: v.detach() for k, v in problem.inputs.items()}
         try:
             mixes = mixes_points(problem.network, examples, sizes, inputs, tried=key in self.found)
         except Exception:  # whatever it is, plain PyTorch on a task's own points says it again; until then in doubt
             return True
-        self.found[key] = None if mixes else sizes
+        self.found[key] = None if mixes else known | sizes
         return mixes
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -59,7 +58,7 @@ class Mixing:
 def mixes_points(
     network: nn.Module,
     examples: Examples,
-    sizes: tuple[int, int],
+    sizes: Iterable[int],
     inputs: Mapping[str, Tensor] | None = None,
     *,
     tried: bool = False,
@@ -72,7 +71,7 @@ def mixes_points(
 
     Args:
         examples: where points are taken from.
-        sizes: the fewest and the most points that tasks have.
+        sizes: how many points tasks have.
         inputs: further inputs of the network.
         tried: whether the operations were, so that only the sizes are new.
     """
@@ -83,10 +82,10 @@ def mixes_points(
             if not tried:
                 _Pass(network, points, MORE, inputs, few, tries=True)
             for size in sizes:
-                if size not in (FEW, MORE) and size > 1:
+                if size == 1:  # where torch itself goes other ways
+                    few.same_for_one(network, points, inputs)
+                elif size not in (FEW, MORE):
                     _Pass(network, points, size, inputs, few)
-            if sizes[0] == 1:  # torch itself goes other ways for a single one
-                few.same_for_one(network, points, inputs)
         except _Mixed:
             return True
     return False
@@ -160,10 +159,10 @@ class _Pass(TorchDispatchMode):
         gave = [t for t in tree_leaves(out) if isinstance(t, Tensor)] + _written(func, args, kwargs)
         if read and not gave and tree_leaves(out):
             raise _Mixed("a value is read, and what is done with it cannot be seen")
-        self.known.update(map(_storage, gave))
         self.kept.append(gave)  # as long as they live, their storages are told apart
         op.gave.extend(t.clone() if self.beside is None else t.detach() for t in gave)
         self._seen(op, tried)
+        self.known.update(map(_storage, gave))
         return out
 
     def _seen(self, op: _Op, tried: list[list[list[Tensor]]]) -> None:
@@ -307,7 +306,8 @@ class _Pass(TorchDispatchMode):
         alone = _run(_copy(network, inputs)[0], points[:1].clone())
         drawn = any(torch.Tag.nondeterministic_seeded in op.function.tags for op in self.ops)
         for one, among in zip(alone, self.outputs, strict=True):
-            if one.shape != among[:1].shape or not (drawn or not bool(_differ(one, among[:1]).any())):
+            first, allowed = among[:1], 1e-4 * float(among.abs().max())
+            if one.shape != first.shape or not (drawn or torch.allclose(one, first, 1e-4, allowed, equal_nan=True)):
                 raise _Mixed("an output depends on the number of points")
 
     def _end(self, own: list[Tensor]) -> None:
@@ -384,12 +384,10 @@ def _mixture(
 
 
 def _differ(one: Tensor, other: Tensor) -> Tensor:
-    """Where two results differ by more than rounding."""
+    """Where two results differ; one operation on as many numbers rounds them alike."""
     if one.shape != other.shape:
         return torch.ones(one.shape, dtype=torch.bool)
-    if one.is_floating_point() or one.is_complex():
-        return ~torch.isclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)
-    return one != other
+    return (one != other) & ~((one != one) & (other != other))
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
