@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,13 +40,18 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: Backend = "indu
     """
     if not compile:
 
-        def eager(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
+        def eager(tasks: Tasks, share: float) -> tuple[Tensor, list[Tensor]]:
             params = [p for p in learner.parameters() if p.requires_grad]
-            loss = learner(tasks)
+            loss = learner(tasks) * share  # before the way back: hooks may do what is not linear
             grads = torch.autograd.grad(loss, params, allow_unused=True)
-            return loss.detach(), [torch.zeros_like(p) if g is None else g for g, p in zip(grads, params, strict=True)]
+            found = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, params, strict=True)]
+            return loss.detach() / share, [g / share for g in found]
 
-        return lambda tasks: _summed(lambda size: eager, getattr(learner, "chunk", None), tasks, learner)
+        def in_chunks(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
+            count, chunk = tasks.num_tasks, getattr(learner, "chunk", None)
+            return _summed(lambda size: partial(eager, share=size / count), chunk, tasks, learner)
+
+        return in_chunks
     graphs, params = Graphs(), list(learner.parameters())
 
     def compiled(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
