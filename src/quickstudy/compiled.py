@@ -42,10 +42,12 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: Backend = "indu
 
         def eager(tasks: Tasks, share: float) -> tuple[Tensor, list[Tensor]]:
             params = [p for p in learner.parameters() if p.requires_grad]
-            loss = learner(tasks) * share  # before the way back: hooks may do what is not linear
-            grads = torch.autograd.grad(loss, params, allow_unused=True)
+            loss = learner(tasks)
+            # the share comes before the way back, as hooks may do what is not linear
+            scaled = loss if share == 1 else loss * share
+            grads = torch.autograd.grad(scaled, params, allow_unused=True)
             found = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, params, strict=True)]
-            return loss.detach() / share, [g / share for g in found]
+            return loss.detach(), found if share == 1 else list(torch._foreach_div(found, share))
 
         def in_chunks(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
             count, chunk = tasks.num_tasks, getattr(learner, "chunk", None)
