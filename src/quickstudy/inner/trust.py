@@ -14,6 +14,7 @@ from quickstudy.checks import values_are_readable
 from quickstudy.inner.fast.engine import Fast
 from quickstudy.inner.fast.lowrank import NotLinear
 from quickstudy.inner.fast.trying import reason_of
+from quickstudy.inner.fast.watch import HOOKED, Watch
 from quickstudy.inner.modules.outputs import concatenated, map_outputs
 from quickstudy.inner.modules.purity import replaying, reseed, untouched
 from quickstudy.inner.modules.settings import settings_of, settings_of_function
@@ -88,9 +89,9 @@ class Trust:
             if not self.verify or (known and not self.again) or not (known or room or self.again):
                 return self.verdicts.get(key) if known else self._of_its_kind(settings)
             self.checked, self.again = self.checked + 1, False
-        expected = plain()  # what the user did wrong, this says
+        expected = _dense(plain())  # what the user did wrong, this says
         try:
-            found = fast()
+            found = _dense(fast())
         except (torch.OutOfMemoryError, NotLinear):
             raise
         except Exception as error:
@@ -98,7 +99,7 @@ class Trust:
         else:
             verdict = difference(found, expected, precision=precision)
             if verdict is not None and rounded is not None:
-                verdict = difference(found, expected, rounded(), precision=precision)
+                verdict = difference(found, expected, _dense(rounded()), precision=precision)
             if verdict is None and not all(bool(t.isfinite().all()) for t in expected.values()):
                 return None  # nothing is shown by what is not a number: next time again
         self.verdicts[key] = verdict
@@ -203,6 +204,7 @@ class Trusted:
         """Why the function's values, or their gradients, cannot be had in one pass."""
         few, points = _two_of(state, data)
         written: list[str] = []
+        watch = Watch()
 
         def evidence(run: Callable[[Problem, State, Any], Any], *, shake: bool = False) -> Evidence:
             here, given = few.built().detach(), _cloned(points)
@@ -221,7 +223,7 @@ class Trusted:
 
         def plain(problem: Problem, state: State, given: Any) -> Any:
             values = []
-            with replaying("same", 2) as again:
+            with watch, replaying("same", 2) as again:
                 for s, d in _alone(state, given):
                     again()
                     values.append(Plain(set(self.fast.plan.sparse)).evaluate(problem, s, function, d, outer, step)[0])
@@ -235,8 +237,9 @@ class Trusted:
             rounded=lambda: evidence(plain, shake=True),
             precision=self.fast.plan.precision,
         )
-        if why is None and written:
-            why = self.trust.verdicts[settings, layout_of(data)] = f"the network writes into {written[0]}"
+        if why is None and (written or watch.hooked):
+            why = f"the network writes into {written[0]}" if written else HOOKED
+            self.trust.verdicts[settings, layout_of(data)] = why
         return why
 
     def _or_each(self, fast: Callable[[], Any], each: Callable[[], Any]) -> Any:
@@ -308,6 +311,11 @@ def _apart(one: Tensor, other: Tensor) -> float:
 def _largest(value: Tensor) -> float:
     finite = value.detach()[value.detach().isfinite()]
     return float(finite.abs().max()) if finite.numel() else 0.0
+
+
+def _dense(found: Evidence) -> Evidence:
+    """Without sparse layouts: a weight that is not adapted may have a meta-gradient with one."""
+    return {k: t if t.layout == torch.strided else t.to_dense() for k, t in found.items()}
 
 
 def _values(value: Any, moved: dict[str, Tensor]) -> Evidence:

@@ -14,7 +14,7 @@ from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.fast.capture import catching
 from quickstudy.inner.fast.checkpoints import run_again, segment
 from quickstudy.inner.fast.implicit import Implicit, attach, refuse_transforms, refuse_unsymmetric
-from quickstudy.inner.fast.mixed_mode import Watch
+from quickstudy.inner.fast.watch import Watch
 from quickstudy.inner.modules.purity import replaying
 from quickstudy.inner.modules.settings import hooked
 from quickstudy.inner.problem import Problem

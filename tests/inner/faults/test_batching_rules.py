@@ -552,6 +552,70 @@ def test_hooks_and_questions(member, way):
     judge(of(Hooks(put, on_the_way or (lambda network, h: h))), way)
 
 
+def only_when_large(g):
+    return torch.where(g.abs() > 0.3, 0.3 * g.sign(), g)
+
+
+def hook_node(put):
+    def on_the_way(network, h):
+        if h.grad_fn is not None:
+            put(h.grad_fn)
+        return h
+
+    return on_the_way
+
+
+def hook_after_node(node):
+    node.register_hook(lambda to_input, to_output: tuple(None if g is None else only_when_large(g) for g in to_input))
+
+
+def hook_several(network, h):
+    other = 1.3 * h
+    if other.requires_grad:
+        torch.autograd.graph.register_multi_grad_hook([h, other], lambda gradients: None)
+    return other
+
+
+class ClipsLarge(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(h):
+        return h.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, g):
+        return only_when_large(g)
+
+
+ONLY_THERE = {
+    "clips": hook_tensor(only_when_large),
+    "lets nothing large by": hook_tensor(lambda g: g * (g.abs().max() < 0.5)),
+    "on a node": hook_node(hook_after_node),
+    "before a node": hook_node(lambda node: node.register_prehook(lambda gs: tuple(map(only_when_large, gs)))),
+    "of several tensors": hook_several,
+    "keeps the gradient": lambda network, h: h.retain_grad() or h if h.requires_grad else h,
+    "a Function that clips": lambda network, h: ClipsLarge.apply(h),
+}
+
+
+@every_way
+@pytest.mark.parametrize("member", ONLY_THERE)
+def test_a_hook_that_acts_in_a_task_that_is_not_tried(member, way):
+    """Of three tasks the first and the last are tried, and their gradients are small."""
+    problem = of(Hooks(None, ONLY_THERE[member]))
+
+    def data(step):
+        x, y = problem.data(step)
+        return x, y * torch.tensor([0.05, 5.0, 0.05]).view(3, 1, 1)
+
+    judge(problem._replace(data=data), way)
+
+
 @every_way
 @pytest.mark.parametrize("put", [put_backward, put_backward_norm, put_forward_tensor, put_replacing])
 def test_a_hook_that_comes_and_goes_between_calls(put, way):

@@ -27,8 +27,9 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from quickstudy.inner.fast.capture import catching
 from quickstudy.inner.fast.graphs import hidden_ends, nodes_of, smooth, written_in_python
+from quickstudy.inner.fast.watch import Watch
 from quickstudy.inner.modules.purity import HIDDEN, NOT_THE_SAME, has_drawn, random_state, replayed, same_again
-from quickstudy.inner.transforms import Switch, exact_kernels, in_transform, own_leaf
+from quickstudy.inner.transforms import exact_kernels, in_transform, own_leaf
 
 _FORWARD_MODE = threading.RLock()  # torch has one level of it for all threads
 
@@ -137,63 +138,6 @@ class _Mixed(torch.autograd.Function):
                         raise
                     found = _again_in_reverse(ctx, tensors, grads, values)  # torch lacks the forward derivative
         return (None, None, None, None, *found)
-
-
-class Watch:
-    """Notes hooks on tensors; with `tangents`, forward derivatives are off where reverse ones are.
-
-    Two functions of torch are replaced meanwhile: a `TorchFunctionMode` would see them too, and everything else.
-    """
-
-    def __init__(self, *, tangents: bool = False):
-        self.tangents, self.hooked = tangents, False
-        self._held = _WATCHING.held()
-
-    def __enter__(self) -> "Watch":
-        self._held.__enter__()
-        _watches.inside.append(self)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        _watches.inside.remove(self)
-        self._held.__exit__(*error)
-
-
-class _Watches(threading.local):
-    """Those of this thread."""
-
-    def __init__(self) -> None:
-        self.inside: list[Watch] = []
-
-
-_watches = _Watches()
-_SET_GRAD_ENABLED, _REGISTER_HOOK = torch._C._set_grad_enabled, Tensor.register_hook
-
-
-def _set_grad_enabled(mode: bool) -> Any:
-    if any(watch.tangents for watch in _watches.inside):
-        torch._C._set_fwd_grad_enabled(bool(mode))
-    return _SET_GRAD_ENABLED(mode)
-
-
-def _register_hook(tensor: Tensor, hook: Any) -> Any:
-    for watch in _watches.inside:
-        watch.hooked = True
-    return _REGISTER_HOOK(tensor, hook)
-
-
-def _watch() -> Callable[[], None]:
-    before: Any = torch._C._set_grad_enabled, Tensor.register_hook
-    put: Any = torch
-    put._C._set_grad_enabled, put.Tensor.register_hook = _set_grad_enabled, _register_hook
-
-    def off() -> None:
-        put._C._set_grad_enabled, put.Tensor.register_hook = before
-
-    return off
-
-
-_WATCHING = Switch(_watch)
 
 
 def _same(ctx: Any, value: Tensor) -> None:

@@ -15,6 +15,7 @@ from quickstudy.inner.fast.capture import Call, Capture, Layer, Recorder, StandI
 from quickstudy.inner.fast.graphs import differentiable_once, hidden_ends, nodes_of, smooth
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.vectorise import map_tasks
+from quickstudy.inner.fast.watch import HOOKED, Watch
 from quickstudy.inner.modules.copies import copy_apart, copy_with, loose_tensors, named_tensors
 from quickstudy.inner.modules.purity import changed, reseed, untouched
 from quickstudy.inner.problem import Problem
@@ -77,7 +78,7 @@ def try_pass(trial: Trial) -> Plan:
         with torch.enable_grad():
             moving = {k: trial.params[k].detach().requires_grad_() for k in adapted}
             recorder = Recorder([(moving[name], name) for name in adapted])
-            with active(recorder), _Notes() as notes:
+            with active(recorder), _Notes() as notes, Watch() as watch:
                 found = trial.value({**trial.params, **moving})
             nodes = nodes_of([found]) if found.requires_grad else set()
             reached, sparse = _reach(found, moving)
@@ -88,6 +89,8 @@ def try_pass(trial: Trial) -> Plan:
         why = _seeded(trial, notes) or ("the network writes into its data" if into_data else None)
         if (once := differentiable_once(nodes)) is not None:
             why = f"{once} says that it can be differentiated once, which only plain PyTorch can tell on the way back"
+        if watch.hooked:
+            why = HOOKED
         if written:
             why = f"the network writes into {sorted(written)[0]}, which each task must have for itself"
         calls = [] if why else _sole_readers(trial, recorder.calls, found.detach(), reached)
