@@ -118,10 +118,14 @@ class Adapted:
                     value, buffers = part.engine.evaluate(self.problem, state, judged, given, outer, self.steps)
                     values.append(value)
                     left.append(buffers)
-                    everything = torch.arange(self.num_tasks) if part.places is None else part.places.cpu()
-                    places.append(everything if index is None else everything[index.cpu()])
-        order = None if len(values) == 1 else torch.cat(places).argsort()
+                    places.append((part.places, index))
+        order = None if len(values) == 1 else torch.cat([self._places(*p) for p in places]).argsort()
         return concatenated(values, order), left
+
+    def _places(self, of_part: Tensor | None, index: Tensor | None) -> Tensor:
+        """Where in the batch the tasks at `index` of a part are."""
+        places = torch.arange(self.num_tasks) if of_part is None else of_part.cpu()
+        return places if index is None else places[index.cpu()]
 
     def _shares(
         self, part: Part, data: Any, function: Callable[..., Any]

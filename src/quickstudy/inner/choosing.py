@@ -17,10 +17,10 @@ from quickstudy.inner.fast.engine import Fast
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.trying import trial_of, try_pass, try_vectorised
 from quickstudy.inner.fast.vectorise import unvectorised
-from quickstudy.inner.modules.copies import named_tensors
 from quickstudy.inner.modules.mixing import Mixing
 from quickstudy.inner.modules.purity import HIDDEN
 from quickstudy.inner.modules.settings import settings_of, settings_of_function
+from quickstudy.inner.modules.tree import named_tensors, tensors_of
 from quickstudy.inner.plain import Plain
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.rates import one_rate
@@ -113,7 +113,8 @@ class Choice:
         """
         if not wanted.steps or (isinstance(data, Examples) and not data.num_points):
             return [self.resting(places, count, wanted)]
-        key = self._key(data, count, wanted.steps)
+        names = self.problem.adapted_names()
+        key = self._key(data, count, wanted.steps, names)
         # a network that owns nothing but what adapts runs plainly as it is, without a trial before
         plan = Plan(False) if self._untried else self.plan(data, count, wanted.steps, wanted.outer, key)
         engine: Engine = Plain(set(plan.sparse))
@@ -122,7 +123,8 @@ class Choice:
             if why is None:
                 problem = self.problem
                 shown = outputs, problem.point_loss, problem.step_loss, problem.objective
-                fast = Fast(plan, count if plan.vectorised else 1, named_tensors(problem.network))
+                size, tensors = count if plan.vectorised else 1, named_tensors(problem.network)
+                fast = Fast(plan, size, tensors, names)
                 engine = Trusted(fast, self.trust, shown, layout_of(data))
             else:
                 self.trust.fall_back(why)
@@ -136,7 +138,7 @@ class Choice:
     def _untried(self) -> bool:
         if not self.plainly or self.how.runs_again:
             return False
-        return set(dict(self.problem.network.named_parameters())) <= set(self.problem.adapted_names())
+        return set(tensors_of(self.problem.network)[0]) <= set(self.problem.adapted_names())
 
     def resting(self, places: Tensor | None, count: int, wanted: Wanted) -> Part:
         """Tasks that take no step, or have not begun: in one pass, where that works."""
@@ -144,10 +146,11 @@ class Choice:
         engine = Trusted(Fast(Plan(True), count), self.trust, apart=apart)
         return Part(places, count, engine, beginning(self.problem, count, wanted.create_graph))
 
-    def _key(self, data: Any, num_tasks: int, steps: int) -> Any:
+    def _key(self, data: Any, num_tasks: int, steps: int, names: list[str] | None = None) -> Any:
         layout = tuple((t.dtype, tuple(t.shape)) for t in tree_leaves(data) if isinstance(t, Tensor))
         settings = settings_of(self.problem.network), *(settings_of_function(f) for f in self.problem.functions() if f)
-        return (is_for_graph(), tuple(self.problem.adapted_names()), settings), (num_tasks, steps, layout)
+        names = self.problem.adapted_names() if names is None else names
+        return (is_for_graph(), tuple(names), settings), (num_tasks, steps, layout)
 
     def _made(self, data: Any, num_tasks: int, steps: int, outer: Any) -> Plan:
         """The plan for data like these.

@@ -1,7 +1,7 @@
 """`inner_loop`: what is adapted, by which rule, how often, on which data. One definition; the engines agree on it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -132,21 +132,20 @@ class InnerLoop:
             check_layout(support, "support")
         if batch is not None and num_tasks is None:
             raise ValueError("with batch=, say how many tasks there are: num_tasks=")
-        with ExitStack() as stack:
-            if torch.is_inference_mode_enabled():  # where torch takes no gradient, not even an inner one
-                stack.enter_context(torch.inference_mode(False))
-                stack.enter_context(torch.no_grad())
-                create_graph = False
-            support, outer = usable(support), None if outer is None else usable(outer)
-            if support is not None and support.num_points == 0:
-                steps = 0  # none is taken
-            wanted = Wanted(steps, outer if create_graph or outer is None else _detached(outer), create_graph)
-            if support is not None:
-                start, source, fixed = self._on_points(support, wanted, generator)
-            else:
-                assert batch is not None and num_tasks is not None
-                start, source, fixed = self._on_batches(batch, num_tasks, wanted)
-            return unroll(start, source, steps, self.how, create_graph=create_graph, fixed=fixed, each=each)
+        if torch.is_inference_mode_enabled():  # where torch takes no gradient, not even an inner one
+            with torch.inference_mode(False), torch.no_grad():
+                given: Any = {"batch": batch, "num_tasks": num_tasks, "outer": outer, "generator": generator}
+                return self(support, steps=steps, create_graph=False, each=each, **given)
+        support, outer = usable(support), None if outer is None else usable(outer)
+        if support is not None and support.num_points == 0:
+            steps = 0  # none is taken
+        wanted = Wanted(steps, outer if create_graph or outer is None else _detached(outer), create_graph)
+        if support is not None:
+            start, source, fixed = self._on_points(support, wanted, generator)
+        else:
+            assert batch is not None and num_tasks is not None
+            start, source, fixed = self._on_batches(batch, num_tasks, wanted)
+        return unroll(start, source, steps, self.how, create_graph=create_graph, fixed=fixed, each=each)
 
     def point_loss(self, model: Callable[..., Any], examples: Examples, outer: Any = None) -> Tensor:
         """One task's mean loss over its real points."""

@@ -13,7 +13,7 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.modules.purity import reseed
-from quickstudy.inner.transforms import in_transform
+from quickstudy.inner.transforms import exact_kernels, in_transform
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps
 from quickstudy.likelihoods import Likelihood
 
@@ -138,12 +138,13 @@ def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int, weights: Sequence[fl
         weights: of the losses after 1, 2, ... `steps` steps; by default the last counts alone.
     """
     path: list[Adapted] = []
-    adapted = inner(tasks.support, steps=steps, each=path.append if any(weights[:-1]) else None)
-    losses = query_losses(adapted, tasks.query)
-    if not path:
-        return losses
-    early = [w * a.losses(tasks.query) for w, a in zip(weights[:-1], path, strict=False) if w]
-    return weights[-1] * losses + torch.stack(early).sum(0)
+    with exact_kernels():  # switched once for all that follows
+        adapted = inner(tasks.support, steps=steps, each=path.append if any(weights[:-1]) else None)
+        losses = query_losses(adapted, tasks.query)
+        if not path:
+            return losses
+        early = [w * a.losses(tasks.query) for w, a in zip(weights[:-1], path, strict=False) if w]
+        return weights[-1] * losses + torch.stack(early).sum(0)
 
 
 def query_losses(adapted: Adapted, query: Examples) -> Tensor:

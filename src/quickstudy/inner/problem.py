@@ -8,7 +8,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from quickstudy.data import Examples
-from quickstudy.inner.modules.copies import copy_with, named_tensors
+from quickstudy.inner.modules.copies import copy_with
+from quickstudy.inner.modules.tree import named_tensors, tensors_of
 from quickstudy.inner.points import mean_loss
 
 Randomness = Literal["different", "same"]
@@ -38,14 +39,14 @@ class Problem:
 
     def adapted_names(self) -> list[str]:
         """The parameters and extra inputs that move."""
-        names = []
-        for name, p in self.network.named_parameters():
+        names, own = [], tensors_of(self.network)[0]
+        for name, p in own.items():
             if (p if isinstance(p, nn.Parameter) else self.known.get(name, p)).requires_grad:
                 names.append(name)
         names += self.inputs
         if self.adapt is None:
             return names
-        wanted = matching([*dict(self.network.named_parameters()), *self.inputs], self.adapt)
+        wanted = matching([*own, *self.inputs], self.adapt)
         return [name for name in wanted if name in names]
 
     def step_loss(self, model: Model, data: Any, outer: Any = None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from quickstudy.inner.modules.copies import named_tensors
+from quickstudy.inner.modules.tree import named_tensors, tensors_of
 from quickstudy.inner.problem import Problem
 
 
@@ -160,11 +160,12 @@ def beginning(problem: Problem, count: int, create_graph: bool, written: frozens
     Args:
         written: parameters that the network's own passes write into. Those that adapt are every task's own anyway.
     """
-    shared: dict[str, Tensor] = {k: _usable(p) for k, p in problem.network.named_parameters()}
+    params, own = tensors_of(problem.network)
+    shared: dict[str, Tensor] = {k: _usable(p) for k, p in params.items()}
     moved: dict[str, Any] = {k: _usable(v).expand(count, *v.shape) for k, v in problem.inputs.items()}
     if not create_graph:
         shared, moved = tree_map(torch.Tensor.detach, (shared, moved))
-    buffers = {k: _usable(b) for k, b in problem.network.named_buffers() if b.layout == torch.strided}
+    buffers = {k: _usable(b) for k, b in own.items() if b.layout == torch.strided}
     kept = written.difference(problem.adapted_names()) if written else written
     buffers |= {k: shared.pop(k).detach() for k in kept if k in shared}
     if problem.network.training or written:  # the network's own may be written into before the way back

@@ -62,6 +62,10 @@ class _Steps(NamedTuple):
 
     def take(self, parts: tuple[Part, ...], first: int, end: int, graph: bool) -> tuple[Part, ...]:
         """Those from `first` to `end`."""
+        with exact_kernels():
+            return self._take(parts, first, end, graph)
+
+    def _take(self, parts: tuple[Part, ...], first: int, end: int, graph: bool) -> tuple[Part, ...]:
         for step in range(first, end):
             second = graph and not self.how.first_order
             second = second and (self.how.truncate is None or step >= self.last - self.how.truncate)
@@ -74,7 +78,7 @@ class _Steps(NamedTuple):
 
     def _step(self, now: Adapted, shares: list[Any], step: int, second: bool) -> tuple[Part, ...]:
         parts, problem = [], now.problem
-        with exact_kernels(), replaying(problem.randomness, len(now.parts)) as again:
+        with replaying(problem.randomness, len(now.parts)) as again:
             for part, start, share in zip(now.parts, self.start, shares, strict=True):
                 again()
                 if isinstance(share, Examples) and share.num_points == 0:
@@ -150,7 +154,7 @@ class _Segment(NamedTuple):
     def __call__(self, states: list[State], graph: bool, /) -> list[State]:
         given = [s._replace(buffers=_detached(s.buffers)) for s in states]
         parts = tuple(p._replace(state=s) for p, s in zip(self.bare, given, strict=True))
-        with exact_kernels(), catching():
+        with catching():
             return [p.state for p in self.todo.take(parts, self.first, self.end, graph)]
 
 

@@ -26,11 +26,13 @@ class Fast:
         plan: found by trying.
         size: how many tasks.
         tensors: the network's parameters and buffers as its steps find them, where they are known.
+        names: of what adapts, likewise.
     """
 
     plan: Plan
     size: int
     tensors: dict[str, Tensor] | None = None
+    names: list[str] | None = None
 
     @property
     def together(self) -> bool:
@@ -70,7 +72,7 @@ class Fast:
     def _gradient(
         self, plan: Plan, problem: Problem, state: State, data: Any, outer: Any, step: int, *, second_order: bool
     ) -> tuple[dict[str, Any], State]:
-        names = problem.adapted_names()
+        names = problem.adapted_names() if self.names is None else self.names
         shared_or_low = {*state.shared, *(k for k, v in state.moved.items() if isinstance(v, LowRank))}
         calls = [c for c in plan.calls if c.weight in names and c.weight in shared_or_low]
         judged = Pass(problem, plan, state, data, outer, step, tensors=self.tensors).descending(

@@ -11,7 +11,8 @@ from quickstudy.inner.fast.capture import Call, Capture, Layer, StandIn, active
 from quickstudy.inner.fast.lowrank import LowRank
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.vectorise import map_tasks
-from quickstudy.inner.modules.copies import copy_apart, copy_with, named_tensors
+from quickstudy.inner.modules.copies import copy_apart, copy_with
+from quickstudy.inner.modules.tree import named_tensors
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import State
 from quickstudy.nets.clock import Role, at_step, playing

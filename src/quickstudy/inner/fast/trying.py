@@ -16,8 +16,9 @@ from quickstudy.inner.fast.graphs import differentiable_once, hidden_ends, nodes
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.vectorise import map_tasks
 from quickstudy.inner.fast.watch import HOOKED, Watch
-from quickstudy.inner.modules.copies import copy_apart, copy_with, loose_tensors, named_tensors
+from quickstudy.inner.modules.copies import copy_apart, copy_with
 from quickstudy.inner.modules.purity import changed, reseed, untouched
+from quickstudy.inner.modules.tree import loose_tensors, named_tensors
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.transforms import exact_kernels
 from quickstudy.nets.clock import at_step, playing

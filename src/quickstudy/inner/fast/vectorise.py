@@ -14,11 +14,12 @@ from torch.utils._pytree import tree_map
 
 from quickstudy.inner.modules.outputs import map_outputs
 from quickstudy.inner.modules.settings import hooked
+from quickstudy.inner.modules.tree import modules_of
 
 
 def unvectorised(network: nn.Module) -> str | None:
     """Why torch is known to have no batching rule for this network; None where it may have."""
-    for module in network.modules():
+    for _, module in modules_of(network):
         if isinstance(module, nn.RNNBase):
             return f"torch has no batching rule for {type(module).__name__}"
     if hooked(network):

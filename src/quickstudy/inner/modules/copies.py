@@ -6,7 +6,6 @@ network) finds the weights that it ran with.
 """
 
 import copy
-import dataclasses
 import functools
 import types
 import weakref
@@ -17,11 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quickstudy.inner.modules.tree import (
+    OWN,
+    PLAIN,
+    hidden_modules,
+    is_record,
+    loose_tensors,
+    modules_of,
+    named_tensors,
+    owned_tensors,
+)
 from quickstudy.inner.transforms import in_transform
-
-# what nn.Module keeps for itself, and attributes that hold neither a tensor nor a module
-_OWN = frozenset(nn.Module().__dict__)
-_PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 
 _CONTAINERS = frozenset((list, dict, set, OrderedDict, defaultdict, deque, Counter))
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -61,12 +66,6 @@ def copy_apart(network: nn.Module) -> nn.Module:
     return _Copier(clones, network).module(network)
 
 
-def loose_tensors(network: nn.Module) -> list[Tensor]:
-    """Tensors of the tree that are neither parameters nor buffers."""
-    registered = {id(t) for t in named_tensors(network).values()}
-    return [t for t in owned_tensors(network) if id(t) not in registered]
-
-
 def with_dense_gradient(tensor: Tensor) -> Any:
     """The same tensor, whose gradient comes in the usual layout: a sparse one has no derivative."""
     return _DenseGradient.apply(tensor)
@@ -88,78 +87,6 @@ def without_past(network: nn.Module) -> nn.Module:
     return _Copier(past, network).module(network) if past else network
 
 
-def named_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers, by their first names."""
-    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
-
-
-def owned_tensors(network: nn.Module) -> list[Tensor]:
-    """Every tensor of the tree, once: parameters, buffers, and those kept as plain attributes or in containers."""
-    found = {id(t): t for t in named_tensors(network).values()}
-
-    def look(value: Any, depth: int) -> None:
-        if isinstance(value, Tensor):
-            found[id(value)] = value
-        elif depth and isinstance(value, list | tuple | set):
-            for item in value:
-                look(item, depth - 1)
-        elif depth and isinstance(value, dict):
-            for item in value.values():
-                look(item, depth - 1)
-        elif depth and _is_record(value):
-            for item in vars(value).values():
-                look(item, depth - 1)
-
-    members = set(network.modules())
-    for module in (*members, *hidden_modules(network)):
-        for key, value in module.__dict__.items():
-            own = key == "_buffers" or (key == "_parameters" and module in members)
-            if own or (key not in _OWN and type(value) not in _PLAIN):
-                look(value, 4)
-    return list(found.values())
-
-
-def hidden_modules(network: nn.Module) -> list[nn.Module]:
-    """Modules that the tree keeps where torch does not look: in lists, dictionaries and records, or past `setattr`.
-
-    Their parameters are constants to torch, but what they note of a pass is a part of the network's.
-    """
-    members: set[nn.Module] = set(network.modules())
-    found: dict[nn.Module, None] = {}
-
-    def look(value: Any, depth: int) -> None:
-        if type(value) in _PLAIN or isinstance(value, Tensor):
-            return
-        if isinstance(value, nn.Module):
-            if value not in members and value not in found:
-                for part in value.modules():
-                    found[part] = None
-                    for key, item in part.__dict__.items():
-                        if key not in _OWN:
-                            look(item, 4)
-        elif depth and isinstance(value, list | tuple | set):
-            for item in value:
-                look(item, depth - 1)
-        elif depth and isinstance(value, dict):
-            for item in value.values():
-                look(item, depth - 1)
-        elif depth and _is_record(value):
-            for item in vars(value).values():
-                look(item, depth - 1)
-
-    for module in members:
-        for key in module.__dict__.keys() - _OWN:
-            look(module.__dict__[key], 4)
-    return list(found)
-
-
-def _is_record(value: Any) -> bool:
-    """Whether it is an object that merely holds others: a dataclass, or a namespace."""
-    if isinstance(value, types.SimpleNamespace):
-        return True
-    return dataclasses.is_dataclass(value) and not isinstance(value, type) and hasattr(value, "__dict__")
-
-
 class _Copier:
     """One copy in the making: what stands in whose place, by identity."""
 
@@ -176,8 +103,8 @@ class _Copier:
         own["_parameters"] = {k: get(id(t), t) for k, t in own["_parameters"].items()}
         own["_buffers"] = {k: get(id(t), t) for k, t in own["_buffers"].items()}
         own["_modules"] = {k: None if m is None else self.place(m) for k, m in own["_modules"].items()}
-        for key in own.keys() - _OWN:
-            if type(own[key]) not in _PLAIN:
+        for key in own.keys() - OWN:
+            if type(own[key]) not in PLAIN:
                 own[key] = self.value(own[key])
         for key in _HOOKS:
             own[key] = self.value(own[key]) if own[key] else type(own[key])()
@@ -221,7 +148,7 @@ class _Copier:
     @functools.cached_property
     def containers(self) -> set[int]:
         """Those that modules keep as attributes."""
-        kept = (v for m in self.network.modules() for k, v in m.__dict__.items() if k not in _OWN)
+        kept = (v for _, m in modules_of(self.network) for k, v in m.__dict__.items() if k not in OWN)
         return {id(v) for v in kept if type(v) in _CONTAINERS}
 
     @functools.cached_property
@@ -231,7 +158,7 @@ class _Copier:
     def value(self, value: Any) -> Any:
         """What stands in the place of an attribute: containers are new, and lead to the copies."""
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             return value
         if isinstance(value, Tensor):
             return self.instead.get(id(value), value)
@@ -250,7 +177,7 @@ class _Copier:
         if kind is functools.partial:
             options = {k: self.value(item) for k, item in value.keywords.items()}
             return functools.partial(self.value(value.func), *map(self.value, value.args), **options)
-        if _is_record(value):
+        if is_record(value):
             new = self.made[id(value)] = copy.copy(value)
             for name, item in vars(value).items():
                 object.__setattr__(new, name, self.value(item))

@@ -13,10 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.data import Examples
-from quickstudy.inner.modules.copies import copy_apart, copy_with, loose_tensors, named_tensors
+from quickstudy.inner.modules.copies import copy_apart, copy_with
 from quickstudy.inner.modules.outputs import map_outputs
 from quickstudy.inner.modules.purity import reseed, untouched
 from quickstudy.inner.modules.settings import settings_of
+from quickstudy.inner.modules.tree import loose_tensors, named_tensors
 from quickstudy.inner.problem import Problem
 
 FEW, MORE = 3, 4  # points: what grows from one to the other, in this proportion, has an axis of points

@@ -30,6 +30,8 @@ def join_outputs(function: Callable[[list[Tensor]], Any], values: Sequence[Any])
         raise TypeError(f"tasks returned different things ({kinds}); return the same structure for every task")
     if isinstance(first, Tensor):
         return function(list(values))
+    if type(first) in (list, tuple):
+        return type(first)([join_outputs(function, items) for items in zip(*values, strict=True)])
     if isinstance(first, Mapping):
         items = {k: join_outputs(function, [v[k] for v in values]) for k in first}
         if type(first) is dict:
@@ -44,7 +46,7 @@ def join_outputs(function: Callable[[list[Tensor]], Any], values: Sequence[Any])
             item = join_outputs(function, [getattr(v, spot.name) for v in values])
             object.__setattr__(new, spot.name, item)
         return new
-    if isinstance(first, list | tuple):
+    if isinstance(first, list | tuple):  # of a kind of its own
         parts = [join_outputs(function, list(items)) for items in zip(*values, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
     if first is None or isinstance(first, bool | int | float | str | torch.dtype | torch.device):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import values_are_readable
-from quickstudy.inner.modules.copies import owned_tensors
+from quickstudy.inner.modules.tree import owned_tensors
 
 _ONE_AT_A_TIME = threading.RLock()  # what is put back afterwards belongs to all threads
 DEPTH = 7  # of containers and closures that are looked through

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
+from quickstudy.inner.modules.tree import modules_of
+
 _OWN = frozenset(nn.Module().__dict__) - {"training"}
 _KINDS = frozenset((bool, int, float, str, type(None)))
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -23,7 +25,7 @@ def settings_of(network: nn.Module) -> tuple[Any, ...]:
     """Modes, plain attributes, hooks, and the layouts of the parameters, in a tuple that can be a key."""
     found: list[Any] = [torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")]
     found += [len(getattr(torch_module, name)) for name in _FOR_ALL]
-    for module in network.modules():
+    for _, module in modules_of(network):
         own = module.__dict__
         found.append(module.training)
         for name in own.keys() - _OWN:
@@ -47,7 +49,7 @@ def settings_of_function(function: Callable[..., Any] | None) -> tuple[Any, ...]
 def hooked(network: nn.Module) -> bool:
     """Whether hooks see gradients on their way back through the network's modules."""
     for_all = any(getattr(torch_module, name) for name in _FOR_ALL[:2])
-    return for_all or any(m._backward_hooks or m._backward_pre_hooks for m in network.modules())
+    return for_all or any(m._backward_hooks or m._backward_pre_hooks for _, m in modules_of(network))
 
 
 def _switches(function: Any, depth: int = 2) -> Iterator[Any]:

@@ -6,12 +6,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from quickstudy.data import Examples
+from quickstudy.inner.modules.tree import modules_of
 from quickstudy.nets.clock import playing
 
 
 def needs_support(network: nn.Module) -> bool:
     """Whether a layer normalises query points by the support set, as `nets.TaskNorm` does."""
-    return any(getattr(module, "uses_support", False) for module in network.modules())
+    return any(getattr(type(module), "uses_support", False) for _, module in modules_of(network))
 
 
 def supported(
