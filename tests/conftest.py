@@ -1,6 +1,7 @@
 """What every test starts from: one thread, float32, seeded random numbers; nothing leaks into the next."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 shapes.install()  # before anything imports quickstudy
 torch.set_num_threads(1)  # tests run side by side, one a core
 os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}  # the processes that tests start, too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a suite that was started in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,8 @@ def inner_settings(options: Mapping[str, Any], **own: Any) -> str:
     """
     shown = {"engine": options.get("engine", "auto"), **{name: options.get(name) or None for name in SHOWN}}
     adapt, implicit = options.get("adapt"), options.get("implicit")
+    if options.get("verify") is False:
+        shown["verify"] = "False"
     if adapt is not None:
         shown["adapt"] = adapt if isinstance(adapt, str) else _few(list(adapt))
     if implicit is not None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from quickstudy.checks import values_are_readable
+from quickstudy.checks import check_losses, values_are_readable
 from quickstudy.data import Examples
 
 
@@ -16,18 +16,9 @@ def mean_loss(losses: Tensor, num_points: int, mask: Tensor | None) -> Tensor:
     check_losses(losses, num_points, masked=mask is not None)
     if mask is None:
         return losses.mean()
-    return torch.where(mask, losses, torch.zeros_like(losses)).sum() / mask.sum().clamp_min(1)
-
-
-def check_losses(losses: Tensor, num_points: int, *, masked: bool) -> None:
-    """Raise ValueError unless a loss gave one value per point (or, without masks, a single number)."""
-    if losses.dim() == 0 and masked:
-        raise ValueError(
-            "the loss returned a single number for a task with masked points; return one value per point, [N] "
-            "(for torch losses: reduction='none')"
-        )
-    if losses.dim() and losses.shape != (num_points,):
-        raise ValueError(f"the loss returned shape {list(losses.shape)}; expected [{num_points}], one value per point")
+    short = losses.dtype in (torch.float16, torch.bfloat16)  # whose sums, unlike their means, overflow or stand still
+    total = torch.where(mask, losses, torch.zeros_like(losses)).sum(dtype=torch.float32 if short else None)
+    return (total / mask.sum().clamp_min(1)).to(losses.dtype)
 
 
 def without_trivial_mask(examples: Examples) -> Examples:

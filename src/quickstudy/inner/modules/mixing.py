@@ -5,7 +5,7 @@ puts out shows a mixture only for some points and some weights, its operations s
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,18 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.data import Examples
 from quickstudy.inner.modules.copies import copy_apart, copy_with
+from quickstudy.inner.modules.operations import (
+    Axis,
+    Op,
+    differ,
+    draw_numbers,
+    mixture,
+    numbers_there,
+    place_of,
+    plain_arguments,
+    storage_of,
+    written,
+)
 from quickstudy.inner.modules.outputs import map_outputs
 from quickstudy.inner.modules.purity import reseed, untouched
 from quickstudy.inner.modules.settings import settings_of
@@ -21,7 +33,6 @@ from quickstudy.inner.modules.tree import loose_tensors, named_tensors
 from quickstudy.inner.problem import Problem
 
 FEW, MORE = 3, 4  # points: what grows from one to the other, in this proportion, has an axis of points
-FAR = 100.0  # how far a point is moved: past every other
 _SIZES = frozenset(("size", "sizes", "input_size", "input_sizes", "self_size", "split_sizes", "repeats", "end", "N"))
 _EMPTY = frozenset(("empty", "new_empty", "empty_strided", "new_empty_strided", "empty_like"))  # whatever was there
 
@@ -96,22 +107,6 @@ class _Mixed(Exception):
     """What was found, or cannot be excluded."""
 
 
-class _Op(NamedTuple):
-    """One operation of a pass: what it is, the arguments that are no tensors, those that are, and what it gave."""
-
-    function: Any
-    plain: list[tuple[str, Any]]
-    read: list[Tensor]
-    gave: list[Tensor]
-
-
-class _Axis(NamedTuple):
-    """Where a tensor has its points: element `i` along `dim` belongs to point `(i // inner) % points`."""
-
-    dim: int
-    inner: int
-
-
 class _Pass(TorchDispatchMode):
     """One pass over so many points, operation by operation beside a pass over `FEW` others.
 
@@ -134,16 +129,16 @@ class _Pass(TorchDispatchMode):
     ):
         super().__init__()
         self.size, self.beside, self.tries = size, beside, tries
-        self.ops: list[_Op] = []
+        self.ops: list[Op] = []
         self.kept: list[Any] = []
-        self.axes: dict[Any, _Axis] = {}
+        self.axes: dict[Any, Axis] = {}
         self.known: set[int] = set()  # storages whose tensors were given, or came from an operation
         self.shared: set[int] = set()  # storages of what was made over the points
         self.chance = torch.Generator().manual_seed(0)
         first = 0 if beside is None else FEW  # other points: what follows from their values unseen is not the same
         x = points[(torch.arange(size, device=points.device) + first) % len(points)].clone()
         model, own = _copy(network, inputs)
-        self.known.update(map(_storage, [x, *own, *loose_tensors(network)]))
+        self.known.update(map(storage_of, [x, *own, *loose_tensors(network)]))
         with self:
             self.outputs = _run(model, x)
         self._end(own)
@@ -152,21 +147,21 @@ class _Pass(TorchDispatchMode):
         kwargs = kwargs or {}
         # other tensors of the same storages: an operation may give the very tensor another shape
         read = [t.detach() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        op = _Op(func, _plain(func, args, kwargs), read, [])
+        op = Op(func, plain_arguments(func, args, kwargs), read, [])
         if self.beside is None:
-            op = op._replace(read=[t if _storage(t) in self.known else t.clone() for t in read])
+            op = op._replace(read=[t if storage_of(t) in self.known else t.clone() for t in read])
         tried = list(self._tried(op, args, kwargs)) if self.tries else []
         out = func(*args, **kwargs)
-        gave = [t for t in tree_leaves(out) if isinstance(t, Tensor)] + _written(func, args, kwargs)
+        gave = [t for t in tree_leaves(out) if isinstance(t, Tensor)] + written(func, args, kwargs)
         if read and not gave and tree_leaves(out):
             raise _Mixed("a value is read, and what is done with it cannot be seen")
         self.kept.append(gave)  # as long as they live, their storages are told apart
         op.gave.extend(t.clone() if self.beside is None else t.detach() for t in gave)
         self._seen(op, tried)
-        self.known.update(map(_storage, gave))
+        self.known.update(map(storage_of, gave))
         return out
 
-    def _seen(self, op: _Op, tried: list[list[list[Tensor]]]) -> None:
+    def _seen(self, op: Op, tried: list[list[list[Tensor]]]) -> None:
         """One operation more."""
         self.ops.append(op)
         if self.beside is not None:
@@ -174,7 +169,7 @@ class _Pass(TorchDispatchMode):
             if tried:
                 self._judge(op, tried)
 
-    def _axis(self, tensor: Tensor, other: Tensor) -> "_Axis | None":
+    def _axis(self, tensor: Tensor, other: Tensor) -> "Axis | None":
         """The axis of points of a tensor whose counterpart for `FEW` is `other`; None if it has none.
 
         Raises:
@@ -188,15 +183,15 @@ class _Pass(TorchDispatchMode):
         dim = dims[0]
         if len(dims) > 1 or tensor.shape[dim] * FEW != other.shape[dim] * self.size:
             raise ValueError
-        return self.axes.get(_key(tensor), _Axis(dim, tensor.shape[dim] // self.size))
+        return self.axes.get(place_of(tensor), Axis(dim, tensor.shape[dim] // self.size))
 
-    def _kind(self, tensor: Tensor, other: Tensor) -> "_Axis | bool":
+    def _kind(self, tensor: Tensor, other: Tensor) -> "Axis | bool":
         """The axis of points; without one, whether the tensor was made over the points."""
         try:
             axis = self._axis(tensor, other)
         except ValueError:
             return True
-        return _storage(tensor) in self.shared if axis is None else axis
+        return storage_of(tensor) in self.shared if axis is None else axis
 
     def _compare(self) -> None:
         """The last operation with its counterpart: the same, and what is no tensor may differ in sizes alone."""
@@ -204,19 +199,19 @@ class _Pass(TorchDispatchMode):
         if other is None or len(op.gave) != len(other.gave):
             raise _Mixed("what is done depends on the points, or on how many there are")
         for tensor, counterpart in zip(op.read, other.read, strict=True):
-            if _storage(tensor) not in self.known:  # it came from outside torch
+            if storage_of(tensor) not in self.known:  # it came from outside torch
                 self._same_for_few(tensor, counterpart)
-                self.known.add(_storage(tensor))
+                self.known.add(storage_of(tensor))
         others = dict(other.plain)
         differ = {name for name, value in op.plain if others.get(name) != value}
         name = op.function.overloadpacket.__name__
         if not differ or name in _EMPTY:
             return
-        over_points = any(isinstance(self._kind(t, c), _Axis) for t, c in zip(op.read, other.read, strict=True))
+        over_points = any(isinstance(self._kind(t, c), Axis) for t, c in zip(op.read, other.read, strict=True))
         if over_points and not differ <= _SIZES:
             raise _Mixed("an operation depends on the number of points")
         for tensor, counterpart in zip(op.gave, other.gave, strict=True):
-            if not isinstance(self._kind(tensor, counterpart), _Axis):
+            if not isinstance(self._kind(tensor, counterpart), Axis):
                 raise _Mixed("an operation depends on the number of points")
             if not over_points and torch.Tag.nondeterministic_seeded not in op.function.tags:
                 self._same_for_few(tensor, counterpart)
@@ -224,7 +219,7 @@ class _Pass(TorchDispatchMode):
     def _same_for_few(self, tensor: Tensor, other: Tensor) -> None:
         """What is made for more points begins with what is made for fewer."""
         kind = self._kind(tensor, other)
-        if isinstance(kind, _Axis):
+        if isinstance(kind, Axis):
             one, two = tensor.movedim(kind.dim, 0), other.movedim(kind.dim, 0)
             least = min(len(one), len(two))
             if torch.equal(one[:least], two[:least]):
@@ -233,14 +228,14 @@ class _Pass(TorchDispatchMode):
             return
         raise _Mixed("numbers depend on the points, or on how many there are")
 
-    def _counterpart(self, op: _Op, number: int) -> _Op | None:
+    def _counterpart(self, op: Op, number: int) -> Op | None:
         """The operation in its place in the other pass."""
         ops = self.beside.ops if self.beside is not None else []
         other = ops[number] if number < len(ops) else None
         same = other is not None and other.function is op.function and len(other.read) == len(op.read)
         return other if same else None
 
-    def _tried(self, op: _Op, args: Any, kwargs: Any) -> Iterator[list[list[Tensor]]]:
+    def _tried(self, op: Op, args: Any, kwargs: Any) -> Iterator[list[list[Tensor]]]:
         """What an operation makes of numbers drawn for it: as they are, with each point moved, with the rest moved.
 
         Nothing where it reads nothing of the points.
@@ -254,16 +249,16 @@ class _Pass(TorchDispatchMode):
 
         def run(drawn: list[Tensor], moved: list[Tensor], which: int | None) -> list[Tensor]:
             """`which` point is moved; -1 for what was made over the points."""
-            rest = iter(_mixture(drawn, moved, kinds, which, self.size))
+            rest = iter(mixture(drawn, moved, kinds, which, self.size))
             some, named = tree_map(lambda a: next(rest) if isinstance(a, Tensor) else a, (args, kwargs))
             reseed(0)
             out = func(*some, **named)
-            return [t for t in tree_leaves(out) if isinstance(t, Tensor)] + _written(func, some, named)
+            return [t for t in tree_leaves(out) if isinstance(t, Tensor)] + written(func, some, named)
 
         places = [None, *range(self.size), *([-1] if any(k is True for k in kinds) else [])]
         for turn in range(2):
             found = None
-            for draw in (_drawn, _there):
+            for draw in (draw_numbers, numbers_there):
                 try:
                     pairs = [draw(t, k, turn, self.chance) for t, k in zip(read, kinds, strict=True)]
                     found = [run([a for a, _ in pairs], [b for _, b in pairs], place) for place in places]
@@ -274,24 +269,24 @@ class _Pass(TorchDispatchMode):
                 raise _Mixed("an operation cannot be tried")
             yield found
 
-    def _judge(self, op: _Op, tried: list[list[list[Tensor]]]) -> None:
+    def _judge(self, op: Op, tried: list[list[list[Tensor]]]) -> None:
         """Which points of what an operation gave depend on which."""
         counterpart = self._counterpart(op, len(self.ops) - 1)
         assert counterpart is not None  # `_compare` saw it
         for place, (tensor, other) in enumerate(zip(op.gave, counterpart.gave, strict=True)):
-            changes = [[_differ(turn[0][place], after[place]) for after in turn[1:]] for turn in tried]
+            changes = [[differ(turn[0][place], after[place]) for after in turn[1:]] for turn in tried]
             by_point = [turn[: self.size] for turn in changes]
             by_shared = [c for turn in changes for c in turn[self.size :]]
             kind = self._kind(tensor, other)
-            if not isinstance(kind, _Axis):
+            if not isinstance(kind, Axis):
                 if any(bool(c.any()) for turn in changes for c in turn):
-                    self.shared.add(_storage(tensor))
+                    self.shared.add(storage_of(tensor))
                 continue
             if any(bool(c.any()) for c in by_shared):
                 raise _Mixed("what was made over the points goes into each of them")
-            self.axes[_key(tensor)] = self._apart(kind.dim, tensor.shape[kind.dim], by_point)
+            self.axes[place_of(tensor)] = self._apart(kind.dim, tensor.shape[kind.dim], by_point)
 
-    def _apart(self, dim: int, length: int, changes: list[list[Tensor]]) -> _Axis:
+    def _apart(self, dim: int, length: int, changes: list[list[Tensor]]) -> Axis:
         """How the points lie along an axis, where each changes by itself alone."""
         belongs = torch.arange(length)
         along = [[c.movedim(dim, 0).reshape(length, -1).any(1).cpu() for c in turn] for turn in changes]
@@ -299,7 +294,7 @@ class _Pass(TorchDispatchMode):
         for inner in sorted((i for i in range(1, most + 1) if most % i == 0), reverse=True):
             mine = [(belongs // inner) % self.size == i for i in range(self.size)]
             if all(not bool((c & ~mine[i]).any()) for turn in along for i, c in enumerate(turn)):
-                return _Axis(dim, inner)
+                return Axis(dim, inner)
         raise _Mixed("points depend on others")
 
     def same_for_one(self, network: nn.Module, points: Tensor, inputs: Mapping[str, Tensor] | None) -> None:
@@ -322,7 +317,7 @@ class _Pass(TorchDispatchMode):
             raise _Mixed("what is done depends on the points, or on how many there are")
         if self.tries:
             kinds = [self._kind(t, c) for t, c in zip(found, self.beside.outputs, strict=True)]
-            if any(k != _Axis(0, 1) for k in kinds) or self.shared & set(map(_storage, own)):
+            if any(k != Axis(0, 1) for k in kinds) or self.shared & set(map(storage_of, own)):
                 raise _Mixed("an output, or a buffer, depends on all points")
 
 
@@ -340,76 +335,3 @@ def _run(model: Callable[..., Any], x: Tensor) -> list[Tensor]:
     found: list[Tensor] = []
     map_outputs(lambda t: found.append(t.detach()), model(x))
     return found
-
-
-def _drawn(tensor: Tensor, kind: "_Axis | bool", turn: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Numbers for an operation to read in the place of a tensor of the points, and others; each turn has its own."""
-    if kind is False:
-        return tensor, tensor
-    like = torch.empty_like(tensor)
-    if tensor.dtype == torch.bool:
-        return torch.full_like(like, turn == 0), torch.full_like(like, turn == 1)
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        low, high = (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, 0)
-        high = max(high, low + 1)
-        drawn = torch.randint(low, high + 1, tensor.shape, generator=chance)
-        return like.copy_(drawn), torch.full_like(like, low if turn else high)
-    base = torch.randn(tensor.shape, generator=chance)
-    far = FAR * (1 + torch.rand(tensor.shape, generator=chance)) * (-1) ** turn
-    return like.copy_(base), torch.empty_like(tensor).copy_(far)
-
-
-def _there(tensor: Tensor, kind: "_Axis | bool", turn: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The numbers that are there, and those of other points."""
-    del chance
-    if not isinstance(kind, _Axis):
-        return tensor, tensor
-    return tensor, torch.roll(tensor, kind.inner * (1 + turn), kind.dim)
-
-
-def _mixture(
-    drawn: list[Tensor], moved: list[Tensor], kinds: list["_Axis | bool"], which: int | None, size: int
-) -> list[Tensor]:
-    """Copies of the tensors that are drawn, with one point, or with all that was made over the points, moved."""
-    found = []
-    for one, other, kind in zip(drawn, moved, kinds, strict=True):
-        new = one.clone()
-        if which is not None and which >= 0 and isinstance(kind, _Axis):
-            place = torch.arange(new.shape[kind.dim], device=new.device)
-            index = ((place // kind.inner) % size == which).nonzero().squeeze(1)
-            new.index_copy_(kind.dim, index, other.index_select(kind.dim, index))
-        elif which == -1 and kind is True:
-            new.copy_(other)
-        found.append(new)
-    return found
-
-
-def _differ(one: Tensor, other: Tensor) -> Tensor:
-    """Where two results differ; one operation on as many numbers rounds them alike."""
-    if one.shape != other.shape:
-        return torch.ones(one.shape, dtype=torch.bool)
-    return (one != other) & ~((one != one) & (other != other))
-
-
-def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
-    """The arguments that an operation writes into."""
-    found: list[Tensor] = []
-    for i, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            value = args[i] if i < len(args) else kwargs.get(argument.name)
-            found += [t for t in tree_leaves(value) if isinstance(t, Tensor)]
-    return found
-
-
-def _plain(func: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
-    """What an operation is given besides tensors, by name."""
-    named = [(a.name, value) for a, value in zip(func._schema.arguments, args, strict=False)]
-    return [(k, [v for v in tree_leaves(value) if not isinstance(v, Tensor)]) for k, value in (*named, *kwargs.items())]
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
-
-
-def _key(tensor: Tensor) -> Any:
-    return _storage(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()

@@ -1,0 +1,98 @@
+"""One operation of a pass over points: what it read and gave, and numbers for it to be tried on."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+FAR = 100.0  # how far a point is moved: past every other
+
+
+class Op(NamedTuple):
+    """One operation of a pass: what it is, the arguments that are no tensors, those that are, and what it gave."""
+
+    function: Any
+    plain: list[tuple[str, Any]]
+    read: list[Tensor]
+    gave: list[Tensor]
+
+
+class Axis(NamedTuple):
+    """Where a tensor has its points: element `i` along `dim` belongs to point `(i // inner) % points`."""
+
+    dim: int
+    inner: int
+
+
+def draw_numbers(tensor: Tensor, kind: "Axis | bool", turn: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Numbers for an operation to read in the place of a tensor of the points, and others; each turn has its own."""
+    if kind is False:
+        return tensor, tensor
+    like = torch.empty_like(tensor)
+    if tensor.dtype == torch.bool:
+        return torch.full_like(like, turn == 0), torch.full_like(like, turn == 1)
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        low, high = (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, 0)
+        high = max(high, low + 1)
+        drawn = torch.randint(low, high + 1, tensor.shape, generator=chance)
+        return like.copy_(drawn), torch.full_like(like, low if turn else high)
+    base = torch.randn(tensor.shape, generator=chance)
+    far = FAR * (1 + torch.rand(tensor.shape, generator=chance)) * (-1) ** turn
+    return like.copy_(base), torch.empty_like(tensor).copy_(far)
+
+
+def numbers_there(tensor: Tensor, kind: "Axis | bool", turn: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The numbers that are there, and those of other points."""
+    del chance
+    if not isinstance(kind, Axis):
+        return tensor, tensor
+    return tensor, torch.roll(tensor, kind.inner * (1 + turn), kind.dim)
+
+
+def mixture(
+    drawn: list[Tensor], moved: list[Tensor], kinds: list["Axis | bool"], which: int | None, size: int
+) -> list[Tensor]:
+    """Copies of the tensors that are drawn, with one point, or with all that was made over the points, moved."""
+    found = []
+    for one, other, kind in zip(drawn, moved, kinds, strict=True):
+        new = one.clone()
+        if which is not None and which >= 0 and isinstance(kind, Axis):
+            place = torch.arange(new.shape[kind.dim], device=new.device)
+            index = ((place // kind.inner) % size == which).nonzero().squeeze(1)
+            new.index_copy_(kind.dim, index, other.index_select(kind.dim, index))
+        elif which == -1 and kind is True:
+            new.copy_(other)
+        found.append(new)
+    return found
+
+
+def differ(one: Tensor, other: Tensor) -> Tensor:
+    """Where two results differ; one operation on as many numbers rounds them alike."""
+    if one.shape != other.shape:
+        return torch.ones(one.shape, dtype=torch.bool)
+    return (one != other) & ~((one != one) & (other != other))
+
+
+def written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """The arguments that an operation writes into."""
+    found: list[Tensor] = []
+    for i, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[i] if i < len(args) else kwargs.get(argument.name)
+            found += [t for t in tree_leaves(value) if isinstance(t, Tensor)]
+    return found
+
+
+def plain_arguments(func: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
+    """What an operation is given besides tensors, by name."""
+    named = [(a.name, value) for a, value in zip(func._schema.arguments, args, strict=False)]
+    return [(k, [v for v in tree_leaves(value) if not isinstance(v, Tensor)]) for k, value in (*named, *kwargs.items())]
+
+
+def storage_of(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def place_of(tensor: Tensor) -> Any:
+    return storage_of(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
