@@ -45,6 +45,7 @@ class Adapted:
 
     def __call__(self, x: Tensor) -> Any:
         """The adapted networks' outputs `[T, M, do]` at `x [T, M, *dx]`, in whatever structure the network gives."""
+        check_batch(x, self.num_tasks, "x")
         return self.run(outputs, x)[0]
 
     def losses(self, examples: Examples) -> Tensor:
@@ -136,8 +137,8 @@ class Adapted:
             return [(None, part.state, share, part.support)]
         share = without_trivial_mask(share)
         whole = share.mask is None or not values_are_readable(share.x)
-        alone = part.size == 1 and function == self.problem.point_loss
-        if whole or not (alone or self.mixing(self.problem, share)):
+        judged = getattr(function, "wraps", function) == self.problem.point_loss
+        if whole or not ((judged and part.size == 1) or self.mixing(self.problem, share, judged=judged)):
             return [(None, part.state, share.clean(), part.support)]
         return [
             (index, part.state.select(index), examples, part.support and part.support.select(index))

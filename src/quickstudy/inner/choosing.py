@@ -10,7 +10,6 @@ from torch.utils._pytree import tree_leaves
 from quickstudy.checks import values_are_readable
 from quickstudy.data import Examples, by_size
 from quickstudy.graph import is_for_graph
-from quickstudy.inner.adapted import outputs
 from quickstudy.inner.evidence import STEPS, evidence, rounded, two_of
 from quickstudy.inner.fast import cost
 from quickstudy.inner.fast.engine import Fast
@@ -19,14 +18,14 @@ from quickstudy.inner.fast.trying import trial_of, try_pass, try_vectorised
 from quickstudy.inner.fast.vectorise import unvectorised
 from quickstudy.inner.modules.mixing import Mixing
 from quickstudy.inner.modules.purity import HIDDEN
-from quickstudy.inner.modules.settings import settings_of, settings_of_function
+from quickstudy.inner.modules.settings import settings_of, settings_of_function, settings_of_rule
 from quickstudy.inner.modules.tree import named_tensors, tensors_of
 from quickstudy.inner.plain import Plain
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.rates import one_rate
 from quickstudy.inner.state import Engine, Part, beginning
 from quickstudy.inner.transforms import in_transform
-from quickstudy.inner.trust import Evidence, Trust, Trusted, layout_of
+from quickstudy.inner.trust import Evidence, Trust, Trusted, layout_of, told_of
 from quickstudy.inner.unroll import Unrolling
 
 
@@ -54,7 +53,7 @@ class Choice:
     Args:
         problem: what is solved.
         engine: that was asked for.
-        how: steps are differentiated.
+        how: says how steps are differentiated.
         trust: what was verified.
     """
 
@@ -75,7 +74,7 @@ class Choice:
 
         Inside transforms and compilers nothing can be tried; there a plan that was not made before is the plainest.
         """
-        key = key or self._key(data, num_tasks, steps)
+        key = key or self._key(data, num_tasks, steps, outer)
         if key in self.plans:
             return self.plans[key]
         if not _can_try(data):
@@ -114,17 +113,17 @@ class Choice:
         if not wanted.steps or (isinstance(data, Examples) and not data.num_points):
             return [self.resting(places, count, wanted)]
         names = self.problem.adapted_names()
-        key = self._key(data, count, wanted.steps, names)
-        # a network that owns nothing but what adapts runs plainly as it is, without a trial before
+        key = self._key(data, count, wanted.steps, wanted.outer, names)
+        # engine='loop' and nothing but what adapts: there is nothing to try
         plan = Plan(False) if self._untried else self.plan(data, count, wanted.steps, wanted.outer, key)
         engine: Engine = Plain(set(plan.sparse))
         if plan.vectorised or plan.mixed:
             why = plan.reasons[0] if plan.plainly else self.objection(plan, data, count, wanted, key)
             if why is None:
                 problem = self.problem
-                shown = outputs, problem.point_loss, problem.step_loss, problem.objective
                 size, tensors = count if plan.vectorised else 1, named_tensors(problem.network)
                 fast = Fast(plan, size, tensors, names)
+                shown = problem.point_loss if problem.objective is None else problem.objective
                 engine = Trusted(fast, self.trust, shown, layout_of(data))
             else:
                 self.trust.fall_back(why)
@@ -146,11 +145,13 @@ class Choice:
         engine = Trusted(Fast(Plan(True), count), self.trust, apart=apart)
         return Part(places, count, engine, beginning(self.problem, count, wanted.create_graph))
 
-    def _key(self, data: Any, num_tasks: int, steps: int, names: list[str] | None = None) -> Any:
-        layout = tuple((t.dtype, tuple(t.shape)) for t in tree_leaves(data) if isinstance(t, Tensor))
-        settings = settings_of(self.problem.network), *(settings_of_function(f) for f in self.problem.functions() if f)
-        names = self.problem.adapted_names() if names is None else names
-        return (is_for_graph(), tuple(names), settings), (num_tasks, steps, layout)
+    def _key(self, data: Any, num_tasks: int, steps: int, outer: Any, names: list[str] | None = None) -> Any:
+        """`(settings, layout)`: all that a plan and a verdict take for granted."""
+        problem = self.problem
+        names = problem.adapted_names() if names is None else names
+        functions = tuple(settings_of_function(f) for f in problem.functions() if f)
+        settings = settings_of(problem.network), functions, settings_of_rule(problem.rule), told_of(outer)
+        return (is_for_graph(), tuple(names), settings), (num_tasks, steps, told_of(data))
 
     def _made(self, data: Any, num_tasks: int, steps: int, outer: Any) -> Plan:
         """The plan for data like these.
@@ -179,7 +180,7 @@ class Choice:
     def objection(self, plan: Plan, data: Any, count: int, wanted: Wanted, key: Any = None) -> str | None:
         """Why the fast path must not be used for data like these; None where it may be."""
         graph = wanted.create_graph and torch.is_grad_enabled()
-        settings, layout = key or self._key(data, count, wanted.steps)
+        settings, layout = key or self._key(data, count, wanted.steps, wanted.outer)
         if self.trust.settled(("steps", graph, settings), layout):
             return self.trust.verdicts[("steps", graph, settings), layout]
         if not self.trust.verify or not _can_try(data):

@@ -12,9 +12,10 @@ from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.modules.copies import copy_with
 from quickstudy.inner.modules.mixing import Mixing
 from quickstudy.inner.modules.purity import reseed, untouched
+from quickstudy.inner.modules.tree import tensors_of
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import Engine, Part, beginning
-from quickstudy.inner.trust import shaken
+from quickstudy.inner.trust import BUFFER, shaken
 from quickstudy.inner.unroll import Unrolling, unroll
 
 STEPS = 3  # that are verified, of those to be taken
@@ -41,7 +42,7 @@ def evidence(
     steps: int,
     graph: bool,
 ) -> dict[str, Tensor]:
-    """How far two tasks move, what their passes leave in the buffers, and the meta-gradient by everything learned.
+    """How far two tasks move, what they leave in the buffers, what comes out, and the gradient by everything learned.
 
     Leaves no trace. All tasks draw the same random numbers.
 
@@ -51,22 +52,23 @@ def evidence(
         data: of the two tasks, for every step and for the loss after them.
         outer: for the objective.
         mixing: knows whether the network mixes points.
-        how: steps are differentiated.
+        how: says how steps are differentiated.
         steps: how many are taken.
         graph: whether there is a meta-gradient.
     """
     problem = replace(problem, randomness="same")
     how = replace(how, checkpoint=None, mixed_mode=False)
     count = next(len(t) for t in tree_leaves(data) if isinstance(t, Tensor))
-    with untouched(problem.network, *problem.functions()), torch.set_grad_enabled(graph):
+    with untouched(problem.network, *problem.functions(), problem.rule, outer), torch.set_grad_enabled(graph):
         reseed(0)
+        data = tree_map(_begun, data)
         parts = _parts(problem, engine, count, graph)
         points = isinstance(data, Examples)
         shares = [p.take(data) for p in parts]
         parts = [p._replace(support=s if points else None) for p, s in zip(parts, shares, strict=True)]
         start = Adapted(problem, tuple(parts), count, mixing, outer)
         adapted = unroll(start, lambda step, now: shares, steps, how, create_graph=graph, fixed=shares, each=None)
-        return {**_moves(adapted), **(_meta_gradient(adapted, data) if graph else {})}
+        return {**_moves(adapted), **_judged(adapted, data, graph)}
 
 
 def rounded(problem: Problem, precision: torch.dtype | None) -> Problem:
@@ -89,18 +91,29 @@ def _moves(adapted: Adapted) -> dict[str, Tensor]:
     own = {**dict(adapted.problem.network.named_parameters()), **adapted.problem.inputs}
     after = adapted.params
     found = {f"the adapted {k}": (after[k] - own[k]).detach() for k in adapted.problem.adapted_names()}
-    left = {k: b for k, b in adapted.buffers.items() if b.is_floating_point()}
-    return found | {f"the buffer {k}": b for k, b in left.items()}
+    left = {k: b if b.is_floating_point() else b.double() for k, b in adapted.buffers.items()}
+    return found | {f"{BUFFER}{k}": b for k, b in left.items()}
 
 
-def _meta_gradient(adapted: Adapted, data: Any) -> dict[str, Tensor]:
+def _judged(adapted: Adapted, data: Any, graph: bool) -> dict[str, Tensor]:
+    """The loss of the adapted networks, and its gradient by everything that can be learned."""
     problem = adapted.problem
-    judge = problem.step_loss if problem.objective is not None else problem.point_loss
-    loss = adapted.run(judge, data, adapted.outer)[0].sum()
-    learned = {**dict(problem.network.named_parameters()), **problem.inputs, **dict(problem.rule.named_parameters())}
-    learned |= problem.judge() | {f"outer {i}": t for i, t in enumerate(tree_leaves(adapted.outer))}
-    learned = {k: t for k, t in learned.items() if isinstance(t, Tensor) and t.requires_grad}
-    if not loss.requires_grad or not learned:
-        return {}
+    judge = problem.point_loss if problem.objective is None else problem.step_loss
+    losses = adapted.run(judge, data, adapted.outer)[0]
+    found, loss = {"the loss after it": losses.detach()}, losses.sum()
+    if not graph or not loss.requires_grad:
+        return found
+    named = {f"the meta-gradient of {k}": t for k, t in tensors_of(problem.network)[0].items()}
+    named |= {f"the meta-gradient of {k}": t for k, t in problem.inputs.items()}
+    named |= {f"the rule's meta-gradient of {k}": t for k, t in problem.rule.named_parameters()}
+    named |= {f"the loss's meta-gradient of {k}": t for k, t in problem.judge().items()}
+    named |= {f"outer's meta-gradient of {i}": t for i, t in enumerate(tree_leaves(adapted.outer))}
+    named |= {f"the data's meta-gradient of {i}": t for i, t in enumerate(tree_leaves(data))}
+    learned = {k: t for k, t in named.items() if isinstance(t, Tensor) and t.requires_grad}
     grads = torch.autograd.grad(loss, list(learned.values()), allow_unused=True, retain_graph=True)
-    return {f"the meta-gradient of {k}": g for k, g in zip(learned, grads, strict=True) if g is not None}
+    return found | {k: g for k, g in zip(learned, grads, strict=True) if g is not None}
+
+
+def _begun(leaf: Any) -> Any:
+    """Data that carry a graph, as data that begin one."""
+    return leaf.detach().requires_grad_() if isinstance(leaf, Tensor) and leaf.requires_grad else leaf

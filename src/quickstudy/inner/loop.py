@@ -36,7 +36,7 @@ class InnerLoop:
 
     Args:
         problem: what is solved.
-        how: steps are differentiated.
+        how: says how steps are differentiated.
         steps: how many, unless a call says otherwise.
         minibatch: points used in a step.
         engine: "auto", "loop", "batched" or "lowrank".
@@ -119,7 +119,7 @@ class InnerLoop:
             outer: tensors that the objective gets besides the batch, shared by all tasks.
             create_graph: keep the graph back to the start; without it every gradient is a constant.
             generator: shuffles minibatches.
-            each: is shown the networks after every step; what it returns, if anything, is gone on from. Not with
+            each: called with the `Adapted` after every step; an `Adapted` that it returns takes its place. Not with
                 checkpoints, nor with an implicit gradient.
         """
         steps = self.steps if steps is None else check_steps(steps)
@@ -211,6 +211,11 @@ class InnerLoop:
 
     def _on_batches(self, batch: Batch, num_tasks: int, wanted: Wanted) -> tuple[Adapted, Source, Any]:
         """The same, with data from a function of the step and of the networks."""
+        if needs_support(self.network):
+            raise ValueError(
+                "the network has layers that use each task's support set, as TaskNorm does, and batch= names none; "
+                "give the inner loop support points, or use other layers"
+            )
         before = self._start((self.choice.resting(None, num_tasks, wanted),), num_tasks, wanted)
         if not wanted.steps:
             return before, lambda step, adapted: [], None
@@ -237,7 +242,8 @@ class InnerLoop:
         masked = isinstance(data, Examples) and data.mask is not None and values_are_readable(data.x)
         if masked and not self.choice.plainly and self.choice.mixing(self.problem, data):
             raise ValueError(
-                "batch= gave masked points to a network that mixes points; give as many real ones for every task"
+                "batch= gave masked points to a network, or a loss, that mixes points; give as many real ones for "
+                "every task"
             )
         return data
 

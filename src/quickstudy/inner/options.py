@@ -81,7 +81,7 @@ def check_settings(
     """Raise TypeError or ValueError for settings that are none, or that exclude each other.
 
     Args:
-        how: steps are differentiated.
+        how: says how steps are differentiated.
         network: some settings are for real parameters only.
     """
     switches = {"first_order": how.first_order, "mixed_mode": how.mixed_mode, "verify": verify}

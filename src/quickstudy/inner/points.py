@@ -72,18 +72,18 @@ def minibatches(
     return batch
 
 
-def check_batch(data: Any, num_tasks: int) -> None:
+def check_batch(data: Any, num_tasks: int, name: str = "batch=") -> None:
     """Raise TypeError or ValueError unless `data` is a tree of tensors `[T, ...]` and plain values."""
     for leaf in tree_leaves(data):
         if isinstance(leaf, Tensor):
             if not leaf.dim() or len(leaf) != num_tasks:
                 raise ValueError(
-                    f"batch= gave a tensor of shape {list(leaf.shape)} for {num_tasks} tasks; every tensor begins with "
+                    f"{name} gave a tensor of shape {list(leaf.shape)} for {num_tasks} tasks; every tensor begins with "
                     "the tasks, [T, ...]: expand what is the same for all of them, or hand it on as outer="
                 )
         elif leaf is not None and not isinstance(leaf, bool | int | float | str):
             raise TypeError(
-                f"batch= gave a {type(leaf).__name__}, which torch cannot look into, so that every task would get all "
+                f"{name} gave a {type(leaf).__name__}, which torch cannot look into, so that every task would get all "
                 "of it; give tensors in tuples, lists, dicts or NamedTuples, or register the class with "
                 "torch.utils._pytree.register_dataclass or register_pytree_node"
             )

@@ -185,5 +185,7 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
 def _keep_statistics(network: nn.Module, left: list[dict[str, Tensor]]) -> None:
     with torch.no_grad():
         for name, buffer in network.named_buffers():
+            if name not in left[0]:  # of a sparse layout, which passes share
+                continue
             found = torch.cat([buffers[name] for buffers in left])
             buffer.copy_(found.mean(0) if found.is_floating_point() else found[0])

@@ -25,9 +25,9 @@ class Rates(nn.Module):
         initial: every rate at the start.
         per: "scalar" (one for all), "layer" (one for every module that owns parameters) or "parameter" (one an entry).
         steps: rates of their own for the first so many steps, the last of them from there on; None: no difference.
-        learn: meta-learn them. They may become negative, unless
-        log: their logarithms are kept in `values`. Then they stay positive, and an outer step of size e changes each
-            by a share e of itself, however small it is, where otherwise it moves all of them equally far.
+        learn: meta-learn them. They may become negative, unless `log` is set.
+        log: keep their logarithms in `values`. Rates then stay positive, and an outer step of size e changes each of
+            them by a share e of itself; otherwise it moves all of them equally far.
 
     >>> rates = Rates(nn.Linear(1, 3), 0.01, per="parameter")
     >>> rates.at("weight", step=0).shape

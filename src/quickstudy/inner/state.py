@@ -133,7 +133,7 @@ class Part(NamedTuple):
     """Tasks that run together.
 
     Args:
-        places: theirs in the batch; None for all of it.
+        places: indices of the tasks in the batch; None for all of it.
         size: how many they are.
         engine: how they run.
         state: where they stand.

@@ -13,6 +13,7 @@ from quickstudy.data import Examples
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.fast.capture import catching
 from quickstudy.inner.fast.checkpoints import run_again, segment
+from quickstudy.inner.fast.graphs import nodes_of, written_in_python
 from quickstudy.inner.fast.implicit import Implicit, attach, refuse_transforms, refuse_unsymmetric
 from quickstudy.inner.fast.watch import Watch
 from quickstudy.inner.modules.purity import replaying
@@ -195,7 +196,7 @@ def _solved(problem: Problem, part: Part, begun: State, share: Any, outer: Any, 
         found, _ = part.engine.gradient(problem, state, share, outer, last, second_order=True)
     dense = {k: v.expand(part.size, *v.shape) for k, v in begun.shared.items()} | begun.moved
     gradient = [found[k] if k in found else torch.zeros_like(v) for k, v in solved.items()]
-    if watch.hooked or hooked(problem.network):
+    if watch.hooked or hooked(problem.network) or written_in_python(nodes_of(gradient)):
         refuse_unsymmetric(gradient, list(solved.values()))
     began = [dense[k] for k in solved]
     attached = attach(list(solved.values()), began, gradient, how=how, proximal=problem.proximal)

@@ -148,6 +148,8 @@ def fit(
             config["compile"] = world.once(lambda: decide(compile, learner, plan["steps"], first, fixed_sizes=fixed))
         updates = _make_updates(learner, plan)
         gradient = _try_gradient(learner, config, compile, deal(first, world, plan["accumulate"])[0], world)
+        if before is None:
+            config["verify"] = verification(learner, config["compile"])
         if world.size * plan["accumulate"] > 1:
             gradient = Shared(learner, gradient, world, plan["accumulate"])
         with ExitStack() as held:
@@ -169,7 +171,7 @@ def _describe(
     config = describe_run(learner, family, plan) | {
         **noted,
         "engine": resolved_engine(learner),
-        "verify": verification(learner),
+        "verify": verification(learner, bool(compile)),
         "compile": compile,
         "threads": torch.get_num_threads(),
         "device": str(world.together(lambda: world.pick(device))),

@@ -115,13 +115,13 @@ class Capture:
 
     Args:
         layers: stand-in and layer.
-        biases: stand-in and bias.
+        biases: stand-in, name and bias.
         calls: that the pass is expected to make, where gradients are wanted.
         probes: zeros to be added to the outputs, call by call, so that the gradient at an output can be asked for.
     """
 
     layers: list[tuple[StandIn, Layer]]
-    biases: list[tuple[StandIn, Tensor]] = field(default_factory=list)
+    biases: list[tuple[StandIn, str, Tensor]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     probes: list[Tensor] | None = None
     inputs: list[Tensor] = field(default_factory=list)
@@ -138,20 +138,22 @@ class Capture:
         """The layer's output; where gradients are wanted, its input is kept and a probe added."""
         if self.differentiable != torch.is_grad_enabled():
             raise Differs(f"{layer.name} is called where gradients are switched off")
-        bias = next((value for key, value in self.biases if bias is key or bias is key.numbers), bias)
+        known = next(((name, value) for key, name, value in self.biases if bias is key or bias is key.numbers), None)
+        name, bias = (None, bias) if known is None else known
         out = layer(kind, x, bias, arguments)
         if self.probes is None:
             return out
         place = len(self.inputs)
         expected = self.calls[place] if place < len(self.calls) else None
-        same = expected is not None and (expected.weight, expected.kind, expected.output_shape, expected.dtype) == (
-            layer.name,
-            kind,
-            out.shape,
-            layer.weight.dtype,
+        stands_in = expected is not None and any(of == expected.bias for _, of, _ in self.biases)
+        same = expected is not None and (
+            (expected.weight, expected.kind, expected.output_shape, expected.dtype)
+            == (layer.name, kind, out.shape, layer.weight.dtype)
+            and expected.arguments == arguments
+            and (expected.bias if stands_in else None) == name
         )
         if not same:
-            raise Differs("the network calls its layers in another order, or with other shapes")
+            raise Differs("the network calls its layers in another order, with other shapes, or set in another way")
         self.inputs.append(x)
         return out + self.probes[place]
 

@@ -94,7 +94,8 @@ class Fast:
         with catching():
             if not self.plan.calls and not any(isinstance(v, LowRank) for v in state.moved.values()):
                 return run(self.plan, state)
-            random = random_state([*state.shared.values()][:1])
+            own = (*state.shared.values(), *state.moved.values())
+            random = random_state([t for t in own if isinstance(t, Tensor)][:1])
             try:
                 return run(self.plan, state)
             except Differs:

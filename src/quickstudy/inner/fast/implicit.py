@@ -105,8 +105,8 @@ def refuse_unsymmetric(gradient: list[Tensor], solved: list[Tensor]) -> None:
     forth, back = (_dot(a, _along(gradient, solved, b)) for a, b in ((one, other), (other, one)))
     if not torch.allclose(forth, back, rtol=1e-3, atol=1e-6 * float(forth.abs().max())):
         raise RuntimeError(
-            "implicit= solves a system with the Hessian, and a hook changes gradients here, so that there is none; "
-            "take the hook off, or leave out implicit= and differentiate the steps"
+            "implicit= needs a symmetric Hessian, and a hook or an autograd.Function changes gradients here; "
+            "take it away, or leave out implicit= and differentiate the steps"
         )
 
 

@@ -47,7 +47,7 @@ class Pass:
 
     Args:
         problem: whose network runs; `function` may be of it.
-        plan: how.
+        plan: that the pass follows.
         state: the tasks' weights.
         data: `[T, ...]`.
         outer: for the function.
@@ -133,7 +133,7 @@ class Pass:
         def task(probes: Any, stacked: Any, factors: Any, buffers: Any, data: Any) -> Any:
             mine = {**rest.shared, **stacked}
             layers = [(key, Layer(k, rest.base[k], rest.scale[k], factors.get(k))) for k, key in self.keys.items()]
-            biases = [(key, mine[k]) for k, key in self.bias_keys.items()]
+            biases = [(key, k, mine[k]) for k, key in self.bias_keys.items()]
             capture = Capture(layers, biases, self.calls, probes if self.calls else None)
             inputs = {k: mine[k] for k in problem.inputs}
             tensors = {**mine, **buffers, **self.keys, **self.bias_keys}

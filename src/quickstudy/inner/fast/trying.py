@@ -89,7 +89,7 @@ def try_pass(trial: Trial) -> Plan:
         into_data = any(map(changed, data, after))
         why = _seeded(trial, notes) or ("the network writes into its data" if into_data else None)
         if (once := differentiable_once(nodes)) is not None:
-            why = f"{once} says that it can be differentiated once, which only plain PyTorch can tell on the way back"
+            why = f"{once} is marked once_differentiable, and only plain PyTorch reports that in the backward pass"
         if watch.hooked:
             why = HOOKED
         if written:
@@ -144,7 +144,7 @@ def reason_of(error: Exception) -> str:
 def _seeded(trial: Trial, notes: "_Notes") -> str | None:
     """In words, that tasks do not draw on from where torch's generator stands, as tasks that run together would."""
     if notes.others:
-        return "the network draws from a generator of its own, which each task must do in its turn"
+        return "the network draws from a generator of its own, so that tasks must run one after another"
     if not notes.states:
         return None
     with torch.enable_grad(), _Notes() as others:
@@ -199,7 +199,7 @@ def _sole_readers(trial: Trial, calls: list[Call], expected: Tensor, reached: li
     def alone(names: list[str]) -> bool:
         keys = {name: StandIn.of(trial.params[name]) for name in names}
         layers = [(keys[n], Layer(n, trial.params[n])) for n in names if any(c.weight == n for c in calls)]
-        biases = [(keys[n], trial.params[n]) for n in names if any(c.bias == n for c in calls)]
+        biases = [(keys[n], n, trial.params[n]) for n in names if any(c.bias == n for c in calls)]
         others = {k: p.detach().requires_grad_(k in reached) for k, p in trial.params.items()}
         try:
             with torch.enable_grad(), active(Capture(layers, biases)):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from quickstudy.inner.transforms import Switch
 
-HOOKED = "the network hooks into its own graph, where each task's gradient must come by alone"
+HOOKED = "the network registers a gradient hook, which must see each task's gradient by itself"
 _OURS = "torch", "quickstudy"  # who may read a tensor's node in the graph without a hook in mind
 
 

@@ -9,7 +9,7 @@ import copy
 import functools
 import types
 import weakref
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +28,7 @@ from quickstudy.inner.modules.tree import (
 )
 from quickstudy.inner.transforms import in_transform
 
-_CONTAINERS = frozenset((list, dict, set, OrderedDict, defaultdict, deque, Counter))
+_MUTABLE = (list, dict, set, deque)  # and what is derived from them
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -149,7 +149,7 @@ class _Copier:
     def containers(self) -> set[int]:
         """Those that modules keep as attributes."""
         kept = (v for _, m in modules_of(self.network) for k, v in m.__dict__.items() if k not in OWN)
-        return {id(v) for v in kept if type(v) in _CONTAINERS}
+        return {id(v) for v in kept if isinstance(v, _MUTABLE)}
 
     @functools.cached_property
     def members(self) -> set[int]:
@@ -182,7 +182,7 @@ class _Copier:
             for name, item in vars(value).items():
                 object.__setattr__(new, name, self.value(item))
             return new
-        if kind in _CONTAINERS:
+        if isinstance(value, _MUTABLE):
             new = self.made[id(value)] = copy.copy(value)
             items = (
                 [(k, self.value(v)) for k, v in value.items()] if isinstance(value, dict) else map(self.value, value)
@@ -190,6 +190,6 @@ class _Copier:
             new.clear()
             new.extend(items) if isinstance(new, list | deque) else new.update(items)
             return new
-        if kind is tuple:
-            return tuple(map(self.value, value))
+        if kind is tuple or kind is frozenset:
+            return kind(map(self.value, value))
         return kind(*map(self.value, value)) if isinstance(value, tuple) and hasattr(value, "_fields") else value

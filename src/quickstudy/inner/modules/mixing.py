@@ -1,4 +1,4 @@
-"""Whether a network mixes the points of a batch, as through batch statistics, attention or a maximum over points.
+"""Whether a network, or its loss, mixes the points of a batch: by batch statistics, attention, a maximum over points.
 
 Found by following every operation of a pass, as `torch.vmap` does, and not by what comes out of it: what a network
 puts out shows a mixture only for some points and some weights, its operations show it for all.
@@ -28,9 +28,9 @@ from quickstudy.inner.modules.operations import (
 )
 from quickstudy.inner.modules.outputs import map_outputs
 from quickstudy.inner.modules.purity import reseed, untouched
-from quickstudy.inner.modules.settings import settings_of
-from quickstudy.inner.modules.tree import loose_tensors, named_tensors
-from quickstudy.inner.problem import Problem
+from quickstudy.inner.modules.settings import settings_of, settings_of_function
+from quickstudy.inner.modules.tree import loose_tensors, named_tensors, owned_tensors
+from quickstudy.inner.problem import Problem, owner_of
 
 FEW, MORE = 3, 4  # points: what grows from one to the other, in this proportion, has an axis of points
 _SIZES = frozenset(("size", "sizes", "input_size", "input_sizes", "self_size", "split_sizes", "repeats", "end", "N"))
@@ -38,7 +38,7 @@ _EMPTY = frozenset(("empty", "new_empty", "empty_strided", "new_empty_strided", 
 
 
 class Mixing:
-    """Remembers what was found, for each way the network is set; in doubt a network mixes.
+    """Remembers what was found, for each way the network and the losses are set; in doubt they mix.
 
     Unequal tasks then run grouped by size, which costs time and is always right.
     """
@@ -46,9 +46,15 @@ class Mixing:
     def __init__(self) -> None:
         self.found: dict[Any, set[int] | None] = {}  # sizes of tasks whose points are apart; None: they are not
 
-    def __call__(self, problem: Problem, examples: Examples) -> bool:
-        """Whether an output depends on other points than its own, or on how many there are."""
-        key = settings_of(problem.network)
+    def __call__(self, problem: Problem, examples: Examples, *, judged: bool = True) -> bool:
+        """Whether an output depends on other points than its own, or on how many there are.
+
+        Args:
+            judged: whether the losses are taken of the outputs; with an objective of the user's own they are not.
+        """
+        losses: list[Any] = [f for f in (problem.loss, problem.inner_loss) if f is not None]
+        losses = losses if judged and problem.objective is None else []
+        key = settings_of(problem.network), *map(settings_of_function, losses)
         known = self.found.get(key, set())
         if known is None:
             return True
@@ -57,7 +63,11 @@ class Mixing:
             return False
         inputs = {k: v.detach() for k, v in problem.inputs.items()}
         try:
-            mixes = mixes_points(problem.network, examples, sizes, inputs, tried=key in self.found)
+            tried = key in self.found
+            mixes = any(
+                mixes_points(problem.network, examples, sizes, inputs, loss, tried=tried)
+                for loss in (losses or (None,))
+            )
         except Exception:  # whatever it is, plain PyTorch on a task's own points says it again; until then in doubt
             return True
         self.found[key] = None if mixes else known | sizes
@@ -72,6 +82,7 @@ def mixes_points(
     examples: Examples,
     sizes: Iterable[int],
     inputs: Mapping[str, Tensor] | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     *,
     tried: bool = False,
 ) -> bool:
@@ -85,19 +96,25 @@ def mixes_points(
         examples: where points are taken from.
         sizes: how many points tasks have.
         inputs: further inputs of the network.
+        loss: `(output, y) -> [N]`, whose values are looked at in the place of the outputs.
         tried: whether the operations were, so that only the sizes are new.
     """
-    points = examples.x[examples.real()]
-    with torch.enable_grad(), untouched(network):  # the network may take derivatives of its own
+    points = [t[examples.real()] for t in ((examples.x,) if loss is None else (examples.x, examples.y))]
+
+    def copied() -> tuple[Callable[..., Any], list[Tensor]]:
+        return _copy(network, inputs, loss)
+
+    with torch.enable_grad(), untouched(network, loss):  # the network may take derivatives of its own
+        loose = [*loose_tensors(network), *_tensors_of_loss(loss)]
         try:
-            few = _Pass(network, points, FEW, inputs, None)
+            few = _Pass(copied, loose, points, FEW, None)
             if not tried:
-                _Pass(network, points, MORE, inputs, few, tries=True)
+                _Pass(copied, loose, points, MORE, few, tries=True)
             for size in sizes:
                 if size == 1:  # where torch itself goes other ways
-                    few.same_for_one(network, points, inputs)
+                    few.same_for_one(copied, points)
                 elif size not in (FEW, MORE):
-                    _Pass(network, points, size, inputs, few)
+                    _Pass(copied, loose, points, size, few)
         except _Mixed:
             return True
     return False
@@ -111,6 +128,10 @@ class _Pass(TorchDispatchMode):
     """One pass over so many points, operation by operation beside a pass over `FEW` others.
 
     Args:
+        copied: makes a model of copies, and gives their tensors.
+        loose: tensors that the model reads besides.
+        points: of which some are taken, all alike of each tensor.
+        size: how many.
         beside: that pass; None for itself.
         tries: each operation, on numbers of its own.
 
@@ -120,10 +141,10 @@ class _Pass(TorchDispatchMode):
 
     def __init__(
         self,
-        network: nn.Module,
-        points: Tensor,
+        copied: Callable[[], tuple[Callable[..., Any], list[Tensor]]],
+        loose: list[Tensor],
+        points: list[Tensor],
         size: int,
-        inputs: Mapping[str, Tensor] | None,
         beside: "_Pass | None",
         tries: bool = False,
     ):
@@ -136,11 +157,11 @@ class _Pass(TorchDispatchMode):
         self.shared: set[int] = set()  # storages of what was made over the points
         self.chance = torch.Generator().manual_seed(0)
         first = 0 if beside is None else FEW  # other points: what follows from their values unseen is not the same
-        x = points[(torch.arange(size, device=points.device) + first) % len(points)].clone()
-        model, own = _copy(network, inputs)
-        self.known.update(map(storage_of, [x, *own, *loose_tensors(network)]))
+        given = [t[(torch.arange(size, device=t.device) + first) % len(t)].clone() for t in points]
+        model, own = copied()
+        self.known.update(map(storage_of, [*given, *own, *loose]))
         with self:
-            self.outputs = _run(model, x)
+            self.outputs = _run(model, given)
         self._end(own)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -297,9 +318,9 @@ class _Pass(TorchDispatchMode):
                 return Axis(dim, inner)
         raise _Mixed("points depend on others")
 
-    def same_for_one(self, network: nn.Module, points: Tensor, inputs: Mapping[str, Tensor] | None) -> None:
+    def same_for_one(self, copied: Callable[[], tuple[Callable[..., Any], list[Tensor]]], points: list[Tensor]) -> None:
         """A point alone is given what it was given among `FEW`."""
-        alone = _run(_copy(network, inputs)[0], points[:1].clone())
+        alone = _run(copied()[0], [t[:1].clone() for t in points])
         drawn = any(torch.Tag.nondeterministic_seeded in op.function.tags for op in self.ops)
         for one, among in zip(alone, self.outputs, strict=True):
             first, allowed = among[:1], 1e-4 * float(among.abs().max())
@@ -321,17 +342,32 @@ class _Pass(TorchDispatchMode):
                 raise _Mixed("an output, or a buffer, depends on all points")
 
 
-def _copy(network: nn.Module, inputs: Mapping[str, Tensor] | None) -> tuple[Callable[..., Any], list[Tensor]]:
-    """The network on copies of its tensors, with its further inputs filled in; and those tensors."""
+def _copy(
+    network: nn.Module, inputs: Mapping[str, Tensor] | None, loss: Callable[[Tensor, Tensor], Tensor] | None
+) -> tuple[Callable[..., Any], list[Tensor]]:
+    """The network on copies of its tensors, with its further inputs filled in, and its loss; and those tensors."""
     own = {k: t.detach().clone() for k, t in named_tensors(network).items()}
     given = {k: v.clone() for k, v in (inputs or {}).items()}
     model = copy_with(copy_apart(network), own, named_tensors(network))
-    return (lambda x: model(x, **given)), [*own.values(), *given.values()]
+
+    def judged(x: Tensor, *y: Tensor) -> Any:
+        out = model(x, **given)
+        if loss is None:
+            return out
+        found = loss(out, *y)
+        return found if found.dim() else out  # one number for a task with padding is an error that comes later
+
+    return judged, [*own.values(), *given.values()]
 
 
-def _run(model: Callable[..., Any], x: Tensor) -> list[Tensor]:
+def _tensors_of_loss(loss: Any) -> list[Tensor]:
+    owner = owner_of(loss)
+    return [] if owner is None else owned_tensors(owner)
+
+
+def _run(model: Callable[..., Any], points: list[Tensor]) -> list[Tensor]:
     """Everything that comes out, drawing the same random numbers each time."""
     reseed(0)
     found: list[Tensor] = []
-    map_outputs(lambda t: found.append(t.detach()), model(x))
+    map_outputs(lambda t: found.append(t.detach()), model(*points))
     return found

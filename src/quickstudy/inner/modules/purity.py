@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import values_are_readable
-from quickstudy.inner.modules.tree import owned_tensors
+from quickstudy.inner.modules.tree import CONTAINERS, owned_tensors
 
 _ONE_AT_A_TIME = threading.RLock()  # what is put back afterwards belongs to all threads
 DEPTH = 7  # of containers and closures that are looked through
@@ -29,6 +29,8 @@ HIDDEN = (
 
 def same_again(before: Tensor, after: Tensor) -> bool:
     """Whether numbers that were computed twice agree, but for rounding."""
+    if before.shape != after.shape:
+        return False
     if before.numel() == 1 == after.numel() and before.dtype == torch.float32:  # the usual case, and a quick one
         one, other = before.item(), after.item()
         return abs(one - other) <= 1e-3 * abs(one) or (one != one and other != other) or one == other
@@ -77,8 +79,13 @@ def replaying(randomness: str, parts: int) -> Iterator[Callable[[], None]]:
     if randomness == "different" or parts == 1:
         yield lambda: None
         return
-    state = torch.get_rng_state()
-    yield lambda: torch.set_rng_state(state)
+    state, theirs = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+    def again() -> None:
+        torch.set_rng_state(state)
+        torch.cuda.set_rng_state_all(theirs)
+
+    yield again
 
 
 def changed(one: Tensor, other: Tensor) -> bool:
@@ -89,16 +96,16 @@ def changed(one: Tensor, other: Tensor) -> bool:
 
 
 @contextmanager
-def untouched(network: nn.Module, *functions: Callable[..., Any] | None) -> Iterator[None]:
+def untouched(network: nn.Module, *others: Any) -> Iterator[None]:
     """What runs inside may write into tensors, set attributes and draw random numbers; nothing of it is left.
 
     Args:
         network: its tensors, its generators, and what its hooks close over are seen to.
-        functions: likewise.
+        others: functions, rules, trees of tensors: likewise.
     """
     with _ONE_AT_A_TIME:
         reach = _Reach()
-        for start in (network, *functions):
+        for start in (network, *others):
             reach.look(start, DEPTH)
         kept = [(t, t.detach().clone()) for t in reach.tensors.values()]
         attributes = [(d, dict(d)) for d in reach.attributes.values()]
@@ -147,7 +154,7 @@ class _Reach:
                 self.generators[id(value)] = lambda: bits.state, lambda state: setattr(bits, "state", state)
             elif isinstance(value, nn.Module):
                 self._module(value, depth)
-            elif isinstance(value, list | tuple | set):
+            elif isinstance(value, CONTAINERS):
                 self._each(value, depth)
             elif isinstance(value, dict):
                 self._each(value.values(), depth)

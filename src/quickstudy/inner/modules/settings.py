@@ -1,17 +1,23 @@
-"""How a network and a function are set: what a plan takes for granted of them."""
+"""How a network and a function are set: what a plan, and a verdict, take for granted of them."""
 
+import functools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from quickstudy.inner.modules.tree import modules_of
+from quickstudy.inner.modules.tree import CONTAINERS, modules_of
 
 _OWN = frozenset(nn.Module().__dict__) - {"training"}
-_KINDS = frozenset((bool, int, float, str, type(None)))
+_SWITCHES = frozenset((bool, int, str, type(None), torch.dtype, torch.device))
+_KINDS = _SWITCHES | {float}
+_MODES = _SWITCHES - {int}  # of other objects, whose counts and averages change with every call
+_MOST = 64  # entries of a container that are looked at; it has no more, or none is
+_AT_ALL = 4096  # values
+_DEPTH = 3  # containers and functions inside each other
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _FOR_ALL = (
     "_global_backward_hooks",
@@ -24,26 +30,23 @@ _FOR_ALL = (
 def settings_of(network: nn.Module) -> tuple[Any, ...]:
     """Modes, plain attributes, hooks, and the layouts of the parameters, in a tuple that can be a key."""
     found: list[Any] = [torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")]
-    found += [len(getattr(torch_module, name)) for name in _FOR_ALL]
-    for _, module in modules_of(network):
-        own = module.__dict__
-        found.append(module.training)
-        for name in own.keys() - _OWN:
-            value = own[name]
-            if type(value) in _KINDS:
-                found.append((name, value))
-            elif isinstance(value, types.FunctionType | types.MethodType):
-                found += _switches(value, 1)
-        for name in _HOOKS:
-            if own.get(name):
-                found += map(id, own[name].values())
-        found += [(p.shape, p.dtype) for p in module._parameters.values() if p is not None]
+    found += [_Same(hook) for name in _FOR_ALL for hook in getattr(torch_module, name).values()]
+    _Look(found).at_module(network)
     return tuple(found)
 
 
 def settings_of_function(function: Callable[..., Any] | None) -> tuple[Any, ...]:
-    """The function, and the switches that it closes over."""
-    return tuple(_switches(function))
+    """The function, its defaults, what it was bound to, and the switches that it closes over."""
+    found: list[Any] = []
+    _Look(found)(function, _DEPTH)
+    return tuple(found)
+
+
+def settings_of_rule(rule: Any) -> tuple[Any, ...]:
+    """What kind of rule it is, and how it is set; not its rate, which is a number among others."""
+    ours = type(rule).__module__.partition(".")[0] == "quickstudy"
+    own = [(k, v) for k, v in vars(rule).items() if type(v) in (_KINDS if ours else _MODES) and k != "lr"]
+    return type(rule), getattr(rule, "linear", None), type(getattr(rule, "lr", None)), *own
 
 
 def hooked(network: nn.Module) -> bool:
@@ -52,26 +55,81 @@ def hooked(network: nn.Module) -> bool:
     return for_all or any(m._backward_hooks or m._backward_pre_hooks for _, m in modules_of(network))
 
 
-def _switches(function: Any, depth: int = 2) -> Iterator[Any]:
-    owner = getattr(function, "__self__", function)
-    if isinstance(owner, nn.Module):
-        yield from settings_of(owner) if depth == 2 else ()
-    yield getattr(getattr(function, "__func__", function), "__code__", None)
-    for cell in getattr(function, "__closure__", None) or ():
-        try:
-            value = cell.cell_contents
-        except ValueError:  # not filled yet
-            continue
-        yield from _plain(value)
-        if depth and isinstance(value, types.FunctionType | types.MethodType):
-            yield from _switches(value, depth - 1)
+class _Same:
+    """Stands for one object, which it keeps, so that no other can come to have its place in memory."""
+
+    __slots__ = ("it",)
+
+    def __init__(self, it: Any):
+        self.it = it
+
+    def __hash__(self) -> int:
+        return id(self.it)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.it is self.it
 
 
-def _plain(value: Any) -> Iterator[Any]:
-    kind = type(value)
-    if kind in (bool, int, str, type(None)):
-        yield value
-    elif kind is dict and len(value) <= 16:
-        yield from ((k, v) for k, v in value.items() if type(k) is str and type(v) in (bool, int, str, type(None)))
-    elif kind in (list, tuple) and len(value) <= 16:
-        yield from (v for v in value if type(v) in (bool, int, str, type(None)))
+class _Look:
+    """Notes plain values in `found`, in the order in which they are come upon; tensors are no settings."""
+
+    def __init__(self, found: list[Any]):
+        self.found = found
+        self.seen: set[int] = set()
+
+    def __call__(self, value: Any, depth: int, kinds: frozenset[Any] = _KINDS) -> None:
+        """At a value, so many containers and functions deep, where plain values are of these `kinds`."""
+        if type(value) in _KINDS:
+            self.found += [value] if type(value) in kinds else []
+        elif depth and not isinstance(value, Tensor | type | types.ModuleType) and id(value) not in self.seen:
+            self.seen.add(id(value))
+            self.found.append(type(value))
+            if len(self.found) < _AT_ALL:
+                self._inside(value, depth - 1, kinds)
+
+    def at_module(self, network: nn.Module) -> None:
+        """At every module of a tree."""
+        modules = [module for _, module in modules_of(network)]
+        self.seen.update(map(id, modules))
+        for module in modules:
+            own = module.__dict__
+            self.found.append(module.training)
+            for name in own.keys() - _OWN:
+                value = own[name]
+                if type(value) in _KINDS:
+                    self.found.append((name, value))
+                else:
+                    self(value, _DEPTH)
+            for name in _HOOKS:
+                if own.get(name):
+                    self.found += map(_Same, own[name].values())
+            self.found += [(p.shape, p.dtype) for p in module._parameters.values() if p is not None]
+
+    def _inside(self, value: Any, depth: int, kinds: frozenset[Any]) -> None:
+        if isinstance(value, types.FunctionType):
+            self.found.append(value.__code__)
+            self._each([value.__defaults__, value.__kwdefaults__], depth, kinds)
+            for cell in value.__closure__ or ():
+                try:
+                    self(cell.cell_contents, depth, kinds)
+                except ValueError:  # not filled yet
+                    continue
+        elif isinstance(value, types.MethodType):
+            self._each([value.__func__, value.__self__], depth + 1, kinds)
+        elif isinstance(value, functools.partial):
+            self._each([value.func, value.args, value.keywords], depth + 1, kinds)
+        elif isinstance(value, nn.Module):
+            self.at_module(value)
+        elif isinstance(value, dict):
+            self._each([part for item in value.items() for part in item], depth, kinds)
+        elif isinstance(value, CONTAINERS):
+            self._each(value, depth, kinds)
+        elif isinstance(own := getattr(value, "__dict__", None), dict):
+            self._each([part for item in own.items() for part in item], depth, _MODES)
+        elif callable(value):
+            self.found.append(_Same(value))
+
+    def _each(self, values: Any, depth: int, kinds: frozenset[Any]) -> None:
+        if len(values) <= _MOST:
+            for value in list(values):
+                self(value, depth, kinds)

@@ -28,7 +28,7 @@ def supported(
         with playing("query"):
             return function(model, given[1], outer)
 
-    after_support.wraps = function  # type: ignore[attr-defined]
+    after_support.wraps = getattr(function, "wraps", function)  # type: ignore[attr-defined]
     return after_support, (support.x, data)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 # what nn.Module keeps for itself, and attributes that hold neither a tensor nor a module
 OWN = frozenset(nn.Module().__dict__)
 PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
+CONTAINERS = (list, tuple, set, frozenset, deque)  # besides dictionaries
 DEPTH = 4  # containers inside each other that are looked into
 
 
@@ -101,7 +102,7 @@ class _Kept:
                 if part not in self.members and part not in self.hidden:
                     self.hidden[part] = None
                     self._attributes(part)
-        elif depth and isinstance(value, list | tuple | set | frozenset | deque):
+        elif depth and isinstance(value, CONTAINERS):
             for item in value:
                 self._look(item, depth - 1)
         elif depth and isinstance(value, dict):

@@ -1,0 +1,551 @@
+"""What was found once is kept for what is alike, and for nothing else: settings, layouts, functions.
+
+Each story changes something after the first call, so that a plan or a verdict that is remembered would be stale.
+"""
+
+import functools
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+import torch
+from inner.faults.oracle import every_way, judge, judge_learner, made, no_other_warnings, of, points, squared
+from torch import nn
+from torch.nn import functional as F
+
+import quickstudy as qs
+from quickstudy.inner.modules.settings import settings_of, settings_of_function
+from quickstudy.inner.trust import EVERY, UNDECIDED, difference
+
+WAYS = ("loop", "auto", "batched", "lowrank")
+
+
+def seen_in_turn(story, problem, way):
+    """The first call, and one after everything that happens in the story."""
+    loop = made(problem, way)
+    judge(problem, way, loop)
+    for happens in story:
+        happens(problem.network)
+        judge(problem, way, loop)
+
+
+# layers that are set in another way, with shapes that do not tell
+
+
+class Image(nn.Module):
+    """Signals `[N, 8]` through a convolution of `kind`."""
+
+    def __init__(self, kind=nn.Conv1d, **options):
+        super().__init__()
+        size = {nn.Conv1d: (8,), nn.Conv2d: (4, 2), nn.Conv3d: (2, 2, 2)}[kind]
+        self.shape_in = nn.Unflatten(1, (1, *size))
+        self.layer = kind(1, 2, 3, padding=1, **options)
+        self.last = nn.Linear(16, 2)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.layer(self.shape_in(x))).flatten(1))
+
+
+def wider(network):
+    """As DeepLab does: another dilation, and padding that keeps the size."""
+    many = len(network.layer.kernel_size)
+    network.layer.dilation, network.layer.padding = (2,) * many, (2,) * many
+
+
+def circular(network):
+    network.layer.padding_mode = "reflect"
+    network.layer._reversed_padding_repeated_twice = [1, 1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("kind", "act"), [(nn.Conv1d, wider), (nn.Conv2d, wider), (nn.Conv3d, wider), (nn.Conv1d, circular)]
+)
+def test_a_convolution_that_is_set_in_another_way(kind, act, way):
+    data = points(inputs=8)
+    seen_in_turn([act], of(Image(kind), data, points(inputs=8, seed=1)), way)
+
+
+class Flags(nn.Module):
+    """A bias that is added by a flag, which a container, a namespace or a closure holds."""
+
+    def __init__(self, flags, on):
+        super().__init__()
+        self.first, self.last, self.flags, self.on = nn.Linear(3, 4), nn.Linear(4, 2), flags, on
+
+    def forward(self, x):
+        bias = self.first.bias if self.on(self.flags) else None
+        return self.last(torch.tanh(F.linear(x, self.first.weight, bias)))
+
+
+HELD = {
+    "list": (lambda: [True], lambda f: f[0], lambda f: f.__setitem__(0, False)),
+    "dictionary": (lambda: {"bias": {"on": True}}, lambda f: f["bias"]["on"], lambda f: f["bias"].update(on=False)),
+    "namespace": (lambda: SimpleNamespace(on=True), lambda f: f.on, lambda f: setattr(f, "on", False)),
+    "deque": (lambda: deque([True]), lambda f: f[0], lambda f: f.appendleft(False)),
+    "set": (lambda: {"bias"}, lambda f: "bias" in f, lambda f: f.clear()),
+    "tuple in a list": (lambda: [(1, True)], lambda f: f[0][1], lambda f: f.__setitem__(0, (1, False))),
+    "partial": (
+        lambda: [functools.partial(bool, True)],
+        lambda f: f[0](),
+        lambda f: f.__setitem__(0, functools.partial(bool, False)),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("place", HELD)
+def test_a_bias_by_a_flag(place, way):
+    make, on, switch = HELD[place]
+    flags = make()
+    network = Flags(flags, on)
+    before = settings_of(network)
+    seen_in_turn([lambda network: switch(flags)], of(network), way)
+    assert settings_of(network) != before
+
+
+# functions that are told apart
+
+
+def with_default(kind):
+    def loss(model, data, outer=None, kind=kind):
+        return kind * squared(model, data)
+
+    return loss
+
+
+class Scored:
+    """A method's owner says how."""
+
+    def __init__(self, mode):
+        self.mode, self.calls = mode, 0
+
+    def loss(self, model, data, outer=None):
+        return squared(model, data)
+
+
+def scale(factor, model, data, outer=None):
+    return factor * squared(model, data)
+
+
+TOLD_APART = {
+    "partial": lambda v: functools.partial(scale, v),
+    "default": with_default,
+    "closure": lambda v: lambda model, data, outer=None: v * squared(model, data),
+    "bound method": lambda v: Scored(str(v)).loss,
+    "nested": lambda v: functools.partial(lambda f, *a: f(*a), with_default(v)),
+    "builtin": lambda v: (torch.sum, torch.mean)[v == 1.5],
+}
+
+
+@pytest.mark.parametrize("kind", TOLD_APART)
+def test_functions_that_do_other_things_have_other_settings(kind):
+    make = TOLD_APART[kind]
+    assert settings_of_function(make(1.5)) == settings_of_function(make(1.5))
+    assert settings_of_function(make(1.5)) != settings_of_function(make(2.5))
+
+
+def test_counts_of_an_owner_are_no_settings():
+    """They change at every call; each time everything would be tried anew."""
+    owner = Scored("mean")
+    before = settings_of_function(owner.loss)
+    owner.calls, owner.history = 5, [0.1, 0.2]
+    assert settings_of_function(owner.loss) != before  # an attribute more
+    before = settings_of_function(owner.loss)
+    owner.calls = 6
+    owner.history.append(0.3)
+    assert settings_of_function(owner.loss) == before
+
+
+def test_networks_that_lead_back_to_themselves_have_settings():
+    network = Flags([True], lambda f: f[0])
+    network.forward_of = network.forward
+    network.hold = {"me": [network], "f": lambda: network}
+    assert settings_of(network) == settings_of(network)
+
+
+def test_a_hook_that_takes_another_one_s_place():
+    """The memory of a function that is gone may be another's, and so may its id."""
+    network, keys = nn.Linear(2, 2), set()
+    for i in range(50):
+        handle = network.register_full_backward_hook(eval(f"lambda m, a, b: {i}"))
+        keys.add(settings_of(network))
+        handle.remove()
+    assert len(keys) == 50
+
+
+@pytest.mark.parametrize("way", ["auto", "batched"])
+def test_functions_of_the_adapted_networks_are_verified_each(way):
+    """One is harmless, and one hooks its tensors; both are partials of one type."""
+
+    def plain_one(model, data, outer):
+        return squared(model, data)
+
+    def hooking(model, data, outer):
+        out = model(data[0])
+        out.register_hook(lambda g: g.clamp(-0.01, 0.01))
+        return (out - data[1]).square().sum(-1).mean()
+
+    torch.manual_seed(0)
+    problem = of(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)))
+    answers = []
+    for engine in ("loop", way):
+        with no_other_warnings():
+            adapted = made(problem, engine)(batch=lambda step, a: problem.data(step), num_tasks=3)
+            adapted.evaluate(functools.partial(plain_one), problem.query)
+            try:
+                value = adapted.evaluate(functools.partial(hooking), problem.query).sum()
+            except RuntimeError as error:
+                assert way == "batched" and "engine=" in str(error)
+                return
+        answers.append(torch.autograd.grad(value, list(problem.network.parameters())))
+    for a, b in zip(*answers, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+# what else a call depends on
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_objective_s_own_switch(way):
+    def objective(model, data, outer):
+        x, y = data
+        out = model(x)
+        if outer["penalise"]:
+            out = F.normalize(model[0].weight).sum() + out
+        return (out - y).square().sum(-1).mean()
+
+    torch.manual_seed(0)
+    network, switch = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), {"penalise": False}
+    problem = of(network, objective=objective)
+    for on in (False, True, False):
+        switch = {"penalise": on}
+        fixed = problem._replace(objective=lambda m, d, o, on=on: objective(m, d, {"penalise": on}))
+        expected = of_plain(fixed)
+        loop = made(problem, way) if not on and switch else loop
+        with no_other_warnings():
+            adapted = loop(batch=lambda step, a: problem.data(step), num_tasks=3, outer=switch)
+            losses = adapted.evaluate(objective, problem.query, switch)
+        torch.testing.assert_close(losses, expected, rtol=1e-9, atol=1e-12)
+
+
+def of_plain(problem):
+    from inner.faults.oracle import plain
+
+    return plain(problem).losses
+
+
+class Norms(nn.Module):
+    """A rule that may divide by the norm of what it is given; torch's norm is over all tasks."""
+
+    linear = False
+
+    def __init__(self):
+        super().__init__()
+        self.lr, self.normalised = 0.1, False
+
+    def update(self, name, step, value, gradient, memory):
+        if self.normalised:
+            gradient = gradient / gradient.norm()
+        return value - self.lr * gradient, None
+
+
+def test_a_rule_that_is_switched():
+    torch.manual_seed(0)
+    network, rule = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), Norms()
+    x, y = points()
+    support = qs.Examples(x, y)
+    loop, by_one = (qs.inner_loop(network, rule=rule, steps=2, engine=e) for e in ("auto", "loop"))
+    for rule.normalised in (False, True, False):
+        with no_other_warnings():
+            torch.testing.assert_close(loop(support).losses(support), by_one(support).losses(support))
+
+
+class Counts(Norms):
+    """A rule that counts its updates."""
+
+    def __init__(self):
+        super().__init__()
+        self.updates = 0
+
+    def update(self, name, step, value, gradient, memory):
+        self.updates += 1
+        return super().update(name, step, value, gradient, memory)
+
+
+def test_verifying_leaves_no_trace_in_a_rule():
+    network, rule = nn.Linear(3, 2), Counts()
+    support = qs.Examples(*points())
+    loop = qs.inner_loop(network.double(), rule=rule, steps=2)
+    loop(support)
+    assert rule.updates == 4  # two parameters, two steps
+    loop(support)
+    assert rule.updates == 8
+
+
+# losses that mix points, which padding must not enter
+
+
+def balanced(output, y):
+    """Every point counts as if all values were equally frequent."""
+    return (output - y).square().sum(-1) / (y[:, None, 0].round() == y[None, :, 0].round()).sum(1)
+
+
+def by_spread(output, y):
+    return (output - y).square().sum(-1) / (1 + y.var())
+
+
+def of_the_worst(output, y):
+    return (output - y).square().sum(-1) * (output - y).abs().max().detach()
+
+
+@pytest.mark.parametrize("loss", [balanced, by_spread, of_the_worst])
+@pytest.mark.parametrize("support_too", [True, False])
+def test_a_loss_that_mixes_points_and_padding(loss, support_too):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    x, y = points()
+    mask = torch.tensor([[True, True, True, True], [True, True, False, False], [True, True, True, False]])
+    padded, whole = qs.Examples(x, y, mask), qs.Examples(x, y)
+    support = padded if support_too else whole
+    found = []
+    for engine in ("loop", "auto"):
+        with no_other_warnings():
+            losses = qs.inner_loop(network, loss=loss, lr=0.1, engine=engine)(support).losses(padded)
+            found.append((losses, *torch.autograd.grad(losses.sum(), list(network.parameters()))))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_of_many_settings_that_were_refused_the_next_is_refused():
+    """A number of the network's changes at every call, and what it does is never what one pass would."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    x, y = points()
+    mask = torch.tensor([[True, True, True, True], [True, True, False, False], [True, True, True, False]])
+    loop, by_one = (qs.inner_loop(network, loss=balanced, lr=0.1, engine=e) for e in ("auto", "loop"))
+    support = qs.Examples(x, y, mask)
+    for i in range(EVERY + 10):
+        network.temperature = 0.99**i
+        with no_other_warnings():
+            found = loop(support).params["0.weight"]
+        torch.testing.assert_close(found, by_one(support).params["0.weight"], rtol=1e-9, atol=1e-12)
+
+
+# what is carried from pass to pass
+
+
+class Remembers(nn.Module):
+    """A moving mean of its features, kept as a plain attribute, is added to them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.mean = torch.zeros(4, dtype=torch.float64)
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x))
+        self.mean = 0.9 * self.mean + 0.1 * h.detach().mean(0)
+        return self.last(h + self.mean)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_predictions_of_a_network_that_remembers_its_last_pass(steps, graph):
+    torch.manual_seed(0)
+    network, support = Remembers().double(), qs.Examples(*points())
+    found = []
+    for engine in ("loop", "auto"):
+        with no_other_warnings():
+            loop = qs.inner_loop(network, lr=0.1, steps=steps, engine=engine)
+            found.append(loop(support, create_graph=graph)(support.x).detach())
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+def of_all_outputs(output, y):
+    """As a loss that weights each point by all of them."""
+    return (output - y).square().sum(-1) * (output - y).square().sum().detach()
+
+
+def test_a_loss_that_judges_alone_is_verified_without_a_graph():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    x, y = points()
+    mask = torch.tensor([[True, True, True, True], [True, True, False, False], [True, True, True, False]])
+    support, found = qs.Examples(x, y, mask), []
+    for engine in ("loop", "auto"):
+        with no_other_warnings():
+            options = {"inner_loss": lambda o, y: (o - y).abs().sum(-1), "loss": of_the_worst, "engine": engine}
+            found.append(qs.inner_loop(network, lr=0.1, **options)(support, create_graph=False).losses(support))
+    torch.testing.assert_close(*(f.detach() for f in found), rtol=1e-9, atol=1e-12)
+
+
+# how much is excused
+
+
+def of_one(value):
+    return {"the adapted w": torch.tensor([value], dtype=torch.float32)}
+
+
+def test_rounding_excuses_little():
+    right, shaken = of_one(1.0), of_one(1.02)  # as where an inner loop diverges
+    assert difference(of_one(1.0 + 1e-5), right) is None
+    assert "differs" in difference(of_one(1.005), right)
+    assert difference(of_one(1.005), right, shaken) is None
+    assert difference(of_one(1.5), right, shaken) is UNDECIDED
+    assert "differs" in difference(of_one(1.5), right, of_one(1.00001))
+
+
+def test_a_large_gradient_of_a_rate_hides_no_other():
+    right = {"the rule's meta-gradient of lr": torch.tensor([1e6]), "the meta-gradient of w": torch.tensor([1.0])}
+    found = right | {"the meta-gradient of w": torch.tensor([2.0])}
+    assert "of w" in difference(found, right)
+
+
+def test_a_mask_of_infinities_is_no_reason_to_verify_again():
+    network = nn.Sequential(nn.Linear(3, 2)).double()
+    network.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+    loop = qs.inner_loop(network, lr=0.1)
+    for _ in range(3):
+        loop(qs.Examples(*points()))
+    assert loop.choice.trust.checked == 1
+
+
+# the rest
+
+
+@every_way
+def test_support_points_that_are_learned(way):
+    """A gradient by the data is a gradient like another."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    x, y = points()
+    found = []
+    for engine in ("loop", way):
+        learned = x.clone().requires_grad_()
+        options = {"engine": engine} if engine == "loop" else {**dict(WAY_OPTIONS[way])}
+        losses = qs.inner_loop(network, lr=0.1, steps=2, **options)(qs.Examples(learned, y)).losses(qs.Examples(x, y))
+        found.append(torch.autograd.grad(losses.sum(), [learned, *network.parameters()]))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+from inner.faults.oracle import WAYS as WAY_OPTIONS  # noqa: E402
+
+
+@pytest.mark.parametrize("layer", [qs.nets.TaskNorm, qs.nets.MetaBatchNorm])
+def test_layers_that_need_a_support_set_are_not_served_by_batches(layer):
+    network = nn.Sequential(nn.Linear(3, 4), layer(4), nn.Linear(4, 2)).double()
+    loop = qs.inner_loop(network, objective=squared, lr=0.1)
+    with pytest.raises(ValueError, match="support points"):
+        loop(batch=lambda step, adapted: points(), num_tasks=3)
+
+
+class Clips(torch.autograd.Function):
+    """The identity, whose gradient is clipped; by its own derivative nothing is."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(h):
+        return h.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.clamp(-0.05, 0.05)
+
+
+def test_implicit_gradients_refuse_a_function_without_a_hessian():
+    class Clipped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(Clips.apply(self.first(x)))
+
+    torch.manual_seed(0)
+    loop = qs.inner_loop(Clipped().double(), lr=0.1, steps=5, implicit=qs.Implicit(), proximal=1.0, engine="loop")
+    with pytest.raises(RuntimeError, match="Function"):
+        loop(qs.Examples(*points()))
+
+
+@pytest.mark.parametrize("engine", ["loop", "auto"])
+@pytest.mark.parametrize("given", [1, 2, 5])
+def test_points_of_another_number_of_tasks_are_refused(engine, given):
+    network = nn.Sequential(nn.Linear(3, 2)).double()
+    adapted = qs.inner_loop(network, lr=0.1, engine=engine)(qs.Examples(*points()))
+    with pytest.raises(ValueError, match="3 tasks"):
+        adapted(torch.zeros(given, 4, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("engine", ["loop", "auto", "batched"])
+@pytest.mark.parametrize("steps", [0, 1])
+def test_the_same_random_numbers_for_all_tasks(engine, steps):
+    network = nn.Sequential(nn.Linear(3, 64), nn.Dropout(0.5), nn.Linear(64, 2)).double()
+    x, y = (t[:1].expand(3, -1, -1) for t in points())
+    adapted = qs.inner_loop(network, lr=0.1, steps=steps, engine=engine, randomness="same")(qs.Examples(x, y))
+    out = adapted(x)
+    torch.testing.assert_close(out[0], out[1], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(out[0], out[2], rtol=1e-9, atol=1e-12)
+
+
+def test_statistics_beside_a_sparse_buffer():
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
+    network.register_buffer("graph", torch.eye(2).to_sparse())
+    learner = qs.MAML(network, lr=0.1)
+    data = qs.Examples(*points())
+    with no_other_warnings():
+        learner.meta_loss(qs.Tasks(data, data)).backward()
+    assert network[1].num_batches_tracked == 2  # support and query
+
+
+class History(list):
+    """A container of the user's own kind."""
+
+
+def test_what_a_container_of_the_user_s_own_kind_holds_is_not_written_into():
+    class Writes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.kept = nn.Linear(3, 2), History([torch.zeros(2, dtype=torch.float64)])
+
+        def forward(self, x):
+            out = self.layer(x)
+            self.kept[0].add_(out.detach().mean(0))
+            return out
+
+    network = Writes().double()
+    learner = qs.MAML(network, lr=0.1)
+    data = qs.Examples(*points())
+    for _ in range(2):
+        with no_other_warnings():
+            learner.adapt(data)
+    assert torch.equal(network.kept[0], torch.zeros(2, dtype=torch.float64)) and type(network.kept) is History
+
+
+@pytest.mark.slow
+def test_a_compiled_gradient_is_compared_with_the_eager_one(monkeypatch):
+    """Outside of `fit`, too: one that is wrong is not used."""
+    import quickstudy.compiled as compiled
+
+    right = compiled._graphs
+
+    def wrong(learner, tasks, backend):
+        gradient = right(learner, tasks, "aot_eager")
+
+        def halved(tasks):
+            loss, grads = gradient(tasks)
+            return loss, [0.5 * g for g in grads]
+
+        return halved
+
+    monkeypatch.setattr(compiled, "_graphs", wrong)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    learner = qs.MAML(network, lr=0.1, steps=2, compile=True)
+    for _ in range(2):
+        judge_learner(of(network, steps=2), learner)
