@@ -19,7 +19,7 @@ from quickstudy.inner.fast.vectorise import unvectorised
 from quickstudy.inner.modules.mixing import Mixing
 from quickstudy.inner.modules.purity import HIDDEN
 from quickstudy.inner.modules.settings import settings_of, settings_of_function, settings_of_rule
-from quickstudy.inner.modules.tree import named_tensors, tensors_of
+from quickstudy.inner.modules.tree import tensors_of
 from quickstudy.inner.plain import Plain
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.rates import one_rate
@@ -112,7 +112,8 @@ class Choice:
         """
         if not wanted.steps or (isinstance(data, Examples) and not data.num_points):
             return [self.resting(places, count, wanted)]
-        names = self.problem.adapted_names()
+        tensors = tensors_of(self.problem.network)
+        names = self.problem.adapted_names(tensors[0])
         key = self._key(data, count, wanted.steps, wanted.outer, names)
         # engine='loop' and nothing but what adapts: there is nothing to try
         plan = Plan(False) if self._untried else self.plan(data, count, wanted.steps, wanted.outer, key)
@@ -121,17 +122,18 @@ class Choice:
             why = plan.reasons[0] if plan.plainly else self.objection(plan, data, count, wanted, key)
             if why is None:
                 problem = self.problem
-                size, tensors = count if plan.vectorised else 1, named_tensors(problem.network)
-                fast = Fast(plan, size, tensors, names)
+                size, (params, buffers) = count if plan.vectorised else 1, tensors
+                fast = Fast(plan, size, {**params, **buffers}, names)
                 shown = problem.point_loss if problem.objective is None else problem.objective
                 engine = Trusted(fast, self.trust, shown, layout_of(data))
             else:
                 self.trust.fall_back(why)
         if plan.vectorised and isinstance(engine, Trusted):
-            return [Part(places, count, engine, beginning(self.problem, count, wanted.create_graph))]
+            start = beginning(self.problem, count, wanted.create_graph, tensors=tensors)
+            return [Part(places, count, engine, start)]
         alone = torch.arange(count) if places is None else places
-        start = [beginning(self.problem, 1, wanted.create_graph, plan.written) for _ in range(count)]
-        return [Part(alone[i : i + 1], 1, engine, start[i]) for i in range(count)]
+        starts = [beginning(self.problem, 1, wanted.create_graph, plan.written, tensors) for _ in range(count)]
+        return [Part(alone[i : i + 1], 1, engine, starts[i]) for i in range(count)]
 
     @property
     def _untried(self) -> bool:

@@ -37,9 +37,9 @@ class Problem:
     randomness: Randomness = "different"
     known: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def adapted_names(self) -> list[str]:
-        """The parameters and extra inputs that move."""
-        names, own = [], tensors_of(self.network)[0]
+    def adapted_names(self, params: Mapping[str, Tensor] | None = None) -> list[str]:
+        """The parameters and extra inputs that move; `params` are the network's, where they are known."""
+        names, own = [], tensors_of(self.network)[0] if params is None else params
         for name, p in own.items():
             if (p if isinstance(p, nn.Parameter) else self.known.get(name, p)).requires_grad:
                 names.append(name)

@@ -154,13 +154,20 @@ class Part(NamedTuple):
         return tree_map(lambda a: a[places.to(a.device)] if isinstance(a, Tensor) else a, data)
 
 
-def beginning(problem: Problem, count: int, create_graph: bool, written: frozenset[str] = frozenset()) -> State:
+def beginning(
+    problem: Problem,
+    count: int,
+    create_graph: bool,
+    written: frozenset[str] = frozenset(),
+    tensors: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None,
+) -> State:
     """The state of `count` tasks before the first step.
 
     Args:
         written: parameters that the network's own passes write into. Those that adapt are every task's own anyway.
+        tensors: the network's parameters and buffers, where they are known.
     """
-    params, own = tensors_of(problem.network)
+    params, own = tensors_of(problem.network) if tensors is None else tensors
     shared: dict[str, Tensor] = {k: _usable(p) for k, p in params.items()}
     moved: dict[str, Any] = {k: _usable(v).expand(count, *v.shape) for k, v in problem.inputs.items()}
     if not create_graph:

@@ -93,7 +93,6 @@ class _Look:
         self.seen.update(map(id, modules))
         for module in modules:
             own = module.__dict__
-            self.found.append(module.training)
             for name in own.keys() - _OWN:
                 value = own[name]
                 if type(value) in _KINDS:
