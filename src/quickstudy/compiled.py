@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from quickstudy.data import Examples, Tasks
 from quickstudy.graph import Backend, Untraceable, compile_graph, rehearsing
 from quickstudy.inner.fast.capture import catching
+from quickstudy.inner.modules.settings import settings_of, settings_of_function
 from quickstudy.inner.transforms import exact_kernels
 from quickstudy.substitute import substituted
 
@@ -146,6 +147,7 @@ def _one_graph(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
         grads = torch.autograd.grad(loss, params, allow_unused=True)
         return loss.detach(), *(torch.zeros_like(p) if g is None else g for g, p in zip(grads, params, strict=True))
 
+    before = list(_switches(learner))
     values = list(state.values())
     example = [t.detach() for t in (*values, *_tensors(tasks))]
     with rehearsing(), exact_kernels(), catching():
@@ -153,6 +155,8 @@ def _one_graph(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
             learner(tasks)
         with torch.enable_grad():
             graph = compile_graph(loss_and_gradients, example, backend)
+    if list(_switches(learner)) != before:
+        raise Untraceable("the network counts or switches something that is not its own at each pass")
 
     def gradient(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
         with torch.no_grad():
@@ -179,7 +183,16 @@ def _settings(learner: nn.Module) -> tuple[Any, ...]:
         found += map(id, (*module._parameters.values(), *module._buffers.values()))
         found += _plain(module.__dict__)
     inner = getattr(learner, "inner", None)
-    return *found, *([] if inner is None else [*_plain(vars(inner)), inner.how])
+    return *found, *([] if inner is None else [*_plain(vars(inner)), inner.how]), *_switches(learner)
+
+
+def _switches(learner: nn.Module) -> Iterator[Any]:
+    """What the learner's networks and losses depend on besides tensors, also in lists, closures and globals."""
+    for part in learner.children():
+        yield settings_of(part, strict=True)
+    inner = getattr(learner, "inner", None)
+    for function in () if inner is None else inner.problem.functions():
+        yield settings_of_function(function, strict=True)
 
 
 def _plain(attributes: dict[str, Any]) -> Iterator[Any]:

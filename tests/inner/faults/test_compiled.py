@@ -3,6 +3,8 @@
 One graph belongs to one layout; what a network does by its data, by an attribute, or in a gradient, belongs to a call.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from inner.faults.oracle import judge_learner, of, points
@@ -43,8 +45,9 @@ def by_sign(network, h):
 
 
 def hooked(network, h):
+    """By a hook that is not linear, and does not see that a mean over tasks makes gradients smaller."""
     if h.requires_grad:
-        h.register_hook(lambda g: g.clamp(-0.05, 0.05))
+        h.register_hook(lambda g: torch.where(g > 0, g, 0.3 * g))
     return h
 
 
@@ -91,6 +94,72 @@ def test_networks(during):
 def test_what_changes_between_calls(act):
     torch.manual_seed(0)
     judged(Net(), [act])
+
+
+SCALE = 1.0
+TABLE = {"on": [False]}
+CONFIG = SimpleNamespace(scale=1.0)
+
+
+def by_a_global(network, h):
+    return SCALE * h
+
+
+def by_a_table(network, h):
+    return 2 * h if TABLE["on"][0] else h
+
+
+def by_a_namespace(network, h):
+    return CONFIG.scale * h
+
+
+def by_a_closure():
+    held = [1.0]
+
+    def during(network, h):
+        return held[0] * h
+
+    return during, lambda network: held.__setitem__(0, 3 - held[0])
+
+
+def set_global(network):
+    globals()["SCALE"] = 3 - SCALE
+
+
+def set_table(network):
+    TABLE["on"][0] = not TABLE["on"][0]
+
+
+def set_namespace(network):
+    CONFIG.scale = 3 - CONFIG.scale
+
+
+HELD = {
+    "global": (by_a_global, set_global),
+    "table": (by_a_table, set_table),
+    "namespace": (by_a_namespace, set_namespace),
+    "closure": by_a_closure(),
+}
+
+
+@pytest.mark.parametrize("place", HELD)
+def test_a_switch_that_is_held_elsewhere(place):
+    during, act = HELD[place]
+    torch.manual_seed(0)
+    judged(Net(during), [act])
+
+
+def test_a_count_that_is_held_elsewhere_cannot_be_in_a_graph():
+    passes = [0]
+
+    def during(network, h):
+        passes[0] += 1
+        return h
+
+    with pytest.warns(RuntimeWarning, match="counts or switches"):
+        learner = qs.MAML(Net(during).double(), lr=0.1, compile=True)
+        data = qs.Examples(*points())
+        learner.meta_loss(qs.Tasks(data, data)).backward()
 
 
 def test_padding():

@@ -17,6 +17,7 @@ _KINDS = _SWITCHES | {float}
 _MODES = _SWITCHES - {int}  # of other objects, whose counts and averages change with every call
 _MOST = 64  # entries of a container that are looked at; it has no more, or none is
 _AT_ALL = 4096  # values
+_LIBRARIES = frozenset(("torch", "quickstudy", "numpy", "builtins"))  # whose functions nobody switches
 _DEPTH = 3  # containers and functions inside each other
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _FOR_ALL = (
@@ -27,18 +28,22 @@ _FOR_ALL = (
 )
 
 
-def settings_of(network: nn.Module) -> tuple[Any, ...]:
-    """Modes, plain attributes, hooks, and the layouts of the parameters, in a tuple that can be a key."""
+def settings_of(network: nn.Module, *, strict: bool = False) -> tuple[Any, ...]:
+    """Modes, plain attributes, hooks, and the layouts of the parameters, in a tuple that can be a key.
+
+    Args:
+        strict: counts and other numbers that objects and globals hold are settings as well, as to a compiled graph.
+    """
     found: list[Any] = [torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")]
     found += [_Same(hook) for name in _FOR_ALL for hook in getattr(torch_module, name).values()]
-    _Look(found).at_module(network)
+    _Look(found, strict=strict).at_module(network)
     return tuple(found)
 
 
-def settings_of_function(function: Callable[..., Any] | None) -> tuple[Any, ...]:
-    """The function, its defaults, what it was bound to, and the switches that it closes over."""
+def settings_of_function(function: Callable[..., Any] | None, *, strict: bool = False) -> tuple[Any, ...]:
+    """The function, its defaults, what it was bound to, and the switches that it closes over or finds in globals."""
     found: list[Any] = []
-    _Look(found)(function, _DEPTH)
+    _Look(found, strict=strict)(function, _DEPTH)
     return tuple(found)
 
 
@@ -73,8 +78,8 @@ class _Same:
 class _Look:
     """Notes plain values in `found`, in the order in which they are come upon; tensors are no settings."""
 
-    def __init__(self, found: list[Any]):
-        self.found = found
+    def __init__(self, found: list[Any], *, strict: bool):
+        self.found, self.of_others = found, _KINDS if strict else _MODES
         self.seen: set[int] = set()
 
     def __call__(self, value: Any, depth: int, kinds: frozenset[Any] = _KINDS) -> None:
@@ -102,12 +107,18 @@ class _Look:
             for name in _HOOKS:
                 if own.get(name):
                     self.found += map(_Same, own[name].values())
+            kind: Any = type(module)
+            if id(kind) not in self.seen:
+                self.seen.add(id(kind))
+                if isinstance(kind.forward, types.FunctionType):
+                    self._globals(kind.forward, _DEPTH)
             self.found += [(p.shape, p.dtype) for p in module._parameters.values() if p is not None]
 
     def _inside(self, value: Any, depth: int, kinds: frozenset[Any]) -> None:
         if isinstance(value, types.FunctionType):
             self.found.append(value.__code__)
             self._each([value.__defaults__, value.__kwdefaults__], depth, kinds)
+            self._globals(value, depth)
             for cell in value.__closure__ or ():
                 try:
                     self(cell.cell_contents, depth, kinds)
@@ -124,9 +135,16 @@ class _Look:
         elif isinstance(value, CONTAINERS):
             self._each(value, depth, kinds)
         elif isinstance(own := getattr(value, "__dict__", None), dict):
-            self._each([part for item in own.items() for part in item], depth, _MODES)
+            self._each([part for item in own.items() for part in item], depth, self.of_others)
         elif callable(value):
             self.found.append(_Same(value))
+
+    def _globals(self, function: Any, depth: int) -> None:
+        """At what a function of the user's reads by name."""
+        if (function.__module__ or "").partition(".")[0] not in _LIBRARIES:
+            known = function.__globals__
+            names = [n for n in function.__code__.co_names if n in known and not isinstance(known[n], nn.Module)]
+            self._each([known[n] for n in names], depth, self.of_others)
 
     def _each(self, values: Any, depth: int, kinds: frozenset[Any]) -> None:
         if len(values) <= _MOST:
