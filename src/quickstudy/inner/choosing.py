@@ -25,7 +25,9 @@ from quickstudy.inner.problem import Problem
 from quickstudy.inner.rates import one_rate
 from quickstudy.inner.state import Engine, Part, beginning
 from quickstudy.inner.transforms import in_transform
-from quickstudy.inner.trust import Evidence, Trust, Trusted, layout_of, told_of
+from quickstudy.inner.trees import layout_of, num_tasks, told_of
+from quickstudy.inner.trust import Evidence, Trust
+from quickstudy.inner.trusted import Trusted
 from quickstudy.inner.unroll import Unrolling
 
 
@@ -189,7 +191,7 @@ class Choice:
             return None
         steps, pair = min(wanted.steps, STEPS), two_of(data)
 
-        fast, plain = Fast(plan, _count(pair) if plan.vectorised else 1), Plain(set(plan.sparse))
+        fast, plain = Fast(plan, num_tasks(pair) if plan.vectorised else 1), Plain(set(plan.sparse))
 
         def show(engine: Engine, problem: Problem) -> Evidence:
             options: Any = {"how": self.how, "steps": steps, "graph": graph}
@@ -203,10 +205,6 @@ class Choice:
             rounded=lambda: show(plain, rounded(self.problem, plan.precision)),
             precision=plan.precision,
         )
-
-
-def _count(data: Any) -> int:
-    return next(len(t) for t in tree_leaves(data) if isinstance(t, Tensor))
 
 
 def _can_try(data: Any) -> bool:

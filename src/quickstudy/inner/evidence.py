@@ -15,6 +15,7 @@ from quickstudy.inner.modules.purity import reseed, untouched
 from quickstudy.inner.modules.tree import tensors_of
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import Engine, Part, beginning
+from quickstudy.inner.trees import num_tasks, taken, two_places
 from quickstudy.inner.trust import BUFFER, shaken
 from quickstudy.inner.unroll import Unrolling, unroll
 
@@ -23,12 +24,7 @@ STEPS = 3  # that are verified, of those to be taken
 
 def two_of(data: Any) -> Any:
     """Two tasks of a batch: the first and the last, or those with the fewest and the most points."""
-    count = next(len(t) for t in tree_leaves(data) if isinstance(t, Tensor))
-    places = torch.tensor([0, count - 1] if count > 1 else [0])
-    if isinstance(data, Examples) and data.mask is not None:
-        order = data.sizes().argsort().cpu()
-        places = order[places]
-    return tree_map(lambda t: t[places.to(t.device)] if isinstance(t, Tensor) else t, data)
+    return taken(data, two_places(data))
 
 
 def evidence(
@@ -58,7 +54,7 @@ def evidence(
     """
     problem = replace(problem, randomness="same")
     how = replace(how, checkpoint=None, mixed_mode=False)
-    count = next(len(t) for t in tree_leaves(data) if isinstance(t, Tensor))
+    count = num_tasks(data)
     with untouched(problem.network, *problem.functions(), problem.rule, outer), torch.set_grad_enabled(graph):
         reseed(0)
         data = tree_map(_begun, data)

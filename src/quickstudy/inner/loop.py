@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from quickstudy.checks import check_layout, values_are_readable
 from quickstudy.data import Examples, Tasks
@@ -23,6 +23,7 @@ from quickstudy.inner.options import Engine, check_problem, check_settings, rule
 from quickstudy.inner.points import check_batch, minibatches, real_points, usable, without_trivial_mask
 from quickstudy.inner.problem import Problem, Randomness, matching
 from quickstudy.inner.rates import Rated
+from quickstudy.inner.trees import detached
 from quickstudy.inner.trust import Trust
 from quickstudy.inner.unroll import Each, Source, Unrolling, unroll
 from quickstudy.learner import check_generator, check_steps
@@ -139,7 +140,7 @@ class InnerLoop:
         support, outer = usable(support), None if outer is None else usable(outer)
         if support is not None and support.num_points == 0:
             steps = 0  # none is taken
-        wanted = Wanted(steps, outer if create_graph or outer is None else _detached(outer), create_graph)
+        wanted = Wanted(steps, outer if create_graph or outer is None else detached(outer), create_graph)
         if support is not None:
             start, source, fixed = self._on_points(support, wanted, generator)
         else:
@@ -343,7 +344,3 @@ def _has_graph(value: Any) -> bool:
 
 def _clean(data: Any) -> Any:
     return without_trivial_mask(data).clean() if isinstance(data, Examples) else data
-
-
-def _detached(tree: Any) -> Any:
-    return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, tree)

@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_map
 
 from quickstudy.inner.modules.tree import named_tensors, tensors_of
 from quickstudy.inner.problem import Problem
+from quickstudy.inner.trees import taken
 
 
 class Weights(Protocol):
@@ -148,10 +149,7 @@ class Part(NamedTuple):
 
     def take(self, data: Any) -> Any:
         """Their share of a tree of tensors `[T, ...]`."""
-        if self.places is None:
-            return data
-        places = self.places
-        return tree_map(lambda a: a[places.to(a.device)] if isinstance(a, Tensor) else a, data)
+        return data if self.places is None else taken(data, self.places)
 
 
 def beginning(

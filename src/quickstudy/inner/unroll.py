@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from quickstudy.data import Examples
 from quickstudy.inner.adapted import Adapted
@@ -21,6 +21,7 @@ from quickstudy.inner.modules.settings import hooked
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import Part, State
 from quickstudy.inner.transforms import exact_kernels, in_transform
+from quickstudy.inner.trees import detached
 
 Source = Callable[[int, Adapted], list[Any]]
 Each = Callable[[Adapted], Adapted | None]
@@ -107,7 +108,7 @@ def unroll(
         refuse_transforms()
         if not steps:
             return start
-        begun = replace(start, parts=_constant(start.parts), outer=_detached(start.outer))
+        begun = replace(start, parts=_constant(start.parts), outer=detached(start.outer))
     graph = create_graph and how.implicit is None
     length = segment(how.checkpoint, steps) if graph else None
     if graph and how.runs_again and in_transform():
@@ -139,7 +140,7 @@ def _in_segments(todo: _Steps, parts: tuple[Part, ...], length: int, besides: li
         bare = tuple(p._replace(state=State({}, {}, {}, {})) for p in parts)
         again = _Segment(todo, bare, first, min(todo.last, first + length))
         states = run_again(again.__call__, [p.state for p in parts], besides)
-        states = [s._replace(buffers=_detached(s.buffers)) for s in states]  # never differentiable
+        states = [s._replace(buffers=detached(s.buffers)) for s in states]  # never differentiable
         parts = tuple(p._replace(state=s) for p, s in zip(parts, states, strict=True))
     return parts
 
@@ -153,7 +154,7 @@ class _Segment(NamedTuple):
     end: int
 
     def __call__(self, states: list[State], graph: bool, /) -> list[State]:
-        given = [s._replace(buffers=_detached(s.buffers)) for s in states]
+        given = [s._replace(buffers=detached(s.buffers)) for s in states]
         parts = tuple(p._replace(state=s) for p, s in zip(self.bare, given, strict=True))
         with catching():
             return [p.state for p in self.todo.take(parts, self.first, self.end, graph)]
@@ -205,7 +206,3 @@ def _solved(problem: Problem, part: Part, begun: State, share: Any, outer: Any, 
 
 def _constant(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     return tuple(p._replace(state=p.state.detach()) for p in parts)
-
-
-def _detached(tree: Any) -> Any:
-    return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, tree)

@@ -23,13 +23,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from quickstudy.inner.fast.capture import catching
 from quickstudy.inner.fast.graphs import hidden_ends, nodes_of, smooth, written_in_python
 from quickstudy.inner.fast.watch import Watch
 from quickstudy.inner.modules.purity import HIDDEN, NOT_THE_SAME, has_drawn, random_state, replayed, same_again
 from quickstudy.inner.transforms import exact_kernels, in_transform, own_leaf
+from quickstudy.inner.trees import detached
 
 _FORWARD_MODE = threading.RLock()  # torch has one level of it for all threads
 
@@ -58,15 +59,15 @@ def gradients(
     """
     second_order = second_order and torch.is_grad_enabled()  # or an expanded parameter, which claims to have a graph
     if not second_order:
-        leaves, rest = _detached(leaves), _detached(rest)
+        leaves, rest = detached(leaves), detached(rest)
     if not leaves:  # nothing moves, but what the pass leaves is wanted
         _, (values, records) = total(leaves, rest)
-        return [], values if second_order else _detached(values), records
+        return [], values if second_order else detached(values), records
     if mixed and second_order and not in_transform():
         return _mixed(total, leaves, rest)
     if in_transform():
         grads, (values, records) = torch.func.grad(total, has_aux=True)(leaves, rest)
-        return (grads, values, records) if second_order else (_detached(grads), _detached(values), records)
+        return (grads, values, records) if second_order else (detached(grads), detached(values), records)
     with torch.enable_grad():
         # views, as the data may have been made from the same tensors, and count as given
         leaves = [leaf.view_as(leaf) if leaf.requires_grad else own_leaf(leaf) for leaf in leaves]
@@ -74,7 +75,7 @@ def gradients(
         found: Any = [None] * len(leaves)
         if value.requires_grad:
             found = torch.autograd.grad(value, leaves, create_graph=second_order, allow_unused=True)
-    return list(found), values if second_order else _detached(values), records
+    return list(found), values if second_order else detached(values), records
 
 
 def _mixed(total: Total, leaves: list[Tensor], rest: Any) -> tuple[list[Tensor | None], list[Tensor], list[Tensor]]:
@@ -250,7 +251,3 @@ def _rebuild(tree: Any, tensors: list[Tensor]) -> tuple[list[Tensor], Any]:
     for i, tensor in zip(where, tensors, strict=True):
         filled[i] = tensor
     return tree_unflatten(filled, spec)
-
-
-def _detached(tree: Any) -> Any:
-    return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, tree)

@@ -21,6 +21,7 @@ from quickstudy.inner.modules.purity import changed, reseed, untouched
 from quickstudy.inner.modules.tree import loose_tensors, named_tensors
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.transforms import exact_kernels
+from quickstudy.inner.trees import detached
 from quickstudy.nets.clock import at_step, playing
 
 DRAWS = 64  # of random numbers that are looked at
@@ -68,7 +69,7 @@ def trial_of(problem: Problem, data: Any, outer: Any) -> Trial:
     copies = {k: p.detach().clone() for k, p in params.items()}
     buffers = {k: b.detach().clone() for k, b in problem.network.named_buffers() if b.layout == torch.strided}
     cloned = tree_map(lambda t: t.detach().clone() if isinstance(t, Tensor) else t, data)
-    return Trial(problem, cloned, _detached(outer), copies, buffers)
+    return Trial(problem, cloned, detached(outer), copies, buffers)
 
 
 def try_pass(trial: Trial) -> Plan:
@@ -212,7 +213,3 @@ def _sole_readers(trial: Trial, calls: list[Call], expected: Tensor, reached: li
         return [c if c.bias in names else c._replace(bias=None) for c in calls]
     sole = {name for name in names if alone([name])}
     return [c._replace(bias=c.bias if c.bias in sole else None) for c in calls if c.weight in sole]
-
-
-def _detached(tree: Any) -> Any:
-    return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, tree)
