@@ -36,8 +36,7 @@ def check_layout(examples: Examples, name: str = "examples") -> None:
             )
     if x.dim() < 3:
         raise ValueError(
-            f"{name}.x has shape {list(x.shape)}; expected [T, N, *dx] (tasks, points, features): "
-            "add the missing axis, for example x.unsqueeze(-1)"
+            f"{name}.x has shape {list(x.shape)}; expected [T, N, *dx] (tasks, points, features): {_missing_axis(x, y)}"
         )
     if x.shape[0] == 0:
         raise ValueError(f"{name} holds zero tasks (shape {list(x.shape)}); give at least one task")
@@ -52,7 +51,8 @@ def check_layout(examples: Examples, name: str = "examples") -> None:
             f"{list(x.shape[:2])}, True for a real point"
         )
     if len({t.device for t in (x, y, mask) if t is not None}) > 1:
-        raise ValueError(f"{name} mixes devices ({x.device} and {y.device}); move all of it with {name}.to(device)")
+        where = ", ".join(f"{k} on {t.device}" for k, t in (("x", x), ("y", y), ("mask", mask)) if t is not None)
+        raise ValueError(f"{name} mixes devices ({where}); move all of it with {name}.to(device)")
 
 
 def check_tasks(tasks: Tasks) -> None:
@@ -66,18 +66,21 @@ def check_tasks(tasks: Tasks) -> None:
     check_examples(support, "support")
     check_examples(query, "query")
     if support.num_tasks != query.num_tasks:
-        raise ValueError(f"support holds {support.num_tasks} tasks and query {query.num_tasks}; they must agree")
+        raise ValueError(
+            f"support holds {support.num_tasks} tasks and query {query.num_tasks}; they must agree: "
+            "give both for the same tasks"
+        )
     if support.x.shape[2:] != query.x.shape[2:]:
         raise ValueError(
             f"support.x has inputs of shape {list(support.x.shape[2:])} and query.x of "
-            f"{list(query.x.shape[2:])}; they must agree"
+            f"{list(query.x.shape[2:])}; they must agree: give inputs with the same features in both"
         )
     if support.x.dtype != query.x.dtype:
         raise TypeError(f"support.x is {support.x.dtype} and query.x {query.x.dtype}; cast one of them with .to(dtype)")
     if support.y.dtype != query.y.dtype or support.y.shape[2:] != query.y.shape[2:]:
         raise ValueError(
             f"support.y is {support.y.dtype} with features {list(support.y.shape[2:])}, query.y {query.y.dtype} with "
-            f"{list(query.y.shape[2:])}; they must agree"
+            f"{list(query.y.shape[2:])}; they must agree: give outputs of one type and with the same features"
         )
     if support.x.device != query.x.device:
         raise ValueError(
@@ -159,8 +162,8 @@ def _check_labels(x: Tensor, y: Tensor, name: str) -> None:
     if y.is_floating_point():
         if y.dim() < 3:
             raise ValueError(
-                f"{name}.y has shape {list(y.shape)}; expected [T, N, *dy] for real outputs: "
-                "add the missing axis with y.unsqueeze(-1)"
+                f"{name}.y has shape {list(y.shape)}; expected [T, N, *dy] for real outputs, with [T, N] = "
+                f"{list(x.shape[:2])} as in x: {_missing_axis_of_y(x, y)}"
             )
         if x.is_floating_point() and x.dtype != y.dtype:
             raise TypeError(f"{name}.x is {x.dtype} and {name}.y is {y.dtype}; cast one of them with .to(dtype)")
@@ -180,7 +183,28 @@ def _check_labels(x: Tensor, y: Tensor, name: str) -> None:
             "points with many: squeeze the last axis with y.squeeze(-1), or make real outputs with y.float()"
         )
     if x.shape[:2] != y.shape[:2]:
-        raise ValueError(f"{name}.x has [T, N] = {list(x.shape[:2])} and {name}.y {list(y.shape[:2])}; they must agree")
+        raise ValueError(
+            f"{name}.x has [T, N] = {list(x.shape[:2])} (tasks, points) and {name}.y {list(y.shape[:2])}; they must "
+            "agree: give one output for every input"
+        )
+
+
+def _missing_axis(x: Tensor, y: Tensor) -> str:
+    """How inputs with fewer than three axes become `[T, N, *dx]`."""
+    if x.dim() < 2:
+        return "for one task with one number a point write x.reshape(1, -1, 1)"
+    several = "write x.unsqueeze(-1) if they are one number a point of several tasks, [T, N]"
+    of_y = "" if y.dim() > 2 else ", and y.unsqueeze(0)"
+    return f"write x.unsqueeze(0){of_y} if they are the points of one task, [N, dx]; {several}"
+
+
+def _missing_axis_of_y(x: Tensor, y: Tensor) -> str:
+    """The same of real outputs."""
+    if y.shape == x.shape[:2]:
+        return "write y.unsqueeze(-1) for one number a point"
+    if x.shape[0] == 1 and y.dim() and len(y) == x.shape[1]:
+        return "write y.unsqueeze(0) for the points of one task" if y.dim() == 2 else "write y.reshape(1, -1, 1)"
+    return "write y.unsqueeze(0) for the points of one task, y.unsqueeze(-1) for one number a point"
 
 
 def _check_finite(examples: Examples, name: str) -> None:

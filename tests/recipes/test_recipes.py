@@ -14,6 +14,7 @@ import quickstudy as qs
 from quickstudy.cli import main
 from quickstudy.recipes import RECIPES, sinusoids
 from quickstudy.recipes.execute import execute, reopen
+from quickstudy.report import figures
 from quickstudy.training.statistics import over_tasks
 
 KEYS = {"recipe", "command", "seed", "steps", "seconds", "commit", "hardware", "metrics"}
@@ -157,3 +158,21 @@ def test_the_interval_of_a_ratio() -> None:
 def _maml(out: Path, *more: str) -> Path:
     assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(out), *more]) == 0
     return out
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "error"),
+    [(figures, "lines", ValueError("no such glyph")), (figures, "save", OSError(28, "No space left on device"))],
+)
+def test_a_figure_that_cannot_be_drawn_costs_no_result(module, name, error, tmp_path, monkeypatch) -> None:
+    """Hours of training may lie behind it."""
+
+    def broken(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(module, name, broken)
+    run = tmp_path / "run"
+    with pytest.warns(RuntimeWarning, match=f"{error.args[-1]}.*numbers are in result.json"):
+        assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(run)]) == 0
+    assert json.loads((run / "result.json").read_text())["metrics"]
+    assert main(["resume", str(run)]) == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
 from quickstudy.report import figures, panels
 from quickstudy.report.figures import Series
@@ -100,3 +101,25 @@ def test_a_figure_is_saved_for_screen_and_paper_and_is_the_same_each_time(tmp_pa
     assert first == tmp_path / "figures" / "one.png"
     assert first.read_bytes() == again.read_bytes()
     assert first.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+HOSTILE = ["price in $", "$x_{$", "$a$ of $b^$", "\\alpha_{", "100% {of} ^it_", "a\nb", "ü ± 漢"]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph .* missing:UserWarning")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_from_a_table_are_no_mathematics(name: str, tmp_path: Path) -> None:
+    """Columns and groups are other people's words, and are drawn as they are."""
+    series = [Series(name, [1, 2], [1.0, 2.0], [0.1, 0.1])]
+    drawn = [
+        figures.lines(series, xlabel=name, ylabel=name, title=name, log=True),
+        figures.intervals(series, xlabel=name, ylabel=name, title=name),
+        figures.training({name: (series[0], series[0]), "b": (series[0], series[0])}),
+        panels.wrapped({name: panel()}, xlabel=name, ylabel=name),
+        panels.side_by_side({name: [panel()]}, rows=[name], xlabel=name, ylabel=name),
+        panels.in_a_row([panel()], title=name),
+    ]
+    for i, figure in enumerate(drawn):
+        figures.save(figure, tmp_path, str(i))
+        assert any(name in text.get_text() for text in figure.findobj(Text)), i  # type: ignore[attr-defined]
+        assert not any(text.get_parse_math() for text in figure.findobj(Text) if text.get_text() == name)

@@ -6,6 +6,7 @@ metrics. To re-measure a run is to run it again with `train` loading instead of 
 """
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol
@@ -113,9 +114,17 @@ class Stage:
         return qs.load(folder, which=self.options.which, device=device(self.options.device))
 
     def draw(self, name: str, make: Callable[[], Figure]) -> None:
-        """Save the figure that `make` makes, unless the run is only re-measured."""
+        """Save the figure that `make` makes, unless the run is only re-measured.
+
+        A figure that cannot be drawn, or written, is named in a RuntimeWarning, and costs no result.
+        """
         if self.mode != "measure" and self.first:
-            figures.save(make(), self.folder / "figures", name)
+            try:
+                figures.save(make(), self.folder / "figures", name)
+            except Exception as error:  # whatever it is, hours of training may lie behind it
+                why = f"{type(error).__name__}: {error}"
+                told = f"the figure {name!r} was not drawn ({why}); the run goes on, and its numbers are in result.json"
+                warnings.warn(told, RuntimeWarning, stacklevel=2)
 
     def keep(self, name: str, content: dict[str, Any]) -> None:
         """Write `content` as NAME.json into the run, unless it is re-measured to be looked at."""
