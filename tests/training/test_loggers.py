@@ -137,6 +137,14 @@ def test_the_adapters_are_loggers(adapter: type) -> None:
     assert isinstance(adapter(), Logger)
 
 
+@pytest.mark.parametrize("adapter", [WandB, MLflow])
+def test_without_its_package_a_logger_says_what_to_install(adapter: Any, tmp_path: Path) -> None:
+    """Before a folder is made."""
+    with pytest.raises(ModuleNotFoundError, match=f"pip install 'quickstudy.{adapter.package}.'"):
+        train("gradient", tmp_path / "run", loggers=[adapter()])
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_line_cut_short_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2')
     assert read_metrics(tmp_path) == [{"step": 1}]

@@ -13,7 +13,7 @@ from torch import nn
 
 from quickstudy.checks import check_tasks, check_whole
 from quickstudy.training.batches import Size, as_range
-from quickstudy.training.loggers import Logger
+from quickstudy.training.loggers import Logger, require
 from quickstudy.training.schedules import make_schedule
 from quickstudy.training.updates import check_maker
 
@@ -151,6 +151,8 @@ def check_surroundings(compile: Any, loggers: Any, progress: Any, words: dict[st
         raise ValueError(f"compile={compile!r}; expected True, False or 'auto'")
     if not isinstance(loggers, Sequence) or not all(isinstance(logger, Logger) for logger in loggers):
         raise TypeError(f"loggers={loggers!r}; expected a list of loggers, each with start, log and close")
+    for logger in loggers:
+        require(getattr(logger, "package", None))
     if progress is not None and not callable(progress):
         raise TypeError(f"progress={progress!r}; expected a callable: (step, steps, loss, rate) -> None")
     for name, word in words.items():

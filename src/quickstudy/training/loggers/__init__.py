@@ -1,5 +1,7 @@
 """Where metrics go besides `metrics.jsonl`: one adapter a file, each imported only when used."""
 
+import importlib.util
+import sys
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,3 +18,13 @@ class Logger(Protocol):
 
     def close(self) -> None:
         """Training is over, or was broken off."""
+
+
+def require(package: str | None) -> None:
+    """Raise ModuleNotFoundError, which says what to install, unless the package that a logger names is there."""
+    if package is not None and package not in sys.modules and importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(
+            f"this logger needs the package {package}, which is not installed; pip install 'quickstudy[{package}]' "
+            "brings it",
+            name=package,
+        )

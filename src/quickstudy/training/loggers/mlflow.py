@@ -12,6 +12,8 @@ class MLflow:
         experiment: the experiment's name.
     """
 
+    package = "mlflow"
+
     def __init__(self, *, experiment: str = "quickstudy"):
         self._experiment = experiment
 

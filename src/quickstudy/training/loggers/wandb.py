@@ -12,6 +12,8 @@ class WandB:
         options: anything else that `wandb.init` takes.
     """
 
+    package = "wandb"
+
     def __init__(self, *, project: str = "quickstudy", **options: Any):
         self._options = {"project": project, **options}
 
