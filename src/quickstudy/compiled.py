@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from quickstudy.data import Examples, Tasks
 from quickstudy.graph import Backend, Untraceable, compile_graph, rehearsing
 from quickstudy.inner.fast.capture import catching
-from quickstudy.inner.modules.settings import settings_of, settings_of_function
+from quickstudy.inner.modules.settings import settings_of
 from quickstudy.inner.transforms import exact_kernels
 from quickstudy.substitute import substituted
 
@@ -188,11 +188,10 @@ def _settings(learner: nn.Module) -> tuple[Any, ...]:
 
 def _switches(learner: nn.Module) -> Iterator[Any]:
     """What the learner's networks and losses depend on besides tensors, also in lists, closures and globals."""
-    for part in learner.children():
-        yield settings_of(part, strict=True)
     inner = getattr(learner, "inner", None)
-    for function in () if inner is None else inner.problem.functions():
-        yield settings_of_function(function, strict=True)
+    functions = () if inner is None else inner.problem.functions()
+    for part in learner.children():
+        yield settings_of(part, *functions, tensors=True)
 
 
 def _plain(attributes: dict[str, Any]) -> Iterator[Any]:

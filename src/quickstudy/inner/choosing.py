@@ -18,7 +18,7 @@ from quickstudy.inner.fast.trying import trial_of, try_pass, try_vectorised
 from quickstudy.inner.fast.vectorise import unvectorised
 from quickstudy.inner.modules.mixing import Mixing
 from quickstudy.inner.modules.purity import HIDDEN
-from quickstudy.inner.modules.settings import settings_of, settings_of_function, settings_of_rule
+from quickstudy.inner.modules.settings import Settings
 from quickstudy.inner.modules.tree import tensors_of
 from quickstudy.inner.plain import Plain
 from quickstudy.inner.problem import Problem
@@ -65,6 +65,7 @@ class Choice:
     trust: Trust
     plans: Plans = field(default_factory=Plans)
     mixing: Mixing = field(default_factory=Mixing)
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def plainly(self) -> bool:
@@ -153,8 +154,8 @@ class Choice:
         """`(settings, layout)`: all that a plan and a verdict take for granted."""
         problem = self.problem
         names = problem.adapted_names() if names is None else names
-        functions = tuple(settings_of_function(f) for f in problem.functions() if f)
-        settings = settings_of(problem.network), functions, settings_of_rule(problem.rule), told_of(outer)
+        own = self.settings(problem.network, *problem.functions(), outer, rule=problem.rule)
+        settings = own, told_of(outer), len(tree_leaves(data))  # with a mask, or without
         return (is_for_graph(), tuple(names), settings), (num_tasks, steps, told_of(data))
 
     def _made(self, data: Any, num_tasks: int, steps: int, outer: Any) -> Plan:

@@ -46,4 +46,4 @@ def told_of(tree: Any) -> tuple[Any, ...]:
 def _told(leaf: Any, shape: Any = None) -> Any:
     if isinstance(leaf, Tensor):
         return leaf.dtype, shape, leaf.device, leaf.requires_grad
-    return leaf if leaf is None or isinstance(leaf, bool | int | float | str) else type(leaf)
+    return leaf if leaf is None or isinstance(leaf, bool | str) else type(leaf)  # numbers are data

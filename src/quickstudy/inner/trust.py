@@ -10,6 +10,7 @@ from torch import Tensor
 
 from quickstudy.inner.fast.lowrank import NotLinear
 from quickstudy.inner.fast.trying import reason_of
+from quickstudy.inner.modules.settings import Settings
 
 Evidence = dict[str, Tensor]
 """By name. What comes before the last word says of what kind it is, and thereby what counts as large."""
@@ -40,6 +41,7 @@ class Trust:
         self.verdicts: dict[Any, str | None] = {}
         self.calls, self.checked, self.unclear, self.again = 0, 0, 0, False
         self._said: set[str] = set()
+        self.settings_of_functions = Settings()
         self._settings: set[Any] = set()
         self._lock = threading.RLock()
 
@@ -84,7 +86,7 @@ class Trust:
                 self._settings.add(settings)
             if not self.verify or (known and not self.again) or not (known or room or self.again):
                 return self.verdicts.get(key) if known else self._of_its_kind(settings)
-            self.checked, self.again = self.checked + 1, False
+            self.checked, self.again = self.checked + (not new), False
         expected = _dense(plain())  # an error of the user's own is raised here
         try:
             found = _dense(fast())

@@ -16,7 +16,6 @@ from quickstudy.inner.fast.trying import reason_of
 from quickstudy.inner.fast.watch import HOOKED, Watch
 from quickstudy.inner.modules.outputs import concatenated, map_outputs
 from quickstudy.inner.modules.purity import changed, replaying, reseed, untouched
-from quickstudy.inner.modules.settings import settings_of, settings_of_function
 from quickstudy.inner.plain import Plain
 from quickstudy.inner.points import real_points
 from quickstudy.inner.problem import Problem
@@ -88,8 +87,8 @@ class Trusted:
         if not self.trust.verify or known or in_transform() or not all(values_are_readable(t) for t in _tensors(data)):
             return self._or_each(fast, each)
         told = getattr(function, "wraps", function)
-        of_network = settings_of(problem.network), tuple(state.moved), told_of(outer)
-        settings = "evaluate", _name(told), settings_of_function(told), *of_network
+        own = self.trust.settings_of_functions(problem.network, told, outer)
+        settings = "evaluate", _name(told), own, tuple(state.moved), told_of(outer), len(tree_leaves(data))
         why = self._objection_to(settings, problem, state, function, data, outer, step=step)
         if why is not None:
             self.trust.fall_back(why)

@@ -4,17 +4,21 @@ Each story changes something after the first call, so that a plan or a verdict t
 """
 
 import functools
+import random
 from collections import deque
+from dataclasses import dataclass
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from inner.faults import unequal
 from inner.faults.oracle import every_way, judge, judge_learner, made, no_other_warnings, of, points, squared
 from torch import nn
 from torch.nn import functional as F
 
 import quickstudy as qs
-from quickstudy.inner.modules.settings import settings_of, settings_of_function
+from quickstudy.inner.modules.settings import Settings, settings_of
 from quickstudy.inner.trust import EVERY, UNDECIDED, difference
 
 WAYS = ("loop", "auto", "batched", "lowrank")
@@ -106,6 +110,12 @@ def test_a_bias_by_a_flag(place, way):
 
 # functions that are told apart
 
+SAME = nn.Identity()
+
+
+def settings_of_function(function):
+    return settings_of(SAME, function)
+
 
 def with_default(kind):
     def loss(model, data, outer=None, kind=kind):
@@ -145,16 +155,33 @@ def test_functions_that_do_other_things_have_other_settings(kind):
     assert settings_of_function(make(1.5)) != settings_of_function(make(2.5))
 
 
-def test_counts_of_an_owner_are_no_settings():
-    """They change at every call; each time everything would be tried anew."""
-    owner = Scored("mean")
-    before = settings_of_function(owner.loss)
-    owner.calls, owner.history = 5, [0.1, 0.2]
-    assert settings_of_function(owner.loss) != before  # an attribute more
-    before = settings_of_function(owner.loss)
-    owner.calls = 6
-    owner.history.append(0.3)
-    assert settings_of_function(owner.loss) == before
+def test_numbers_that_change_with_every_call_are_soon_no_settings():
+    """Everything would be tried anew at each call."""
+    owner, settings = Scored("mean"), Settings()
+    few = {settings(SAME, owner.loss)}
+    for owner.calls in (1, 2, 3):
+        few.add(settings(SAME, owner.loss))
+    assert len(few) == 4
+    for owner.calls in range(200):
+        settings(SAME, owner.loss)
+    before = settings(SAME, owner.loss)
+    owner.calls = 1000
+    assert settings(SAME, owner.loss) == before
+    owner.mode = "sum"
+    assert settings(SAME, owner.loss) != before
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_schedule_does_not_have_everything_planned_anew(masked):
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    x, y = points()
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [True] * 3 + [False]]) if masked else None
+    loop, held = qs.inner_loop(network, lr=0.1, loss=lambda o, y: (o - y).square().sum(-1)), {"step": 0}
+    network.held = held
+    for i in range(120):
+        held["step"], network.temperature = i, 0.99**i
+        loop(qs.Examples(x, y, mask))
+    assert len(loop.choice.plans) < 70 and len(loop.choice.mixing.found) < 70
 
 
 def test_networks_that_lead_back_to_themselves_have_settings():
@@ -408,7 +435,7 @@ def test_a_mask_of_infinities_is_no_reason_to_verify_again():
     loop = qs.inner_loop(network, lr=0.1)
     for _ in range(3):
         loop(qs.Examples(*points()))
-    assert loop.choice.trust.checked == 1
+    assert len(loop.choice.trust.verdicts) == 1
 
 
 # the rest
@@ -549,3 +576,248 @@ def test_a_compiled_gradient_is_compared_with_the_eager_one(monkeypatch):
     learner = qs.MAML(network, lr=0.1, steps=2, compile=True)
     for _ in range(2):
         judge_learner(of(network, steps=2), learner)
+
+
+# layers that are exchanged, and switches wherever they are held
+
+
+class Centres(nn.Module):
+    """Mixes points."""
+
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+class Stops(nn.Module):
+    """Changes gradients by a hook."""
+
+    def forward(self, x):
+        if x.requires_grad:
+            x.register_hook(lambda g: g * (0.05 / g.norm().clamp_min(1e-9)))
+        return x
+
+
+class Settled:
+    """Classes that hold a switch, with slots and without."""
+
+    centre = False
+
+
+@dataclass(slots=True)
+class Slots:
+    centre: bool = False
+
+
+class Many:
+    """A configuration of many entries."""
+
+    def __init__(self):
+        self.__dict__ |= {f"entry{i}": i for i in range(40)} | {"centre": False}
+
+
+MANY, SLOTS, DEEP, EPOCH = Many(), Slots(), SimpleNamespace(a=SimpleNamespace(b=SimpleNamespace(c=Slots()))), 0
+NUMBER = SimpleNamespace(epoch=0)
+
+
+class Switched(nn.Module):
+    """`on()` says whether points are centred."""
+
+    by_class = False
+
+    def __init__(self, on):
+        super().__init__()
+        self.first, self.last, self.on = nn.Linear(3, 4), nn.Linear(4, 2), on
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x))
+        return self.last(h - h.mean(0) if self.now() else h)
+
+    def now(self):
+        return self.on(self)
+
+
+def set_epoch(value):
+    globals()["EPOCH"] = value
+
+
+SWITCHES = {
+    "a class": (lambda n: Settled.centre, lambda n: setattr(Settled, "centre", True)),
+    "the network's class": (lambda n: n.by_class, lambda n: setattr(type(n), "by_class", True)),
+    "slots": (lambda n: SLOTS.centre, lambda n: setattr(SLOTS, "centre", True)),
+    "one of many": (lambda n: MANY.centre, lambda n: setattr(MANY, "centre", True)),
+    "deep inside": (lambda n: DEEP.a.b.c.centre, lambda n: setattr(DEEP.a.b.c, "centre", True)),
+    "a number": (lambda n: NUMBER.epoch > 3, lambda n: setattr(NUMBER, "epoch", 5)),
+    "a global number": (lambda n: EPOCH > 3, lambda n: set_epoch(5)),
+    "another function": (lambda n: False, lambda n: setattr(n, "on", lambda n: True)),
+    "a module of python's": (lambda n: unequal.CENTRE, lambda n: setattr(unequal, "CENTRE", True)),
+}
+
+
+def masked_points():
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [True] * 3 + [False]])
+    return qs.Examples(*points(), mask)
+
+
+@pytest.mark.parametrize("place", SWITCHES)
+def test_a_switch_that_makes_a_network_mix_points(place, monkeypatch):
+    monkeypatch.setattr(unequal, "CENTRE", False, raising=False)
+    on, act = SWITCHES[place]
+    torch.manual_seed(0)
+    network = Switched(on).double()
+    auto, by_one = (qs.inner_loop(network, lr=0.1, steps=2, engine=e) for e in ("auto", "loop"))
+    for happens in (lambda n: None, act):
+        happens(network)
+        with no_other_warnings():
+            found, right = (loop(masked_points()).losses(masked_points()) for loop in (auto, by_one))
+        torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-12)
+
+
+def exchange(network):
+    network[2] = Centres()
+
+
+def hook_instead(network):
+    network[1] = Stops()
+
+
+def other_class(network):
+    network[2].__class__ = Centres
+
+
+@pytest.mark.parametrize("act", [exchange, hook_instead, other_class])
+def test_a_layer_that_is_exchanged(act):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Identity(), nn.Linear(4, 2)).double()
+    auto, by_one = (qs.inner_loop(network, lr=0.1, steps=2, engine=e) for e in ("auto", "loop"))
+    for happens in (lambda n: None, act):
+        happens(network)
+        with no_other_warnings():
+            found, right = (loop(masked_points()) for loop in (auto, by_one))
+        for name, value in right.params.items():
+            torch.testing.assert_close(found.params[name], value, rtol=1e-9, atol=1e-12)
+
+
+def test_a_tensor_that_begins_to_need_a_gradient():
+    weight = torch.tensor(1.3, dtype=torch.float64)
+    loop = qs.inner_loop(
+        nn.Linear(3, 2).double(),
+        loss=lambda o, y: (weight * (o - y).square()).sum(-1),
+        lr=0.1,
+        steps=4,
+        engine="loop",
+        checkpoint="sqrt",
+    )
+    support = qs.Examples(*points())
+    loop(support)
+    weight.requires_grad_()
+    with pytest.raises(ValueError, match="outer="):
+        loop(support)
+
+
+# labels that tell little
+
+
+def over_present_classes(out, y):
+    seen = torch.full((3,), -1e9, dtype=out.dtype).scatter(0, y, 0.0)
+    return F.cross_entropy(out + seen, y, reduction="none")
+
+
+def by_frequency(out, y):
+    count = torch.zeros(3, dtype=out.dtype).scatter_add(0, y, torch.ones_like(y, dtype=out.dtype))
+    return F.cross_entropy(out, y, reduction="none") / count.clamp_min(1)[y]
+
+
+def by_prototype(out, y):
+    sums = torch.zeros(3, out.shape[1], dtype=out.dtype).index_add(0, y, out)
+    return (out - sums[y]).square().sum(-1)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("loss", [over_present_classes, by_frequency, by_prototype])
+def test_losses_that_count_labels(loss, verify):
+    """Labels are sorted, and begin with many of the last class."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 12, 3, dtype=torch.float64)
+    y = torch.zeros(3, 12, dtype=torch.long)
+    y[:, :7], y[1, 7:] = 2, 1
+    support = qs.Examples(x, y, torch.arange(12)[None] < torch.tensor([12, 9, 8])[:, None])
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    found = []
+    for engine in ("loop", "auto"):
+        with no_other_warnings():
+            loop = qs.inner_loop(network, loss=loss, lr=0.1, engine=engine, verify=verify)
+            found.append(loop(support).losses(support))
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss, F.mse_loss, F.huber_loss, F.l1_loss])
+def test_losses_of_single_points_share_a_pass(loss):
+    classes = loss in (F.cross_entropy, F.nll_loss)
+    x, y = points(outputs=1)
+    y = torch.randint(0, 3, (3, 4)) if classes else y
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [True] * 3 + [False]])
+
+    def each(out, y):
+        found = loss(out, y, reduction="none")
+        return found if classes else found.sum(-1)
+
+    loop = qs.inner_loop(nn.Linear(3, 3 if classes else 1).double(), loss=each, lr=0.1)
+    assert not loop.choice.mixing(loop.problem, qs.Examples(x, y, mask))
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_layers_dropped_by_others_random_numbers_run_in_turn(draw):
+    class Drops(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 3), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.last(self.first(x) if draw() > 0.5 else x)
+
+    torch.manual_seed(0)
+    network, support, found = Drops().double(), qs.Examples(*points()), []
+    for engine in ("loop", "auto"):
+        with no_other_warnings():
+            loop = qs.inner_loop(network, lr=0.1, engine=engine)
+            loop(support)
+            random.seed(5), np.random.seed(5)
+            found.append(loop(support).params["first.weight"].detach())
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+def test_trying_leaves_no_trace_in_containers_and_closures():
+    count, calls, held = 0, [], {"n": 0}
+
+    def loss(out, y):
+        nonlocal count
+        count += 1
+        calls.append(float(out.detach().sum()) if not torch._C._functorch.maybe_current_level() else 0.0)
+        held["n"] += 1
+        return (out - y).square().sum(-1)
+
+    network, support = nn.Linear(3, 2).double(), qs.Examples(*points())
+    loop = qs.inner_loop(network, loss=loss, lr=0.1)
+    loop(support)
+    assert count == 1 and held == {"n": 1} and len(calls) == 1  # one pass over all tasks
+
+
+def test_a_node_that_torch_itself_is_asked_for():
+    class Clipped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            h = self.first(x)
+            if h.requires_grad:
+                torch.autograd.graph.get_gradient_edge(h).node.register_prehook(lambda g: (g[0].clamp(-5, 5),))
+            return self.last(torch.tanh(h))
+
+    torch.manual_seed(0)
+    network, (x, y), found = Clipped().double(), points(), []
+    support = qs.Examples(x, y * torch.tensor([1.0, 100.0, 1.0]).view(3, 1, 1))
+    for engine in ("loop", "auto"):
+        with no_other_warnings():
+            found.append(qs.inner_loop(network, lr=0.001, steps=2, engine=engine)(support).losses(support))
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)

@@ -17,7 +17,7 @@ from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.vectorise import map_tasks
 from quickstudy.inner.fast.watch import HOOKED, Watch
 from quickstudy.inner.modules.copies import copy_apart, copy_with
-from quickstudy.inner.modules.purity import changed, reseed, untouched
+from quickstudy.inner.modules.purity import changed, outside_random_state, reseed, untouched
 from quickstudy.inner.modules.tree import loose_tensors, named_tensors
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.transforms import exact_kernels
@@ -80,6 +80,7 @@ def try_pass(trial: Trial) -> Plan:
         with torch.enable_grad():
             moving = {k: trial.params[k].detach().requires_grad_() for k in adapted}
             recorder = Recorder([(moving[name], name) for name in adapted])
+            outside = outside_random_state()
             with active(recorder), _Notes() as notes, Watch() as watch:
                 found = trial.value({**trial.params, **moving})
             nodes = nodes_of([found]) if found.requires_grad else set()
@@ -91,6 +92,8 @@ def try_pass(trial: Trial) -> Plan:
         why = _seeded(trial, notes) or ("the network writes into its data" if into_data else None)
         if (once := differentiable_once(nodes)) is not None:
             why = f"{once} is marked once_differentiable, and only plain PyTorch reports that in the backward pass"
+        if outside_random_state() != outside:
+            why = "the network draws random numbers of Python's or numpy's, so that tasks must run one after another"
         if watch.hooked:
             why = HOOKED
         if written:

@@ -59,8 +59,10 @@ def _register_hook(tensor: Tensor, hook: Any) -> Any:
 
 
 def _node(tensor: Tensor) -> Any:
-    if _watches.inside and sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] not in _OURS:
-        _note()
+    if _watches.inside:
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if caller == "torch.autograd.graph" or caller.partition(".")[0] not in _OURS:
+            _note()
     return _NODE.__get__(tensor)
 
 

@@ -28,7 +28,7 @@ from quickstudy.inner.modules.operations import (
 )
 from quickstudy.inner.modules.outputs import map_outputs
 from quickstudy.inner.modules.purity import reseed, untouched
-from quickstudy.inner.modules.settings import settings_of, settings_of_function
+from quickstudy.inner.modules.settings import Settings
 from quickstudy.inner.modules.tree import loose_tensors, named_tensors, owned_tensors
 from quickstudy.inner.problem import Problem, owner_of
 
@@ -44,6 +44,7 @@ class Mixing:
     """
 
     def __init__(self) -> None:
+        self.settings = Settings()
         self.found: dict[Any, set[int] | None] = {}  # sizes of tasks whose points are apart; None: they are not
 
     def __call__(self, problem: Problem, examples: Examples, *, judged: bool = True) -> bool:
@@ -54,7 +55,7 @@ class Mixing:
         """
         losses: list[Any] = [f for f in (problem.loss, problem.inner_loss) if f is not None]
         losses = losses if judged and problem.objective is None else []
-        key = settings_of(problem.network), *map(settings_of_function, losses)
+        key = self.settings(problem.network, *losses)
         known = self.found.get(key, set())
         if known is None:
             return True
@@ -100,6 +101,8 @@ def mixes_points(
         tried: whether the operations were, so that only the sizes are new.
     """
     points = [t[examples.real()] for t in ((examples.x,) if loss is None else (examples.x, examples.y))]
+    order = torch.randperm(len(points[0]), generator=torch.Generator().manual_seed(0))  # labels may come sorted
+    points = [t[order.to(t.device)] for t in points]
 
     def copied() -> tuple[Callable[..., Any], list[Tensor]]:
         return _copy(network, inputs, loss)
@@ -277,18 +280,24 @@ class _Pass(TorchDispatchMode):
             return [t for t in tree_leaves(out) if isinstance(t, Tensor)] + written(func, some, named)
 
         places = [None, *range(self.size), *([-1] if any(k is True for k in kinds) else [])]
+        moves = False
         for turn in range(2):
             found = None
             for draw in (draw_numbers, numbers_there):
                 try:
                     pairs = [draw(t, k, turn, self.chance) for t, k in zip(read, kinds, strict=True)]
                     found = [run([a for a, _ in pairs], [b for _, b in pairs], place) for place in places]
+                    moves = moves or all(
+                        _moves(a, b) for (a, b), k in zip(pairs, kinds, strict=True) if isinstance(k, Axis)
+                    )
                     break
                 except (RuntimeError, IndexError, ValueError):  # numbers that the operation does not take
                     continue
             if found is None:
                 raise _Mixed("an operation cannot be tried")
             yield found
+        if not moves:  # all points are alike, as labels of one class
+            raise _Mixed("an operation cannot be tried")
 
     def _judge(self, op: Op, tried: list[list[list[Tensor]]]) -> None:
         """Which points of what an operation gave depend on which."""
@@ -358,6 +367,11 @@ def _copy(
         return found if found.dim() else out  # one number for a task with padding is an error that comes later
 
     return judged, [*own.values(), *given.values()]
+
+
+def _moves(one: Tensor, other: Tensor) -> bool:
+    """Whether numbers are put in the place of others; of truth values, one of two turns may leave them."""
+    return one.dtype == torch.bool or not one.numel() or not torch.equal(one, other)
 
 
 def _tensors_of_loss(loss: Any) -> list[Tensor]:

@@ -34,7 +34,7 @@ def draw_numbers(tensor: Tensor, kind: "Axis | bool", turn: int, chance: torch.G
         return torch.full_like(like, turn == 0), torch.full_like(like, turn == 1)
     if not (tensor.is_floating_point() or tensor.is_complex()):
         low, high = (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, 0)
-        high = max(high, low + 1)
+        low, high = (low, high) if high > low else (low - turn, high + 1 - turn)  # one of both may be out of range
         drawn = torch.randint(low, high + 1, tensor.shape, generator=chance)
         return like.copy_(drawn), torch.full_like(like, low if turn else high)
     base = torch.randn(tensor.shape, generator=chance)

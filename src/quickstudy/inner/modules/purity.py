@@ -1,9 +1,11 @@
 """What running something again, or trying it, must leave as it was: random numbers, generators and tensors."""
 
+import copy
 import random
 import sys
 import threading
 import types
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +17,8 @@ from quickstudy.checks import values_are_readable
 from quickstudy.inner.modules.tree import CONTAINERS, owned_tensors
 
 _ONE_AT_A_TIME = threading.RLock()  # what is put back afterwards belongs to all threads
+_REFILLED = frozenset((list, dict, set, deque))
+MOST = 1024  # entries of a container that are put back
 DEPTH = 7  # of containers and closures that are looked through
 NOT_THE_SAME = (
     "{} runs steps again on the way back, and this time they gave other numbers: the network, the objective or batch= "
@@ -45,6 +49,13 @@ def random_state(tensors: Sequence[Tensor]) -> Any:
     """The state of torch's generators, so that dropout falls the same way again."""
     device = next((t.device for t in tensors if t.device.type == "cuda"), None)
     return torch.get_rng_state(), device, None if device is None else torch.cuda.get_rng_state(device)
+
+
+def outside_random_state() -> Any:
+    """Where Python's own generator and numpy's stand."""
+    numpy = sys.modules.get("numpy.random")
+    state = () if numpy is None else numpy.get_state()
+    return random.getstate(), tuple(part.tobytes() if hasattr(part, "tobytes") else part for part in state)
 
 
 def reseed(seed: int) -> None:
@@ -110,6 +121,8 @@ def untouched(network: nn.Module, *others: Any) -> Iterator[None]:
         kept = [(t, t.detach().clone()) for t in reach.tensors.values()]
         attributes = [(d, dict(d)) for d in reach.attributes.values()]
         states = [(put, get()) for get, put in reach.generators.values()]
+        contents = [(c, copy.copy(c)) for c in reach.containers.values()]
+        cells = [(c, c.cell_contents) for c in reach.cells.values()]
         devices = sorted({t.device.index for t in reach.tensors.values() if t.device.type == "cuda"})
         try:
             with torch.random.fork_rng(devices=devices):
@@ -122,9 +135,26 @@ def untouched(network: nn.Module, *others: Any) -> Iterator[None]:
                     own.clear()
                     own.update(before)
             with torch.no_grad():
+                for cell, value in cells:
+                    cell.cell_contents = value
+                for container, before in contents:
+                    _refill(container, before)
                 for tensor, value in kept:
                     if changed(tensor, value):
                         tensor.data = value
+
+
+def _refill(container: Any, before: Any) -> None:
+    """Put back what a list, dictionary, set or deque held."""
+    if _held(container) != _held(before):
+        container.clear()
+        container.extend(before) if isinstance(container, list | deque) else container.update(before)
+
+
+def _held(container: Any) -> list[Any]:
+    if isinstance(container, dict):
+        return [(id(key), id(value)) for key, value in container.items()]
+    return [id(item) for item in container]
 
 
 class _Reach:
@@ -133,6 +163,8 @@ class _Reach:
     def __init__(self) -> None:
         self.tensors: dict[int, Tensor] = {}
         self.attributes: dict[int, dict[str, Any]] = {}
+        self.containers: dict[int, Any] = {}
+        self.cells: dict[int, types.CellType] = {}
         self.generators: dict[int, tuple[Callable[[], Any], Callable[[Any], Any]]] = {}
         self._seen: set[int] = set()
         self.generators[0] = random.getstate, random.setstate
@@ -155,8 +187,12 @@ class _Reach:
             elif isinstance(value, nn.Module):
                 self._module(value, depth)
             elif isinstance(value, CONTAINERS):
+                if type(value) in _REFILLED and len(value) <= MOST:
+                    self.containers[id(value)] = value
                 self._each(value, depth)
             elif isinstance(value, dict):
+                if type(value) in _REFILLED and len(value) <= MOST:
+                    self.containers[id(value)] = value
                 self._each(value.values(), depth)
             else:
                 self._object(value, depth)
@@ -175,9 +211,12 @@ class _Reach:
         self.look(getattr(value, "__self__", None), depth - 1)
         for cell in getattr(value, "__closure__", None) or ():
             try:
-                self.look(cell.cell_contents, depth - 1)
+                held = cell.cell_contents
             except ValueError:  # not filled yet
                 continue
+            if isinstance(held, int | float | str | bool | tuple | type(None)):
+                self.cells[id(cell)] = cell
+            self.look(held, depth - 1)
         own = getattr(value, "__dict__", None)
         if isinstance(own, dict) and not isinstance(value, type | types.ModuleType):
             self.attributes[id(value)] = own

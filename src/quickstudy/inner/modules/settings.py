@@ -1,8 +1,8 @@
 """How a network and a function are set: what a plan, and a verdict, take for granted of them."""
 
+import dataclasses
 import functools
 import types
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,14 +11,14 @@ from torch.nn.modules import module as torch_module
 
 from quickstudy.inner.modules.tree import CONTAINERS, modules_of
 
-_OWN = frozenset(nn.Module().__dict__) - {"training"}
-_SWITCHES = frozenset((bool, int, str, type(None), torch.dtype, torch.device))
-_KINDS = _SWITCHES | {float}
-_MODES = _SWITCHES - {int}  # of other objects, whose counts and averages change with every call
-_MOST = 64  # entries of a container that are looked at; it has no more, or none is
-_AT_ALL = 4096  # values
-_LIBRARIES = frozenset(("torch", "quickstudy", "numpy", "builtins"))  # whose functions nobody switches
-_DEPTH = 3  # containers and functions inside each other
+_OWN = frozenset(nn.Module().__dict__)
+_MODES = frozenset((bool, str, type(None), torch.dtype, torch.device))
+_KINDS = _MODES | {int, float}
+_MOST = 128  # entries of a container that are looked at; it has no more, or none is
+_AT_ALL = 2048  # values
+_DEPTH = 5  # containers, objects and functions inside each other
+_MANY = 64  # settings, after which numbers are no longer among them
+_LIBRARIES = frozenset(("torch", "quickstudy", "numpy", "builtins"))  # whose functions and classes nobody switches
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _FOR_ALL = (
     "_global_backward_hooks",
@@ -28,30 +28,52 @@ _FOR_ALL = (
 )
 
 
-def settings_of(network: nn.Module, *, strict: bool = False) -> tuple[Any, ...]:
-    """Modes, plain attributes, hooks, and the layouts of the parameters, in a tuple that can be a key.
+class Settings:
+    """Keys for what is remembered of networks, functions and rules, by how they are set.
+
+    Numbers count as settings as long as they take few values. Where one changes with every call (a count, a schedule),
+    everything would be found out anew each time; from then on modes, flags and texts alone are settings.
+    """
+
+    def __init__(self) -> None:
+        self.seen: set[Any] = set()
+        self.many = False
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return Settings, ()
+
+    def __call__(self, network: nn.Module, *functions: Any, rule: Any = None) -> tuple[Any, ...]:
+        """What stands for how all of these are set."""
+        if not self.many:
+            key = settings_of(network, *functions, rule=rule)
+            self.seen.add(key)
+            if len(self.seen) <= _MANY:
+                return key
+            self.many, self.seen = True, set()
+        return settings_of(network, *functions, rule=rule, numbers=False)
+
+
+def settings_of(
+    network: nn.Module, *functions: Any, rule: Any = None, numbers: bool = True, tensors: bool = False
+) -> tuple[Any, ...]:
+    """Modes, plain attributes, hooks, what functions close over or find in globals, in a tuple that can be a key.
 
     Args:
-        strict: counts and other numbers that objects and globals hold are settings as well, as to a compiled graph.
+        network: a module.
+        functions: losses, objectives, functions of the network; or plain values that they are given.
+        rule: its rate is a number among others, and no setting.
+        numbers: whether plain numbers are settings, besides flags and texts.
+        tensors: whether it matters which tensors functions and attributes hold, as to a compiled graph.
     """
     found: list[Any] = [torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")]
     found += [_Same(hook) for name in _FOR_ALL for hook in getattr(torch_module, name).values()]
-    _Look(found, strict=strict).at_module(network)
+    look = _Look(found, numbers=numbers, tensors=tensors)
+    look.at_module(network)
+    for function in functions:
+        look(function, _DEPTH)
+    if rule is not None:
+        look.at_rule(rule)
     return tuple(found)
-
-
-def settings_of_function(function: Callable[..., Any] | None, *, strict: bool = False) -> tuple[Any, ...]:
-    """The function, its defaults, what it was bound to, and the switches that it closes over or finds in globals."""
-    found: list[Any] = []
-    _Look(found, strict=strict)(function, _DEPTH)
-    return tuple(found)
-
-
-def settings_of_rule(rule: Any) -> tuple[Any, ...]:
-    """What kind of rule it is, and how it is set; not its rate, which is a number among others."""
-    ours = type(rule).__module__.partition(".")[0] == "quickstudy"
-    own = [(k, v) for k, v in vars(rule).items() if type(v) in (_KINDS if ours else _MODES) and k != "lr"]
-    return type(rule), getattr(rule, "linear", None), type(getattr(rule, "lr", None)), *own
 
 
 def hooked(network: nn.Module) -> bool:
@@ -76,77 +98,114 @@ class _Same:
 
 
 class _Look:
-    """Notes plain values in `found`, in the order in which they are come upon; tensors are no settings."""
+    """Notes plain values in `found`, in the order in which they are come upon."""
 
-    def __init__(self, found: list[Any], *, strict: bool):
-        self.found, self.of_others = found, _KINDS if strict else _MODES
+    def __init__(self, found: list[Any], *, numbers: bool, tensors: bool):
+        self.found, self.kinds, self.tensors = found, _KINDS if numbers else _MODES, tensors
         self.seen: set[int] = set()
 
-    def __call__(self, value: Any, depth: int, kinds: frozenset[Any] = _KINDS) -> None:
-        """At a value, so many containers and functions deep, where plain values are of these `kinds`."""
-        if type(value) in _KINDS:
-            self.found += [value] if type(value) in kinds else []
-        elif depth and not isinstance(value, Tensor | type | types.ModuleType) and id(value) not in self.seen:
+    def __call__(self, value: Any, depth: int) -> None:
+        """At a value, so many containers, objects and functions deep."""
+        kind = type(value)
+        if kind in _KINDS:
+            if kind in self.kinds:
+                self.found.append((kind, value))
+        elif isinstance(value, Tensor):
+            self.found.append(_Same(value) if self.tensors else value.requires_grad)
+        elif id(value) in self.seen:
+            if isinstance(value, nn.Module):
+                self.found.append(_Same(value))
+        elif depth and len(self.found) < _AT_ALL:
             self.seen.add(id(value))
-            self.found.append(type(value))
-            if len(self.found) < _AT_ALL:
-                self._inside(value, depth - 1, kinds)
+            self.found.append(kind)
+            self._inside(value, depth - 1)
+            self.found.append(None)  # the end: [[0], 1] is not [[0, 1]]
 
     def at_module(self, network: nn.Module) -> None:
         """At every module of a tree."""
         modules = [module for _, module in modules_of(network)]
         self.seen.update(map(id, modules))
         for module in modules:
-            own = module.__dict__
+            own, kind = module.__dict__, type(module)
+            self.found.append(_Same(module))
             for name in own.keys() - _OWN:
                 value = own[name]
-                if type(value) in _KINDS:
+                if type(value) in self.kinds:
                     self.found.append((name, value))
                 else:
                     self(value, _DEPTH)
+            self.found.append(module.training)
             for name in _HOOKS:
                 if own.get(name):
                     self.found += map(_Same, own[name].values())
-            kind: Any = type(module)
-            if id(kind) not in self.seen:
-                self.seen.add(id(kind))
-                if isinstance(kind.forward, types.FunctionType):
-                    self._globals(kind.forward, _DEPTH)
-            self.found += [(p.shape, p.dtype) for p in module._parameters.values() if p is not None]
+            if kind.__module__.partition(".")[0] not in _LIBRARIES:
+                self(kind, _DEPTH)
+            self.found += [(p.shape, p.dtype, p.requires_grad) for p in module._parameters.values() if p is not None]
 
-    def _inside(self, value: Any, depth: int, kinds: frozenset[Any]) -> None:
+    def at_rule(self, rule: Any) -> None:
+        """At a rule, but for its rate."""
+        self.found += [type(rule), getattr(rule, "linear", None), type(getattr(rule, "lr", None))]
+        for name, value in vars(rule).items():
+            if name not in _OWN and name != "lr":
+                self(value, _DEPTH)
+
+    def _inside(self, value: Any, depth: int) -> None:
         if isinstance(value, types.FunctionType):
             self.found.append(value.__code__)
-            self._each([value.__defaults__, value.__kwdefaults__], depth, kinds)
+            self._each([value.__defaults__, value.__kwdefaults__], depth)
             self._globals(value, depth)
             for cell in value.__closure__ or ():
                 try:
-                    self(cell.cell_contents, depth, kinds)
+                    self(cell.cell_contents, depth)
                 except ValueError:  # not filled yet
                     continue
         elif isinstance(value, types.MethodType):
-            self._each([value.__func__, value.__self__], depth + 1, kinds)
+            self._each([value.__func__, value.__self__], depth + 1)
         elif isinstance(value, functools.partial):
-            self._each([value.func, value.args, value.keywords], depth + 1, kinds)
+            self._each([value.func, value.args, value.keywords], depth + 1)
         elif isinstance(value, nn.Module):
             self.at_module(value)
+        elif isinstance(value, type):
+            self._class(value, depth)
+        elif isinstance(value, types.ModuleType):
+            self.found.append(_Same(value))
         elif isinstance(value, dict):
-            self._each([part for item in value.items() for part in item], depth, kinds)
+            self._each([part for item in value.items() for part in item], depth)
         elif isinstance(value, CONTAINERS):
-            self._each(value, depth, kinds)
+            self._each(value, depth)
         elif isinstance(own := getattr(value, "__dict__", None), dict):
-            self._each([part for item in own.items() for part in item], depth, self.of_others)
+            self._each([part for item in own.items() for part in item], depth)
+        elif dataclasses.is_dataclass(value):  # with slots
+            self._each([getattr(value, spot.name, None) for spot in dataclasses.fields(value)], depth)
         elif callable(value):
             self.found.append(_Same(value))
 
-    def _globals(self, function: Any, depth: int) -> None:
-        """At what a function of the user's reads by name."""
-        if (function.__module__ or "").partition(".")[0] not in _LIBRARIES:
-            known = function.__globals__
-            names = [n for n in function.__code__.co_names if n in known and not isinstance(known[n], nn.Module)]
-            self._each([known[n] for n in names], depth, self.of_others)
+    def _class(self, kind: type, depth: int) -> None:
+        """At a class of the user's: its plain attributes, and what its methods read by name."""
+        if kind.__module__.partition(".")[0] in _LIBRARIES:
+            return
+        for name, value in list(vars(kind).items()):
+            if type(value) in self.kinds:
+                self.found.append((name, value))
+            elif isinstance(value, types.FunctionType):
+                self.found.append(value.__code__)
+                self._globals(value, depth)
 
-    def _each(self, values: Any, depth: int, kinds: frozenset[Any]) -> None:
-        if len(values) <= _MOST:
+    def _globals(self, function: Any, depth: int) -> None:
+        """At what a function of the user's reads by name: globals, and plain values of modules."""
+        if (function.__module__ or "").partition(".")[0] in _LIBRARIES:
+            return
+        known, names = function.__globals__, function.__code__.co_names
+        for name in names:
+            value = known.get(name)
+            if isinstance(value, types.ModuleType):
+                if value.__name__.partition(".")[0] not in _LIBRARIES:
+                    held = [vars(value).get(n) for n in names]
+                    self._each([v for v in held if type(v) in _KINDS or isinstance(v, types.SimpleNamespace)], depth)
+            elif name in known:
+                self(value, depth)
+
+    def _each(self, values: Any, depth: int) -> None:
+        if len(values) <= 2 * _MOST:
             for value in list(values):
-                self(value, depth, kinds)
+                self(value, depth)
