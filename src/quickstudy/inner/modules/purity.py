@@ -2,7 +2,6 @@
 
 import copy
 import random
-import sys
 import threading
 import types
 from collections import deque
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,8 +53,7 @@ def random_state(tensors: Sequence[Tensor]) -> Any:
 
 def outside_random_state() -> Any:
     """Where Python's own generator and numpy's stand."""
-    numpy = sys.modules.get("numpy.random")
-    state = () if numpy is None else numpy.get_state()
+    state: Any = np.random.get_state()
     return random.getstate(), tuple(part.tobytes() if hasattr(part, "tobytes") else part for part in state)
 
 
@@ -168,8 +167,7 @@ class _Reach:
         self.generators: dict[int, tuple[Callable[[], Any], Callable[[Any], Any]]] = {}
         self._seen: set[int] = set()
         self.generators[0] = random.getstate, random.setstate
-        if (numpy := sys.modules.get("numpy.random")) is not None:
-            self.generators[1] = numpy.get_state, numpy.set_state
+        self.generators[1] = np.random.get_state, np.random.set_state
 
     def look(self, value: Any, depth: int) -> None:
         """At something, and at what it holds, so many containers deep."""
