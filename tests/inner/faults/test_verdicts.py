@@ -157,18 +157,31 @@ def test_functions_that_do_other_things_have_other_settings(kind):
 
 def test_numbers_that_change_with_every_call_are_soon_no_settings():
     """Everything would be tried anew at each call."""
-    owner, settings = Scored("mean"), Settings()
-    few = {settings(SAME, owner.loss)}
-    for owner.calls in (1, 2, 3):
-        few.add(settings(SAME, owner.loss))
+    held, settings = SimpleNamespace(calls=0, mode="mean"), Settings()
+
+    def loss(model, data, outer=None):
+        return held
+
+    few = {settings(SAME, loss)}
+    for held.calls in (1, 2, 3):
+        few.add(settings(SAME, loss))
     assert len(few) == 4
-    for owner.calls in range(200):
-        settings(SAME, owner.loss)
-    before = settings(SAME, owner.loss)
-    owner.calls = 1000
-    assert settings(SAME, owner.loss) == before
+    for held.calls in range(200):
+        settings(SAME, loss)
+    before = settings(SAME, loss)
+    held.calls = 1000
+    assert settings(SAME, loss) == before
+    held.mode = "sum"
+    assert settings(SAME, loss) != before
+
+
+def test_counts_of_an_owner_are_no_settings():
+    owner = Scored("mean")
+    before = settings_of_function(owner.loss)
+    owner.calls = 6
+    assert settings_of_function(owner.loss) == before
     owner.mode = "sum"
-    assert settings(SAME, owner.loss) != before
+    assert settings_of_function(owner.loss) != before
 
 
 @pytest.mark.parametrize("masked", [True, False])

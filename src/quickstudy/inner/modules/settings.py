@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from quickstudy.inner.modules.tree import CONTAINERS, modules_of
+from quickstudy.inner.modules.tree import CONTAINERS, is_record, modules_of
 
 _OWN = frozenset(nn.Module().__dict__)
 _MODES = frozenset((bool, str, type(None), torch.dtype, torch.device))
-_KINDS = _MODES | {int, float}
+_NUMBERS = frozenset((int, float))
+_KINDS = _MODES | _NUMBERS
 _MOST = 128  # entries of a container that are looked at; it has no more, or none is
 _AT_ALL = 2048  # values
 _DEPTH = 5  # containers, objects and functions inside each other
@@ -31,7 +32,8 @@ _FOR_ALL = (
 class Settings:
     """Keys for what is remembered of networks, functions and rules, by how they are set.
 
-    Numbers count as settings as long as they take few values. Where one changes with every call (a count, a schedule),
+    Numbers count as settings as long as they take few values (those that an object of another kind than a record holds
+    never do). Where one changes with every call (a count, a schedule),
     everything would be found out anew each time; from then on modes, flags and texts alone are settings.
     """
 
@@ -174,7 +176,9 @@ class _Look:
         elif isinstance(value, CONTAINERS):
             self._each(value, depth)
         elif isinstance(own := getattr(value, "__dict__", None), dict):
-            self._each([part for item in own.items() for part in item], depth)
+            parts = [part for item in own.items() for part in item]
+            # other objects count and average as they go; a record, as a configuration is, does not
+            self._each(parts if is_record(value) else [p for p in parts if type(p) not in _NUMBERS], depth)
         elif dataclasses.is_dataclass(value):  # with slots
             self._each([getattr(value, spot.name, None) for spot in dataclasses.fields(value)], depth)
         elif callable(value):
