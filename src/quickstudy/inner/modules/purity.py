@@ -206,6 +206,8 @@ class _Reach:
                 self._each([v for v in vars(type(part)).values() if isinstance(v, Tensor)], depth)
 
     def _object(self, value: Any, depth: int) -> None:
+        if isinstance(value, type | types.ModuleType):
+            return
         self.look(getattr(value, "__self__", None), depth - 1)
         for cell in getattr(value, "__closure__", None) or ():
             try:
@@ -216,7 +218,7 @@ class _Reach:
                 self.cells[id(cell)] = cell
             self.look(held, depth - 1)
         own = getattr(value, "__dict__", None)
-        if isinstance(own, dict) and not isinstance(value, type | types.ModuleType):
+        if isinstance(own, dict):
             self.attributes[id(value)] = own
             self._each(own.values(), depth)
 
