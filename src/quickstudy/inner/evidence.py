@@ -106,6 +106,8 @@ def _judged(adapted: Adapted, data: Any, graph: bool) -> dict[str, Tensor]:
     named |= {f"outer's meta-gradient of {i}": t for i, t in enumerate(tree_leaves(adapted.outer))}
     named |= {f"the data's meta-gradient of {i}": t for i, t in enumerate(tree_leaves(data))}
     learned = {k: t for k, t in named.items() if isinstance(t, Tensor) and t.requires_grad}
+    if not learned:
+        return found
     grads = torch.autograd.grad(loss, list(learned.values()), allow_unused=True, retain_graph=True)
     return found | {k: g for k, g in zip(learned, grads, strict=True) if g is not None}
 
