@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from inner.faults import unequal
+from inner.faults.oracle import WAYS as EVERY_WAY
 from inner.faults.oracle import every_way, judge, judge_learner, made, no_other_warnings, of, points, squared
 from torch import nn
 from torch.nn import functional as F
@@ -402,11 +403,6 @@ def test_predictions_of_a_network_that_remembers_its_last_pass(steps, graph):
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
 
 
-def of_all_outputs(output, y):
-    """As a loss that weights each point by all of them."""
-    return (output - y).square().sum(-1) * (output - y).square().sum().detach()
-
-
 def test_a_loss_that_judges_alone_is_verified_without_a_graph():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
@@ -463,14 +459,11 @@ def test_support_points_that_are_learned(way):
     found = []
     for engine in ("loop", way):
         learned = x.clone().requires_grad_()
-        options = {"engine": engine} if engine == "loop" else {**dict(WAY_OPTIONS[way])}
+        options = {"engine": engine} if engine == "loop" else EVERY_WAY[way]
         losses = qs.inner_loop(network, lr=0.1, steps=2, **options)(qs.Examples(learned, y)).losses(qs.Examples(x, y))
         found.append(torch.autograd.grad(losses.sum(), [learned, *network.parameters()]))
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
-
-
-from inner.faults.oracle import WAYS as WAY_OPTIONS  # noqa: E402
 
 
 @pytest.mark.parametrize("layer", [qs.nets.TaskNorm, qs.nets.MetaBatchNorm])

@@ -32,9 +32,9 @@ _FOR_ALL = (
 class Settings:
     """Keys for what is remembered of networks, functions and rules, by how they are set.
 
-    Numbers count as settings as long as they take few values (those that an object of another kind than a record holds
-    never do). Where one changes with every call (a count, a schedule),
-    everything would be found out anew each time; from then on modes, flags and texts alone are settings.
+    Numbers count as settings as long as they take few values; those that an object of another kind than a record holds
+    never do. Where one changes with every call (a count, a schedule), everything would be found out anew each time;
+    from then on modes, flags and texts alone are settings.
     """
 
     def __init__(self) -> None:
