@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 import quickstudy as qs
-from quickstudy.compiled import meta_gradient
-from quickstudy.training import facts
+from quickstudy.compiling.compiled import meta_gradient
+from quickstudy.runs import facts
 
 TASKS, STEPS, WIDTHS, POINTS = (4, 25, 100), (1, 3, 10), (40, 128, 256, 512), (5, 20)
 ROUNDS, LEAST_SECONDS, MOST_WEIGHTS = 5, 0.02, 100 * 3 * 256 * 256

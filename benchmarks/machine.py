@@ -18,7 +18,7 @@ import quickstudy as qs
 from benchmarks import records
 from benchmarks.options import Options, parse
 from benchmarks.timing import median_of
-from quickstudy.compiled import meta_gradient
+from quickstudy.compiling.compiled import meta_gradient
 
 CASES = ("products", "bandwidth", "operations", "compilation")
 ROWS = 10  # points of a task

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from quickstudy.training import facts
+from quickstudy.runs import facts
 
 FOLDER = Path("results/benchmarks")
 PACKAGES = ("torch", "jax", "optax", "higher", "torchopt")

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from quickstudy.recipes.compared import errors_figure
+from quickstudy.evaluation.intervals import Metric
+from quickstudy.recipes.sinusoid.compare.measuring import errors_figure
 from quickstudy.report.figures import to_png
 from quickstudy.report.tables import PARTS, tables
-from quickstudy.training.statistics import Metric
 
 ROOT = Path(__file__).parents[1]
 

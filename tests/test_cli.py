@@ -26,7 +26,6 @@ from quickstudy import (
     MetaCurvature,
     MetaSGD,
     Reptile,
-    citations,
     iMAML,
     nets,
     optimizers,
@@ -36,7 +35,8 @@ from quickstudy import (
 from quickstudy.cli import main
 from quickstudy.commands import COMMANDS
 from quickstudy.recipes import RECIPES
-from quickstudy.spec import to_spec
+from quickstudy.report import citations
+from quickstudy.runs.spec import to_spec
 
 
 @pytest.fixture(scope="module")
@@ -374,7 +374,7 @@ def test_every_citation_is_sound() -> None:
     for key, entry in citations.BIBTEX.items():
         assert re.match(rf"@\w+\{{{key},\n", entry) and entry.count("{") == entry.count("}")
         assert all(f"  {field} " in entry for field in ("title", "author", "year"))
-    cited = {key for recipe in RECIPES.values() for key in recipe.cites}
+    cited = {key for keys in citations.EXPERIMENTS.values() for key in keys}
     for table in (
         citations.LEARNERS,
         citations.OBJECTIVES,

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 import quickstudy as qs
 from quickstudy import likelihoods
 from quickstudy.data import Examples, Tasks, by_size, collate, pad
+from quickstudy.evaluation.evaluate import scores_by_size
+from quickstudy.evaluation.scores import scores
 from quickstudy.predictive import Categorical, Gaussian, GaussianMixture, Point
 from quickstudy.tasks import ExactGP, from_dataset
 from quickstudy.tasks.fitted_gp import fit_gp
-from quickstudy.training.evaluation import scores_by_size
-from quickstudy.training.scores import scores
 
 
 @pytest.fixture(autouse=True)

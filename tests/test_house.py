@@ -303,12 +303,12 @@ def test_imports_are_found_wherever_they_stand(monkeypatch):
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from quickstudy.inner.loop import InnerLoop\n"
         "def f():\n    import quickstudy.data\n    from . import rates\n    from ..checks import check_number\n"
-        "try:\n    from quickstudy import graph\nexcept ImportError:\n    pass\n"
+        "try:\n    from quickstudy import tracing\nexcept ImportError:\n    pass\n"
     )
     name = "quickstudy.inner.made_up"
     monkeypatch.setitem(MODULES, name, SRC / PACKAGE / "inner/made_up.py")
     monkeypatch.setitem(TREES, name, ast.parse(text))
-    wanted = ["inner.loop", "data", "inner.rates", "checks", "graph"]
+    wanted = ["inner.loop", "data", "inner.rates", "checks", "tracing"]
     assert set(imported(name)) == {f"quickstudy.{w}" for w in wanted}
 
 

@@ -10,12 +10,13 @@ from torch import nn
 
 import quickstudy as qs
 from quickstudy.data import Examples, Tasks
-from quickstudy.predictive import DenseGaussian, Gaussian, GaussianMixture, LowRankGaussian, cholesky
+from quickstudy.evaluation.scores import scores, task_mean
+from quickstudy.predictive import DenseGaussian, Gaussian, GaussianMixture, LowRankGaussian
+from quickstudy.predictive.covariance import cholesky
 from quickstudy.rl.actor import Judge
-from quickstudy.rl.advantages import discounted_returns, gae
+from quickstudy.rl.estimation.advantages import discounted_returns, gae
 from quickstudy.tasks import ExactGP
 from quickstudy.tasks.fitted_gp import fit_gp
-from quickstudy.training.scores import scores, task_mean
 
 F64 = torch.float64
 SCALES = [1e-10, 1e-19, 1e10, 1e17]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import quickstudy as qs
-from quickstudy.training.tuning import Trial
+from quickstudy.evaluation.tuning import Trial
 
 rules = qs.optimizers
 

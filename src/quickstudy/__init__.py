@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from quickstudy import tasks as tasks
     from quickstudy.data import Examples as Examples
     from quickstudy.data import Tasks as Tasks
+    from quickstudy.evaluation.evaluate import evaluate as evaluate
+    from quickstudy.evaluation.tuning import tune_adaptation as tune_adaptation
     from quickstudy.gradient.anil import ANIL as ANIL
     from quickstudy.gradient.bayesian_maml import BayesianMAML as BayesianMAML
     from quickstudy.gradient.boil import BOIL as BOIL
@@ -35,11 +37,9 @@ if TYPE_CHECKING:
     from quickstudy.nets.step_norm import StepNorm as StepNorm
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
-    from quickstudy.training.evaluation import evaluate as evaluate
+    from quickstudy.runs.storage import load as load
+    from quickstudy.runs.storage import save as save
     from quickstudy.training.fit import fit as fit
-    from quickstudy.training.storage import load as load
-    from quickstudy.training.storage import save as save
-    from quickstudy.training.tuning import tune_adaptation as tune_adaptation
 
 _HOME = {  # where each public name lives; it is imported, and torch with it, at the first use
     "ALPaCA": "quickstudy.metric.alpaca",
@@ -63,18 +63,18 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "Tasks": "quickstudy.data",
     "WarpGrad": "quickstudy.gradient.warp_grad",
     "decide": "quickstudy.decide",
-    "evaluate": "quickstudy.training.evaluation",
+    "evaluate": "quickstudy.evaluation.evaluate",
     "fit": "quickstudy.training.fit",
     "iMAML": "quickstudy.gradient.imaml",
     "inner_loop": "quickstudy.inner.loop",
     "likelihoods": "quickstudy.likelihoods",
-    "load": "quickstudy.training.storage",
+    "load": "quickstudy.runs.storage",
     "nets": "quickstudy.nets",
     "optimizers": "quickstudy.inner.optimizers",
     "rl": "quickstudy.rl",
-    "save": "quickstudy.training.storage",
+    "save": "quickstudy.runs.storage",
     "tasks": "quickstudy.tasks",
-    "tune_adaptation": "quickstudy.training.tuning",
+    "tune_adaptation": "quickstudy.evaluation.tuning",
 }
 
 _MODULES = ("decide", "likelihoods", "nets", "optimizers", "rl", "tasks")

@@ -3,14 +3,14 @@ and what to do."""
 
 import math
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from quickstudy.data import IGNORED, Examples, Tasks, zero_padding
-from quickstudy.graph import is_tracing
+from quickstudy.tracing import is_tracing
 
 
 def check_examples(examples: Examples, name: str = "examples") -> None:
@@ -268,3 +268,10 @@ def check_unit(name: str, value: Any) -> float:
     if check_number(name, value) >= 1:
         raise ValueError(f"{name}={value!r}; expected a number of at least 0 and below 1")
     return value
+
+
+def check_positive(name: str, value: Any) -> int | float:
+    """`value` as a Python number; ValueError unless it is a finite number above 0."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not (math.isfinite(value) and float(value) > 0):
+        raise ValueError(f"{name}={value!r}; expected a positive number")
+    return int(value) if isinstance(value, Integral) else float(value)

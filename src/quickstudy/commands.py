@@ -8,11 +8,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from quickstudy.recipes import RECIPES
+from quickstudy.experiments.catalogue import RECIPES
 
 if TYPE_CHECKING:
-    from quickstudy.recipes.options import Options
-    from quickstudy.recipes.stage import Mode, Reporter
+    from quickstudy.experiments.options import Options
+    from quickstudy.experiments.stage import Mode, Reporter
 
 Kind = TypeVar("Kind")
 
@@ -134,7 +134,7 @@ def run(arguments: list[str]) -> None:
 def resume(arguments: list[str]) -> None:
     """Go on with a run."""
     path = _parse(Resume, arguments, "resume", Resume.__doc__).run
-    from quickstudy.recipes.execute import reopen
+    from quickstudy.experiments.execute import reopen
 
     name, options = reopen(path)
     _execute(name, options, "resume", _command_of(path))
@@ -143,8 +143,8 @@ def resume(arguments: list[str]) -> None:
 def evaluate(arguments: list[str]) -> None:
     """Measure a run again."""
     asked = _parse(Evaluate, arguments, "evaluate", Evaluate.__doc__)
-    from quickstudy.recipes.execute import execute, reopen
-    from quickstudy.recipes.remeasure import WORDS, labelled, protocols
+    from quickstudy.experiments.execute import execute, reopen
+    from quickstudy.experiments.remeasure import WORDS, labelled, protocols
     from quickstudy.report.progress import Display
 
     name, options = reopen(asked.run)
@@ -175,7 +175,7 @@ def report(arguments: list[str]) -> None:
 def cite(arguments: list[str]) -> None:
     """Print BibTeX."""
     path = _parse(Cite, arguments, "cite", Cite.__doc__).run
-    from quickstudy.citations import BIBTEX, keys_of_run
+    from quickstudy.report.citations import BIBTEX, keys_of_run
 
     print("\n\n".join(BIBTEX[key] for key in keys_of_run(path)))
 
@@ -201,7 +201,7 @@ def _parse(kind: type[Kind], arguments: list[str], name: str, about: str | None)
     """The arguments as a dataclass of that kind; tyro answers --help, and misspelt options with the nearest."""
     import tyro
 
-    from quickstudy.recipes.options import Options
+    from quickstudy.experiments.options import Options
 
     config = () if issubclass(kind, Options) else (tyro.conf.PositionalRequiredArgs,)
     parsed = tyro.cli(kind, args=arguments, prog=f"quickstudy {name}", description=about, config=config)
@@ -212,8 +212,8 @@ def _parse(kind: type[Kind], arguments: list[str], name: str, about: str | None)
 
 def _check(options: "Options", words: Mapping[str, str] | None = None) -> None:
     """Raise UsageError for values of shared options that make no sense; `words` are what they are called here."""
-    from quickstudy.recipes.options import check_options
-    from quickstudy.training.arguments import pick_device
+    from quickstudy.devices import pick_device
+    from quickstudy.experiments.options import check_options
 
     try:
         check_options(options, words)
@@ -223,8 +223,8 @@ def _check(options: "Options", words: Mapping[str, str] | None = None) -> None:
 
 
 def _execute(name: str, options: "Options", mode: "Mode", command: str | None) -> None:
-    from quickstudy.recipes.execute import default_folder, execute
-    from quickstudy.recipes.stage import Silent
+    from quickstudy.experiments.execute import default_folder, execute
+    from quickstudy.experiments.stage import Silent
     from quickstudy.report.progress import Display
 
     out = options.out or default_folder(name, options)
@@ -269,7 +269,7 @@ def _command_of(path: Path) -> str | None:
 
 def _check_same(name: str, options: "Options", out: Path) -> None:
     """Raise FileExistsError if the run at `out` is of another recipe or was made with other options than these."""
-    from quickstudy.recipes.execute import reopen
+    from quickstudy.experiments.execute import reopen
 
     found, before = reopen(out)
     if found != name:

@@ -3,12 +3,14 @@
 These are Protocols: a class of your own fits by having the methods, without inheriting anything.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
 
 Split = Literal["train", "validation", "test"]
@@ -156,3 +158,43 @@ def check_counts(num_tasks: int, support: int, query: int) -> None:
     for name, value, least in (("num_tasks", num_tasks, 1), ("support", support, 0), ("query", query, 1)):
         if not isinstance(value, int) or value < least:
             raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")
+
+
+def check_learner(learner: Any) -> None:
+    """Raise one clear line unless `learner` is a module with `meta_loss` and `adapt`."""
+    if not isinstance(learner, nn.Module) or not all(hasattr(learner, m) for m in ("meta_loss", "adapt")):
+        raise TypeError(
+            f"learner is a {type(learner).__name__}; expected a torch.nn.Module with meta_loss and adapt, "
+            "such as quickstudy.MAML(network)"
+        )
+
+
+def check_trainable(learner: nn.Module) -> None:
+    """Raise ValueError unless the learner has something to train."""
+    if not any(p.requires_grad for p in learner.parameters()):
+        raise ValueError(f"{type(learner).__name__} has no parameter that requires grad, so there is nothing to train")
+
+
+def check_family(family: Any) -> None:
+    """Raise TypeError unless `family` can sample tasks."""
+    if isinstance(family, type):
+        raise TypeError(f"family is the class {family.__name__}; make one: {family.__name__}()")
+    if not callable(getattr(family, "sample", None)):
+        raise TypeError(
+            f"family is a {type(family).__name__}; expected something with sample(num_tasks, support=, query=, ...), "
+            "such as quickstudy.tasks.Sinusoid()"
+        )
+    try:
+        inspect.signature(family.sample).bind(1, support=1, query=1, split="train", generator=None)
+    except TypeError as error:
+        raise TypeError(
+            f"{type(family).__name__}.sample cannot be called with (num_tasks, *, support, query, split, generator): "
+            f"{error}; give it these arguments"
+        ) from None
+
+
+def check_drawn(tasks: Any, count: int) -> None:
+    """Raise one clear line unless a family drew `count` sound tasks."""
+    check_tasks(tasks)
+    if tasks.num_tasks != count:
+        raise ValueError(f"the family drew {tasks.num_tasks} tasks where {count} were asked for; correct its sample()")

@@ -16,6 +16,7 @@ from quickstudy import predictive
 from quickstudy.checks import values_are_readable
 from quickstudy.data import IGNORED, mean_over_positions
 from quickstudy.learner import Predictive
+from quickstudy.predictive.outcomes import LOG_2PI
 
 PointLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -64,7 +65,7 @@ class Gaussian(nn.Module):
         _same_shape(output, y)
         log_sd = self._log_sd(output)
         white = (y - output) * (-log_sd).exp()
-        return (0.5 * white.square() + log_sd + 0.5 * predictive.LOG_2PI).flatten(1).sum(1)
+        return (0.5 * white.square() + log_sd + 0.5 * LOG_2PI).flatten(1).sum(1)
 
     def predictive(self, output: Tensor) -> predictive.Gaussian:
         """Normal around `output`."""
@@ -104,7 +105,7 @@ class HeteroscedasticGaussian(nn.Module):
         """Negative log density of each point, summed over dy."""
         mean, sd = self._split(output, 1)
         _same_shape(mean, y)
-        return (0.5 * ((y - mean) / sd).square() + sd.log() + 0.5 * predictive.LOG_2PI).flatten(1).sum(1)
+        return (0.5 * ((y - mean) / sd).square() + sd.log() + 0.5 * LOG_2PI).flatten(1).sum(1)
 
     def predictive(self, output: Tensor) -> predictive.Gaussian:
         """Normal with the network's mean and variance."""

@@ -12,7 +12,7 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.rates import one_rate
 from quickstudy.learner import Learner, Predictive, Predictor
-from quickstudy.spec import from_spec, to_spec
+from quickstudy.runs.spec import from_spec, to_spec
 
 
 @pytest.fixture(params=LEARNERS, autouse=True)

@@ -6,7 +6,7 @@ from inner.grid import assert_close, batch, loss_and_gradient
 from torch import nn
 
 import quickstudy as qs
-from quickstudy.compiled import meta_gradient
+from quickstudy.compiling.compiled import meta_gradient
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import torch
 from learner_table import LEARNERS, Lines, masked, net
 from torch import nn
 
-from quickstudy import compiled
+from quickstudy.compiling import compiled
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.maml import MAML
 from quickstudy.processes.cnp import CNP

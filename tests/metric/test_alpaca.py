@@ -9,12 +9,12 @@ from torch import nn
 from torch.distributions import MultivariateNormal
 
 import quickstudy as qs
-from quickstudy import citations
 from quickstudy.data import Examples, Tasks
 from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.metric.last_layer import Weights, _cholesky
 from quickstudy.nets import MLP
-from quickstudy.spec import from_spec, to_spec
+from quickstudy.report import citations
+from quickstudy.runs.spec import from_spec, to_spec
 
 
 @pytest.fixture(autouse=True)

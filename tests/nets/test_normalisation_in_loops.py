@@ -178,7 +178,7 @@ def test_other_learners_are_inductive_too(name: str, kind: str) -> None:
 def test_conv4_learns_digits_without_a_leak() -> None:
     """End to end: one query image alone is answered as among others."""
     torch.set_default_dtype(torch.float32)
-    from quickstudy.recipes.digits import Digits
+    from quickstudy.recipes.digits.family import Digits
 
     tasks = Digits().sample(2, support=5, query=10, generator=torch.Generator().manual_seed(0))
     for norm in ("task", "meta", "group"):

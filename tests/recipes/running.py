@@ -4,7 +4,7 @@ import csv
 import math
 from pathlib import Path
 
-from quickstudy.recipes.stage import Silent
+from quickstudy.experiments.stage import Silent
 
 
 class Kept(Silent):

@@ -8,8 +8,8 @@ import torch
 from recipes import running
 
 from quickstudy.cli import main
-from quickstudy.recipes import carts
-from quickstudy.recipes.cartpole_np import Options
+from quickstudy.recipes.cartpole import carts
+from quickstudy.recipes.cartpole.np import Options
 
 
 @pytest.mark.parametrize("unknown", ["masses", "gains"])

@@ -13,8 +13,9 @@ import quickstudy as qs
 from quickstudy.checks import check_tasks
 from quickstudy.cli import main
 from quickstudy.learner import SPLITS
-from quickstudy.recipes import digits, digits_norm
-from quickstudy.recipes.digits import Digits
+from quickstudy.recipes.digits import family as digits
+from quickstudy.recipes.digits import norm as digits_norm
+from quickstudy.recipes.digits.family import Digits
 from quickstudy.report.tables import tables
 
 

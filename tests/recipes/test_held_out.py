@@ -8,8 +8,9 @@ import pytest
 import torch
 from recipes import running
 
-from quickstudy.recipes import held_out, table
-from quickstudy.training.statistics import Metric
+from quickstudy.evaluation.intervals import Metric
+from quickstudy.recipes.table import held_out
+from quickstudy.recipes.table import recipe as table
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import torch
 from recipes import running
 
 from quickstudy.cli import main
-from quickstudy.recipes import navigation_measure, together
-from quickstudy.recipes.navigation_board import Navigation
+from quickstudy.experiments import together
+from quickstudy.recipes.navigation2d import measure as navigation_measure
+from quickstudy.recipes.navigation2d.board import Navigation
 from quickstudy.report.figures import Series
 
 

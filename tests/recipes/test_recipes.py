@@ -12,10 +12,11 @@ from recipes import running
 
 import quickstudy as qs
 from quickstudy.cli import main
-from quickstudy.recipes import RECIPES, sinusoids
-from quickstudy.recipes.execute import execute, reopen
+from quickstudy.evaluation.intervals import over_tasks
+from quickstudy.experiments.execute import execute, reopen
+from quickstudy.recipes import RECIPES
+from quickstudy.recipes.sinusoid import waves as sinusoids
 from quickstudy.report import figures
-from quickstudy.training.statistics import over_tasks
 
 KEYS = {"recipe", "command", "seed", "steps", "seconds", "commit", "hardware", "metrics"}
 

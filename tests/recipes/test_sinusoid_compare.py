@@ -10,13 +10,14 @@ from recipes import running
 
 import quickstudy as qs
 from quickstudy.cli import main
-from quickstudy.recipes.compared import best_count, medians, steps_within
-from quickstudy.recipes.contenders import CONTENDERS
-from quickstudy.recipes.execute import execute
-from quickstudy.recipes.families import FAMILIES
-from quickstudy.recipes.sinusoid_compare import Options, check, run, taking_part
-from quickstudy.recipes.stage import Stage
-from quickstudy.recipes.tuned import described, search, trial
+from quickstudy.experiments.execute import execute
+from quickstudy.experiments.stage import Stage
+from quickstudy.recipes.sinusoid.compare.families import FAMILIES
+from quickstudy.recipes.sinusoid.compare.measuring import best_count, medians, steps_within
+from quickstudy.recipes.sinusoid.compare.methods import CONTENDERS
+from quickstudy.recipes.sinusoid.compare.options import Options, check
+from quickstudy.recipes.sinusoid.compare.recipe import run, taking_part
+from quickstudy.recipes.sinusoid.compare.tuning import described, search, trial
 from quickstudy.tasks import Sinusoid
 from quickstudy.training.loop import NonFiniteLossError
 

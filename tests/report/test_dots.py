@@ -2,8 +2,8 @@
 
 import math
 
+from quickstudy.evaluation.intervals import Metric
 from quickstudy.report.dots import dots
-from quickstudy.training.statistics import Metric
 
 
 def metric(mean, ci95=0.1):

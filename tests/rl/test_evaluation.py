@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 import torch
 
-from quickstudy.rl.bootstrap import Interval
+from quickstudy.evaluation.bootstrap import Interval
 from quickstudy.rl.evaluation import (
     aggregate,
     by_adaptation_step,
@@ -88,7 +88,7 @@ def test_seeds_decide_everything():
 
 
 def test_large_bootstraps_go_in_parts(monkeypatch):
-    from quickstudy.rl import bootstrap
+    from quickstudy.evaluation import bootstrap
 
     scores = torch.randn(8, 5)
     monkeypatch.setattr(bootstrap, "_AT_ONCE", 90)

@@ -5,9 +5,9 @@ import torch
 
 import quickstudy as qs
 from quickstudy.rl.decisions import decisions
-from quickstudy.rl.estimators import InnerSurrogate
+from quickstudy.rl.estimation.estimators import InnerSurrogate
+from quickstudy.rl.estimation.surrogates import MeanKL, RatioSurrogate
 from quickstudy.rl.practice import practise
-from quickstudy.rl.surrogates import MeanKL, RatioSurrogate
 from quickstudy.rl.trust_region import trust_region_step
 
 

@@ -9,9 +9,9 @@ from rl import made
 import quickstudy as qs
 from quickstudy.rl.conjugate import conjugate_gradient, gauss_newton_product, hessian_vector_product
 from quickstudy.rl.decisions import decisions
-from quickstudy.rl.estimators import InnerSurrogate
+from quickstudy.rl.estimation.estimators import InnerSurrogate
+from quickstudy.rl.estimation.surrogates import MeanKL, RatioSurrogate
 from quickstudy.rl.policy import CategoricalPolicy, GaussianPolicy
-from quickstudy.rl.surrogates import MeanKL, RatioSurrogate
 from quickstudy.rl.trust_region import trust_region_step
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import quickstudy as qs
+from quickstudy.chance import Stream, mix
 from quickstudy.training.batches import Batches
 from quickstudy.training.schedules import make_schedule
-from quickstudy.training.seeds import Stream, mix
 
 
 def make(**options: Any) -> Batches:

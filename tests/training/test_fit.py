@@ -14,10 +14,10 @@ from training.workload import STEPS, Waves, make, train
 
 import quickstudy as qs
 import quickstudy.training.fit as fit_module
+from quickstudy.runs.lock import locked
+from quickstudy.runs.run import read_config, read_result
 from quickstudy.training import loop
-from quickstudy.training.lock import locked
 from quickstudy.training.loop import NonFiniteLossError
-from quickstudy.training.run import read_config, read_result
 
 
 class Line(torch.nn.Module):

@@ -10,11 +10,11 @@ from unittest.mock import MagicMock
 import pytest
 from training.workload import STEPS, train
 
+from quickstudy.runs.metrics_file import MetricsFile, read_metrics
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loggers.mlflow import MLflow
 from quickstudy.training.loggers.tensorboard import TensorBoard
 from quickstudy.training.loggers.wandb import WandB
-from quickstudy.training.metrics_file import MetricsFile, read_metrics
 
 
 class Notebook:

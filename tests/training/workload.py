@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import quickstudy as qs
-from quickstudy.training.run import Run
+from quickstudy.runs.run import Run
 
 STEPS, EVERY = 60, {"checkpoint_every": 10, "evaluate_every": 7, "log_every": 3}
 

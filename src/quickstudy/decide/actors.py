@@ -8,8 +8,8 @@ from torch import Tensor
 from quickstudy.checks import check_number, check_whole
 from quickstudy.decide.adam import Adam
 from quickstudy.decide.networks import Networks
-from quickstudy.rl.advantages import gae, standardised
 from quickstudy.rl.episodes import Episodes
+from quickstudy.rl.estimation.advantages import gae, standardised
 
 
 class Experience(NamedTuple):

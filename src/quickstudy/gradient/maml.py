@@ -7,16 +7,16 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from quickstudy import compiled
 from quickstudy.checks import check_examples, check_fits, check_tasks
+from quickstudy.compiling import compiled
 from quickstudy.data import Examples, Tasks
-from quickstudy.graph import rehearsing
 from quickstudy.inner.explanation import Explanation, explain
 from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions, as_parameters, check_count
 from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
 from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
+from quickstudy.tracing import rehearsing
 from quickstudy.words import inner_settings
 
 

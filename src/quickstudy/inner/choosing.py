@@ -9,7 +9,6 @@ from torch.utils._pytree import tree_leaves
 
 from quickstudy.checks import values_are_readable
 from quickstudy.data import Examples, by_size
-from quickstudy.graph import is_for_graph
 from quickstudy.inner.evidence import STEPS, evidence, rounded, two_of
 from quickstudy.inner.fast import cost
 from quickstudy.inner.fast.engine import Fast
@@ -29,6 +28,7 @@ from quickstudy.inner.trees import layout_of, num_tasks, told_of
 from quickstudy.inner.trust import Evidence, Trust
 from quickstudy.inner.trusted import Trusted
 from quickstudy.inner.unroll import Unrolling
+from quickstudy.tracing import is_for_graph
 
 
 class Plans(dict[Any, Plan]):

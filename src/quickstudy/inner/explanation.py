@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 
 from quickstudy.data import Tasks
-from quickstudy.graph import is_for_graph
 from quickstudy.inner.choosing import Wanted
 from quickstudy.inner.fast.checkpoints import segment
 from quickstudy.inner.fast.cost import LayerCost, layer_costs
 from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.points import without_trivial_mask
+from quickstudy.tracing import is_for_graph
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.learner import Functions, check_generator, check_steps, check_task
 from quickstudy.metric.last_layer import Weights
 from quickstudy.nets import MLP
+from quickstudy.predictive.outcomes import check_draws
 from quickstudy.substitute import substituted
 
 
@@ -172,7 +173,7 @@ class ALPaCAPredictor:
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions, each with a last layer drawn from the posterior."""
-        predictive.check_draws(n)
+        check_draws(n)
         check_generator(generator)
         drawn = self.weights.sample(n, self._variance(), generator).to(self.learner.prior_mean.dtype)
 

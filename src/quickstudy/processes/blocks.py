@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from quickstudy.data import Examples, at_least_float32
 from quickstudy.nets import MLP
-from quickstudy.predictive import LOG_2PI
+from quickstudy.predictive.outcomes import LOG_2PI
 from quickstudy.substitute import substituted
 
 

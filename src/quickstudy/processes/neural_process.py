@@ -13,6 +13,7 @@ from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
 from quickstudy.nets import MLP
+from quickstudy.predictive.outcomes import LOG_2PI, check_draws
 from quickstudy.processes.blocks import (
     Decoder,
     PointEncoder,
@@ -203,7 +204,7 @@ class LatentBelief(NamedTuple):
     def log_prob(self, z: Tensor) -> Tensor:
         """`[n, T]`."""
         white = (z - self.mean) / self.sd
-        return (-0.5 * white.square() - self.sd.log() - 0.5 * predictive.LOG_2PI).sum(-1)
+        return (-0.5 * white.square() - self.sd.log() - 0.5 * LOG_2PI).sum(-1)
 
     def divergence(self, other: "LatentBelief") -> Tensor:
         """KL(self || other), `[T]`."""
@@ -249,7 +250,7 @@ class NeuralProcessPredictor:
             raise NotImplementedError(
                 "a NeuralProcess with paths='deterministic' has no functions to sample; use paths='latent' or 'both'"
             )
-        predictive.check_draws(n)
+        check_draws(n)
         z = self._latents(self.process._noise(n, self.noise[0], generator))
         known = self.process.representation(self.state, z)
         means = self.process.decoder.means(known, self.process.dy, graph=self.graph)

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import quickstudy as qs
+from quickstudy.evaluation.evaluate import Metric
+from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.stage import Stage
 from quickstudy.learner import TaskFamily
-from quickstudy.recipes import sinusoids
-from quickstudy.recipes.options import Sampled
-from quickstudy.recipes.stage import Stage
+from quickstudy.recipes.sinusoid import waves as sinusoids
 from quickstudy.report import figures, panels
-from quickstudy.training.evaluation import Metric
 
 TITLES = {
     "maml": "MAML",

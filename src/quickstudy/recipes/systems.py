@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from quickstudy.experiments.options import Options
 from quickstudy.recipes import RECIPES
-from quickstudy.recipes.options import Options
 
 SMALL: dict[str, dict[str, Any]] = {
     "demo": {},

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quickstudy.report.figures import INK, STYLE
-from quickstudy.training import atomic
+from quickstudy.runs import atomic
 
 Film = NDArray[np.uint8]
 LEVELS = 32  # of red, green and blue

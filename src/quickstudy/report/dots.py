@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from quickstudy.evaluation.intervals import Metric
 from quickstudy.report.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE
-from quickstudy.training.statistics import Metric
 
 COLOURS = (ORANGE, BLUE, GREEN, PURPLE, SKY)
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from quickstudy import citations
-from quickstudy.report import figures
+from quickstudy.report import citations, figures
 from quickstudy.report.runs import RunRecord, read_run
 from quickstudy.report.tables import METRICS, cell, comparable, tables
 

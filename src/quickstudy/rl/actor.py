@@ -11,11 +11,11 @@ from torch import Tensor
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.loop import InnerLoop, inner_loop
 from quickstudy.inner.rates import Rated
-from quickstudy.rl.advantages import discounted_returns, gae, standardised
-from quickstudy.rl.baseline import Baseline, LinearBaseline
 from quickstudy.rl.decisions import Decisions, decisions
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.episodes import Episodes
+from quickstudy.rl.estimation.advantages import discounted_returns, gae, standardised
+from quickstudy.rl.estimation.baseline import Baseline, LinearBaseline
 from quickstudy.rl.rollout import rollout
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.rl.bootstrap import Interval, checked, chunks, interval, places_of, resampled
+from quickstudy.evaluation.bootstrap import Interval, checked, chunks, interval, places_of, resampled
 
 
 class Profile(NamedTuple):

@@ -9,23 +9,26 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from quickstudy.chance import Stream, mix
 from quickstudy.checks import check_whole
+from quickstudy.devices import pick_device
+from quickstudy.evaluation.intervals import over_tasks
+from quickstudy.learner import check_trainable
+from quickstudy.parallel.distributed import find_world
 from quickstudy.rl.environment import Environment, home
 from quickstudy.rl.envs.failure import EnvironmentFailure
-from quickstudy.training.arguments import check_folder, check_surroundings, check_trainable, pick_device
-from quickstudy.training.atomic import make_folder
-from quickstudy.training.checkpoint import write_checkpoint
-from quickstudy.training.config import check_json, describe_run, write_config
-from quickstudy.training.distributed import find_world
-from quickstudy.training.lock import locked
+from quickstudy.runs.atomic import make_folder
+from quickstudy.runs.checkpoint import write_checkpoint
+from quickstudy.runs.config import check_json, describe_run, write_config
+from quickstudy.runs.lock import locked
+from quickstudy.runs.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
+from quickstudy.runs.run import FIGURES, LAST, Run
+from quickstudy.runs.signals import Signals
+from quickstudy.runs.standing import Standing
+from quickstudy.training.arguments import check_folder, check_surroundings
 from quickstudy.training.loggers import Logger
-from quickstudy.training.loop import NonFiniteLossError, Standing
+from quickstudy.training.loop import NonFiniteLossError
 from quickstudy.training.recorder import Progress, Recorder
-from quickstudy.training.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
-from quickstudy.training.run import FIGURES, LAST, Run
-from quickstudy.training.seeds import Stream, mix
-from quickstudy.training.signals import Signals
-from quickstudy.training.statistics import over_tasks
 from quickstudy.training.surroundings import surroundings
 
 

@@ -13,11 +13,11 @@ from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.conjugate import gauss_newton_product
 from quickstudy.rl.decisions import outputs_at
 from quickstudy.rl.environment import Environment
-from quickstudy.rl.estimators import Estimator, InnerSurrogate
+from quickstudy.rl.estimation.estimators import Estimator, InnerSurrogate
+from quickstudy.rl.estimation.surrogates import MeanKL
 from quickstudy.rl.outer import actor_of, adapted_losses
 from quickstudy.rl.policy import Policy
 from quickstudy.rl.practice import Practice, each_chunk, mean_over_tasks, practise
-from quickstudy.rl.surrogates import MeanKL
 from quickstudy.rl.trust_region import TrustRegionStep, trust_region_step
 
 
@@ -36,7 +36,7 @@ class MAMLTRPO(nn.Module):
         policy: of the form of `quickstudy.rl.Policy`.
         lr: of the inner steps, as for `quickstudy.inner_loop`; a sequence gives each step its own.
         steps: inner steps in training. 0 is TRPO (Schulman et al. 2015) over the mixture of tasks.
-        estimator: of the inner gradient's derivative; see `quickstudy.rl.estimators`.
+        estimator: of the inner gradient's derivative; see `quickstudy.rl.estimation.estimators`.
         past: of "loaded_dice".
         first_order: leave the derivative of the inner gradient out.
         judge: how advantages come about.

@@ -10,7 +10,7 @@ from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.environment import Environment
-from quickstudy.rl.estimators import Estimator, InnerSurrogate
+from quickstudy.rl.estimation.estimators import Estimator, InnerSurrogate
 from quickstudy.rl.outer import actor_of, adapted_losses, descend, outer_optimizer
 from quickstudy.rl.practice import Practice, practise
 from quickstudy.training.updates import OptimizerMaker
@@ -31,7 +31,7 @@ class MAMLVPG(nn.Module):
         policy: of the form of `quickstudy.rl.Policy`.
         lr: of the inner steps, as for `quickstudy.inner_loop`; a sequence gives each step its own.
         steps: inner steps in training. 0 is the policy gradient over the mixture of tasks.
-        estimator: of the inner gradient's derivative; see `quickstudy.rl.estimators`.
+        estimator: of the inner gradient's derivative; see `quickstudy.rl.estimation.estimators`.
         past: of "loaded_dice".
         first_order: leave the derivative of the inner gradient out.
         judge: how advantages come about.

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quickstudy.checks import check_positive
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.rates import Rated
+from quickstudy.learner import check_trainable
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
-from quickstudy.rl.estimators import Estimator, SamplingTerm, outcomes
+from quickstudy.rl.estimation.estimators import Estimator, SamplingTerm, outcomes
+from quickstudy.rl.estimation.surrogates import RatioSurrogate
 from quickstudy.rl.practice import Practice, each_chunk
-from quickstudy.rl.surrogates import RatioSurrogate
-from quickstudy.training.arguments import check_positive, check_trainable
 from quickstudy.training.updates import OptimizerMaker, make_optimizer
 
 

@@ -6,18 +6,17 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_number, check_whole
+from quickstudy.checks import check_number, check_positive, check_whole
 from quickstudy.inner.options import check_count
 from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.decisions import Decisions, average, log_probs, outputs_at
 from quickstudy.rl.environment import Environment
+from quickstudy.rl.estimation.surrogates import MeanKL, RatioSurrogate
 from quickstudy.rl.outer import actor_of, descend, outer_optimizer
 from quickstudy.rl.policy import Policy
 from quickstudy.rl.practice import Practice, each_chunk, mean_over_tasks, practise
-from quickstudy.rl.surrogates import MeanKL, RatioSurrogate
-from quickstudy.training.arguments import check_positive
 from quickstudy.training.updates import OptimizerMaker
 
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from quickstudy.checks import check_examples
 from quickstudy.data import Examples
 from quickstudy.learner import Functions
-from quickstudy.predictive import LOG_2PI, DenseGaussian, alone_where_masked, cholesky
+from quickstudy.predictive import DenseGaussian
+from quickstudy.predictive.covariance import alone_where_masked, cholesky
+from quickstudy.predictive.outcomes import LOG_2PI
 from quickstudy.tasks.kernels import PERIODIC, Kernel, covariance
 
 _NUGGET = 1e-10  # of the function's variance: lets a Cholesky factor pass through points without noise

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples
-from quickstudy.predictive import LOG_2PI, cholesky
+from quickstudy.predictive.covariance import cholesky
+from quickstudy.predictive.outcomes import LOG_2PI
 from quickstudy.tasks.exact_gp import ExactGP, check_real_outputs
 from quickstudy.tasks.kernels import covariance
 from quickstudy.tasks.sampling import as_range, bounds

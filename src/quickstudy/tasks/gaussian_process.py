@@ -11,7 +11,8 @@ from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Split
-from quickstudy.predictive import LOG_2PI, cholesky
+from quickstudy.predictive.covariance import cholesky
+from quickstudy.predictive.outcomes import LOG_2PI
 from quickstudy.tasks.exact_gp import ExactGP
 from quickstudy.tasks.kernels import KERNELS, PERIODIC, Kernel, covariance
 from quickstudy.tasks.sampling import Range, as_domain, as_range, cut, split_generator, stretch, uniform, with_grid

@@ -1,28 +1,17 @@
 """The checks of what `fit` is given, made before anything is written."""
 
-import inspect
 import math
 import os
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from quickstudy.checks import check_tasks, check_whole
+from quickstudy.checks import check_positive, check_whole
 from quickstudy.training.batches import Size, as_range
 from quickstudy.training.loggers import Logger, require
 from quickstudy.training.schedules import make_schedule
 from quickstudy.training.updates import check_maker
-
-
-def check_positive(name: str, value: Any) -> int | float:
-    """`value` as a Python number; ValueError unless it is a finite number above 0."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not (math.isfinite(value) and float(value) > 0):
-        raise ValueError(f"{name}={value!r}; expected a positive number")
-    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def check_size(name: str, value: Any, least: int) -> Size:
@@ -50,68 +39,11 @@ def check_points(support: Size, query: Size, points: int | None) -> None:
         )
 
 
-def check_learner(learner: Any) -> None:
-    """Raise one clear line unless `learner` is a module with `meta_loss` and `adapt`."""
-    if not isinstance(learner, nn.Module) or not all(hasattr(learner, m) for m in ("meta_loss", "adapt")):
-        raise TypeError(
-            f"learner is a {type(learner).__name__}; expected a torch.nn.Module with meta_loss and adapt, "
-            "such as quickstudy.MAML(network)"
-        )
-
-
-def check_trainable(learner: nn.Module) -> None:
-    """Raise ValueError unless the learner has something to train."""
-    if not any(p.requires_grad for p in learner.parameters()):
-        raise ValueError(f"{type(learner).__name__} has no parameter that requires grad, so there is nothing to train")
-
-
-def check_family(family: Any) -> None:
-    """Raise TypeError unless `family` can sample tasks."""
-    if isinstance(family, type):
-        raise TypeError(f"family is the class {family.__name__}; make one: {family.__name__}()")
-    if not callable(getattr(family, "sample", None)):
-        raise TypeError(
-            f"family is a {type(family).__name__}; expected something with sample(num_tasks, support=, query=, ...), "
-            "such as quickstudy.tasks.Sinusoid()"
-        )
-    try:
-        inspect.signature(family.sample).bind(1, support=1, query=1, split="train", generator=None)
-    except TypeError as error:
-        raise TypeError(
-            f"{type(family).__name__}.sample cannot be called with (num_tasks, *, support, query, split, generator): "
-            f"{error}; give it these arguments"
-        ) from None
-
-
-def check_drawn(tasks: Any, count: int) -> None:
-    """Raise one clear line unless a family drew `count` sound tasks."""
-    check_tasks(tasks)
-    if tasks.num_tasks != count:
-        raise ValueError(f"the family drew {tasks.num_tasks} tasks where {count} were asked for; correct its sample()")
-
-
 def check_folder(out: Any) -> Path:
     """`out` as a path; TypeError or ValueError unless it can be one."""
     if not isinstance(out, str | os.PathLike) or not str(out):
         raise TypeError(f"out={out!r}; expected the path of a folder for the run")
     return Path(out)
-
-
-def pick_device(device: torch.device | str) -> torch.device:
-    """The device asked for; "auto" is a GPU if there is one. Raises ValueError if it is not there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        picked = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"unknown device {device!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:1'") from None
-    if picked.type not in ("cpu", "cuda"):
-        raise ValueError(f"device {device!r} is not supported; expected 'auto', 'cpu' or 'cuda'")
-    if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {device!r} is not there: torch sees {torch.cuda.device_count()} GPUs; use device='auto' or 'cpu'"
-        )
-    return picked
 
 
 def check_settings(settings: dict[str, Any]) -> dict[str, Any]:

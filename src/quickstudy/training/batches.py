@@ -2,9 +2,9 @@
 
 import torch
 
+from quickstudy.chance import Stream, mix
 from quickstudy.data import Tasks
 from quickstudy.learner import TaskFamily
-from quickstudy.training.seeds import Stream, mix
 
 Size = int | tuple[int, int]
 

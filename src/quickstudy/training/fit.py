@@ -8,35 +8,27 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from quickstudy.chance import Stream, mix
 from quickstudy.checks import check_fits
-from quickstudy.compiled import Gradient
+from quickstudy.compiling.compiled import Gradient
+from quickstudy.compiling.graph import Untraceable
 from quickstudy.data import Tasks
-from quickstudy.graph import Untraceable
-from quickstudy.learner import TaskFamily
-from quickstudy.training.arguments import (
-    check_drawn,
-    check_family,
-    check_folder,
-    check_learner,
-    check_settings,
-    check_surroundings,
-    check_trainable,
-)
-from quickstudy.training.atomic import make_folder
+from quickstudy.learner import TaskFamily, check_drawn, check_family, check_learner, check_trainable
+from quickstudy.parallel.distributed import World, find_world, is_restart, job
+from quickstudy.parallel.shares import Share, Shared, check_dealt, deal
+from quickstudy.runs.atomic import make_folder
+from quickstudy.runs.config import check_alike, check_json, describe_run, write_config
+from quickstudy.runs.lock import locked
+from quickstudy.runs.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
+from quickstudy.runs.run import FIGURES, Run, is_run, read_config
+from quickstudy.training.arguments import check_folder, check_settings, check_surroundings
 from quickstudy.training.batches import Batches, Size
-from quickstudy.training.config import check_alike, check_json, describe_run, write_config
-from quickstudy.training.distributed import World, find_world, is_restart, job
 from quickstudy.training.gradients import attempt, compare, decide, make_gradient, resolved_engine, verification
-from quickstudy.training.lock import locked
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loggers.tensorboard import TensorBoard, available
 from quickstudy.training.loop import Loop
 from quickstudy.training.recorder import Progress, Recorder
-from quickstudy.training.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
-from quickstudy.training.run import FIGURES, Run, is_run, read_config
 from quickstudy.training.schedules import Schedule, make_schedule
-from quickstudy.training.seeds import Stream, mix
-from quickstudy.training.shares import Share, Shared, check_dealt, deal
 from quickstudy.training.surroundings import surroundings
 from quickstudy.training.updates import OptimizerMaker, Updates
 from quickstudy.training.validation import Validation

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from quickstudy.compiled import Gradient, compilable, difference, meta_gradient, should_compile
+from quickstudy.chance import seed_noise
+from quickstudy.compiling.compiled import Gradient, compilable, difference, meta_gradient, should_compile
 from quickstudy.data import Tasks
 from quickstudy.inner.loop import InnerLoop
-from quickstudy.training.seeds import seed_noise
 from quickstudy.training.validation import is_own
 
 VERIFY_EVERY = 1000  # steps

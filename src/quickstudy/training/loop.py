@@ -1,26 +1,27 @@
 """The training loop: step, measure, save; the same whether or not it was ever interrupted."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from quickstudy.chance import Stream, mix, seed_noise
 from quickstudy.checks import check_tasks
-from quickstudy.compiled import Gradient
+from quickstudy.compiling.compiled import Gradient
 from quickstudy.data import Tasks
+from quickstudy.evaluation.intervals import over_tasks
+from quickstudy.parallel.distributed import World
+from quickstudy.parallel.shares import Shared
+from quickstudy.runs.checkpoint import write_checkpoint
+from quickstudy.runs.run import BEST, LAST
+from quickstudy.runs.signals import Signals
+from quickstudy.runs.standing import Standing
 from quickstudy.training.batches import Batches
-from quickstudy.training.checkpoint import write_checkpoint
-from quickstudy.training.distributed import World
 from quickstudy.training.gradients import VERIFY_EVERY, verify_again
 from quickstudy.training.recorder import Recorder
-from quickstudy.training.run import BEST, LAST
-from quickstudy.training.seeds import Stream, mix, seed_noise
-from quickstudy.training.shares import Shared
-from quickstudy.training.signals import Signals
-from quickstudy.training.statistics import over_tasks
 from quickstudy.training.updates import Updates
 from quickstudy.training.validation import Validation
 
@@ -31,35 +32,6 @@ class NonFiniteLossError(RuntimeError):
     def __init__(self, message: str, *, step: int, seed: int, checkpoint: Path):
         super().__init__(message)
         self.step, self.seed, self.checkpoint = step, seed, checkpoint
-
-
-@dataclass
-class Standing:
-    """Where training stands: with the weights and the optimiser's state, all that a resume needs.
-
-    Args:
-        step: updates done.
-        seconds: of training.
-        loss_sum, loss_count: of the steps since the last line of metrics.
-        best_loss, best_step: the least validation loss, and after how many steps.
-        waited: evaluations since then.
-        stopped_early: whether patience ran out.
-        finished: whether training is over.
-        metrics_bytes: length of `metrics.jsonl`.
-        validation: the last validation loss with its interval over tasks, once finished.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    best_loss: float | None = None
-    best_step: int | None = None
-    waited: int = 0
-    stopped_early: bool = False
-    finished: bool = False
-    metrics_bytes: int = 0
-    validation: dict[str, Any] | None = None
 
 
 class Loop:

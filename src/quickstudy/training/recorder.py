@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from quickstudy.runs.metrics_file import MetricsFile
 from quickstudy.training.loggers import Logger
-from quickstudy.training.metrics_file import MetricsFile
-
-TIME_FIELDS = ("seconds", "steps_per_second")  # the fields in which two equal runs may differ
 
 
 class Progress(Protocol):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from quickstudy.training.arguments import pick_device
+from quickstudy.devices import pick_device
 
 
 @contextmanager

@@ -1,17 +1,16 @@
 """The loss on held-out tasks, always the same ones."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from quickstudy.chance import Stream, mix
 from quickstudy.data import Tasks
-from quickstudy.spec import to_spec
-from quickstudy.training.distributed import World
-from quickstudy.training.normalisation import batch_statistics, warn_of_running_statistics
-from quickstudy.training.seeds import Stream, mix
-from quickstudy.training.shares import Share, chance_of, deal
+from quickstudy.evaluation.modes import evaluating
+from quickstudy.parallel.distributed import World
+from quickstudy.parallel.shares import Share, chance_of, deal
+from quickstudy.runs.spec import to_spec
 
 
 class Validation:
@@ -77,22 +76,3 @@ def unchecked_loss(learner: nn.Module) -> Callable[[Tasks], Tensor]:
 def is_own(learner: nn.Module) -> bool:
     """Whether the learner is one of quickstudy's own classes (not a subclass): their `forward` is the meta-loss."""
     return to_spec(learner)["class"] is not None
-
-
-@contextmanager
-def evaluating(learner: nn.Module, *, transductive: bool = False) -> Iterator[None]:
-    """The learner in eval mode; every part of it is put back into the mode it was in.
-
-    Args:
-        transductive: BatchNorm layers normalise by batch statistics instead of running ones.
-    """
-    if not transductive:
-        warn_of_running_statistics(learner)
-    modes = {module: module.training for module in learner.modules()}
-    learner.eval()
-    try:
-        with batch_statistics(learner) if transductive else nullcontext():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

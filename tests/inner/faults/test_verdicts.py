@@ -564,7 +564,7 @@ def test_what_a_container_of_the_user_s_own_kind_holds_is_not_written_into():
 @pytest.mark.slow
 def test_a_compiled_gradient_is_compared_with_the_eager_one(monkeypatch):
     """Outside of `fit`, too: one that is wrong is not used."""
-    import quickstudy.compiled as compiled
+    import quickstudy.compiling.compiled as compiled
 
     right = compiled._graphs
 

@@ -8,8 +8,8 @@ second a few more operations, so small layers are stacked and large ones low-ran
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quickstudy.graph import is_for_graph
 from quickstudy.inner.fast.capture import Call
+from quickstudy.tracing import is_for_graph
 
 # seconds, as benchmarks/cost_model.py fits them: multiply-adds in one large product and in many small ones,
 # bytes moved, and the dispatch of one more operation, by torch and in a compiled graph

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from quickstudy.training.atomic import disk_error
+from quickstudy.runs.atomic import disk_error
 
 
 def available() -> bool:

@@ -1,0 +1,1 @@
+"""A meta-gradient as one compiled graph."""

@@ -1,0 +1,201 @@
+"""`evaluate`: how well a learner does on unseen tasks, by support size and number of gradient steps."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.chance import Stream, mix, seed_noise
+from quickstudy.checks import check_fits, check_whole
+from quickstudy.data import Tasks, by_size
+from quickstudy.devices import pick_device
+from quickstudy.evaluation.intervals import Metric as Metric
+from quickstudy.evaluation.intervals import over_seeds as over_seeds
+from quickstudy.evaluation.intervals import over_tasks
+from quickstudy.evaluation.modes import evaluating
+from quickstudy.evaluation.scores import calibration_error, oracle_scores, scores
+from quickstudy.learner import Split, TaskFamily, check_drawn, check_family, check_learner, check_split
+
+SAMPLED = 100  # tasks are drawn so many at a time, whatever the batch: a seed means the same tasks
+
+
+def evaluate(
+    learner: nn.Module,
+    family: TaskFamily,
+    *,
+    tasks: int = 600,
+    support: int | Sequence[int] = (5, 10, 20),
+    steps: int | Sequence[int] | None = None,
+    query: int = 100,
+    grid: bool = False,
+    split: Split = "test",
+    seed: int = 0,
+    batch: int = 100,
+    device: torch.device | str | None = None,
+    transductive: bool = False,
+) -> dict[str, Metric]:
+    """Means over unseen tasks with 95% confidence intervals, in eval mode; nothing of the learner is changed.
+
+    All support sizes and step counts are judged on the same tasks, a smaller support set being the first points of a
+    larger one. (Where the family knows an oracle's likelihood, which depends on the support set, tasks are drawn
+    anew for each size.)
+
+    The intervals treat tasks as independent draws; where a family draws from few groups of its own data, measure each
+    held-out group once instead.
+
+    Args:
+        tasks: how many; 600 as in the MAML paper.
+        support: support sizes.
+        steps: numbers of gradient steps; by default 0, 1, 10 and as many as in training. For learners without an
+            inner loop, leave it out.
+        query: query points per task.
+        grid: query points evenly spaced over the family's domain.
+        seed: of tasks and noise.
+        batch: how many tasks are adapted at once, at most 100; for memory's sake. The tasks do not depend on it. What a
+            learner draws at random (a Neural Process's latents) does, as that is drawn for a whole batch.
+        device: where to; the learner's own by default.
+        transductive: BatchNorm layers normalise support and query points by the statistics of the points that are seen
+            together, in place of running statistics. Query points then help to predict each other: such scores compare
+            with published transductive ones, and with no others.
+
+    Returns:
+        Metrics by name: `"mse/k=10/steps=1"`, or `"mse/k=10"` for learners without an inner loop. `mse` is the mean
+        over points and outputs; `log_likelihood` the marginal one per point; `joint_log_likelihood` the joint one
+        divided by the number of points; `coverage90` the share of outputs inside the central 90% interval;
+        `calibration_error` the mean distance of the coverage of central intervals from their nominal 10% to 90%.
+        For classes, `accuracy` and `log_likelihood`. `oracle_log_likelihood` and `oracle_joint_log_likelihood` are
+        what the family says is possible. With `transductive` the names say so: `"transductive/accuracy/k=5/steps=1"`.
+
+    Raises:
+        ValueError, TypeError: for bad arguments.
+
+    >>> import quickstudy as qs
+    >>> learner = qs.MAML(qs.nets.MLP(1, [8], 1))
+    >>> sorted(evaluate(learner, qs.tasks.Sinusoid(), tasks=10, support=5, steps=(0, 1)))
+    ['mse/k=5/steps=0', 'mse/k=5/steps=1']
+    """
+    check_learner(learner)
+    check_family(family)
+    check_split(split)
+    tasks, query, batch = (check_whole(*given, 1) for given in (("tasks", tasks), ("query", query), ("batch", batch)))
+    seed = check_whole("seed", seed, 0)
+    supports, counts = _several("support", support), _steps(learner, steps)
+    for name, value in (("grid", grid), ("transductive", transductive)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}; expected True or False")
+    if grid and not _takes_grid(family):
+        raise ValueError(f"{family!r} has no grid of query points; use grid=False")
+    home = _home(learner)
+    place = home if device is None else pick_device(device)
+    options: dict[str, Any] = {"grid": True} if grid else {}
+    draw = partial(family.sample, query=query, split=split, **options)
+    found: dict[str, list[Tensor]] = {}
+    try:
+        learner.to(place)
+        with (
+            evaluating(learner, transductive=transductive),
+            torch.random.fork_rng(devices=[place] if place.type == "cuda" else []),
+        ):
+            for number, start in enumerate(range(0, tasks, SAMPLED)):
+                generator = torch.Generator(device=place)
+                for size, drawn in _by_support(draw, min(SAMPLED, tasks - start), supports, generator, seed, number):
+                    for first in range(0, drawn.num_tasks, batch):
+                        noise = mix(seed, start + first, Stream.EVALUATION_NOISE)
+                        for name, values in _judge(learner, drawn.select(slice(first, first + batch)), counts, noise):
+                            found.setdefault(name.format(k=size), []).append(values.detach().cpu())
+    finally:
+        learner.to(home)
+    label = "transductive/" if transductive else ""
+    return {
+        name if name.startswith("oracle_") else label + name: _summary(name, torch.cat(values))
+        for name, values in found.items()
+    }
+
+
+def scores_by_size(
+    learner: nn.Module, tasks: Tasks, *, steps: int | None = None, generator: torch.Generator | None = None
+) -> dict[str, Tensor]:
+    """Each task's `scores` of the adapted learner, in the tasks' order, detached.
+
+    Tasks of unequal size are judged in groups of equal size, without padding: a network that mixes points would mix
+    padding in.
+    """
+    places, groups = [], []
+    for index, (support, query) in by_size(tasks.support, tasks.query):
+        with torch.enable_grad():  # a learner may need gradients to adapt
+            predictor = learner.adapt(support, steps=steps, generator=generator)  # type: ignore[operator]
+            belief = predictor(query.x)
+        places.append(index)
+        groups.append({name: values.detach() for name, values in scores(belief, query).items()})
+    order = torch.cat(places).argsort()
+    return {name: torch.cat([group[name] for group in groups])[order] for name in groups[0]}
+
+
+def _home(learner: nn.Module) -> torch.device:
+    """Where the learner is; one without parameters and buffers is on the processor."""
+    for tensor in (*learner.parameters(), *learner.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def _takes_grid(family: TaskFamily) -> bool:
+    parameters = inspect.signature(family.sample).parameters
+    return "grid" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _by_support(
+    draw: Callable[..., Tasks], count: int, supports: list[int], generator: torch.Generator, seed: int, number: int
+) -> Iterator[tuple[int, Tasks]]:
+    """The same tasks with support sets of each size; drawn anew where the family knows an oracle's likelihood."""
+    most = max(supports)
+    tasks = draw(count, support=most, generator=generator.manual_seed(mix(seed, number, Stream.EVALUATION)))
+    check_drawn(tasks, count)
+    known = "oracle_log_prob" in tasks.info or "oracle_joint_log_prob" in tasks.info
+    for size in supports:
+        if size == most:
+            yield size, tasks
+        elif known:
+            generator.manual_seed(mix(seed, number, Stream.EVALUATION))
+            yield size, draw(count, support=size, generator=generator)
+        else:
+            yield size, tasks._replace(support=tasks.support.first(size))
+
+
+def _judge(learner: nn.Module, tasks: Tasks, counts: list[int] | None, noise: int) -> Iterator[tuple[str, Tensor]]:
+    """Metric names (with a place for the support size) and their values `[T]`, for every step count."""
+    check_fits(learner, tasks.support)
+    device = tasks.support.x.device
+    for count in [None] if counts is None else counts:
+        seed_noise(noise, device)
+        generator = torch.Generator(device=device).manual_seed(noise)
+        found = scores_by_size(learner, tasks, steps=count, generator=generator)
+        for name, values in found.items():
+            yield f"{name}/k={{k}}" + ("" if count is None else f"/steps={count}"), values
+    for name, values in oracle_scores(tasks.info, tasks.query).items():
+        yield f"{name}/k={{k}}", values
+
+
+def _summary(name: str, values: Tensor) -> Metric:
+    return calibration_error(values) if name.startswith("calibration_error") else over_tasks(values)
+
+
+def _steps(learner: nn.Module, steps: int | Sequence[int] | None) -> list[int] | None:
+    """The step counts to judge; None for a learner without an inner loop."""
+    own = getattr(learner, "steps", None)
+    if not isinstance(own, int):
+        if steps is not None:
+            raise ValueError(
+                f"steps={steps!r}: {type(learner).__name__} adapts without gradient steps; leave steps out"
+            )
+        return None
+    return _several("steps", (0, 1, own, 10) if steps is None else steps)
+
+
+def _several(name: str, numbers: int | Sequence[int]) -> list[int]:
+    listed = list(numbers) if isinstance(numbers, Iterable) and not isinstance(numbers, str) else [numbers]
+    if not listed:
+        raise ValueError(f"{name} is empty; give at least one number")
+    return sorted({check_whole(name, number, 0) for number in listed})

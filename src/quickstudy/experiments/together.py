@@ -1,0 +1,93 @@
+"""What recipes of learners that act say of several seeds together, as Agarwal et al. 2021 (arXiv 2108.13264) ask for.
+
+Scores are `[S, R, T]` by learner: after S amounts of experience, of R seeds, on T tasks.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from quickstudy.experiments.stage import Stage
+from quickstudy.report import figures
+from quickstudy.report.tables import PARTS
+from quickstudy.rl.evaluation import aggregate, by_adaptation_step, performance_profile, probability_of_improvement
+
+THRESHOLDS = 60  # of a performance profile
+
+
+def read(stage: Stage, name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """What `stage.keep(name, ...)` kept of each seed."""
+    return [json.loads((stage.folder / f"seed-{seed}" / f"{name}.json").read_text()) for seed in seeds]
+
+
+def evaluate(
+    scores: Mapping[str, Tensor],
+    stage: Stage,
+    colours: Mapping[str, str],
+    *,
+    by: Literal["steps", "episodes"],
+    first: int,
+    over_tasks: bool = False,
+) -> None:
+    """Keep interquartile means and means with stratified bootstrap intervals, and how likely the first learner beats
+    each other one, as `evaluation.json`; draw performance profiles after all experience.
+
+    Args:
+        scores: of learners; the first is the one that the recipe is about.
+        colours: of learners.
+        by: what experience is counted in.
+        first: the number of the first.
+        over_tasks: draw tasks in the bootstrap, too: where they are not the same ones in all runs.
+    """
+    found: dict[str, Any] = {}
+    for name, values in scores.items():
+        rows = by_adaptation_step(values, statistics=("iqm", "mean"), over_tasks=over_tasks)
+        found[name] = {
+            f"{by}={row['step'] + first}": {key: row[key].to_json() for key in ("iqm", "mean")} for row in rows
+        }
+    (own, mine), *others = scores.items()
+    beaten = {
+        f"{own} over {name}": probability_of_improvement(mine[-1], s[-1], over_tasks=over_tasks).to_json()
+        for name, s in others
+    }
+    stage.keep("evaluation", {"scores": found, "probability_of_improvement": beaten})
+    stage.draw(
+        "profiles", lambda: profiles({name: s[-1] for name, s in scores.items()}, colours, over_tasks=over_tasks)
+    )
+
+
+def profiles(scores: Mapping[str, Tensor], colours: Mapping[str, str], *, over_tasks: bool = False) -> Figure:
+    """Which share of seeds and tasks has a return above each one, with 95% bands; scores `[R, T]`."""
+    low, high = (f(torch.stack([f(s) for s in scores.values()])) for f in (torch.min, torch.max))
+    room = 0.02 * float(high - low) + 1e-9
+    thresholds = torch.linspace(float(low) - room, float(high) + room, THRESHOLDS)
+    series = []
+    for name, values in scores.items():
+        profile = performance_profile(values, thresholds, over_tasks=over_tasks)
+        half = (profile.high - profile.low) / 2
+        colour = colours[name]
+        series.append(figures.Series(PARTS[name], thresholds.tolist(), profile.share.tolist(), half.tolist(), colour))
+    return figures.lines(series, xlabel="return", ylabel="share above it")
+
+
+def experience(scores: Mapping[str, Tensor], colours: Mapping[str, str], xlabel: str) -> Figure:
+    """Mean score against whole-numbered experience from 0 on, with 95% bands of a bootstrap over seeds and tasks."""
+    series, longest = [], max(map(len, scores.values())) - 1
+    for name, values in scores.items():
+        means = [aggregate(s, statistics=("mean",), over_tasks=True)["mean"] for s in values]
+        half = [(m.high - m.low) / 2 for m in means]
+        found = figures.Series(PARTS[name], range(len(means)), [m.value for m in means], half, colours[name])
+        series.append(level(found, longest))
+    return figures.lines(series, xlabel=xlabel, ylabel="return", whole=True)
+
+
+def level(series: figures.Series, last: int) -> figures.Series:
+    """A series of one value as a dashed line to `last`: what needs no experience is the same after any."""
+    if len(series.mean) != 1 or last == series.x[0]:
+        return series
+    ci95 = None if series.ci95 is None else 2 * list(series.ci95)
+    return series._replace(x=[series.x[0], last], mean=2 * list(series.mean), ci95=ci95, style="--")

@@ -1,0 +1,239 @@
+"""Many processes as one training: who this process is among those that `torchrun` started, and what they tell.
+
+Process 0 alone touches the disk. What goes wrong in one process is raised in all of them, so that none waits for an
+answer that will not come. Without torchrun there is one process, and nothing here does anything.
+"""
+
+import atexit
+import gc
+import os
+import pickle
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from quickstudy.devices import pick_device
+from quickstudy.runs.flatten import flatten, unflatten
+from quickstudy.runs.signals import Signals
+
+T = TypeVar("T")
+WORDS: Final = 3  # places at the end of what is summed: has failed, was interrupted, was told to terminate
+_NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+class LostProcessError(RuntimeError):
+    """Another process of the same training ended without a word: it was killed, or its machine was lost."""
+
+
+class World:
+    """The processes of one training.
+
+    Args:
+        rank: of this one, 0 to `size - 1`.
+        size: how many there are.
+        local: the rank among those of the same machine, which is the number of its GPU.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, local: int = 0):
+        self.rank, self.size, self.local = rank, size, local
+        self._signals: Signals | None = None
+        self._asked: int | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes, shows and decides."""
+        return self.rank == 0
+
+    def pick(self, device: torch.device | str) -> torch.device:
+        """The device asked for; of several processes, each takes a GPU of its own, which becomes torch's current one.
+
+        Raises:
+            ValueError: if it is not there.
+        """
+        picked = pick_device(device)
+        if self.size == 1 or picked.type == "cpu":
+            return picked
+        if picked.index is not None:
+            raise ValueError(f"device {device!r} with {self.size} processes: each has its own; use device='cuda'")
+        if self.local >= torch.cuda.device_count():
+            raise ValueError(
+                f"process {self.rank} is the {self.local + 1}. of its machine, where torch sees "
+                f"{torch.cuda.device_count()} GPUs; start one process a GPU, or use device='cpu'"
+            )
+        torch.cuda.set_device(self.local)
+        return picked
+
+    def each(self, make: Callable[[], T]) -> list[T]:
+        """What `make` returns in every process, in the order of ranks. What one of them raises is raised in all."""
+        if self.size == 1:
+            return [make()]
+        mine: tuple[Any, Exception | None]
+        try:
+            mine = (make(), None)
+        except Exception as error:
+            mine = (None, error)
+        found: list[Any] = [None] * self.size
+        with _talking():
+            dist.all_gather_object(found, (mine[0], portable(mine[1])))
+        for rank, (_, failure) in enumerate(found):
+            if failure is not None:
+                raise mine[1] if rank == self.rank and mine[1] is not None else failure
+        return [value for value, _ in found]
+
+    def together(self, make: Callable[[], T]) -> T:
+        """What `make` returns here. What it raises in one process is raised in all."""
+        if self.size == 1:
+            return make()
+        kept: list[T] = []
+        self.each(lambda: kept.append(make()))
+        return kept[0]
+
+    def once(self, make: Callable[[], T]) -> T:
+        """What `make` returns in process 0, where alone it is called. What it raises is raised in all."""
+        if self.size == 1:
+            return make()
+        return self.each(lambda: make() if self.first else None)[0]  # type: ignore[return-value]
+
+    def listen(self, signals: Signals) -> None:
+        """Tell the others, with every `sum`, what `signals` has received here."""
+        self._signals, self._asked = signals, None
+
+    def asked(self) -> int | None:
+        """The signal that asks the training to leave: received here, or, as of the last `sum`, anywhere."""
+        if self.size > 1:
+            return self._asked
+        return None if self._signals is None else self._signals.received
+
+    def agree_to_leave(self) -> None:
+        """Make all processes leave as one does: a signal that some received after the last `sum` is everybody's."""
+        if self.size > 1 and self._signals is not None:
+            mine = self._signals
+            received = {number for number in self.each(lambda: mine.received) if number is not None}
+            mine.received = max(received, default=None)  # SIGTERM before SIGINT
+
+    def sum(self, flat: Tensor, failure: Exception | None = None) -> None:
+        """Sum `flat` over all processes, in place. Its last `WORDS` places are overwritten.
+
+        Args:
+            failure: what has gone wrong here: it is raised in all processes.
+        """
+        if self.size == 1:
+            if failure is not None:
+                raise failure
+            return
+        received = None if self._signals is None else self._signals.received
+        words = [failure is not None, received == signal.SIGINT, received == signal.SIGTERM]
+        flat[-WORDS:] = torch.tensor(words, dtype=flat.dtype)
+        with _talking():
+            dist.all_reduce(flat)
+        failed, interrupted, terminated = flat[-WORDS:].tolist()
+        if failed:
+            self.each(lambda: _throw(failure))
+        self._asked = signal.SIGTERM if terminated else signal.SIGINT if interrupted else None
+
+    def spread(self, learner: nn.Module) -> None:
+        """Give every process the parameters and buffers that `learner` has in process 0."""
+        if self.size > 1:
+            with torch.no_grad(), _talking():
+                for tensor in (*learner.parameters(), *learner.buffers()):
+                    sent = tensor.detach().contiguous()
+                    dist.broadcast(sent, 0)
+                    tensor.copy_(sent)
+
+    def hand_on(self, state: Any) -> Any:
+        """The nested state that process 0 has, in every process."""
+        if self.size == 1:
+            return state
+        structure, tensors = flatten(state)
+        kinds = {name: (t.shape, t.dtype, t.device.type) for name, t in tensors.items()}
+        structure, kinds = self.once(lambda: (structure, kinds))
+        given = {}
+        for name, (shape, dtype, device) in kinds.items():
+            given[name] = tensors[name].contiguous() if self.first else torch.empty(shape, dtype=dtype, device=device)
+            with _talking():
+                dist.broadcast(given[name], 0)
+        return state if self.first else unflatten(structure, given)
+
+
+def find_world() -> World:
+    """The processes that torchrun started, joined by gloo, and on GPUs nccl; without torchrun, a world of one.
+
+    Raises:
+        ValueError: if the environment says less than torchrun does.
+    """
+    if dist.is_available() and dist.is_initialized():
+        return World(dist.get_rank(), dist.get_world_size(), _number("LOCAL_RANK", dist.get_rank()))
+    size = _number("WORLD_SIZE", 1)
+    if size == 1:
+        return World()
+    missing = [name for name in _NEEDED if name not in os.environ]
+    if missing:
+        raise ValueError(f"WORLD_SIZE={size} without {', '.join(missing)} in the environment; start it by torchrun")
+    store, rank, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
+        # torchrun keeps the store of a job on one machine, with the addresses of processes that it has restarted since
+        attempt = f"attempt {_number('TORCHELASTIC_RESTART_COUNT', 0)}"
+        store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    atexit.register(_leave)  # its threads, left alone, may abort the process as Python ends
+    return World(dist.get_rank(), size, _number("LOCAL_RANK", 0))
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+        gc.collect()  # whatever else holds the group: its threads end with the last reference
+
+
+def job() -> str | None:
+    """What names the job that `torchrun` started, the same after a restart of its workers; None without torchrun."""
+    if "TORCHELASTIC_RESTART_COUNT" not in os.environ:
+        return None
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return name if name != "none" else f"agent {os.getppid()}"  # torchrun calls its job "none" where nobody named it
+
+
+def is_restart(config: Mapping[str, Any]) -> bool:
+    """Whether torchrun has restarted the job that began the run with this config: then to go on is what is meant."""
+    return _number("TORCHELASTIC_RESTART_COUNT", 0) > 0 and config.get("job") == job()
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise ValueError(f"{name}={text!r} in the environment; expected a whole number, as torchrun sets it")
+    return int(text)
+
+
+@contextmanager
+def _talking() -> Iterator[None]:
+    """While entered, a connection that breaks is told as what it means."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = re.sub(r"^\[\S*\] ", "", str(error)).split(". ")[0]  # without the place in gloo, and its advice
+        raise LostProcessError(
+            f"another process of this training is gone ({reason}); go on from the last checkpoint by exist='resume' "
+            "(torchrun --max-restarts does it by itself)"
+        ) from error
+
+
+def portable(error: Exception | None) -> Exception | None:
+    """The error, or one that says the same and can be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever a foreign class does when it is copied
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _throw(error: Exception | None) -> None:
+    if error is not None:
+        raise error

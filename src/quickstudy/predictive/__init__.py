@@ -1,0 +1,14 @@
+"""What a predictor believes about the outputs at `M` query points of `T` tasks, one kind of distribution a file.
+
+Every class here is a `Predictive` (see `quickstudy.learner`): `mean`, `variance`, `sample`, `log_prob`, and
+`rescale` to other units. Those with a density also have `cdf`, which calibration is measured by.
+All are NamedTuples, so `torch.func` and `tree_map` take them as they are.
+"""
+
+from quickstudy.predictive.categorical import Categorical as Categorical
+from quickstudy.predictive.dense import DenseGaussian as DenseGaussian
+from quickstudy.predictive.gaussian import Gaussian as Gaussian
+from quickstudy.predictive.low_rank import LowRankGaussian as LowRankGaussian
+from quickstudy.predictive.mixture import GaussianMixture as GaussianMixture
+from quickstudy.predictive.point import NoDensityError as NoDensityError
+from quickstudy.predictive.point import Point as Point

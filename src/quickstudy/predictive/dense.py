@@ -1,0 +1,76 @@
+"""A joint normal over the points of a task, by its covariance."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from quickstudy.data import at_least_float32
+from quickstudy.predictive.covariance import alone_where_masked, cholesky
+from quickstudy.predictive.outcomes import (
+    LOG_2PI,
+    Mask,
+    check_draws,
+    check_outcome,
+    filled,
+    normal,
+    normal_log_prob,
+    reduced,
+)
+
+
+class DenseGaussian(NamedTuple):
+    """A joint normal over the points of a task, as an exact Gaussian process gives it; outputs are independent.
+
+    Joint densities and samples are computed in float64.
+
+    Args:
+        mean: `[T, M, dy]`.
+        covariance: `[T, dy, M, M]` of the function's values, without observation noise.
+        noise: `[T]`, variance of the observation noise.
+    """
+
+    mean: Float[Tensor, "T M dy"]
+    covariance: Float[Tensor, "T dy M M"]
+    noise: Float[Tensor, " T"]
+
+    @property
+    def variance(self) -> Float[Tensor, "T M dy"]:
+        """Of an observation: the function's variance and the noise."""
+        diagonal = self.covariance.diagonal(dim1=-2, dim2=-1).transpose(1, 2)
+        return diagonal.clamp_min(0) + self.noise[:, None, None]
+
+    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
+        """`n` joint draws of observations; without `noise`, of the function itself."""
+        check_draws(n)
+        draw = normal((n, *self.covariance.shape[:-1]), self.mean, generator)
+        factor = cholesky(self._covariance(noise)).to(draw)
+        return self.mean + (factor @ draw.unsqueeze(-1)).squeeze(-1).transpose(-2, -1)
+
+    def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
+        """Log density `[T, M]` of each point alone (0 where masked), or `[T]` of all of them if `joint`."""
+        check_outcome(y, self.mean, mask)
+        y = filled(y, self.mean, mask)
+        if not joint:
+            return reduced(normal_log_prob(y, self.mean, self.variance).sum(-1), mask, joint=False)
+        real = torch.ones(y.shape[:2], dtype=torch.bool, device=y.device) if mask is None else mask
+        factor = cholesky(alone_where_masked(self._covariance(noise=True), real.unsqueeze(1)))
+        residual = (y - self.mean).double().transpose(1, 2).unsqueeze(-1)
+        white = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
+        steps = -0.5 * (white.square() + LOG_2PI) - factor.diagonal(dim1=-2, dim2=-1).log()  # [T, dy, M]
+        return torch.where(real.unsqueeze(1), steps, 0.0).sum((1, 2)).to(at_least_float32(y - self.mean))
+
+    def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
+        """The probability of an outcome below `y`, for each point and output alone."""
+        return torch.special.ndtr((y - self.mean) / self.variance.sqrt())
+
+    def rescale(self, shift: Tensor | float, scale: float) -> "DenseGaussian":
+        """The belief about `shift + scale * y`, for one scale shared by the outputs."""
+        return DenseGaussian(shift + scale * self.mean, scale**2 * self.covariance, scale**2 * self.noise)
+
+    def _covariance(self, noise: bool) -> Tensor:
+        if not noise:
+            return self.covariance
+        eye = torch.eye(self.mean.shape[1], dtype=self.mean.dtype, device=self.mean.device)
+        return self.covariance + self.noise[:, None, None, None] * eye

@@ -1,0 +1,56 @@
+"""Independent normal outputs."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from quickstudy.predictive.outcomes import (
+    Mask,
+    check_draws,
+    check_outcome,
+    filled,
+    normal,
+    normal_log_prob,
+    reduced,
+)
+
+
+class Gaussian(NamedTuple):
+    """Independent normal outputs; all of the variance counts as observation noise.
+
+    Args:
+        mean: `[T, M, *dy]`.
+        variance: `[T, M, *dy]`, positive.
+
+    >>> belief = Gaussian(torch.zeros(1, 2, 1), torch.ones(1, 2, 1))
+    >>> belief.log_prob(torch.zeros(1, 2, 1), joint=True)
+    tensor([-1.8379])
+    """
+
+    mean: Float[Tensor, "T M *dy"]
+    variance: Float[Tensor, "T M *dy"]
+
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, noise: bool = True
+    ) -> Float[Tensor, "n T M *dy"]:
+        """`n` draws; without `noise` each of them is the mean."""
+        check_draws(n)
+        if not noise:
+            return self.mean.expand(n, *self.mean.shape).clone()
+        return self.mean + self.variance.sqrt() * normal((n, *self.mean.shape), self.mean, generator)
+
+    def log_prob(self, y: Float[Tensor, "T M *dy"], mask: Mask = None, joint: bool = False) -> Tensor:
+        """Log density `[T, M]` (0 where masked), or `[T]` of all points at once if `joint`."""
+        check_outcome(y, self.mean, mask)
+        points = normal_log_prob(filled(y, self.mean, mask), self.mean, self.variance).flatten(2).sum(2)
+        return reduced(points, mask, joint)
+
+    def cdf(self, y: Float[Tensor, "T M *dy"]) -> Float[Tensor, "T M *dy"]:
+        """The probability of an outcome below `y`, for each output."""
+        return torch.special.ndtr((y - self.mean) / self.variance.sqrt())
+
+    def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "Gaussian":
+        """The belief about `shift + scale * y`."""
+        return Gaussian(shift + scale * self.mean, scale**2 * self.variance)

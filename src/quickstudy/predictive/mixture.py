@@ -1,0 +1,75 @@
+"""An even mixture of factorised Gaussians."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from quickstudy.data import aligned
+from quickstudy.predictive.outcomes import (
+    Mask,
+    check_draws,
+    check_outcome,
+    filled,
+    normal,
+    normal_log_prob,
+    reduced,
+)
+
+
+class GaussianMixture(NamedTuple):
+    """An even mixture of `S` factorised Gaussians, one for each latent sample.
+
+    Given its latent, the points are independent; together they are not. So
+    `log_prob` of a point is log (1/S) sum_s N(y_m; s), and `joint` log (1/S) sum_s prod_m N(y_m; s).
+
+    Args:
+        means: `[S, T, M, dy]`.
+        variances: `[S, T, M, dy]`, positive.
+    """
+
+    means: Float[Tensor, "S T M *dy"]
+    variances: Float[Tensor, "S T M *dy"]
+
+    @property
+    def mean(self) -> Float[Tensor, "T M *dy"]:
+        """The mixture's mean."""
+        return self.means.mean(0)
+
+    @property
+    def variance(self) -> Float[Tensor, "T M *dy"]:
+        """The mixture's variance: within the components, and between them."""
+        return self.variances.mean(0) + self.means.var(0, correction=0)
+
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, noise: bool = True
+    ) -> Float[Tensor, "n T M *dy"]:
+        """`n` draws. All points of a task in one draw share one component; without `noise`, its mean."""
+        check_draws(n)
+        count, tasks = self.means.shape[:2]
+        pick = torch.randint(count, (n, tasks), generator=generator, device=self.means.device)
+        chosen = aligned(pick, self.means).expand(n, *self.means.shape[1:])
+        mean = self.means.gather(0, chosen)
+        if not noise:
+            return mean
+        return mean + self.variances.gather(0, chosen).sqrt() * normal(mean.shape, mean, generator)
+
+    def log_prob(self, y: Float[Tensor, "T M *dy"], mask: Mask = None, joint: bool = False) -> Tensor:
+        """Log density `[T, M]` (0 where masked), or `[T]` of all points at once if `joint`."""
+        check_outcome(y, self.means[0], mask)
+        y = filled(y, self.mean, mask)
+        points = normal_log_prob(y, self.means, self.variances).flatten(3).sum(3)
+        if joint:
+            points = reduced(points, mask, joint=True)
+        mixed = points.logsumexp(0) - math.log(len(self.means))
+        return mixed if joint else reduced(mixed, mask, joint=False)
+
+    def cdf(self, y: Float[Tensor, "T M *dy"]) -> Float[Tensor, "T M *dy"]:
+        """The probability of an outcome below `y`, for each output."""
+        return torch.special.ndtr((y - self.means) / self.variances.sqrt()).mean(0)
+
+    def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "GaussianMixture":
+        """The belief about `shift + scale * y`."""
+        return GaussianMixture(shift + scale * self.means, scale**2 * self.variances)

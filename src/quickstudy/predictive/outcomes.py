@@ -1,0 +1,51 @@
+"""What every predictive distribution does with outcomes: checks, padding, draws, sums over points."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from quickstudy.data import aligned, at_least_float32
+
+Mask = Tensor | None  # bool [T, M]; its shape is checked with that of y
+LOG_2PI = math.log(2 * math.pi)
+
+
+def check_outcome(y: Tensor, like: Tensor, mask: Tensor | None) -> None:
+    """Raise ValueError unless `y` has the shape of `like` and `mask` its first two axes."""
+    if not isinstance(y, Tensor):
+        raise TypeError(f"y must be a torch.Tensor, not {type(y).__name__}; use torch.as_tensor(...)")
+    if y.shape != like.shape:
+        raise ValueError(f"y has shape {list(y.shape)}; this prediction expects {list(like.shape)}")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.dtype != torch.bool):
+        raise TypeError("mask must be a bool tensor [T, M], True for a real point; use mask.bool()")
+    if mask is not None and mask.shape != like.shape[:2]:
+        raise ValueError(f"mask has shape {list(mask.shape)}; this prediction expects {list(like.shape[:2])}")
+
+
+def check_draws(n: int, name: str = "n") -> None:
+    """Raise ValueError unless `n` is a number of draws."""
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"{name}={n!r}; expected a whole number of draws, at least 1")
+
+
+def normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal draws of that shape, in the type and on the device of `like`."""
+    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+def normal_log_prob(y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Log density of independent normal outputs, each alone."""
+    return -0.5 * ((y - mean).square() / variance + variance.log() + LOG_2PI)
+
+
+def filled(y: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
+    """`y` with the mean in the padding, so that whatever the padding holds reaches neither value nor gradient."""
+    return y if mask is None else torch.where(aligned(mask, y), y, mean.detach())
+
+
+def reduced(points: Tensor, mask: Tensor | None, joint: bool) -> Tensor:
+    """Values of points `[..., T, M]` with 0 where masked; their sums `[..., T]` if `joint`."""
+    if mask is not None:
+        points = torch.where(mask, points, torch.zeros_like(points))
+    return points.sum(-1, dtype=at_least_float32(points)) if joint else points

@@ -1,0 +1,1 @@
+"""Carts with unknown masses."""

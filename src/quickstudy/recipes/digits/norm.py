@@ -1,0 +1,156 @@
+"""Normalisation layers in MAML: handwritten digits, 5 classes, 1 image of each, a convolutional network of four blocks.
+
+Four networks that differ in their normalisation alone set out from the same weights and are trained alike. Six rows:
+
+- BatchNorm, transductive: the query images normalise each other, as in most published scores.
+- BatchNorm, running statistics: the same weights, as eval mode has them. Means over tasks do not fit adapted weights.
+- TaskNorm, MetaBatchNorm (Bronskill et al. 2020, arXiv 2003.03284): the support images normalise the query images.
+- GroupNorm: every image normalises itself.
+- nearest image: the label of the most similar support image, pixel by pixel, without any learning.
+
+All but the first are inductive: an answer does not depend on what else is asked. K counts the images seen of a class.
+The digits are scikit-learn's. Training, validation and test tasks have other images, and the same ten digits, since ten
+are too few for three splits of five. The tasks are easy therefore: a row shows how well its layer lets MAML learn. The
+last weights are measured and not the best ones, since BatchNorm is validated as in the second row.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from matplotlib.figure import Figure
+
+import quickstudy as qs
+from quickstudy.evaluation.intervals import Metric, over_seeds, over_tasks
+from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.stage import Stage
+from quickstudy.recipes.digits.family import SIDE, Digits
+from quickstudy.report import figures
+from quickstudy.report.runs import read_result
+
+Norm = Literal["batch", "task", "meta", "group"]
+WAYS, JUDGED = 5, 15  # classes in a task, query images of each when measuring
+NORMS: dict[Norm, str] = {"batch": "BatchNorm", "task": "TaskNorm", "meta": "MetaBatchNorm", "group": "GroupNorm"}
+ROWS = {
+    "BatchNorm/transductive": figures.GREY,
+    "BatchNorm/running statistics": figures.ORANGE,
+    "TaskNorm": figures.BLUE,
+    "MetaBatchNorm": figures.GREEN,
+    "GroupNorm": figures.PURPLE,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Sampled):
+    """Sized for two cores: a quarter of an hour for three seeds."""
+
+    steps: int = 800
+    """Meta-training steps of each network."""
+    tasks: int = 4
+    """Tasks in a meta-batch."""
+    shots: int = 1
+    """Images seen of each class."""
+    query: int = 5
+    """Images of each class that judge adapted weights in training."""
+    inner_lr: float = 0.1
+    """Rate of the inner steps."""
+    inner_steps: int = 3
+    """Inner steps in training."""
+    lr: float = 1e-3
+    """Rate of Adam, at the start of its cosine."""
+    validation_tasks: int = 100
+    """Tasks on which the loss is watched, 20 times in a training."""
+    filters: int = 32
+    """Filters of each convolution."""
+    which: Literal["best", "last"] = "last"
+    """Which weights to measure: the last, or best on the validation tasks (for BatchNorm, by running statistics)."""
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """Train all, measure them on the same unseen tasks, draw."""
+    stage.say("splits share the ten digits and no image; labels are dealt anew for every task")
+    family = Digits(ways=WAYS)
+    learners: dict[Norm, Any] = {
+        norm: qs.MAML(
+            qs.nets.Conv4(1, WAYS, side=SIDE, filters=options.filters, norm=norm),
+            lr=options.inner_lr,
+            steps=options.inner_steps,
+        )
+        for norm in NORMS
+    }
+    for learner in learners.values():  # all set out from the same weights
+        learner.load_state_dict(learners["batch"].state_dict(), strict=False)
+
+    metrics: dict[str, Metric] = {}
+    with _running_statistics_are_meant():
+        for norm, learner in learners.items():
+            trained = stage.train(
+                learner,
+                family,
+                part=f"{norm}_norm",
+                steps=options.steps,
+                tasks=options.tasks,
+                support=WAYS * options.shots,
+                query=WAYS * options.query,
+                lr=options.lr,
+                schedule="cosine",
+                validation_tasks=options.validation_tasks,
+                compile=False,
+            )
+            metrics |= _measure(NORMS[norm], trained, family, options)
+    stage.draw("accuracy", lambda: accuracy_figure(metrics, options))
+    found = {name: metrics[name] for row in ROWS for name in metrics if name.startswith(f"{row}/")}
+    return found | {f"nearest image/accuracy/k={options.shots}": _nearest(family, options)}
+
+
+def gather(options: Options, stage: Stage) -> None:
+    """The figure of all seeds."""
+    found: list[Any] = [read_result(stage.folder / f"seed-{seed}")["metrics"] for seed in options.seeds]
+    stage.draw("accuracy", lambda: accuracy_figure(over_seeds(found), options))
+
+
+def accuracy_figure(metrics: Mapping[str, Metric], options: Options) -> Figure:
+    """Accuracy after each measured number of gradient steps, a curve for each row."""
+    series = []
+    for row, colour in ROWS.items():
+        found = {s: metrics[f"{row}/accuracy/k={options.shots}/steps={s}"] for s in _counts(options)}
+        means, widths = [m.mean for m in found.values()], [m.ci95 for m in found.values()]
+        style = "--" if row.endswith("/transductive") else "-"
+        series.append(figures.Series(row.replace("/", ", "), list(found), means, widths, colour, style))
+    return figures.lines(series, xlabel="gradient steps", ylabel="accuracy", whole=True)
+
+
+def _measure(name: str, learner: Any, family: Digits, options: Options) -> dict[str, Metric]:
+    """Accuracy and log-likelihood on unseen tasks; with BatchNorm by both kinds of statistics."""
+    points = WAYS * options.shots
+    how: dict[str, Any] = {"tasks": options.test_tasks, "support": points, "query": WAYS * JUDGED}
+    how |= {"steps": _counts(options), "seed": options.test_seed}
+    found = qs.evaluate(learner, family, **how)
+    if name == "BatchNorm":
+        found = {f"running statistics/{key}": metric for key, metric in found.items()}
+        found |= qs.evaluate(learner, family, transductive=True, **how)
+    return {f"{name}/{key}".replace(f"/k={points}", f"/k={options.shots}"): metric for key, metric in found.items()}
+
+
+def _nearest(family: Digits, options: Options) -> Metric:
+    """Accuracy of the label of the nearest support image."""
+    chance = torch.Generator().manual_seed(options.test_seed)
+    points = {"support": WAYS * options.shots, "query": WAYS * JUDGED}
+    support, query, _ = family.sample(options.test_tasks, **points, split="test", generator=chance)
+    nearest = torch.cdist(query.x.flatten(2), support.x.flatten(2)).argmin(2)
+    return over_tasks((support.y.gather(1, nearest) == query.y).double().mean(1))
+
+
+def _counts(options: Options) -> list[int]:
+    return sorted({0, 1, options.inner_steps, 2 * options.inner_steps})
+
+
+@contextmanager
+def _running_statistics_are_meant() -> Iterator[None]:
+    """Without the warning about what one of the rows is there to show."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "MAML is judged in eval mode", RuntimeWarning)
+        yield

@@ -1,0 +1,37 @@
+"""A Conditional Neural Process on draws of Gaussian processes: see `gp_protocol` for the protocol.
+
+With `--sigma-floor 0.1` its decoder is bounded as in the published figures.
+"""
+
+from dataclasses import dataclass
+
+import quickstudy as qs
+from quickstudy.evaluation.evaluate import Metric
+from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.stage import Stage
+from quickstudy.recipes.gp import protocol as gp_protocol
+from quickstudy.report import figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Sampled):
+    """Settings of the protocol by default."""
+
+    steps: int = 100_000
+    """Meta-training steps."""
+    tasks: int = 16
+    """Tasks in a meta-batch."""
+    lr: float = 1e-3
+    """Rate of Adam, at the start of its cosine."""
+    width: int = 128
+    """Units of every layer, and of the representation."""
+    sigma_floor: float = 1e-3
+    """Least standard deviation that it may predict; 0.1 in the published figures."""
+    test_tasks: int = 4800
+    """Unseen tasks of each kernel to measure on."""
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """Train, measure, draw."""
+    learner = qs.CNP(width=options.width, sigma_floor=options.sigma_floor)
+    return gp_protocol.run(learner, options, stage, title="CNP", colour=figures.PURPLE, samples=0)

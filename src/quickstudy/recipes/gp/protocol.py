@@ -1,0 +1,91 @@
+"""What the Gaussian-process recipes share: the 1-D regression protocol of Nguyen and Grover 2022, and the picture.
+
+x in [-2, 2], length scale in [0.1, 0.6], scale in [0.1, 1], noise 0.02. A batch has 3 to 46 support points and 3 to
+49 minus as many query points. Trained on the RBF kernel alone; Matern 5/2 and periodic tasks were never seen.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+import quickstudy as qs
+from quickstudy.data import Tasks
+from quickstudy.evaluation.evaluate import scores_by_size
+from quickstudy.evaluation.intervals import Metric, over_tasks
+from quickstudy.evaluation.scores import calibration_error, oracle_scores
+from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.stage import Stage
+from quickstudy.report import figures, panels
+from quickstudy.report.panels import Panel
+from quickstudy.tasks.kernels import Kernel
+
+KERNELS: tuple[Kernel, ...] = ("rbf", "matern52", "periodic")
+SIZES: dict[str, Any] = {"support": (3, 46), "query": (3, 46), "points": 49}
+
+
+def run(learner: nn.Module, options: Any, stage: Stage, *, title: str, colour: str, samples: int) -> dict[str, Metric]:
+    """Train on RBF tasks, measure on all kernels, draw."""
+    family = qs.tasks.GaussianProcess("rbf")
+    trained = stage.train(
+        learner, family, steps=options.steps, tasks=options.tasks, lr=options.lr, schedule="cosine", clip=1.0, **SIZES
+    )
+    metrics: dict[str, Metric] = {}
+    for kernel in KERNELS:
+        stage.say(f"measuring on {options.test_tasks} {kernel} tasks")
+        metrics |= measure(trained, kernel, options)
+    stage.draw("beliefs", lambda: panels.side_by_side(_beliefs(trained, title, colour, samples)))
+    return metrics
+
+
+def measure(learner: Any, kernel: Kernel, options: Sampled, batch: int = 16) -> dict[str, Metric]:
+    """The protocol's likelihoods on unseen tasks, beside those of the exact posterior, which knows the kernel."""
+    family = qs.tasks.GaussianProcess(kernel)
+    device = next(learner.parameters()).device
+    chance = torch.Generator().manual_seed(options.test_seed)
+    found: dict[str, list[torch.Tensor]] = {}
+    for start in range(0, options.test_tasks, batch):
+        support = int(torch.randint(3, 47, (), generator=chance))
+        query = int(torch.randint(3, 50 - support, (), generator=chance))
+        generator = torch.Generator(device).manual_seed(int(torch.randint(2**31, (), generator=chance)))
+        count = min(batch, options.test_tasks - start)
+        tasks = family.sample(count, support=support, query=query, split="test", generator=generator)
+        judged = scores_by_size(learner, tasks, generator=generator) | oracle_scores(tasks.info, tasks.query)
+        for name, values in judged.items():
+            found.setdefault(name, []).append(values.cpu())
+    joined = {name: torch.cat(values) for name, values in found.items()}
+    return {
+        f"{name}/kernel={kernel}": (calibration_error if name == "calibration_error" else over_tasks)(values)
+        for name, values in joined.items()
+    }
+
+
+def _beliefs(learner: Any, title: str, colour: str, samples: int) -> dict[str, Sequence[Panel]]:
+    """The learner beside the exact posterior on the same three tasks."""
+    family = qs.tasks.GaussianProcess("rbf")
+    device = next(learner.parameters()).device
+    generator = torch.Generator(device).manual_seed(3)
+    tasks = family.sample(3, support=8, query=200, split="test", grid=True, generator=generator)
+    predictor = learner.adapt(tasks.support, generator=generator)
+    drawn = predictor.functions(samples, generator)(tasks.query.x) if samples else None
+    columns: dict[str, list[Panel]] = {title: [], "Exact posterior": []}
+    for column, belief, shown in (
+        (title, predictor(tasks.query.x), drawn),
+        ("Exact posterior", family.oracle(tasks)(tasks.query.x), None),
+    ):
+        for t in range(tasks.num_tasks):
+            columns[column].append(_panel(tasks, t, belief, shown, colour if column == title else figures.GREY))
+    return dict(columns)
+
+
+def _panel(tasks: Tasks, t: int, belief: Any, drawn: torch.Tensor | None, colour: str) -> Panel:
+    return Panel(
+        tasks.query.x[t, :, 0],
+        truth=tasks.query.y[t, :, 0],
+        seen=(tasks.support.x[t, :, 0], tasks.support.y[t, :, 0]),
+        mean=belief.mean[t, :, 0],
+        sd=belief.variance[t, :, 0].sqrt(),
+        samples=None if drawn is None else drawn[:, t, :, 0],
+        colour=colour,
+    )

@@ -1,0 +1,25 @@
+"""The upper bound on 2-D navigation: a policy that sees the goal (Finn et al. 2017, section 5.3). Published: -2.3."""
+
+from dataclasses import dataclass
+
+from quickstudy.evaluation.intervals import Metric
+from quickstudy.experiments.stage import Stage
+from quickstudy.recipes.navigation2d import protocol as navigation
+from quickstudy.recipes.navigation2d.board import Navigation
+from quickstudy.recipes.navigation2d.protocol import gather as gather
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Navigation):
+    """As of its rivals."""
+
+    steps: int = 200
+    """Updates of the policy; it has more to learn than where to begin."""
+    test_steps: int = 0
+    """Gradient steps when measuring: none, since it is told the goal."""
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """Train, measure, draw."""
+    oracle = navigation.train(navigation.trpo(options, steps=0, told=True), options, stage, told=True)
+    return navigation.report({"oracle": oracle}, options, stage)

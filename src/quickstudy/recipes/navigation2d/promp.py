@@ -1,0 +1,43 @@
+"""ProMP on 2-D navigation: as `navigation2d-maml`, with the outer steps of Rothfuss et al. 2019 (arXiv 1810.06784).
+
+Five clipped steps of Adam on each update's episodes, in place of one step within a trust region. The board and the
+measurement are those of Finn et al. 2017; the paper's own curves are of other environments.
+"""
+
+from dataclasses import dataclass
+
+import quickstudy as qs
+from quickstudy.evaluation.intervals import Metric
+from quickstudy.experiments.stage import Stage
+from quickstudy.recipes.navigation2d import protocol as navigation
+from quickstudy.recipes.navigation2d.protocol import gather as gather
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(navigation.WithRivals):
+    """As of `navigation2d-maml`, with the paper's clip, penalty and number of outer steps."""
+
+    inner_steps: int = 1
+    """Inner steps in training."""
+    clip: float = 0.3
+    """How far ratios count (0.3 in the paper)."""
+    inner_kl: float = 5e-4
+    """Weight of the penalty on moving the policy that is adapted (5e-4 in the paper)."""
+    outer_lr: float = 3e-3
+    """Rate of Adam (1e-3 in the paper, for 1,000 updates)."""
+    outer_steps: int = 5
+    """Steps of Adam on the same episodes (5 in the paper)."""
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """Train, measure, draw."""
+    promp = qs.rl.ProMP(
+        navigation.policy(options),
+        lr=options.inner_lr,
+        steps=options.inner_steps,
+        clip=options.clip,
+        inner_kl=options.inner_kl,
+        outer_lr=options.outer_lr,
+        outer_steps=options.outer_steps,
+    )
+    return navigation.compare("promp", promp, options, stage)

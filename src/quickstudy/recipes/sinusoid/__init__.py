@@ -1,0 +1,1 @@
+"""Sine waves: MAML's experiments, and every learner on the same waves."""

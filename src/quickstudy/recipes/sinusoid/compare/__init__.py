@@ -1,0 +1,1 @@
+"""Every learner on the same curves under an equal budget."""

@@ -1,0 +1,164 @@
+"""Choosing the settings of contenders: the same number of trials for each, judged on validation tasks."""
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import quickstudy as qs
+from quickstudy.experiments.options import to_json
+from quickstudy.experiments.side_by_side import at_a_time, side_by_side
+from quickstudy.experiments.stage import Reporter, Stage
+from quickstudy.learner import TaskFamily
+from quickstudy.recipes.sinusoid.compare.methods import CONTENDERS, Choice, Contender
+from quickstudy.recipes.sinusoid.compare.options import Options
+from quickstudy.report.runs import read_config
+from quickstudy.report.tables import PARTS
+from quickstudy.training.loop import NonFiniteLossError
+
+FILE = "choices.json"
+STEPS = (1, 5, 10)  # gradient steps after which a trial is judged, and as many as in training; the best counts
+TASKS = 200  # of the validation split
+
+Found = dict[str, Any]
+"""`{"choice": settings, "loss": of the best trial, "trials": [...], "seconds": of all trials}`; choice and loss are
+None where every trial diverged."""
+
+
+def choices(options: Options, family: TaskFamily, stage: Stage) -> dict[str, Found]:
+    """Settings for every contender, by name: those in the run's folder, or in that of all its seeds, or found now.
+
+    Several are tuned side by side for several seeds, where `options.parallel` or the cores allow it.
+    """
+    above = stage.folder.parent
+    shared = stage.folder.name == f"seed-{options.seed}" and of_all_seeds(above, options)
+    found: dict[str, Found] = {}
+    for folder in (stage.folder, *([above] if shared else [])):
+        if (folder / FILE).exists():
+            found |= json.loads((folder / FILE).read_text())
+    missing = [name for name in options.methods if name not in found]
+    at_once = at_a_time(options, len(missing)) if options.seeds and missing else 1
+
+    def keep(name: str, content: Found) -> None:
+        found[name] = content
+        stage.say(f"{PARTS[name]}: {described(content)}")
+        stage.keep(Path(FILE).stem, {name: found[name] for name in CONTENDERS if name in found})
+
+    if at_once > 1:
+        stage.say(f"tuning {len(missing)} learners, {at_once} at a time")
+        missing.sort(key=lambda name: -CONTENDERS[name].cost)
+        jobs = {PARTS[name]: partial(tune, name, options, family) for name in missing}
+        names = {PARTS[name]: name for name in missing}
+        side_by_side(jobs, stage.reporter, at_once, lambda part, content: keep(names[part], content))
+    else:
+        for name in missing:
+            keep(name, tune(name, options, family, stage.reporter))
+    return found
+
+
+def of_all_seeds(folder: Path, options: Options) -> bool:
+    """Whether `folder` is the run of several seeds of which this is one."""
+    if not (folder / "config.json").exists():
+        return False
+    theirs = read_config(folder).get("options") or {}
+    own = to_json(options)
+    return all(theirs.get(name) == own[name] for name in own if name not in ("seed", "seeds"))
+
+
+def tune(name: str, options: Options, family: TaskFamily, reporter: Reporter) -> Found:
+    """Settings for one contender."""
+    del reporter  # a trial is too short to tell of
+    return search(CONTENDERS[name], partial(trial, CONTENDERS[name], options, family), options.trials)
+
+
+def ranked(found: Found) -> list[Choice]:
+    """The settings whose trials did not diverge, the best first."""
+    finite = [each for each in found["trials"] if each["loss"] is not None]
+    return [each["choice"] for each in sorted(finite, key=lambda each: each["loss"])]
+
+
+def described(found: Found) -> str:
+    """In one line."""
+    trials = len(found["trials"])
+    if found["choice"] is None:
+        return f"every one of {trials} trials diverged; left out"
+    shown = ", ".join(f"{k} {v:.3g}" for k, v in found["choice"].items())
+    return f"{shown} (error {found['loss']:.3g}, best of {trials})"
+
+
+def search(contender: Contender, judge: Callable[[Choice], float], trials: int) -> Found:
+    """The best of `trials` choices, by Optuna's TPESampler with a fixed seed, whose first ten trials are random.
+
+    Raises:
+        ModuleNotFoundError: without Optuna.
+    """
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("tuning needs Optuna; install it by: pip install 'quickstudy[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study, begun = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0)), time.perf_counter()
+    done: list[Found] = []
+    for _ in range(trials):
+        asked = study.ask()
+        choice = {name: suggest(asked, name, values) for name, values in contender.space.items()}
+        loss = judge(choice)
+        done.append({"choice": choice, "loss": loss if math.isfinite(loss) else None})
+        if math.isfinite(loss):
+            study.tell(asked, loss)
+        else:
+            study.tell(asked, state=optuna.trial.TrialState.FAIL)
+    finite = [each for each in done if each["loss"] is not None]
+    best = min(finite, key=lambda each: each["loss"]) if finite else {"choice": None, "loss": None}
+    return {**best, "trials": done, "seconds": round(time.perf_counter() - begun, 3)}
+
+
+def suggest(trial: Any, name: str, values: Any) -> Any:
+    """One value of a space."""
+    if isinstance(values, list):
+        return trial.suggest_categorical(name, values)
+    low, high = values
+    return trial.suggest_float(name, low, high, log=True)
+
+
+def trial(contender: Contender, options: Options, family: TaskFamily, choice: Choice) -> float:
+    """The error on validation tasks after a short training; infinite if it diverged."""
+    torch.manual_seed(options.seed)
+    learner = contender.make(options.width, choice)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            qs.fit(learner, family, out=Path(folder) / "trial", **training(options, choice, options.trial_steps))
+        except NonFiniteLossError:
+            return math.inf
+    return validation_error(learner, contender, options, family)
+
+
+def training(options: Options, choice: Choice, steps: int) -> dict[str, Any]:
+    """What `fit` is told, for every contender alike but for the rate."""
+    sizes = {"tasks": options.tasks, "support": options.support, "query": options.query}
+    how = {"lr": choice["lr"], "schedule": "cosine", "clip": options.clip}
+    return {"steps": steps, **sizes, **how, "seed": options.seed, "device": options.device, "evaluate_every": steps}
+
+
+def validation_error(learner: nn.Module, contender: Contender, options: Options, family: TaskFamily) -> float:
+    """The mean squared error for the middle number of points seen, after the best number of steps."""
+    shots = options.shots[len(options.shots) // 2]
+    own: Any = learner
+    found: Mapping[str, Any] = qs.evaluate(
+        learner,
+        family,
+        tasks=TASKS,
+        support=shots,
+        steps=sorted({*STEPS, own.steps}) if contender.kind == "gradient" else None,
+        query=100,
+        grid=True,
+        split="validation",
+    )
+    return min(m.mean if math.isfinite(m.mean) else math.inf for name, m in found.items() if name.startswith("mse/"))

@@ -1,0 +1,72 @@
+"""A Neural Process (Garnelo et al. 2018) on the waves of `sinusoid-maml`, measured in the same way.
+
+It has never seen a gradient at test time: the points are encoded, and functions are decoded.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import quickstudy as qs
+from quickstudy.evaluation.evaluate import Metric
+from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.stage import Stage
+from quickstudy.recipes.sinusoid import waves as sinusoids
+from quickstudy.report import figures, panels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Sampled):
+    """Chosen by hand on validation tasks."""
+
+    steps: int = 50_000
+    """Meta-training steps."""
+    tasks: int = 16
+    """Tasks in a meta-batch."""
+    shots: tuple[int, ...] = (5, 10, 20)
+    """Points seen of each unseen wave when measuring."""
+    support: tuple[int, int] = (3, 20)
+    """Fewest and most points to encode in training; drawn anew for every batch."""
+    query: int = 20
+    """Points to be predicted in training."""
+    lr: float = 1e-3
+    """Rate of Adam, at the start of its cosine."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    width: int = 128
+    """Units of every layer, and of the representations."""
+    paths: Literal["latent", "deterministic", "both"] = "both"
+    """What carries the points to the decoder: a latent, their mean, or both."""
+    objective: Literal["elbo", "iwae", "ml"] = "elbo"
+    """The evidence bound, its importance-weighted form, or the Monte-Carlo likelihood."""
+    sigma_floor: float = 1e-3
+    """Least standard deviation that it may predict."""
+    waves: sinusoids.Waves = "maml"
+    """Amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """Train, measure, draw."""
+    family = sinusoids.waves(options.waves)
+    learner = qs.NeuralProcess(
+        width=options.width, paths=options.paths, objective=options.objective, sigma_floor=options.sigma_floor
+    )
+
+    process = stage.train(
+        learner,
+        family,
+        steps=options.steps,
+        tasks=options.tasks,
+        support=options.support,
+        query=options.query,
+        lr=options.lr,
+        schedule="cosine",
+        clip=options.clip,
+    )
+
+    stage.say(f"measuring on {options.test_tasks} unseen waves")
+    metrics = sinusoids.measure(process, family, options, options.shots)
+
+    samples = 0 if options.paths == "deterministic" else 64
+    drawn = sinusoids.process_panels(process, sinusoids.unseen(family, shots=5), figures.GREEN, samples)
+    stage.draw("beliefs", lambda: panels.in_a_row(drawn, title="Neural Process"))
+    return metrics

@@ -1,0 +1,54 @@
+"""The rival of section 5.1 of Finn et al. 2017: one network trained on the points of all waves, then fine-tuned.
+
+The network, the batches and the measurements are those of `sinusoid-maml`; only the training differs.
+"""
+
+from dataclasses import dataclass
+
+import quickstudy as qs
+from quickstudy.evaluation.evaluate import Metric
+from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.stage import Stage
+from quickstudy.recipes.sinusoid import waves as sinusoids
+from quickstudy.report import figures, panels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Sampled):
+    """Settings of the paper by default."""
+
+    steps: int = 70_000
+    """Training steps."""
+    tasks: int = 25
+    """Waves in a batch."""
+    shots: tuple[int, ...] = (5, 10, 20)
+    """Points seen of each unseen wave when measuring."""
+    query: int = 10
+    """Points of each wave in a batch."""
+    inner_lr: float = 0.01
+    """Rate of the gradient steps when measuring."""
+    lr: float = 1e-3
+    """Rate of Adam in training."""
+    width: int = 40
+    """Units in each of the two hidden layers."""
+    waves: sinusoids.Waves = "maml"
+    """Amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """Train, measure, draw."""
+    family = sinusoids.waves(options.waves)
+    learner = qs.Pretrained(qs.nets.MLP(1, [options.width, options.width], 1), lr=options.inner_lr, steps=10)
+
+    pretrained = stage.train(
+        learner, family, steps=options.steps, tasks=options.tasks, support=1, query=options.query, lr=options.lr
+    )
+
+    stage.say(f"measuring on {options.test_tasks} unseen waves")
+    metrics = sinusoids.measure(pretrained, family, options, options.shots, sinusoids.STEPS)
+
+    drawn = sinusoids.gradient_panels(pretrained, sinusoids.unseen(family), figures.ORANGE)
+    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="Pretrained"))
+    shots = options.shots[len(options.shots) // 2]
+    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "pretrained"}, shots))
+    return metrics

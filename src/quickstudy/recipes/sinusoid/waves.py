@@ -1,0 +1,117 @@
+"""What the sinusoid recipes share: where the waves come from, how learners are measured on them, and the pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+import quickstudy as qs
+from quickstudy.data import Tasks
+from quickstudy.evaluation.evaluate import Metric
+from quickstudy.evaluation.intervals import over_tasks
+from quickstudy.experiments.options import Sampled
+from quickstudy.learner import TaskFamily
+from quickstudy.report import figures
+from quickstudy.report.figures import Series
+from quickstudy.report.panels import Curve, Panel
+
+Waves = Literal["maml", "meta-sgd"]
+GRID = 100  # points over the domain on which errors are measured, as in the MAML paper's figures
+STEPS = tuple(range(11))  # gradient steps after which learners are measured
+
+
+def waves(name: Waves) -> TaskFamily:
+    """MAML's waves, or those of the Meta-SGD paper, whose frequency varies too."""
+    return qs.tasks.Sinusoid() if name == "maml" else qs.tasks.Sinusoid.meta_sgd()
+
+
+def measure(
+    learner: nn.Module, family: TaskFamily, options: Sampled, shots: Sequence[int], steps: Sequence[int] | None = None
+) -> dict[str, Metric]:
+    """Error (and log-likelihood, where there is one) on unseen waves, on a grid over the whole domain."""
+    return qs.evaluate(
+        learner,
+        family,
+        tasks=options.test_tasks,
+        support=tuple(shots),
+        steps=steps,
+        query=GRID,
+        grid=True,
+        seed=options.test_seed,
+    )
+
+
+def ratio(above: Metric, below: Metric) -> Metric:
+    """The ratio of two means over the same tasks, with its 95% interval (delta method on the paired values)."""
+    assert above.values is not None and below.values is not None
+    mean = above.mean / below.mean
+    return over_tasks(mean + (above.values - mean * below.values) / below.mean)
+
+
+def unseen(family: Any, shots: int = 10, tasks: int = 3, points: int = 200) -> Tasks:
+    """A few unseen tasks for a picture, the same each time; the query is the function itself."""
+    generator = torch.Generator().manual_seed(9)
+    drawn = family.sample(tasks, support=max(10, shots), query=points, split="test", grid=True, generator=generator)
+    return drawn._replace(support=drawn.support.first(shots))
+
+
+def gradient_panels(learner: Any, tasks: Tasks, colour: str, last: int = 10) -> list[Panel]:
+    """Each task before adapting, after 1 step and after the `last`."""
+    looks = {0: ("before", ":", 1.2), 1: ("after 1 step", "--", 1.2)}
+    looks[last] = ("after 1 step" if last == 1 else f"after {last} steps", "-", 1.6)
+    there = tasks.to(next(learner.parameters()).device)
+    means = [learner.adapt(there.support, steps=steps)(there.query.x).mean.cpu() for steps in looks]
+    panels = []
+    for t in range(tasks.num_tasks):
+        curves = [
+            Curve(label, m[t, :, 0], style, width=w) for m, (label, style, w) in zip(means, looks.values(), strict=True)
+        ]
+        panels.append(_panel(tasks, t, curves=tuple(curves), colour=colour))
+    return panels
+
+
+def process_panels(process: Any, tasks: Tasks, colour: str, samples: int = 0) -> list[Panel]:
+    """Each task's mean and band, over `samples` functions drawn from the belief."""
+    there = tasks.to(next(process.parameters()).device)
+    predictor = process.adapt(there.support, generator=torch.Generator().manual_seed(0))
+    belief = predictor(there.query.x)
+    mean, sd = belief.mean.cpu(), belief.variance.sqrt().cpu()
+    drawn = predictor.functions(samples, torch.Generator().manual_seed(1))(there.query.x).cpu() if samples else None
+    return [
+        _panel(
+            tasks,
+            t,
+            mean=mean[t, :, 0],
+            sd=sd[t, :, 0],
+            samples=None if drawn is None else drawn[:, t, :, 0],
+            colour=colour,
+        )
+        for t in range(tasks.num_tasks)
+    ]
+
+
+def steps_figure(metrics: Mapping[str, Metric], labels: Mapping[str, str], shots: int) -> Figure:
+    """Error by number of gradient steps; learners without steps lie flat, and what diverges leaves the picture.
+
+    Args:
+        labels: prefix of the metrics' names to what the legend says.
+    """
+    series = []
+    for prefix, label in labels.items():
+        colour = figures.COLOURS.get(prefix.rstrip("/") or label.lower(), figures.BLUE)
+        flat = metrics.get(f"{prefix}mse/k={shots}")
+        found = {s: flat or metrics.get(f"{prefix}mse/k={shots}/steps={s}") for s in STEPS}
+        known = {s: m for s, m in found.items() if m is not None}
+        means, widths = [m.mean for m in known.values()], [m.ci95 for m in known.values()]
+        series.append(Series(label, list(known), means, widths, colour, "--" if flat else "-"))
+    title, top = f"{shots} points seen", 2 * max(item.mean[0] for item in series)
+    return figures.lines(
+        series, xlabel="gradient steps", ylabel="mean squared error", log=True, title=title, whole=True, top=top
+    )
+
+
+def _panel(tasks: Tasks, t: int, **what: object) -> Panel:
+    seen = (tasks.support.x[t, :, 0], tasks.support.y[t, :, 0])
+    return Panel(tasks.query.x[t, :, 0], truth=tasks.query.y[t, :, 0], seen=seen, **what)  # type: ignore[arg-type]

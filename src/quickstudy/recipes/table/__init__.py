@@ -1,0 +1,1 @@
+"""A table of your own: one task a group."""

@@ -1,0 +1,164 @@
+"""Held-out groups of a table, predicted from their first rows by a learner and its rivals, in the table's own units."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quickstudy.data import Examples
+from quickstudy.evaluation.intervals import Metric, over_tasks
+from quickstudy.evaluation.scores import task_mean
+from quickstudy.learner import Predictor
+from quickstudy.predictive import DenseGaussian, Gaussian
+from quickstudy.recipes.table.options import Options
+from quickstudy.report import figures
+from quickstudy.report.panels import Curve, Panel
+from quickstudy.tasks import ExactGP, Table, fit_gp
+
+MOST_ROWS = 400  # of all training rows, as many as the group-blind curve is fitted to
+
+
+def folds(options: Options) -> list[Table]:
+    """The file once for every fold, with that fold's groups held out and, for choosing weights, a few to validate on.
+
+    Raises:
+        ValueError: if there are fewer groups than the folds need.
+    """
+    read = partial(
+        Table.from_csv,
+        options.data,
+        task=options.task,
+        x=options.x,
+        y=options.y,
+        missing=options.missing,
+        short=options.short,
+    )
+    names = read().names
+    if not 2 <= options.folds <= len(names) - 2:
+        raise ValueError(f"--folds {options.folds}: {len(names)} groups can be dealt into 2 to {len(names) - 2} folds")
+    chance = torch.Generator().manual_seed(options.seed)
+    dealt = [names[i] for i in torch.randperm(len(names), generator=chance).tolist()]
+    tables = []
+    for i in range(options.folds):
+        test = dealt[i :: options.folds]
+        rest = [name for name in dealt if name not in test]
+        few = max(1, round(0.15 * len(rest)))
+        splits = {"train": rest[few:], "validation": rest[:few], "test": test}
+        tables.append(read(splits=splits, order=options.order))
+    return tables
+
+
+class Rivals:
+    """What one could do without meta-learning, fitted once to the training groups of a table."""
+
+    def __init__(self, table: Table):
+        training = table.points.points.select(torch.tensor(table.points.splits["train"]))
+        x, y = training.x[training.real()], training.y[training.real()]
+        few = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MOST_ROWS]
+        self._blind = fit_gp(Examples(x[few][None], y[few][None]), noise=(1e-2, 10.0))
+        self._shared = fit_gp(training, shared=True).info
+
+    def predictors(self, support: Examples) -> dict[str, Predictor]:
+        """A GP with the training groups' hyperparameters, one fitted to `support` alone, one curve for everybody."""
+        tasks = support.num_tasks
+        shared = {k: v[:1].expand(tasks, *v.shape[1:]) for k, v in self._shared.items()}
+        return {
+            "gp_shared": ExactGP(support, shared),
+            "gp": fit_gp(support),
+            "group_blind": ExactGP(
+                self._blind.support.select(torch.zeros(tasks, dtype=torch.long)),
+                {k: v.expand(tasks, *v.shape[1:]) for k, v in self._blind.info.items()},
+            ),
+        }
+
+
+class HeldOut:
+    """The held-out groups of a table, and who predicts them from their first rows.
+
+    Args:
+        table: with test groups.
+        rivals: fitted to it.
+        learner: trained on it.
+        name: of the learner, in the names of the metrics.
+        seen: rows seen of each group.
+    """
+
+    def __init__(self, table: Table, rivals: Rivals, learner: Any, name: str, seen: int):
+        self.table, self.name, self.seen = table, name, seen
+        self.tasks = table.held_out("test", support=seen)
+        self._device = next(learner.parameters()).device
+        chance = torch.Generator(self._device).manual_seed(0)
+        adapted = learner.adapt(self.tasks.support.to(self._device), generator=chance)
+        self._predictors = {name: adapted, **rivals.predictors(self.tasks.support)}
+
+    def beliefs(self, x: Tensor) -> dict[str, Any]:
+        """What everybody believes about each point of `x [T, M, dx]`, in the table's units."""
+        found = {}
+        for name, predictor in self._predictors.items():
+            with torch.no_grad():
+                belief = predictor(x.to(self._device) if name == self.name else x)
+            # a joint belief over several outputs has no units of its own: take each point by itself
+            belief = Gaussian(belief.mean, belief.variance) if isinstance(belief, DenseGaussian) else belief
+            found[name] = self.table.in_units(belief)
+        return found
+
+    def scores(self) -> dict[str, Tensor]:
+        """Mean squared error and log density of every group, by metric name."""
+        query = self.tasks.query
+        found: dict[str, Tensor] = {}
+        for name, belief in self.beliefs(query.clean().x).items():
+            y, mask = self.table.unscale_y(query.clean().y).to(belief.mean), query.real().to(belief.mean.device)
+            error = task_mean((belief.mean - y).square().mean(-1), mask)
+            density = task_mean(belief.log_prob(y, mask), mask)
+            found |= {f"{name}/mse/k={self.seen}": error.cpu(), f"{name}/log_likelihood/k={self.seen}": density.cpu()}
+        return found
+
+    def pictures(self, colour: str) -> dict[str, Panel]:
+        """Every group over the first input, for the first output."""
+        table, tasks = self.table, self.tasks
+        if table.dx == 1:
+            places = table.points.points.x[table.points.points.real()]
+            x = (
+                torch.linspace(float(places.min()), float(places.max()), 60)
+                .view(1, -1, 1)
+                .expand(tasks.num_tasks, -1, -1)
+            )
+        else:
+            x = tasks.query.clean().x  # a curve would need the other inputs: mark the rows themselves
+        found, at = self.beliefs(x), table.unscale_x(x)[..., 0]
+        drawn = {}
+        for t, group in enumerate(table.groups("test")):
+            keep = slice(None) if table.dx == 1 else tasks.query.real()[t]
+            own, shared, blind = (found[name] for name in (self.name, "gp_shared", "group_blind"))
+            drawn[f"{table.task} {group}"] = Panel(
+                at[t][keep],
+                seen=_rows(table, tasks.support, t),
+                unseen=_rows(table, tasks.query, t),
+                mean=own.mean[t, keep, 0],
+                sd=own.variance[t, keep, 0].sqrt(),
+                curves=(
+                    Curve("GP of the training groups", shared.mean[t, keep, 0], "--", figures.GREY, 1.0),
+                    Curve("group-blind", blind.mean[t, keep, 0], ":", figures.AMBER, 1.2),
+                ),
+                colour=colour,
+            )
+        return drawn
+
+
+def summary(scores: Sequence[Mapping[str, Tensor]]) -> dict[str, Metric]:
+    """Root mean squared errors and mean log densities over the groups of all folds."""
+    joined = {name: over_tasks(torch.cat([each[name] for each in scores])) for name in scores[0]}
+    return {name.replace("/mse/", "/rmse/"): root(m) if "/mse/" in name else m for name, m in joined.items()}
+
+
+def root(metric: Metric) -> Metric:
+    """The square root of a mean, with its interval to first order."""
+    size = metric.mean**0.5
+    return metric._replace(mean=size, ci95=metric.ci95 / (2 * size) if size else 0.0, values=None)
+
+
+def _rows(table: Table, examples: Examples, t: int) -> tuple[Tensor, Tensor]:
+    real = examples.real()[t]
+    return table.unscale_x(examples.x[t, real])[:, 0], table.unscale_y(examples.y[t, real])[:, 0]

@@ -1,0 +1,68 @@
+"""Your own CSV: every group of its rows is a task. Held-out groups are predicted from their first few rows.
+
+    quickstudy run table --data sleep.csv --task subject --x day --y reaction
+
+Groups are dealt into folds, and each fold in turn is held out and predicted by a learner trained on the others. Error
+and log-likelihood are in the file's own units, beside a Gaussian process fitted to the same few rows, one whose
+hyperparameters are fitted to the training groups, and a curve through all training rows that is blind to groups.
+"""
+
+from torch import Tensor, nn
+
+import quickstudy as qs
+from quickstudy.evaluation.intervals import Metric
+from quickstudy.experiments.stage import Stage
+from quickstudy.recipes.table import held_out
+from quickstudy.recipes.table.options import Options as Options
+from quickstudy.report import figures, panels
+from quickstudy.report.panels import Panel
+
+COLOURS = {"np": figures.GREEN, "cnp": figures.PURPLE, "maml": figures.BLUE}
+PICTURED = 12  # held-out groups in the figure
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """For every fold: train on the other groups, predict this one's."""
+    tables = held_out.folds(options)
+    learners = [build(options, table) for table in tables]  # before any training: initial weights depend on the seed
+    scores: list[dict[str, Tensor]] = []
+    drawn: dict[str, Panel] = {}
+    for i, (table, learner) in enumerate(zip(tables, learners, strict=True), 1):
+        trained = stage.train(
+            learner,
+            table,
+            part=f"fold-{i}",
+            steps=options.steps,
+            tasks=options.tasks,
+            support=(1, max(2 * n for n in options.seen)),
+            query=options.query,
+            lr=options.lr,
+            schedule="cosine",
+            clip=1.0,
+            validation_tasks=64,
+            compile=False,
+        )
+        rivals = held_out.Rivals(table)
+        groups = [held_out.HeldOut(table, rivals, trained, options.learner, seen) for seen in options.seen]
+        scores.append({name: values for each in groups for name, values in each.scores().items()})
+        drawn |= groups[0].pictures(COLOURS[options.learner])
+    shown = dict(list(drawn.items())[:PICTURED])
+    stage.draw("groups", lambda: panels.wrapped(shown, xlabel=options.x[0], ylabel=options.y[0]))
+    return held_out.summary(scores)
+
+
+def build(options: Options, table: qs.tasks.Table) -> nn.Module:
+    """The learner that was asked for."""
+    if options.learner == "np":
+        return qs.NeuralProcess(
+            table.dx,
+            table.dy,
+            width=options.width,
+            latent=options.width,
+            objective=options.objective,
+            sigma_floor=options.sigma_floor,
+        )
+    if options.learner == "cnp":
+        return qs.CNP(table.dx, table.dy, width=options.width, sigma_floor=options.sigma_floor)
+    network = qs.nets.MLP(table.dx, [options.width, options.width], table.dy)
+    return qs.MAML(network, lr=0.05, steps=3, likelihood=qs.likelihoods.Gaussian(sd=0.5, learn=True))

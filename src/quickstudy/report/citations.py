@@ -1,0 +1,131 @@
+"""BibTeX for what a run used: `quickstudy cite RUN`."""
+
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from quickstudy.report.runs import read_config
+
+_ENTRY = re.compile(r"@\w+\{(\w+),.*?^\}", re.MULTILINE | re.DOTALL)
+
+BIBTEX: dict[str, str] = {
+    entry[1]: entry[0] for entry in _ENTRY.finditer((files("quickstudy.report") / "references.bib").read_text("utf-8"))
+}
+
+# The papers whose experiment a recipe is.
+EXPERIMENTS: dict[str, tuple[str, ...]] = {
+    "demo": ("finn2017maml",),
+    "sinusoid-maml": ("finn2017maml",),
+    "sinusoid-pretrained": ("finn2017maml",),
+    "sinusoid-oracle": ("finn2017maml",),
+    "sinusoid-meta-sgd": ("li2017metasgd", "finn2017maml"),
+    "sinusoid-compare": ("finn2017maml",),
+    "sinusoid-np": ("finn2017maml",),
+    "gp-np": ("nguyen2022tnp",),
+    "gp-cnp": ("nguyen2022tnp",),
+    "cartpole-np": ("garnelo2018np",),
+    "navigation2d-maml": ("finn2017maml",),
+    "navigation2d-promp": ("rothfuss2019promp",),
+    "navigation2d-pretrained": ("finn2017maml",),
+    "navigation2d-oracle": ("finn2017maml",),
+    "digits-norm": ("bronskill2020tasknorm", "finn2017maml"),
+}
+# The papers of what a run's configuration names.
+LEARNERS: dict[str, tuple[str, ...]] = {
+    "MAML": ("finn2017maml",),
+    "FOMAML": ("finn2017maml",),
+    "MAMLPlusPlus": ("antoniou2019mamlpp",),
+    "WarpGrad": ("flennerhag2020warpgrad",),
+    "BayesianMAML": ("yoon2018bmaml", "liu2016svgd"),
+    "Reptile": ("nichol2018reptile",),
+    "MAMLTRPO": ("finn2017maml", "schulman2015trpo"),
+    "MAMLVPG": ("finn2017maml",),
+    "ProMP": ("rothfuss2019promp",),
+    "NeuralProcess": ("garnelo2018np",),
+    "CNP": ("garnelo2018cnp",),
+    "ALPaCA": ("harrison2018alpaca",),
+}
+OBJECTIVES: dict[str, tuple[str, ...]] = {"iwae": ("burda2016iwae",), "ml": ("foong2020convnp",)}
+ESTIMATORS: dict[str, tuple[str, ...]] = {
+    "lvc": ("rothfuss2019promp",),
+    "dice": ("foerster2018dice",),
+    "loaded_dice": ("farquhar2019loaded",),
+    "emaml": ("stadie2018emaml",),
+}
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "GaussianProcess(": ("rasmussen2006gp",),
+    "frequency=(0.8, 1.2)": ("li2017metasgd",),
+    "Harmonic(": ("lacoste2018multitask",),
+    "SineAndLine(": ("finn2018platipus",),
+    "Pendulum(": ("blanes2002splitting",),
+    "Pharmacokinetics(": ("pinheiro1995nlme",),
+}
+SCHEDULES: dict[str, tuple[str, ...]] = {"cosine": ("loshchilov2017sgdr",), "warmup_cosine": ("loshchilov2017sgdr",)}
+
+
+def keys_of_run(path: str | Path) -> list[str]:
+    """The keys of `BIBTEX` for exactly what the run at `path` used, its parts included, in order of weight."""
+    path = Path(path)
+    configs = [read_config(path)]
+    configs += [read_config(file.parent) for file in sorted(path.glob("*/config.json"))]
+    found: dict[str, None] = {}
+    for config in configs:
+        found |= dict.fromkeys(EXPERIMENTS.get(str(config.get("recipe")), ()))
+    for config in configs:
+        found |= dict.fromkeys(keys_of_config(config))
+    return list(found)
+
+
+def keys_of_inner_loop(learner: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that a gradient-based learner's options call for. Meta-SGD is known by its rates, ANIL by its head."""
+    rule = learner.get("rule") or {}
+    rates = rule.get("lr")
+    rates = rates if isinstance(rates, Mapping) else {}
+    if rates.get("learn") and rates.get("per") == "parameter":
+        yield "li2017metasgd"
+    if rates.get("learn") and rates.get("per") == "layer" and rates.get("steps") is not None:
+        yield "antoniou2019mamlpp"
+    if rule.get("class") == "Curvature":
+        yield "park2019metacurvature"
+    if learner.get("adapt") is not None:
+        yield _key_of_what_moves(learner)
+    if learner.get("implicit") is not None:
+        yield "rajeswaran2019imaml"
+    if learner.get("mixed_mode"):
+        yield "kemaev2025mixflow"
+
+
+def _key_of_what_moves(learner: Mapping[str, Any]) -> str:
+    """An input alone is CAVIA's; all but the last layer BOIL's, where the network is known; a part else ANIL's."""
+    adapt, network = learner["adapt"], learner.get("network") or {}
+    patterns = [adapt] if isinstance(adapt, str) else list(adapt)
+    if set(patterns) <= set(learner.get("inputs") or {}):
+        return "zintgraf2019cavia"
+    if network.get("class") == "MLP":
+        last = f"layers.{len(network['hidden'])}."
+        names = [f"{last}{k}" for k in ("weight", "bias")]
+        if not any(fnmatchcase(name, pattern) for name in names for pattern in patterns):
+            return "oh2021boil"
+    return "raghu2020anil"
+
+
+def keys_of_config(config: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that one `config.json` calls for: its learner, objective, tasks, optimiser and schedule."""
+    learner = config.get("learner") or {}
+    if not learner:  # of a run with parts, which speak for themselves
+        return
+    yield from LEARNERS.get(str(learner.get("class")), ())
+    yield from keys_of_inner_loop(learner)
+    if learner.get("class") == "NeuralProcess" and learner.get("paths") != "deterministic":
+        yield from OBJECTIVES.get(str(learner.get("objective")), ())
+    yield from ESTIMATORS.get(str(learner.get("estimator")), ())
+    for start, keys in FAMILIES.items():
+        if start in str(config.get("family", "")):
+            yield from keys
+    optimizer = learner.get("optimizer", config.get("optimizer"))  # what acts has its own, or, as TRPO, none
+    if learner.get("class") != "MAMLTRPO" and (optimizer is None or "Adam" in str(optimizer)):
+        yield "kingma2015adam"
+    yield from SCHEDULES.get(str(config.get("schedule")), ())

@@ -1,0 +1,1 @@
+"""Estimators of policy gradients, and what they need: advantages, baselines, surrogate objectives."""

@@ -1,0 +1,1 @@
+"""A run folder on disk: checkpoint, configuration, metrics, lock, resume, save and load."""

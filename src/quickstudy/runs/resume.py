@@ -1,0 +1,113 @@
+"""What is already in a run folder, and taking up training from it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from quickstudy.devices import pick_device
+from quickstudy.runs.atomic import settle
+from quickstudy.runs.checkpoint import CheckpointError, load_weights, read_checkpoint, read_facts
+from quickstudy.runs.config import check_same
+from quickstudy.runs.metrics_file import read_metrics
+from quickstudy.runs.run import BEST, CONFIG, LAST, RESULT, Run, finish, is_foreign, is_run, read_config
+from quickstudy.runs.standing import Standing
+
+_OBEYED: dict[str, Any] = {
+    "threads": int,
+    "device": str,
+    "compile": bool,
+    "recipe": str | None,
+    "options": dict | None,
+    "command": str | None,
+}
+
+
+def earlier_run(folder: Path, exist: str, config: dict[str, Any]) -> dict[str, Any] | None:
+    """The config of the run in `folder` that `config` goes on with; None if there is none yet.
+
+    Raises:
+        FileExistsError: if there is something that must not be written into.
+        ValueError: if it is another run.
+    """
+    if exist not in ("error", "resume"):
+        raise ValueError(f"exist={exist!r}; expected 'error' or 'resume'")
+    if is_foreign(folder):
+        raise FileExistsError(f"{folder} holds something that is not a run of quickstudy; choose another out")
+    if not is_run(folder):
+        return None
+    if exist == "error":
+        raise FileExistsError(
+            f"there is a run in {folder} already; go on with it by exist='resume', or choose another out"
+        )
+    before = read_config(folder)
+    check_same(config, before, folder)
+    _check_whole(before, folder)
+    return before
+
+
+def _check_whole(config: dict[str, Any], folder: Path) -> None:
+    """Raise CheckpointError unless `config` says all that a resume obeys or passes on."""
+    for name, kinds in _OBEYED.items():
+        value = config.get(name, ...)
+        right = isinstance(value, kinds) and (name == "compile" or not isinstance(value, bool))
+        if not right or (name == "threads" and value < 1):
+            what = f"has {name}={value!r}" if name in config else f"lacks {name!r}"
+            raise CheckpointError(f"{folder / CONFIG} is damaged: it {what}; restore it from a copy")
+
+
+def check_obeyed(before: dict[str, Any], compile: bool | str, device: torch.device | str) -> None:
+    """Raise ValueError if what the run was begun with is now asked to be otherwise."""
+    if compile != "auto" and bool(compile) != before["compile"]:
+        raise ValueError(f"the run was begun with compile={before['compile']}; resume it so, or with compile='auto'")
+    if device != "auto" and str(pick_device(device)) != before["device"]:
+        raise ValueError(f"the run was begun on device {before['device']!r}; resume it there, or with device='auto'")
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in `folder` was trained to its end."""
+    facts = read_facts(folder / LAST)
+    return facts is not None and _standing(facts, folder).finished
+
+
+def restore(folder: Path, learner: nn.Module, load_optimizer: Callable[[Any], object]) -> Standing:
+    """Put learner and optimiser where the last checkpoint left them; the beginning if there is none yet.
+
+    Args:
+        load_optimizer: takes the optimiser's state.
+    """
+    for name in (LAST, BEST):
+        settle(folder / name)
+    if not (folder / LAST).exists():
+        if read_metrics(folder):  # not killed in its first moment: something has been lost since
+            raise CheckpointError(
+                f"{folder} has metrics and no checkpoint; restore {LAST} from a copy, or choose another out"
+            )
+        return Standing()
+    checkpoint = read_checkpoint(folder / LAST)
+    standing = _standing(checkpoint.facts, folder)
+    load_weights(learner, checkpoint.weights, folder / LAST)
+    load_optimizer(checkpoint.training["optimizer"])
+    return standing
+
+
+def finished_run(folder: Path, learner: nn.Module, config: dict[str, Any]) -> Run:
+    """The finished run in `folder`, with its last weights in `learner`. Writes only a `result.json` that is missing."""
+    checkpoint = read_checkpoint(folder / LAST)
+    standing = _standing(checkpoint.facts, folder)
+    load_weights(learner, checkpoint.weights, folder / LAST)
+    run = Run(folder, learner, config, standing.step, standing.seconds, standing.best_step, read_metrics(folder))
+    if not (folder / RESULT).exists():
+        finish(run, {"validation_loss": standing.validation or {}})
+    return run
+
+
+def _standing(facts: dict[str, Any], folder: Path) -> Standing:
+    if facts.get("kind") != "run":
+        raise CheckpointError(
+            f"{folder / LAST} is a learner made by quickstudy.save and no checkpoint to go on from; "
+            "restore the checkpoint from a copy, or choose another out"
+        )
+    return Standing(**facts["standing"])

@@ -1,0 +1,127 @@
+"""A run folder: what is in it, how to read it, and how its result is written."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from quickstudy.evaluation.intervals import Metric
+from quickstudy.runs.atomic import write_file
+from quickstudy.runs.checkpoint import CheckpointError
+from quickstudy.runs.facts import commit, hardware
+from quickstudy.runs.lock import LOCK
+
+CONFIG, RESULT, FIGURES = "config.json", "result.json", "figures"
+LAST, BEST = Path("checkpoints", "last"), Path("checkpoints", "best")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Args:
+        path: the run folder.
+        learner: with the last weights.
+        config: what `config.json` holds.
+        steps: how many were done: fewer than asked for if stopped early.
+        seconds: of training, those before interruptions included.
+        best_step: after how many steps the validation loss was least; None if it never was finite.
+        metrics: the lines of `metrics.jsonl`.
+    """
+
+    path: Path
+    learner: nn.Module
+    config: dict[str, Any]
+    steps: int
+    seconds: float
+    best_step: int | None
+    metrics: list[dict[str, Any]]
+
+    def load_best(self) -> nn.Module:
+        """Copy the best checkpoint's weights into `learner`, and return it."""
+        from quickstudy.runs.checkpoint import load_weights, read_checkpoint
+
+        folder = self.path / BEST
+        load_weights(self.learner, read_checkpoint(folder).weights, folder)
+        return self.learner
+
+
+def finish(run: Run, metrics: Mapping[str, Metric | Mapping[str, Any]]) -> dict[str, Any]:
+    """Write the `result.json` of a finished run with these metrics; returns what was written."""
+    return write_result(
+        run.path,
+        recipe=run.config["recipe"],
+        command=run.config["command"],
+        seed=run.config["seed"],
+        steps=run.steps,
+        seconds=run.seconds,
+        metrics=metrics,
+        device=run.config["device"],
+    )
+
+
+def write_result(
+    path: Path | str,
+    *,
+    recipe: str | None,
+    command: str | None,
+    seed: int,
+    steps: int,
+    seconds: float,
+    metrics: Mapping[str, Metric | Mapping[str, Any]],
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Write `result.json` into the folder `path`; returns what was written."""
+    result = {
+        "recipe": recipe,
+        "command": command,
+        "seed": seed,
+        "steps": steps,
+        "seconds": round(seconds, 3),
+        "commit": commit(),
+        "hardware": hardware(device),
+        "metrics": {name: m.to_json() if isinstance(m, Metric) else dict(m) for name, m in metrics.items()},
+    }
+    write_file(Path(path) / RESULT, json.dumps(result, indent=1, allow_nan=False).encode() + b"\n")
+    return result
+
+
+def read_config(path: Path | str) -> dict[str, Any]:
+    """What `config.json` of a run holds. Raises CheckpointError if `path` is not a run or the file is damaged."""
+    return _read(Path(path) / CONFIG, "train one with quickstudy.fit(..., out=...)")
+
+
+def read_result(path: Path | str) -> dict[str, Any]:
+    """What `result.json` of a run holds. Raises CheckpointError if there is none (yet) or it is damaged."""
+    return _read(Path(path) / RESULT, "a run has one when it is finished: resume it")
+
+
+def is_run(path: Path | str) -> bool:
+    """Whether `path` is a run folder."""
+    return (Path(path) / CONFIG).is_file()
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether `path` holds something that is not a run's: it is a file, or a folder with other things in it."""
+    if not path.exists() or is_run(path):
+        return False
+    ours = {LOCK, f"{CONFIG}.tmp"}  # all that a run killed in its first moment leaves
+    return not path.is_dir() or any(entry.name not in ours for entry in path.iterdir())
+
+
+def _read(path: Path, cure: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"there is no {path}; {cure}") from None
+    except ValueError:
+        raise CheckpointError(
+            f"{path} cannot be read: it is truncated or was changed; restore it from a copy"
+        ) from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} does not hold what it should; restore it from a copy")
+    return content

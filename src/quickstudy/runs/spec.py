@@ -1,0 +1,149 @@
+"""Learners as JSON, and back. Names are looked up in one fixed table: nothing that a file says is ever imported."""
+
+import json
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Where each class lives that a run can be rebuilt from; it is imported when a run names it.
+CLASSES: dict[str, str] = {
+    "MAML": "quickstudy.gradient.maml",
+    "MAMLPlusPlus": "quickstudy.gradient.maml_plus_plus",
+    "BayesianMAML": "quickstudy.gradient.bayesian_maml",
+    "WarpGrad": "quickstudy.gradient.warp_grad",
+    "Reptile": "quickstudy.gradient.reptile",
+    "Pretrained": "quickstudy.gradient.pretrained",
+    "SGD": "quickstudy.inner.optimizers",
+    "Adam": "quickstudy.inner.optimizers",
+    "RMSProp": "quickstudy.inner.optimizers",
+    "SVGD": "quickstudy.gradient.svgd",
+    "Rates": "quickstudy.inner.rates",
+    "Curvature": "quickstudy.gradient.meta_curvature",
+    "Implicit": "quickstudy.inner.fast.implicit",
+    "ALPaCA": "quickstudy.metric.alpaca",
+    "CNP": "quickstudy.processes.cnp",
+    "NeuralProcess": "quickstudy.processes.neural_process",
+    "MAMLTRPO": "quickstudy.rl.maml_trpo",
+    "MAMLVPG": "quickstudy.rl.maml_vpg",
+    "ProMP": "quickstudy.rl.promp",
+    "GaussianPolicy": "quickstudy.rl.policy",
+    "CategoricalPolicy": "quickstudy.rl.policy",
+    "Judge": "quickstudy.rl.actor",
+    "LinearBaseline": "quickstudy.rl.estimation.baseline",
+    "MLP": "quickstudy.nets.mlp",
+    "WarpedMLP": "quickstudy.nets.warped_mlp",
+    "Conv4": "quickstudy.nets.conv4",
+    "StepNorm": "quickstudy.nets.step_norm",
+    "TaskNorm": "quickstudy.nets.task_norm",
+    "MetaBatchNorm": "quickstudy.nets.meta_batch_norm",
+    "WithContext": "quickstudy.nets.with_context",
+    "Gaussian": "quickstudy.likelihoods",
+    "HeteroscedasticGaussian": "quickstudy.likelihoods",
+    "Categorical": "quickstudy.likelihoods",
+}
+
+
+def to_spec(module: nn.Module) -> dict[str, Any]:
+    """A JSON-able description from which `from_spec` builds the module anew (with fresh weights).
+
+    A class of quickstudy is described by its `config()`; anything else by its type, as foreign, and by a `config()` of
+    its own, which tells runs apart.
+
+    >>> from quickstudy.nets import MLP
+    >>> to_spec(MLP(1, [8], 1))
+    {'class': 'MLP', 'inputs': 1, 'hidden': [8], 'outputs': 1, 'activation': 'relu'}
+    """
+    name = type(module).__name__
+    if not _is_known(type(module)):
+        described: dict[str, Any] = {
+            "class": None,
+            "foreign": f"{type(module).__module__}.{type(module).__qualname__}",
+        }
+        return described | _own_config(module)
+    return {"class": name, **{k: _value(v) for k, v in module.config().items()}}  # type: ignore[operator]
+
+
+def _own_config(module: Any) -> dict[str, Any]:
+    """What a class of somebody's own says of itself, if that can be written down."""
+    try:
+        config = module.config()
+        found = {"config": _value(config)} if isinstance(config, dict) else {}
+        json.dumps(found)
+    except (AttributeError, TypeError, ValueError):  # it may be anything by that name
+        return {}
+    return found
+
+
+def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Module:
+    """The module that `to_spec` described.
+
+    Args:
+        spec: what `to_spec` gave.
+        network: stands in for a network that is not one of `quickstudy.nets`.
+
+    Raises:
+        ValueError: if the description is damaged or needs a module that only its author has.
+    """
+    name = spec.get("class")
+    if name is None:
+        if network is None:
+            raise ValueError(
+                f"this learner was trained with a network of its author's own, {spec.get('foreign')}; "
+                "build it and pass it as network="
+            )
+        return network
+    if name not in CLASSES:
+        raise ValueError(f"unknown class {name!r} in a saved learner; this version knows {', '.join(sorted(CLASSES))}")
+    arguments = {}
+    for key, value in spec.items():
+        if key == "class":
+            continue
+        foreign = isinstance(value, dict) and value.get("class", "") is None
+        if foreign and key != "network":
+            raise ValueError(
+                f"this learner was trained with {key}={value.get('foreign')}, and code is never read from a file; "
+                "build the whole learner as you did then and pass it as network="
+            )
+        arguments[key] = _from_value(value, network if key == "network" else None)
+    try:
+        built: nn.Module = _class(name)(**arguments)
+    except TypeError as error:
+        raise ValueError(f"the saved description of {name} does not fit this version: {error}") from None
+    return built
+
+
+def _from_value(value: Any, network: nn.Module | None = None) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if value.get("class") == "Tensor":
+        tensor = torch.tensor(value["values"])
+        return nn.Parameter(tensor) if value["learn"] else tensor
+    if "class" in value:
+        return from_spec(value, network)
+    return {key: _from_value(entry) for key, entry in value.items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        learn = isinstance(value, nn.Parameter) and value.requires_grad
+        return {"class": "Tensor", "values": value.tolist(), "learn": learn}
+    if isinstance(value, nn.ParameterDict):
+        return {key: _value(entry) for key, entry in value.items()}
+    if isinstance(value, nn.Module) or _is_known(type(value)):
+        return to_spec(value)
+    if isinstance(value, dict):
+        return {key: _value(entry) for key, entry in value.items()}
+    if value is None or isinstance(value, bool | int | float | str | list | tuple):
+        return list(value) if isinstance(value, tuple) else value
+    return {"class": None, "foreign": getattr(value, "__qualname__", type(value).__qualname__)}
+
+
+def _is_known(kind: type[Any]) -> bool:
+    """Whether a class is one of quickstudy's own (and not somebody's class of the same name)."""
+    return CLASSES.get(kind.__name__) == kind.__module__ and _class(kind.__name__) is kind
+
+
+def _class(name: str) -> Any:
+    return getattr(import_module(CLASSES[name]), name)

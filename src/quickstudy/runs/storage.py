@@ -1,0 +1,110 @@
+"""`save` a learner to a folder, and `load` one from a folder, a checkpoint or a run. No pickle is read."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from quickstudy.devices import pick_device
+from quickstudy.learner import check_learner
+from quickstudy.runs.atomic import newest
+from quickstudy.runs.checkpoint import CheckpointError, load_weights, read_checkpoint, write_checkpoint
+from quickstudy.runs.run import is_run
+from quickstudy.runs.spec import from_spec, to_spec
+
+
+def save(learner: nn.Module, path: Path | str) -> Path:
+    """Save a learner, description and weights, as the folder `path`. An earlier save there is replaced.
+
+    Raises:
+        TypeError: for what is no learner or no path.
+        FileExistsError: if something else is at `path`.
+        OSError: if it cannot be written; an earlier save is then intact.
+    """
+    check_learner(learner)
+    folder = _as_path(path)
+    if folder.exists() and not _is_save(folder):
+        raise FileExistsError(f"{folder} exists and was not made by quickstudy.save; choose another path")
+    write_checkpoint(folder, learner.state_dict(), None, {"kind": "learner", "learner": to_spec(learner)})
+    return folder
+
+
+def load(
+    path: Path | str,
+    *,
+    which: Literal["best", "last"] = "best",
+    network: nn.Module | None = None,
+    device: torch.device | str = "cpu",
+) -> Any:
+    """The learner in a run folder, a checkpoint folder, or a folder made by `save`, in eval mode.
+
+    Args:
+        which: of a run's checkpoints: the one with the least validation loss, or the last one.
+        network: where the learner has a network that quickstudy does not know: that network, built anew. Where the
+            learner itself or another part of it (a loss) is the author's own: the whole learner, built anew. Its
+            weights are overwritten.
+        device: where to.
+
+    Raises:
+        CheckpointError: if the folder is missing, damaged or of another learner.
+        TypeError, ValueError: for bad arguments; if `network` is needed, or given where nothing is missing.
+    """
+    if which not in ("best", "last"):
+        raise ValueError(f"which={which!r}; expected 'best' or 'last'")
+    if network is not None and not isinstance(network, nn.Module):
+        raise TypeError(f"network is a {type(network).__name__}; expected a torch.nn.Module")
+    place, folder = pick_device(device), _as_path(path)
+    if is_run(folder):
+        run, folder = folder, folder / "checkpoints" / which
+        if which == "best" and newest(folder) is None:
+            raise CheckpointError(
+                f"{run} has no best checkpoint: it was not validated yet, or it trains what acts, and keeps the last "
+                "one; use which='last'"
+            )
+    checkpoint = read_checkpoint(folder)
+    learner = _build(checkpoint.facts["learner"], set(checkpoint.weights), network)
+    weight = next(
+        (w for w in checkpoint.weights.values() if isinstance(w, torch.Tensor) and w.is_floating_point()), None
+    )
+    if weight is not None:
+        learner.to(weight.dtype)
+    load_weights(learner, checkpoint.weights, folder)
+    return learner.to(place).eval()
+
+
+def _build(spec: dict[str, Any], weights: set[str], network: nn.Module | None) -> nn.Module:
+    """The learner described, or `network` where that is the whole learner."""
+    missing = _foreign(spec)
+    if not missing and network is not None:
+        raise ValueError(f"this {spec['class']} is described whole; leave network= out")
+    if network is not None and set(network.state_dict()) == weights:
+        return network
+    if missing - {"network", ""} and network is None:
+        raise ValueError(
+            f"this {spec['class']} was trained with {', '.join(sorted(missing))} of its author's own, which no file "
+            "holds; build the learner as then and pass it as network="
+        )
+    return network if network is not None and missing != {"network"} else from_spec(spec, network)
+
+
+def _foreign(spec: dict[str, Any]) -> set[str]:
+    """Which parts are not quickstudy's own; "" is the learner itself."""
+    if spec["class"] is None:
+        return {""}
+    return {key for key, value in spec.items() if isinstance(value, dict) and "class" in value and _foreign(value)}
+
+
+def _as_path(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path={path!r}; expected the path of a folder")
+    return Path(path)
+
+
+def _is_save(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "state.json").read_bytes()).get("kind") == "learner")
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,41 @@
+"""Whether what runs now is being traced into a graph, or prepares for that."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_tracing = ContextVar("tracing", default=False)
+_rehearsing = ContextVar("rehearsing", default=False)
+
+
+def is_tracing() -> bool:
+    """Whether operations are being recorded into a graph, so that nothing may depend on a tensor's values."""
+    return _tracing.get()
+
+
+def is_for_graph() -> bool:
+    """Whether what runs now is the trial run before a graph, or the graph being traced: operations will cost little."""
+    return _rehearsing.get()
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """While entered, operations are recorded into a graph."""
+    with _on(_tracing):
+        yield
+
+
+@contextmanager
+def rehearsing() -> Iterator[None]:
+    """While entered, what runs prepares a graph."""
+    with _on(_rehearsing):
+        yield
+
+
+@contextmanager
+def _on(switch: ContextVar[bool]) -> Iterator[None]:
+    token = switch.set(True)
+    try:
+        yield
+    finally:
+        switch.reset(token)

@@ -1,0 +1,49 @@
+"""What a run is measured by when it is measured again."""
+
+from dataclasses import replace
+
+import pytest
+
+from quickstudy.experiments.remeasure import WORDS, labelled, protocols
+from quickstudy.recipes import RECIPES
+from quickstudy.recipes.gp import cnp as gp_cnp
+from quickstudy.recipes.navigation2d import maml as navigation2d_maml
+from quickstudy.recipes.sinusoid import np as sinusoid_np
+
+
+def test_nothing_asked_is_nothing_changed() -> None:
+    options = sinusoid_np.Options()
+    assert protocols("sinusoid-np", options) == {"": options}
+
+
+def test_numbers_of_points_are_measured_at_once() -> None:
+    options = sinusoid_np.Options()
+    found = protocols("sinusoid-np", options, tasks=7, support=[1, 4], which="last", seed=3)
+    assert found == {"": replace(options, test_tasks=7, shots=(1, 4), which="last", test_seed=3)}
+
+
+def test_numbers_of_episodes_are_measured_one_after_the_other() -> None:
+    options = navigation2d_maml.Options()
+    one = replace(options, test_episodes=20, test_steps=1)
+    assert protocols("navigation2d-maml", options, support=[20], steps=1) == {"": one}
+    several = protocols("navigation2d-maml", options, support=[20, 40], steps=1)
+    assert several == {"k=20": one, "k=40": replace(one, test_episodes=40)}
+
+
+def test_what_a_recipe_has_no_option_for_is_refused_in_the_commands_words() -> None:
+    for name, asked in (("support", {"support": (3,)}), ("steps", {"steps": 0})):
+        with pytest.raises(ValueError, match=f"gp-cnp fixes by its own protocol what --{name} would change"):
+            protocols("gp-cnp", gp_cnp.Options(), **asked)
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_no_recipe_says_twice_how_much_is_seen(recipe: str) -> None:
+    kind = RECIPES[recipe].load().Options
+    fields = kind.__dataclass_fields__
+    assert len([name for name, word in WORDS.items() if word == "--support" and name in fields]) <= 1
+
+
+def test_labels_stand_before_other_keys() -> None:
+    found = labelled({"maml/return/steps=1": 1, "return": 2}, "k=5")
+    assert found == {"maml/return/k=5/steps=1": 1, "return/k=5": 2}
+    assert labelled(found, "") == found

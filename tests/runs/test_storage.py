@@ -1,0 +1,114 @@
+"""`save` and `load`."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from training.workload import make, train
+
+import quickstudy as qs
+from quickstudy.runs.checkpoint import CheckpointError
+
+
+@pytest.mark.parametrize("kind", ["gradient", "process"])
+def test_a_saved_learner_comes_back(tmp_path: Path, kind: str) -> None:
+    learner = make(kind).double()
+    assert qs.save(learner, tmp_path / "learner") == tmp_path / "learner"
+    back = qs.load(tmp_path / "learner")
+    assert type(back) is type(learner)
+    assert not back.training
+    for name, value in learner.state_dict().items():
+        assert torch.equal(back.state_dict()[name], value)
+        assert back.state_dict()[name].dtype == torch.float64
+
+
+def test_a_save_replaces_a_save_and_nothing_else(tmp_path: Path) -> None:
+    one, two = make("gradient"), qs.MAML(qs.nets.MLP(1, [3], 1))
+    qs.save(one, tmp_path / "learner")
+    qs.save(two, tmp_path / "learner")
+    assert qs.load(tmp_path / "learner").network.layers[0].out_features == 3
+    run = train("gradient", tmp_path / "run", steps=2)
+    for path in (run.path, run.path / "checkpoints" / "last", tmp_path):
+        with pytest.raises(FileExistsError, match=r"not made by quickstudy\.save"):
+            qs.save(one, path)
+
+
+def test_runs_and_checkpoints_are_loaded(tmp_path: Path) -> None:
+    run = train("gradient", tmp_path / "run", steps=10, evaluate_every=1)
+    last = qs.load(run.path, which="last")
+    assert all(torch.equal(a, b) for a, b in zip(last.parameters(), run.learner.parameters(), strict=True))
+    again = qs.load(run.path / "checkpoints" / "last")
+    assert all(torch.equal(a, b) for a, b in zip(last.parameters(), again.parameters(), strict=True))
+    best = run.load_best()
+    assert all(torch.equal(a, b) for a, b in zip(qs.load(run.path).parameters(), best.parameters(), strict=True))
+
+
+def test_a_network_of_ones_own_is_asked_for(tmp_path: Path) -> None:
+    def network() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+
+    learner = qs.MAML(network(), lr=0.3, steps=2)
+    qs.save(learner, tmp_path / "learner")
+    with pytest.raises(ValueError, match="network="):
+        qs.load(tmp_path / "learner")
+    back = qs.load(tmp_path / "learner", network=network())
+    assert (back.steps, back.rule.lr) == (2, 0.3)
+    assert torch.equal(back.network[0].weight, learner.network[0].weight)
+    with pytest.raises(CheckpointError, match="of another learner"):
+        qs.load(tmp_path / "learner", network=torch.nn.Sequential(torch.nn.Linear(1, 1)))
+
+
+@pytest.mark.parametrize("content", ["nothing", "empty folder", "file"])
+def test_what_is_no_learner_is_one_line(tmp_path: Path, content: str) -> None:
+    if content == "empty folder":
+        (tmp_path / "x").mkdir()
+    elif content == "file":
+        (tmp_path / "x").write_text("x")
+    with pytest.raises(CheckpointError, match="x") as caught:
+        qs.load(tmp_path / "x")
+    assert "\n" not in str(caught.value)
+
+
+def test_which_is_best_or_last(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'best' or 'last'"):
+        qs.load(tmp_path, which="latest")  # type: ignore[arg-type]
+
+
+def squares(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """A loss of the user's own."""
+    return (output - y).square().sum(-1)
+
+
+def test_a_whole_learner_stands_in_where_parts_are_the_authors_own(tmp_path: Path) -> None:
+    def build(width: int = 4) -> torch.nn.Module:
+        return qs.MAML(qs.nets.MLP(1, [width], 1), lr=0.3, loss=squares)
+
+    learner = build()
+    qs.save(learner, tmp_path / "learner")
+    with pytest.raises(ValueError, match=r"loss of its author's own.*pass it as network="):
+        qs.load(tmp_path / "learner")
+    given = build()
+    assert qs.load(tmp_path / "learner", network=given) is given
+    assert all(torch.equal(a, b) for a, b in zip(given.parameters(), learner.parameters(), strict=True))
+    with pytest.raises(CheckpointError, match="of another learner"):
+        qs.load(tmp_path / "learner", network=build(5))
+
+
+def test_bad_arguments_are_one_line(tmp_path: Path) -> None:
+    qs.save(make("gradient"), tmp_path / "learner")
+    for options, told in (
+        ({"network": 3}, "network is a int"),
+        ({"network": qs.nets.MLP(1, [8], 1)}, "this MAML is described whole; leave network= out"),
+        ({"device": "bla"}, "unknown device 'bla'"),
+        ({"path": 3}, "path=3; expected the path of a folder"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=told) as caught:
+            qs.load(**{"path": tmp_path / "learner", **options})  # type: ignore[arg-type]
+        assert "\n" not in str(caught.value)
+    with pytest.raises(TypeError, match="learner is a int"):
+        qs.save(3, tmp_path / "three")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="path=3"):
+        qs.save(make("gradient"), 3)  # type: ignore[arg-type]
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(CheckpointError, match="thesis is not a checkpoint"):
+        qs.load(tmp_path / "thesis")
