@@ -6,7 +6,6 @@ import importlib
 import inspect
 import pkgutil
 import re
-import runpy
 import shlex
 import sys
 from collections.abc import Callable
@@ -193,8 +192,3 @@ def test_the_floors_of_the_engine_are_as_described():
     room = house.split("  gradient/")[1].split("  processes/")[0]
     there = {path.stem for path in (ROOT / "src/quickstudy/gradient").glob("*.py")} - {"__init__"}
     assert there <= set(re.findall(r"\w+", room)), there - set(re.findall(r"\w+", room))
-
-
-def test_the_results_page_is_what_the_json_says():
-    written = runpy.run_path(str(ROOT / "docs" / "write_results.py"))["page"]()
-    assert (ROOT / "docs" / "results.md").read_text() == written, "run: python docs/write_results.py"
