@@ -159,6 +159,23 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFi
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("left", [(), (".lock",), ("config.json.tmp",), (".lock", "config.json.tmp")])
+def test_what_a_run_killed_in_its_first_moment_leaves_is_not_foreign(left: tuple[str, ...], tmp_path: Path) -> None:
+    for name in left:
+        (tmp_path / name).write_text('{"recipe": "sin')
+    assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "result.json").exists() and not (tmp_path / "config.json.tmp").exists()
+
+
+@pytest.mark.parametrize("left", [(".lock", "metrics.jsonl"), ("config.json.old",), ("config.json.tmp", "a.csv")])
+def test_anything_besides_is_foreign(left: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in left:
+        (tmp_path / name).write_text("precious")
+    assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(tmp_path)]) == 1
+    assert "is not a run of quickstudy; choose another --out" in _only_line(capsys)
+    assert {path.name for path in tmp_path.iterdir()} == set(left)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -18,6 +18,7 @@ from quickstudy.parallel.distributed import find_world, is_restart
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.runs import facts
 from quickstudy.runs.atomic import write_file
+from quickstudy.runs.run import is_foreign, is_run
 
 
 def execute(
@@ -86,14 +87,12 @@ def default_folder(recipe: str, options: Options) -> Path:
 
 
 def check_new(folder: Path) -> None:
-    """Raise FileExistsError unless `folder` is empty or not there."""
-    if not folder.exists():
-        return
-    if (folder / "config.json").exists():
+    """Raise FileExistsError if there is a run in `folder`, or anything else that is not quickstudy's."""
+    if is_run(folder):
         raise FileExistsError(
             f"{folder} holds a run already; go on with it by `quickstudy resume {folder}` or choose another --out"
         )
-    if not folder.is_dir() or any(folder.iterdir()):
+    if is_foreign(folder):
         raise FileExistsError(f"{folder} exists and is not a run of quickstudy; choose another --out")
 
 

@@ -6,13 +6,12 @@ from typing import Any, Unpack, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_number, check_tasks
+from quickstudy.checks import check_examples, check_fits, check_number, check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.optimizers import SGD
 from quickstudy.inner.options import InnerOptions, as_parameters
-from quickstudy.inner.predictor import GradientPredictor, meta_losses
+from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
 from quickstudy.inner.rates import Rates
 from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss
@@ -71,7 +70,8 @@ class MAMLPlusPlus(nn.Module):
         self.learn_rates, self.steps, self.options = learn_rates, check_steps(steps), dict(inner)
         self.multi_step = _share("multi_step", multi_step)
         self.first_order_until = _share("first_order_until", first_order_until)
-        self.inputs = inner["inputs"] = as_parameters(inner.get("inputs"))
+        if given := inner.get("inputs"):
+            self.inputs = inner["inputs"] = as_parameters(given)
         if inner.get("rule") is None:
             inner["rule"] = SGD(Rates(network, lr, per="layer", steps=max(steps, 1)) if learn_rates else lr)
         judge = choose_loss(loss, likelihood)
@@ -90,7 +90,16 @@ class MAMLPlusPlus(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {"multi_step": self.multi_step, "first_order_until": self.first_order_until}
-        return config(self, **own, learn_rates=self.learn_rates) | {"lr": self.lr}
+        return {
+            "network": self.network,
+            "lr": self.lr,
+            "learn_rates": self.learn_rates,
+            "steps": self.steps,
+            **own,
+            "loss": self.loss,
+            "likelihood": self.likelihood,
+            **self.options,
+        }
 
     def extra_repr(self) -> str:
         """What it was told, in a line."""
@@ -117,7 +126,8 @@ class MAMLPlusPlus(nn.Module):
 
         In eval mode after all steps; in training mode as `step_weights` has it.
         """
-        check_tasks(tasks, self)
+        check_tasks(tasks)
+        check_fits(self, tasks.support)
         return self(tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
@@ -135,7 +145,10 @@ class MAMLPlusPlus(nn.Module):
         generator: torch.Generator | None = None,
     ) -> GradientPredictor:
         """The predictor after `steps` gradient steps on `support`; see `MAML.adapt`."""
-        return adapt(self, support, steps, create_graph=create_graph, generator=generator)
+        check_examples(support, "support")
+        check_fits(self, support)
+        steps = self.steps if steps is None else steps
+        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, generator=generator)
 
 
 def _share(name: str, value: Any) -> float:

@@ -19,12 +19,12 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         temporary.mkdir(parents=True)
         for name, data in files.items():
             _write_flushed(temporary / name, data)
-        _flush_folder(temporary)
+        flush_folder(temporary)
         os.rename(temporary, new)
         if folder.exists():
             os.rename(folder, old)
         os.rename(new, folder)
-        _flush_folder(folder.parent)
+        flush_folder(folder.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise disk_error(error, folder) from error
@@ -48,6 +48,11 @@ def settle(folder: Path) -> None:
         os.rename(old, folder)
 
 
+def is_settled(folder: Path) -> bool:
+    """Whether no replacement of `folder` was cut short."""
+    return not any(_beside(folder, suffix).exists() for suffix in ("tmp", "new", "old"))
+
+
 def newest(folder: Path) -> Path | None:
     """Where the last complete content of `folder` lies, changing nothing; None if there has never been one."""
     for place in (_beside(folder, "new"), folder, _beside(folder, "old")):
@@ -62,7 +67,7 @@ def write_file(path: Path, data: bytes) -> None:
     try:
         _write_flushed(temporary, data)
         os.replace(temporary, path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         if temporary.is_file():
             temporary.unlink()
@@ -75,6 +80,15 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(error, folder) from error
+
+
+def flush_folder(folder: Path) -> None:
+    """Make names in `folder` survive a power cut: what was made there, renamed and removed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def disk_error(error: OSError, path: Path) -> OSError:
@@ -102,11 +116,3 @@ def _write_flushed(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

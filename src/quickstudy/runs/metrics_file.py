@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from quickstudy.runs.atomic import disk_error
+from quickstudy.runs.atomic import disk_error, flush_folder
 from quickstudy.runs.checkpoint import CheckpointError
 
 METRICS = "metrics.jsonl"
@@ -36,6 +36,7 @@ class MetricsFile:
         try:
             self._file = open(self.path, "ab")
             self._file.truncate(keep)
+            flush_folder(folder)
         except OSError as error:
             raise disk_error(error, self.path) from error
 
@@ -53,9 +54,9 @@ class MetricsFile:
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
+            return os.fstat(self._file.fileno()).st_size  # tell() still names the end from before a truncation
         except OSError as error:
             raise disk_error(error, self.path) from error
-        return self._file.tell()
 
     def close(self) -> None:
         """Close the file."""

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from quickstudy.devices import pick_device
-from quickstudy.runs.atomic import settle
+from quickstudy.runs.atomic import is_settled, settle
 from quickstudy.runs.checkpoint import CheckpointError, load_weights, read_checkpoint, read_facts
 from quickstudy.runs.config import check_same
+from quickstudy.runs.lock import locked
 from quickstudy.runs.metrics_file import read_metrics
 from quickstudy.runs.run import BEST, CONFIG, LAST, RESULT, Run, finish, is_foreign, is_run, read_config
 from quickstudy.runs.standing import Standing
@@ -78,8 +79,7 @@ def restore(folder: Path, learner: nn.Module, load_optimizer: Callable[[Any], ob
     Args:
         load_optimizer: takes the optimiser's state.
     """
-    for name in (LAST, BEST):
-        settle(folder / name)
+    _settle_both(folder)
     if not (folder / LAST).exists():
         if read_metrics(folder):  # not killed in its first moment: something has been lost since
             raise CheckpointError(
@@ -94,7 +94,13 @@ def restore(folder: Path, learner: nn.Module, load_optimizer: Callable[[Any], ob
 
 
 def finished_run(folder: Path, learner: nn.Module, config: dict[str, Any]) -> Run:
-    """The finished run in `folder`, with its last weights in `learner`. Writes only a `result.json` that is missing."""
+    """The finished run in `folder`, with its last weights in `learner`.
+
+    Writes only what a kill at the very end left undone: the replacement of a checkpoint, and a missing `result.json`.
+    """
+    if not all(is_settled(folder / name) for name in (LAST, BEST)):
+        with locked(folder):
+            _settle_both(folder)
     checkpoint = read_checkpoint(folder / LAST)
     standing = _standing(checkpoint.facts, folder)
     load_weights(learner, checkpoint.weights, folder / LAST)
@@ -102,6 +108,11 @@ def finished_run(folder: Path, learner: nn.Module, config: dict[str, Any]) -> Ru
     if not (folder / RESULT).exists():
         finish(run, {"validation_loss": standing.validation or {}})
     return run
+
+
+def _settle_both(folder: Path) -> None:
+    for name in (LAST, BEST):
+        settle(folder / name)
 
 
 def _standing(facts: dict[str, Any], folder: Path) -> Standing:

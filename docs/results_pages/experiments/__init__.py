@@ -1,1 +1,0 @@
-"""What was asked in each experiment, and what came out."""
