@@ -2,9 +2,9 @@
 and what to do."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,12 +13,24 @@ from quickstudy.data import IGNORED, Examples, Tasks, zero_padding
 from quickstudy.tracing import is_tracing
 
 
-def check_examples(examples: Examples, name: str = "examples") -> None:
-    """Raise one clear line if `examples` break the contract: shapes, types, devices and finite values."""
+class HasParameters(Protocol):
+    """A learner, or any other `nn.Module`."""
+
+    def parameters(self) -> Iterator[Tensor]:
+        """As of `nn.Module`."""
+
+
+def check_examples(examples: Examples, name: str = "examples", learner: HasParameters | None = None) -> None:
+    """Raise an error if `examples` break the contract: shapes, types, devices and finite values.
+
+    With a `learner`, they must have the device and the float type of its parameters as well.
+    """
     check_layout(examples, name)
     if values_are_readable(examples.x):
         _check_finite(examples, name)
         _check_counted(examples, name)
+    if learner is not None:
+        check_fits(learner, examples, name)
 
 
 def check_layout(examples: Examples, name: str = "examples") -> None:
@@ -55,8 +67,8 @@ def check_layout(examples: Examples, name: str = "examples") -> None:
         raise ValueError(f"{name} mixes devices ({where}); move all of it with {name}.to(device)")
 
 
-def check_tasks(tasks: Tasks) -> None:
-    """Raise one clear line if `tasks` break the contract; see `check_examples`."""
+def check_tasks(tasks: Tasks, learner: HasParameters | None = None) -> None:
+    """Raise an error if `tasks` break the contract; see `check_examples`."""
     if not isinstance(tasks, Tasks):
         raise TypeError(
             f"expected quickstudy.Tasks(support, query, info), not {type(tasks).__name__}; "
@@ -91,6 +103,8 @@ def check_tasks(tasks: Tasks) -> None:
     if query.mask is not None and values_are_readable(query.x) and not bool(query.mask.any(1).all()):
         empty = int((~query.mask.any(1)).nonzero()[0])
         raise ValueError(f"task {empty} has no real query point; give every task at least one")
+    if learner is not None:
+        check_fits(learner, support)
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> int:
@@ -100,9 +114,9 @@ def check_whole(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
-def check_fits(module: torch.nn.Module, examples: Examples, name: str = "support") -> None:
-    """Raise one clear line if `examples` and the parameters of `module` differ in device or float type."""
-    weights = [p for p in module.parameters() if p.is_floating_point()]
+def check_fits(learner: HasParameters, examples: Examples, name: str = "support") -> None:
+    """Raise an error if `examples` and the parameters of `learner` differ in device or float type."""
+    weights = [p for p in learner.parameters() if p.is_floating_point()]
     if not weights:
         return
     weight, types = weights[0], {p.dtype for p in weights}

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from learner_table import Lines, masked
 
+import quickstudy as qs
 from quickstudy.inner.points import mean_loss
 
 
@@ -35,3 +37,12 @@ def test_padding_is_harmless_and_a_task_without_points_has_no_loss():
 def test_what_a_loss_may_return(losses, mask, says):
     with pytest.raises((TypeError, ValueError), match=says):
         mean_loss(losses, 4, mask)
+
+
+@pytest.mark.parametrize("engine", ["loop", "auto"])
+def test_a_task_without_points_takes_no_step_with_minibatches_either(engine):
+    tasks = Lines().sample(3, support=4, query=4)
+    tasks = tasks._replace(support=masked(tasks.support, [4, 0, 1]))
+    network = qs.nets.MLP(1, [8], 1)
+    learner = qs.MAML(network, lr=0.1, steps=3, minibatch=2, engine=engine)
+    torch.testing.assert_close(learner.adapt(tasks.support)(tasks.query.x).mean[1], network(tasks.query.x[1]))

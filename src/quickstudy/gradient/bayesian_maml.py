@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy import predictive
-from quickstudy.checks import check_examples, check_fits, check_inputs, check_losses, check_tasks
+from quickstudy.checks import check_examples, check_inputs, check_losses, check_tasks
 from quickstudy.data import Examples, Tasks, aligned
 from quickstudy.gradient.svgd import SVGD
 from quickstudy.inner.loop import inner_loop
@@ -97,8 +97,7 @@ class BayesianMAML(nn.Module):
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean over each task's real query points of -log of the mixture."""
-        check_tasks(tasks)
-        check_fits(self, tasks.support)
+        check_tasks(tasks, self)
         return self(tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
@@ -122,8 +121,7 @@ class BayesianMAML(nn.Module):
         generator: torch.Generator | None = None,
     ) -> "ParticlePredictor":
         """The predictor after `steps` Stein steps on `support`; see `MAML.adapt`."""
-        check_examples(support, "support")
-        check_fits(self, support)
+        check_examples(support, "support", self)
         steps = self.steps if steps is None else steps
         reader = cast(Likelihood, Mixture(self.likelihood))
         return ParticlePredictor(

@@ -7,13 +7,14 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_examples, check_fits, check_tasks
+from quickstudy.checks import check_tasks
 from quickstudy.compiling import compiled
 from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.explanation import Explanation, explain
 from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions, as_parameters, check_count
-from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.inner.predictor import GradientPredictor, meta_losses
 from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
 from quickstudy.tracing import rehearsing
@@ -75,8 +76,7 @@ class MAML(nn.Module):
         self.network, self.likelihood, self.loss = network, likelihood, loss
         self.compile_gradient, self.chunk, self.options = compile, check_count("chunk", chunk), dict(inner)
         point_loss = choose_loss(loss, likelihood)
-        if given := inner.get("inputs"):  # those that are parameters are meta-learned
-            self.inputs = inner["inputs"] = as_parameters(given)
+        self.inputs = inner["inputs"] = as_parameters(inner.get("inputs"))  # its parameters are meta-learned
         self.inner_loss = inner.get("inner_loss")  # a module's parameters are meta-learned
         self.inner = inner_loop(network, loss=point_loss, lr=lr, steps=steps, first_order=first_order, **inner)
         self.rule, self.steps = self.inner.rule, self.inner.steps  # learned rates are parameters
@@ -96,18 +96,7 @@ class MAML(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        rate = {} if "rule" in self.options else {"lr": self.inner.rule.lr}
-        return {
-            "network": self.network,
-            **rate,
-            "steps": self.steps,
-            "first_order": self.inner.first_order,
-            "loss": self.loss,
-            "likelihood": self.likelihood,
-            "compile": self.compile_gradient,
-            "chunk": self.chunk,
-            **self.options,
-        }
+        return config(self, first_order=self.inner.first_order, compile=self.compile_gradient, chunk=self.chunk)
 
     def extra_repr(self) -> str:
         """What it was told, in a line."""
@@ -127,8 +116,7 @@ class MAML(nn.Module):
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean loss over each task's real query points, after `steps` steps."""
-        check_tasks(tasks)
-        check_fits(self, tasks.support)
+        check_tasks(tasks, self)
         if (self.compile_gradient or self.chunk is not None) and torch.is_grad_enabled():
             return compiled.loss_with_ready_gradients(self, tasks)
         return self(tasks)
@@ -152,15 +140,4 @@ class MAML(nn.Module):
             create_graph: keep the graph back to the meta-parameters.
             generator: draws dropout masks and minibatches.
         """
-        check_examples(support, "support")
-        check_fits(self, support)
-        steps = self.steps if steps is None else steps
-        return predictor(
-            self.inner,
-            self.likelihood,
-            support,
-            steps,
-            create_graph=create_graph,
-            generator=generator,
-            chunk=self.chunk,
-        )
+        return adapt(self, support, steps, create_graph=create_graph, generator=generator, chunk=self.chunk)

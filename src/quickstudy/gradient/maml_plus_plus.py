@@ -6,12 +6,13 @@ from typing import Any, Unpack, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_examples, check_fits, check_number, check_tasks
+from quickstudy.checks import check_number, check_tasks
 from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.optimizers import SGD
 from quickstudy.inner.options import InnerOptions, as_parameters
-from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.inner.predictor import GradientPredictor, meta_losses
 from quickstudy.inner.rates import Rates
 from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss
@@ -70,8 +71,7 @@ class MAMLPlusPlus(nn.Module):
         self.learn_rates, self.steps, self.options = learn_rates, check_steps(steps), dict(inner)
         self.multi_step = _share("multi_step", multi_step)
         self.first_order_until = _share("first_order_until", first_order_until)
-        if given := inner.get("inputs"):
-            self.inputs = inner["inputs"] = as_parameters(given)
+        self.inputs = inner["inputs"] = as_parameters(inner.get("inputs"))
         if inner.get("rule") is None:
             inner["rule"] = SGD(Rates(network, lr, per="layer", steps=max(steps, 1)) if learn_rates else lr)
         judge = choose_loss(loss, likelihood)
@@ -90,16 +90,7 @@ class MAMLPlusPlus(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {"multi_step": self.multi_step, "first_order_until": self.first_order_until}
-        return {
-            "network": self.network,
-            "lr": self.lr,
-            "learn_rates": self.learn_rates,
-            "steps": self.steps,
-            **own,
-            "loss": self.loss,
-            "likelihood": self.likelihood,
-            **self.options,
-        }
+        return config(self, **own, learn_rates=self.learn_rates) | {"lr": self.lr}
 
     def extra_repr(self) -> str:
         """What it was told, in a line."""
@@ -126,8 +117,7 @@ class MAMLPlusPlus(nn.Module):
 
         In eval mode after all steps; in training mode as `step_weights` has it.
         """
-        check_tasks(tasks)
-        check_fits(self, tasks.support)
+        check_tasks(tasks, self)
         return self(tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
@@ -145,10 +135,7 @@ class MAMLPlusPlus(nn.Module):
         generator: torch.Generator | None = None,
     ) -> GradientPredictor:
         """The predictor after `steps` gradient steps on `support`; see `MAML.adapt`."""
-        check_examples(support, "support")
-        check_fits(self, support)
-        steps = self.steps if steps is None else steps
-        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, generator=generator)
+        return adapt(self, support, steps, create_graph=create_graph, generator=generator)
 
 
 def _share(name: str, value: Any) -> float:

@@ -6,12 +6,13 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_examples, check_fits, check_losses, check_tasks
+from quickstudy.checks import check_losses, check_tasks
 from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions, as_parameters
 from quickstudy.inner.points import without_trivial_mask
-from quickstudy.inner.predictor import GradientPredictor, predictor
+from quickstudy.inner.predictor import GradientPredictor
 from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
 from quickstudy.words import inner_settings
@@ -51,8 +52,7 @@ class Pretrained(nn.Module):
         super().__init__()
         self.network, self.likelihood, self.loss, self.options = network, likelihood, loss, dict(inner)
         point_loss = choose_loss(loss, likelihood)
-        if given := inner.get("inputs"):
-            self.inputs = inner["inputs"] = as_parameters(given)
+        self.inputs = inner["inputs"] = as_parameters(inner.get("inputs"))
         self.inner_loss = inner.get("inner_loss")  # a module's parameters are meta-learned
         self.inner = inner_loop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
         self.rule, self.steps = self.inner.rule, self.inner.steps
@@ -64,15 +64,7 @@ class Pretrained(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        rate = {} if "rule" in self.options else {"lr": self.inner.rule.lr}
-        return {
-            "network": self.network,
-            **rate,
-            "steps": self.steps,
-            "loss": self.loss,
-            "likelihood": self.likelihood,
-            **self.options,
-        }
+        return config(self)
 
     def extra_repr(self) -> str:
         """What it was told, in a line."""
@@ -80,8 +72,7 @@ class Pretrained(nn.Module):
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean loss over each task's real query points, without adapting."""
-        check_tasks(tasks)
-        check_fits(self, tasks.support)
+        check_tasks(tasks, self)
         return self(tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
@@ -105,7 +96,4 @@ class Pretrained(nn.Module):
         generator: torch.Generator | None = None,
     ) -> GradientPredictor:
         """The predictor after `steps` gradient steps on `support`; see `MAML.adapt`."""
-        check_examples(support, "support")
-        check_fits(self, support)
-        steps = self.steps if steps is None else steps
-        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, generator=generator)
+        return adapt(self, support, steps, create_graph=create_graph, generator=generator)

@@ -6,11 +6,12 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_examples, check_fits, check_tasks
+from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions, as_parameters
-from quickstudy.inner.predictor import GradientPredictor, predictor, query_losses
+from quickstudy.inner.predictor import GradientPredictor, query_losses
 from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
 from quickstudy.words import inner_settings
@@ -64,8 +65,7 @@ class Reptile(nn.Module):
             raise ValueError(f"data={data!r}; choose all or support")
         self.network, self.likelihood, self.loss, self.data = network, likelihood, loss, data
         self.options = dict(inner)
-        if given := inner.get("inputs"):
-            self.inputs = inner["inputs"] = as_parameters(given)
+        self.inputs = inner["inputs"] = as_parameters(inner.get("inputs"))
         point_loss = choose_loss(loss, likelihood)
         self.inner_loss = inner.get("inner_loss")  # a module's parameters are meta-learned
         self.inner = inner_loop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
@@ -85,16 +85,7 @@ class Reptile(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        rate = {} if "rule" in self.options else {"lr": self.inner.rule.lr}
-        return {
-            "network": self.network,
-            **rate,
-            "steps": self.steps,
-            "data": self.data,
-            "loss": self.loss,
-            "likelihood": self.likelihood,
-            **self.options,
-        }
+        return config(self, data=self.data)
 
     def extra_repr(self) -> str:
         """What it was told, in a line."""
@@ -102,8 +93,7 @@ class Reptile(nn.Module):
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean loss over each task's real query points, after `steps` steps."""
-        check_tasks(tasks)
-        check_fits(self, tasks.support)
+        check_tasks(tasks, self)
         return self(tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
@@ -131,7 +121,4 @@ class Reptile(nn.Module):
         generator: torch.Generator | None = None,
     ) -> GradientPredictor:
         """The predictor after `steps` gradient steps on `support`; see `MAML.adapt`."""
-        check_examples(support, "support")
-        check_fits(self, support)
-        steps = self.steps if steps is None else steps
-        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, generator=generator)
+        return adapt(self, support, steps, create_graph=create_graph, generator=generator)

@@ -7,12 +7,13 @@ from typing import Any, Unpack, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_examples, check_fits, check_tasks
+from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
+from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.options import InnerOptions
-from quickstudy.inner.predictor import GradientPredictor, meta_losses, predictor
+from quickstudy.inner.predictor import GradientPredictor, meta_losses
 from quickstudy.inner.problem import matching
 from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
@@ -85,17 +86,7 @@ class WarpGrad(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        rate = {} if "rule" in self.options else {"lr": self.inner.rule.lr}
-        return {
-            "network": self.network,
-            "warp": self.warp,
-            **rate,
-            "steps": self.steps,
-            "first_order": self.inner.first_order,
-            "loss": self.loss,
-            "likelihood": self.likelihood,
-            **self.options,
-        }
+        return config(self, warp=self.warp, first_order=self.inner.first_order)
 
     def extra_repr(self) -> str:
         """What it was told, in a line."""
@@ -103,8 +94,7 @@ class WarpGrad(nn.Module):
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean loss over each task's real query points, after `steps` steps."""
-        check_tasks(tasks)
-        check_fits(self, tasks.support)
+        check_tasks(tasks, self)
         return self(tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
@@ -141,7 +131,4 @@ class WarpGrad(nn.Module):
         generator: torch.Generator | None = None,
     ) -> GradientPredictor:
         """The predictor after `steps` gradient steps on `support`; see `MAML.adapt`."""
-        check_examples(support, "support")
-        check_fits(self, support)
-        steps = self.steps if steps is None else steps
-        return predictor(self.inner, self.likelihood, support, steps, create_graph=create_graph, generator=generator)
+        return adapt(self, support, steps, create_graph=create_graph, generator=generator)

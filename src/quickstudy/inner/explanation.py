@@ -35,7 +35,7 @@ class Explanation:
 def explain(inner: InnerLoop, tasks: Tasks) -> Explanation:
     """See `MAML.explain`. Tasks of unequal size are explained as if they ran together."""
     support = without_trivial_mask(tasks.support).clean()
-    seen = inner.first_points(support) if support.num_points else support  # a step sees a minibatch, and costs no more
+    seen = inner.first_points(support)  # a step sees a minibatch, and costs no more
     plan = inner.plan(seen, tasks.num_tasks, inner.steps)
     why = (
         inner.choice.objection(plan, seen, tasks.num_tasks, Wanted(inner.steps, None, True))

@@ -172,7 +172,9 @@ class InnerLoop:
 
     def first_points(self, share: Examples) -> Examples:
         """Points as a step sees them: as many as in a minibatch."""
-        return share if self.minibatch is None else minibatches(share, self.minibatch)(0, None)
+        if self.minibatch is None or not share.num_points:
+            return share
+        return minibatches(share, self.minibatch)(0, None)
 
     def tasks_at_once(self, tasks: Tasks) -> int | None:
         """How many tasks a compiled pass over such `tasks` should take; None for all of them."""

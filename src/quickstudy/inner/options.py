@@ -137,8 +137,10 @@ def _check_inputs(inputs: Any) -> None:
             )
 
 
-def as_parameters(inputs: Mapping[str, Tensor] | nn.ParameterDict) -> nn.ParameterDict:
+def as_parameters(inputs: Mapping[str, Tensor] | nn.ParameterDict | None) -> nn.ParameterDict | None:
     """The extra inputs of a learner: those that are parameters are meta-learned; the others, buffers, only adapted."""
+    if inputs is None:
+        return None
     _check_inputs(inputs)
     held = nn.ParameterDict()
     for name, value in inputs.items():

@@ -28,6 +28,10 @@ class State(NamedTuple):
         """The state of the union."""
         return State(self.total + other.total, self.seen + other.seen)
 
+    def task(self, i: int) -> "State":
+        """Of task `i` alone."""
+        return State(self.total[[i]], self.seen[[i]])
+
     def mean(self, dtype: torch.dtype | None = None) -> Tensor:
         """`[T, width]`, in the type of the network that reads it if one is given; zeros where nothing has been seen."""
         return (self.total / self.seen.clamp_min(1).unsqueeze(-1)).to(dtype)

@@ -2,39 +2,10 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from quickstudy.checks import check_examples, check_fits
 from quickstudy.data import Examples
-from quickstudy.learner import check_generator, check_steps
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raise ValueError unless every size is a whole number of at least 1 (depths: 2)."""
-    for name, value in sizes.items():
-        least = 2 if name.endswith("depth") else 1
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")
-
-
-def check_floor(sigma_floor: float) -> None:
-    """Raise ValueError unless the smallest standard deviation is a number of at least 0."""
-    if not (isinstance(sigma_floor, int | float) and 0 <= sigma_floor < float("inf")):
-        raise ValueError(f"sigma_floor={sigma_floor!r}; expected a standard deviation of at least 0, in units of y")
-
-
-def known(process: Any, support: Examples, steps: int | None, generator: torch.Generator | None) -> Examples:
-    """What a process encodes when told to adapt to `support`: all of it, or nothing for `steps=0`.
-
-    Raises:
-        ValueError, TypeError: for a support set, steps or a generator that are none.
-    """
-    check_support(process, support)
-    check_generator(generator)
-    if steps is not None and check_steps(steps) == 0:
-        return Examples(support.x[:, :0], support.y[:, :0])
-    return support.clean()
 
 
 def check_support(process: Any, support: Examples, name: str = "support") -> None:

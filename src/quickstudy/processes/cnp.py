@@ -1,6 +1,6 @@
 """Conditional Neural Process (Garnelo et al. 2018, arXiv 1807.01613)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,17 +10,9 @@ from quickstudy import predictive
 from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
-from quickstudy.processes.blocks import (
-    Decoder,
-    PointEncoder,
-    State,
-    TaskModel,
-    dtype_of,
-    gaussian_log_prob,
-    mean_and_sd,
-    run,
-)
-from quickstudy.processes.checks import check_floor, check_inputs, check_more, check_sizes, check_support, known
+from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
+from quickstudy.processes.checks import check_inputs, check_support
+from quickstudy.processes.common import append, check_sizes, encode
 
 
 class CNP(nn.Module):
@@ -57,23 +49,14 @@ class CNP(nn.Module):
         sigma_floor: float = 1e-3,
     ):
         super().__init__()
-        check_sizes(dx=dx, dy=dy, width=width, encoder_depth=encoder_depth, decoder_depth=decoder_depth)
-        check_floor(sigma_floor)
-        self.dx, self.dy, self.sigma_floor = dx, dy, sigma_floor
-        self._config: dict[str, Any] = {
-            "dx": dx,
-            "dy": dy,
-            "width": width,
-            "encoder_depth": encoder_depth,
-            "decoder_depth": decoder_depth,
-            "sigma_floor": sigma_floor,
-        }
-        self.encoder = PointEncoder(dx + dy, width, encoder_depth, width)
-        self.decoder = Decoder(width, dx, width, decoder_depth, 2 * dy)
+        depths = {"encoder_depth": encoder_depth, "decoder_depth": decoder_depth}
+        self.sizes = check_sizes(dx, dy, width=width, **depths, sigma_floor=sigma_floor)
+        self.dx, self.dy, self.sigma_floor = self.sizes.dx, self.sizes.dy, sigma_floor
+        self.encoder, self.decoder = self.sizes.encoder(), self.sizes.decoder(self.sizes.width)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return dict(self._config)
+        return self.sizes._asdict()
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean negative log-likelihood of each task's real query points."""
@@ -105,8 +88,7 @@ class CNP(nn.Module):
         generator: torch.Generator | None = None,
     ) -> "CNPPredictor":
         """The predictor for `support`, by encoding it. `steps=0` gives the prior, as an empty set does."""
-        with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
-            state = self.encoder.encode(known(self, support, steps, generator))
+        state = encode(self, support, steps, create_graph=create_graph, generator=generator)
         return CNPPredictor(self, state, graph=create_graph, prior=steps == 0)
 
 
@@ -127,12 +109,7 @@ class CNPPredictor:
 
     def append(self, examples: Examples) -> "CNPPredictor":
         """The predictor for the union: only `examples` are encoded. (With `steps=0`, the prior it was.)"""
-        check_more(self.process, examples, len(self.state.seen))
-        if self.prior:
-            return self
-        with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
-            more = self.process.encoder.encode(examples.clean())
-            return replace(self, state=self.state.plus(more))
+        return append(self, examples)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """Raises NotImplementedError: a CNP believes each point by itself and has no functions to sample."""
@@ -145,4 +122,4 @@ class CNPPredictor:
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
         i = check_task(i, len(self.state.seen))
-        return TaskModel(self.process, CNPPredictor, State(self.state.total[[i]], self.state.seen[[i]]))
+        return TaskModel(self.process, CNPPredictor, self.state.task(i))

@@ -1,7 +1,7 @@
 """Neural Process (Garnelo et al. 2018, arXiv 1807.01622)."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -9,22 +9,14 @@ from torch import Tensor, nn
 
 from quickstudy import predictive
 from quickstudy.chance import normal
-from quickstudy.checks import check_tasks
+from quickstudy.checks import check_tasks, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
 from quickstudy.nets import MLP
 from quickstudy.predictive.outcomes import LOG_2PI, check_draws
-from quickstudy.processes.blocks import (
-    Decoder,
-    PointEncoder,
-    State,
-    TaskModel,
-    dtype_of,
-    gaussian_log_prob,
-    mean_and_sd,
-    run,
-)
-from quickstudy.processes.checks import check_floor, check_inputs, check_more, check_sizes, check_support, known
+from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
+from quickstudy.processes.checks import check_inputs, check_support
+from quickstudy.processes.common import append, check_sizes, encode
 
 Paths = Literal["latent", "deterministic", "both"]
 Objective = Literal["elbo", "iwae", "ml"]
@@ -78,35 +70,21 @@ class NeuralProcess(nn.Module):
         sigma_floor: float = 1e-3,
     ):
         super().__init__()
-        check_sizes(dx=dx, dy=dy, width=width, latent=latent, samples=samples)
-        check_sizes(train_samples=1 if train_samples is None else train_samples)
-        check_sizes(encoder_depth=encoder_depth, decoder_depth=decoder_depth)
+        depths = {"encoder_depth": encoder_depth, "decoder_depth": decoder_depth}
+        self.sizes = check_sizes(dx, dy, width=width, **depths, sigma_floor=sigma_floor)
+        self.dx, self.dy, self.sigma_floor = self.sizes.dx, self.sizes.dy, sigma_floor
+        self.latent, self.samples = check_whole("latent", latent), check_whole("samples", samples)
         if paths not in ("latent", "deterministic", "both"):
             raise ValueError(f"paths={paths!r}; choose 'latent', 'deterministic' or 'both'")
         if objective not in ("elbo", "iwae", "ml"):
             raise ValueError(f"objective={objective!r}; choose 'elbo', 'iwae' or 'ml'")
-        check_floor(sigma_floor)
-        self.dx, self.dy, self.sigma_floor, self.samples = dx, dy, sigma_floor, samples
-        self.objective = objective
-        self.train_samples = train_samples or {"elbo": 1, "iwae": 4, "ml": 16}[objective]
-        self._config: dict[str, Any] = {
-            "dx": dx,
-            "dy": dy,
-            "width": width,
-            "latent": latent,
-            "paths": paths,
-            "objective": objective,
-            "train_samples": train_samples,
-            "samples": samples,
-            "encoder_depth": encoder_depth,
-            "decoder_depth": decoder_depth,
-            "sigma_floor": sigma_floor,
-        }
-        self.paths = paths
-        self.encoder = PointEncoder(dx + dy, width, encoder_depth, width)
+        self.paths, self.objective, self._train_samples = paths, objective, train_samples
+        default = {"elbo": 1, "iwae": 4, "ml": 16}[objective]
+        self.train_samples = check_whole("train_samples", default if train_samples is None else train_samples)
+        width, latent = self.sizes.width, self.latent
+        self.encoder = self.sizes.encoder()
         self.latent_head = None if paths == "deterministic" else MLP(width, [width], 2 * latent, activation="gelu")
-        features = {"latent": latent, "deterministic": width, "both": latent + width}[paths]
-        self.decoder = Decoder(features, dx, width, decoder_depth, 2 * dy)
+        self.decoder = self.sizes.decoder({"latent": latent, "deterministic": width, "both": latent + width}[paths])
 
     @property
     def deterministic(self) -> bool:
@@ -115,7 +93,8 @@ class NeuralProcess(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return dict(self._config)
+        own = {"latent": self.latent, "paths": self.paths, "objective": self.objective}
+        return {**self.sizes._asdict(), **own, "train_samples": self._train_samples, "samples": self.samples}
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the negative objective per real query point. Draws from torch's generator."""
@@ -176,13 +155,12 @@ class NeuralProcess(nn.Module):
 
         `generator` draws the `samples` latents that a prediction averages over; they stay the predictor's own.
         """
-        with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
-            state = self.encoder.encode(known(self, support, steps, generator))
+        state = encode(self, support, steps, create_graph=create_graph, generator=generator)
         noise = self._noise(self.samples, support.x, generator)
         return NeuralProcessPredictor(self, state, noise, graph=create_graph, prior=steps == 0)
 
     def _noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
-        shape = (n, len(like), self._config["latent"])
+        shape = (n, len(like), self.latent)
         return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
 
     def _log_prob(self, state: State, z: Tensor | None, query: Examples) -> Tensor:
@@ -237,12 +215,7 @@ class NeuralProcessPredictor:
 
         (With `steps=0`, the prior it was.)
         """
-        check_more(self.process, examples, len(self.state.seen))
-        if self.prior:
-            return self
-        with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
-            more = self.process.encoder.encode(examples.clean())
-            return replace(self, state=self.state.plus(more))
+        return append(self, examples)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions: the decoder's mean, each at one latent drawn from q(z | support)."""
@@ -264,8 +237,7 @@ class NeuralProcessPredictor:
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
         i = check_task(i, len(self.state.seen))
-        state = State(self.state.total[[i]], self.state.seen[[i]])
-        return TaskModel(self.process, NeuralProcessPredictor, state, self.noise[:, [i]])
+        return TaskModel(self.process, NeuralProcessPredictor, self.state.task(i), self.noise[:, [i]])
 
     def _latents(self, noise: Tensor) -> Tensor:
         with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):

@@ -4,6 +4,7 @@ Everybody trains on MAML's waves, and is then shown the same unseen ones. Traini
 recipes `sinusoid-maml`, `sinusoid-np` ... train in full.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,9 +70,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         metrics |= {
             f"{name}/{key.removesuffix('/steps=0') if name == 'oracle' else key}": m for key, m in found.items()
         }
-    for k in options.shots:
-        rival, maml = (metrics[f"{name}/mse/k={k}/steps=10"] for name in ("pretrained", "maml"))
-        metrics[f"factor/k={k}"] = sinusoids.ratio(rival, maml)
+    metrics |= tuned(learners, waves, options, metrics)
 
     stage.say("drawing")
     stage.draw("functions", lambda: functions_figure(learners, waves, shots=10))
@@ -80,6 +79,24 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     middle = options.shots[len(options.shots) // 2]
     stage.draw("steps", lambda: sinusoids.steps_figure(metrics, labels, middle))
     return metrics
+
+
+def tuned(
+    learners: Mapping[str, Any], family: TaskFamily, options: Options, metrics: Mapping[str, Metric]
+) -> dict[str, Metric]:
+    """Errors of MAML and of the pretrained network, each adapting as serves it best on validation waves; their ratio.
+
+    For MAML the number of gradient steps is chosen; for the pretrained network also the rule, and its rate.
+    """
+    found: dict[str, Metric] = {}
+    for k in options.shots:
+        rival = qs.tune_adaptation(learners["pretrained"], family, support=k).learner
+        [error] = sinusoids.measure(rival, family, options, (k,), (rival.steps,)).values()
+        steps = sinusoids.best_count(learners["maml"], family, k)
+        found[f"maml/tuned_mse/k={k}"] = metrics[f"maml/mse/k={k}/steps={steps}"]
+        found[f"pretrained/tuned_mse/k={k}"] = error
+        found[f"factor/k={k}"] = sinusoids.ratio(error, found[f"maml/tuned_mse/k={k}"])
+    return found
 
 
 def functions_figure(learners: dict[str, nn.Module], family: TaskFamily, shots: int) -> Figure:

@@ -85,7 +85,7 @@ def _lead(runs: Sequence[RunRecord]) -> str:
         for name, value in run.result["metrics"].items():
             if name.startswith("factor/k="):
                 times = f"{cell(value['mean'], value['ci95'])} times MAML's error"
-                words.append(f"After 10 gradient steps on {name[9:]} points the pretrained network makes {times}.")
+                words.append(f"On {name[9:]} points the pretrained network, its adaptation tuned, makes {times}.")
     return " ".join(words)
 
 

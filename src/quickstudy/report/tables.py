@@ -19,7 +19,7 @@ METRICS = {
     "accuracy": "accuracy",
     "return": "return of an episode",
     "return_by_transitions": "return of an episode, adapted on equal numbers of transitions",
-    "factor": "how many times MAML's error the pretrained network makes, after 10 steps",
+    "factor": "error of the pretrained network / error of MAML, each adapting as serves it best on validation tasks",
 }
 # the same, where everybody adapts by the number of steps (and the pretrained rival by the rule) that serves it best
 TUNED = {f"tuned_{name}": f"{title}, adapting as serves best on validation tasks" for name, title in METRICS.items()}

@@ -1,5 +1,6 @@
 """What the sinusoid recipes share: where the waves come from, how learners are measured on them, and the pictures."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from quickstudy.report.panels import Curve, Panel
 
 Waves = Literal["maml", "meta-sgd"]
 GRID = 100  # points over the domain on which errors are measured, as in the MAML paper's figures
+CHOOSING = 200  # validation waves on which a number of gradient steps is chosen
 STEPS = tuple(range(11))  # gradient steps after which learners are measured
 
 
@@ -41,6 +43,18 @@ def measure(
         grid=True,
         seed=options.test_seed,
     )
+
+
+def best_count(learner: Any, family: TaskFamily, shots: int) -> int:
+    """After how many gradient steps the error on validation tasks is least: those measured, or as many as in training.
+
+    A learner that was trained for a few steps may diverge in more.
+    """
+    counts = sorted({*STEPS, learner.steps})
+    how: dict[str, Any] = {"query": GRID, "grid": True, "split": "validation"}
+    found = qs.evaluate(learner, family, tasks=CHOOSING, support=shots, steps=counts, **how)
+    errors = {count: found[f"mse/k={shots}/steps={count}"].mean for count in counts}
+    return min(counts, key=lambda count: errors[count] if math.isfinite(errors[count]) else math.inf)
 
 
 def ratio(above: Metric, below: Metric) -> Metric:

@@ -21,7 +21,6 @@ from quickstudy.report.dots import dots
 from quickstudy.report.tables import PARTS
 
 STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured
-CHOOSING = 200  # validation tasks on which the number of steps is chosen
 TIMED = 25  # tasks that are adapted together when it is timed
 
 Facts = dict[str, float]
@@ -36,7 +35,7 @@ def measure(name: str, learner: Any, family: TaskFamily, options: Options) -> tu
         tuned = qs.tune_adaptation(learner, family, support=shots).learner if name == "pretrained" else learner
         best = measured = sinusoids.measure(tuned, family, options, (shots,), steps)
         if steps is not None:
-            count = tuned.steps if name == "pretrained" else best_count(learner, family, shots)
+            count = tuned.steps if name == "pretrained" else sinusoids.best_count(learner, family, shots)
             if count not in steps:
                 best = sinusoids.measure(tuned, family, options, (shots,), (count,))
             best = {key: metric for key, metric in best.items() if key.endswith(f"/steps={count}")}
@@ -45,18 +44,6 @@ def measure(name: str, learner: Any, family: TaskFamily, options: Options) -> tu
     facts["parameters"] = sum(p.numel() for p in learner.parameters())
     facts["adapt_ms"] = round(1e3 * adapting(learner, family, 10 if steps else None), 3)
     return found, facts
-
-
-def best_count(learner: Any, family: TaskFamily, shots: int) -> int:
-    """After how many gradient steps the error on validation tasks is least: those measured, or as many as in training.
-
-    A learner that was trained for a few steps may diverge in more.
-    """
-    counts = sorted({*STEPS, learner.steps})
-    how: dict[str, Any] = {"query": sinusoids.GRID, "grid": True, "split": "validation"}
-    found = qs.evaluate(learner, family, tasks=CHOOSING, support=shots, steps=counts, **how)
-    errors = {count: found[f"mse/k={shots}/steps={count}"].mean for count in counts}
-    return min(counts, key=lambda count: errors[count] if math.isfinite(errors[count]) else math.inf)
 
 
 def adapting(learner: Any, family: TaskFamily, steps: int | None) -> float:

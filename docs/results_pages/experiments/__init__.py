@@ -1,0 +1,1 @@
+"""What was asked in each experiment, and what came out."""

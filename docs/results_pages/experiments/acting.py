@@ -1,0 +1,276 @@
+"""Policies that find a goal, and a Neural Process that balances carts."""
+
+from typing import NamedTuple
+
+from quickstudy.report.tables import PARTS
+from results_pages.files import evaluation, metrics
+from results_pages.page import Figure, Headline, Page
+from results_pages.published import Published, published
+from results_pages.record import Record, Value, read
+from results_pages.table import Better, Row, Table, apart, quoted, shown
+
+STEPS = (0, 1, 2, 3)
+BOARD = (
+    "A policy walks on a board towards a goal that it does not see; its reward is minus the distance to the goal, an "
+    "episode has at most 100 steps, and the return is the sum of rewards. After training it meets unseen goals, acts "
+    "for some episodes, takes a policy-gradient step, and does so three times."
+)
+RATES = (
+    "The learning rates of the three steps are chosen for every learner and seed on 40 validation goals: the rivals "
+    "are tuned like the learner in question."
+)
+BOOTSTRAP = (
+    "The interquartile mean is over all seeds and tasks, with a 95% interval of a stratified bootstrap; it leaves out "
+    "the best and the worst quarter."
+)
+
+
+class Walk(NamedTuple):
+    """A navigation experiment."""
+
+    name: str
+    learner: str
+    title: str
+    asked: str
+    question: str
+    care: tuple[str, ...]
+    quoted: str = ""
+
+
+WALKS = (
+    Walk(
+        "navigation2d-maml",
+        "maml",
+        "MAML on 2-D navigation",
+        "Does MAML find unseen goals as published?",
+        "**Does a policy trained by MAML find unseen goals after a few gradient steps, as published?** The protocol "
+        "of Finn et al. 2017 ([arXiv 1703.03400](https://arxiv.org/abs/1703.03400), section 5.3), as its code has "
+        f"it. {BOARD} Goals lie in [-0.5, 0.5]². The policy is Gaussian with two hidden layers of 100; training is "
+        "100 updates by TRPO (KL of at most 0.01) of 20 goals each, through one step of rate 0.5 on 20 episodes. "
+        "*Pretrained* is trained on all goals at once, *untrained* not at all, *told the goal* sees it.",
+        (
+            "The authors measure with rates 0.5 and then 0.25; here the best of four rates is chosen for everybody.",
+            "The seconds are those of a machine that was busy with other work.",
+        ),
+        quoted="maml-navigation",
+    ),
+    Walk(
+        "navigation2d-maml-unit",
+        "maml",
+        "MAML on a walled board with noise",
+        "The same where moves are noisy and walls reflect.",
+        f"**Is MAML ahead where the start is always the same and moves are noisy?** {BOARD} The start is in the "
+        "middle of the unit square; moves are of at most 0.1, each the mean of this action and the last plus noise "
+        "of standard deviation 0.1; walls reflect. Everything else is as in [MAML on 2-D "
+        "navigation](navigation2d-maml.md).",
+        ("The best of five rates is chosen.", "The seconds are those of a machine that was busy with other work."),
+    ),
+    Walk(
+        "navigation2d-promp",
+        "promp",
+        "ProMP on 2-D navigation",
+        "Is ProMP ahead of a pretrained policy?",
+        "**Does ProMP adapt better than a pretrained policy?** The board of [MAML on 2-D "
+        "navigation](navigation2d-maml.md), with the outer steps of Rothfuss et al. 2019 ([arXiv "
+        "1810.06784](https://arxiv.org/abs/1810.06784)). " + BOARD,
+        ("Its paper has other environments, so no published number stands in the table.",),
+    ),
+)
+
+
+def navigation() -> list[Page]:
+    """A page for each."""
+    return [_navigation(walk) for walk in WALKS]
+
+
+def _navigation(walk: Walk) -> Page:
+    record = read(walk.name)
+    theirs = published(walk.quoted) if walk.quoted else None
+    rows = []
+    for name in record.learners("return", "steps=0"):
+        competes = name != "oracle"
+        label = "told the goal (a bound)" if name == "oracle" else PARTS[name]
+        values = [_at(record, name, step) for step in STEPS]
+        rows.append(Row(label, (*values, _quartiles(record, name)), competes))
+        if theirs:
+            figures = [_quoted(theirs, f"{name}/return/steps={step}") for step in STEPS]
+            rows.append(Row(f"{label}, {theirs.label}", (*figures, None), False))
+    ours, rival = (record[f"{name}/return/steps=3"] for name in (walk.learner, "pretrained"))
+    said = theirs.values[f"{walk.learner}/return/steps=3"] if theirs else None
+    return Page(
+        name=walk.name,
+        title=walk.title,
+        question=walk.question,
+        figure=Figure(
+            f"{walk.name}.png",
+            "Return of an episode by the number of gradient steps",
+            "Mean return of an episode by the number of gradient steps; 0 would be to stand on the goal from the "
+            "start. Bands are 95% intervals over seeds.",
+        ),
+        table=Table(
+            ("", "before adapting", *(f"after {step}" for step in STEPS[1:]), "after 3, interquartile mean"),
+            rows,
+            ("higher",) * 4 + (None,),
+            "Mean return of an episode for 200 unseen goals, after 0 to 3 gradient steps; higher is better. ± is a 95% "
+            f"confidence interval over {record.counted[0]} seeds (Student's t). {BOOTSTRAP}",
+        ),
+        says=_walked(record, walk.learner, ours, rival),
+        care=(RATES, *walk.care, *_differences(record, theirs)),
+        published=(theirs,) if theirs else (),
+        records=(record,),
+        headline=Headline(
+            walk.asked,
+            "return after 3 steps ↑",
+            f"{PARTS[walk.learner]}: {shown(ours)}",
+            quoted(said) if said else "none",
+            f"pretrained, tuned: {shown(rival)}",
+        ),
+        files={
+            f"{walk.name}.csv": ("returns, adapted on equal episodes and on equal transitions", metrics(record)),
+            f"{walk.name}-evaluation.csv": (
+                "means and interquartile means over seeds and goals, probabilities of improvement",
+                evaluation(record),
+            ),
+        },
+    )
+
+
+def _differences(record: Record, theirs: Published | None) -> list[str]:
+    """Where a published mean lies outside our interval, and ours outside theirs."""
+    if theirs is None:
+        return []
+    far = []
+    for key, value in theirs.values.items():
+        name, _, after = key.partition("/return/steps=")
+        if name != "oracle" and key in record.metrics and apart(value, record[key]):
+            far.append(f"{PARTS[name]} after {after} ({shown(record[key])} here, {quoted(value)} there)")
+    return [f"Intervals of ours and of theirs do not touch for {'; '.join(far)}."] if far else []
+
+
+def _at(record: Record, name: str, step: int) -> Value | None:
+    key = f"{name}/return/steps={step}"
+    return record[key] if key in record.metrics else None
+
+
+def _quoted(theirs: Published, key: str) -> str | None:
+    return quoted(theirs.values[key]) if key in theirs.values else None
+
+
+def _quartiles(record: Record, name: str) -> str:
+    last = list(record.evaluation["scores"][name].values())[-1]["iqm"]
+    return f"{last['value']:.3g} [{last['low']:.3g}, {last['high']:.3g}]"
+
+
+def _walked(record: Record, learner: str, ours: Value, rival: Value) -> str:
+    first = {name: record[f"{name}/return/steps=1"] for name in (learner, "pretrained")}
+    name = PARTS[learner]
+    odds = record.evaluation["probability_of_improvement"][f"{learner} over pretrained"]
+    verdict = "the intervals do not touch" if apart(ours, rival) else "the intervals over seeds overlap"
+    return (
+        f"After one step {name} stands at {shown(first[learner])} and the pretrained policy, with rates of its own, at "
+        f"{shown(first['pretrained'])}; after three at {shown(ours)} and {shown(rival)}, where {verdict}. The "
+        f"probability that {name} does better than it on a goal is {odds['value']:.0%} [{odds['low']:.0%}, "
+        f"{odds['high']:.0%}]."
+    )
+
+
+CARTS = (
+    "CartPole with the cart's mass in [0.1, 3] kg and the pole's in [0.01, 1] kg. Every seed meets 20 unseen carts of "
+    "its own, for episodes of at most 500 steps; the return is the number of steps balanced. The Neural Process is "
+    "trained on transitions of simulated carts, and appends every transition that it sees of a new one; all models "
+    "plan by MPPI, 500 candidates of 25 steps for every decision. "
+)
+
+
+def masses() -> Page:
+    """Unknown masses, beside learners that start from scratch."""
+    record = read("cartpole-np-masses")
+    ours, fixed, pets = (record[f"{name}/return/episode=1"] for name in ("np", "fixed", "pets"))
+    last = "episode=150"
+    return _carts(
+        record,
+        "A Neural Process that balances carts of unknown mass",
+        f"**How many episodes does a new cart cost?** {CARTS}*Never adapts* is one network trained on all carts. "
+        "PETS, DQN, REINFORCE and PPO start from scratch on every cart. The *true simulator* is a bound.",
+        f"The Neural Process balances for {shown(ours)} steps in its first episode, PETS for {shown(pets)}, and PPO "
+        f"for {shown(record[f'ppo/return/{last}'])} in its 150th. Masses alone need no adaptation: the model that "
+        f"never adapts balances for {shown(fixed)}.",
+        (
+            "What plans are worth was chosen on other carts, but after a look at those of seed 0.",
+            "Intervals over all carts leave out that 20 of them share one trained model.",
+            "The seconds are those of a machine that was busy with other work.",
+        ),
+        Headline(
+            "How long does it balance a cart of unknown mass in its first episode?",
+            "steps, of 500 ↑",
+            shown(ours),
+            "none",
+            f"never adapts: {shown(fixed)}; PETS from scratch: {shown(pets)}",
+        ),
+    )
+
+
+def gains() -> Page:
+    """Unknown length and force too."""
+    record = read("cartpole-np-gains")
+    ours, fixed, simulator = (record[f"{name}/return/episode=1"] for name in ("np", "fixed", "simulator"))
+    return _carts(
+        record,
+        "A Neural Process that balances carts which may push the other way",
+        f"**And where a model that does not adapt cannot know what to do?** {CARTS}Here the pole's half-length is in "
+        "[0.25, 1] m too, the force in [5, 20] N, and in half of the carts it pushes the other way.",
+        f"The Neural Process balances for {shown(ours)} steps in its first episode, the model that never adapts for "
+        f"{shown(fixed)}, and the true simulator for {shown(simulator)} of 500.",
+        ("Intervals over all carts leave out that 20 of them share one trained model.",),
+        Headline(
+            "The same where half of the carts push the other way.",
+            "steps, of 500 ↑",
+            shown(ours),
+            "none",
+            f"never adapts: {shown(fixed)}; bound: {shown(simulator)}",
+        ),
+    )
+
+
+def _carts(record: Record, title: str, question: str, says: str, care: tuple[str, ...], headline: Headline) -> Page:
+    when = (1, 2, 5, 150)
+    shown_ones = [n for n in when if any(f"return/episode={n}" in key for key in record.metrics)]
+    better: list[Better] = ["higher"] * len(shown_ones)
+    rows = []
+    for name in record.learners("return", "episode=1"):
+        values = [_episode(record, name, n) for n in shown_ones]
+        rows.append(Row(PARTS[name], (*values, _quartiles(record, name)), name != "simulator"))
+    return Page(
+        name=record.name,
+        title=title,
+        question=question,
+        figure=Figure(
+            f"{record.name}.png",
+            "Return by episode",
+            "Steps balanced, by episode, of at most 500. Bands are 95% intervals over all seeds and carts.",
+        ),
+        table=Table(
+            ("", *(f"episode {n}" for n in shown_ones), "last, interquartile mean"),
+            rows,
+            (*better, None),
+            "Steps balanced in an episode, of at most 500; higher is better. ± is a 95% confidence interval over "
+            f"{record.counted[0]} seeds (Student's t), each with 20 unseen carts. {BOOTSTRAP}",
+        ),
+        says=says,
+        care=care,
+        published=(),
+        records=(record,),
+        headline=headline,
+        files={
+            f"{record.name}.csv": ("returns by episode", metrics(record)),
+            f"{record.name}-evaluation.csv": (
+                "means and interquartile means over seeds and carts after every episode, probabilities of improvement",
+                evaluation(record),
+            ),
+        },
+    )
+
+
+def _episode(record: Record, name: str, number: int) -> Value | None:
+    key = f"{name}/return/episode={number}"
+    return record[key] if key in record.metrics else None

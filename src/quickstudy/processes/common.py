@@ -1,0 +1,69 @@
+"""What all processes do alike: check and keep their sizes, encode a support set, and encode more of it later."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+
+from quickstudy.checks import check_number, check_whole
+from quickstudy.data import Examples
+from quickstudy.learner import check_generator, check_steps
+from quickstudy.processes.blocks import Decoder, PointEncoder, State
+from quickstudy.processes.checks import check_more, check_support
+
+
+class Sizes(NamedTuple):
+    """The constructor arguments that all processes share; see `CNP`."""
+
+    dx: int
+    dy: int
+    width: int
+    encoder_depth: int
+    decoder_depth: int
+    sigma_floor: float
+
+    def encoder(self) -> PointEncoder:
+        """Of points `(x, y)`, to `width` features."""
+        return PointEncoder(self.dx + self.dy, self.width, self.encoder_depth, self.width)
+
+    def decoder(self, features: int) -> Decoder:
+        """From `features` of a task's representation, and x, to mean and raw scale of y."""
+        return Decoder(features, self.dx, self.width, self.decoder_depth, 2 * self.dy)
+
+
+def check_sizes(dx: int, dy: int, *, width: int, encoder_depth: int, decoder_depth: int, sigma_floor: float) -> Sizes:
+    """The sizes as a record, or ValueError unless they are whole numbers (the floor: a number of at least 0)."""
+    return Sizes(
+        check_whole("dx", dx),
+        check_whole("dy", dy),
+        check_whole("width", width),
+        check_whole("encoder_depth", encoder_depth, 2),
+        check_whole("decoder_depth", decoder_depth, 2),
+        check_number("sigma_floor", sigma_floor),
+    )
+
+
+def encode(
+    process: Any, support: Examples, steps: int | None, *, create_graph: bool, generator: torch.Generator | None
+) -> State:
+    """The state in which `adapt` leaves a process: of all of `support`, or of no point for `steps=0`.
+
+    Raises:
+        ValueError, TypeError: for a support set, a number of steps or a generator that cannot be used.
+    """
+    check_support(process, support)
+    check_generator(generator)
+    prior = steps is not None and check_steps(steps) == 0
+    points = support.first(0)._replace(mask=None) if prior else support.clean()
+    with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
+        return process.encoder.encode(points)
+
+
+def append(predictor: Any, examples: Examples) -> Any:
+    """A process's predictor for the union: only `examples` are encoded. One made with `steps=0` stays the prior."""
+    check_more(predictor.process, examples, len(predictor.state.seen))
+    if predictor.prior:
+        return predictor
+    with torch.set_grad_enabled(predictor.graph and torch.is_grad_enabled()):
+        more = predictor.process.encoder.encode(examples.clean())
+        return replace(predictor, state=predictor.state.plus(more))
