@@ -77,6 +77,21 @@ OWN_DATA: dict[str, Callable[[], Any]] = {
 }
 FAMILIES = GENERATIVE | OWN_DATA
 
+FUNCTIONS = {
+    "sinusoid": Sinusoid,
+    "process_demo": Sinusoid.process_demo,
+    "gp": GaussianProcess,
+    "gp_periodic": lambda **k: GaussianProcess("periodic", **k),
+    "sawtooth": Sawtooth,
+    "harmonic": Harmonic,
+    "sine_and_line": SineAndLine,
+    "steps": Steps,
+    "pendulum": Pendulum,
+    "pharmacokinetics": Pharmacokinetics,
+}
+functions = pytest.mark.parametrize("name", FUNCTIONS)
+bounded = pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "harmonic"])  # its x are normal
+
 every_family = pytest.mark.parametrize("name", FAMILIES)
 generative = pytest.mark.parametrize("name", GENERATIVE)
 
@@ -131,6 +146,34 @@ def test_equal_seeds_equal_tasks(name: str) -> None:
         first = family.sample(5, support=3, query=4, split=split, generator=_seeded())
         assert _same(first, again.sample(5, support=3, query=4, split=split, generator=_seeded()))
         assert not _same(first, family.sample(5, support=3, query=4, split=split, generator=_seeded(1)))
+
+
+@generative
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_held_out_tasks_do_not_depend_on_the_numbers_of_points(name: str, split: Any) -> None:
+    """More support points leave the query as it is; more query points leave the task and the support inputs."""
+    family = FAMILIES[name]()
+    small, seen, asked = (
+        family.sample(6, support=support, query=query, split=split, generator=_seeded())
+        for support, query in ((3, 4), (20, 4), (3, 33))
+    )
+    for other in (seen, asked):
+        known = [k for k in small.info if not k.startswith("oracle")]
+        assert known and all(torch.equal(small.info[k], other.info[k]) for k in known)
+        assert torch.equal(small.support.x, other.support.x[:, :3])
+    assert torch.equal(small.query.x, seen.query.x)
+    for one, other in ((small.support, seen.support.first(3)), (small.query, seen.query)):
+        torch.testing.assert_close(one.y, other.y, atol=2e-5, rtol=1e-4)  # linear algebra of another size rounds
+
+
+@bounded
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_grid_changes_neither_the_tasks_nor_the_support_inputs(name: str, split: Any) -> None:
+    points: dict[str, Any] = {"support": 5, "query": 11, "split": split}
+    drawn = FUNCTIONS[name]().sample(3, **points, generator=_seeded())
+    grid = FUNCTIONS[name]().sample(3, **points, generator=_seeded(), grid=True)
+    assert torch.equal(drawn.support.x, grid.support.x)
+    assert all(torch.equal(drawn.info[k], grid.info[k]) for k in drawn.info if not k.startswith("oracle"))
 
 
 @every_family
@@ -226,22 +269,6 @@ def test_repr_tells_families_apart(name: str) -> None:
 def test_immutable(name: str) -> None:
     with pytest.raises(AttributeError):
         FAMILIES[name]().dx = 7
-
-
-FUNCTIONS = {
-    "sinusoid": Sinusoid,
-    "process_demo": Sinusoid.process_demo,
-    "gp": GaussianProcess,
-    "gp_periodic": lambda **k: GaussianProcess("periodic", **k),
-    "sawtooth": Sawtooth,
-    "harmonic": Harmonic,
-    "sine_and_line": SineAndLine,
-    "steps": Steps,
-    "pendulum": Pendulum,
-    "pharmacokinetics": Pharmacokinetics,
-}
-functions = pytest.mark.parametrize("name", FUNCTIONS)
-bounded = pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "harmonic"])  # its x are normal
 
 
 @bounded

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
 from quickstudy.data import Tasks
+from quickstudy.learner import Split
 from quickstudy.tasks import GaussianProcess
 from quickstudy.tasks.kernels import KERNELS, PERIODIC
 
@@ -26,10 +27,11 @@ def _conditional(family: GaussianProcess, tasks: Tasks) -> tuple[Tensor, Tensor]
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("support", [0, 1, 12])
-def test_oracle_log_likelihood(kernel: str, support: int, generator: torch.Generator) -> None:
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_oracle_log_likelihood(kernel: str, support: int, split: Split, generator: torch.Generator) -> None:
     torch.set_default_dtype(torch.float64)
     family = GaussianProcess(kernel, noise=(0.05, 0.2))  # type: ignore[arg-type]
-    tasks = family.sample(6, support=support, query=9, generator=generator)
+    tasks = family.sample(6, support=support, query=9, split=split, generator=generator)
     mean, spread = _conditional(family, tasks)
     y = tasks.query.y.squeeze(2)
     marginal = Normal(mean, spread.diagonal(dim1=1, dim2=2).sqrt()).log_prob(y)
@@ -73,10 +75,11 @@ def test_published_protocol_of_autoregressive_processes(kernel: str, joint: floa
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_draws_have_the_covariance(kernel: str, generator: torch.Generator) -> None:
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_draws_have_the_covariance(kernel: str, split: Split, generator: torch.Generator) -> None:
     """Whitened by an independent factor, the outcomes of many tasks are standard normal."""
     family = GaussianProcess(kernel, noise=0.3)  # type: ignore[arg-type]
-    tasks = family.sample(3000, support=4, query=4, generator=generator)
+    tasks = family.sample(3000, support=4, query=4, split=split, generator=generator)
     x = torch.cat([tasks.support.x, tasks.query.x], 1).double()
     y = torch.cat([tasks.support.y, tasks.query.y], 1).double()
     joint = family.matrix(x, x, tasks.info) + 0.09 * torch.eye(8)
@@ -105,9 +108,10 @@ def test_fixed_settings() -> None:
     assert GaussianProcess.fixed().sample(1, support=1, query=1).info["lengthscale"].tolist() == [0.25]
 
 
-def test_without_noise_repeated_inputs_agree(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_without_noise_repeated_inputs_agree(split: Split, generator: torch.Generator) -> None:
     family = GaussianProcess(noise=0.0, lengthscale=2.0, scale=1.0)
-    tasks = family.sample(4, support=30, query=101, grid=True, generator=generator)  # far more points than a rank
+    tasks = family.sample(4, support=30, query=101, split=split, grid=True, generator=generator)  # above the rank
     assert bool(torch.isfinite(tasks.info["oracle_log_prob"]).all())
     smooth = tasks.query.y[:, 2:] - 2 * tasks.query.y[:, 1:-1] + tasks.query.y[:, :-2]
     assert float(smooth.abs().max()) < 1e-2  # second differences of a smooth function on a grid of step 0.04

@@ -1,6 +1,8 @@
 """Transitions as tasks: what a cart did in its first moments is the support set, what else it would do the query."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
 from typing import Any, NamedTuple, final
 
@@ -12,11 +14,22 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.decide.encoding import Encoding
 from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Simulator
-from quickstudy.tasks.sampling import split_generator
+from quickstudy.tasks.sampling import Batch
 
 WIDE = (2.4, 2.0, 0.21, 2.5)  # m, m/s, rad, rad/s: as far from rest as a planner looks at carts that still stand
 NEAR = (0.05, 0.05, 0.05, 0.05)  # where CartPole's episodes begin
 FEEDBACK = (0.1, 0.3, 1.0, 1.0)  # of the policies, per WIDE: push to where the pole falls
+
+
+class _Stream(IntEnum):
+    """What the random numbers of a held-out batch are for, beside the parameters of its tasks; see `Batch.draw`."""
+
+    ACTIONS = 1
+    WIDTHS = 2
+    STARTS = 3
+    PHYSICS = 4
+    SUPPORT_NOISE = 5
+    QUERY_NOISE = 6
 
 
 @final
@@ -91,7 +104,7 @@ class Transitions:
         """Scales by which states and their changes are divided: `wide`, and the changes' root mean square over 200
         tasks that are always the same; the rewards' too, where they are learned."""
         generator = torch.Generator().manual_seed(0)
-        walks, _ = self._walk(200, 1, 64, generator)
+        walks, _ = self._walk(Batch(200, 1, 64 * self.lanes, "train", generator))
         change = (walks.following - walks.state)[:, 1:].square().mean((0, 1, 2)).sqrt()
         brought = walks.reward[:, 1:].square().mean().sqrt().clamp_min(1e-6) if self.reward else None
         return Encoding(torch.tensor(self.wide), change.clamp_min(1e-6), 2, brought, self.end)
@@ -107,43 +120,52 @@ class Transitions:
     ) -> Tasks:
         """Draw tasks; see the contract. `info` is the environment's own tasks."""
         encoding = self.encoding
-        generator = split_generator(num_tasks, support, query, split, generator)
-        each = -(-query // self.lanes)
-        walks, info = self._walk(num_tasks, max(support, 1), each, generator)
-        encoding = encoding.to(walks.state)
+        batch = Batch(num_tasks, support, query, split, generator)
+        walks, info = self._walk(batch)
+        encoding, each = encoding.to(walks.state), self._each(batch)
         first = Walks(*(part[:, 0, :support] for part in walks))
         rest = Walks(*(part[:, 1:, :each].flatten(1, 2)[:, :query] for part in walks))
-        known, others = (self._noisy(part.encoded(encoding), generator) for part in (first, rest))
-        return Tasks(known, others, dict(info))
+        known = self._noisy(first.encoded(encoding), batch, _Stream.SUPPORT_NOISE)
+        return Tasks(known, self._noisy(rest.encoded(encoding), batch, _Stream.QUERY_NOISE), dict(info))
 
-    def _noisy(self, examples: Examples, generator: torch.Generator | None) -> Examples:
+    def _noisy(self, examples: Examples, batch: Batch, stream: "_Stream") -> Examples:
         """With noise on the outcomes, if there are any."""
         x, y, mask = examples
         change, outcomes = y.split([len(self.wide), self.reward + self.end], -1)
         if not outcomes.shape[-1] or not self.noise:
             return examples
-        noise = torch.randn(outcomes.shape, dtype=y.dtype, device=y.device, generator=generator)
+        noise = batch.draw(torch.randn, tuple(outcomes.shape), stream, dtype=y.dtype).to(y.device)
         return Examples(x, torch.cat([change, outcomes + self.noise * noise], -1), mask)
 
-    def _walk(
-        self, num_tasks: int, first: int, each: int, generator: torch.Generator | None
-    ) -> tuple["Walks", EnvironmentTasks]:
-        """Walks `[T, 1 + lanes, H, ...]`; lane 0 is the support's, H what is needed."""
-        info = self.env.sample_tasks(num_tasks, generator=generator)
-        length = max(first, each)
+    def _each(self, batch: Batch) -> int:
+        """The number of query transitions in a lane."""
+        return -(-batch.query // self.lanes)
+
+    def _walk(self, batch: Batch) -> tuple["Walks", EnvironmentTasks]:
+        """Walks `[T, 1 + lanes, H, ...]`. Lane 0 is the support's; H is the longer of the support and a query lane."""
+        info = self.env.sample_tasks(batch.num_tasks, generator=batch.generator)
+        device = next(iter(info.values())).device
+        each = self._each(batch)
+        length = max(batch.support, 1, each)
         lanes, ds = 1 + self.lanes, len(self.wide)
-        place: dict[str, Any] = {"generator": generator, "device": next(iter(info.values())).device}
-        near, wide, feedback = (torch.tensor(v, device=place["device"]) for v in (self.near, self.wide, self.feedback))
-        sign = torch.where(torch.rand(num_tasks, lanes, **place) < 0.5, -1.0, 1.0) if self.both_signs else 1.0
-        noise = 2 * torch.rand(num_tasks, lanes, 1, **place) * torch.randn(num_tasks, lanes, length, **place)
-        factor = torch.rand(num_tasks, lanes, length, 1, **place)
+        size = (batch.num_tasks, lanes, length)
+
+        def steps(kind: Callable[..., Tensor], stream: _Stream, *features: int) -> Tensor:
+            return batch.draw(kind, (*size, *features), stream, axis=2).to(device)
+
+        near, wide, feedback = (torch.tensor(v, device=device) for v in (self.near, self.wide, self.feedback))
+        own: dict[str, Any] = {"generator": batch.generator, "device": device}
+        sign = torch.where(torch.rand(size[:2], **own) < 0.5, -1.0, 1.0) if self.both_signs else 1.0
+        noise = 2 * torch.rand(*size[:2], 1, **own) * steps(torch.randn, _Stream.ACTIONS)
+        factor = steps(torch.rand, _Stream.WIDTHS, 1)
         factor[:, 0] = 1
         if self.end:
             factor[:, 2::2] += 1
         width = torch.cat([near.expand(1, ds), wide.expand(self.lanes, ds)]).unsqueeze(1)
-        starts = (2 * torch.rand(num_tasks, lanes, length, ds, **place) - 1) * factor * width
+        starts = (2 * steps(torch.rand, _Stream.STARTS, ds) - 1) * factor * width
         state, gains = starts[:, :, 0], 4 * feedback / wide
         seen: list[tuple[Tensor, ...]] = []
+        physics = batch.stream(_Stream.PHYSICS)
         for step in range(length):
             if step == each:  # queries are complete, the support goes on alone
                 state = state[:, :1]
@@ -151,7 +173,7 @@ class Transitions:
             drive = (state * gains).sum(-1).clamp(-2, 2)
             signed = drive * sign[:, :alive] if isinstance(sign, Tensor) else drive
             action = (signed + noise[:, :alive, step] > 0).long()
-            following, reward, terminated = self.env.dynamics(info, state, action, generator)
+            following, reward, terminated = self.env.dynamics(info, state, action, physics)
             seen.append(tuple(_filled(part, lanes) for part in (state, action, following, reward, terminated)))
             again = starts[:, :alive, min(step + 1, length - 1)]
             state = torch.where(terminated.unsqueeze(-1), again, following)

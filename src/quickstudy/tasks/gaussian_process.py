@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import ClassVar, Self, final
 
 import torch
@@ -15,7 +16,7 @@ from quickstudy.predictive.covariance import cholesky
 from quickstudy.predictive.outcomes import LOG_2PI
 from quickstudy.tasks.exact_gp import ExactGP
 from quickstudy.tasks.kernels import KERNELS, PERIODIC, Kernel, covariance
-from quickstudy.tasks.sampling import Range, as_domain, as_range, cut, split_generator, stretch, uniform, with_grid
+from quickstudy.tasks.sampling import Batch, Range, as_domain, as_range, check_fields, positive, stretch
 
 _DRAWN = ("lengthscale", "scale", "period", "noise")
 
@@ -60,10 +61,9 @@ class GaussianProcess:
     def __post_init__(self) -> None:
         if self.kernel not in KERNELS:
             raise ValueError(f"unknown kernel {self.kernel!r}; choose one of {', '.join(KERNELS)}")
-        for name in ("lengthscale", "scale", "period"):
-            object.__setattr__(self, name, as_range(name, getattr(self, name), above=0))
-        object.__setattr__(self, "noise", as_range("noise", self.noise, least=0))
-        object.__setattr__(self, "domain", as_domain(self.domain))
+        check_fields(self, positive, "lengthscale", "scale", "period")
+        check_fields(self, partial(as_range, least=0), "noise")
+        check_fields(self, as_domain, "domain")
         if self.dx < 1:
             raise ValueError(f"dx={self.dx}; expected at least one input feature")
 
@@ -93,20 +93,19 @@ class GaussianProcess:
             the exact posterior gives the query: `oracle_log_prob [T, M]` (each point alone) and
             `oracle_joint_log_prob [T]` (all of them at once).
         """
-        generator = split_generator(num_tasks, support, query, split, generator)
-        points = support + (0 if grid else query)
-        draws = uniform(num_tasks, 4 + points * self.dx, generator=generator)
+        batch = Batch(num_tasks, support, query, split, generator, grid)
+        draws = batch.uniform(4, self.dx)
         info = {name: stretch(draws[:, i], getattr(self, name)) for i, name in enumerate(_DRAWN)}
         if self.kernel not in PERIODIC:
             del info["period"]
-        x = stretch(draws[:, 4:], self.domain).reshape(num_tasks, points, self.dx)
-        if grid:
-            x = with_grid(x, query, self.domain)
-        white = torch.randn(*x.shape[:2], 1, dtype=torch.float64, device=x.device, generator=generator)
-        factor = self._factor(x, info)
-        y = factor @ white
+        x = batch.inputs(draws[:, 4:], self.domain, self.dx)
+        white = batch.noise(1, torch.float64)
+        if batch.held_out:
+            factor, white = _support_first(self._factor(x.roll(query, 1), info), white.roll(query, 1), query)
+        else:
+            factor = self._factor(x, info)
         info |= {k: v.to(x.dtype) for k, v in _oracle(factor[:, support:, support:], white[:, support:]).items()}
-        return cut(x, y.to(x.dtype), support, info)
+        return batch.tasks(x, (factor @ white).to(x.dtype), info)
 
     def matrix(
         self, x1: Float[Tensor, "T A dx"], x2: Float[Tensor, "T B dx"], info: Mapping[str, Tensor]
@@ -127,6 +126,18 @@ class GaussianProcess:
         joint = self.matrix(wide, wide, info)
         joint.diagonal(dim1=1, dim2=2).add_(info["noise"].double().square().unsqueeze(1))
         return cholesky(joint)
+
+
+def _support_first(factor: Tensor, white: Tensor, query: int) -> tuple[Tensor, Tensor]:
+    """The same draws y = L e with the support before the query, from L and e with the query before the support.
+
+    Held-out functions are drawn with the query first, so that their values there do not depend on the support. With P
+    the change of order and P L = R^T Q^T by a QR decomposition, P y = R^T (Q^T e): a triangular factor again, without
+    the rounding of a second Cholesky decomposition.
+    """
+    q, r = torch.linalg.qr(factor.roll(-query, 1).mT)
+    signs = r.diagonal(dim1=1, dim2=2).sign().unsqueeze(2)
+    return (signs * r).mT, signs * (q.mT @ white)
 
 
 def _oracle(factor: Tensor, white: Tensor) -> dict[str, Tensor]:

@@ -8,16 +8,7 @@ import torch
 from quickstudy.checks import check_whole
 from quickstudy.data import Tasks
 from quickstudy.learner import Split
-from quickstudy.tasks.sampling import (
-    Range,
-    add_noise,
-    as_range,
-    cut,
-    number,
-    split_generator,
-    stretch,
-    uniform,
-)
+from quickstudy.tasks.sampling import Batch, Range, as_range, check_fields, number, stretch
 
 
 @final
@@ -57,11 +48,9 @@ class Harmonic:
     dy: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "waves", check_whole("waves", self.waves))
-        for name in ("phase", "frequency", "center"):
-            object.__setattr__(self, name, as_range(name, getattr(self, name)))
-        for name in ("amplitude", "spread", "noise"):
-            object.__setattr__(self, name, number(name, getattr(self, name)))
+        check_fields(self, check_whole, "waves")
+        check_fields(self, as_range, "phase", "frequency", "center")
+        check_fields(self, number, "amplitude", "spread", "noise")
         if self.spread == 0:
             raise ValueError(f"spread={self.spread}; expected a standard deviation above 0")
 
@@ -82,10 +71,8 @@ class Harmonic:
         Returns:
             Tasks with `info` amplitude and phase, each `[T, K]`, frequency and center, each `[T]`.
         """
-        generator = split_generator(num_tasks, support, query, split, generator)
-        points = support + (0 if grid else query)
-        draws = uniform(num_tasks, 2 + self.waves, generator=generator)
-        normals = torch.randn(num_tasks, self.waves + points, device=draws.device, generator=generator)
+        batch = Batch(num_tasks, support, query, split, generator, grid)
+        draws, normals = batch.uniform(2 + self.waves, 0), batch.normal(self.waves)
         frequency, center = stretch(draws[:, 0], self.frequency), stretch(draws[:, 1], self.center)
         amplitude, phase = self.amplitude * normals[:, : self.waves], stretch(draws[:, 2:], self.phase)
         places = normals[:, self.waves :]
@@ -97,4 +84,4 @@ class Harmonic:
         waves = ((frequency[:, None] * x)[:, :, None] * order).add_(phase[:, None]).sin_()
         y = waves @ amplitude[:, :, None]
         info = {"amplitude": amplitude, "phase": phase, "frequency": frequency, "center": center}
-        return cut(x[:, :, None], add_noise(y, self.noise, generator), support, info)
+        return batch.tasks(x[:, :, None], y, info, self.noise)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, final
 
 import torch
@@ -10,19 +11,7 @@ from torch import Tensor
 from quickstudy.data import Tasks
 from quickstudy.learner import Split
 from quickstudy.tasks.exprel import exprel
-from quickstudy.tasks.sampling import (
-    Range,
-    add_noise,
-    as_domain,
-    as_range,
-    bounds,
-    cut,
-    number,
-    split_generator,
-    stretch,
-    uniform,
-    with_grid,
-)
+from quickstudy.tasks.sampling import Batch, Range, as_domain, as_range, bounds, check_fields, number, positive, stretch
 
 # Blanes and Moan 2002, Practical symplectic partitioned Runge-Kutta and Runge-Kutta-Nystrom methods, table 3, SRKN_6^b:
 # order 4, six turns of kick and drift, a last kick. Both lists read the same backwards and sum to 1.
@@ -73,17 +62,15 @@ class Pendulum:
     dx: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "length", as_range("length", self.length, above=0))
-        object.__setattr__(self, "damping", as_range("damping", self.damping, least=0))
-        for name in ("angle", "velocity"):
-            object.__setattr__(self, name, as_range(name, getattr(self, name)))
-        object.__setattr__(self, "gravity", number("gravity", self.gravity))
+        check_fields(self, positive, "length")
+        check_fields(self, partial(as_range, least=0), "damping")
+        check_fields(self, as_range, "angle", "velocity")
+        check_fields(self, number, "gravity", "noise")
         if self.gravity == 0:
             raise ValueError(f"gravity={self.gravity}; expected a number above 0")
-        object.__setattr__(self, "domain", as_domain(self.domain))
+        check_fields(self, as_domain, "domain")
         if self.domain[0] < 0:
             raise ValueError(f"domain={self.domain}; the pendulum is let go at time 0: expected 0 <= low < high")
-        object.__setattr__(self, "noise", number("noise", self.noise))
 
     @property
     def dy(self) -> int:
@@ -105,19 +92,17 @@ class Pendulum:
         Returns:
             Tasks with `info` length, damping, angle and velocity (the last two at time 0), each `[T]`.
         """
-        generator = split_generator(num_tasks, support, query, split, generator)
-        draws = uniform(num_tasks, 4 + support + (0 if grid else query), generator=generator)
+        batch = Batch(num_tasks, support, query, split, generator, grid)
+        draws = batch.uniform(4)
         info = {
             name: stretch(draws[:, i], getattr(self, name))
             for i, name in enumerate(("length", "damping", "angle", "velocity"))
         }
-        x = stretch(draws[:, 4:], self.domain).unsqueeze(2)
-        if grid:
-            x = with_grid(x, query, self.domain)
+        x = batch.inputs(draws[:, 4:], self.domain)
         pull, start = self.gravity / info["length"], (info["angle"], info["velocity"])
         angle, velocity = _swing(x.squeeze(2), pull, info["damping"], start, self.domain[1], self._steps())
         y = torch.stack([angle, velocity], 2) if self.with_velocity else angle.unsqueeze(2)
-        return cut(x, add_noise(y, self.noise, generator), support, info)
+        return batch.tasks(x, y, info, self.noise)
 
     def _steps(self) -> int:
         """How many steps to take: one for every half radian of the fastest motion that the ranges allow."""

@@ -9,18 +9,7 @@ from torch import Tensor
 from quickstudy.data import Tasks
 from quickstudy.learner import Split
 from quickstudy.tasks.exprel import exprel
-from quickstudy.tasks.sampling import (
-    Range,
-    add_noise,
-    as_domain,
-    as_range,
-    cut,
-    number,
-    split_generator,
-    stretch,
-    uniform,
-    with_grid,
-)
+from quickstudy.tasks.sampling import Batch, Range, as_domain, check_fields, number, positive, stretch
 
 
 @final
@@ -64,12 +53,11 @@ class Pharmacokinetics:
     dy: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        for name in ("absorption", "clearance", "volume", "dose"):
-            object.__setattr__(self, name, as_range(name, getattr(self, name), above=0))
-        object.__setattr__(self, "domain", as_domain(self.domain))
+        check_fields(self, positive, "absorption", "clearance", "volume", "dose")
+        check_fields(self, as_domain, "domain")
         if self.domain[0] < 0:
             raise ValueError(f"domain={self.domain}; the dose is taken at time 0: expected 0 <= low < high")
-        object.__setattr__(self, "noise", number("noise", self.noise))
+        check_fields(self, number, "noise")
 
     def sample(
         self,
@@ -86,17 +74,15 @@ class Pharmacokinetics:
         Returns:
             Tasks with `info` absorption, clearance, volume and dose, each `[T]`.
         """
-        generator = split_generator(num_tasks, support, query, split, generator)
-        draws = uniform(num_tasks, 4 + support + (0 if grid else query), generator=generator)
+        batch = Batch(num_tasks, support, query, split, generator, grid)
+        draws = batch.uniform(4)
         info = {
             name: stretch(draws[:, i], getattr(self, name))
             for i, name in enumerate(("absorption", "clearance", "volume", "dose"))
         }
-        x = stretch(draws[:, 4:], self.domain).unsqueeze(2)
-        if grid:
-            x = with_grid(x, query, self.domain)
+        x = batch.inputs(draws[:, 4:], self.domain)
         y = _concentration(x, *(value.view(-1, 1, 1) for value in info.values()))
-        return cut(x, add_noise(y, self.noise, generator), support, info)
+        return batch.tasks(x, y, info, self.noise)
 
 
 def _concentration(times: Tensor, absorption: Tensor, clearance: Tensor, volume: Tensor, dose: Tensor) -> Tensor:

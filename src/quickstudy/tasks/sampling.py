@@ -1,7 +1,10 @@
-"""What the generative families share: ranges, split generators, inputs, and cutting points into support and query."""
+"""Shared parts of the task families: checks of their options, the random numbers of a batch, support and query sets."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from enum import IntEnum
+from functools import cached_property
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -10,9 +13,15 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Split, check_counts, check_split
 
 Range = float | tuple[float, float]
-"""A hyperparameter of a family: one number for all tasks, or `(low, high)` drawn uniformly for every task."""
+"""An option of a family: one number for all tasks, or `(low, high)`, drawn uniformly for every task."""
 
 _SALT = {"validation": 0x5EED5EED5EED, "test": 0x7E577E577E57}
+
+
+def check_fields(family: Any, check: Callable[[str, Any], Any], *names: str) -> None:
+    """Replace each named field of a frozen dataclass by `check(name, value)`, which raises for a bad value."""
+    for name in names:
+        object.__setattr__(family, name, check(name, getattr(family, name)))
 
 
 def as_range(name: str, value: Any, least: float = -math.inf, above: float = -math.inf) -> Range:
@@ -40,12 +49,24 @@ def as_range(name: str, value: Any, least: float = -math.inf, above: float = -ma
     return (low, high) if isinstance(value, tuple | list) else low
 
 
-def as_domain(value: Any) -> tuple[float, float]:
+def positive(name: str, value: Any) -> Range:
+    """`value` as a range of numbers above 0. Raises ValueError otherwise."""
+    return as_range(name, value, above=0)
+
+
+def as_domain(name: str, value: Any) -> tuple[float, float]:
     """`value` as an interval `(low, high)` of inputs. Raises ValueError unless low < high."""
-    domain = as_range("domain", value)
+    domain = as_range(name, value)
     if not isinstance(domain, tuple) or domain[0] == domain[1]:
-        raise ValueError(f"domain={value!r}; expected a pair (low, high) with low < high")
+        raise ValueError(f"{name}={value!r}; expected a pair (low, high) with low < high")
     return domain
+
+
+def number(name: str, value: Any, least: float = 0.0) -> float:
+    """`value` as one finite float of at least `least`. Raises ValueError otherwise."""
+    if isinstance(value, tuple | list):
+        raise ValueError(f"{name}={value!r}; expected one number")
+    return bounds(as_range(name, value, least=least))[0]
 
 
 def bounds(value: Range) -> tuple[float, float]:
@@ -59,10 +80,10 @@ def bounds(value: Range) -> tuple[float, float]:
 def split_generator(
     num_tasks: int, support: int, query: int, split: Split, generator: torch.Generator | None
 ) -> torch.Generator | None:
-    """Check the arguments of `sample` and give the generator to draw from.
+    """Check the arguments of `sample` and return the generator to draw from.
 
-    Training tasks come from `generator` itself (None is torch's own). For another split one integer is drawn from it
-    and seeds a generator apart, so that equal seeds give different tasks in different splits.
+    Training tasks are drawn from `generator` itself (None is torch's own). For another split one integer is drawn from
+    it, which seeds a separate generator, so that equal seeds give different tasks in different splits.
     """
     check_counts(num_tasks, support, query)
     check_split(split)
@@ -71,6 +92,151 @@ def split_generator(
     device = torch.get_default_device() if generator is None else generator.device
     seed = int(torch.randint(2**62, (), device=device, generator=generator))
     return torch.Generator(device).manual_seed(seed ^ _SALT[split])
+
+
+class Stream(IntEnum):
+    """What the random numbers of a held-out batch are for, beside the parameters of its tasks."""
+
+    SUPPORT = 1
+    QUERY = 2
+    SUPPORT_NOISE = 3
+    QUERY_NOISE = 4
+
+
+@final
+class Batch:
+    """One call of a family's `sample`: its sizes, its random numbers, and the tasks it returns.
+
+    A training batch draws all its numbers one after another from the caller's generator, in as few calls as possible,
+    because it is drawn inside a training step. A held-out batch has a separate stream for the parameters of its tasks,
+    and for the inputs and the noise of its support and query points. Equal seeds then give equal tasks whatever the
+    number of points, and a smaller support (or query) set is the first points of a larger one.
+
+    Args:
+        num_tasks: T.
+        support: N, support points of a task.
+        query: M, query points of a task.
+        split: see `split_generator`.
+        generator: see `split_generator`.
+        grid: whether query inputs are evenly spaced instead of drawn.
+
+    Raises:
+        ValueError: for counts that are too small, and for an unknown split.
+
+    >>> batch = Batch(2, 3, 4, "test", torch.Generator().manual_seed(0))
+    >>> batch.uniform(1).shape  # one parameter and 3 + 4 inputs of each of 2 tasks
+    torch.Size([2, 8])
+    """
+
+    def __init__(
+        self,
+        num_tasks: int,
+        support: int,
+        query: int,
+        split: Split,
+        generator: torch.Generator | None,
+        grid: bool = False,
+    ):
+        self.generator = split_generator(num_tasks, support, query, split, generator)
+        self.held_out = split != "train"
+        self.num_tasks, self.support, self.query, self.grid = num_tasks, support, query, grid
+
+    @property
+    def drawn(self) -> int:
+        """The number of points whose inputs are drawn: query points on a grid are not."""
+        return self.support + (0 if self.grid else self.query)
+
+    def uniform(self, parameters: int, features: int = 1) -> Tensor:
+        """Draws from [0, 1), `[T, parameters + points * features]`: the parameters, then the inputs point by point."""
+        return self._draw(torch.rand, parameters, features)
+
+    def normal(self, parameters: int, features: int = 1) -> Tensor:
+        """Standard normal draws in the order of `uniform`."""
+        return self._draw(torch.randn, parameters, features)
+
+    def noise(self, features: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Standard normal draws `[T, N + M, features]`, for the outputs of all points."""
+        if not self.held_out:
+            counts = {Stream.SUPPORT_NOISE: self.support + self.query}
+        else:
+            counts = {Stream.SUPPORT_NOISE: self.support, Stream.QUERY_NOISE: self.query}
+        sizes = {stream: (self.num_tasks, count, features) for stream, count in counts.items()}
+        return torch.cat([self.draw(torch.randn, size, stream, dtype=dtype) for stream, size in sizes.items()], 1)
+
+    def draw(
+        self,
+        kind: Callable[..., Tensor],
+        size: tuple[int, ...],
+        purpose: int,
+        *,
+        axis: int = 1,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """`kind(size)` of random numbers for one purpose.
+
+        A training batch draws them in one call. A held-out batch makes a call for each index of `axis`, so that a
+        shorter axis has the first numbers of a longer one.
+
+        Args:
+            kind: torch.rand or torch.randn.
+            size: the size of the result.
+            purpose: which stream of a held-out batch; a whole number above 0.
+            axis: the axis of points, or of steps in time.
+            dtype: None is torch's default.
+        """
+        generator = self.stream(purpose)
+        if not self.held_out:
+            return kind(size, generator=generator, device=self._device, dtype=dtype)
+        count, rest = size[axis], (*size[:axis], *size[axis + 1 :])
+        found = [kind(rest, generator=generator, device=self._device, dtype=dtype) for _ in range(count)]
+        return torch.stack(found, axis) if found else torch.empty(size, device=self._device, dtype=dtype)
+
+    def stream(self, purpose: int) -> torch.Generator | None:
+        """In training the caller's generator; of a held-out batch a new one, at the start of the purpose's stream."""
+        if not self.held_out or self.generator is None:
+            return self.generator
+        return torch.Generator(self.generator.device).manual_seed(self.generator.initial_seed() + purpose)
+
+    def inputs(self, draws: Tensor, domain: tuple[float, float], features: int = 1) -> Tensor:
+        """`x [T, N + M, features]` in the domain, from draws in [0, 1) `[T, points * features]`."""
+        return self.with_grid(stretch(draws, domain).reshape(self.num_tasks, self.drawn, features), domain)
+
+    def with_grid(self, x: Tensor, domain: tuple[float, float]) -> Tensor:
+        """`x [T, N, 1]` followed by the query's grid over the domain, ends included; without a grid `x` as it is."""
+        if not self.grid:
+            return x
+        if x.shape[2] != 1:
+            raise ValueError(f"grid=True needs one input feature, and this family has dx={x.shape[2]}; use grid=False")
+        grid = torch.linspace(*domain, self.query, dtype=x.dtype, device=x.device)
+        return torch.cat([x, grid[:, None].expand(len(x), self.query, 1)], 1)
+
+    def tasks(self, x: Tensor, y: Tensor, info: dict[str, Tensor], noise: float = 0.0) -> Tasks:
+        """The first N points `x [T, N + M, dx]`, `y [T, N + M, dy]` as support, the other M as query.
+
+        Args:
+            x: inputs.
+            y: outputs without noise.
+            info: what the family knows of the tasks.
+            noise: standard deviation of the normal noise added to the outputs; nothing is drawn for 0.
+        """
+        if noise:
+            y = y + noise * self.noise(y.shape[2], y.dtype)
+        sizes = [self.support, self.query]
+        (x_support, x_query), (y_support, y_query) = x.split(sizes, 1), y.split(sizes, 1)
+        return Tasks(Examples(x_support, y_support), Examples(x_query, y_query), info)
+
+    def _draw(self, kind: Callable[..., Tensor], parameters: int, features: int) -> Tensor:
+        here = {"device": self._device, "generator": self.generator}
+        if not self.held_out:
+            return kind((self.num_tasks, parameters + self.drawn * features), **here)
+        found = [kind((self.num_tasks, parameters), **here)]
+        for count, purpose in ((self.support, Stream.SUPPORT), (self.drawn - self.support, Stream.QUERY)):
+            found.append(self.draw(kind, (self.num_tasks, count, features), purpose).flatten(1))
+        return torch.cat(found, 1)
+
+    @cached_property
+    def _device(self) -> torch.device | None:
+        return None if self.generator is None else self.generator.device
 
 
 def uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
@@ -82,32 +248,3 @@ def stretch(draws: Tensor, value: Range) -> Tensor:
     """Draws from [0, 1) moved to the range `value`."""
     low, high = bounds(value)
     return (draws * (high - low)).add_(low)
-
-
-def with_grid(x: Tensor, query: int, domain: tuple[float, float]) -> Tensor:
-    """`x [T, N, 1]` followed by `query` inputs evenly spaced over the domain, ends included."""
-    if x.shape[2] != 1:
-        raise ValueError(f"grid=True needs one input feature, and this family has dx={x.shape[2]}; use grid=False")
-    grid = torch.linspace(*domain, query, dtype=x.dtype, device=x.device)
-    return torch.cat([x, grid[:, None].expand(len(x), query, 1)], 1)
-
-
-def cut(x: Tensor, y: Tensor, support: int, info: dict[str, Tensor]) -> Tasks:
-    """The first `support` points to learn from, the rest to be judged on."""
-    sizes = [support, x.shape[1] - support]
-    (x_support, x_query), (y_support, y_query) = x.split(sizes, 1), y.split(sizes, 1)
-    return Tasks(Examples(x_support, y_support), Examples(x_query, y_query), info)
-
-
-def add_noise(y: Tensor, sd: float, generator: torch.Generator | None) -> Tensor:
-    """`y` with normal noise of standard deviation `sd`; nothing is drawn when that is 0."""
-    if sd == 0:
-        return y
-    return y + sd * torch.randn(y.shape, dtype=y.dtype, device=y.device, generator=generator)
-
-
-def number(name: str, value: Any, least: float = 0.0) -> float:
-    """`value` as one finite float of at least `least`. Raises ValueError otherwise."""
-    if isinstance(value, tuple | list):
-        raise ValueError(f"{name}={value!r}; expected one number")
-    return bounds(as_range(name, value, least=least))[0]

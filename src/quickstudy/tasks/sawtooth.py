@@ -7,18 +7,7 @@ import torch
 
 from quickstudy.data import Tasks
 from quickstudy.learner import Split
-from quickstudy.tasks.sampling import (
-    Range,
-    add_noise,
-    as_domain,
-    as_range,
-    cut,
-    number,
-    split_generator,
-    stretch,
-    uniform,
-    with_grid,
-)
+from quickstudy.tasks.sampling import Batch, Range, as_domain, check_fields, number, positive, stretch
 
 
 @final
@@ -49,9 +38,9 @@ class Sawtooth:
     dy: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "frequency", as_range("frequency", self.frequency, above=0))
-        object.__setattr__(self, "domain", as_domain(self.domain))
-        object.__setattr__(self, "noise", number("noise", self.noise))
+        check_fields(self, positive, "frequency")
+        check_fields(self, as_domain, "domain")
+        check_fields(self, number, "noise")
         if self.dx < 1:
             raise ValueError(f"dx={self.dx}; expected at least one input feature")
 
@@ -70,17 +59,13 @@ class Sawtooth:
         Returns:
             Tasks with `info` frequency `[T]`, offset `[T]` (along the direction) and direction `[T, dx]` (length 1).
         """
-        generator = split_generator(num_tasks, support, query, split, generator)
-        points = support + (0 if grid else query)
-        draws = uniform(num_tasks, 2 + points * self.dx, generator=generator)
-        normals = torch.randn(num_tasks, self.dx, device=draws.device, generator=generator)
-        direction = torch.nn.functional.normalize(normals, dim=1, eps=1e-30)
+        batch = Batch(num_tasks, support, query, split, generator, grid)
+        draws = batch.uniform(2, self.dx)
+        direction = torch.nn.functional.normalize(batch.normal(self.dx, 0), dim=1, eps=1e-30)
         frequency = stretch(draws[:, 0], self.frequency)
         offset = draws[:, 1] / frequency
-        x = stretch(draws[:, 2:], self.domain).reshape(num_tasks, points, self.dx)
-        if grid:
-            x = with_grid(x, query, self.domain)
+        x = batch.inputs(draws[:, 2:], self.domain, self.dx)
         along = x @ direction.unsqueeze(2) - offset.view(-1, 1, 1)
         y = (frequency.view(-1, 1, 1) * along).remainder(1)
         info = {"frequency": frequency, "offset": offset, "direction": direction}
-        return cut(x, add_noise(y, self.noise, generator), support, info)
+        return batch.tasks(x, y, info, self.noise)

@@ -8,18 +8,7 @@ import torch
 
 from quickstudy.data import Tasks
 from quickstudy.learner import Split
-from quickstudy.tasks.sampling import (
-    Range,
-    add_noise,
-    as_domain,
-    as_range,
-    cut,
-    number,
-    split_generator,
-    stretch,
-    uniform,
-    with_grid,
-)
+from quickstudy.tasks.sampling import Batch, Range, as_domain, as_range, check_fields, number, stretch
 
 
 @final
@@ -59,13 +48,11 @@ class SineAndLine:
     dy: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sines", number("sines", self.sines))
+        check_fields(self, number, "sines", "noise")
         if self.sines > 1:
             raise ValueError(f"sines={self.sines}; expected a share from 0 to 1")
-        for name in ("amplitude", "phase", "slope", "intercept"):
-            object.__setattr__(self, name, as_range(name, getattr(self, name)))
-        object.__setattr__(self, "domain", as_domain(self.domain))
-        object.__setattr__(self, "noise", number("noise", self.noise))
+        check_fields(self, as_range, "amplitude", "phase", "slope", "intercept")
+        check_fields(self, as_domain, "domain")
 
     def sample(
         self,
@@ -83,16 +70,14 @@ class SineAndLine:
             Tasks with `info` is_sine (bool), amplitude, phase, slope and intercept, each `[T]`; what a task does not
             have is 0, so that y = A sin(x - b) + m x + k holds for all of them.
         """
-        generator = split_generator(num_tasks, support, query, split, generator)
-        draws = uniform(num_tasks, 3 + support + (0 if grid else query), generator=generator)
+        batch = Batch(num_tasks, support, query, split, generator, grid)
+        draws = batch.uniform(3)
         is_sine = draws[:, 0] < self.sines
         # Two draws serve both kinds: a task is only one of them.
         amplitude, phase = (stretch(draws[:, i], r) * is_sine for i, r in ((1, self.amplitude), (2, self.phase)))
         slope, intercept = (stretch(draws[:, i], r) * ~is_sine for i, r in ((1, self.slope), (2, self.intercept)))
-        x = stretch(draws[:, 3:], self.domain).unsqueeze(2)
-        if grid:
-            x = with_grid(x, query, self.domain)
+        x = batch.inputs(draws[:, 3:], self.domain)
         wave = (x - phase.view(-1, 1, 1)).sin_().mul_(amplitude.view(-1, 1, 1))
         y = wave.addcmul_(x, slope.view(-1, 1, 1)).add_(intercept.view(-1, 1, 1))
         info = {"is_sine": is_sine, "amplitude": amplitude, "phase": phase, "slope": slope, "intercept": intercept}
-        return cut(x, add_noise(y, self.noise, generator), support, info)
+        return batch.tasks(x, y, info, self.noise)

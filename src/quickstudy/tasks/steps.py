@@ -9,18 +9,7 @@ from torch import Tensor
 from quickstudy.checks import check_whole
 from quickstudy.data import Tasks
 from quickstudy.learner import Split
-from quickstudy.tasks.sampling import (
-    Range,
-    add_noise,
-    as_domain,
-    as_range,
-    cut,
-    number,
-    split_generator,
-    stretch,
-    uniform,
-    with_grid,
-)
+from quickstudy.tasks.sampling import Batch, Range, as_domain, as_range, check_fields, number, stretch
 
 
 @final
@@ -60,9 +49,9 @@ class Steps:
             object.__setattr__(self, "jumps", (int(jumps[0]), int(jumps[1])))
         else:
             object.__setattr__(self, "jumps", check_whole("jumps", jumps, 0))
-        object.__setattr__(self, "level", as_range("level", self.level))
-        object.__setattr__(self, "domain", as_domain(self.domain))
-        object.__setattr__(self, "noise", number("noise", self.noise))
+        check_fields(self, as_range, "level")
+        check_fields(self, as_domain, "domain")
+        check_fields(self, number, "noise")
 
     def sample(
         self,
@@ -81,19 +70,16 @@ class Steps:
             right, J the largest number of jumps. Positions that a task does not have are the domain's end, and the
             levels after them repeat its last, so that the formula holds for the padded lists.
         """
-        generator = split_generator(num_tasks, support, query, split, generator)
+        batch = Batch(num_tasks, support, query, split, generator, grid)
         fewest, most = self.jumps if isinstance(self.jumps, tuple) else (self.jumps, self.jumps)
-        sizes = [1, most, most + 1, support + (0 if grid else query)]
-        share, places, heights, x = uniform(num_tasks, sum(sizes), generator=generator).split(sizes, 1)
+        share, places, heights, x = batch.uniform(2 * most + 2).split([1, most, most + 1, batch.drawn], 1)
         # A share just under 1 may round up to one jump too many.
         jumps = fewest + (share * (most - fewest + 1)).long().clamp_max_(most - fewest)
         positions, levels = self._padded(jumps, stretch(places, self.domain), stretch(heights, self.level))
-        x = stretch(x, self.domain).unsqueeze(2)
-        if grid:
-            x = with_grid(x, query, self.domain)
+        x = batch.inputs(x, self.domain)
         y = levels.gather(1, (x >= positions[:, None]).sum(2)).unsqueeze(2)
         info = {"jumps": jumps.view(-1), "positions": positions, "levels": levels}
-        return cut(x, add_noise(y, self.noise, generator), support, info)
+        return batch.tasks(x, y, info, self.noise)
 
     def _padded(self, jumps: Tensor, places: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
         """The first `jumps [T, 1]` places in their order, then the domain's end; the levels, the last one repeated."""
