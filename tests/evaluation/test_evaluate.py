@@ -267,6 +267,19 @@ def test_evaluating_leaves_no_gradient_and_no_graph() -> None:
     assert {name.split("/")[0] for name in found} == {"mse"}  # squared error has no density
 
 
+@pytest.mark.parametrize("family", [qs.tasks.Sinusoid(noise=0.1), qs.tasks.GaussianProcess()], ids=repr)
+@pytest.mark.parametrize("grid", [False, True])
+def test_tasks_do_not_depend_on_the_other_support_sizes(family: Any, grid: bool) -> None:
+    learner = qs.MAML(qs.nets.MLP(1, [4], 1))
+    alone, together = (
+        evaluate(learner, family, tasks=120, support=support, query=9, grid=grid, steps=(0, 1))
+        for support in (3, (1, 3, 11))
+    )
+    for name, metric in alone.items():
+        assert metric.values is not None and together[name].values is not None
+        torch.testing.assert_close(metric.values, together[name].values, atol=1e-4, rtol=1e-4)
+
+
 def test_an_oracles_likelihood_is_that_of_each_support_size() -> None:
     family = qs.tasks.GaussianProcess()
     found = evaluate(Normal(), family, tasks=40, support=(1, 20), query=10)

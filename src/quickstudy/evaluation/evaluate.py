@@ -40,8 +40,8 @@ def evaluate(
     """Means over unseen tasks with 95% confidence intervals, in eval mode; nothing of the learner is changed.
 
     All support sizes and step counts are judged on the same tasks, a smaller support set being the first points of a
-    larger one. (Where the family knows an oracle's likelihood, which depends on the support set, tasks are drawn
-    anew for each size.)
+    larger one. A family that knows an oracle's likelihood, which depends on the support set, is asked to sample once
+    for each size, from the same seed.
 
     The intervals treat tasks as independent draws; where a family draws from few groups of its own data, measure each
     held-out group once instead.
@@ -53,7 +53,9 @@ def evaluate(
             inner loop, leave it out.
         query: query points per task.
         grid: query points evenly spaced over the family's domain.
-        seed: of tasks and noise.
+        seed: of tasks and noise. Two calls with equal `seed` and `tasks` see the same tasks of the package's families,
+            whatever their support sizes; of another family they do if it samples the same tasks for every support size,
+            or if the largest support size is the same.
         batch: how many tasks are adapted at once, at most 100; for memory's sake. The tasks do not depend on it. What a
             learner draws at random (a Neural Process's latents) does, as that is drawn for a whole batch.
         device: where to; the learner's own by default.

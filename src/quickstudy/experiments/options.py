@@ -37,7 +37,7 @@ class Sampled(Options):
     test_tasks: int = 600
     """Unseen tasks to measure on."""
     test_seed: int = 0
-    """Seed of the unseen tasks; runs measured with the same one saw the same tasks."""
+    """Seed of the unseen tasks: runs measured with the same seed on as many tasks see the same ones, at all shots."""
 
 
 UNKEPT = ("out", "parallel")
