@@ -140,7 +140,7 @@ def digits() -> Page:
         ),
         says="The layers that take their statistics from the images seen lose nothing beside transductive BatchNorm: "
         f"MetaBatchNorm reaches {shown(last)}, BatchNorm {shown(unfair)}. BatchNorm by its running statistics is "
-        f"the trap: the same weights, asked in eval mode, fall from {shown(record[trap + '1'])} to "
+        f"the trap: the same weights, used in eval mode, fall from {shown(record[trap + '1'])} to "
         f"{shown(record[trap + '6'])} as they adapt.",
         care=(
             "Training, validation and test tasks have other images of the same ten digits, as ten are too few for "

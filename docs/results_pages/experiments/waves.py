@@ -105,7 +105,7 @@ def neural_process() -> Page:
         figure=Figure(
             "../../results/sinusoid-np/beliefs.png",
             "Three unseen waves; the prediction covers the truth",
-            "Three unseen waves. The mean with a band of two standard deviations hides the truth where both agree.",
+            "Three unseen waves, 5 points seen of each. The mean with a band of two standard deviations hides the truth where both agree.",
         ),
         table=Table(
             ("", *COLUMNS),
