@@ -190,8 +190,8 @@ def masses() -> Page:
     return _carts(
         record,
         "A Neural Process that balances carts of unknown mass",
-        f"**How many episodes does it take to balance a new cart?** {CARTS}*Never adapts* is one network trained on all carts. "
-        "PETS, DQN, REINFORCE and PPO start from scratch on every cart. The *true simulator* is a bound.",
+        f"**How many episodes does it take to balance a new cart?** {CARTS}*Never adapts* is one network trained on "
+        "all carts. PETS, DQN, REINFORCE and PPO start from scratch on every cart. The *true simulator* is a bound.",
         f"The Neural Process balances for {shown(ours)} steps in its first episode, PETS for {shown(pets)}, and PPO "
         f"for {shown(record[f'ppo/return/{last}'])} in its 150th. Masses alone need no adaptation: the model that "
         f"never adapts balances for {shown(fixed)}.",
@@ -217,8 +217,8 @@ def gains() -> Page:
     return _carts(
         record,
         "A Neural Process that balances carts which may push the other way",
-        f"**Does adapting help where a model that does not adapt cannot know what to do?** {CARTS}Here the pole's half-length is in "
-        "[0.25, 1] m too, the force in [5, 20] N, and in half of the carts it pushes the other way.",
+        f"**Does adapting help where a model that does not adapt cannot know what to do?** {CARTS}Here the pole's "
+        "half-length is in [0.25, 1] m too, the force in [5, 20] N, and in half of the carts it pushes the other way.",
         f"The Neural Process balances for {shown(ours)} steps in its first episode, the model that never adapts for "
         f"{shown(fixed)}, and the true simulator for {shown(simulator)} of 500.",
         ("Intervals over all carts ignore that every 20 of them share one trained model.",),
