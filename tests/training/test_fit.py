@@ -16,7 +16,7 @@ import quickstudy as qs
 import quickstudy.training.fit as fit_module
 from quickstudy.runs.lock import locked
 from quickstudy.runs.run import read_config, read_result
-from quickstudy.training import loop
+from quickstudy.training import loop, session
 from quickstudy.training.loop import NonFiniteLossError
 
 
@@ -279,7 +279,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def make_loop(*arguments: Any, **options: Any) -> loop.Loop:
         made = loop.Loop(*arguments, **options)
-        made._waits, made._sum = False, torch.tensor(options["standing"].loss_sum, dtype=torch.float64)
+        made._waits, made._sum = False, torch.tensor(made.standing.loss_sum, dtype=torch.float64)
         return made
 
     monkeypatch.setattr(fit_module, "Loop", make_loop)
@@ -390,7 +390,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_in_the_middle_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original, calls = loop.write_checkpoint, 0
+    original, calls = session.write_checkpoint, 0
 
     def full(*arguments: Any) -> None:
         nonlocal calls
@@ -399,7 +399,7 @@ def test_a_full_disk_in_the_middle_leaves_the_last_checkpoint(tmp_path: Path, mo
             monkeypatch.setattr(os, "fsync", lambda handle: os.write(os.open("/dev/full", os.O_WRONLY), b"x"))
         original(*arguments)
 
-    monkeypatch.setattr(loop, "write_checkpoint", full)
+    monkeypatch.setattr(session, "write_checkpoint", full)
     with pytest.raises(OSError, match="No space left on device; free some space"):
         train("gradient", tmp_path / "run")
     monkeypatch.undo()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,18 +17,15 @@ from quickstudy.learner import check_trainable
 from quickstudy.parallel.distributed import find_world
 from quickstudy.rl.environment import Environment, home
 from quickstudy.rl.envs.failure import EnvironmentFailure
-from quickstudy.runs.atomic import make_folder
-from quickstudy.runs.checkpoint import write_checkpoint
-from quickstudy.runs.config import check_json, describe_run, write_config
-from quickstudy.runs.lock import locked
-from quickstudy.runs.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
-from quickstudy.runs.run import FIGURES, LAST, Run
+from quickstudy.runs.config import describe_run
+from quickstudy.runs.run import LAST, Run
 from quickstudy.runs.signals import Signals
 from quickstudy.runs.standing import Standing
-from quickstudy.training.arguments import check_folder, check_surroundings
+from quickstudy.training.arguments import check_folder, check_surroundings, make_notes
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loop import NonFiniteLossError
 from quickstudy.training.recorder import Progress, Recorder
+from quickstudy.training.session import Session
 from quickstudy.training.surroundings import surroundings
 
 
@@ -78,49 +75,57 @@ def fit(
     >>> run.steps, [line["step"] for line in run.metrics]
     (2, [1, 2])
     """
-    if find_world().size > 1:
+    world = find_world()
+    if world.size > 1:
         raise ValueError("rl.fit trains in one process; start it without torchrun")
     folder = check_folder(out)
-    check_surroundings("auto", loggers, progress, {"recipe": recipe, "command": command})
+    check_surroundings("auto", loggers, progress)
+    notes = make_notes(recipe, options, command)
     check_trainable(learner)
+    _check_acting(learner, environment)
+    plan = Plan(
+        steps=check_whole("steps", steps, 1),
+        seed=check_whole("seed", seed, 0),
+        tasks=check_whole("tasks", tasks, 1),
+        checkpoint_every=check_whole("checkpoint_every", checkpoint_every, 1),
+    )
+    config = describe_run(learner, environment, vars(plan)) | vars(notes)
+    place = str(_device(device, environment))
+    config |= {"compile": False, "threads": torch.get_num_threads(), "device": place}
+    session = Session(folder, learner, config, exist=exist, compile="auto", device=device, world=world)
+    if session.is_finished():
+        return session.run()
+    if session.config["device"] != place:
+        raise ValueError(
+            f"the run in {folder} is on {session.config['device']!r}, and the environment on {place!r}; "
+            f"build it with device={session.config['device']!r}"
+        )
+    with surroundings(learner, session.config):
+        with session.open(getattr(learner, "optimizer", None)) as at:
+            if not at.finished:
+                with session.recording(at, plan.steps, loggers, progress) as recorder:
+                    assert recorder is not None
+                    _train(session, environment, plan, at, recorder)
+        return session.run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How `fit` trains. The fields are its arguments of the same names; `config.json` holds all of them."""
+
+    steps: int
+    seed: int
+    tasks: int
+    checkpoint_every: int
+
+
+def _check_acting(learner: nn.Module, environment: Any) -> None:
+    """Raise TypeError unless the learner can act, and in this environment."""
     for method in ("update", "practise"):
         if not callable(getattr(learner, method, None)):
             raise TypeError(f"{type(learner).__name__} has no {method}(environment, generator=...); use quickstudy.fit")
     if not isinstance(environment, Environment):
         raise TypeError(f"{type(environment).__name__} is no environment; see quickstudy.rl.Environment")
-    plan = {
-        "steps": check_whole("steps", steps, 1),
-        "seed": check_whole("seed", seed, 0),
-        "tasks": check_whole("tasks", tasks, 1),
-        "checkpoint_every": check_whole("checkpoint_every", checkpoint_every, 1),
-    }
-    config = describe_run(learner, environment, plan) | {
-        "recipe": recipe,
-        "options": check_json("options", options),
-        "command": command,
-        "compile": False,
-        "threads": torch.get_num_threads(),
-        "device": str(_device(device, environment)),
-    }
-    before = earlier_run(folder, exist, config)
-    if before is not None:
-        check_obeyed(before, "auto", device)
-        if is_finished(folder):
-            return finished_run(folder, learner, before)
-        if str(before["device"]) != config["device"]:
-            raise ValueError(
-                f"the run in {folder} is on {before['device']!r}, and the environment on {config['device']!r}; "
-                f"build it with device={before['device']!r}"
-            )
-        config = before
-    with surroundings(learner, config):
-        make_folder(folder)
-        with locked(folder):
-            if earlier_run(folder, exist, config) is None:
-                write_config(folder, config)
-            make_folder(folder / FIGURES)
-            _train(folder, learner, environment, plan, config, loggers, progress)
-        return finished_run(folder, learner, config)
 
 
 def _device(device: torch.device | str, environment: Environment) -> torch.device:
@@ -135,84 +140,55 @@ def _device(device: torch.device | str, environment: Environment) -> torch.devic
     return place
 
 
-def _train(
-    folder: Path,
-    learner: nn.Module,
-    environment: Environment,
-    plan: dict[str, int],
-    config: dict[str, Any],
-    loggers: Sequence[Logger],
-    progress: Progress | None,
-) -> None:
-    optimizer = getattr(learner, "optimizer", None)
-    at = restore(folder, learner, (lambda state: None) if optimizer is None else optimizer.load_state_dict)
-    if at.finished:
-        return
-    recorder = Recorder(
-        folder,
-        config,
-        loggers=loggers,
-        progress=progress,
-        steps=plan["steps"],
-        step=at.step,
-        seconds=at.seconds,
-        keep=at.metrics_bytes,
-    )
-    with recorder, Signals() as signals:
+def _train(session: Session, environment: Environment, plan: Plan, at: Standing, recorder: Recorder) -> None:
+    with Signals() as signals:
         if at.step == 0:
-            _save(folder, learner, at, recorder, config)
-        while at.step < plan["steps"] and signals.received is None:
-            values = _update(learner, environment, at.step, plan, config, folder)
+            session.save(LAST, at, recorder)
+        while at.step < plan.steps and signals.received is None:
+            values = _update(session, environment, plan, at.step)
             at.step += 1
             recorder.record(at.step, values)
-            last = at.step == plan["steps"] or signals.received is not None
-            if last or at.step % plan["checkpoint_every"] == 0:
-                _save(folder, learner, at, recorder, config)
-        if at.step == plan["steps"]:  # kept already, should this fail
-            at.validation, at.finished = _validated(learner, environment, plan, config), True
-            _save(folder, learner, at, recorder, config)
+            last = at.step == plan.steps or signals.received is not None
+            if last or at.step % plan.checkpoint_every == 0:
+                session.save(LAST, at, recorder)
+        if at.step == plan.steps:  # kept already, should this fail
+            at.validation, at.finished = _validated(session, environment, plan), True
+            session.save(LAST, at, recorder)
     signals.leave()
 
 
-def _update(
-    learner: Any, environment: Environment, step: int, plan: dict[str, int], config: dict[str, Any], folder: Path
-) -> dict[str, float]:
-    chance = torch.Generator(device=config["device"]).manual_seed(mix(plan["seed"], step, Stream.BATCH))
-    torch.manual_seed(mix(plan["seed"], step, Stream.NOISE))
+def _update(session: Session, environment: Environment, plan: Plan, step: int) -> dict[str, float]:
+    learner: Any = session.learner
+    last = session.folder / LAST
+    chance = torch.Generator(device=session.config["device"]).manual_seed(mix(plan.seed, step, Stream.BATCH))
+    torch.manual_seed(mix(plan.seed, step, Stream.NOISE))
     try:
-        environment.set_tasks(environment.sample_tasks(plan["tasks"], generator=chance))
+        environment.set_tasks(environment.sample_tasks(plan.tasks, generator=chance))
         values = learner.update(environment, generator=chance)
     except (EnvironmentFailure, ValueError) as error:
-        name, last = type(getattr(environment, "environment", environment)).__name__, folder / LAST
+        name = type(getattr(environment, "environment", environment)).__name__
         kind = EnvironmentFailure if isinstance(error, EnvironmentFailure) else ValueError
         raise kind(
-            f"{error} ({name}, in update {step + 1} of seed {plan['seed']}; the last checkpoint is {last}, from which "
+            f"{error} ({name}, in update {step + 1} of seed {plan.seed}; the last checkpoint is {last}, from which "
             "exist='resume' goes on)"
         ) from error
     bad = [name for name, value in values.items() if name.startswith(("loss", "return")) and not math.isfinite(value)]
     bad += [name for name, p in learner.named_parameters() if not bool(p.isfinite().all())]
     if bad:
         raise NonFiniteLossError(
-            f"{bad[0]} is not finite after step {step} (seed {plan['seed']}); the last good checkpoint is "
-            f"{folder / LAST}; try a smaller lr",
+            f"{bad[0]} is not finite after step {step} (seed {plan.seed}); the last good checkpoint is {last}; "
+            "try a smaller lr",
             step=step,
-            seed=plan["seed"],
-            checkpoint=folder / LAST,
+            seed=plan.seed,
+            checkpoint=last,
         )
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def _validated(learner: Any, environment: Environment, plan: dict[str, int], config: dict[str, Any]) -> dict[str, Any]:
+def _validated(session: Session, environment: Environment, plan: Plan) -> dict[str, Any]:
     """Minus the return after adapting, on as many tasks of the validation split as an update has."""
-    chance = torch.Generator(device=config["device"]).manual_seed(mix(plan["seed"], 0, Stream.VALIDATION))
-    environment.set_tasks(environment.sample_tasks(plan["tasks"], split="validation", generator=chance))
+    learner: Any = session.learner
+    chance = torch.Generator(device=session.config["device"]).manual_seed(mix(plan.seed, 0, Stream.VALIDATION))
+    environment.set_tasks(environment.sample_tasks(plan.tasks, split="validation", generator=chance))
     last = learner.practise(environment, generator=chance).episodes[-1]
     return over_tasks(-last.returns().mean(1)).to_json()
-
-
-def _save(folder: Path, learner: nn.Module, at: Standing, recorder: Recorder, config: dict[str, Any]) -> None:
-    at.seconds, at.metrics_bytes = recorder.seconds(), recorder.flush()
-    optimizer = getattr(learner, "optimizer", None)
-    training = {"optimizer": {} if optimizer is None else optimizer.state_dict()}
-    facts = {"kind": "run", "learner": config["learner"], "standing": asdict(at)}
-    write_checkpoint(folder / LAST, learner.state_dict(), training, facts)

@@ -1,7 +1,6 @@
 """`fit`: meta-train a learner on a family of tasks, into a run folder that survives being killed."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,21 +13,20 @@ from quickstudy.compiling.compiled import Gradient
 from quickstudy.compiling.graph import Untraceable
 from quickstudy.data import Tasks
 from quickstudy.learner import TaskFamily, check_drawn, check_family, check_learner, check_trainable
-from quickstudy.parallel.distributed import World, find_world, is_restart, job
+from quickstudy.parallel.distributed import World, find_world, job
 from quickstudy.parallel.shares import Share, Shared, check_dealt, deal
-from quickstudy.runs.atomic import make_folder
-from quickstudy.runs.config import check_alike, check_json, describe_run, write_config
-from quickstudy.runs.lock import locked
-from quickstudy.runs.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
-from quickstudy.runs.run import FIGURES, Run, is_run, read_config
-from quickstudy.training.arguments import check_folder, check_settings, check_surroundings
+from quickstudy.runs.config import check_alike, describe_run
+from quickstudy.runs.run import Run
+from quickstudy.training.arguments import check_folder, check_surroundings, make_notes
 from quickstudy.training.batches import Batches, Size
 from quickstudy.training.gradients import attempt, compare, decide, make_gradient, resolved_engine, verification
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loggers.tensorboard import TensorBoard, available
 from quickstudy.training.loop import Loop
-from quickstudy.training.recorder import Progress, Recorder
+from quickstudy.training.plan import Plan, make_plan
+from quickstudy.training.recorder import Progress
 from quickstudy.training.schedules import Schedule, make_schedule
+from quickstudy.training.session import Session
 from quickstudy.training.surroundings import surroundings
 from quickstudy.training.updates import OptimizerMaker, Updates
 from quickstudy.training.validation import Validation
@@ -114,54 +112,61 @@ def fit(
     (20, [1, 2, 3])
     """
     folder = check_folder(out)
-    check_surroundings(compile, loggers, progress, {"recipe": recipe, "command": command})
+    check_surroundings(compile, loggers, progress)
+    notes = make_notes(recipe, options, command)
     check_learner(learner)
     check_trainable(learner)
     check_family(family)
-    plan: dict[str, Any] = {"steps": steps, "seed": seed, "tasks": tasks, "support": support, "query": query}
-    plan |= {"points": points, "lr": lr, "optimizer": optimizer, "schedule": schedule, "clip": clip}
-    plan |= {"evaluate_every": evaluate_every, "validation_tasks": validation_tasks, "accumulate": accumulate}
-    plan |= {"checkpoint_every": checkpoint_every, "log_every": log_every, "patience": patience}
-    plan = check_settings(plan)
+    plan = make_plan(
+        steps=steps,
+        seed=seed,
+        tasks=tasks,
+        support=support,
+        query=query,
+        points=points,
+        lr=lr,
+        optimizer=optimizer,
+        schedule=schedule,
+        clip=clip,
+        evaluate_every=evaluate_every,
+        validation_tasks=validation_tasks,
+        accumulate=accumulate,
+        checkpoint_every=checkpoint_every,
+        log_every=log_every,
+        patience=patience,
+    )
     world = find_world()
-    check_dealt(plan["tasks"], world.size, plan["accumulate"])
-    noted = {"recipe": recipe, "options": check_json("options", options), "command": command}
-    config = _describe(learner, family, plan, noted, compile, device, world)
-    mode, before = world.once(lambda: _look(folder, exist, config, compile, device))
-    if before is not None:
-        config = before
-        if world.once(lambda: is_finished(folder)):
-            return _finished(folder, learner, config, world)
-    with surroundings(learner, config):
+    check_dealt(plan.tasks, world.size, plan.accumulate)
+    config = describe_run(learner, family, vars(plan)) | vars(notes) | _environment(learner, compile, device, world)
+    _check_alike(config, world)
+    session = Session(folder, learner, config, exist=exist, compile=compile, device=device, world=world)
+    if session.is_finished():
+        return session.run()
+    with surroundings(learner, session.config):
         world.spread(learner)
-        batches, first, validation = _check_together(learner, family, plan, config, world)
-        if before is None:
-            fixed = isinstance(plan["support"], int) and isinstance(plan["query"], int)
-            config["compile"] = world.once(lambda: decide(compile, learner, plan["steps"], first, fixed_sizes=fixed))
+        batches, first, validation = _check_together(learner, family, plan, session.config["device"], world)
         updates = _make_updates(learner, plan)
-        gradient = _try_gradient(learner, config, compile, deal(first, world, plan["accumulate"])[0], world)
-        if before is None:
-            config["verify"] = verification(learner, config["compile"])
-        if world.size * plan["accumulate"] > 1:
-            gradient = Shared(learner, gradient, world, plan["accumulate"])
-        with ExitStack() as held:
-            world.once(lambda: _begin(folder, mode, config, held))
-            _train(folder, learner, plan, config, batches, validation, updates, gradient, loggers, progress, world)
-        return _finished(folder, learner, config, world)
+        gradient = _make_gradient(session, plan, compile, first)
+        logs = [*loggers, *([TensorBoard()] if available() else [])]
+        with session.open(updates) as at:
+            if not at.finished:
+                with session.recording(at, plan.steps, logs, progress) as recorder:
+                    Loop(
+                        session,
+                        plan,
+                        at,
+                        recorder,
+                        batches=batches,
+                        gradient=gradient,
+                        updates=updates,
+                        validation=validation,
+                    ).run()
+        return session.run()
 
 
-def _describe(
-    learner: nn.Module,
-    family: TaskFamily,
-    plan: dict[str, Any],
-    noted: dict[str, Any],
-    compile: bool | str,
-    device: torch.device | str,
-    world: World,
-) -> dict[str, Any]:
-    """What `config.json` will say, the same in all processes."""
-    config = describe_run(learner, family, plan) | {
-        **noted,
+def _environment(learner: nn.Module, compile: bool | str, device: torch.device | str, world: World) -> dict[str, Any]:
+    """What `config.json` says of how and where the learner is trained."""
+    return {
         "engine": resolved_engine(learner),
         "verify": verification(learner, bool(compile)),
         "compile": compile,
@@ -170,28 +175,59 @@ def _describe(
         "processes": world.size,
         "job": job(),
     }
+
+
+def _check_alike(config: dict[str, Any], world: World) -> None:
+    """Raise ValueError, in all processes, unless all of them were started alike."""
     if world.size > 1:
         told = world.once(lambda: config)
         world.together(lambda: check_alike(config, told, world.rank))
-    return config
 
 
-def _look(
-    folder: Path, exist: str, config: dict[str, Any], compile: bool | str, device: torch.device | str
-) -> tuple[str, dict[str, Any] | None]:
-    """What `exist` means here, and the config of the run to go on with."""
-    if exist == "error" and is_run(folder) and is_restart(read_config(folder)):
-        exist = "resume"
-    before = earlier_run(folder, exist, config)
-    if before is not None:
-        check_obeyed(before, compile, device)
-    return exist, before
+def _check_together(
+    learner: nn.Module, family: TaskFamily, plan: Plan, device: str, world: World
+) -> tuple[Batches, Tasks, Validation]:
+    """What training needs, tried once before anything is written: the tasks, and the learner on held-out ones."""
+    sizes: dict[str, Any] = {"support": plan.support, "query": plan.query, "points": plan.points}
+    batches = Batches(family, seed=plan.seed, tasks=plan.tasks, **sizes, device=device)
+
+    def draw() -> tuple[Tasks, list[Tasks]]:
+        held_out = batches.validation(plan.validation_tasks)
+        first = batches(0)
+        for tasks, count in ((first, plan.tasks), (held_out[0], min(plan.tasks, plan.validation_tasks))):
+            check_drawn(tasks, count)
+            check_fits(learner, tasks.support)
+        return first, held_out
+
+    first, held_out = world.together(draw)
+    validation = Validation(learner, held_out, plan.seed, world, plan.accumulate)
+    validation()
+    return batches, first, validation
 
 
-def _try_gradient(
-    learner: nn.Module, config: dict[str, Any], compile: bool | str, share: Share, world: World
-) -> Gradient:
+def _make_updates(learner: nn.Module, plan: Plan) -> Updates:
+    schedule = make_schedule(plan.schedule, plan.steps)
+    return Updates(learner, lr=plan.lr, optimizer=plan.optimizer, schedule=schedule, clip=plan.clip)
+
+
+def _make_gradient(session: Session, plan: Plan, compile: bool | str, first: Tasks) -> Gradient:
+    """The meta-gradient of a whole batch, tried on the first one; a new run notes in its config what was decided."""
+    learner, config, world = session.learner, session.config, session.world
+    if not session.begun:
+        config["compile"] = world.once(
+            lambda: decide(compile, learner, plan.steps, first, fixed_sizes=plan.fixed_sizes)
+        )
+    gradient = _try_gradient(session, compile, deal(first, world, plan.accumulate)[0])
+    if not session.begun:
+        config["verify"] = verification(learner, config["compile"])
+    if world.size * plan.accumulate > 1:
+        return Shared(learner, gradient, world, plan.accumulate)
+    return gradient
+
+
+def _try_gradient(session: Session, compile: bool | str, share: Share) -> Gradient:
     """The gradient of a slice, tried on the first one; eager where "auto" could not compile it."""
+    learner, config, world = session.learner, session.config, session.world
     gradient, noise = make_gradient(learner, config["compile"]), mix(config["seed"], 0, Stream.NOISE)
     look = compare if config["compile"] else attempt
     try:
@@ -203,109 +239,3 @@ def _try_gradient(
         gradient = make_gradient(learner, False)
         world.together(lambda: attempt(learner, gradient, share.tasks, noise))
     return gradient
-
-
-def _begin(folder: Path, exist: str, config: dict[str, Any], held: ExitStack) -> None:
-    """Make the folder and lock it until `held` is closed."""
-    make_folder(folder)
-    held.enter_context(locked(folder))
-    if earlier_run(folder, exist, config) is None:  # again: another process may have been here since
-        write_config(folder, config)
-    make_folder(folder / FIGURES)
-
-
-def _finished(folder: Path, learner: nn.Module, config: dict[str, Any], world: World) -> Run:
-    """The run as the disk has it, read by the first process and told to the others."""
-    runs: list[Run] = []
-
-    def read() -> tuple[int, float, int | None, list[dict[str, Any]]]:
-        runs.append(finished_run(folder, learner, config))
-        return runs[0].steps, runs[0].seconds, runs[0].best_step, runs[0].metrics
-
-    found = world.once(read)
-    world.spread(learner)
-    return runs[0] if runs else Run(folder, learner, config, *found)
-
-
-def _train(
-    folder: Path,
-    learner: nn.Module,
-    plan: dict[str, Any],
-    config: dict[str, Any],
-    batches: Batches,
-    validation: Validation,
-    updates: Updates,
-    gradient: Gradient,
-    loggers: Sequence[Logger],
-    progress: Progress | None,
-    world: World,
-) -> None:
-    standing = world.once(lambda: restore(folder, learner, updates.load_state_dict))
-    if standing.finished:
-        return
-    world.spread(learner)
-    if standing.step and world.size > 1:
-        updates.load_state_dict(world.hand_on(updates.state_dict() if world.first else None))
-
-    def record() -> Recorder | None:
-        if not world.first:
-            return None
-        return Recorder(
-            folder,
-            config,
-            loggers=[*loggers, *([TensorBoard()] if available() else [])],
-            progress=progress,
-            steps=plan["steps"],
-            step=standing.step,
-            seconds=standing.seconds,
-            keep=standing.metrics_bytes,
-        )
-
-    recorder = world.together(record)
-    with ExitStack() as held:
-        if recorder is not None:
-            held.enter_context(recorder)
-        Loop(
-            learner,
-            gradient=gradient,
-            batches=batches,
-            updates=updates,
-            validation=validation,
-            recorder=recorder,
-            standing=standing,
-            folder=folder,
-            world=world,
-            steps=plan["steps"],
-            log_every=plan["log_every"],
-            evaluate_every=plan["evaluate_every"],
-            checkpoint_every=plan["checkpoint_every"],
-            patience=plan["patience"],
-            facts={"kind": "run", "learner": config["learner"]},
-        ).run()
-        world.together(held.pop_all().close)  # a logger that cannot be closed ends all processes alike
-
-
-def _make_updates(learner: nn.Module, plan: dict[str, Any]) -> Updates:
-    schedule = make_schedule(plan["schedule"], plan["steps"])
-    return Updates(learner, lr=plan["lr"], optimizer=plan["optimizer"], schedule=schedule, clip=plan["clip"])
-
-
-def _check_together(
-    learner: nn.Module, family: TaskFamily, plan: dict[str, Any], config: dict[str, Any], world: World
-) -> tuple[Batches, Tasks, Validation]:
-    """What training needs, tried once before anything is written: the tasks, and the learner on held-out ones."""
-    sizes = {name: plan[name] for name in ("seed", "tasks", "support", "query", "points")}
-    batches = Batches(family, **sizes, device=config["device"])
-
-    def draw() -> tuple[Tasks, list[Tasks]]:
-        held_out = batches.validation(plan["validation_tasks"])
-        first = batches(0)
-        for tasks, count in ((first, plan["tasks"]), (held_out[0], min(plan["tasks"], plan["validation_tasks"]))):
-            check_drawn(tasks, count)
-            check_fits(learner, tasks.support)
-        return first, held_out
-
-    first, held_out = world.together(draw)
-    validation = Validation(learner, held_out, plan["seed"], world, plan["accumulate"])
-    validation()
-    return batches, first, validation

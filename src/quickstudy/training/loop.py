@@ -1,27 +1,25 @@
 """The training loop: step, measure, save; the same whether or not it was ever interrupted."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quickstudy.chance import Stream, mix, seed_noise
 from quickstudy.checks import check_tasks
 from quickstudy.compiling.compiled import Gradient
 from quickstudy.data import Tasks
 from quickstudy.evaluation.intervals import over_tasks
-from quickstudy.parallel.distributed import World
 from quickstudy.parallel.shares import Shared
-from quickstudy.runs.checkpoint import write_checkpoint
 from quickstudy.runs.run import BEST, LAST
 from quickstudy.runs.signals import Signals
 from quickstudy.runs.standing import Standing
 from quickstudy.training.batches import Batches
 from quickstudy.training.gradients import VERIFY_EVERY, verify_again
+from quickstudy.training.plan import Plan
 from quickstudy.training.recorder import Recorder
+from quickstudy.training.session import Session
 from quickstudy.training.updates import Updates
 from quickstudy.training.validation import Validation
 
@@ -38,47 +36,32 @@ class Loop:
     """Trains from a standing to the end.
 
     Args:
-        learner: to be trained, in training mode.
-        gradient: tasks -> (loss, gradients).
+        session: the learner in training mode, the processes that train it, and where checkpoints go.
+        plan: steps, intervals and patience.
+        standing: where to begin.
+        recorder: takes the metrics; None in all processes but the first.
         batches: step -> tasks.
+        gradient: tasks -> (loss, gradients).
         updates: applies the gradients.
         validation: the loss on held-out tasks.
-        recorder: takes the metrics; None in all processes but the first.
-        standing: where to begin.
-        folder: the run.
-        world: the processes that train together.
-        steps: of the whole run.
-        log_every, evaluate_every, checkpoint_every: in steps.
-        patience: evaluations without improvement before stopping; None never stops.
-        facts: what every checkpoint says besides its standing.
     """
 
     def __init__(
         self,
-        learner: nn.Module,
+        session: Session,
+        plan: Plan,
+        standing: Standing,
+        recorder: Recorder | None,
         *,
-        gradient: Gradient,
         batches: Batches,
+        gradient: Gradient,
         updates: Updates,
         validation: Validation,
-        recorder: Recorder | None,
-        standing: Standing,
-        folder: Path,
-        world: World,
-        steps: int,
-        log_every: int,
-        evaluate_every: int,
-        checkpoint_every: int,
-        patience: int | None,
-        facts: dict[str, Any],
     ):
-        self._learner, self._gradient, self._batches, self._updates = learner, gradient, batches, updates
-        self._validation, self._recorder, self._folder, self._facts = validation, recorder, folder, facts
-        self._world = world
-        self._steps, self._patience = steps, patience
-        self._log_every, self._evaluate_every, self._checkpoint_every = log_every, evaluate_every, checkpoint_every
-        self.standing = standing
-        self._anneal = getattr(learner, "anneal", None)
+        self._session, self._plan, self.standing, self._recorder = session, plan, standing, recorder
+        self._batches, self._gradient, self._updates, self._validation = batches, gradient, updates, validation
+        self._learner, self._world = session.learner, session.world
+        self._anneal = getattr(session.learner, "anneal", None)
         self._device = updates.params[0].device
         # on an accelerator the sum stays there: reading every loss would make the processor wait for it
         self._waits = self._device.type == "cpu"
@@ -95,30 +78,30 @@ class Loop:
             OSError: if a checkpoint or the metrics cannot be written.
             LostProcessError: if another process of the training is gone.
         """
-        at, asked = self.standing, self._world.asked
+        at, plan, asked = self.standing, self._plan, self._world.asked
         with Signals() as signals:
             self._world.listen(signals)
             if at.step == 0:
                 self._save(LAST)
             while not at.finished and asked() is None:
                 self._step()
-                ends = at.step == self._steps
-                evaluates = ends or at.step % self._evaluate_every == 0
-                if evaluates or at.step % self._log_every == 0:
+                ends = at.step == plan.steps
+                evaluates = ends or at.step % plan.evaluate_every == 0
+                if evaluates or at.step % plan.log_every == 0:
                     self._measure(evaluates)
                 if ends or at.stopped_early:
                     self._finish()
-                if at.finished or asked() is not None or at.step % self._checkpoint_every == 0:
+                if at.finished or asked() is not None or at.step % plan.checkpoint_every == 0:
                     self._save(LAST)
             self._world.agree_to_leave()
         signals.leave()
 
     def _step(self) -> None:
         at = self.standing
-        seed_noise(mix(self._batches.seed, at.step, Stream.NOISE), self._device)
+        seed_noise(mix(self._plan.seed, at.step, Stream.NOISE), self._device)
         tasks = self._draw(at.step)
         if self._anneal is not None:
-            self._anneal(at.step / self._steps)
+            self._anneal(at.step / self._plan.steps)
         if at.step % VERIFY_EVERY == 0:
             verify_again(self._learner)
         loss, gradients = self._gradient(tasks)
@@ -151,7 +134,7 @@ class Loop:
             loss = values["validation_loss"] = self._validation()
             improved = math.isfinite(loss) and (at.best_loss is None or loss < at.best_loss)
             at.waited = 0 if improved else at.waited + 1
-            at.stopped_early = self._patience is not None and at.waited >= self._patience
+            at.stopped_early = self._plan.patience is not None and at.waited >= self._plan.patience
         self._world.once(lambda: self._record(values))
         self._sum, at.loss_count = self._sum * 0, 0
         if improved:
@@ -168,16 +151,7 @@ class Loop:
 
     def _save(self, name: Path) -> None:
         self.standing.loss_sum = self._read_sum()
-        self._world.once(lambda: self._write(name))
-
-    def _write(self, name: Path) -> None:
-        at = self.standing
-        assert self._recorder is not None
-        at.seconds, at.metrics_bytes = self._recorder.seconds(), self._recorder.flush()
-        training = {"optimizer": self._updates.state_dict()}
-        write_checkpoint(
-            self._folder / name, self._learner.state_dict(), training, {**self._facts, "standing": asdict(at)}
-        )
+        self._session.save(name, self.standing, self._recorder)
 
     def _read_sum(self) -> float:
         total = float(self._sum)
@@ -186,7 +160,7 @@ class Loop:
         return total
 
     def _not_finite(self, step: int, value: float, tasks: Tasks | None) -> NonFiniteLossError:
-        at, seed, last = self.standing, self._batches.seed, self._folder / LAST
+        at, seed, last = self.standing, self._plan.seed, self._session.folder / LAST
         where = f"at step {step}" if tasks is not None else f"in the {at.loss_count} steps before step {step + 1}"
         what = f"the loss became {value}" if not math.isfinite(value) else "the gradient became NaN or infinite"
         cause = "try a smaller lr or clip=1.0"

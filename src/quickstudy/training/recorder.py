@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from quickstudy.runs.metrics_file import MetricsFile
+from quickstudy.runs.standing import Standing
 from quickstudy.training.loggers import Logger
 
 
@@ -25,7 +26,7 @@ class Recorder:
         loggers: besides `metrics.jsonl`.
         progress: a display, or None.
         steps: of the whole run.
-        step, seconds, keep: where the run stands: steps and seconds done, bytes of `metrics.jsonl`.
+        standing: where training begins: the steps and seconds before it, and the bytes of `metrics.jsonl` to keep.
     """
 
     def __init__(
@@ -36,18 +37,16 @@ class Recorder:
         loggers: Sequence[Logger],
         progress: Progress | None,
         steps: int,
-        step: int,
-        seconds: float,
-        keep: int,
+        standing: Standing,
     ):
-        self._file = MetricsFile(folder, keep)
+        self._file = MetricsFile(folder, standing.metrics_bytes)
         self._loggers, self._progress, self._steps = loggers, progress, steps
-        self._begin = time.perf_counter() - seconds
-        self._last = (step, seconds)
+        self._begin = time.perf_counter() - standing.seconds
+        self._last = (standing.step, standing.seconds)
         for logger in loggers:
-            logger.start(folder, config, step)
+            logger.start(folder, config, standing.step)
         if progress is not None:
-            progress(step, steps, None, None)
+            progress(standing.step, steps, None, None)
 
     def seconds(self) -> float:
         """Of training so far, those before an interruption included."""

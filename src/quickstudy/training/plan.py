@@ -1,0 +1,118 @@
+"""The plan of a training: the arguments of `fit` that make a run what it is, checked and complete."""
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from quickstudy.checks import check_positive, check_whole
+from quickstudy.training.batches import Size, as_range
+from quickstudy.training.schedules import Schedule, make_schedule
+from quickstudy.training.updates import OptimizerMaker, check_maker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How `fit` trains. The fields are its arguments of the same names; `config.json` holds all of them."""
+
+    steps: int
+    seed: int
+    tasks: int
+    support: Size
+    query: Size
+    points: int | None
+    lr: float
+    optimizer: OptimizerMaker | None
+    schedule: str | Schedule
+    clip: float | None
+    evaluate_every: int
+    validation_tasks: int
+    accumulate: int
+    checkpoint_every: int
+    log_every: int
+    patience: int | None
+
+    @property
+    def fixed_sizes(self) -> bool:
+        """Whether all batches have the same numbers of points."""
+        return isinstance(self.support, int) and isinstance(self.query, int)
+
+
+def make_plan(
+    *,
+    steps: int,
+    seed: int,
+    tasks: int,
+    support: Size,
+    query: Size,
+    points: int | None,
+    lr: float,
+    optimizer: OptimizerMaker | None,
+    schedule: str | Schedule,
+    clip: float | None,
+    evaluate_every: int | None,
+    validation_tasks: int,
+    accumulate: int,
+    checkpoint_every: int | None,
+    log_every: int | None,
+    patience: int | None,
+) -> Plan:
+    """The plan with these values, checked; intervals that are None get their default, a share of `steps`.
+
+    Raises:
+        ValueError, TypeError: for the first value that cannot be used.
+    """
+    steps = check_whole("steps", steps, 1)
+    plan = Plan(
+        steps=steps,
+        seed=check_whole("seed", seed, 0),
+        tasks=check_whole("tasks", tasks, 1),
+        support=check_size("support", support, 0),
+        query=check_size("query", query, 1),
+        points=None if points is None else check_whole("points", points, 1),
+        lr=check_positive("lr", lr),
+        optimizer=optimizer,
+        schedule=schedule,
+        clip=None if clip is None else check_positive("clip", clip),
+        evaluate_every=_interval("evaluate_every", evaluate_every, steps // 20),
+        validation_tasks=check_whole("validation_tasks", validation_tasks, 1),
+        accumulate=check_whole("accumulate", accumulate, 1),
+        checkpoint_every=_interval("checkpoint_every", checkpoint_every, min(2000, steps // 10)),
+        log_every=_interval("log_every", log_every, steps // 200),
+        patience=None if patience is None else check_whole("patience", patience, 1),
+    )
+    check_points(plan.support, plan.query, plan.points)
+    factor = make_schedule(schedule, steps)(0)
+    if not isinstance(factor, Real) or not math.isfinite(factor):
+        raise ValueError(f"schedule gave {factor!r} at step 0; expected a finite factor on the rate")
+    check_maker(optimizer)
+    return plan
+
+
+def check_size(name: str, value: Any, least: int) -> Size:
+    """A number of points or an inclusive range of them, as given; ValueError otherwise."""
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            raise ValueError(f"{name}={value!r}; expected a number of points or a range (low, high)")
+        low = check_whole(f"the low end of {name}", value[0], least)
+        high = check_whole(f"the high end of {name}", value[1], least)
+        if low > high:
+            raise ValueError(f"{name}={(low, high)} is reversed; expected (low, high), such as {(high, low)}")
+        return (low, high)
+    return check_whole(name, value, least)
+
+
+def check_points(support: Size, query: Size, points: int | None) -> None:
+    """Raise ValueError unless `points` leaves room for the largest support set and the smallest query set."""
+    if points is None:
+        return
+    most, least = as_range(support)[1], as_range(query)[0]
+    if most + least > points:
+        raise ValueError(
+            f"points={points} is less than {most} support and {least} query points together; "
+            f"expected at least {most + least}"
+        )
+
+
+def _interval(name: str, value: int | None, default: int) -> int:
+    return max(1, default) if value is None else check_whole(name, value, 1)
