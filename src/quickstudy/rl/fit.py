@@ -21,7 +21,7 @@ from quickstudy.runs.config import describe_run
 from quickstudy.runs.run import LAST, Run
 from quickstudy.runs.signals import Signals
 from quickstudy.runs.standing import Standing
-from quickstudy.training.arguments import check_folder, check_surroundings, make_notes
+from quickstudy.training.arguments import make_notes, make_request
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loop import NonFiniteLossError
 from quickstudy.training.recorder import Progress, Recorder
@@ -78,8 +78,7 @@ def fit(
     world = find_world()
     if world.size > 1:
         raise ValueError("rl.fit trains in one process; start it without torchrun")
-    folder = check_folder(out)
-    check_surroundings("auto", loggers, progress)
+    request = make_request(out=out, exist=exist, device=device, loggers=loggers, progress=progress)
     notes = make_notes(recipe, options, command)
     check_trainable(learner)
     _check_acting(learner, environment)
@@ -92,18 +91,18 @@ def fit(
     config = describe_run(learner, environment, vars(plan)) | vars(notes)
     place = str(_device(device, environment))
     config |= {"compile": False, "threads": torch.get_num_threads(), "device": place}
-    session = Session(folder, learner, config, exist=exist, compile="auto", device=device, world=world)
+    session = Session(request, learner, config, world)
     if session.is_finished():
         return session.run()
     if session.config["device"] != place:
         raise ValueError(
-            f"the run in {folder} is on {session.config['device']!r}, and the environment on {place!r}; "
+            f"the run in {session.folder} is on {session.config['device']!r}, and the environment on {place!r}; "
             f"build it with device={session.config['device']!r}"
         )
     with surroundings(learner, session.config):
         with session.open(getattr(learner, "optimizer", None)) as at:
             if not at.finished:
-                with session.recording(at, plan.steps, loggers, progress) as recorder:
+                with session.recording(at, plan.steps) as recorder:
                     assert recorder is not None
                     _train(session, environment, plan, at, recorder)
         return session.run()

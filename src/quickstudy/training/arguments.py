@@ -1,4 +1,4 @@
-"""Checks of the arguments of `fit` that are not part of its plan, made before anything is written."""
+"""The arguments of `fit` that are not part of its plan, checked before anything is written."""
 
 import os
 from collections.abc import Sequence
@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from quickstudy.runs.config import check_json
 from quickstudy.training.loggers import Logger, require
+from quickstudy.training.recorder import Progress
 
 
 def check_folder(out: Any) -> Path:
@@ -17,8 +20,43 @@ def check_folder(out: Any) -> Path:
     return Path(out)
 
 
-def check_surroundings(compile: Any, loggers: Any, progress: Any) -> None:
-    """Raise one clear line for the first of these arguments of `fit` that cannot be used."""
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a caller wants besides the plan. The fields are arguments of `fit`, and change nothing of what is learned.
+
+    Args:
+        out: the run folder.
+        exist: what to do if there is a run already.
+        compile: the meta-gradient; "auto" decides.
+        device: where to train; "auto" decides.
+        loggers: besides `metrics.jsonl`.
+        progress: a display, or None.
+    """
+
+    out: Path
+    exist: str
+    compile: bool | str
+    device: torch.device | str
+    loggers: Sequence[Logger]
+    progress: Progress | None
+
+
+def make_request(
+    *,
+    out: Any,
+    exist: Any,
+    compile: Any = "auto",
+    device: torch.device | str,
+    loggers: Any,
+    progress: Any,
+) -> Request:
+    """The request, checked.
+
+    Raises:
+        TypeError, ValueError: for the first value that cannot be used.
+        ModuleNotFoundError: if a logger's package is not installed.
+    """
+    folder = check_folder(out)
     if not isinstance(compile, bool) and compile != "auto":
         raise ValueError(f"compile={compile!r}; expected True, False or 'auto'")
     if not isinstance(loggers, Sequence) or not all(isinstance(logger, Logger) for logger in loggers):
@@ -27,6 +65,7 @@ def check_surroundings(compile: Any, loggers: Any, progress: Any) -> None:
         require(getattr(logger, "package", None))
     if progress is not None and not callable(progress):
         raise TypeError(f"progress={progress!r}; expected a callable: (step, steps, loss, rate) -> None")
+    return Request(out=folder, exist=exist, compile=compile, device=device, loggers=loggers, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from quickstudy.parallel.distributed import World, find_world, job
 from quickstudy.parallel.shares import Share, Shared, check_dealt, deal
 from quickstudy.runs.config import check_alike, describe_run
 from quickstudy.runs.run import Run
-from quickstudy.training.arguments import check_folder, check_surroundings, make_notes
+from quickstudy.training.arguments import Notes, Request, make_notes, make_request
 from quickstudy.training.batches import Batches, Size
 from quickstudy.training.gradients import attempt, compare, decide, make_gradient, resolved_engine, verification
 from quickstudy.training.loggers import Logger
@@ -111,12 +111,6 @@ def fit(
     >>> run.steps, [line["step"] for line in run.metrics][:3]
     (20, [1, 2, 3])
     """
-    folder = check_folder(out)
-    check_surroundings(compile, loggers, progress)
-    notes = make_notes(recipe, options, command)
-    check_learner(learner)
-    check_trainable(learner)
-    check_family(family)
     plan = make_plan(
         steps=steps,
         seed=seed,
@@ -135,22 +129,29 @@ def fit(
         log_every=log_every,
         patience=patience,
     )
+    request = make_request(out=out, exist=exist, compile=compile, device=device, loggers=loggers, progress=progress)
+    return _fit(learner, family, plan, request, make_notes(recipe, options, command))
+
+
+def _fit(learner: nn.Module, family: TaskFamily, plan: Plan, request: Request, notes: Notes) -> Run:
+    check_learner(learner)
+    check_trainable(learner)
+    check_family(family)
     world = find_world()
     check_dealt(plan.tasks, world.size, plan.accumulate)
-    config = describe_run(learner, family, vars(plan)) | vars(notes) | _environment(learner, compile, device, world)
+    config = describe_run(learner, family, vars(plan)) | vars(notes) | _environment(learner, request, world)
     _check_alike(config, world)
-    session = Session(folder, learner, config, exist=exist, compile=compile, device=device, world=world)
+    session = Session(request, learner, config, world)
     if session.is_finished():
         return session.run()
     with surroundings(learner, session.config):
         world.spread(learner)
         batches, first, validation = _check_together(learner, family, plan, session.config["device"], world)
         updates = _make_updates(learner, plan)
-        gradient = _make_gradient(session, plan, compile, first)
-        logs = [*loggers, *([TensorBoard()] if available() else [])]
+        gradient = _make_gradient(session, plan, first)
         with session.open(updates) as at:
             if not at.finished:
-                with session.recording(at, plan.steps, logs, progress) as recorder:
+                with session.recording(at, plan.steps, *([TensorBoard()] if available() else [])) as recorder:
                     Loop(
                         session,
                         plan,
@@ -164,14 +165,14 @@ def fit(
         return session.run()
 
 
-def _environment(learner: nn.Module, compile: bool | str, device: torch.device | str, world: World) -> dict[str, Any]:
+def _environment(learner: nn.Module, request: Request, world: World) -> dict[str, Any]:
     """What `config.json` says of how and where the learner is trained."""
     return {
         "engine": resolved_engine(learner),
-        "verify": verification(learner, bool(compile)),
-        "compile": compile,
+        "verify": verification(learner, bool(request.compile)),
+        "compile": request.compile,
         "threads": torch.get_num_threads(),
-        "device": str(world.together(lambda: world.pick(device))),
+        "device": str(world.together(lambda: world.pick(request.device))),
         "processes": world.size,
         "job": job(),
     }
@@ -210,14 +211,13 @@ def _make_updates(learner: nn.Module, plan: Plan) -> Updates:
     return Updates(learner, lr=plan.lr, optimizer=plan.optimizer, schedule=schedule, clip=plan.clip)
 
 
-def _make_gradient(session: Session, plan: Plan, compile: bool | str, first: Tasks) -> Gradient:
+def _make_gradient(session: Session, plan: Plan, first: Tasks) -> Gradient:
     """The meta-gradient of a whole batch, tried on the first one; a new run notes in its config what was decided."""
     learner, config, world = session.learner, session.config, session.world
+    asked, fixed = session.request.compile, plan.fixed_sizes
     if not session.begun:
-        config["compile"] = world.once(
-            lambda: decide(compile, learner, plan.steps, first, fixed_sizes=plan.fixed_sizes)
-        )
-    gradient = _try_gradient(session, compile, deal(first, world, plan.accumulate)[0])
+        config["compile"] = world.once(lambda: decide(asked, learner, plan.steps, first, fixed_sizes=fixed))
+    gradient = _try_gradient(session, deal(first, world, plan.accumulate)[0])
     if not session.begun:
         config["verify"] = verification(learner, config["compile"])
     if world.size * plan.accumulate > 1:
@@ -225,7 +225,7 @@ def _make_gradient(session: Session, plan: Plan, compile: bool | str, first: Tas
     return gradient
 
 
-def _try_gradient(session: Session, compile: bool | str, share: Share) -> Gradient:
+def _try_gradient(session: Session, share: Share) -> Gradient:
     """The gradient of a slice, tried on the first one; eager where "auto" could not compile it."""
     learner, config, world = session.learner, session.config, session.world
     gradient, noise = make_gradient(learner, config["compile"]), mix(config["seed"], 0, Stream.NOISE)
@@ -233,7 +233,7 @@ def _try_gradient(session: Session, compile: bool | str, share: Share) -> Gradie
     try:
         world.together(lambda: look(learner, gradient, share.tasks, noise))
     except Untraceable as error:
-        if compile != "auto":
+        if session.request.compile != "auto":
             raise ValueError(f"compile=True: {error}; use compile=False or 'auto'") from error
         config["compile"] = False
         gradient = make_gradient(learner, False)

@@ -1,12 +1,11 @@
 """A training and the folder where it is kept: what `quickstudy.fit` and `quickstudy.rl.fit` have in common."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import nn
 
 from quickstudy.parallel.distributed import World, is_restart
@@ -17,8 +16,9 @@ from quickstudy.runs.lock import locked
 from quickstudy.runs.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
 from quickstudy.runs.run import FIGURES, Run, is_run, read_config
 from quickstudy.runs.standing import Standing
+from quickstudy.training.arguments import Request
 from quickstudy.training.loggers import Logger
-from quickstudy.training.recorder import Progress, Recorder
+from quickstudy.training.recorder import Recorder
 
 
 class Stateful(Protocol):
@@ -37,11 +37,9 @@ class Session:
     Making one looks at the folder and writes nothing. Of several processes, the first one alone touches the disk.
 
     Args:
-        folder: the run.
+        request: the folder, and what to do if it holds a run already.
         learner: trained in place.
         config: what `config.json` would say of this call; `self.config` is the run's own if it was begun before.
-        exist: what to do if there is a run in `folder`, as of `quickstudy.fit`.
-        compile, device: as the caller asks for them; a run that was begun otherwise is refused.
         world: the processes that train together.
 
     Raises:
@@ -50,27 +48,18 @@ class Session:
         CheckpointError: if the run is damaged.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        learner: nn.Module,
-        config: dict[str, Any],
-        *,
-        exist: str,
-        compile: bool | str,
-        device: torch.device | str,
-        world: World,
-    ):
-        self.folder, self.learner, self.world = folder, learner, world
+    def __init__(self, request: Request, learner: nn.Module, config: dict[str, Any], world: World):
+        self.request, self.folder, self.learner, self.world = request, request.out, learner, world
         self._optimizer: Stateful | None = None
 
         def look() -> tuple[str, dict[str, Any] | None]:
-            restarted = exist == "error" and is_run(folder) and is_restart(read_config(folder))
-            wanted = "resume" if restarted else exist
-            before = earlier_run(folder, wanted, config)
+            folder, exist = request.out, request.exist
+            if exist == "error" and is_run(folder) and is_restart(read_config(folder)):
+                exist = "resume"
+            before = earlier_run(folder, exist, config)
             if before is not None:
-                check_obeyed(before, compile, device)
-            return wanted, before
+                check_obeyed(before, request.compile, request.device)
+            return exist, before
 
         self._exist, before = world.once(look)
         self.begun = before is not None
@@ -101,23 +90,25 @@ class Session:
             yield standing
 
     @contextmanager
-    def recording(
-        self, standing: Standing, steps: int, loggers: Sequence[Logger], progress: Progress | None
-    ) -> Iterator[Recorder | None]:
+    def recording(self, standing: Standing, steps: int, *loggers: Logger) -> Iterator[Recorder | None]:
         """Open what takes the metrics; None in all processes but the first.
 
         Args:
             standing: where training begins.
             steps: of the whole run.
-            loggers: besides `metrics.jsonl`.
-            progress: a display, or None.
+            loggers: besides those of the request.
         """
 
         def record() -> Recorder | None:
             if not self.world.first:
                 return None
             return Recorder(
-                self.folder, self.config, loggers=loggers, progress=progress, steps=steps, standing=standing
+                self.folder,
+                self.config,
+                loggers=[*self.request.loggers, *loggers],
+                progress=self.request.progress,
+                steps=steps,
+                standing=standing,
             )
 
         recorder = self.world.together(record)
