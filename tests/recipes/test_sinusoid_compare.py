@@ -14,9 +14,9 @@ from quickstudy.experiments.execute import execute
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid.compare.families import FAMILIES
 from quickstudy.recipes.sinusoid.compare.measuring import best_count, medians, steps_within
-from quickstudy.recipes.sinusoid.compare.methods import CONTENDERS
+from quickstudy.recipes.sinusoid.compare.methods import METHODS
 from quickstudy.recipes.sinusoid.compare.options import Options, check
-from quickstudy.recipes.sinusoid.compare.recipe import run, taking_part
+from quickstudy.recipes.sinusoid.compare.recipe import run, usable
 from quickstudy.recipes.sinusoid.compare.tuning import described, search, trial
 from quickstudy.tasks import Sinusoid
 from quickstudy.training.loop import NonFiniteLossError
@@ -24,9 +24,9 @@ from quickstudy.training.loop import NonFiniteLossError
 SMALL = Options(width=8, trials=2, trial_steps=2, steps=2, tasks=2, support=(2, 3), query=3, shots=(2,), test_tasks=4)
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_contender_can_be_tuned(name):
-    contender = CONTENDERS[name]
+    contender = METHODS[name]
     found = search(contender, lambda choice: trial(contender, SMALL, Sinusoid(), choice), 1)
     assert set(found["choice"]) == set(contender.space) and found["loss"] > 0
     torch.manual_seed(0)
@@ -40,21 +40,21 @@ def test_the_search_asks_as_often_as_it_is_told_and_keeps_the_best():
         asked.append(choice)
         return math.inf if len(asked) == 2 else abs(math.log(choice["lr"] / 2e-3))
 
-    found = search(CONTENDERS["pretrained"], judge, 12)
+    found = search(METHODS["pretrained"], judge, 12)
     assert len(asked) == 12 and found["trials"][1]["loss"] is None
     assert found["loss"] == min(t["loss"] for t in found["trials"] if t["loss"] is not None)
     again = []
-    search(CONTENDERS["pretrained"], lambda choice: again.append(choice) or 1.0, 3)
+    search(METHODS["pretrained"], lambda choice: again.append(choice) or 1.0, 3)
     assert again[0] == asked[0]  # the sampler has a seed
 
 
 def test_a_learner_whose_trials_all_diverged_is_left_out_and_said_to_be():
-    found = search(CONTENDERS["pretrained"], lambda choice: math.inf, 2)
+    found = search(METHODS["pretrained"], lambda choice: math.inf, 2)
     assert found["choice"] is None and found["loss"] is None and len(found["trials"]) == 2
     assert described(found) == "every one of 2 trials diverged; left out"
-    assert taking_part(SMALL, {m: {"choice": {}} for m in SMALL.methods} | {"maml": found})[0] == "fomaml"
+    assert usable(SMALL, {m: {"choice": {}} for m in SMALL.methods} | {"maml": found})[0] == "fomaml"
     with pytest.raises(RuntimeError, match="every trial of every learner diverged"):
-        taking_part(replace(SMALL, methods=("maml",)), {"maml": found})
+        usable(replace(SMALL, methods=("maml",)), {"maml": found})
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -140,7 +140,7 @@ def test_steps_are_chosen_on_validation_tasks():
 
 
 def test_seconds_become_steps():
-    learner = CONTENDERS["pretrained"].make(8, {})
+    learner = METHODS["pretrained"].make(8, {})
     few, many = (steps_within(seconds, learner, Sinusoid(), SMALL) for seconds in (0.01, 100.0))
     assert 1 <= few < many
 

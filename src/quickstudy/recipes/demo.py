@@ -1,7 +1,7 @@
-"""The demonstration: MAML, a Neural Process and their rivals on the same sine waves, in about a minute and a half.
+"""The demonstration: MAML, a Neural Process and their rivals on the same sine waves, in about two minutes.
 
-Everybody trains on MAML's waves, and is then shown the same unseen ones. Training is shorter than in the papers; the
-recipes `sinusoid-maml`, `sinusoid-np` ... train in full.
+All learners train on MAML's waves and are measured on the same unseen ones. Training is shorter than in the papers; the
+recipes `sinusoid-maml`, `sinusoid-np` ... have the full budgets.
 """
 
 from collections.abc import Mapping
@@ -30,14 +30,14 @@ TITLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
-    """Short enough to wait for."""
+    """A budget of about two minutes on two cores."""
 
     steps: int = 12_000
     """Training steps of MAML, the pretrained network and the oracle."""
     process_steps: int = 5_000
     """Training steps of the Neural Process and the CNP."""
     shots: tuple[int, ...] = (5, 10, 20)
-    """Points seen of each unseen wave when measuring."""
+    """Support points of each unseen wave, K; several numbers are measured one after another."""
     width: int = 64
     """Units of every layer of the Neural Process and the CNP."""
 

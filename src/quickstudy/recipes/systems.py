@@ -1,4 +1,4 @@
-"""The four systems of quickstudy, small: what `quickstudy demo --all` runs, one after the other, onto one page.
+"""The four systems of quickstudy in small: `quickstudy demo --all` runs them one after the other and writes one page.
 
 MAML and Neural Processes on regression (the recipe `demo`), MAML on reinforcement learning (2-D navigation), a Neural
 Process that controls what it learns (carts of unknown masses, length and force).
@@ -22,16 +22,16 @@ SMALL: dict[str, dict[str, Any]] = {
         **{"test_tasks": 8, "episodes": 3, "model_free_episodes": 60, "horizon": 200},
     },
 }
-"""Recipes and what differs from their own settings."""
+"""Recipes, and the options that differ from their defaults."""
 
 
 def each(folder: Path, run: Callable[[str, Options], object], **shared: Any) -> list[Path]:
-    """Let `run` run every recipe of `SMALL` in a folder of its own below `folder`; the folders.
+    """Run every recipe of `SMALL` in a folder of its own below `folder`; return the folders.
 
     Args:
-        folder: of all.
-        run: what a recipe's name and its options are given to.
-        shared: options of all, as the seed and the device.
+        folder: of all runs.
+        run: called with the name and the options of each recipe.
+        shared: options for all of them, such as the seed and the device.
     """
     folders = []
     for recipe, options in SMALL.items():

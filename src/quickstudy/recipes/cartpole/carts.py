@@ -1,4 +1,4 @@
-"""What the recipes of carts share: the two families, who acts in them, and the pictures."""
+"""Carts with unknown physics: the two families, the methods compared, their measurement and figures."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -45,12 +45,20 @@ COLOURS = {
     "maml": figures.BLUE,
 }
 MODEL_FREE = {"dqn": DQN, "reinforce": Reinforce, "ppo": PPO}
-LEARNER = {"np": "np", "actor-critic": "np", "cnp": "cnp", "maml": "maml", "fixed": "fixed"}  # what is trained for whom
-PLACES = {name: place for place, name in enumerate(METHODS)}  # of each method's own random numbers: new ones go last
+LEARNER = {
+    "np": "np",
+    "actor-critic": "np",
+    "cnp": "cnp",
+    "maml": "maml",
+    "fixed": "fixed",
+}  # the learner that each method uses
+PLACES = {
+    name: place for place, name in enumerate(METHODS)
+}  # the stream of each method's random numbers: append new methods at the end
 
 
 def check(options: Any) -> None:
-    """ValueError for what would otherwise end the recipe after its trainings."""
+    """Check options before training. Raises ValueError."""
     methods = options.methods
     if set(methods) - set(METHODS) or not methods or len(set(methods)) < len(methods):
         raise ValueError(f"--methods {' '.join(methods)}: expected some of {' '.join(METHODS)}, each once")
@@ -61,38 +69,38 @@ def check(options: Any) -> None:
 
 
 def environment(carts: Carts, horizon: int = 500) -> Any:
-    """Masses vary; or masses, length and force, which pushes the wrong way in half of the carts."""
+    """Carts whose masses vary; or masses, length and force, whose sign is reversed in half of the carts."""
     if carts == "masses":
         return qs.rl.CartPole(num_envs=1, horizon=horizon)
     return qs.rl.CartPole(length=(0.25, 1.0), force_mag=(5.0, 20.0), flip=0.5, num_envs=1, horizon=horizon)
 
 
 def family(carts: Carts) -> Transitions:
-    """What is learned from in training."""
+    """Transitions of training carts."""
     return Transitions(environment(carts), both_signs=carts == "gains")
 
 
 def unseen(env: Any, tasks: int, test_seed: int, seed: int) -> EnvironmentTasks:
-    """Carts of no training run, other ones for each seed."""
+    """Carts of the test split, other ones for each seed."""
     return env.sample_tasks(
         tasks, split="test", generator=torch.Generator().manual_seed(mix(test_seed, seed, Stream.EVALUATION))
     )
 
 
 def met(options: Any) -> Any:
-    """The environment, with the carts that this seed meets."""
+    """The environment, with the test carts of this seed."""
     env = environment(options.unknown, options.horizon)
     env.set_tasks(unseen(env, options.test_tasks, options.test_seed, options.seed))
     return env
 
 
 def starts(options: Any) -> torch.Generator:
-    """From where all episodes of everybody begin."""
+    """A generator for the initial states: the same ones for every method."""
     return torch.Generator().manual_seed(mix(options.test_seed, options.seed, Stream.EVALUATION_NOISE))
 
 
 def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transitions, options: Any) -> Agent:
-    """Whoever acts by that name, with random numbers of its own, knowing nothing yet of the carts it will meet."""
+    """The agent of that method before its first episode, with random numbers of its own."""
     generator = torch.Generator().manual_seed(mix(options.seed, PLACES[name], Stream.ACTING))
     encoding, tasks = transitions.encoding, env.num_tasks
     if name in MODEL_FREE:
@@ -102,7 +110,7 @@ def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transit
     knowledge: Any
     if name in ("np", "cnp"):
         knowledge = Adapting(learners[name], encoding, tasks, generator=generator)
-    elif name == "maml":  # adapts anew whenever it is told, which takes as long as all that was seen
+    elif name == "maml":  # it adapts anew to all transitions seen, which takes longer and longer
         knowledge = Adapting(learners[name], encoding, tasks, every=10, most=200, generator=generator)
     elif name == "fixed":
         knowledge = Known(Fixed(learners[name].network.eval(), encoding))
@@ -117,7 +125,7 @@ def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transit
 
 
 def imagining(learner: Any, encoding: Encoding, tasks: int, options: Any, generator: torch.Generator) -> Agent:
-    """An actor-critic of each cart, all of which begin as one that was trained on what the learner expects of any."""
+    """An actor-critic for each cart, initialised by one that was trained on the learner's prior over carts."""
     objective, scale = Balance.cartpole(), encoding.state_scale
     prior = Adapting(learner, encoding, 1, generator=generator)
     sizes = {"updates": options.start, "futures": 64, "functions": 8}
@@ -134,7 +142,7 @@ def measure(
     *,
     wrap: Callable[[str, Agent], Agent] = lambda name, who: who,
 ) -> dict[str, Life]:
-    """Every method's life on the same unseen carts; `wrap` may put something between an agent and its life."""
+    """Let every method act on the same unseen carts; `wrap` may wrap its agent."""
     env, transitions = met(options), family(options.unknown)
     lives = {}
     for name in options.methods:
@@ -146,7 +154,7 @@ def measure(
 
 
 def metrics(lives: Mapping[str, Life], few: int) -> dict[str, Metric]:
-    """Returns over carts: of each of the first `few` episodes, and of the last."""
+    """Mean returns over carts, in each of the first `few` episodes and in the last."""
     found: dict[str, Metric] = {}
     for name, life in lives.items():
         episodes = [e for e in range(1, len(life.returns) + 1) if e <= few or e == len(life.returns)]
@@ -155,7 +163,7 @@ def metrics(lives: Mapping[str, Life], few: int) -> dict[str, Metric]:
 
 
 def to_json(lives: Mapping[str, Life]) -> dict[str, Any]:
-    """Returns and seconds as they were."""
+    """Returns, seconds and decisions of every method, for JSON."""
     return {
         name: {
             "returns": life.returns.tolist(),
@@ -167,9 +175,9 @@ def to_json(lives: Mapping[str, Life]) -> dict[str, Any]:
 
 
 def gather(options: Any, stage: Stage) -> None:
-    """What all seeds say together: returns over the carts of all, interquartile means, who beats whom."""
+    """Combine all seeds: returns over all carts, interquartile means, probabilities of improvement."""
     kept = together.read(stage, "lives", options.seeds)
-    # every seed meets carts of its own: they are tasks, each met once
+    # every seed has carts of its own: they are tasks, each measured once
     scores = {
         name: torch.cat([torch.tensor(seed[name]["returns"], dtype=torch.float64) for seed in kept], 1).unsqueeze(1)
         for name in kept[0]
@@ -182,7 +190,7 @@ def gather(options: Any, stage: Stage) -> None:
 
 
 def figure(lives: Mapping[str, Life], by: Literal["episodes", "seconds"]) -> Figure:
-    """Return against episodes, or seconds of acting and thinking, with 95% bands over carts."""
+    """Return against episodes or seconds of computation, with 95% bands over carts."""
     series = []
     for name, life in lives.items():
         each = [over_tasks(returns) for returns in life.returns]

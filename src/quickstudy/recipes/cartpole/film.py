@@ -1,4 +1,4 @@
-"""A cart's life as an animation: the first episode beside the last, acted out again from what was decided."""
+"""An animation of one cart: its first episode beside its last, replayed from the recorded actions."""
 
 from typing import Any, final
 
@@ -16,34 +16,34 @@ EVERY, RATE = 2, 0.02  # steps to a picture; seconds to a step
 
 @final
 class Remembered:
-    """Acts as `agent` does, and keeps what it decided."""
+    """An agent that records the actions of `agent`."""
 
     def __init__(self, agent: Agent):
         self.agent, self.actions = agent, list[Tensor]()
 
     def act(self, state: Tensor) -> Tensor:
-        """As the agent."""
+        """As `agent` does."""
         self.actions.append(self.agent.act(state))
         return self.actions[-1]
 
     def see(self, moment: Moment) -> None:
-        """As the agent."""
+        """As `agent` does."""
         self.agent.see(moment)
 
     def rest(self) -> None:
-        """As the agent."""
+        """As `agent` does."""
         self.agent.rest()
 
 
 @final
 class Again:
-    """Does once more what was decided."""
+    """An agent that replays recorded actions."""
 
     def __init__(self, actions: list[Tensor]):
         self._actions = iter(actions)
 
     def act(self, state: Tensor) -> Tensor:
-        """The next one."""
+        """The next recorded action."""
         return next(self._actions)
 
     def see(self, moment: Moment) -> None:
@@ -54,7 +54,7 @@ class Again:
 
 
 def film(actions: list[Tensor], options: Any, stage: Stage) -> None:
-    """The first of the carts that this seed meets, in its first episode and its last."""
+    """Film the first test cart of this seed in its first and last episodes."""
     last = options.episodes - 1
     filmed = Filmed(carts.met(options), every=EVERY, episodes={0, last}, shrink=2)
     live(filmed, Again(actions), episodes=options.episodes, generator=carts.starts(options))

@@ -1,11 +1,11 @@
-"""A Neural Process that balances unknown carts, beside its rivals on the same ones.
+"""A Neural Process balances carts with unknown physics, beside rivals on the same carts.
 
-It is trained on transitions of simulated carts. Of an unseen cart it knows what it sees: every transition is appended
-to the support set, and every plan follows one function drawn from the belief. The rivals plan through the true physics,
-through a network that was trained on all carts and never adapts, and through networks trained on each cart from
-scratch (PETS); DQN and REINFORCE have no model. Others act where they are asked for: PPO, which has none either;
-learners in the Neural Process's place, that see the same (CNP, MAML); and an actor-critic of each cart, which learns
-between episodes in futures that the Neural Process imagines, and plans nothing.
+The Neural Process is meta-trained on transitions of simulated carts. On an unseen cart every transition is appended to
+the support set, and every plan uses one function sampled from the predictive distribution. The rivals plan with the
+true physics, with a network that was trained on all carts and never adapts, or with networks trained on each cart from
+scratch (PETS); DQN and REINFORCE are model-free. `--methods` adds others: PPO, model-free too; CNP and MAML in place of
+the Neural Process; and an actor-critic for each cart, which learns between episodes from rollouts that the Neural
+Process imagines, and does not plan.
 """
 
 from dataclasses import dataclass
@@ -23,58 +23,58 @@ from quickstudy.recipes.cartpole.film import Remembered, film
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
-    """Chosen by hand, on carts of other seeds and some of seed 0."""
+    """Settings chosen by hand, on carts of other seeds and on some of seed 0."""
 
     steps: int = 8_000
     """Meta-training steps."""
     test_tasks: int = 20
-    """Unseen carts, of each seed its own."""
+    """Unseen carts; each seed has its own."""
     test_seed: int = 0
-    """Seed, together with that of the training, of the unseen carts and of where their episodes begin."""
+    """Seed of the unseen carts and of their initial states, together with the training seed."""
     unknown: carts.Carts = "masses"
-    """What is unknown: both masses (0.1 to 3 kg, 0.01 to 1 kg), or also length, force and the force's sign (gains)."""
+    """Unknown: both masses, 0.1 to 3 kg and 0.01 to 1 kg (masses); or also length, force and its sign (gains)."""
     methods: tuple[str, ...] = ("np", "simulator", "fixed", "pets", "dqn", "reinforce")
-    """Who acts; also actor-critic, ppo, cnp and maml."""
+    """Methods that act; actor-critic, ppo, cnp and maml can be added."""
     episodes: int = 5
-    """Of every cart."""
+    """Episodes on every unseen cart."""
     model_free_episodes: int = 150
-    """Of every cart, for DQN, REINFORCE and PPO."""
+    """Episodes on every unseen cart for the model-free methods, DQN, REINFORCE and PPO."""
     horizon: int = 500
     """Steps after which an episode ends."""
     planner: carts.Planner = "mppi"
-    """How plans are found."""
+    """Planner: model-predictive path integral (mppi) or cross-entropy method (cem)."""
     plan: int = 25
-    """Steps that a plan looks ahead."""
+    """Planning horizon in steps."""
     candidates: int = 250
-    """Plans in an iteration."""
+    """Action sequences that the planner samples in an iteration."""
     iterations: int = 2
-    """Of the planner, for every action."""
+    """Iterations of the planner for every action."""
     ensemble_steps: int = 500
     """Training steps of PETS after every episode."""
     start: int = 60
-    """Batches of futures that the actor-critic learns from before it meets a cart, once for all carts."""
+    """Batches of imagined rollouts that train the actor-critic before its first cart, once for all carts."""
     imagined: int = 30
-    """Batches of futures that it learns from after every episode."""
+    """Batches of imagined rollouts that train the actor-critic after every episode."""
     width: int = 32
-    """Units of every layer of the learners: small, since planning asks it for 250,000 states at once."""
+    """Units of every layer of the learners; small, since a plan predicts 250,000 states at once."""
     latent: int = 16
-    """Dimensions of its latent."""
+    """Dimensions of the Neural Process's latent variable."""
     tasks: int = 32
     """Carts in a meta-batch."""
     support: tuple[int, int] = (0, 50)
-    """Fewest and most transitions to encode in training; drawn anew for every batch."""
+    """Fewest and most support transitions in training; the number is drawn anew for every batch."""
     query: int = 64
-    """Transitions to be predicted in training."""
+    """Query transitions of each cart in training."""
     lr: float = 2e-3
-    """Rate of Adam, at the start of its cosine."""
+    """Initial learning rate of Adam; it falls along a cosine."""
     inner_lr: float = 0.1
-    """Rate of MAML's inner steps."""
+    """Learning rate of MAML's inner steps."""
     inner_steps: int = 3
     """MAML's inner steps, in training and on a cart."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train, let everybody act, draw."""
+    """Train the learners, let every method act on the unseen carts, draw."""
     carts.check(options)
     family = carts.family(options.unknown)
     learners = untrained(options, family.encoding.dx, family.encoding.dy)
@@ -106,7 +106,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
 
 
 def untrained(options: Options, dx: int, dy: int) -> dict[str, Any]:
-    """All the learners, since the initial weights of one come after those of the one before."""
+    """All learners, whichever are used: their initial weights are drawn one after another."""
     sizes: dict[str, Any] = {"width": options.width, "encoder_depth": 3, "decoder_depth": 3, "sigma_floor": 3e-3}
 
     def network() -> qs.nets.MLP:

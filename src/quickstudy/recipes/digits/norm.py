@@ -1,17 +1,18 @@
 """Normalisation layers in MAML: handwritten digits, 5 classes, 1 image of each, a convolutional network of four blocks.
 
-Four networks that differ in their normalisation alone set out from the same weights and are trained alike. Six rows:
+Four networks start from the same weights and are trained alike; only their normalisation differs. Six rows:
 
 - BatchNorm, transductive: the query images normalise each other, as in most published scores.
-- BatchNorm, running statistics: the same weights, as eval mode has them. Means over tasks do not fit adapted weights.
+- BatchNorm, running statistics: the same weights in eval mode. Means over tasks do not fit adapted weights.
 - TaskNorm, MetaBatchNorm (Bronskill et al. 2020, arXiv 2003.03284): the support images normalise the query images.
 - GroupNorm: every image normalises itself.
 - nearest image: the label of the most similar support image, pixel by pixel, without any learning.
 
-All but the first are inductive: an answer does not depend on what else is asked. K counts the images seen of a class.
+All but the first are inductive: a prediction does not depend on the other query images. K is the number of support
+images of each class.
 The digits are scikit-learn's. Training, validation and test tasks have other images, and the same ten digits, since ten
-are too few for three splits of five. The tasks are easy therefore: a row shows how well its layer lets MAML learn. The
-last weights are measured and not the best ones, since BatchNorm is validated as in the second row.
+are too few for three splits of five. So the tasks are easy: a row shows how well MAML learns with its layer. The last
+weights are measured and not the best ones, since BatchNorm is validated with running statistics.
 """
 
 import warnings
@@ -45,32 +46,32 @@ ROWS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
-    """Sized for two cores: a quarter of an hour for three seeds."""
+    """Settings for two cores: a quarter of an hour for three seeds."""
 
     steps: int = 800
     """Meta-training steps of each network."""
     tasks: int = 4
     """Tasks in a meta-batch."""
     shots: int = 1
-    """Images seen of each class."""
+    """Support images of each class, K."""
     query: int = 5
-    """Images of each class that judge adapted weights in training."""
+    """Query images of each class in training."""
     inner_lr: float = 0.1
-    """Rate of the inner steps."""
+    """Learning rate of the inner steps."""
     inner_steps: int = 3
-    """Inner steps in training."""
+    """Inner gradient steps in training."""
     lr: float = 1e-3
-    """Rate of Adam, at the start of its cosine."""
+    """Initial learning rate of Adam; it falls along a cosine."""
     validation_tasks: int = 100
-    """Tasks on which the loss is watched, 20 times in a training."""
+    """Validation tasks; the loss on them is computed 20 times in a training."""
     filters: int = 32
     """Filters of each convolution."""
     which: Literal["best", "last"] = "last"
-    """Which weights to measure: the last, or best on the validation tasks (for BatchNorm, by running statistics)."""
+    """Weights to measure: the last, or the best on validation tasks (for BatchNorm with running statistics)."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train all, measure them on the same unseen tasks, draw."""
+    """Train all networks, measure them on the same unseen tasks, draw."""
     stage.say("splits share the ten digits and no image; labels are dealt anew for every task")
     family = Digits(ways=WAYS)
     learners: dict[Norm, Any] = {
@@ -81,11 +82,11 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         )
         for norm in NORMS
     }
-    for learner in learners.values():  # all set out from the same weights
+    for learner in learners.values():  # all start from the same weights
         learner.load_state_dict(learners["batch"].state_dict(), strict=False)
 
     metrics: dict[str, Metric] = {}
-    with _running_statistics_are_meant():
+    with _without_the_warning():
         for norm, learner in learners.items():
             trained = stage.train(
                 learner,
@@ -149,8 +150,8 @@ def _counts(options: Options) -> list[int]:
 
 
 @contextmanager
-def _running_statistics_are_meant() -> Iterator[None]:
-    """Without the warning about what one of the rows is there to show."""
+def _without_the_warning() -> Iterator[None]:
+    """Without the warning about running statistics: one of the rows shows them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "MAML is judged in eval mode", RuntimeWarning)
         yield

@@ -1,6 +1,6 @@
-"""A Conditional Neural Process on draws of Gaussian processes: see `gp_protocol` for the protocol.
+"""A Conditional Neural Process on draws of Gaussian processes: see `gp/protocol.py`.
 
-With `--sigma-floor 0.1` its decoder is bounded as in the published figures.
+`--sigma-floor 0.1` bounds the decoder as in the published runs.
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class Options(Sampled):
     tasks: int = 16
     """Tasks in a meta-batch."""
     lr: float = 1e-3
-    """Rate of Adam, at the start of its cosine."""
+    """Initial learning rate of Adam; it falls along a cosine."""
     width: int = 128
-    """Units of every layer, and of the representation."""
+    """Units of every layer and of the representation."""
     sigma_floor: float = 1e-3
-    """Least standard deviation that it may predict; 0.1 in the published figures."""
+    """Smallest standard deviation that the decoder can predict; 0.1 in the published runs."""
     test_tasks: int = 4800
     """Unseen tasks of each kernel to measure on."""
 

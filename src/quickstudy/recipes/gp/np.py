@@ -1,7 +1,7 @@
-"""A Neural Process on draws of Gaussian processes, beside the exact posterior: see `gp_protocol` for the protocol.
+"""A Neural Process on draws of Gaussian processes, beside the exact posterior: see `gp/protocol.py`.
 
-With `--sigma-floor 0.1` its decoder is bounded as in the published figures, where even the exact posterior's moments
-would score at most 0.98.
+`--sigma-floor 0.1` bounds the decoder as in the published runs, where even the exact posterior's moments would score at
+most 0.98.
 """
 
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ class Options(Sampled):
     tasks: int = 16
     """Tasks in a meta-batch."""
     lr: float = 1e-3
-    """Rate of Adam, at the start of its cosine."""
+    """Initial learning rate of Adam; it falls along a cosine."""
     width: int = 128
-    """Units of every layer, and of the representations."""
+    """Units of every layer and of the representations."""
     paths: Literal["latent", "deterministic", "both"] = "both"
-    """What carries the points to the decoder: a latent, their mean, or both."""
+    """Paths from the support set to the decoder: a latent variable, a deterministic representation, or both."""
     objective: Literal["elbo", "iwae", "ml"] = "elbo"
-    """The evidence bound, its importance-weighted form, or the Monte-Carlo likelihood."""
+    """Objective: evidence lower bound (elbo), importance-weighted bound (iwae) or Monte-Carlo likelihood (ml)."""
     samples: int = 50
-    """Latents drawn for a prediction."""
+    """Latent samples of a prediction."""
     sigma_floor: float = 1e-3
-    """Least standard deviation that it may predict; 0.1 in the published figures."""
+    """Smallest standard deviation that the decoder can predict; 0.1 in the published runs."""
     test_tasks: int = 4800
     """Unseen tasks of each kernel to measure on."""
 

@@ -1,7 +1,8 @@
-"""What the Gaussian-process recipes share: the 1-D regression protocol of Nguyen and Grover 2022, and the picture.
+"""The 1-D regression protocol of Nguyen and Grover 2022 for the Gaussian-process recipes, and their figure.
 
 x in [-2, 2], length scale in [0.1, 0.6], scale in [0.1, 1], noise 0.02. A batch has 3 to 46 support points and 3 to
-49 minus as many query points. Trained on the RBF kernel alone; Matern 5/2 and periodic tasks were never seen.
+49 minus as many query points. Training tasks have the RBF kernel alone; Matern 5/2 and periodic tasks are new at test
+time.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def run(learner: nn.Module, options: Any, stage: Stage, *, title: str, colour: s
 
 
 def measure(learner: Any, kernel: Kernel, options: Sampled, batch: int = 16) -> dict[str, Metric]:
-    """The protocol's likelihoods on unseen tasks, beside those of the exact posterior, which knows the kernel."""
+    """Likelihoods on unseen tasks by the protocol, beside those of the exact posterior, which is given the kernel."""
     family = qs.tasks.GaussianProcess(kernel)
     device = next(learner.parameters()).device
     chance = torch.Generator().manual_seed(options.test_seed)

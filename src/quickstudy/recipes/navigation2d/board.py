@@ -1,4 +1,4 @@
-"""What navigation recipes are run with: their options, and the boards."""
+"""Options of the navigation recipes, and the boards."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,38 +9,38 @@ from quickstudy.experiments.options import Options
 
 @dataclass(frozen=True, kw_only=True)
 class Navigation(Options):
-    """The authors' settings by default, but for the rates of measuring."""
+    """The authors' settings by default, except for the learning rates at test time."""
 
     steps: int = 100
     """Updates of the policy (100 in the authors' script)."""
     tasks: int = 20
     """Goals in an update."""
     episodes: int = 20
-    """Episodes of each goal before every step."""
+    """Episodes collected for each goal before every gradient step."""
     width: int = 100
     """Units in each of the policy's two hidden layers."""
     inner_lr: float = 0.5
-    """Rate of the inner step (0.5 in the authors' code)."""
+    """Learning rate of the inner gradient step (0.5 in the authors' code)."""
     test_lr: tuple[float, ...] = ()
-    """Rates of the first, second ... step in measuring; by default the best of five on validation goals."""
+    """Learning rates of the gradient steps at test time, in order; by default the best of five on validation goals."""
     max_kl: float = 0.01
-    """Bound of the trust region."""
+    """Largest KL divergence of an update (the trust region of TRPO)."""
     board: Literal["maml", "unit"] = "maml"
     """The MAML paper's plane, or the walled unit board with noise and inertia."""
     test_tasks: int = 200
     """Unseen goals to measure on."""
     test_episodes: int = 40
-    """Episodes seen before every gradient step when measuring."""
+    """Episodes collected for each unseen goal before every gradient step."""
     test_steps: int = 3
-    """Gradient steps when measuring, which is done after each of them."""
+    """Gradient steps on each unseen goal; the return is measured after every one of them."""
     test_seed: int = 0
-    """Seed of the unseen goals and of the measurement."""
+    """Seed of the unseen goals and of the episodes on them."""
     which: Literal["best", "last"] = "last"
-    """Which weights to measure."""
+    """Weights to measure: best on the validation goals, or last."""
 
 
 def environment(options: Navigation, episodes: int, *, told: bool = False, device: str = "cpu") -> Any:
-    """The board, with the goal among the observations for those who are told."""
+    """The board; `told` adds the goal to the observations."""
     # policies act in [-1, 1] on both boards: an inner rate means the same there
     where: Any = {"num_envs": episodes, "device": device}
     board: Any = qs.rl.Navigation2D(**where)

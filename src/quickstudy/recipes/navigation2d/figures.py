@@ -1,4 +1,4 @@
-"""The pictures of the navigation recipes."""
+"""Figures of the navigation recipes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ COLOURS = {
 
 
 def walks_figure(learners: Mapping[str, Walks], options: Navigation) -> Figure:
-    """A row for every gradient step; for every learner the same goals, with some walks towards each."""
+    """Paths towards the same goals for every learner; a row for every number of gradient steps."""
     rows = max(len(walks.paths) for walks in learners.values())
     goals = max(len(walks.goals) for walks in learners.values())
     span = max(float(walks.goals.abs().max()) for walks in learners.values()) + 0.25
@@ -68,7 +68,7 @@ def steps_figure(metrics: Mapping[str, Metric]) -> Figure:
 
 
 def film(learner: Any, options: Navigation, stage: Stage, measured: Measured, *, told: bool = False) -> None:
-    """One goal before and after every gradient step that was measured, as an animation."""
+    """An animation of one goal, before and after every gradient step."""
     lr, steps = measured.rates, len(measured.returns["return"]) - 1
     chance = torch.Generator().manual_seed(mix(options.test_seed, 0, Stream.EVALUATION))
     board = environment(options, options.test_episodes, told=told)

@@ -1,4 +1,4 @@
-"""How policies that adapt are measured on the boards of the navigation recipes."""
+"""Returns of policies that adapt to unseen goals."""
 
 from typing import Any, NamedTuple
 
@@ -9,18 +9,18 @@ import quickstudy as qs
 from quickstudy.chance import Stream, mix
 from quickstudy.recipes.navigation2d.board import Navigation, environment
 
-RATES = (2.0, 1.0, 0.5, 0.2, 0.1)  # of the rate of training: what measuring chooses from
-CHOOSING = 40  # goals of the validation split on which it does
-GOALS, WALKS = 4, 3  # kept to be drawn
+RATES = (2.0, 1.0, 0.5, 0.2, 0.1)  # times the learning rate of training: the candidates at test time
+CHOOSING = 40  # validation goals on which a learning rate is chosen
+GOALS, WALKS = 4, 3  # goals that are drawn, and paths for each
 WAYS = ("return", "return_by_transitions")
 
 
 class Walks(NamedTuple):
-    """What is drawn: some goals, and how the policy walked towards them.
+    """What the figure shows: some goals, and paths of the policy.
 
     Args:
         goals: `[G, 2]`.
-        paths: after every gradient step, for every goal some walks `[n, 2]`.
+        paths: for every number of gradient steps and every goal, some paths `[n, 2]`.
     """
 
     goals: Tensor
@@ -28,12 +28,12 @@ class Walks(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What became of one learner.
+    """The returns of one learner.
 
     Args:
-        returns: way of counting -> after 0, 1 ... steps the mean return of an episode for each goal, `[T]`.
-        rates: that were taken.
-        walks: for some goals.
+        returns: for each of `WAYS`, after 0, 1 ... gradient steps: the mean return of an episode, for each goal, `[T]`.
+        rates: learning rates of the gradient steps.
+        walks: paths for some goals.
     """
 
     returns: dict[str, list[Tensor]]
@@ -49,11 +49,11 @@ class Measured(NamedTuple):
 def measure(learner: Any, options: Navigation, *, told: bool = False) -> Measured:
     """Mean return of an episode for unseen goals after 0, 1 ... `test_steps` gradient steps.
 
-    What is adapted on is counted in two ways: so many episodes a step; or, as in the authors' code, so many transitions
-    (`test_episodes` x horizon), of which only finished episodes count: once adapted, many more and shorter ones.
+    The data of a gradient step are counted in two ways: `test_episodes` episodes; or, as in the authors' code,
+    `test_episodes` x horizon transitions, which hold more episodes once the policy reaches its goal sooner.
 
     Args:
-        told: show the policy the goal.
+        told: the policy sees the goal.
     """
     steps = options.test_steps
     board = environment(options, options.test_episodes, told=told)
@@ -78,7 +78,7 @@ def measure(learner: Any, options: Navigation, *, told: bool = False) -> Measure
 
 
 def rates(learner: Any, options: Navigation, steps: int, *, told: bool = False) -> tuple[float, ...]:
-    """For each step the rate after which goals of the validation split are reached best, of those in `RATES`."""
+    """The learning rate of each gradient step, of those in `RATES`, with the best return on validation goals."""
     board = environment(options, options.test_episodes, told=told)
     seed = torch.Generator().manual_seed(mix(options.seed, 0, Stream.VALIDATION))
     board.set_tasks(board.sample_tasks(CHOOSING, split="validation", generator=seed))
@@ -100,7 +100,7 @@ def rates(learner: Any, options: Navigation, steps: int, *, told: bool = False) 
 
 
 def _walks(episodes: qs.rl.Episodes) -> list[list[Tensor]]:
-    """Some walks in each of the first tasks, no more than there are."""
+    """At most `WALKS` paths in each of the first `GOALS` tasks."""
     tasks, walks, _ = episodes.mask.shape
     return [[_walk(episodes, goal, e) for e in range(min(WALKS, walks))] for goal in range(min(GOALS, tasks))]
 

@@ -11,12 +11,12 @@ from quickstudy.recipes.navigation2d.protocol import gather as gather
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Navigation):
-    """As of its rivals."""
+    """The settings of the other navigation recipes."""
 
     steps: int = 200
-    """Updates of the policy; it has more to learn than where to begin."""
+    """Updates of the policy: more than the others take, since it learns to reach every goal."""
     test_steps: int = 0
-    """Gradient steps when measuring: none, since it is told the goal."""
+    """Gradient steps on each unseen goal; none, since the policy sees the goal."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:

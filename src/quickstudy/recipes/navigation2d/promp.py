@@ -1,7 +1,7 @@
 """ProMP on 2-D navigation: as `navigation2d-maml`, with the outer steps of Rothfuss et al. 2019 (arXiv 1810.06784).
 
 Five clipped steps of Adam on each update's episodes, in place of one step within a trust region. The board and the
-measurement are those of Finn et al. 2017; the paper's own curves are of other environments.
+measurement are those of Finn et al. 2017; the ProMP paper shows other environments.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from quickstudy.recipes.navigation2d.protocol import gather as gather
 
 @dataclass(frozen=True, kw_only=True)
 class Options(navigation.WithRivals):
-    """As of `navigation2d-maml`, with the paper's clip, penalty and number of outer steps."""
+    """The settings of `navigation2d-maml`, with the paper's clip, penalty and number of outer steps."""
 
     inner_steps: int = 1
-    """Inner steps in training."""
+    """Inner gradient steps in training."""
     clip: float = 0.3
-    """How far ratios count (0.3 in the paper)."""
+    """Clip of the likelihood ratio: 1 - clip to 1 + clip (0.3 in the paper)."""
     inner_kl: float = 5e-4
-    """Weight of the penalty on moving the policy that is adapted (5e-4 in the paper)."""
+    """Weight of the KL penalty between the policy before an update and after it (5e-4 in the paper)."""
     outer_lr: float = 3e-3
-    """Rate of Adam (1e-3 in the paper, for 1,000 updates)."""
+    """Learning rate of Adam in the outer loop (1e-3 in the paper, for 1,000 updates)."""
     outer_steps: int = 5
-    """Steps of Adam on the same episodes (5 in the paper)."""
+    """Steps of Adam on the episodes of one update (5 in the paper)."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:

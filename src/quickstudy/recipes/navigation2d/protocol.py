@@ -89,7 +89,7 @@ def report(trained: Mapping[str, Any], options: Navigation, stage: Stage) -> dic
 
 
 def gather(options: Navigation, stage: Stage) -> None:
-    """What all seeds say together: interquartile means, who beats whom, the returns of all."""
+    """Combine all seeds: interquartile means, probabilities of improvement, returns."""
     kept = together.read(stage, "returns", options.seeds)
     scores = {
         name: torch.tensor([seed[name]["return"] for seed in kept], dtype=torch.float64).transpose(0, 1)

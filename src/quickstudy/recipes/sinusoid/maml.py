@@ -1,7 +1,7 @@
 """MAML on sine waves: section 5.1 of Finn et al. 2017, with the settings of its code (but alpha 0.01, as its text).
 
-y = A sin(x - b), A in [0.1, 5], b in [0, pi], x in [-5, 5]; one gradient step on 10 points in training; measured by the
-squared error on 100 points over the domain, for 600 unseen waves, after 0 to 10 steps on 5, 10 and 20 points.
+y = A sin(x - b), A in [0.1, 5], b in [0, pi], x in [-5, 5]; one gradient step on 10 points in training. The
+squared error on 100 points over the domain is measured on 600 unseen waves, after 0 to 10 steps on 5, 10 and 20 points.
 """
 
 from dataclasses import dataclass
@@ -26,25 +26,25 @@ class Options(Sampled):
     tasks: int = 25
     """Tasks in a meta-batch."""
     shots: tuple[int, ...] = (5, 10, 20)
-    """Points seen of each unseen wave when measuring."""
+    """Support points of each unseen wave, K; several numbers are measured one after another."""
     support: int = 10
-    """Points that the inner step sees in training; as many others judge it."""
+    """Support points of each task in training; the query set has as many."""
     inner_lr: float = 0.01
-    """Rate of the inner step, alpha."""
+    """Learning rate of the inner step, alpha in the paper."""
     inner_steps: int = 1
-    """Inner steps in training."""
+    """Inner gradient steps in training."""
     first_order: bool = False
-    """Leave the second-order terms out of the meta-gradient (FOMAML)."""
+    """Leave the second-order terms out of the meta-gradient (first-order MAML)."""
     lr: float = 1e-3
-    """Rate of the outer optimiser, Adam."""
+    """Learning rate of Adam in the outer loop."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Of that rate; constant in the paper. With a cosine a few tasks in a thousand diverge within 10 steps."""
+    """Schedule of the outer learning rate; constant in the paper. With cosine, 10 steps diverge on some tasks."""
     width: int = 40
     """Units in each of the two hidden layers."""
     waves: sinusoids.Waves = "maml"
-    """Amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
+    """Family of waves: amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the meta-gradient; auto decides by shapes and number of steps."""
+    """Whether to compile the meta-gradient; auto decides by shapes and number of steps."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:

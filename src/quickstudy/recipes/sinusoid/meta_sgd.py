@@ -1,11 +1,11 @@
 """Meta-SGD beside MAML on sine waves whose frequency varies too: the regression experiment of Li et al. 2017.
 
 y = A sin(w x - b), A in [0.1, 5], w in [0.8, 1.2], b in [0, pi], x in [-5, 5] (with + b in the paper: the same tasks,
-seen in a mirror); one inner step on 10 points in training, judged by 10 others; 60,000 steps. Both learners start from
-the same weights and see the same batches. Measured by the squared error on 100 points over the domain.
+seen in a mirror); one inner step on 10 support points in training, and 10 query points; 60,000 steps. Both learners
+start from the same weights and see the same batches. The error is measured on 100 points over the domain.
 
-The paper draws 100 curves, sees K points of each, and repeats that 100 times. Here, as many adaptations are of as many
-different curves, so the tasks are independent, which the intervals over them take for granted.
+The paper draws 100 curves with K points of each, 100 times over. Here each of the 10,000 adaptations is on a curve of
+its own, so that tasks are independent, as the intervals assume.
 
 A meta-batch has 25 tasks, as in MAML's own experiment; the paper's is recalled as 4 (`--tasks 4`), not checked. The
 paper draws the first value of the learned rates from a small interval; here it is MAML's rate.
@@ -36,19 +36,19 @@ class Options(Sampled):
     tasks: int = 25
     """Tasks in a meta-batch."""
     shots: tuple[int, ...] = (5, 10, 20)
-    """Points seen of each unseen wave when measuring."""
+    """Support points of each unseen wave, K; several numbers are measured one after another."""
     support: int = 10
-    """Points that the inner step sees in training; as many others judge it."""
+    """Support points of each task in training; the query set has as many."""
     inner_lr: float = 0.01
-    """Rate of MAML's inner step, alpha."""
+    """Learning rate of MAML's inner step, alpha in the paper."""
     initial_lr: float = 0.01
-    """What every one of Meta-SGD's rates is at the start."""
+    """Initial value of every one of Meta-SGD's learned rates."""
     lr: float = 1e-3
-    """Rate of the outer optimiser, Adam."""
+    """Learning rate of Adam in the outer loop."""
     width: int = 40
     """Units in each of the two hidden layers."""
     waves: sinusoids.Waves = "meta-sgd"
-    """Frequency varies too (meta-sgd), or only amplitude and phase, as in the MAML paper (maml)."""
+    """Family of waves: frequency varies too (meta-sgd), or only amplitude and phase, as in the MAML paper (maml)."""
     test_tasks: int = 10_000
     """Unseen tasks to measure on: as many as the paper's 100 curves times 100."""
 

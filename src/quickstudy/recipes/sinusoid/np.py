@@ -1,6 +1,6 @@
 """A Neural Process (Garnelo et al. 2018) on the waves of `sinusoid-maml`, measured in the same way.
 
-It has never seen a gradient at test time: the points are encoded, and functions are decoded.
+Adapting takes no gradient step: the support points are encoded, and functions are decoded.
 """
 
 from dataclasses import dataclass
@@ -16,32 +16,32 @@ from quickstudy.report import figures, panels
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
-    """Chosen by hand on validation tasks."""
+    """Settings chosen by hand on validation tasks."""
 
     steps: int = 50_000
     """Meta-training steps."""
     tasks: int = 16
     """Tasks in a meta-batch."""
     shots: tuple[int, ...] = (5, 10, 20)
-    """Points seen of each unseen wave when measuring."""
+    """Support points of each unseen wave, K; several numbers are measured one after another."""
     support: tuple[int, int] = (3, 20)
-    """Fewest and most points to encode in training; drawn anew for every batch."""
+    """Fewest and most support points in training; the number is drawn anew for every batch."""
     query: int = 20
-    """Points to be predicted in training."""
+    """Query points of each task in training."""
     lr: float = 1e-3
-    """Rate of Adam, at the start of its cosine."""
+    """Initial learning rate of Adam; it falls along a cosine."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     width: int = 128
-    """Units of every layer, and of the representations."""
+    """Units of every layer and of the representations."""
     paths: Literal["latent", "deterministic", "both"] = "both"
-    """What carries the points to the decoder: a latent, their mean, or both."""
+    """Paths from the support set to the decoder: a latent variable, a deterministic representation, or both."""
     objective: Literal["elbo", "iwae", "ml"] = "elbo"
-    """The evidence bound, its importance-weighted form, or the Monte-Carlo likelihood."""
+    """Objective: evidence lower bound (elbo), importance-weighted bound (iwae) or Monte-Carlo likelihood (ml)."""
     sigma_floor: float = 1e-3
-    """Least standard deviation that it may predict."""
+    """Smallest standard deviation that the decoder can predict."""
     waves: sinusoids.Waves = "maml"
-    """Amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
+    """Family of waves: amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:

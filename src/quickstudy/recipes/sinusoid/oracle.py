@@ -1,6 +1,6 @@
-"""The oracle of section 5.1 of Finn et al. 2017: the same network is told amplitude and phase, and need not adapt.
+"""The oracle of section 5.1 of Finn et al. 2017: the same network is given amplitude and phase, and does not adapt.
 
-Its error is what the network itself leaves; a learner that sees only points can hardly do better.
+Its error is that of the network itself; a learner that sees only points can hardly do better.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class Options(Sampled):
     tasks: int = 25
     """Waves in a batch."""
     shots: tuple[int, ...] = (5, 10, 20)
-    """Points that its rivals see of each unseen wave; it makes no use of them."""
+    """Support points of each unseen wave, K; the network that is told the task does not use them."""
     query: int = 10
     """Points of each wave in a batch."""
     lr: float = 1e-3
-    """Rate of Adam."""
+    """Learning rate of Adam."""
     width: int = 40
     """Units in each of the two hidden layers."""
 
@@ -41,7 +41,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         learner, family, steps=options.steps, tasks=options.tasks, support=1, query=options.query, lr=options.lr
     )
 
-    # it takes no gradient step, and looks at none of the points that its rivals see
+    # it takes no gradient step and does not use the support points
     stage.say(f"measuring on {options.test_tasks} unseen waves")
     found = sinusoids.measure(oracle, family, options, options.shots, steps=(0,))
     metrics = {name.removesuffix("/steps=0"): metric for name, metric in found.items()}

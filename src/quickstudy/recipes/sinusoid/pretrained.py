@@ -22,17 +22,17 @@ class Options(Sampled):
     tasks: int = 25
     """Waves in a batch."""
     shots: tuple[int, ...] = (5, 10, 20)
-    """Points seen of each unseen wave when measuring."""
+    """Support points of each unseen wave, K; several numbers are measured one after another."""
     query: int = 10
     """Points of each wave in a batch."""
     inner_lr: float = 0.01
-    """Rate of the gradient steps when measuring."""
+    """Learning rate of the gradient steps on each unseen wave."""
     lr: float = 1e-3
-    """Rate of Adam in training."""
+    """Learning rate of Adam in training."""
     width: int = 40
     """Units in each of the two hidden layers."""
     waves: sinusoids.Waves = "maml"
-    """Amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
+    """Family of waves: amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:

@@ -1,4 +1,4 @@
-"""What the sinusoid recipes share: where the waves come from, how learners are measured on them, and the pictures."""
+"""What the sinusoid recipes share: the families of waves, the measurement, and the figures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -46,10 +46,7 @@ def measure(
 
 
 def best_count(learner: Any, family: TaskFamily, shots: int) -> int:
-    """After how many gradient steps the error on validation tasks is least: those measured, or as many as in training.
-
-    A learner that was trained for a few steps may diverge in more.
-    """
+    """The number of gradient steps, of `STEPS` or as in training, with the least error on validation tasks."""
     counts = sorted({*STEPS, learner.steps})
     how: dict[str, Any] = {"query": GRID, "grid": True, "split": "validation"}
     found = qs.evaluate(learner, family, tasks=CHOOSING, support=shots, steps=counts, **how)

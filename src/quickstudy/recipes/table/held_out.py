@@ -17,7 +17,7 @@ from quickstudy.report import figures
 from quickstudy.report.panels import Curve, Panel
 from quickstudy.tasks import ExactGP, Table, fit_gp
 
-MOST_ROWS = 400  # of all training rows, as many as the group-blind curve is fitted to
+MOST_ROWS = 400  # training rows to which the group-blind curve is fitted
 
 
 def folds(options: Options) -> list[Table]:
@@ -51,7 +51,7 @@ def folds(options: Options) -> list[Table]:
 
 
 class Rivals:
-    """What one could do without meta-learning, fitted once to the training groups of a table."""
+    """Predictors without meta-learning, fitted once to the training groups of a table."""
 
     def __init__(self, table: Table):
         training = table.points.points.select(torch.tensor(table.points.splits["train"]))
@@ -61,7 +61,7 @@ class Rivals:
         self._shared = fit_gp(training, shared=True).info
 
     def predictors(self, support: Examples) -> dict[str, Predictor]:
-        """A GP with the training groups' hyperparameters, one fitted to `support` alone, one curve for everybody."""
+        """A GP with the training groups' hyperparameters, a GP fitted to `support` alone, one curve for all groups."""
         tasks = support.num_tasks
         shared = {k: v[:1].expand(tasks, *v.shape[1:]) for k, v in self._shared.items()}
         return {
@@ -75,7 +75,7 @@ class Rivals:
 
 
 class HeldOut:
-    """The held-out groups of a table, and who predicts them from their first rows.
+    """The held-out groups of a table, predicted from their first rows by a learner and its rivals.
 
     Args:
         table: with test groups.
@@ -94,12 +94,12 @@ class HeldOut:
         self._predictors = {name: adapted, **rivals.predictors(self.tasks.support)}
 
     def beliefs(self, x: Tensor) -> dict[str, Any]:
-        """What everybody believes about each point of `x [T, M, dx]`, in the table's units."""
+        """The predictive distributions of all predictors at `x [T, M, dx]`, in the table's units."""
         found = {}
         for name, predictor in self._predictors.items():
             with torch.no_grad():
                 belief = predictor(x.to(self._device) if name == self.name else x)
-            # a joint belief over several outputs has no units of its own: take each point by itself
+            # a joint distribution over several outputs cannot be rescaled: take each point by itself
             belief = Gaussian(belief.mean, belief.variance) if isinstance(belief, DenseGaussian) else belief
             found[name] = self.table.in_units(belief)
         return found

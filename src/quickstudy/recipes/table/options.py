@@ -1,4 +1,4 @@
-"""What the recipe `table` is told: the file, its columns, and how to learn from them."""
+"""Options of the recipe `table`: the file, its columns, and how to learn from them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,32 +16,32 @@ class Options(Shared):
     task: str
     """Column that names the group of each row, such as a subject."""
     x: tuple[str, ...]
-    """Columns of the inputs; rows of a group are taken in the order of the first."""
+    """Columns of the inputs; the rows of a group are sorted by the first of them."""
     y: tuple[str, ...]
     """Columns to predict."""
     learner: Literal["np", "cnp", "maml"] = "np"
-    """Neural Process, Conditional Neural Process or MAML."""
+    """Learner: Neural Process (np), Conditional Neural Process (cnp) or MAML (maml)."""
     seen: tuple[int, ...] = (4,)
-    """First rows seen of each held-out group; several numbers give several columns of results."""
+    """Number of first rows seen of each held-out group, K; several numbers give several columns of results."""
     folds: int = 3
-    """Every group is held out once, in one of so many folds."""
+    """Number of folds; every group is held out once, in one of them."""
     order: Literal["first", "random"] = "first"
-    """Train on predicting from first rows, as measured, or from any rows."""
+    """Support rows in training: the first rows of a group, as when measuring (first), or any rows (random)."""
     missing: Literal["error", "drop"] = "error"
-    """What to do with a row that lacks a value."""
+    """What to do with a row that lacks a value: stop with an error, or drop the row."""
     short: Literal["error", "drop"] = "error"
-    """What to do with a group of a single row."""
+    """What to do with a group of a single row: stop with an error, or drop the group."""
     steps: int = 600
-    """Meta-training steps, for every fold; few, since a file of some dozens of groups is soon learnt by heart."""
+    """Meta-training steps for every fold; few, since some dozens of groups are soon overfitted."""
     tasks: int = 16
     """Groups in a meta-batch."""
     query: int = 10
-    """Rows of each group to be predicted in training, where it has as many."""
+    """Query rows of each group in training, where it has as many."""
     lr: float = 1e-3
-    """Rate of Adam, at the start of its cosine."""
+    """Initial learning rate of Adam; it falls along a cosine."""
     width: int = 32
     """Units of every layer."""
     objective: Literal["elbo", "iwae", "ml"] = "ml"
-    """Of the Neural Process: evidence bound, its importance-weighted form, or Monte-Carlo likelihood."""
+    """Neural Process objective: evidence lower bound (elbo), its importance-weighted form (iwae), likelihood (ml)."""
     sigma_floor: float = 0.1
-    """Least standard deviation that a process may predict, as a share of the column's own."""
+    """Smallest standard deviation that a process can predict, relative to that of the column."""

@@ -2,9 +2,9 @@
 
     quickstudy run table --data sleep.csv --task subject --x day --y reaction
 
-Groups are dealt into folds, and each fold in turn is held out and predicted by a learner trained on the others. Error
-and log-likelihood are in the file's own units, beside a Gaussian process fitted to the same few rows, one whose
-hyperparameters are fitted to the training groups, and a curve through all training rows that is blind to groups.
+Groups are divided into folds; each fold in turn is held out and predicted by a learner trained on the others. Error and
+log-likelihood are in the file's own units, beside those of a Gaussian process fitted to the same few rows, of one whose
+hyperparameters are fitted to the training groups, and of one curve through all training rows that ignores groups.
 """
 
 from torch import Tensor, nn

@@ -15,7 +15,7 @@ from quickstudy.evaluation.intervals import Metric
 from quickstudy.experiments.stage import Stage
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.sinusoid import waves as sinusoids
-from quickstudy.recipes.sinusoid.compare.methods import CONTENDERS
+from quickstudy.recipes.sinusoid.compare.methods import METHODS
 from quickstudy.recipes.sinusoid.compare.options import Options
 from quickstudy.report.dots import dots
 from quickstudy.report.tables import PARTS
@@ -28,7 +28,7 @@ Facts = dict[str, float]
 
 def measure(name: str, learner: Any, family: TaskFamily, options: Options) -> tuple[dict[str, Metric], Facts]:
     """How well one learner does, and what it takes."""
-    steps = STEPS if CONTENDERS[name].kind == "gradient" else None
+    steps = STEPS if METHODS[name].kind == "gradient" else None
     found: dict[str, Metric] = {}
     facts: Facts = {}
     for shots in options.shots:

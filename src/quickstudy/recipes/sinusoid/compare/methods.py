@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: how each learner is made, and what of it is tuned."""
+"""The methods compared: how each learner is built, and which of its settings are tuned."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,23 +10,23 @@ import quickstudy as qs
 from quickstudy.gradient.anil import last_layer
 
 Choice = Mapping[str, Any]
-"""A value for every name in a contender's space."""
+"""A value for every name in a method's search space."""
 Space = Mapping[str, tuple[float, float] | tuple[Any, ...] | list[Any]]
-"""What may be chosen: `(low, high)` on a logarithmic scale, or a list of values."""
+"""A search space: `(low, high)` on a logarithmic scale, or a list of values, for each name."""
 
-RATE: Space = {"lr": (3e-4, 1e-2)}  # of Adam, at the start of its cosine
+RATE: Space = {"lr": (3e-4, 1e-2)}  # initial learning rate of Adam, which falls along a cosine
 INNER: Space = {**RATE, "inner_lr": (1e-3, 0.3)}
 STEPS: Space = {**INNER, "steps": [1, 2, 5]}
 
 
-class Contender(NamedTuple):
-    """One who takes part.
+class Method(NamedTuple):
+    """One method of the comparison.
 
     Args:
         make: `(width, choice) -> learner`.
-        space: of the choice.
-        kind: "gradient" takes as many gradient steps as it is asked for; "once" has its own way.
-        cost: of a meta-step, in about those of MAML; of several at a time, the longest are begun first.
+        space: the search space of the choice.
+        kind: "gradient" adapts by gradient steps; "once" in closed form or by encoding.
+        cost: of a meta-step, in units of MAML's, roughly; the longest trainings are started first.
     """
 
     make: Callable[[int, Choice], nn.Module]
@@ -54,18 +54,18 @@ def anil_with_rates(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
 
 
 def plus_plus(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
-    """MAML++ whose inner gradients are clipped: one step of Adam can move a small learned rate by all of its size."""
+    """MAML++ with clipped inner gradients: one step of Adam can change a small learned rate by its whole size."""
     rates = qs.optimizers.Rates(network, lr, per="layer", steps=steps)
     return qs.MAMLPlusPlus(network, rule=qs.optimizers.SGD(rates, clip=10.0), steps=steps)
 
 
 def implicit(network: nn.Module, *, lr: float, lam: float) -> nn.Module:
-    """iMAML with Adam inside: its gradient does not see, and cannot correct, a problem that has become too steep."""
+    """iMAML with Adam inside: the meta-gradient cannot correct an inner problem that has become too steep."""
     return qs.iMAML(network, lam=lam, rule=qs.optimizers.Adam(lr), steps=16)
 
 
 def bayesian(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
-    """Bayesian MAML with learned rates, for steps whose size does not hang on the noise that is learned beside them."""
+    """Bayesian MAML with learned rates; the size of its steps does not depend on the noise that is learned."""
     rates = qs.optimizers.Rates(network, lr, per="parameter", steps=steps)
     how: dict[str, Any] = {
         "inner_likelihood": qs.likelihoods.Gaussian(1.0),
@@ -74,43 +74,43 @@ def bayesian(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
     return qs.BayesianMAML(network, particles=5, lr=rates, steps=steps, **how)
 
 
-CONTENDERS: dict[str, Contender] = {  # what they are called is in `report.tables.PARTS`
-    "maml": Contender(lambda w, c: qs.MAML(net(w), **inner(c)), STEPS),
-    "fomaml": Contender(lambda w, c: qs.FOMAML(net(w), **inner(c)), STEPS),
-    "reptile": Contender(lambda w, c: qs.Reptile(net(w), **inner(c)), {**INNER, "steps": [5, 10]}, cost=4),
-    "anil": Contender(lambda w, c: qs.ANIL(net(w), **inner(c)), STEPS),
-    "anil_rates": Contender(
+METHODS: dict[str, Method] = {  # their titles are in `report.tables.PARTS`
+    "maml": Method(lambda w, c: qs.MAML(net(w), **inner(c)), STEPS),
+    "fomaml": Method(lambda w, c: qs.FOMAML(net(w), **inner(c)), STEPS),
+    "reptile": Method(lambda w, c: qs.Reptile(net(w), **inner(c)), {**INNER, "steps": [5, 10]}, cost=4),
+    "anil": Method(lambda w, c: qs.ANIL(net(w), **inner(c)), STEPS),
+    "anil_rates": Method(
         lambda w, c: anil_with_rates(net(w), **inner(c)), {**INNER, "inner_lr": (1e-3, 0.1), "steps": [5, 10]}, cost=2
     ),
-    "boil": Contender(lambda w, c: qs.BOIL(net(w), **inner(c)), STEPS),
-    "meta_sgd": Contender(lambda w, c: qs.MetaSGD(net(w), **inner(c)), STEPS),
-    "meta_curvature": Contender(lambda w, c: qs.MetaCurvature(net(w), **inner(c)), STEPS),
-    "maml_plus_plus": Contender(
+    "boil": Method(lambda w, c: qs.BOIL(net(w), **inner(c)), STEPS),
+    "meta_sgd": Method(lambda w, c: qs.MetaSGD(net(w), **inner(c)), STEPS),
+    "meta_curvature": Method(lambda w, c: qs.MetaCurvature(net(w), **inner(c)), STEPS),
+    "maml_plus_plus": Method(
         lambda w, c: plus_plus(net(w), **inner(c)), {**INNER, "inner_lr": (1e-3, 0.1), "steps": [5]}, cost=2
     ),
-    "warp_grad": Contender(
+    "warp_grad": Method(
         lambda w, c: qs.WarpGrad(qs.nets.WarpedMLP(1, [w, w], 1), **inner(c)),
         {**INNER, "inner_lr": (2e-4, 2e-3), "steps": [5]},  # larger rates diverge
         cost=6,
     ),
-    "imaml": Contender(
+    "imaml": Method(
         lambda w, c: implicit(net(w), lr=c["inner_lr"], lam=c["lam"]),
         {"lr": (3e-4, 5e-3), "inner_lr": (5e-3, 0.05), "lam": (1.0, 5.0)},  # 0.01 leaves problems it cannot solve
         cost=8,
     ),
-    "cavia": Contender(
+    "cavia": Method(
         lambda w, c: qs.CAVIA(net(w, 1 + c["context"]), context=c["context"], **inner(c)),
         {**STEPS, "inner_lr": (0.05, 2.0), "context": [2, 4, 8, 16]},
     ),
-    "bayesian_maml": Contender(
+    "bayesian_maml": Method(
         lambda w, c: bayesian(net(w), **inner(c)), {**INNER, "inner_lr": (5e-3, 0.05), "steps": [2, 3]}, cost=12
     ),
-    "alpaca": Contender(
+    "alpaca": Method(
         lambda w, c: qs.ALPaCA(net(w, 1, c["features"]), features=c["features"]),
         {**RATE, "features": [32, 64]},
         "once",
     ),
-    "pretrained": Contender(lambda w, c: qs.Pretrained(net(w), rule=qs.optimizers.Adam(0.01), steps=10), RATE),
-    "cnp": Contender(lambda w, c: qs.CNP(width=c["width"]), {**RATE, "width": [64, 128]}, "once"),
-    "np": Contender(lambda w, c: qs.NeuralProcess(width=c["width"]), {**RATE, "width": [64, 128]}, "once"),
+    "pretrained": Method(lambda w, c: qs.Pretrained(net(w), rule=qs.optimizers.Adam(0.01), steps=10), RATE),
+    "cnp": Method(lambda w, c: qs.CNP(width=c["width"]), {**RATE, "width": [64, 128]}, "once"),
+    "np": Method(lambda w, c: qs.NeuralProcess(width=c["width"]), {**RATE, "width": [64, 128]}, "once"),
 }

@@ -1,39 +1,39 @@
-"""What every learner of the comparison is given."""
+"""Options of the comparison: the same budget for every learner."""
 
 from dataclasses import dataclass
 
 from quickstudy.experiments.options import Sampled
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.sinusoid.compare.families import FAMILIES, Family
-from quickstudy.recipes.sinusoid.compare.methods import CONTENDERS
+from quickstudy.recipes.sinusoid.compare.methods import METHODS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
-    """One budget for all."""
+    """The same budget for every learner."""
 
     steps: int = 20_000
     """Meta-training steps of every learner."""
     seconds: float = 0.0
-    """In place of steps: about so many seconds of losses and gradients, as timed when training begins; 0: the steps."""
-    methods: tuple[str, ...] = tuple(CONTENDERS)
-    """Who takes part."""
+    """Budget in seconds of losses and gradients, timed when training begins, in place of steps; 0 uses steps."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Methods to compare."""
     trials: int = 6
-    """Settings tried for everybody, on validation tasks."""
+    """Settings tried for every method, on validation tasks."""
     trial_steps: int = 4_000
-    """Meta-training steps of a trial."""
+    """Meta-training steps of every trial."""
     family: Family = "sinusoid"
-    """The curves: MAML's waves, those of the Meta-SGD paper (frequency varies too), or a harder family."""
+    """Family of curves: MAML's waves, those of the Meta-SGD paper (frequency varies too), or a harder family."""
     noise: float = 0.0
     """Standard deviation of the observations' noise."""
     shots: tuple[int, ...] = (5, 10, 20)
-    """Points seen of each unseen curve when measuring."""
+    """Support points of each unseen curve, K; several numbers are measured one after another."""
     tasks: int = 25
     """Tasks in a meta-batch."""
     support: tuple[int, int] = (5, 20)
-    """Fewest and most points to adapt to in training; drawn anew for every batch."""
+    """Fewest and most support points in training; the number is drawn anew for every batch."""
     query: int = 10
-    """Points to be judged on in training."""
+    """Query points of each task in training."""
     width: int = 40
     """Units in each of the two hidden layers of the gradient-based learners' network."""
     clip: float = 10.0
@@ -43,17 +43,17 @@ class Options(Sampled):
 
 
 def curves(options: Options) -> TaskFamily:
-    """Where tasks come from."""
+    """The family of curves, with its noise."""
     return FAMILIES[options.family](noise=options.noise)
 
 
 def check(options: Options) -> None:
     """Raise ValueError for options that make no sense."""
-    unknown = [name for name in options.methods if name not in CONTENDERS]
+    unknown = [name for name in options.methods if name not in METHODS]
     if unknown:
-        raise ValueError(f"--methods {unknown[0]}: choose from {', '.join(CONTENDERS)}")
+        raise ValueError(f"--methods {unknown[0]}: choose from {', '.join(METHODS)}")
     if not options.methods or len(set(options.methods)) < len(options.methods):
-        raise ValueError(f"--methods {' '.join(options.methods)}: expected at least one, and none twice")
+        raise ValueError(f"--methods {' '.join(options.methods)}: expected at least one method, each once")
     if not options.shots:
         raise ValueError("--shots: expected at least one number of points")
     for name in ("trials", "trial_steps", "tasks", "query", "width"):

@@ -1,13 +1,13 @@
-"""Every learner on the same curves, under an equal budget: the comparison that papers make in passing.
+"""Every learner on the same curves, with the same budget.
 
-Everybody sees the same batches, for the same number of steps (or of seconds), with Adam, a cosine schedule and as many
-trials of Optuna to choose its settings by, on validation tasks. Gradient-based learners have one kind of network, of
-which CAVIA's has more inputs, WarpGrad's more layers, and Bayesian MAML five. The ranges to choose from are everybody's
-own (`contenders.py`).
+All learners see the same batches for the same number of steps (or seconds), with Adam and a cosine schedule. The
+settings of each are chosen by the same number of trials of Optuna on validation tasks, within its ranges
+(`methods.py`). Gradient-based learners have the same network, but CAVIA's has more inputs, WarpGrad's more layers, and
+Bayesian MAML has five of them.
 
-Measured on unseen curves, of MAML's sine waves or of a harder family: error after 0, 1, 5 and 10 gradient steps and
-after as many as serve best on validation tasks, for each number of points seen (the pretrained rival's rule is chosen
-with them); log-likelihood and calibration where there is a density; how long adapting takes, parameters, and seconds of
+Measured on unseen curves, for each number of support points: the error after 0, 1, 5 and 10 gradient steps, and after
+the number of steps that is best on validation tasks (for the pretrained network its rule is chosen, too);
+log-likelihood and calibration where there is a density; the time to adapt, the number of parameters, and the seconds of
 training.
 """
 
@@ -45,7 +45,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     metrics: dict[str, Metric] = {}
     facts: dict[str, Facts] = {}
     earlier = what_training_took(stage)
-    for name in taking_part(options, found):
+    for name in usable(options, found):
         learner, trained = train(name, found[name], options, stage, family)
         if learner is None:
             continue
@@ -60,15 +60,17 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
 
 
 def prepare(options: Options, stage: Stage) -> None:
-    """Tune once for all seeds; where several processes may run, train every learner of every seed side by side."""
+    """Tune once for all seeds; train all learners of all seeds side by side where several processes may run."""
     check(options)
     family = curves(options)
     found = choices(options, family, stage)
-    names = taking_part(options, found)
+    names = usable(options, found)
     at_once = at_a_time(options, len(names) * len(options.seeds))
     if stage.mode == "measure" or at_once == 1:
         return
-    names = sorted(names, key=lambda name: -found[name]["seconds"])  # the longest first, so that none is left alone
+    names = sorted(
+        names, key=lambda name: -found[name]["seconds"]
+    )  # the longest first, so that processes end at about the same time
     assert options.out is not None
     each = [replace(options, seed=seed, seeds=(), out=options.out / f"seed-{seed}") for seed in options.seeds]
     jobs = {
@@ -80,11 +82,11 @@ def prepare(options: Options, stage: Stage) -> None:
     side_by_side(jobs, stage.reporter, at_once)
 
 
-def taking_part(options: Options, found: dict[str, Found]) -> list[str]:
-    """Whose tuning has found settings.
+def usable(options: Options, found: dict[str, Found]) -> list[str]:
+    """The methods for which tuning found settings.
 
     Raises:
-        RuntimeError: if nobody's has.
+        RuntimeError: if there is none.
     """
     names = [name for name in options.methods if found[name]["choice"] is not None]
     if not names:

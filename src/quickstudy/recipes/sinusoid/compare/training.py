@@ -1,4 +1,4 @@
-"""Training of contenders: with the settings found for each, or with the next best where those diverge."""
+"""Training with the settings found for each method, or with the next best where those diverge."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from torch import nn
 from quickstudy.experiments.stage import Reporter, Stage, device
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.sinusoid.compare.measuring import Facts, steps_within
-from quickstudy.recipes.sinusoid.compare.methods import CONTENDERS
+from quickstudy.recipes.sinusoid.compare.methods import METHODS
 from quickstudy.recipes.sinusoid.compare.options import Options, curves
 from quickstudy.recipes.sinusoid.compare.tuning import Found, ranked, training
 from quickstudy.report.runs import read_config
@@ -27,9 +27,9 @@ def train_alone(name: str, found: Found, options: Options, command: str | None, 
 
 
 def train(name: str, found: Found, options: Options, stage: Stage, family: TaskFamily) -> tuple[Any, Facts]:
-    """A learner with the settings found for it, or with the next best where those diverge; and what that took.
+    """Train a learner with the settings found for it, or the next best where those diverge; return it and its facts.
 
-    None where all of them diverge: this seed has no result of it then, and so have the means over seeds.
+    The learner is None where all settings diverge: then it has no result for this seed, nor a mean over seeds.
     """
     steps, before = 0, stage.seconds
     settings = ranked(found)
@@ -39,11 +39,11 @@ def train(name: str, found: Found, options: Options, stage: Stage, family: TaskF
         if diverged.exists():
             continue
         torch.manual_seed(options.seed)
-        learner = CONTENDERS[name].make(options.width, choice)
+        learner = METHODS[name].make(options.width, choice)
         steps = budget(options, stage, part, learner, family)
         how = training(options, choice, steps)
-        for said_by_the_stage in ("seed", "device", "evaluate_every"):
-            del how[said_by_the_stage]
+        for set_by_the_stage in ("seed", "device", "evaluate_every"):
+            del how[set_by_the_stage]
         try:
             learner = stage.train(learner, family, part=part, **how)
         except NonFiniteLossError as error:

@@ -1,4 +1,4 @@
-"""Choosing the settings of contenders: the same number of trials for each, judged on validation tasks."""
+"""Choose the settings of every method by the same number of trials, scored on validation tasks."""
 
 import json
 import math
@@ -17,14 +17,14 @@ from quickstudy.experiments.options import to_json
 from quickstudy.experiments.side_by_side import at_a_time, side_by_side
 from quickstudy.experiments.stage import Reporter, Stage
 from quickstudy.learner import TaskFamily
-from quickstudy.recipes.sinusoid.compare.methods import CONTENDERS, Choice, Contender
+from quickstudy.recipes.sinusoid.compare.methods import METHODS, Choice, Method
 from quickstudy.recipes.sinusoid.compare.options import Options
 from quickstudy.report.runs import read_config
 from quickstudy.report.tables import PARTS
 from quickstudy.training.loop import NonFiniteLossError
 
 FILE = "choices.json"
-STEPS = (1, 5, 10)  # gradient steps after which a trial is judged, and as many as in training; the best counts
+STEPS = (1, 5, 10)  # a trial counts its best error after these numbers of gradient steps, and after that of training
 TASKS = 200  # of the validation split
 
 Found = dict[str, Any]
@@ -33,9 +33,9 @@ None where every trial diverged."""
 
 
 def choices(options: Options, family: TaskFamily, stage: Stage) -> dict[str, Found]:
-    """Settings for every contender, by name: those in the run's folder, or in that of all its seeds, or found now.
+    """Settings for every method, by name: read from the run's folder, or from that of all its seeds, or found now.
 
-    Several are tuned side by side for several seeds, where `options.parallel` or the cores allow it.
+    With several seeds, methods are tuned side by side where `options.parallel` or the cores allow it.
     """
     above = stage.folder.parent
     shared = stage.folder.name == f"seed-{options.seed}" and of_all_seeds(above, options)
@@ -49,11 +49,11 @@ def choices(options: Options, family: TaskFamily, stage: Stage) -> dict[str, Fou
     def keep(name: str, content: Found) -> None:
         found[name] = content
         stage.say(f"{PARTS[name]}: {described(content)}")
-        stage.keep(Path(FILE).stem, {name: found[name] for name in CONTENDERS if name in found})
+        stage.keep(Path(FILE).stem, {name: found[name] for name in METHODS if name in found})
 
     if at_once > 1:
         stage.say(f"tuning {len(missing)} learners, {at_once} at a time")
-        missing.sort(key=lambda name: -CONTENDERS[name].cost)
+        missing.sort(key=lambda name: -METHODS[name].cost)
         jobs = {PARTS[name]: partial(tune, name, options, family) for name in missing}
         names = {PARTS[name]: name for name in missing}
         side_by_side(jobs, stage.reporter, at_once, lambda part, content: keep(names[part], content))
@@ -73,9 +73,9 @@ def of_all_seeds(folder: Path, options: Options) -> bool:
 
 
 def tune(name: str, options: Options, family: TaskFamily, reporter: Reporter) -> Found:
-    """Settings for one contender."""
-    del reporter  # a trial is too short to tell of
-    return search(CONTENDERS[name], partial(trial, CONTENDERS[name], options, family), options.trials)
+    """Find settings for one method."""
+    del reporter  # a trial is too short for progress messages
+    return search(METHODS[name], partial(trial, METHODS[name], options, family), options.trials)
 
 
 def ranked(found: Found) -> list[Choice]:
@@ -85,7 +85,7 @@ def ranked(found: Found) -> list[Choice]:
 
 
 def described(found: Found) -> str:
-    """In one line."""
+    """The settings found, in one line."""
     trials = len(found["trials"])
     if found["choice"] is None:
         return f"every one of {trials} trials diverged; left out"
@@ -93,7 +93,7 @@ def described(found: Found) -> str:
     return f"{shown} (error {found['loss']:.3g}, best of {trials})"
 
 
-def search(contender: Contender, judge: Callable[[Choice], float], trials: int) -> Found:
+def search(method: Method, judge: Callable[[Choice], float], trials: int) -> Found:
     """The best of `trials` choices, by Optuna's TPESampler with a fixed seed, whose first ten trials are random.
 
     Raises:
@@ -108,7 +108,7 @@ def search(contender: Contender, judge: Callable[[Choice], float], trials: int) 
     done: list[Found] = []
     for _ in range(trials):
         asked = study.ask()
-        choice = {name: suggest(asked, name, values) for name, values in contender.space.items()}
+        choice = {name: suggest(asked, name, values) for name, values in method.space.items()}
         loss = judge(choice)
         done.append({"choice": choice, "loss": loss if math.isfinite(loss) else None})
         if math.isfinite(loss):
@@ -121,33 +121,33 @@ def search(contender: Contender, judge: Callable[[Choice], float], trials: int) 
 
 
 def suggest(trial: Any, name: str, values: Any) -> Any:
-    """One value of a space."""
+    """Ask Optuna for one value of a search space."""
     if isinstance(values, list):
         return trial.suggest_categorical(name, values)
     low, high = values
     return trial.suggest_float(name, low, high, log=True)
 
 
-def trial(contender: Contender, options: Options, family: TaskFamily, choice: Choice) -> float:
+def trial(method: Method, options: Options, family: TaskFamily, choice: Choice) -> float:
     """The error on validation tasks after a short training; infinite if it diverged."""
     torch.manual_seed(options.seed)
-    learner = contender.make(options.width, choice)
+    learner = method.make(options.width, choice)
     with tempfile.TemporaryDirectory() as folder:
         try:
             qs.fit(learner, family, out=Path(folder) / "trial", **training(options, choice, options.trial_steps))
         except NonFiniteLossError:
             return math.inf
-    return validation_error(learner, contender, options, family)
+    return validation_error(learner, method, options, family)
 
 
 def training(options: Options, choice: Choice, steps: int) -> dict[str, Any]:
-    """What `fit` is told, for every contender alike but for the rate."""
+    """Arguments of `fit`: the same for every method, except for the learning rate."""
     sizes = {"tasks": options.tasks, "support": options.support, "query": options.query}
     how = {"lr": choice["lr"], "schedule": "cosine", "clip": options.clip}
     return {"steps": steps, **sizes, **how, "seed": options.seed, "device": options.device, "evaluate_every": steps}
 
 
-def validation_error(learner: nn.Module, contender: Contender, options: Options, family: TaskFamily) -> float:
+def validation_error(learner: nn.Module, method: Method, options: Options, family: TaskFamily) -> float:
     """The mean squared error for the middle number of points seen, after the best number of steps."""
     shots = options.shots[len(options.shots) // 2]
     own: Any = learner
@@ -156,7 +156,7 @@ def validation_error(learner: nn.Module, contender: Contender, options: Options,
         family,
         tasks=TASKS,
         support=shots,
-        steps=sorted({*STEPS, own.steps}) if contender.kind == "gradient" else None,
+        steps=sorted({*STEPS, own.steps}) if method.kind == "gradient" else None,
         query=100,
         grid=True,
         split="validation",
