@@ -13,11 +13,12 @@ from quickstudy.cli import main
 from quickstudy.experiments.execute import execute
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid.compare.families import FAMILIES
-from quickstudy.recipes.sinusoid.compare.measuring import best_count, medians, steps_within
+from quickstudy.recipes.sinusoid.compare.measuring import medians, steps_within
 from quickstudy.recipes.sinusoid.compare.methods import METHODS
 from quickstudy.recipes.sinusoid.compare.options import Options, check
 from quickstudy.recipes.sinusoid.compare.recipe import run, usable
 from quickstudy.recipes.sinusoid.compare.tuning import described, search, trial
+from quickstudy.recipes.sinusoid.waves import best_count
 from quickstudy.tasks import Sinusoid
 from quickstudy.training.loop import NonFiniteLossError
 
@@ -25,12 +26,12 @@ SMALL = Options(width=8, trials=2, trial_steps=2, steps=2, tasks=2, support=(2, 
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_contender_can_be_tuned(name):
-    contender = METHODS[name]
-    found = search(contender, lambda choice: trial(contender, SMALL, Sinusoid(), choice), 1)
-    assert set(found["choice"]) == set(contender.space) and found["loss"] > 0
+def test_every_method_can_be_tuned(name):
+    method = METHODS[name]
+    found = search(method, lambda choice: trial(method, SMALL, Sinusoid(), choice), 1)
+    assert set(found["choice"]) == set(method.space) and found["loss"] > 0
     torch.manual_seed(0)
-    contender.make(8, json.loads(json.dumps(found["choice"])))  # as it is read from the file
+    method.make(8, json.loads(json.dumps(found["choice"])))  # as it is read from the file
 
 
 def test_the_search_asks_as_often_as_it_is_told_and_keeps_the_best():
