@@ -73,7 +73,6 @@ class Stream(IntEnum):
     SIZES = 2
     NOISE = 3
     VALIDATION = 4
-    VALIDATION_SIZES = 5
     VALIDATION_NOISE = 6
     EVALUATION = 7
     EVALUATION_NOISE = 8

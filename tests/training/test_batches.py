@@ -61,11 +61,37 @@ def test_points_bound_the_sum() -> None:
     assert {q for s, q in sizes if s == 3} == set(range(2, 8))
 
 
+def sizes(batches: list[qs.Tasks]) -> list[tuple[int, int, int]]:
+    return [(b.num_tasks, b.support.x.shape[1], b.query.x.shape[1]) for b in batches]
+
+
 def test_validation_tasks_are_many_and_held_out() -> None:
     batches = make().validation(20)
-    assert [b.num_tasks for b in batches] == [6, 6, 6, 2]
+    assert sizes(batches) == [(5, 0, 1), (5, 2, 3), (5, 3, 6), (5, 5, 8)]
     again = make(seed=0).validation(20)
     assert all(equal(a, b) for a, b in zip(batches, again, strict=True))
+
+
+def test_the_sizes_of_validation_tasks_are_a_fixed_spread_for_all_seeds() -> None:
+    for seed in range(5):
+        found = sizes(make(seed=seed, support=(3, 20), query=10, tasks=25).validation(100))
+        assert found == [(25, 3, 10), (25, 9, 10), (25, 14, 10), (25, 20, 10)]
+    assert not equal(make(seed=0).validation(20)[0], make(seed=1).validation(20)[0])  # the tasks are the seed's own
+    assert sizes(make(support=(3, 20), query=7, tasks=100).validation(100))[-1] == (25, 20, 7)
+    assert sizes(make(support=7, query=(3, 20), tasks=16).validation(100))[:2] == [(14, 7, 3), (14, 7, 6)]
+    assert sum(n for n, _, _ in sizes(make(tasks=16).validation(100))) == 100
+    assert sizes(make(support=(3, 20), query=7).validation(1)) == [(1, 11, 7)]  # the middle of 3 and 20, rounded down
+    assert sizes(make(support=(3, 8), query=(2, 50), points=10).validation(20))[-1] == (5, 8, 2)
+    assert max(s + q for _, s, q in sizes(make(support=(3, 8), query=(2, 50), points=10).validation(20))) == 10
+
+
+def test_validation_tasks_of_fixed_sizes_are_drawn_as_they_always_were() -> None:
+    batches = make(support=4, query=3).validation(20)
+    assert sizes(batches) == [(6, 4, 3), (6, 4, 3), (6, 4, 3), (2, 4, 3)]
+    for place, batch in enumerate(batches):
+        chance = torch.Generator().manual_seed(mix(0, place, Stream.VALIDATION))
+        family = qs.tasks.Sinusoid()
+        assert equal(batch, family.sample(batch.num_tasks, support=4, query=3, split="validation", generator=chance))
 
 
 def test_streams_and_neighbouring_seeds_are_unrelated() -> None:

@@ -1,5 +1,8 @@
 """The batch of a step, as a pure function of the seed and the step."""
 
+import math
+from typing import NamedTuple
+
 import torch
 
 from quickstudy.chance import Stream, mix
@@ -7,6 +10,15 @@ from quickstudy.data import Tasks
 from quickstudy.learner import TaskFamily
 
 Size = int | tuple[int, int]
+SPREAD = 4  # sizes of held-out batches, at least, where sizes are a range
+
+
+class Sizes(NamedTuple):
+    """How many tasks a batch holds, and how many support and query points each of them has."""
+
+    tasks: int
+    support: int
+    query: int
 
 
 class Batches:
@@ -44,32 +56,52 @@ class Batches:
         tasks = self.family.sample(self.tasks, support=support, query=query, split="train", generator=self._generator)
         return tasks if world == 1 else tasks.select(slice(rank, None, world))
 
-    def sizes(self, step: int, stream: Stream = Stream.SIZES) -> tuple[int, int]:
+    def sizes(self, step: int) -> tuple[int, int]:
         """How many support and query points the tasks of `step` have."""
-        draw = mix(self.seed, step, stream)
+        draw = mix(self.seed, step, Stream.SIZES)
         low, high = self.support
         support = low + draw % (high - low + 1)
-        low, high = self.query
-        if self.points is not None:
-            high = min(high, self.points - support)
+        low, high = self._query_range(support)
         return support, low + (draw >> 31) % (high - low + 1)
 
     def validation(self, count: int) -> list[Tasks]:
-        """`count` held-out tasks, always the same, in batches of at most `tasks`."""
+        """`count` held-out tasks, always the same, in batches of at most `tasks`.
+
+        Where support or query is a range, the batches are equally large, at least `SPREAD` of them if `count` allows,
+        and their sizes are evenly spaced from the low end of the range to the high end, for every seed the same.
+        """
         batches = []
-        for place, start in enumerate(range(0, count, self.tasks)):
-            support, query = self.sizes(place, Stream.VALIDATION_SIZES)
+        for place, (tasks, support, query) in enumerate(self.validation_sizes(count)):
             self._generator.manual_seed(mix(self.seed, place, Stream.VALIDATION))
             batches.append(
-                self.family.sample(
-                    min(self.tasks, count - start),
-                    support=support,
-                    query=query,
-                    split="validation",
-                    generator=self._generator,
-                )
+                self.family.sample(tasks, support=support, query=query, split="validation", generator=self._generator)
             )
         return batches
+
+    def validation_sizes(self, count: int) -> list[Sizes]:
+        """Those of each batch of `count` held-out tasks."""
+        least, most = self.support
+        if least == most and self.query[0] == self.query[1]:
+            starts = range(0, count, self.tasks)
+            return [Sizes(min(self.tasks, count - start), most, self._query_range(most)[0]) for start in starts]
+        batches = max(math.ceil(count / self.tasks), min(SPREAD, count))
+        found = []
+        for place in range(batches):
+            tasks = count * (place + 1) // batches - count * place // batches
+            support = _between(least, most, place, batches)
+            found.append(Sizes(tasks, support, _between(*self._query_range(support), place, batches)))
+        return found
+
+    def _query_range(self, support: int) -> tuple[int, int]:
+        """The fewest and most query points beside so many support points."""
+        low, high = self.query
+        return low, high if self.points is None else min(high, self.points - support)
+
+
+def _between(low: int, high: int, place: int, places: int) -> int:
+    """The whole number at `place` of `places` evenly spaced from `low` to `high`; the middle if there is one place."""
+    share = place / (places - 1) if places > 1 else 0.5
+    return low + round(share * (high - low))
 
 
 def as_range(size: Size) -> tuple[int, int]:

@@ -81,7 +81,8 @@ def fit(
         schedule: "constant", "cosine", "warmup_cosine", or step -> factor on the rate.
         clip: the largest norm of the meta-gradient.
         evaluate_every: steps between evaluations on held-out tasks; a 20th of the run by default.
-        validation_tasks: how many held-out tasks, the same each time.
+        validation_tasks: how many held-out tasks, the same each time. Where support or query is a range, their sizes
+            are evenly spaced from its low to its high end, whatever the seed.
         checkpoint_every: steps between checkpoints; a 10th of the run by default, at most 2000.
         log_every: steps between lines of metrics; a 200th of the run by default.
         patience: stop after so many evaluations without a better validation loss.
@@ -193,9 +194,9 @@ def _check_together(
     batches = Batches(family, seed=plan.seed, tasks=plan.tasks, **sizes, device=device)
 
     def draw() -> tuple[Tasks, list[Tasks]]:
-        held_out = batches.validation(plan.validation_tasks)
+        held_out, counts = batches.validation(plan.validation_tasks), batches.validation_sizes(plan.validation_tasks)
         first = batches(0)
-        for tasks, count in ((first, plan.tasks), (held_out[0], min(plan.tasks, plan.validation_tasks))):
+        for tasks, count in ((first, plan.tasks), (held_out[0], counts[0].tasks)):
             check_drawn(tasks, count)
             check_fits(learner, tasks.support)
         return first, held_out
