@@ -85,19 +85,54 @@ def test_a_whole_learner_stands_in_where_parts_are_the_authors_own(tmp_path: Pat
 
     learner = build()
     qs.save(learner, tmp_path / "learner")
-    with pytest.raises(ValueError, match=r"loss of its author's own.*pass it as network="):
+    with pytest.raises(ValueError, match=r"this MAML was trained with loss of its author's own.*learner="):
         qs.load(tmp_path / "learner")
-    given = build()
-    assert qs.load(tmp_path / "learner", network=given) is given
+    for name in ("learner", "network"):
+        given = build().train()
+        assert qs.load(tmp_path / "learner", **{name: given}) is given and not given.training
+        assert all(torch.equal(a, b) for a, b in zip(given.parameters(), learner.parameters(), strict=True))
+        with pytest.raises(CheckpointError, match="of another learner"):
+            qs.load(tmp_path / "learner", **{name: build(5)})
+    with pytest.raises(ValueError, match=r"with loss of its author's own.*learner="):  # the network is not enough
+        qs.load(tmp_path / "learner", network=qs.nets.MLP(1, [4], 1))
+
+
+def test_a_learner_of_a_class_of_ones_own_is_loaded_into_one(tmp_path: Path) -> None:
+    class Mine(qs.MAML):
+        """Of the user's own."""
+
+    learner = Mine(qs.nets.MLP(1, [4], 1))
+    qs.save(learner, tmp_path / "learner")
+    with pytest.raises(ValueError, match=r"this learner is .*Mine, of its author's own.*learner=") as caught:
+        qs.load(tmp_path / "learner")
+    assert "\n" not in str(caught.value)
+    given = Mine(qs.nets.MLP(1, [4], 1))
+    assert qs.load(tmp_path / "learner", learner=given) is given
     assert all(torch.equal(a, b) for a, b in zip(given.parameters(), learner.parameters(), strict=True))
-    with pytest.raises(CheckpointError, match="of another learner"):
-        qs.load(tmp_path / "learner", network=build(5))
+
+
+def test_learner_and_network_are_told_apart(tmp_path: Path) -> None:
+    def network() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Linear(1, 1))
+
+    qs.save(qs.MAML(network()), tmp_path / "foreign")
+    qs.save(make("gradient"), tmp_path / "known")
+    given = make("gradient")
+    assert qs.load(tmp_path / "known", learner=given) is given  # described whole, and welcome all the same
+    with pytest.raises(ValueError, match="network= is a whole CNP; pass it as learner="):
+        qs.load(tmp_path / "foreign", network=qs.CNP(width=4))
+    with pytest.raises(TypeError, match=r"learner is a Sequential, which has no adapt.*as network="):
+        qs.load(tmp_path / "foreign", learner=network())
+    with pytest.raises(ValueError, match="learner= and network= are both given"):
+        qs.load(tmp_path / "foreign", learner=qs.MAML(network()), network=network())
+    assert not qs.load(tmp_path / "foreign", learner=qs.MAML(network())).training
 
 
 def test_bad_arguments_are_one_line(tmp_path: Path) -> None:
     qs.save(make("gradient"), tmp_path / "learner")
     for options, told in (
         ({"network": 3}, "network is a int"),
+        ({"learner": 3}, "learner is a int"),
         ({"network": qs.nets.MLP(1, [8], 1)}, "this MAML is described whole; leave network= out"),
         ({"device": "bla"}, "unknown device 'bla'"),
         ({"path": 3}, "path=3; expected the path of a folder"),

@@ -37,7 +37,7 @@ class MAMLVPG(nn.Module):
         judge: how advantages come about.
         outer_lr: of Adam; 1e-3 as in Rothfuss et al. 2019.
         optimizer: parameters -> `torch.optim.Optimizer`, in place of Adam. No file holds a function: such a learner
-            is loaded by `quickstudy.load(run, network=...)` with one built as it was.
+            is loaded by `quickstudy.load(run, learner=...)` with one built as it was.
         chunk: tasks differentiated at a time: the same numbers, from tensors that fit into caches.
 
     Raises:

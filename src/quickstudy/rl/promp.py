@@ -44,7 +44,7 @@ class ProMP(nn.Module):
         outer_lr: of Adam.
         outer_steps: of Adam on the same episodes.
         optimizer: parameters -> `torch.optim.Optimizer`, in place of Adam. No file holds a function: such a learner
-            is loaded by `quickstudy.load(run, network=...)` with one built as it was.
+            is loaded by `quickstudy.load(run, learner=...)` with one built as it was.
         chunk: tasks differentiated at a time: the same numbers, from tensors that fit into caches.
 
     Raises:

@@ -104,7 +104,7 @@ def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Modu
         if foreign and key != "network":
             raise ValueError(
                 f"this learner was trained with {key}={value.get('foreign')}, and code is never read from a file; "
-                "build the whole learner as you did then and pass it as network="
+                "build the whole learner as you did then and pass it as learner="
             )
         arguments[key] = _from_value(value, network if key == "network" else None)
     try:

@@ -36,6 +36,7 @@ def load(
     path: Path | str,
     *,
     which: Literal["best", "last"] = "best",
+    learner: nn.Module | None = None,
     network: nn.Module | None = None,
     device: torch.device | str = "cpu",
 ) -> Any:
@@ -43,19 +44,19 @@ def load(
 
     Args:
         which: of a run's checkpoints: the one with the least validation loss, or the last one.
-        network: where the learner has a network that quickstudy does not know: that network, built anew. Where the
-            learner itself or another part of it (a loss) is the author's own: the whole learner, built anew. Its
-            weights are overwritten.
+        learner: a whole learner, built as the saved one was; its weights are overwritten, and it is what is returned.
+            Needed where the learner's class or a part of it (a loss, an optimiser) is your own.
+        network: enough where only the network is your own: that network, built anew; its weights are overwritten. A
+            whole learner is taken here as well.
         device: where to.
 
     Raises:
         CheckpointError: if the folder is missing, damaged or of another learner.
-        TypeError, ValueError: for bad arguments; if `network` is needed, or given where nothing is missing.
+        TypeError, ValueError: for bad arguments; if `learner` or `network` is needed, or given where the other is.
     """
     if which not in ("best", "last"):
         raise ValueError(f"which={which!r}; expected 'best' or 'last'")
-    if network is not None and not isinstance(network, nn.Module):
-        raise TypeError(f"network is a {type(network).__name__}; expected a torch.nn.Module")
+    _check_given(learner, network)
     place, folder = pick_device(device), _as_path(path)
     if is_run(folder):
         run, folder = folder, folder / "checkpoints" / which
@@ -65,7 +66,8 @@ def load(
                 "one; use which='last'"
             )
     checkpoint = read_checkpoint(folder)
-    learner = _build(checkpoint.facts["learner"], set(checkpoint.weights), network)
+    if learner is None:
+        learner = _build(checkpoint.facts["learner"], set(checkpoint.weights), network)
     weight = next(
         (w for w in checkpoint.weights.values() if isinstance(w, torch.Tensor) and w.is_floating_point()), None
     )
@@ -75,18 +77,41 @@ def load(
     return learner.to(place).eval()
 
 
+def _check_given(learner: Any, network: Any) -> None:
+    """Raise TypeError or ValueError unless at most one is given, a whole learner or a network."""
+    if learner is not None and network is not None:
+        raise ValueError("learner= and network= are both given; give the whole learner, or its network alone")
+    for name, module in (("learner", learner), ("network", network)):
+        if module is not None and not isinstance(module, nn.Module):
+            raise TypeError(f"{name} is a {type(module).__name__}; expected a torch.nn.Module")
+    if learner is not None and not _is_learner(learner):
+        raise TypeError(
+            f"learner is a {type(learner).__name__}, which has no adapt() and no update(); give the whole learner, or "
+            "a network as network="
+        )
+
+
+def _is_learner(module: nn.Module) -> bool:
+    return any(callable(getattr(module, method, None)) for method in ("adapt", "update"))
+
+
 def _build(spec: dict[str, Any], weights: set[str], network: nn.Module | None) -> nn.Module:
     """The learner described, or `network` where that is the whole learner."""
     missing = _foreign(spec)
     if not missing and network is not None:
-        raise ValueError(f"this {spec['class']} is described whole; leave network= out")
+        raise ValueError(
+            f"this {spec['class']} is described whole; leave network= out (learner= takes a whole learner)"
+        )
     if network is not None and set(network.state_dict()) == weights:
         return network
-    if missing - {"network", ""} and network is None:
+    if missing - {"network"} and (network is None or not _is_learner(network)):
+        own = f"is {spec['foreign']}," if missing == {""} else f"was trained with {', '.join(sorted(missing))}"
         raise ValueError(
-            f"this {spec['class']} was trained with {', '.join(sorted(missing))} of its author's own, which no file "
-            "holds; build the learner as then and pass it as network="
+            f"this {spec['class'] or 'learner'} {own} of its author's own, which no file holds; build the whole "
+            "learner as it was then and pass it as learner="
         )
+    if missing == {"network"} and network is not None and _is_learner(network):
+        raise ValueError(f"network= is a whole {type(network).__name__}; pass it as learner=")
     return network if network is not None and missing != {"network"} else from_spec(spec, network)
 
 
