@@ -106,7 +106,10 @@ def test_two_processes_end_as_one(folder: Path, endings: dict[str, Any], tmp_pat
         ("accident", "RuntimeError: this process had an accident"),
         ("early accident", "RuntimeError: this process had an accident"),
         ("unlike", "ValueError: process 1 was started otherwise than process 0: lr was 0.001 and is now 0.5; start"),
-        ("too many", "ValueError: tasks=4 cannot be dealt to 2 processes with accumulate=3; expected at least 6 tasks"),
+        (
+            "too many",
+            "ValueError: tasks=4 cannot be divided among 2 processes with accumulate=3; expected at least 6 tasks",
+        ),
         ("bad", "ValueError: steps=0"),
         ("overshooting", r"NonFiniteLossError: .* at step \d+ \(seed 0\); the last good checkpoint"),
     ],

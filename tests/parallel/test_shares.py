@@ -126,7 +126,9 @@ def test_validation_tasks_fewer_than_slices_are_dealt_too() -> None:
 
 
 def test_more_slices_than_tasks_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="tasks=4 cannot be dealt to 1 process with accumulate=5; expected at least 5"):
+    with pytest.raises(
+        ValueError, match="tasks=4 cannot be divided among 1 process with accumulate=5; expected at least 5"
+    ):
         train("gradient", tmp_path / "run", accumulate=5)
     with pytest.raises(ValueError, match="accumulate=0; expected a whole number of at least 1"):
         train("gradient", tmp_path / "run", accumulate=0)

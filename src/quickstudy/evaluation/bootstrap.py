@@ -13,7 +13,7 @@ _AT_ONCE = 2**22  # resampled scores in memory
 
 
 class Interval(NamedTuple):
-    """An estimate, and where 95% of its bootstrap distribution lies.
+    """An estimate with its 95% bootstrap interval.
 
     >>> str(Interval(0.25, 0.2, 0.31))
     '0.25 [0.2, 0.31]'
@@ -27,7 +27,7 @@ class Interval(NamedTuple):
         return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
     def to_json(self) -> dict[str, float | None]:
-        """What JSON has no word for (NaN, infinity) becomes null."""
+        """As JSON has it: NaN and infinity become null."""
         return {k: v if math.isfinite(v) else None for k, v in self._asdict().items()}
 
 
@@ -48,7 +48,7 @@ def checked(scores: Any, name: str = "scores") -> Tensor:
 
 
 def chunks(resamples: int, size: int) -> Iterator[int]:
-    """How many resamples of `size` numbers to hold at a time, until there are `resamples`."""
+    """Numbers of resamples to hold in memory at a time, `resamples` in all; `size` is that of one."""
     check_whole("resamples", resamples)
     most = max(1, _AT_ONCE // size)
     for first in range(0, resamples, most):
@@ -56,14 +56,14 @@ def chunks(resamples: int, size: int) -> Iterator[int]:
 
 
 def places_of(count: int, tasks: int, over_tasks: bool, generator: torch.Generator) -> Tensor:
-    """Which tasks each resample looks at, `[B, T]`."""
+    """The tasks of each resample, `[B, T]`."""
     if over_tasks:
         return torch.randint(tasks, (count, tasks), generator=generator)
     return torch.arange(tasks).expand(count, tasks)
 
 
 def resampled(scores: Tensor, resamples: int, over_tasks: bool, generator: torch.Generator) -> Iterator[Tensor]:
-    """Scores `[B, R, T]`, some at a time: a task drawn twice has its runs drawn twice, independently."""
+    """Resampled scores `[B, R, T]`, in chunks; a task that is drawn twice has its runs drawn twice, independently."""
     runs, tasks = scores.shape
     for count in chunks(resamples, scores.numel()):
         places = places_of(count, tasks, over_tasks, generator)[:, None]
@@ -71,7 +71,7 @@ def resampled(scores: Tensor, resamples: int, over_tasks: bool, generator: torch
 
 
 def interval(value: Tensor, drawn: Tensor, varies: bool) -> Interval:
-    """The value with the 2.5% and 97.5% quantiles of what was `drawn`; NaN where nothing can vary."""
+    """The value with the 2.5% and 97.5% quantiles of the resampled values; NaN for a single run and task."""
     ends = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     low, high = ends if varies else (math.nan, math.nan)
     return Interval(float(value), low, high)

@@ -13,7 +13,7 @@ _NORMAL = 1.96  # the normal's 97.5% quantile, as papers round it
 
 
 class Metric(NamedTuple):
-    """A mean and how far to trust it.
+    """A mean with its 95% confidence interval.
 
     Args:
         mean: over `n` tasks or seeds.
@@ -36,7 +36,7 @@ class Metric(NamedTuple):
         return f"{self.mean:.3g} ± {self.ci95:.3g}"
 
     def to_json(self) -> dict[str, Any]:
-        """Without the values; what JSON has no word for (NaN, infinity) becomes null."""
+        """As JSON has it: without the values; NaN and infinity become null."""
         number = {k: v if math.isfinite(v) else None for k, v in (("mean", self.mean), ("ci95", self.ci95))}
         return {**number, "n": self.n, "over": self.over}
 
@@ -52,7 +52,7 @@ def over_tasks(values: Tensor) -> Metric:
 
 
 def over_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
-    """Results of equal runs with different seeds as one: the mean over seeds, with Student's t interval.
+    """The mean over runs that differ in their seeds alone, with Student's t interval.
 
     Args:
         results: one `{name: Metric or {"mean": ...} or number}` for every seed; names that some lack are left out.

@@ -1,4 +1,4 @@
-"""BatchNorm while a learner is judged: batch statistics where they are asked for, a warning about running ones."""
+"""Evaluation mode, and what BatchNorm does in it: batch statistics on request, a warning about running statistics."""
 
 import warnings
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _warned: WeakSet[nn.Module] = WeakSet()
 
 @contextmanager
 def batch_statistics(learner: nn.Module) -> Iterator[None]:
-    """BatchNorm layers normalise what they see by its own statistics, and write none down; then they are as before."""
+    """While entered, BatchNorm layers normalise each batch by its own statistics, and record none."""
     norms: list[Any] = [m for m in learner.modules() if isinstance(m, _BatchNorm | StepNorm)]
     before = [(norm.training, norm.track_running_stats) for norm in norms]
     try:
@@ -33,8 +33,8 @@ def batch_statistics(learner: nn.Module) -> Iterator[None]:
 def warn_of_running_statistics(learner: nn.Module) -> None:
     """Warn, once for each learner, if its network trains on batch statistics and will be adapted on running ones.
 
-    To be called before the learner goes into eval mode. `Pretrained` learns its running statistics as any plain network
-    does, and BatchNorm that is in eval mode while the learner trains is the same in both: neither is warned of.
+    Call it before the learner goes into eval mode. There is no warning for `Pretrained`, which learns its running
+    statistics as any plain network does, nor for BatchNorm that is in eval mode while the learner trains.
     """
     adapts = any(isinstance(value, InnerLoop) for value in vars(learner).values())
     if learner in _warned or not adapts or isinstance(learner, Pretrained):
@@ -62,7 +62,7 @@ def warn_of_running_statistics(learner: nn.Module) -> None:
 
 @contextmanager
 def evaluating(learner: nn.Module, *, transductive: bool = False) -> Iterator[None]:
-    """The learner in eval mode; every part of it is put back into the mode it was in.
+    """While entered, the learner is in eval mode; afterwards every part of it is in its former mode.
 
     Args:
         transductive: BatchNorm layers normalise by batch statistics instead of running ones.

@@ -1,4 +1,4 @@
-"""One number per task for each way in which a belief can be good: error, likelihood, coverage, accuracy."""
+"""Scores of predictive distributions, one number per task: error, likelihood, coverage, accuracy."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
     """
     clean = query.clean()
     if not clean.y.is_floating_point():
-        log_prob = belief.log_prob(clean.y, query.mask)  # refuses labels of another shape
+        log_prob = belief.log_prob(clean.y, query.mask)  # raises ValueError for labels of another shape
         right = (belief.logits.argmax(2) == clean.y).to(belief.logits.dtype)
         return {
             "accuracy": task_mean(mean_over_positions(right, clean.y, 2), query.mask),
@@ -55,7 +55,7 @@ def _check_shape(mean: Tensor, y: Tensor) -> None:
 
 
 def oracle_scores(info: dict[str, Any], query: Examples) -> dict[str, Tensor]:
-    """What the family says is possible, in the units of `scores`."""
+    """The likelihoods of the family's oracle, in the units of `scores`."""
     found = {}
     if "oracle_log_prob" in info:
         found["oracle_log_likelihood"] = task_mean(info["oracle_log_prob"], query.mask)
@@ -75,8 +75,8 @@ def task_mean(values: Tensor, mask: Tensor | None) -> Tensor:
 def calibration_error(coverage: Tensor) -> Metric:
     """How far the coverage of central intervals is from their nominal 10%, 20%, ... 90%, on average.
 
-    The coverage is first pooled over tasks: that of one task's few points is off by chance alone. The interval is
-    the jackknife's (leaving out one task at a time), and `values` are its pseudo-values.
+    The coverage is first averaged over tasks, since that of one task's few points is off by chance alone. The
+    interval is the jackknife's (leaving out one task at a time), and `values` are its pseudo-values.
 
     Args:
         coverage: of each task at each level, `[T, 9]`.

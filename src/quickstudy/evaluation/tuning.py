@@ -34,7 +34,7 @@ class Trial(NamedTuple):
     loss: float
 
     def __repr__(self) -> str:
-        """In one line, whatever the rule is made of."""
+        """One line, whatever the rule consists of."""
         rule: Any = self.rule
         return f"Trial({type(rule).__name__}({rule.extra_repr()}), steps={self.steps}, loss={self.loss:.4g})"
 
@@ -64,8 +64,8 @@ def tune_adaptation(
 ) -> Tuned:
     """Find how `learner` adapts best, so that a rival such as `Pretrained` is as strong as it can be.
 
-    Every rule runs for the most steps once, and is judged by the learner's own loss on the query points after each
-    number of `steps`. All see the same tasks of the validation split.
+    Every rule runs once, for the largest number of steps; the learner's own loss on the query points is measured after
+    each number in `steps`. All rules see the same tasks of the validation split.
 
     Args:
         learner: with an inner loop and a rule: `Pretrained`, `MAML` and their like. It is left as it is.
@@ -111,7 +111,7 @@ def tune_adaptation(
 def with_rule(learner: Any, rule: Rule, steps: int) -> Any:
     """A learner of the same network that adapts by `rule`, so many steps.
 
-    What only changes how a meta-gradient is computed is left behind: it need not go with the rule.
+    Options that only change how a meta-gradient is computed are left out: they need not fit the new rule.
     """
     settings = {k: v for k, v in learner.config().items() if k not in ("lr", "rule", "steps", *OF_GRADIENTS)}
     made = type(learner)(**settings, rule=rule, steps=steps)

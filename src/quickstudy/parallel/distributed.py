@@ -1,7 +1,7 @@
-"""Many processes as one training: who this process is among those that `torchrun` started, and what they tell.
+"""Many processes as one training: the processes that `torchrun` started, and how they communicate.
 
-Process 0 alone touches the disk. What goes wrong in one process is raised in all of them, so that none waits for an
-answer that will not come. Without torchrun there is one process, and nothing here does anything.
+Process 0 alone writes to the disk. An error in one process is raised in all of them, so that none waits for an answer
+that will not come. Without torchrun there is one process, and nothing here does anything.
 """
 
 import atexit
@@ -28,7 +28,7 @@ _NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class LostProcessError(RuntimeError):
-    """Another process of the same training ended without a word: it was killed, or its machine was lost."""
+    """Another process of the same training ended without reporting an error: it was killed, or its machine was lost."""
 
 
 class World:
@@ -47,7 +47,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes, shows and decides."""
+        """Whether this is process 0, which writes files and shows progress."""
         return self.rank == 0
 
     def pick(self, device: torch.device | str) -> torch.device:
@@ -70,7 +70,7 @@ class World:
         return picked
 
     def each(self, make: Callable[[], T]) -> list[T]:
-        """What `make` returns in every process, in the order of ranks. What one of them raises is raised in all."""
+        """Call `make` in every process; the results in the order of ranks. An error in one process is raised in all."""
         if self.size == 1:
             return [make()]
         mine: tuple[Any, Exception | None]
@@ -79,7 +79,7 @@ class World:
         except Exception as error:
             mine = (None, error)
         found: list[Any] = [None] * self.size
-        with _talking():
+        with _communicating():
             dist.all_gather_object(found, (mine[0], portable(mine[1])))
         for rank, (_, failure) in enumerate(found):
             if failure is not None:
@@ -87,7 +87,7 @@ class World:
         return [value for value, _ in found]
 
     def together(self, make: Callable[[], T]) -> T:
-        """What `make` returns here. What it raises in one process is raised in all."""
+        """Call `make` in every process; the result of this one. An error in one process is raised in all."""
         if self.size == 1:
             return make()
         kept: list[T] = []
@@ -95,23 +95,23 @@ class World:
         return kept[0]
 
     def once(self, make: Callable[[], T]) -> T:
-        """What `make` returns in process 0, where alone it is called. What it raises is raised in all."""
+        """Call `make` in process 0 alone; its result, in every process. An error is raised in all."""
         if self.size == 1:
             return make()
         return self.each(lambda: make() if self.first else None)[0]  # type: ignore[return-value]
 
     def listen(self, signals: Signals) -> None:
-        """Tell the others, with every `sum`, what `signals` has received here."""
+        """Send the signal that `signals` received here to the other processes with every `sum`."""
         self._signals, self._asked = signals, None
 
     def asked(self) -> int | None:
-        """The signal that asks the training to leave: received here, or, as of the last `sum`, anywhere."""
+        """The signal that stops the training: received here, or by any process before the last `sum`."""
         if self.size > 1:
             return self._asked
         return None if self._signals is None else self._signals.received
 
     def agree_to_leave(self) -> None:
-        """Make all processes leave as one does: a signal that some received after the last `sum` is everybody's."""
+        """Stop all processes if one stops: share a signal that some received after the last `sum`."""
         if self.size > 1 and self._signals is not None:
             mine = self._signals
             received = {number for number in self.each(lambda: mine.received) if number is not None}
@@ -121,7 +121,7 @@ class World:
         """Sum `flat` over all processes, in place. Its last `WORDS` places are overwritten.
 
         Args:
-            failure: what has gone wrong here: it is raised in all processes.
+            failure: an error of this process, which is raised in all processes.
         """
         if self.size == 1:
             if failure is not None:
@@ -130,7 +130,7 @@ class World:
         received = None if self._signals is None else self._signals.received
         words = [failure is not None, received == signal.SIGINT, received == signal.SIGTERM]
         flat[-WORDS:] = torch.tensor(words, dtype=flat.dtype)
-        with _talking():
+        with _communicating():
             dist.all_reduce(flat)
         failed, interrupted, terminated = flat[-WORDS:].tolist()
         if failed:
@@ -140,14 +140,14 @@ class World:
     def spread(self, learner: nn.Module) -> None:
         """Give every process the parameters and buffers that `learner` has in process 0."""
         if self.size > 1:
-            with torch.no_grad(), _talking():
+            with torch.no_grad(), _communicating():
                 for tensor in (*learner.parameters(), *learner.buffers()):
                     sent = tensor.detach().contiguous()
                     dist.broadcast(sent, 0)
                     tensor.copy_(sent)
 
     def hand_on(self, state: Any) -> Any:
-        """The nested state that process 0 has, in every process."""
+        """The nested state of process 0, in every process."""
         if self.size == 1:
             return state
         structure, tensors = flatten(state)
@@ -156,7 +156,7 @@ class World:
         given = {}
         for name, (shape, dtype, device) in kinds.items():
             given[name] = tensors[name].contiguous() if self.first else torch.empty(shape, dtype=dtype, device=device)
-            with _talking():
+            with _communicating():
                 dist.broadcast(given[name], 0)
         return state if self.first else unflatten(structure, given)
 
@@ -165,7 +165,7 @@ def find_world() -> World:
     """The processes that torchrun started, joined by gloo, and on GPUs nccl; without torchrun, a world of one.
 
     Raises:
-        ValueError: if the environment says less than torchrun does.
+        ValueError: if environment variables that torchrun sets are missing.
     """
     if dist.is_available() and dist.is_initialized():
         return World(dist.get_rank(), dist.get_world_size(), _number("LOCAL_RANK", dist.get_rank()))
@@ -193,7 +193,7 @@ def _leave() -> None:
 
 
 def job() -> str | None:
-    """What names the job that `torchrun` started, the same after a restart of its workers; None without torchrun."""
+    """The name of the job that `torchrun` started, the same after a restart of its workers; None without torchrun."""
     if "TORCHELASTIC_RESTART_COUNT" not in os.environ:
         return None
     name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
@@ -201,7 +201,7 @@ def job() -> str | None:
 
 
 def is_restart(config: Mapping[str, Any]) -> bool:
-    """Whether torchrun has restarted the job that began the run with this config: then to go on is what is meant."""
+    """Whether torchrun restarted the job that began the run with this config, so that the run is to be resumed."""
     return _number("TORCHELASTIC_RESTART_COUNT", 0) > 0 and config.get("job") == job()
 
 
@@ -213,8 +213,8 @@ def _number(name: str, default: int) -> int:
 
 
 @contextmanager
-def _talking() -> Iterator[None]:
-    """While entered, a connection that breaks is told as what it means."""
+def _communicating() -> Iterator[None]:
+    """While entered, a broken connection raises LostProcessError."""
     try:
         yield
     except RuntimeError as error:
@@ -226,7 +226,7 @@ def _talking() -> Iterator[None]:
 
 
 def portable(error: Exception | None) -> Exception | None:
-    """The error, or one that says the same and can be sent."""
+    """The error, or one with the same message that can be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # whatever a foreign class does when it is copied

@@ -1,8 +1,8 @@
-"""The meta-gradient of a batch that is dealt out: to processes, and to slices that a process takes one after another.
+"""The meta-gradient of a batch that is divided among processes, and into slices that a process takes one after another.
 
 Of `n = processes * accumulate` slices, slice `i` holds the tasks `i, i + n, i + 2n, ...`, and process `r` takes the
-slices `r, r + processes, ...`. So what is computed depends on `n` alone, and on who computes it only in the order in
-which slices are added up.
+slices `r, r + processes, ...`. So the result depends on `n` alone; the number of processes changes only the order in
+which slices are added.
 """
 
 from collections.abc import Iterator
@@ -49,10 +49,10 @@ def deal(tasks: Tasks, world: World, accumulate: int) -> list[Share]:
 
 
 def check_dealt(tasks: int, processes: int, accumulate: int) -> None:
-    """Raise ValueError unless every slice gets a task."""
+    """Raise ValueError unless every slice has a task."""
     if processes * accumulate > tasks:
         raise ValueError(
-            f"tasks={tasks} cannot be dealt to {processes} {'processes' if processes > 1 else 'process'} with "
+            f"tasks={tasks} cannot be divided among {processes} {'processes' if processes > 1 else 'process'} with "
             f"accumulate={accumulate}; expected at least {processes * accumulate} tasks, one for each slice"
         )
 
@@ -63,7 +63,7 @@ def chance_of(share: Share, noise: int, device: torch.device, *, alike: bool = F
 
     Args:
         noise: seed of the whole batch.
-        alike: all tasks share their chance, so that all slices must.
+        alike: all tasks use the same random numbers, so that all slices must.
     """
     if share.of == 1:
         seed_noise(noise, device)
@@ -77,8 +77,8 @@ def chance_of(share: Share, noise: int, device: torch.device, *, alike: bool = F
 class Shared:
     """Tasks -> (loss, gradients) of the whole batch, the same in every process.
 
-    All that is told between processes in a step is one sum: gradients, loss and running statistics, each slice's with
-    its share of the tasks, in one flat tensor.
+    Processes communicate once a step, by one sum of a flat tensor: gradients, loss and running statistics, each
+    slice's weighted by its share of the tasks.
 
     Args:
         learner: whose gradient it is. Its buffers become the mean over tasks of what each slice left.
@@ -94,7 +94,7 @@ class Shared:
         self._alike = getattr(getattr(learner, "inner", None), "randomness", "different") == "same"
 
     def __call__(self, tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
-        """As of the whole batch at once. What fails in one process is raised in all."""
+        """Loss and gradients of the whole batch. An error in one process is raised in all."""
         failure = None
         try:
             flat = self._own(tasks)
@@ -109,7 +109,7 @@ class Shared:
         self._world.sum(self._nothing(), error)
 
     def _own(self, tasks: Tasks) -> Tensor:
-        """What this process adds to the sum."""
+        """The summand of this process."""
         noise, device = torch.default_generator.initial_seed(), self._params[0].device  # as the loop has seeded it
         before = [b.clone() for b in self._learner.buffers()]
         flat = None
@@ -134,7 +134,7 @@ class Shared:
         return torch.cat([torch.zeros_like(part).reshape(-1) for part in parts])
 
     def _unpacked(self, flat: Tensor) -> list[Tensor]:
-        """The gradients and the loss in `flat`; by how much the buffers move goes to the learner."""
+        """The gradients and the loss in `flat`; the changes of the buffers are added to the learner."""
         places = [p.shape for p in self._params]
         buffers = [b for b in self._learner.buffers() if _averaged(b)]
         shapes = [*places, torch.Size(()), *(b.shape for b in buffers)]
