@@ -1,4 +1,4 @@
-"""Learners that act: environments, policies, meta-reinforcement learning. Importing this tells gymnasium of them."""
+"""Meta-reinforcement learning: environments, policies, learners. Importing it registers environments in gymnasium."""
 
 from quickstudy.rl.actor import Actor as Actor
 from quickstudy.rl.actor import Judge as Judge

@@ -1,8 +1,8 @@
-"""Policies of `T` tasks as one function of observations, made once and called at every step.
+"""The policies of `T` tasks as one function of observations, built once per rollout and called at every step.
 
-A step of a rollout is short: for an MLP of 2 x 64 units, 20 tasks and 20 environments it is three matrix products.
-`torch.vmap(functional_call)` costs as much again at every call, so networks made of linear layers and activations are
-copied once with every task's weights side by side, `[T, in, out]`, and run as they are on `[T, E, do]`.
+A step of a rollout is short: for an MLP with two layers of 64 units, 20 tasks and 20 environments it is three matrix
+products, and the overhead of `torch.vmap(functional_call)` would double its time. So a network of linear layers and
+activations is copied once with the weights of all tasks stacked, `[T, in, out]`, and applied to `[T, E, do]`.
 """
 
 import copy
@@ -24,15 +24,15 @@ _ELEMENTWISE = (nn.Tanh, nn.ReLU, nn.ELU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Sig
 
 
 def acting(policy: nn.Module, adapted: Adapted | None, num_tasks: int) -> Acting:
-    """`observation [T, E, *do] -> outputs [T, E, k]`, without a graph.
+    """A function `observation [T, E, *do] -> outputs [T, E, k]`, without a graph.
 
     Args:
-        policy: shared by all tasks where `adapted` is None.
-        adapted: what an inner loop made of `policy`.
+        policy: the policy of all tasks if `adapted` is None.
+        adapted: the policies of the tasks, adapted from `policy` by an inner loop.
         num_tasks: T.
 
     Raises:
-        ValueError: if `adapted` is of another policy or another number of tasks.
+        ValueError: if `adapted` belongs to another policy or another number of tasks.
 
     >>> import quickstudy as qs
     >>> policy = GaussianPolicy(qs.nets.MLP(4, [8], 2), 2)
@@ -43,18 +43,18 @@ def acting(policy: nn.Module, adapted: Adapted | None, num_tasks: int) -> Acting
         return lambda observation: policy(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
     problem = adapted.problem
     if problem.network is not policy:
-        raise ValueError("adapted= is of another network than policy; give the policy that the inner loop was made of")
+        raise ValueError("adapted= belongs to another network than policy; give the policy that was adapted")
     if adapted.num_tasks != num_tasks:
         raise ValueError(
             f"the environment runs {num_tasks} tasks and the policy was adapted to {adapted.num_tasks}; "
-            "set the environment's tasks before adapting, and adapt one policy a task"
+            "set the environment's tasks before adapting, and adapt one policy for each task"
         )
     params = {k: p.detach() for k, p in adapted.params.items()}
     if not problem.inputs and _is_stackable(policy):
         return _stacked(policy, params)
     if not all(part.engine.together for part in adapted.parts):
         return adapted
-    network = copy.deepcopy(policy)  # functional_call may not put back a layer that has two names
+    network = copy.deepcopy(policy)  # a copy, as functional_call may not restore a layer that has two names
     buffers = {k: b.detach().clone(memory_format=torch.contiguous_format) for k, b in adapted.buffers.items()}
 
     def task(params: dict[str, Tensor], buffers: dict[str, Tensor], observation: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def acting(policy: nn.Module, adapted: Adapted | None, num_tasks: int) -> Acting
 
 @final
 class _Linears(nn.Module):
-    """A linear layer of every task: `[T, N, in] -> [T, N, out]`."""
+    """The linear layers of all tasks: `[T, N, in] -> [T, N, out]`."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
@@ -81,7 +81,7 @@ class _Linears(nn.Module):
 
 
 def _is_stackable(policy: nn.Module) -> bool:
-    """Whether every part of it is known to treat `[T, N, ...]` as it treats `[N, ...]`, given the weights."""
+    """Whether all modules of the policy are known to work on `[T, N, ...]` once linear layers have stacked weights."""
     known = {nn.Linear, *_TRANSPARENT, *_ELEMENTWISE}
     tied = len(list(policy.named_parameters(remove_duplicate=False))) > len(list(policy.parameters()))
     plain = all(type(m) in known and not m._forward_hooks and not m._forward_pre_hooks for m in policy.modules())
@@ -89,6 +89,7 @@ def _is_stackable(policy: nn.Module) -> bool:
 
 
 def _stacked(policy: nn.Module, params: dict[str, Tensor]) -> Acting:
+    """A copy of the policy whose linear layers have the weights `params [T, ...]` of all tasks."""
     network: Any = copy.deepcopy(policy)
     for name, module in list(network.named_modules()):
         if type(module) is nn.Linear:

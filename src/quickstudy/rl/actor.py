@@ -1,4 +1,4 @@
-"""Policies that adapt: `actor.adapt(episodes)` is the actor that has learned from them, as often as one likes."""
+"""Policies that adapt: `actor.adapt(episodes)` returns an actor after one more inner step, on these episodes."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
@@ -22,14 +22,16 @@ from quickstudy.rl.rollout import rollout
 @final
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """What episodes say of the actions in them: advantages over a baseline that is fitted to the same episodes.
+    """Estimates the advantage of every action in given episodes, over a baseline fitted to the same episodes.
+
+    The defaults are those of Finn et al. 2017 (MAML).
 
     Args:
-        baseline: `LinearBaseline()` by default, each task's own.
-        discount: of rewards; 0.99 as in Finn et al. 2017.
-        gae_lambda: of generalised advantage estimates; 1 as there.
-        standardise: advantages to mean 0 and standard deviation 1 in every task, as there.
-        bootstrap: add the baseline's value beyond a horizon; not there, where it counts as the end.
+        baseline: the baseline; `LinearBaseline()` by default, fitted to each task by itself.
+        discount: discount of rewards.
+        gae_lambda: lambda of generalised advantage estimation.
+        standardise: scale the advantages of every task to mean 0 and standard deviation 1.
+        bootstrap: add the baseline's value after an episode that was truncated; False takes the horizon as the end.
     """
 
     _: KW_ONLY
@@ -40,23 +42,23 @@ class Judge:
     bootstrap: bool = False
 
     def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """The constructor's arguments."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def __call__(self, episodes: Episodes) -> Decisions:
-        """Every action with its advantage."""
+        """The decisions in `episodes`: every action with its advantage."""
         advantage = self.advantage(episodes)
         return decisions(episodes, standardised(advantage, episodes.mask) if self.standardise else advantage)
 
     def advantage(self, episodes: Episodes) -> Tensor:
-        """`[T, E, H]`, before they are standardised."""
+        """Advantages `[T, E, H]`, not standardised."""
         value = self.baseline.fit(episodes, discounted_returns(episodes, discount=self.discount))
         beyond = value(episodes.next_observation, episodes.time + 1) if self.bootstrap else None
         here = value(episodes.observation, episodes.time)
         return gae(episodes, here, next_value=beyond, discount=self.discount, gae_lambda=self.gae_lambda)
 
     def scale(self, episodes: Episodes) -> Tensor | None:
-        """`[T]`, what each task's advantages were divided by; None for nothing."""
+        """The standard deviation `[T]` by which each task's advantages are divided; None without standardising."""
         if not self.standardise:
             return None
         advantage, count = self.advantage(episodes), episodes.mask.sum((1, 2)).clamp(min=1)
@@ -68,13 +70,13 @@ class Judge:
 @final
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """A policy for `T` tasks, adapted to what it has seen of each so far; made by the learners' `actor`.
+    """The policies of `T` tasks, adapted to the episodes seen of each task so far. Learners return one by `actor()`.
 
     Args:
-        policy: where all tasks begin.
-        inner: its inner loop, over `Decisions`.
-        judge: episodes -> decisions.
-        stages: what has been seen, one entry a gradient step.
+        policy: the policy before adaptation, the same for all tasks.
+        inner: the inner loop, over `Decisions`.
+        judge: maps episodes to decisions.
+        stages: the decisions adapted to, one entry for each inner step.
 
     >>> import quickstudy as qs
     >>> learner = qs.rl.MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1)
@@ -93,7 +95,7 @@ class Actor:
     stages: tuple[Decisions, ...] = ()
 
     def adapt(self, episodes: Episodes) -> "Actor":
-        """The actor after one more gradient step, on these episodes, which should be its own."""
+        """The actor after one more inner step, on these episodes. This actor should have generated them itself."""
         return Actor(self.policy, self.inner, self.judge, (*self.stages, self.judge(episodes)))
 
     def __call__(self, observation: Tensor) -> Tensor:
@@ -106,24 +108,24 @@ class Actor:
     def rollout(
         self, environment: Environment, *, generator: torch.Generator | None = None, **options: Any
     ) -> Episodes:
-        """Episodes of its own in `environment`; options as of `quickstudy.rl.rollout`."""
+        """Episodes of this actor in `environment`; `options` are those of `quickstudy.rl.rollout`."""
         return rollout(environment, self.policy, adapted=self.adapted, generator=generator, **options)
 
     @cached_property
     def adapted(self) -> Adapted | None:
-        """Every task's policy; None before the first step, when all are the same."""
+        """The adapted policies of all tasks; None before the first step, when all tasks share one policy."""
         if not self.stages:
             return None
         return adapted_to(self.inner, self.stages, len(self.stages[0].mask), create_graph=False)
 
 
 def adapted_to(inner: InnerLoop, stages: Sequence[Decisions], num_tasks: int, *, create_graph: bool = True) -> Adapted:
-    """Policies after one step on each of `stages`, from where all tasks begin."""
+    """The policies after one inner step on each of `stages`, in turn, from the initial policy."""
     return inner(
         batch=lambda step, adapted: stages[step], num_tasks=num_tasks, steps=len(stages), create_graph=create_graph
     )
 
 
 def inner_loop_of(policy: Any, objective: Any, lr: Rated, steps: int, first_order: bool) -> InnerLoop:
-    """Plain gradient steps of the policy down `objective`."""
+    """An inner loop of gradient-descent steps on `objective`, from the parameters of `policy`."""
     return inner_loop(policy, objective=objective, lr=lr, steps=max(steps, 1), first_order=first_order)

@@ -1,4 +1,4 @@
-"""Products with a Hessian that is never built, and linear systems solved with them."""
+"""Matrix-free products with a Hessian, and conjugate gradients to solve linear systems with them."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,12 +10,13 @@ from torch import Tensor
 def hessian_vector_product(
     gradient: Sequence[Tensor | None], parameters: Sequence[Tensor], *, damping: float = 0.0
 ) -> Callable[[Tensor], Tensor]:
-    """`v -> (H + damping) v` on flat vectors, by a second backward pass (Pearlmutter 1994).
+    """A function `v -> (H + damping I) v` of flat vectors, by a second backward pass (Pearlmutter 1994).
 
     Args:
-        gradient: of a scalar, by the parameters, with its graph (`create_graph=True`); None for one it does not read.
-        parameters: what it was taken by.
-        damping: of the Hessian.
+        gradient: gradient of a scalar with its graph (`create_graph=True`), one tensor for each parameter; None for a
+            parameter that the scalar does not depend on.
+        parameters: the parameters.
+        damping: number added to the diagonal of the Hessian H of the scalar.
 
     >>> w = torch.ones(2, requires_grad=True)
     >>> gradient = torch.autograd.grad((w**3).sum(), [w], create_graph=True)
@@ -25,7 +26,7 @@ def hessian_vector_product(
     whole = flat(gradient, parameters)
 
     def product(vector: Tensor) -> Tensor:
-        if not whole.requires_grad:  # a linear function: its Hessian is 0
+        if not whole.requires_grad:  # the Hessian of a linear function is 0
             return damping * vector
         along = torch.autograd.grad(whole, parameters, vector, retain_graph=True, allow_unused=True)
         return flat(along, parameters) + damping * vector
@@ -36,17 +37,19 @@ def hessian_vector_product(
 def gauss_newton_product(
     outputs: Sequence[Tensor], divergence: Callable[[list[Tensor]], Tensor], parameters: Sequence[Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """`v -> J' M J v` on flat vectors, J the derivative of the outputs and M the Hessian of the divergence by them.
+    """A function `v -> J' M J v` of flat vectors: the Gauss-Newton approximation of a Hessian.
 
-    Where the divergence is stationary in the outputs, as a KL from the outputs to themselves, this is the Hessian of
-    the whole (Schraudolph 2002; for policies Schulman et al. 2015, app. C): the second derivatives of the outputs are
-    multiplied by nothing. It needs about half of the matrix products of `hessian_vector_product`, and is never
-    negative. J v is the derivative along v of J' u, which is linear in u.
+    J is the Jacobian of the outputs by the parameters, and M the Hessian of the divergence by the outputs.
+    Where the gradient of the divergence by the outputs is 0, as for the KL divergence of a distribution from itself,
+    this is the Hessian of the divergence by the parameters (Schraudolph 2002; for policies Schulman et al. 2015, app.
+    C), because the second derivatives of the outputs are multiplied by that gradient. It needs about half as many
+    matrix products as `hessian_vector_product`, and is positive semidefinite where M is. J v is computed as the
+    derivative of J' u by u, along v, as J' u is linear in u.
 
     Args:
         outputs: tensors with a graph to the parameters, which may go through an inner loop.
-        divergence: of tensors like the outputs, a scalar.
-        parameters: as above.
+        divergence: maps tensors of the outputs' shapes to a scalar.
+        parameters: the parameters.
 
     >>> w = torch.ones(2, requires_grad=True)
     >>> product = gauss_newton_product([w**2], lambda out: (out[0] - 1).square().sum(), [w])
@@ -70,11 +73,11 @@ def gauss_newton_product(
 
 
 class Solution(NamedTuple):
-    """What conjugate gradients found.
+    """The result of `conjugate_gradient`.
 
     Args:
-        x: the solution, as far as they went.
-        image: `product(x)`, which comes for nothing.
+        x: the approximate solution.
+        image: `product(x)`, at no extra cost.
     """
 
     x: Tensor
@@ -84,14 +87,15 @@ class Solution(NamedTuple):
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor], vector: Tensor, *, iterations: int = 10, tolerance: float = 1e-10
 ) -> Solution:
-    """`x` with `product(x) = vector`, product positive definite (Hestenes and Stiefel 1952).
+    """Solve `product(x) = vector` for x by conjugate gradients (Hestenes and Stiefel 1952).
+
+    The iteration also stops, with the x so far, if it finds a direction in which `product` is not positive.
 
     Args:
-        product: the matrix, as a function of flat vectors.
+        product: a symmetric positive definite matrix, as a function of flat vectors.
         vector: the right-hand side.
-        iterations: at most.
-        tolerance: end when the squared residual is so small beside that of the beginning. It also ends, with what it
-            has, where the matrix turns out not to be positive.
+        iterations: the largest number of iterations.
+        tolerance: stop when the squared residual is below this multiple of its initial value.
 
     >>> matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
     >>> conjugate_gradient(lambda v: matrix @ v, torch.tensor([3.0, 4.0])).x.round(decimals=3)
@@ -115,6 +119,6 @@ def conjugate_gradient(
 
 
 def flat(tensors: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
-    """Side by side in one vector, None as zeros like the parameter."""
+    """The tensors concatenated to one vector; None stands for zeros in the shape of the parameter."""
     pairs = zip(tensors, parameters, strict=True)
     return torch.cat([(torch.zeros_like(p) if t is None else t).reshape(-1) for t, p in pairs])

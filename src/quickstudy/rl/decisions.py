@@ -1,4 +1,4 @@
-"""Decisions and what came of them: the data that surrogate objectives are made of."""
+"""Actions with their observations and advantages: the data of surrogate objectives."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -9,16 +9,16 @@ from torch import Tensor
 from quickstudy.rl.episodes import Episodes
 
 Over = Literal["transitions", "episodes"]
-"""What a mean is over. "transitions" divides a task's sum by its real transitions, as Finn et al. 2017 do; "episodes"
-by its episodes, so that a policy gradient is one of the expected return of an episode."""
+"""What a task's sum is divided by: "transitions", its number of transitions, as in Finn et al. 2017; or "episodes", its
+number of episodes, so that the policy gradient is the gradient of the expected return of an episode."""
 
 
 class Decisions(NamedTuple):
-    """`[T, E, H, ...]`; without the first axis, those of one task.
+    """Actions with their advantages, tensors `[T, E, H, ...]`; the decisions of one task lack the first axis.
 
     Args:
         observation, action, log_prob, mask, time: as in `Episodes`.
-        advantage: of the action; 0 where masked.
+        advantage: the advantage of the action; 0 where masked.
     """
 
     observation: Tensor
@@ -30,7 +30,7 @@ class Decisions(NamedTuple):
 
 
 def decisions(episodes: Episodes, advantage: Tensor) -> Decisions:
-    """What a surrogate needs of `episodes`, with each action's advantage `[T, E, H]`, which becomes a constant.
+    """The decisions in `episodes`, with the advantages `[T, E, H]`, which are detached.
 
     Raises:
         ValueError: for advantages of another shape.
@@ -45,22 +45,22 @@ def decisions(episodes: Episodes, advantage: Tensor) -> Decisions:
 
 
 def outputs_at(model: Callable[[Tensor], Tensor], data: Decisions, outer: Any = None) -> Tensor:
-    """The model's outputs `[E, H, k]` at one task's observations; an objective, too, whose values they are."""
+    """The model's outputs `[E, H, k]` at the observations of one task. Its signature is that of an objective."""
     return model(data.observation.flatten(0, 1)).unflatten(0, data.mask.shape)
 
 
 def log_probs(policy: Any, model: Callable[[Tensor], Tensor], data: Decisions) -> Tensor:
-    """Of one task's actions, under the model as it is now: `[E, H]`, 0 where masked."""
+    """The log-probabilities of one task's actions under `model`, `[E, H]`; 0 where masked."""
     return torch.where(data.mask, policy.log_prob(outputs_at(model, data), data.action), 0)
 
 
 def average(values: Tensor, data: Decisions, over: Over) -> Tensor:
-    """One task's sum of `values [E, H]` over real transitions, divided by how many transitions or episodes they are."""
+    """The sum of one task's `values [E, H]` over its transitions, divided by the number of transitions or episodes."""
     counted = data.mask if over == "transitions" else data.mask & (data.time == 0)
     return torch.where(data.mask, values, 0).sum() / counted.sum().clamp(min=1)
 
 
 def check_over(over: str) -> None:
-    """ValueError for an unknown `over`."""
+    """Raise ValueError for an unknown `over`."""
     if over not in ("transitions", "episodes"):
         raise ValueError(f"over={over!r}; choose transitions or episodes")

@@ -9,18 +9,18 @@ from torch import Tensor
 from quickstudy.learner import Split
 
 EnvironmentTasks = dict[str, Tensor]
-"""What tells tasks apart, `[T, ...]` each: goals, masses. Any dictionary of tensors will do."""
+"""The tasks: tensors `[T, ...]` by name, for example goals or masses."""
 
 
 class Step(NamedTuple):
-    """What one step of all environments gave, in gymnasium's order.
+    """The result of one step of all environments, in gymnasium's order.
 
     Args:
         observation: `[T, E, *do]`, after the step and before any reset.
         reward: `[T, E]`.
-        terminated: `[T, E]` bool: the episode reached an end of its own; nothing of value comes after.
-        truncated: `[T, E]` bool: it was cut off at the horizon; value goes on, and is bootstrapped.
-        info: what the environment knows besides.
+        terminated: `[T, E]` bool: the episode reached a terminal state, whose value is 0.
+        truncated: `[T, E]` bool: the episode was cut off at the horizon; its last state still has a value.
+        info: further information from the environment.
     """
 
     observation: Tensor
@@ -32,44 +32,44 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Environment(Protocol):
-    """Environments of many tasks at once. A class of your own fits by having these, without inheriting anything.
+    """Environments of many tasks, stepped together. A class fits if it has these methods; it need not inherit.
 
-    Nothing resets by itself: an environment that is done stays done (its observation as it was, reward 0) until `reset`
-    names it. Everything random is drawn from the generator of the last `reset` that gave one.
+    There are no automatic resets: an environment whose episode is over keeps its observation and gives reward 0 until
+    it is reset. All random numbers are drawn from the last generator that was given to `reset`.
     """
 
     num_envs: int
-    """`E`, of each task."""
+    """`E`, the number of environments of each task."""
     horizon: int
     """Steps until an episode is truncated."""
 
     @property
     def observation_space(self) -> Space:
-        """Of one environment."""
+        """The observation space of one environment."""
 
     @property
     def action_space(self) -> Space:
-        """Of one environment: a Box, or Discrete."""
+        """The action space of one environment: a Box, or Discrete."""
 
     @property
     def num_tasks(self) -> int:
-        """`T`; set by `set_tasks`."""
+        """`T`, the number of tasks that were set by `set_tasks`."""
 
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
     ) -> EnvironmentTasks:
-        """Draw tasks; equal seeds give different ones in different splits."""
+        """Draw tasks; equal seeds give different tasks in different splits."""
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
-        """Environments of these tasks from now on; `reset` before the next step."""
+        """Set the tasks of the environments; `reset` must be called before the next step."""
 
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Start new episodes, in the environments where `mask [T, E]` is True (all if None).
+        """Start new episodes in the environments where `mask [T, E]` is True (in all for None).
 
         Returns:
-            The observations `[T, E, *do]` of all environments, and what is known besides.
+            The observations `[T, E, *do]` of all environments, and further information.
         """
 
     def step(self, action: Tensor) -> Step:
@@ -77,14 +77,14 @@ class Environment(Protocol):
 
 
 def home(environment: Environment) -> torch.device | None:
-    """Where its observations are: what it says of its `device`; None if it says nothing."""
+    """The device of the environment's observations, by its attribute `device`; None if it has none."""
     place = getattr(environment, "device", None)
     return None if place is None else torch.device(place)
 
 
 @runtime_checkable
 class Simulator(Environment, Protocol):
-    """An environment whose physics is also there as a function: the true model, for planning and for tests."""
+    """An environment whose dynamics are also available as a function: the true model, for planning and tests."""
 
     def dynamics(
         self, tasks: EnvironmentTasks, state: Tensor, action: Tensor, generator: torch.Generator | None = None

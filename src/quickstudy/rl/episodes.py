@@ -1,4 +1,4 @@
-"""What was experienced in `E` environments of `T` tasks over `H` steps."""
+"""The record of `H` steps in `E` environments of `T` tasks."""
 
 from typing import NamedTuple
 
@@ -6,19 +6,19 @@ from torch import Tensor
 
 
 class Episodes(NamedTuple):
-    """Transitions by task, environment and step. Where `mask` is False there was none, and what stands there is 0.
+    """Transitions by task, environment and step. Where `mask` is False there was no transition, and all values are 0.
 
-    One row of an environment may hold several episodes, one after another: `terminated | truncated` ends each.
+    The row of an environment may hold several episodes, one after another; `terminated | truncated` marks their ends.
 
     Args:
         observation: `[T, E, H, *do]`, before the action.
-        action: `[T, E, H, *da]`, or integers `[T, E, H]`; as the policy drew it, not clipped.
+        action: `[T, E, H, *da]`, or integers `[T, E, H]`; as drawn by the policy, not clipped.
         reward: `[T, E, H]`.
         next_observation: `[T, E, H, *do]`, after the action and before any reset.
-        log_prob: `[T, E, H]`, of the action under the policy that drew it; a constant.
+        log_prob: `[T, E, H]`, the log-probability of the action under the policy that drew it; without a graph.
         terminated, truncated: `[T, E, H]` bool, as in `Step`.
-        mask: `[T, E, H]` bool: a real transition.
-        time: `[T, E, H]` integer: steps since its episode began.
+        mask: `[T, E, H]` bool, True for a real transition.
+        time: `[T, E, H]` integers, the number of steps before this one in its episode.
     """
 
     observation: Tensor
@@ -33,9 +33,9 @@ class Episodes(NamedTuple):
 
     @property
     def done(self) -> Tensor:
-        """`[T, E, H]` bool: the last step of an episode."""
+        """`[T, E, H]` bool, True at the last step of an episode."""
         return self.terminated | self.truncated
 
     def returns(self) -> Tensor:
-        """Each row's sum of rewards, `[T, E]`: the undiscounted return where a row holds one episode."""
+        """The sum of rewards in each row, `[T, E]`: the undiscounted return if a row holds one episode."""
         return (self.reward * self.mask).sum(2)

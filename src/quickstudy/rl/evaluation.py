@@ -1,8 +1,8 @@
-"""How well a learner acts, over runs and tasks, and how sure that is (Agarwal et al. 2021, arXiv 2108.13264).
+"""Statistics of scores over runs and tasks, with confidence intervals (Agarwal et al. 2021, arXiv 2108.13264).
 
-Scores are `[R, T]`: of `R` runs (seeds) on `T` tasks. Intervals are percentiles of a stratified bootstrap: runs are
-drawn with replacement within each task by itself; where asked, tasks are drawn, too, and the interval then speaks of
-tasks like these rather than of these tasks.
+Scores are `[R, T]`, of `R` runs (seeds) on `T` tasks. Intervals are the 2.5% and 97.5% percentiles of a stratified
+bootstrap: runs are drawn with replacement, separately for each task. With `over_tasks=True` tasks are drawn with
+replacement, too: the interval then holds for the distribution of tasks rather than for these tasks.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from quickstudy.evaluation.bootstrap import Interval, checked, chunks, interval,
 
 
 class Profile(NamedTuple):
-    """A performance profile, all `[K]`: the share of runs that score above each threshold, and its 95% band."""
+    """A performance profile: the share of scores above each of `K` thresholds, and its 95% interval, all `[K]`."""
 
     thresholds: Tensor
     share: Tensor
@@ -25,17 +25,17 @@ class Profile(NamedTuple):
 
 
 def mean(scores: Float[Tensor, "*b R T"]) -> Float[Tensor, "*b"]:
-    """Over runs and tasks."""
+    """The mean over runs and tasks."""
     return scores.mean((-2, -1))
 
 
 def median(scores: Float[Tensor, "*b R T"]) -> Float[Tensor, "*b"]:
-    """Over tasks, of the tasks' means over runs; of an even number the two in the middle count half each."""
+    """The median over tasks of each task's mean over runs; for an even number the mean of the middle two."""
     return scores.mean(-2).quantile(0.5, -1)
 
 
 def interquartile_mean(scores: Float[Tensor, "*b R T"]) -> Float[Tensor, "*b"]:
-    """The mean of the middle half of all scores: a quarter of them is cut off at each end, rounded down.
+    """The mean of the middle half of all scores: a quarter of them, rounded down, is left out at each end.
 
     >>> interquartile_mean(torch.tensor([[0.0, 1.0], [2.0, 100.0]]))
     tensor(1.5000)
@@ -56,15 +56,14 @@ def aggregate(
     over_tasks: bool = False,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Interquartile mean, mean and median, each with its interval.
+    """Interquartile mean, mean and median, each with its 95% interval.
 
     Args:
-        scores: `[R, T]`, a tensor, an array or lists. One run alone has no spread: its intervals are NaN, unless tasks
-            are drawn.
-        statistics: which, of "iqm", "mean" and "median".
-        resamples: of the bootstrap.
-        over_tasks: draw tasks, too.
-        seed: of the bootstrap: equal scores give equal intervals.
+        scores: `[R, T]`, a tensor, an array or lists. With a single run the intervals are NaN, unless `over_tasks`.
+        statistics: the statistics to compute, of "iqm", "mean" and "median".
+        resamples: the number of resamples of the bootstrap.
+        over_tasks: draw tasks with replacement, too.
+        seed: seed of the bootstrap; equal scores and seeds give equal intervals.
 
     Raises:
         ValueError: for scores that are not `[R, T]` or not finite, and for unknown statistics.
@@ -88,12 +87,12 @@ def aggregate(
 def probability_of_improvement(
     x: Any, y: Any, *, resamples: int = 2000, over_tasks: bool = False, seed: int = 0
 ) -> Interval:
-    """How likely a run of X beats one of Y on a task drawn at random (Agarwal et al. 2021, section 4.3):
+    """The probability that a run of X scores higher than one of Y on a random task (Agarwal et al. 2021, section 4.3):
 
         P(X > Y) = mean over tasks of  mean_{i, j} [x_i > y_j] + [x_i = y_j] / 2
 
     Args:
-        x, y: scores `[R, T]` and `[R', T]`, of the same tasks.
+        x, y: scores `[R, T]` and `[R', T]` on the same tasks.
         resamples, over_tasks, seed: as in `aggregate`.
 
     Raises:
@@ -105,7 +104,7 @@ def probability_of_improvement(
     x, y = checked(x, "x"), checked(y, "y")
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x has scores of {x.shape[1]} tasks and y of {y.shape[1]}; give both of the same tasks")
-    # every pair of runs is compared once; a resample picks pairs
+    # all pairs of runs are compared once; a resample draws from the comparisons
     wins = ((x[:, None] > y[None]).double() + (x[:, None] == y[None]).double() / 2).permute(2, 0, 1)  # [T, R, R']
     generator, found = torch.Generator().manual_seed(seed), []
     for count in chunks(resamples, wins.numel()):
@@ -118,12 +117,12 @@ def probability_of_improvement(
 def performance_profile(
     scores: Any, thresholds: Any, *, resamples: int = 2000, over_tasks: bool = False, seed: int = 0
 ) -> Profile:
-    """The run-score distribution: which share of all runs on all tasks scores *above* a threshold.
+    """The run-score distribution: the share of scores, over all runs and tasks, *above* each threshold.
 
     Args:
         scores: `[R, T]`.
         thresholds: `[K]`.
-        resamples, over_tasks, seed: as in `aggregate`; the band holds at each threshold by itself.
+        resamples, over_tasks, seed: as in `aggregate`; the interval is pointwise, for each threshold by itself.
 
     Raises:
         ValueError: see `aggregate`.
@@ -144,19 +143,19 @@ def performance_profile(
 
 
 def by_adaptation_step(returns: Any, **options: Any) -> list[dict[str, Any]]:
-    """The table of returns by adaptation step: one row a step, `{"step": s, "iqm": Interval, "mean": ..., ...}`.
+    """Statistics of the returns at each adaptation step: rows `{"step": s, "iqm": Interval, "mean": ..., ...}`.
 
     Args:
-        returns: `[S, R, T]`, or one `[R, T]` for each step, from before adaptation on.
-        options: of `aggregate`.
+        returns: `[S, R, T]`, or a sequence of `[R, T]`, one for each step; the first is before adaptation.
+        options: options of `aggregate`.
 
     Raises:
-        ValueError: if there is no step; see `aggregate`.
+        ValueError: for no steps; see also `aggregate`.
 
     >>> [(row["step"], row["mean"].value) for row in by_adaptation_step(torch.tensor([[[-40.0]], [[-3.0]]]))]
     [(0, -40.0), (1, -3.0)]
     """
     rows = [{"step": step, **aggregate(scores, **options)} for step, scores in enumerate(returns)]
     if not rows:
-        raise ValueError("by_adaptation_step() was given no returns; give [R, T] for every step")
+        raise ValueError("returns is empty; give scores [R, T] for every adaptation step")
     return rows

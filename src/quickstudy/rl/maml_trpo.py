@@ -1,4 +1,4 @@
-"""MAML for policies with a trust region on the adapted ones; with no inner steps, plain TRPO over all tasks."""
+"""MAML for policies with a trust-region outer step; without inner steps, plain TRPO over all tasks."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, cast, final
@@ -23,25 +23,26 @@ from quickstudy.rl.trust_region import TrustRegionStep, trust_region_step
 
 @final
 class MAMLTRPO(nn.Module):
-    """Initial parameters from which a few policy-gradient steps suffice (Finn et al. 2017, arXiv 1703.03400, alg. 3).
+    """MAML for policies, with TRPO as the outer step (Finn et al. 2017, arXiv 1703.03400, algorithm 3).
 
         theta'_t = theta - lr grad L_t(theta; episodes of theta),     L_t = -mean log pi(a|s) A
         theta  <-  TRPO step on  mean_t -mean pi_theta'_t(a|s) / pi_old(a|s) A   over episodes of theta'_t,
                    within mean_t mean KL(pi_old || pi_theta'_t) <= max_kl
 
-    Everything is differentiated through the adaptation. The Hessian of the KL is exact where it is needed, at
-    `theta = theta_old`, by products of first derivatives (see `gauss_newton_product`).
+    Loss and KL are differentiated through the adaptation. The Hessian of the KL is needed at `theta = theta_old` only,
+    where a product of first derivatives is exact (see `gauss_newton_product`).
 
     Args:
-        policy: of the form of `quickstudy.rl.Policy`.
-        lr: of the inner steps, as for `quickstudy.inner_loop`; a sequence gives each step its own.
-        steps: inner steps in training. 0 is TRPO (Schulman et al. 2015) over the mixture of tasks.
-        estimator: of the inner gradient's derivative; see `quickstudy.rl.estimation.estimators`.
-        past: of "loaded_dice".
-        first_order: leave the derivative of the inner gradient out.
-        judge: how advantages come about.
-        max_kl, iterations, damping, backtrack, max_backtracks: of `trust_region_step`.
-        chunk: tasks differentiated at a time: the same numbers, from tensors that fit into caches.
+        policy: a `quickstudy.rl.policy.Policy`, such as `GaussianPolicy` or `CategoricalPolicy`.
+        lr: learning rate of the inner steps, as in `quickstudy.inner_loop`; a sequence has one for each step.
+        steps: number of inner steps in training. 0 is TRPO (Schulman et al. 2015) over the mixture of tasks.
+        estimator: estimator of the inner gradient and its derivative; see `quickstudy.rl.estimation.estimators`.
+        past: option of the estimator "loaded_dice".
+        first_order: leave out the derivative of the inner gradient.
+        judge: estimates the advantages; `Judge()` by default.
+        max_kl, iterations, damping, backtrack, max_backtracks: options of `trust_region_step`.
+        chunk: number of tasks differentiated at a time, so that tensors fit into caches; None for all. Results agree
+            to rounding.
 
     >>> import quickstudy as qs
     >>> learner = MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1)
@@ -83,7 +84,7 @@ class MAMLTRPO(nn.Module):
         }
 
     def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """The constructor's arguments."""
         own = {"steps": self.steps, "estimator": self.estimator, "past": self.past, "chunk": self.chunk}
         return {
             "policy": self.policy,
@@ -95,14 +96,14 @@ class MAMLTRPO(nn.Module):
         }
 
     def actor(self, *, lr: Rated | None = None) -> Actor:
-        """The policy before it has seen anything; `lr` in place of the rates of training."""
+        """The actor before adaptation; `lr`, if given, replaces the inner learning rates of training."""
         return actor_of(self.inner, self.judge, lr)
 
     def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
-        """One round on the tasks that the environment is set to: practise, then a step within the trust region.
+        """One meta-training step on the environment's tasks: `practise`, then `step`.
 
         Returns:
-            `return_k` after k inner steps, and what became of the step.
+            The mean returns `return_k` after k inner steps, and the outcome of the trust-region step.
         """
         practice = self.practise(environment, generator=generator)
         step = self.step(practice)
@@ -110,11 +111,11 @@ class MAMLTRPO(nn.Module):
         return {**practice.metrics(), **told}
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
-        """Episodes before adapting and after every inner step, in the tasks that the environment is set to."""
+        """Episodes before adaptation and after every inner step, on the environment's tasks."""
         return practise(self.actor(), environment, self.steps, generator)
 
     def step(self, practice: Practice) -> TrustRegionStep:
-        """Move the parameters by what was practised."""
+        """One trust-region step on the parameters, by the episodes of `practice`."""
         after, policy = practice.after, cast(Policy, self.policy)
         tasks = len(after.mask)
 

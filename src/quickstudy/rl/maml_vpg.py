@@ -1,4 +1,4 @@
-"""MAML for policies with a plain policy-gradient step outside; with no inner steps, policy gradient over all tasks."""
+"""MAML for policies with a policy-gradient outer step; without inner steps, policy gradient over all tasks."""
 
 from typing import Any, final
 
@@ -18,30 +18,30 @@ from quickstudy.training.updates import OptimizerMaker
 
 @final
 class MAMLVPG(nn.Module):
-    """Initial parameters from which a few policy-gradient steps suffice, learned by policy gradient as well (Finn et
-    al. 2017, arXiv 1703.03400, algorithm 3 as it stands).
+    """MAML for policies, with one step of Adam as the outer step (Finn et al. 2017, arXiv 1703.03400, algorithm 3).
 
         theta'_t = theta - lr grad L_t(theta; episodes of theta),     L_t = -mean log pi(a|s) A
         theta  <-  Adam step on  mean_t -mean pi_theta'_t(a|s) / pi_old(a|s) A   over episodes of theta'_t
 
-    The ratio is 1 where the gradient is taken, which there is the policy gradient of the adapted policies; it goes
-    through the adaptation. One step a round: cheaper than `MAMLTRPO`, and nothing bounds how far it goes.
+    The gradient is taken where the ratio is 1, so it is the policy gradient of the adapted policies, through the
+    adaptation. A step costs less than one of `MAMLTRPO`, but its size is not bounded.
 
     Args:
-        policy: of the form of `quickstudy.rl.Policy`.
-        lr: of the inner steps, as for `quickstudy.inner_loop`; a sequence gives each step its own.
-        steps: inner steps in training. 0 is the policy gradient over the mixture of tasks.
-        estimator: of the inner gradient's derivative; see `quickstudy.rl.estimation.estimators`.
-        past: of "loaded_dice".
-        first_order: leave the derivative of the inner gradient out.
-        judge: how advantages come about.
-        outer_lr: of Adam; 1e-3 as in Rothfuss et al. 2019.
-        optimizer: parameters -> `torch.optim.Optimizer`, in place of Adam. No file holds a function: such a learner
-            is loaded by `quickstudy.load(run, learner=...)` with one built as it was.
-        chunk: tasks differentiated at a time: the same numbers, from tensors that fit into caches.
+        policy: a `quickstudy.rl.policy.Policy`, such as `GaussianPolicy` or `CategoricalPolicy`.
+        lr: learning rate of the inner steps, as in `quickstudy.inner_loop`; a sequence has one for each step.
+        steps: number of inner steps in training. 0 is the policy gradient over the mixture of tasks.
+        estimator: estimator of the inner gradient and its derivative; see `quickstudy.rl.estimation.estimators`.
+        past: option of the estimator "loaded_dice".
+        first_order: leave out the derivative of the inner gradient.
+        judge: estimates the advantages; `Judge()` by default.
+        outer_lr: learning rate of Adam; 1e-3 as in Rothfuss et al. 2019.
+        optimizer: a function parameters -> `torch.optim.Optimizer`, in place of Adam. A run does not store functions:
+            load such a learner by `quickstudy.load(run, learner=learner)`, with `learner` built in the same way.
+        chunk: number of tasks differentiated at a time, so that tensors fit into caches; None for all. Results agree
+            to rounding.
 
     Raises:
-        TypeError, ValueError: for options out of range, and for an optimiser that cannot be used.
+        TypeError, ValueError: for options out of range, and if `optimizer` does not return an optimiser.
 
     >>> import quickstudy as qs
     >>> learner = MAMLVPG(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1, estimator="lvc")
@@ -74,7 +74,7 @@ class MAMLVPG(nn.Module):
         self.optimizer = outer_optimizer(self, outer_lr, optimizer)
 
     def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """The constructor's arguments."""
         return {
             "policy": self.policy,
             "lr": self.inner.rule.lr,
@@ -89,27 +89,28 @@ class MAMLVPG(nn.Module):
         }
 
     def actor(self, *, lr: Rated | None = None) -> Actor:
-        """The policy before it has seen anything; `lr` in place of the rates of training."""
+        """The actor before adaptation; `lr`, if given, replaces the inner learning rates of training."""
         return actor_of(self.inner, self.judge, lr)
 
     def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
-        """One round on the tasks that the environment is set to: practise, then a step.
+        """One meta-training step on the environment's tasks: `practise`, then `step`.
 
         Returns:
-            `return_k` after k inner steps, and what `step` tells.
+            The mean returns `return_k` after k inner steps, and the metrics of `step`.
         """
         practice = self.practise(environment, generator=generator)
         return {**practice.metrics(), **self.step(practice)}
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
-        """Episodes before adapting and after every inner step, in the tasks that the environment is set to."""
+        """Episodes before adaptation and after every inner step, on the environment's tasks."""
         return practise(self.actor(), environment, self.steps, generator)
 
     def step(self, practice: Practice) -> dict[str, float]:
-        """Move the parameters by what was practised. The surrogate's value means nothing at ratio 1, and is not told.
+        """One step of Adam on the parameters, by the episodes of `practice`.
 
         Returns:
-            `gradient_norm`, of the meta-gradient.
+            `gradient_norm`, the norm of the meta-gradient. The value of the surrogate is left out, as it is meaningless
+            where all ratios are 1.
         """
         losses = adapted_losses(self.inner, self.judge, practice, estimator=self.objective.estimator, chunk=self.chunk)
         _, norm = descend(self.optimizer, losses, len(practice.after.mask))

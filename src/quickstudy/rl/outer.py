@@ -1,4 +1,4 @@
-"""What meta-learners of policies have in common whose outer step is one of an optimiser of torch."""
+"""Shared parts of the meta-learners of policies whose outer step is a step of a torch optimiser."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ from quickstudy.training.updates import OptimizerMaker, make_optimizer
 
 
 def actor_of(inner: InnerLoop, judge: Judge, lr: Rated | None = None) -> Actor:
-    """The policy before it has seen anything; `lr` in place of the rates of `inner`."""
+    """The actor before adaptation; `lr`, if given, replaces the learning rates of `inner`."""
     policy: Any = inner.network
     if lr is not None:
         inner = inner_loop_of(policy, inner.objective, lr, inner.steps, inner.first_order)
@@ -26,10 +26,11 @@ def actor_of(inner: InnerLoop, judge: Judge, lr: Rated | None = None) -> Actor:
 
 
 def outer_optimizer(learner: nn.Module, outer_lr: float, optimizer: OptimizerMaker | None) -> torch.optim.Optimizer:
-    """Adam with the rate `outer_lr`, or what `optimizer` makes, of all that the learner learns.
+    """Adam with learning rate `outer_lr`, or what `optimizer` returns, over the learner's trainable parameters.
 
     Raises:
-        TypeError, ValueError: for a rate that is not above 0, an optimiser that cannot be used, nothing to learn.
+        TypeError, ValueError: for a rate that is not above 0, if `optimizer` does not return an optimiser, and for a
+            learner without trainable parameters.
     """
     check_trainable(learner)
     return make_optimizer(
@@ -40,9 +41,9 @@ def outer_optimizer(learner: nn.Module, outer_lr: float, optimizer: OptimizerMak
 def adapted_losses(
     inner: InnerLoop, judge: Judge, practice: Practice, *, estimator: Estimator, chunk: int | None
 ) -> Iterator[Tensor]:
-    """Losses of the adapted policies on what they did, tasks chunk by chunk: their sum over tasks is to go down.
+    """The losses of the adapted policies on their own episodes, chunk by chunk; the outer loss is their sum over tasks.
 
-    For "emaml" a second round over the tasks, for each inner step, gives what `SamplingTerm` adds.
+    For "emaml" the losses of `SamplingTerm` follow, for each inner step.
     """
     policy = inner.network
     yield from each_chunk(inner, practice.stages, RatioSurrogate(policy), practice.after, chunk)
@@ -54,10 +55,12 @@ def adapted_losses(
 
 
 def descend(optimizer: torch.optim.Optimizer, losses: Iterable[Tensor], num_tasks: int) -> tuple[float, float]:
-    """One step of the optimiser. Each part is differentiated as it comes, so that one graph lives at a time.
+    """One step of the optimiser. Each part of the loss is differentiated before the next is computed, to save memory.
 
     Args:
-        losses: parts `[t]`, whose sum divided by `num_tasks` is the loss.
+        optimizer: the optimiser.
+        losses: tensors `[t]`; the loss is the sum of all their values, divided by `num_tasks`.
+        num_tasks: the number of tasks.
 
     Returns:
         The loss before the step, and the norm of its gradient.

@@ -1,7 +1,8 @@
 """Policies: networks from observations to the parameters of a distribution over actions.
 
-What a policy's forward gives are called its outputs, `[..., k]`. Everything about the distribution is a function of
-outputs, so that it holds as well for the outputs of adapted copies: `policy.log_prob(adapted(x), action)`.
+The results of a policy's forward pass, the parameters of the distribution, are called its outputs, `[..., k]`. Samples,
+log-probabilities and the like are functions of outputs, not of the module's weights, so that they also work with the
+outputs of adapted copies: `policy.log_prob(adapted(x), action)`.
 """
 
 import math
@@ -15,47 +16,50 @@ from quickstudy.learner import check_generator
 
 
 class Policy(Protocol):
-    """What acts. A module of your own fits by having these; the functions of outputs read no parameters."""
+    """A module that maps observations to distributions over actions. A class fits if it has these methods.
+
+    All methods but `__call__` must depend on `outputs` alone, not on the module's parameters.
+    """
 
     def __call__(self, observation: Tensor) -> Tensor:
         """Outputs `[N, k]` at `observation [N, *do]`."""
 
     def noise(self, outputs: Tensor, *, steps: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """The chance in `steps` actions for outputs of this shape: `[steps, ..., n]`."""
+        """Random numbers for `steps` actions with outputs of this shape: `[steps, ..., n]`."""
 
     def act(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """The actions that this chance makes of the outputs."""
+        """The actions `[..., *da]` determined by outputs and noise."""
 
     def sample(self, outputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Actions drawn: `act` with fresh noise."""
+        """Draw actions: `act` with new noise."""
 
     def mode(self, outputs: Tensor) -> Tensor:
-        """The likeliest action."""
+        """The most probable action."""
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
-        """Of the action as it was drawn, before any clipping, `[...]`."""
+        """The log-probability `[...]` of the action as it was drawn, before any clipping."""
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
-        """KL(old || new) of the distributions that have these outputs, `[...]`."""
+        """KL(old || new), `[...]`, of the distributions with these outputs."""
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        """In nats, `[...]`."""
+        """The entropy `[...]`, in nats."""
 
 
 @final
 class GaussianPolicy(nn.Module):
-    """Independent normal actions: a network gives the mean, and the log standard deviation is learned, the same
-    everywhere (Finn et al. 2017; Schulman et al. 2015).
+    """Actions with independent normal components (Finn et al. 2017; Schulman et al. 2015):
 
         a ~ N(mu(s), diag(sd^2)),     sd = max(exp(log_std), min_std)
 
-    Outputs are the mean and the log standard deviation side by side, `[..., 2 da]`.
+    A network gives the mean mu; `log_std` is a learned vector, independent of the state. The outputs are the mean and
+    the log standard deviation, concatenated, `[..., 2 da]`.
 
     Args:
         network: any module from `[N, *do]` to the mean `[N, da]`.
         action_dim: da.
-        log_std: where the log standard deviation begins.
-        min_std: the least standard deviation (1e-6 in Finn's code).
+        log_std: initial value of the log standard deviation.
+        min_std: the least standard deviation; 1e-6 as in the code of Finn et al. 2017.
 
     Raises:
         ValueError: for a network whose outputs are not `da` wide.
@@ -77,7 +81,7 @@ class GaussianPolicy(nn.Module):
         self.log_std = nn.Parameter(torch.full((action_dim,), float(log_std)))
 
     def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """The constructor's arguments."""
         return {
             "network": self.network,
             "action_dim": self.action_dim,
@@ -86,7 +90,7 @@ class GaussianPolicy(nn.Module):
         }
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Outputs `[N, 2 da]`: the mean, and the log standard deviation."""
+        """Outputs `[N, 2 da]`: the mean and the log standard deviation."""
         mean = self.network(observation)
         if mean.shape[-1] != self.action_dim:
             raise ValueError(
@@ -114,7 +118,7 @@ class GaussianPolicy(nn.Module):
         return outputs.chunk(2, -1)[0]
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
-        """Summed over the action's dimensions, `[...]`; of the action before any clipping."""
+        """The log-density `[...]` of the action before any clipping, summed over its components."""
         mean, log_std = outputs.chunk(2, -1)
         z = (action - mean) * (-log_std).exp()
         return -(z.square() / 2 + log_std + math.log(2 * math.pi) / 2).sum(-1)
@@ -133,7 +137,7 @@ class GaussianPolicy(nn.Module):
 
 @final
 class CategoricalPolicy(nn.Module):
-    """Discrete actions 0, 1, ... k - 1: the network's outputs `[..., k]` are their logits.
+    """Discrete actions 0, 1, ... k - 1; the outputs `[..., k]` of the network are their logits.
 
     Args:
         network: any module from `[N, *do]` to `[N, k]`.
@@ -150,7 +154,7 @@ class CategoricalPolicy(nn.Module):
         self.network = network
 
     def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """The constructor's arguments."""
         return {"network": self.network}
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -158,7 +162,7 @@ class CategoricalPolicy(nn.Module):
         return self.network(observation)
 
     def noise(self, outputs: Tensor, *, steps: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """Gumbel draws `[steps, ..., k]`: the largest sum with the logits is a draw from their softmax."""
+        """Gumbel draws `[steps, ..., k]`: the argmax of logits + noise is a draw from the softmax of the logits."""
         where = _drawn_by(outputs, generator)
         drawn = torch.empty((steps, *outputs.shape), dtype=outputs.dtype, device=where["device"])
         return -drawn.exponential_(generator=generator).log_().to(outputs.device)
@@ -172,11 +176,11 @@ class CategoricalPolicy(nn.Module):
         return self.act(outputs, self.noise(outputs, generator=generator)[0])
 
     def mode(self, outputs: Tensor) -> Tensor:
-        """The likeliest action, `[...]`."""
+        """The most probable action, `[...]`."""
         return outputs.argmax(-1)
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
-        """`[...]`, of integers `[...]`."""
+        """The log-probability `[...]` of the actions, integers `[...]`."""
         return outputs.log_softmax(-1).gather(-1, action.long().unsqueeze(-1)).squeeze(-1)
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
@@ -191,6 +195,6 @@ class CategoricalPolicy(nn.Module):
 
 
 def _drawn_by(outputs: Tensor, generator: torch.Generator | None) -> dict[str, Any]:
-    """Draws are made on the generator's device."""
+    """Options for torch.rand and the like, to draw on the generator's device."""
     check_generator(generator)
     return {"generator": generator, "device": outputs.device if generator is None else generator.device}

@@ -1,4 +1,4 @@
-"""What a meta-learner of policies trains on: episodes before adapting and after every step, and means over tasks."""
+"""The data of a meta-training step of policies: episodes before adaptation and after every inner step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ from quickstudy.rl.episodes import Episodes
 
 
 class Practice(NamedTuple):
-    """One round of all tasks.
+    """The episodes of one meta-training step.
 
     Args:
-        episodes: drawn after 0, 1, ... K steps.
-        decisions: the same, judged.
+        episodes: the episodes after 0, 1, ... K inner steps.
+        decisions: the same episodes with advantages.
     """
 
     episodes: tuple[Episodes, ...]
@@ -27,23 +27,23 @@ class Practice(NamedTuple):
 
     @property
     def stages(self) -> tuple[Decisions, ...]:
-        """What is adapted on."""
+        """The decisions that the inner steps adapt to."""
         return self.decisions[:-1]
 
     @property
     def after(self) -> Decisions:
-        """What the adapted policies are judged by."""
+        """The decisions of the adapted policies, for the outer loss."""
         return self.decisions[-1]
 
     def metrics(self) -> dict[str, float]:
-        """Mean returns by gradient step, and how many transitions there were. `loss` is minus the last return."""
+        """Mean returns `return_k` after k inner steps, minus the last as `loss`, and the number of transitions."""
         found = {f"return_{k}": float(e.returns().mean()) for k, e in enumerate(self.episodes)}
         found["transitions"] = float(sum(int(e.mask.sum()) for e in self.episodes))
         return {"loss": -found[f"return_{len(self.episodes) - 1}"], **found}
 
 
 def practise(actor: Actor, environment: Environment, steps: int, generator: torch.Generator | None) -> Practice:
-    """Roll out and adapt, `steps` times, and roll out once more."""
+    """Roll out and adapt `steps` times, then roll out once more."""
     episodes: list[Episodes] = []
     judged: list[Decisions] = []
     for _ in range(steps + 1):
@@ -56,13 +56,14 @@ def practise(actor: Actor, environment: Environment, steps: int, generator: torc
 def each_chunk(
     inner: InnerLoop, stages: Sequence[Decisions], objective: Callable[..., Tensor], data: Any, chunk: int | None
 ) -> Iterator[Tensor]:
-    """`objective(model, data of one task, None)` of the policies adapted to `stages`, `[t, ...]` for every chunk.
+    """The values `[t, ...]` of an objective under the policies adapted to `stages`, for each chunk of t tasks.
 
     Args:
-        inner: the inner loop; with a graph to the parameters as they are now.
-        stages: `[T, ...]` each; none gives the policy before adapting.
+        inner: the inner loop; the values have a graph to its parameters.
+        stages: the decisions of each inner step, `[T, ...]` each; an empty sequence means no adaptation.
+        objective: a function `(model, data of one task, None) -> value`.
         data: a tree of tensors `[T, ...]`.
-        chunk: how many tasks at a time; None for all.
+        chunk: the number of tasks in a chunk; None for all.
     """
     tasks = len(next(t for t in torch.utils._pytree.tree_leaves(data) if isinstance(t, Tensor)))
     size = chunk or tasks
@@ -73,7 +74,7 @@ def each_chunk(
 
 
 def mean_over_tasks(parts: Iterator[Tensor], num_tasks: int) -> Tensor:
-    """The mean of what `each_chunk` gives for a scalar objective."""
+    """The mean over all tasks of a scalar objective, from its values in `each_chunk`."""
     total = torch.zeros(())
     for values in parts:
         total = total.to(values) + values.sum()

@@ -1,4 +1,4 @@
-"""ProMP: several clipped steps on the same episodes, before which the policy to adapt must not have moved far."""
+"""ProMP: several clipped outer steps on the same episodes, with a KL penalty on the policy before adaptation."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, cast, final
@@ -28,27 +28,29 @@ class ProMP(nn.Module):
         J(theta) = mean_t  mean min(rho' A, clip(rho', 1 - clip, 1 + clip) A)              over episodes of theta'_t,old
                            - inner_kl  mean KL(pi_theta_old || pi_theta)                   over episodes of theta_old
 
-    with rho = pi_theta / pi_theta_old and rho' = pi_theta'_t / pi_theta'_t,old; then several steps of Adam up J on the
-    same episodes, each of which adapts anew from where theta is. At theta_old the inner step is that of the estimator
-    "lvc", and so is the first gradient. Away from it rho weighs the old episodes as theta would meet their actions;
-    the penalty keeps it near 1. With several inner steps it is the mean of theirs, each of the policies that drew its
-    episodes.
+    with rho = pi_theta / pi_theta_old and rho' = pi_theta'_t / pi_theta'_t,old. Several steps of Adam increase J on the
+    same episodes; each of them repeats the adaptation from the present theta. At theta_old the inner step, and so the
+    first gradient, is that of the estimator "lvc". Later, rho corrects for the change of theta, and the penalty keeps
+    it near 1. With several inner steps the penalty is the mean over them, each for the policies that drew the
+    episodes of that step.
 
     Args:
-        policy: of the form of `quickstudy.rl.Policy`.
-        lr: of the inner steps, as for `quickstudy.inner_loop`; a sequence gives each step its own.
-        steps: inner steps in training. 0 is PPO (Schulman et al. 2017, arXiv 1707.06347) over the mixture of tasks.
-        clip: epsilon of the ratio; 0.3 as in the authors' experiments, like all defaults.
-        inner_kl: eta, the weight of the penalty; 0 for none.
-        judge: how advantages come about.
-        outer_lr: of Adam.
-        outer_steps: of Adam on the same episodes.
-        optimizer: parameters -> `torch.optim.Optimizer`, in place of Adam. No file holds a function: such a learner
-            is loaded by `quickstudy.load(run, learner=...)` with one built as it was.
-        chunk: tasks differentiated at a time: the same numbers, from tensors that fit into caches.
+        policy: a `quickstudy.rl.policy.Policy`, such as `GaussianPolicy` or `CategoricalPolicy`.
+        lr: learning rate of the inner steps, as in `quickstudy.inner_loop`; a sequence has one for each step.
+        steps: number of inner steps in training. 0 is PPO (Schulman et al. 2017, arXiv 1707.06347) over the mixture of
+            tasks.
+        clip: epsilon, for clipping the ratio; 0.3 as in the authors' experiments, as are all defaults.
+        inner_kl: eta, the weight of the penalty; 0 for no penalty.
+        judge: estimates the advantages; `Judge()` by default.
+        outer_lr: learning rate of Adam.
+        outer_steps: number of steps of Adam on the same episodes.
+        optimizer: a function parameters -> `torch.optim.Optimizer`, in place of Adam. A run does not store functions:
+            load such a learner by `quickstudy.load(run, learner=learner)`, with `learner` built in the same way.
+        chunk: number of tasks differentiated at a time, so that tensors fit into caches; None for all. Results agree
+            to rounding.
 
     Raises:
-        TypeError, ValueError: for options out of range, and for an optimiser that cannot be used.
+        TypeError, ValueError: for options out of range, and if `optimizer` does not return an optimiser.
 
     >>> import quickstudy as qs
     >>> learner = ProMP(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1)
@@ -75,7 +77,7 @@ class ProMP(nn.Module):
         super().__init__()
         self.policy, self.steps, self.judge = policy, check_steps(steps), judge or Judge()
         self.clip, self.inner_kl = check_positive("clip", clip), check_number("inner_kl", inner_kl)
-        # the ratio to who drew the episodes; InnerSurrogate's "lvc" takes the policy that is changed for that, always
+        # the ratio to the policy that drew the episodes; in InnerSurrogate's "lvc" the ratio is always 1
         self.inner = inner_loop_of(policy, RatioSurrogate(policy), lr, steps, first_order=False)
         self.rule = self.inner.rule  # learned rates are parameters
         self.chunk, self.outer_lr, self.maker = check_count("chunk", chunk), outer_lr, optimizer
@@ -83,7 +85,7 @@ class ProMP(nn.Module):
         self.optimizer = outer_optimizer(self, outer_lr, optimizer)
 
     def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """The constructor's arguments."""
         return {
             "policy": self.policy,
             "lr": self.inner.rule.lr,
@@ -98,29 +100,30 @@ class ProMP(nn.Module):
         }
 
     def actor(self, *, lr: Rated | None = None) -> Actor:
-        """The policy before it has seen anything; `lr` in place of the rates of training."""
+        """The actor before adaptation; `lr`, if given, replaces the inner learning rates of training."""
         return actor_of(self.inner, self.judge, lr)
 
     def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
-        """One round on the tasks that the environment is set to: practise, then the steps of Adam.
+        """One meta-training step on the environment's tasks: `practise`, then `step`.
 
         Returns:
-            `return_k` after k inner steps, and what `step` tells.
+            The mean returns `return_k` after k inner steps, and the metrics of `step`.
         """
         practice = self.practise(environment, generator=generator)
         return {**practice.metrics(), **self.step(practice)}
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
-        """Episodes before adapting and after every inner step, in the tasks that the environment is set to."""
+        """Episodes before adaptation and after every inner step, on the environment's tasks."""
         return practise(self.actor(), environment, self.steps, generator)
 
     def step(self, practice: Practice) -> dict[str, float]:
-        """Move the parameters, `outer_steps` times, by what was practised.
+        """`outer_steps` steps of Adam on the parameters, by the episodes of `practice`.
 
         Returns:
-            Of where this ended, means over tasks: `kl` of the adapted policies, `inner_kl` of those that drew what was
-            adapted on, `clipped`, the share of ratios of adapted policies beyond the clip; `surrogate_before` and
-            `surrogate_after`, the loss -J, and by how much it fell, `improvement`; `gradient_norm`, the first.
+            After the steps, as means over tasks: `kl` of the adapted policies from their old versions, `inner_kl` of
+            the policies before adaptation from theirs, and `clipped`, the share of the adapted policies' ratios
+            outside the clip. `surrogate_before` and `surrogate_after` are the loss -J, `improvement` is its decrease, and
+            `gradient_norm` is the norm of the first gradient.
         """
         old = self._outputs(practice)
         told = [
@@ -136,7 +139,7 @@ class ProMP(nn.Module):
 
     @torch.no_grad()
     def _outputs(self, practice: Practice) -> list[Tensor]:
-        """Of the policies as they are, `[T, E, H, k]` at the observations of every stage, and after adapting."""
+        """The present policies' outputs `[T, E, H, k]` on the episodes before each inner step, and after the last."""
         return [
             torch.cat(list(self._each(outputs_at, seen, practice.stages[:k])))
             for k, seen in enumerate(practice.decisions)
@@ -150,14 +153,14 @@ class ProMP(nn.Module):
 
     @torch.no_grad()
     def _measured(self, practice: Practice, old: list[Tensor]) -> tuple[float, dict[str, float]]:
-        """The loss, and how far the policies are from the old ones."""
+        """The loss -J, and the metrics `kl`, `inner_kl` and `clipped`."""
         tasks, policy, clip = len(practice.after.mask), cast(Policy, self.policy), self.clip
 
         def moved(model: Callable[[Tensor], Tensor], data: tuple[Decisions, Tensor], outer: Any) -> Tensor:
             seen, _ = data
             outputs = outputs_at(model, seen).flatten(0, 1)
 
-            def ran(observation: Tensor) -> Tensor:  # once, for all three
+            def ran(observation: Tensor) -> Tensor:  # computed once for the three values below
                 return outputs
 
             ratio = (log_probs(policy, ran, seen) - torch.where(seen.mask, seen.log_prob, 0)).exp()

@@ -1,4 +1,4 @@
-"""What a rollout writes down, step by step, and the episodes it makes of that."""
+"""The record of a rollout, filled step by step and then turned into episodes."""
 
 import math
 from typing import Any, final
@@ -12,11 +12,11 @@ from quickstudy.rl.episodes import Episodes
 
 @final
 class Recording:
-    """Room for `H` steps of `T` tasks and `E` environments, allocated once.
+    """Preallocated tensors for `H` steps of `E` environments of `T` tasks.
 
     Args:
         steps: H.
-        observation, outputs, action: of the first step, `[T, E, ...]`; all others are like them.
+        observation, outputs, action: those of the first step, `[T, E, ...]`, for shapes and types.
     """
 
     def __init__(self, steps: int, observation: Tensor, outputs: Tensor, action: Tensor):
@@ -26,12 +26,12 @@ class Recording:
         )
         self.reward = outputs.new_zeros(steps, *outputs.shape[:2])
         self.terminated, self.truncated = (torch.zeros_like(self.reward, dtype=torch.bool) for _ in range(2))
-        rooms = [self.observation, self.outputs, self.action, self.next_observation]
-        rooms += [self.reward, self.terminated, self.truncated]
-        self._places = list(zip(*(room.unbind() for room in rooms), strict=True))
+        kept = [self.observation, self.outputs, self.action, self.next_observation]
+        kept += [self.reward, self.terminated, self.truncated]
+        self._places = list(zip(*(tensor.unbind() for tensor in kept), strict=True))
 
     def write(self, h: int, observation: Tensor, outputs: Tensor, action: Tensor, step: Step) -> None:
-        """Step `h`; copies, for an environment may step in place."""
+        """Store step `h`. Values are copied, as an environment may change its tensors in place."""
         after, reward, terminated, truncated, _ = step
         for place, value in zip(
             self._places[h], (observation, outputs, action, after, reward, terminated, truncated), strict=True
@@ -39,12 +39,12 @@ class Recording:
             place.copy_(value)
 
     def episodes(self, policy: Any, restart: bool, keep_unfinished: bool) -> Episodes:
-        """By task and environment.
+        """The episodes, by task and environment.
 
         Args:
-            policy: that acted.
-            restart: rows hold several episodes, and what comes after the last end does not count.
-            keep_unfinished: it does, as cut off there.
+            policy: the policy that acted.
+            restart: whether rows hold several episodes. If so, steps after the last end are masked.
+            keep_unfinished: keep these steps as an episode that was truncated at the last step.
         """
         done = self.terminated | self.truncated
         ends = done.long().cumsum(0)
@@ -64,8 +64,8 @@ class Recording:
 
 
 def refuse_nan(observation: Tensor, outputs: Tensor, over: Tensor, step: int) -> None:
-    """ValueError if the policy's outputs `[T, E, k]` are NaN where an episode is not over, and why they are."""
-    if math.isnan(float(outputs.sum())):  # one pass; infinities may look the same, and are told apart below
+    """Raise ValueError if the policy's outputs `[T, E, k]` are NaN where an episode is not over; it says why."""
+    if math.isnan(float(outputs.sum())):  # one pass over the values; infinities of both signs are excluded below
         _refuse_nan_anywhere({"observation": observation[None], "outputs": outputs[None]}, ~over[None], step)
 
 
@@ -83,7 +83,7 @@ def _refuse_nan_anywhere(values: dict[str, Tensor], real: Tensor, first: int = 0
 _ENVIRONMENT = "look at its dynamics there, and at the size of the actions"
 _SOURCES = {
     "observation": ("the environment's observation", _ENVIRONMENT),
-    "outputs": ("the policy's action", "its weights may have come apart: try a smaller learning rate"),
+    "outputs": ("the policy's action", "its weights may have diverged: try a smaller learning rate"),
     "next observation": ("the environment's observation after the action", _ENVIRONMENT),
     "reward": ("the environment's reward", _ENVIRONMENT),
 }
@@ -100,6 +100,6 @@ def _time(done: Tensor, restart: bool) -> Tensor:
 
 
 def _by_task(field: Tensor, alive: Tensor) -> Tensor:
-    """`[H, T, E, ...]` to `[T, E, H, ...]`, 0 where not alive."""
+    """`field [H, T, E, ...]` as `[T, E, H, ...]`, 0 where not alive."""
     real = alive.reshape(*alive.shape, *[1] * (field.dim() - 3))
     return torch.where(real, field, field.new_zeros(())).movedim(0, 2).contiguous()

@@ -1,4 +1,4 @@
-"""Acting in all environments of all tasks at once, each task by its own policy."""
+"""Rollouts in all environments of all tasks together, each task with its own policy."""
 
 import math
 from typing import Any
@@ -28,24 +28,24 @@ def rollout(
     greedy: bool = False,
     noise: Tensor | None = None,
 ) -> Episodes:
-    """Episodes of the `T` tasks that the environment is set to: one batched forward pass a step, and no graph.
+    """Episodes on the environment's `T` tasks, with one batched forward pass for each step, without a graph.
 
-    Without `restart`, every row holds one episode. With it, a row starts another one whenever it is done, for `steps`
-    steps, and only finished episodes count, as in the code of Finn et al. 2017: the tail of each row is masked.
+    Without `restart`, every row holds one episode. With `restart`, a row starts a new episode whenever one ends, for
+    `steps` steps; an episode that is unfinished then is masked, as in the code of Finn et al. 2017.
 
     Args:
-        environment: with its tasks set.
-        policy: a module of the form of `quickstudy.rl.policy.Policy`; shared by all tasks where `adapted` is None.
-        adapted: what an inner loop made of `policy`: every task acts by its own.
-        generator: where all chance comes from: it goes to `environment.reset` and draws the noise of the actions.
-        restart: start new episodes in rows that are done.
-        steps: `H`, with `restart`; `environment.horizon` by default, and always without it.
-        keep_unfinished: with `restart`, keep each row's last episode too, marked as truncated.
-        greedy: the likeliest action in place of a draw.
-        noise: `[H, T, E, n]`, the chance in the actions, in place of draws; see `policy.noise`.
+        environment: an environment whose tasks are set.
+        policy: a `quickstudy.rl.policy.Policy`; the policy of all tasks if `adapted` is None.
+        adapted: the policies of the tasks, adapted from `policy` by an inner loop.
+        generator: source of all random numbers, for `environment.reset` and for the noise of the actions.
+        restart: start new episodes in rows whose episode has ended.
+        steps: `H`; only with `restart`. `environment.horizon` by default, and always without `restart`.
+        keep_unfinished: only with `restart`: keep the last episode of each row, marked as truncated.
+        greedy: take the most probable action instead of drawing one.
+        noise: `[H, T, E, n]`, the noise of the actions, instead of drawing it; see `policy.noise`.
 
     Returns:
-        Episodes `[T, E, H]`. Where an episode ends early the rest of its row is masked; `H` stays, so shapes do.
+        Episodes `[T, E, H]`. If an episode ends early, the rest of its row is masked; `H` is always the same.
 
     Raises:
         ValueError: for NaN observations, outputs of the policy or rewards, naming task, environment and step; for
@@ -63,7 +63,7 @@ def rollout(
     steps = _check(environment, generator, restart, steps, keep_unfinished)
     act = acting(policy, adapted, environment.num_tasks)
     observation, _ = environment.reset(generator=generator)
-    look = observation.device.type == "cpu"  # elsewhere every look at a value makes the device wait
+    look = observation.device.type == "cpu"  # on other devices reading a value would wait for the device
     over = torch.zeros(observation.shape[:2], dtype=torch.bool, device=observation.device)
     recording: Recording | None = None
     for h in range(steps):
@@ -91,7 +91,7 @@ def rollout(
 
 
 def _noise(policy: Any, outputs: Tensor, given: Tensor | None, steps: int, generator: Any) -> Tensor:
-    """All of the rollout's at once: one draw is as dear as a hundred."""
+    """The noise of all steps, drawn in one call, as a call costs about the same for one step as for a hundred."""
     if given is None:
         return policy.noise(outputs, steps=steps, generator=generator)
     if given.shape[:3] != (steps, *outputs.shape[:2]):
@@ -103,7 +103,7 @@ def _noise(policy: Any, outputs: Tensor, given: Tensor | None, steps: int, gener
 
 
 def _first_action(environment: Environment, policy: Any, outputs: Tensor, noise: Tensor | None) -> Tensor:
-    """An action, that fits the environment; ValueError otherwise."""
+    """The actions of the first step. Raises ValueError if they do not fit the environment's action space."""
     action, space = policy.mode(outputs) if noise is None else policy.act(outputs, noise[0]), environment.action_space
     if isinstance(space, Discrete):
         if action.is_floating_point() or outputs.shape[-1] != space.n:

@@ -1,4 +1,4 @@
-"""A step of natural gradient that never moves too far: conjugate gradients, then a line search (TRPO)."""
+"""A natural-gradient step of bounded size: conjugate gradients, then a line search (TRPO)."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -14,15 +14,15 @@ Product = Callable[[Tensor], Tensor]
 
 
 class TrustRegionStep(NamedTuple):
-    """What happened.
+    """The outcome of `trust_region_step`.
 
     Args:
-        accepted: the parameters moved; otherwise they are what they were, bit for bit.
-        reason: why it ended so.
-        kl: of the step taken, or of the last one tried; NaN if none was.
-        improvement: by how much the loss fell, there.
+        accepted: whether the parameters moved; otherwise they are as before, bit for bit.
+        reason: why the step was accepted or not.
+        kl: KL divergence of the accepted step, or of the last one tried; NaN if none was tried.
+        improvement: decrease of the loss by that step; NaN if none was tried.
         backtracks: how often the step was shortened.
-        gradient_norm: of the loss.
+        gradient_norm: norm of the loss's gradient.
     """
 
     accepted: bool
@@ -49,20 +49,21 @@ def trust_region_step(
 
         d = -(H + damping)^-1 g,     step = sqrt(2 max_kl / d'(H + damping)d) d * backtrack^k,     k = 0, 1, ...
 
-    with g the gradient of the loss and H the Hessian of kl, both at the parameters as they are; the first k is taken at
-    which the loss has fallen and kl is within its bound. Everything else leaves the parameters as they were.
+    with g the gradient of the loss and H the Hessian of kl, both at the present parameters. The step with the first k
+    that lowers the loss and keeps kl <= max_kl is taken. If there is none, the parameters stay as they are.
 
     Args:
-        parameters: moved in place.
-        loss: a scalar that depends on the parameters as they are when it is called; with a graph.
-        kl: likewise, the distance from where they began: 0 now, with gradient 0. Differentiated twice.
-        curvature: parameters -> `v -> H v`, where there is a faster way than a second backward pass through kl; see
-            `gauss_newton_product`.
-        max_kl: its bound; 0.01 as in Finn et al. 2017, like all defaults.
-        iterations: of conjugate gradients.
-        damping: added to the Hessian.
-        backtrack: by what the step is shortened.
-        max_backtracks: how many lengths are tried.
+        parameters: tensors that are moved in place.
+        loss: function of no arguments that returns the loss at the present parameters, a scalar with a graph.
+        kl: function of no arguments that returns the KL divergence from the initial policy at the present parameters,
+            a scalar with a graph; it is 0 now, with gradient 0, and is differentiated twice.
+        curvature: parameters -> (`v -> H v`), for a product with H that is faster than a second backward pass through
+            kl; see `gauss_newton_product`.
+        max_kl: bound on kl; 0.01 as in Finn et al. 2017, as are all defaults.
+        iterations: iterations of conjugate gradients.
+        damping: number added to the diagonal of the Hessian.
+        backtrack: factor by which the step is shortened.
+        max_backtracks: the number of step lengths that are tried.
 
     Raises:
         ValueError: for options out of range, or if the loss or kl does not depend on the parameters.
@@ -96,38 +97,52 @@ def trust_region_step(
     if not (math.isfinite(bend) and bend > 0 and bool(direction.isfinite().all())):
         return TrustRegionStep(False, f"kl has curvature {bend:g} along the step", math.nan, math.nan, 0, norm)
     full = direction * math.sqrt(2 * max_kl / bend)
-    return _line_search(parameters, full, loss, kl, before, max_kl, backtrack, max_backtracks, norm)
+
+    def measure() -> tuple[float, float]:
+        with torch.no_grad():  # only values are needed; an inner loop computes its own gradients all the same
+            return before - float(loss()), float(kl())
+
+    return TrustRegionStep(*_line_search(parameters, full, measure, max_kl, backtrack, max_backtracks), norm)
 
 
 def _line_search(
     parameters: list[Tensor],
     full: Tensor,
-    loss: Callable[[], Tensor],
-    kl: Callable[[], Tensor],
-    before: float,
+    measure: Callable[[], tuple[float, float]],
     max_kl: float,
     backtrack: float,
-    tries: int,
-    norm: float,
-) -> TrustRegionStep:
-    began = [p.detach().clone() for p in parameters]
+    max_backtracks: int,
+) -> tuple[bool, str, float, float, int]:
+    """Try ever shorter steps along `full`, and take the first that is good.
+
+    Args:
+        parameters: tensors that are moved in place.
+        full: the longest step, a flat vector.
+        measure: function that returns the decrease of the loss and the KL divergence at the present parameters.
+        max_kl, backtrack, max_backtracks: as in `trust_region_step`.
+
+    Returns:
+        The fields of `TrustRegionStep` except the gradient's norm.
+    """
+    initial = [p.detach().clone() for p in parameters]
     moves = [m.reshape(p.shape) for m, p in zip(full.split([p.numel() for p in parameters]), parameters, strict=True)]
     moved, improvement = math.nan, math.nan
     accepted = False
     try:
-        for k in range(tries):
-            _assign(parameters, [b + backtrack**k * m for b, m in zip(began, moves, strict=True)])
-            with torch.no_grad():  # values alone: an inner loop takes its own gradients all the same
-                improvement, moved = before - float(loss()), float(kl())
+        for k in range(max_backtracks):
+            _assign(parameters, [p + backtrack**k * m for p, m in zip(initial, moves, strict=True)])
+            improvement, moved = measure()
             if math.isfinite(improvement) and improvement > 0 and math.isfinite(moved) and moved <= max_kl:
                 accepted = True
-                return TrustRegionStep(True, "accepted", moved, improvement, k, norm)
+                return True, "accepted", moved, improvement, k
     finally:
         if not accepted:
-            _assign(parameters, began)
-    finite = math.isfinite(improvement) and math.isfinite(moved)
-    reason = "the loss did not fall" if finite and moved <= max_kl else "kl is over its bound"
-    return TrustRegionStep(False, reason if finite else "nothing finite", moved, improvement, tries, norm)
+            _assign(parameters, initial)
+    if not (math.isfinite(improvement) and math.isfinite(moved)):
+        reason = "the loss or kl is not finite"
+    else:
+        reason = "the loss did not fall" if moved <= max_kl else "kl is over its bound"
+    return False, reason, moved, improvement, max_backtracks
 
 
 def _gradients(name: str, value: Tensor, parameters: list[Tensor], graph: bool) -> list[Tensor | None]:
@@ -139,7 +154,7 @@ def _gradients(name: str, value: Tensor, parameters: list[Tensor], graph: bool) 
     if value.requires_grad and parameters:
         found = torch.autograd.grad(value, parameters, create_graph=graph, allow_unused=True)
     if all(g is None for g in found):
-        raise ValueError(f"{name} does not depend on the parameters; compute it from them anew at every call")
+        raise ValueError(f"{name} does not depend on the parameters; compute it from them at every call")
     return list(found)
 
 

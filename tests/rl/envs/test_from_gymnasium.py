@@ -202,7 +202,7 @@ def test_an_action_that_is_nan_says_where() -> None:
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(ValueError, match=r"Fragile has no limit of steps that gymnasium knows of; give horizon"):
+    with pytest.raises(ValueError, match=r"Fragile has no max_episode_steps in gymnasium; give horizon"):
         from_gymnasium(Fragile, _set, _draw)
     with pytest.raises(ValueError, match="Fragile has actions in MultiDiscrete"):
         _fragile(action=MultiDiscrete([2, 2]))

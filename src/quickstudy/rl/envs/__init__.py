@@ -1,1 +1,1 @@
-"""Environments: one a file."""
+"""Environments, one in each file, and adapters to and from gymnasium."""

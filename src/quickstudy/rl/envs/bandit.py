@@ -1,4 +1,4 @@
-"""A row of slot machines with unknown odds."""
+"""Bernoulli bandits: each arm pays with a probability that the learner does not know."""
 
 from typing import Any, final
 
@@ -10,26 +10,25 @@ from torch import Tensor
 from quickstudy.checks import check_whole
 from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Step
-from quickstudy.rl.envs.stage import Stage, numpy_dtype
-from quickstudy.tasks.sampling import Range, as_range, split_generator, stretch, uniform
+from quickstudy.rl.envs.stage import DEVICE, NUM_TASKS, TASKS, Stage, numpy_dtype, task_generator
+from quickstudy.tasks.sampling import Range, as_range, stretch, uniform
 
 
 @final
 class Bandit:
-    """Pull one of k arms n times: arm i pays r ~ Bernoulli(p_i), with p_i ~ U(0, 1) in every task.
+    """A bandit with k arms: arm i gives the reward r ~ Bernoulli(p_i), and every task has its own p_i ~ U(0, 1).
 
-    As in Duan et al. 2016 (RL²), section 3.1, where k is 5, 10 or 50 and n is 10, 100 or 500. An episode is n pulls.
-    There is nothing to be seen: the observation is always 1, one feature; what was pulled and paid is for the learner
-    to keep.
+    As in Duan et al. 2016 (RL²), section 3.1, where k is 5, 10 or 50, and an episode is 10, 100 or 500 pulls. The
+    observation is always 1 (one feature): a learner must remember its actions and rewards itself.
 
-    A task is its `probability [T, k]`.
+    A task consists of `probability [T, k]`, the probability of a reward for each arm.
 
     Args:
         arms: k.
-        probability: of a payment; a number, or the range from which each arm's is drawn.
+        probability: one number for all arms, or the `(low, high)` range from which each arm's is drawn.
         num_envs: E, environments of each task.
-        horizon: n, pulls until an episode is truncated.
-        device: where the environments live; None is torch's default.
+        horizon: pulls until an episode is truncated.
+        device: device of tasks, observations and rewards; None is torch's default device.
 
     Raises:
         ValueError: for fewer than one arm, and probabilities outside [0, 1].
@@ -40,6 +39,8 @@ class Bandit:
     >>> env.step(torch.tensor([[0, 1, 1]])).reward
     tensor([[0., 1., 1.]])
     """
+
+    num_tasks, device, tasks = NUM_TASKS, DEVICE, TASKS
 
     def __init__(
         self,
@@ -64,30 +65,15 @@ class Bandit:
         parts = f"arms={self.arms}, probability={self._range}, num_envs={self.num_envs}, horizon={self.horizon}"
         return f"Bandit({parts})"
 
-    @property
-    def num_tasks(self) -> int:
-        """`T`; 0 before `set_tasks`."""
-        return self._stage.num_tasks
-
-    @property
-    def device(self) -> torch.device:
-        """Where observations are."""
-        return self._stage.device
-
-    @property
-    def tasks(self) -> EnvironmentTasks:
-        """Those that were set."""
-        return dict(self._stage.tasks)
-
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
     ) -> EnvironmentTasks:
-        """Draw each arm's probability, `[T, k]`; equal seeds give different ones in different splits."""
-        generator = split_generator(num_tasks, 0, 1, split, generator)
+        """Draw the probabilities `[T, k]`; equal seeds give different tasks in different splits."""
+        generator = task_generator(num_tasks, split, generator)
         return {"probability": stretch(uniform(num_tasks, self.arms, generator=generator), self._range)}
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
-        """Probabilities `[T, k]` from now on; `reset` before the next step.
+        """Set the probabilities `[T, k]`; call `reset` before the next step.
 
         Raises:
             TypeError, ValueError: for other names or shapes, and probabilities outside [0, 1].
@@ -102,27 +88,27 @@ class Bandit:
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Start counting anew where `mask [T, E]` is True (all if None); the observation is 1."""
+        """Start new episodes where `mask [T, E]` is True (everywhere for None); observations are 1, `[T, E, 1]`."""
         new = self._stage.start(mask, generator)
         none = torch.full_like(new, -1, dtype=torch.long)
         self._last = none if mask is None else torch.where(new, none, self._last)
-        return self._nothing(), {}
+        return self._observation(), {}
 
     def step(self, action: Tensor) -> Step:
-        """Pull arm `action [T, E]` of each."""
+        """Pull arm `action [T, E]` in each environment."""
         stage = self._stage
         running, action = stage.running(), stage.check_action(action)
         pays = stage.uniform() < stage.tasks["probability"].gather(1, action)
         self._last = torch.where(running, action, self._last)
         terminated, truncated = stage.tick(torch.zeros_like(running))
-        return Step(self._nothing(), (pays & running).to(stage.dtype), terminated, truncated, {})
+        return Step(self._observation(), (pays & running).to(stage.dtype), terminated, truncated, {})
 
-    def _nothing(self) -> Tensor:
+    def _observation(self) -> Tensor:
         stage = self._stage
         return torch.ones(stage.num_tasks, self.num_envs, 1, dtype=stage.dtype, device=stage.device)
 
     def render(self, task: int = 0, environment: int = 0) -> np.ndarray:
-        """A picture `[height, width, 3]` of one environment: each arm's probability, and the last pull."""
+        """A picture `[height, width, 3]` of one environment: the probability of each arm, and the last arm pulled."""
         from quickstudy.rl.envs.rendering import bars
 
         self._stage.running()

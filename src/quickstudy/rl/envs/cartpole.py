@@ -1,4 +1,4 @@
-"""A pole on a cart: gymnasium's CartPole with masses, length, force and gravity of every task's own."""
+"""A pole on a cart: gymnasium's CartPole with masses, length, force and gravity that differ between tasks."""
 
 import math
 from typing import Any, Self, final
@@ -10,13 +10,22 @@ from torch import Tensor
 
 from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Step
-from quickstudy.rl.envs.stage import Stage, by_component, numpy_dtype, per_task
-from quickstudy.tasks.sampling import Range, as_range, number, split_generator, stretch, uniform
+from quickstudy.rl.envs.stage import (
+    DEVICE,
+    NUM_TASKS,
+    TASKS,
+    Stage,
+    by_component,
+    numpy_dtype,
+    per_task,
+    task_generator,
+)
+from quickstudy.tasks.sampling import Range, as_range, number, stretch, uniform
 
 PHYSICS = ("masscart", "masspole", "length", "force_mag", "gravity")
 TAU = 0.02  # seconds between states
-EDGE = 2.4  # of the track
-LEANING = 12 * 2 * math.pi / 360  # radians, past which the pole has fallen
+EDGE = 2.4  # metres from the middle of the track to its end
+LEANING = 12 * 2 * math.pi / 360  # radians; a pole that leans further has fallen
 
 
 @final
@@ -33,15 +42,16 @@ class CartPole:
     by Euler steps of 0.02 s. The observation is the state (x, ẋ, θ, θ̇), which starts in U(-0.05, 0.05); action 1 pushes
     right and 0 left; the reward is 1 a step; an episode terminates when |x| > 2.4 m or |θ| > 12°.
 
-    A task is masscart and masspole (kg), length (m, half the pole's, as in gymnasium), force_mag (N) and gravity
-    (m/s²), `[T]` each; each is a number, or a `(low, high)` range drawn for every task. By default the masses vary.
+    A task consists of masscart and masspole (kg), length (m, half the pole's, as in gymnasium), force_mag (N) and
+    gravity (m/s²), `[T]` each.
 
     Args:
-        masscart, masspole, length, force_mag, gravity: physics.
-        flip: share of the tasks in which the force is reversed: their `force_mag` is negative, action 1 pushes left.
+        masscart, masspole, length, force_mag, gravity: a number for all tasks, or a `(low, high)` range drawn for
+            every task. By default only the masses vary.
+        flip: share of the tasks in which the force is reversed: `force_mag` is negative, and action 1 pushes left.
         num_envs: E, environments of each task.
-        horizon: steps until an episode is truncated: 500, or 200 as in CartPole-v0.
-        device: where the environments live; None is torch's default.
+        horizon: steps until an episode is truncated; 500 as in CartPole-v1, 200 in CartPole-v0.
+        device: device of tasks, observations and rewards; None is torch's default device.
 
     Raises:
         ValueError: for masses, lengths or forces that are not above 0, empty ranges, a share outside [0, 1].
@@ -53,6 +63,8 @@ class CartPole:
     >>> observation.shape, step.reward.tolist()
     (torch.Size([2, 3, 4]), [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
     """
+
+    num_tasks, device, tasks = NUM_TASKS, DEVICE, TASKS
 
     def __init__(
         self,
@@ -86,40 +98,25 @@ class CartPole:
 
     @classmethod
     def standard(cls, *, num_envs: int = 20, horizon: int = 500, device: torch.device | str | None = None) -> Self:
-        """gymnasium's CartPole-v1: every task the same."""
+        """gymnasium's CartPole-v1, the same in every task."""
         return cls(masscart=1.0, masspole=0.1, num_envs=num_envs, horizon=horizon, device=device)
 
     def __repr__(self) -> str:
         physics = ", ".join(f"{k}={v}" for k, v in self._ranges.items())
         return f"CartPole({physics}, flip={self._flip}, num_envs={self.num_envs}, horizon={self.horizon})"
 
-    @property
-    def num_tasks(self) -> int:
-        """`T`; 0 before `set_tasks`."""
-        return self._stage.num_tasks
-
-    @property
-    def device(self) -> torch.device:
-        """Where observations are."""
-        return self._stage.device
-
-    @property
-    def tasks(self) -> EnvironmentTasks:
-        """Those that were set."""
-        return dict(self._stage.tasks)
-
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
     ) -> EnvironmentTasks:
-        """Draw the physics of `num_tasks` tasks, `[T]` each; equal seeds give different ones in different splits."""
-        generator = split_generator(num_tasks, 0, 1, split, generator)
+        """Draw masses, length, force and gravity, `[T]` each; equal seeds give different tasks in different splits."""
+        generator = task_generator(num_tasks, split, generator)
         draws = uniform(len(PHYSICS) + 1, num_tasks, generator=generator)
         tasks = {k: stretch(draw, self._ranges[k]) for k, draw in zip(PHYSICS, draws[:-1], strict=True)}
         tasks["force_mag"] = torch.where(draws[-1] < self._flip, -tasks["force_mag"], tasks["force_mag"])
         return tasks
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
-        """Physics of these tasks from now on; `reset` before the next step.
+        """Set masses, length, force and gravity, `[T]` each; call `reset` before the next step.
 
         Raises:
             TypeError, ValueError: for other names or shapes, and masses or lengths that are not above 0.
@@ -130,7 +127,7 @@ class CartPole:
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Start new episodes where `mask [T, E]` is True (all if None); the states `[T, E, 4]` of all."""
+        """Start new episodes where `mask [T, E]` is True (everywhere for None), and return all states `[T, E, 4]`."""
         new = self._stage.start(mask, generator).unsqueeze(-1)
         start = by_component(self._stage.uniform(4).sub_(0.5).mul_(0.1))
         self._state = start if mask is None else torch.where(new, start, self._state)
@@ -140,7 +137,7 @@ class CartPole:
         """Push each cart: `action [T, E]`, 0 or 1."""
         stage = self._stage
         running, action = stage.running().to(stage.dtype), stage.check_action(action)
-        # time stands still where an episode is over: this is `dynamics` for the others, and costs less than a choice
+        # where an episode is over the rates count 0 times, which costs less than torch.where on `dynamics`
         rates = _rates(self._constants, self._state, action)
         self._state = torch.addcmul(self._state, rates, running.unsqueeze(-1), value=TAU)
         terminated, truncated = stage.tick(_fallen(self._state))
@@ -150,9 +147,9 @@ class CartPole:
     def dynamics(
         self, tasks: EnvironmentTasks, state: Tensor, action: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The equations above: next state, reward and terminated from `state [T, ..., 4]` and `action [T, ...]`.
+        """Next state, reward and terminated, by the equations above, from `state [T, ..., 4]` and `action [T, ...]`.
 
-        Nothing is random, so the generator is not used.
+        CartPole is deterministic: `generator` is not used.
         """
         rates = _rates(_constants(tasks, state.dim() - 1), state, action)
         following = torch.add(state, rates, alpha=TAU)
@@ -169,18 +166,18 @@ class CartPole:
 
 
 def _constants(tasks: EnvironmentTasks, axes: int) -> tuple[Tensor, ...]:
-    """What the equations need of the physics, beside tensors with `axes` axes."""
+    """The constants of the equations, shaped to broadcast with tensors that have `axes` axes."""
     cart, pole, length, force, gravity = (per_task(tasks[k], axes) for k in PHYSICS)
     thrust, moment = force / (cart + pole), pole * length / (cart + pole)
     return -thrust, 2 * thrust, moment, gravity, 4 / 3 * length
 
 
 def _rates(constants: tuple[Tensor, ...], state: Tensor, action: Tensor) -> Tensor:
-    """The equations above: how fast each component of the state changes."""
+    """The time derivative of each component of the state, by the equations of `CartPole`."""
     left, both, moment, gravity, inertia = constants
     _, speed, angle, spin = state.unbind(-1)
     cos, sin = angle.cos(), angle.sin()
-    # at a few thousand numbers an operation costs what it takes to call it, hence the products with their sums
+    # for a few thousand numbers the cost is the number of calls, so each product is fused with its sum
     push = torch.addcmul(left, both, action.to(state.dtype)).addcmul(moment, spin.square() * sin)
     spinning = (gravity * sin).addcmul(cos, push, value=-1) / inertia.addcmul(moment, cos.square(), value=-1)
     speeding = push.addcmul(moment, spinning * cos, value=-1)

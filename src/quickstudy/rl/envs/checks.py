@@ -1,4 +1,4 @@
-"""What all environments refuse: tasks, actions and counts that cannot be theirs."""
+"""Checks of the tasks and actions that environments are given."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from quickstudy.checks import describe, values_are_readable
 
 
 def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], positive: Iterable[str] = ()) -> None:
-    """Raise one clear line unless `tasks` are a dictionary of finite tensors `[T, *shape]`, by the names of `shapes`.
+    """Raise TypeError or ValueError unless `tasks` has a finite tensor `[T, *shape]` for each name in `shapes`.
 
-    Those named in `positive`, `[T]` each, must be above 0.
+    Values named in `positive`, `[T]` each, must be above 0.
     """
     wanted = ", ".join(f"{key} [{', '.join(['T', *map(str, shape)])}]" for key, shape in shapes.items())
     if not isinstance(tasks, Mapping) or not all(isinstance(v, Tensor) for v in tasks.values()):
@@ -35,7 +35,7 @@ def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], po
 
 
 def check_action(name: str, action: Any, num_tasks: int, num_envs: int, space: Box | Discrete) -> None:
-    """Raise one clear line unless `action` is a tensor `[T, E, *da]` of real numbers, or of integers in `space`."""
+    """Raise TypeError or ValueError unless `action` has real numbers `[T, E, *da]` or integers `[T, E]` of `space`."""
     expected = [num_tasks, num_envs, *(space.shape or ())]
     if not isinstance(action, Tensor):
         raise TypeError(f"{name}.step: action is {type(action).__name__}; expected a tensor {expected}")

@@ -1,27 +1,27 @@
-"""What goes wrong while environments run."""
+"""The exception for environments that fail while they run."""
 
 from typing import Any
 
 
 class EnvironmentFailure(RuntimeError):
-    """An environment could not go on.
+    """An environment failed.
 
-    The message names the environment, its task, the step of the episode and the seed, so that it can be run again
-    alone; where something else was raised first, that is the `__cause__`.
+    The message names the environment, its task, the step of the episode and the seed, so that the failure can be
+    reproduced; if another exception led to it, that is its `__cause__`.
     """
 
 
 def failure(
     what: str, *, name: str, task: int, environment: int | None = None, step: Any = None, seed: int | None = None
 ) -> EnvironmentFailure:
-    """The exception for one environment of one task, with its place in one line.
+    """The exception for one environment, with a message in one line that says where it failed.
 
     Args:
-        what: went wrong, and what to do about it.
-        name: of the environment.
-        task, environment: its places in `[T, E]`; None is all of the task.
-        step: of the episode; None where none has begun.
-        seed: with which its chance began; None if nobody chose one.
+        what: what went wrong, and what to do about it.
+        name: name of the environment.
+        task, environment: its indices in `[T, E]`; environment=None means all environments of the task.
+        step: step of the episode; None if no episode has begun.
+        seed: seed of the environment's random numbers; None if none was given.
     """
     place = [f"task {task}"]
     if environment is not None:

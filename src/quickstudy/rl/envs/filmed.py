@@ -1,4 +1,4 @@
-"""Environments with a camera: pictures of what happens in one of them, whoever acts."""
+"""A wrapper that records pictures of one environment while an agent acts in it."""
 
 from collections.abc import Collection
 from typing import Any, final
@@ -15,20 +15,21 @@ from quickstudy.rl.environment import Environment, EnvironmentTasks, Step, home
 
 @final
 class Filmed:
-    """`environment` as it is, and a film of every episode in one of its places: what it looks like at the start, after
-    steps, and at the end.
+    """`environment`, unchanged for the agent, with a film of every episode in one of its environments.
 
-    Whoever acts in it does not notice: it goes wherever an environment does, and `Informed` around it.
+    A film holds pictures of the start of the episode, of every `every`-th step, and of the end. A `Filmed` environment
+    can be wrapped by `Informed`.
 
     Args:
-        environment: with a method `render(task, environment)`.
-        which: task and environment to look at.
-        every: steps from one picture to the next; the end of an episode is always in it.
-        episodes: numbers of those to film, from 0 on; None films all. A film of 500 large pictures fills 200 MB.
-        shrink: pixels of each side whose mean becomes one.
+        environment: an environment with a method `render(task, environment)`.
+        which: indices (task, environment) of the one that is filmed.
+        every: steps between two pictures; the end of an episode is always included.
+        episodes: numbers of the episodes to film, counted from 0; None films all. A film of 500 large pictures takes
+            200 MB.
+        shrink: pictures are reduced by this factor, by the mean over squares of pixels.
 
     Raises:
-        TypeError: for environments that cannot be drawn.
+        TypeError: for an environment without `render`.
         ValueError: unless `every` and `shrink` are at least 1; from `reset`, if there is no such task or environment.
 
     >>> from quickstudy.rl.envs.navigation2d import Navigation2D
@@ -52,7 +53,7 @@ class Filmed:
     ):
         if not callable(getattr(environment, "render", None)):
             raise TypeError(f"{type(environment).__name__} has no render(task, environment), so it cannot be filmed")
-        self.environment: Any = environment  # what it has beyond the contract is handed on
+        self.environment: Any = environment  # Any: `tasks` and `render` are not in the contract
         self.which = which
         self.every, self.shrink = check_whole("every", every), check_whole("shrink", shrink)
         self.num_envs, self.horizon = environment.num_envs, environment.horizon
@@ -70,34 +71,34 @@ class Filmed:
 
     @property
     def device(self) -> torch.device | None:
-        """As the environment's."""
+        """As in the environment."""
         return home(self.environment)
 
     @property
     def tasks(self) -> EnvironmentTasks:
-        """As the environment's, if it tells them."""
+        """As in the environment, if it has them."""
         return self.environment.tasks
 
     @property
     def films(self) -> dict[int, NDArray[np.uint8]]:
-        """Pictures `[F, height, width, 3]` by the number of the episode."""
+        """The films so far: pictures `[F, height, width, 3]`, by the number of the episode."""
         return {number: np.stack(pictures) for number, pictures in self._films.items()}
 
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
     ) -> EnvironmentTasks:
-        """As the environment's."""
+        """As in the environment."""
         return self.environment.sample_tasks(num_tasks, split=split, generator=generator)
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
-        """As the environment's; films that there are stay."""
+        """As in the environment; the films so far are kept."""
         self.environment.set_tasks(tasks)
         self._running = False
 
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """As the environment's; where it starts the place that is looked at, a new film begins."""
+        """As in the environment; if the filmed environment starts an episode, a new film begins."""
         observation, info = self.environment.reset(mask, generator=generator)
         task, number = self.which
         if not (0 <= task < self.num_tasks and 0 <= number < self.num_envs):
@@ -110,7 +111,7 @@ class Filmed:
         return observation, info
 
     def step(self, action: Tensor) -> Step:
-        """As the environment's."""
+        """As in the environment."""
         step = self.environment.step(action)
         if self._running:
             self._steps += 1
@@ -120,7 +121,7 @@ class Filmed:
         return step
 
     def render(self, task: int = 0, environment: int = 0) -> NDArray[np.uint8]:
-        """As the environment's."""
+        """As in the environment."""
         return self.environment.render(task, environment)
 
     def _shoot(self) -> None:

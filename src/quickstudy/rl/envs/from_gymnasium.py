@@ -1,4 +1,4 @@
-"""Any gymnasium environment with something that sets its task, behind the contract of environments."""
+"""gymnasium environments as environments of many tasks, given a function that sets the task of one."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -14,14 +14,13 @@ from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Step
 from quickstudy.rl.envs.checks import check_tasks
 from quickstudy.rl.envs.failure import EnvironmentFailure, failure
-from quickstudy.rl.envs.stage import Stage, numpy_dtype
+from quickstudy.rl.envs.stage import DEVICE, NUM_TASKS, TASKS, Stage, numpy_dtype, task_generator
 from quickstudy.rl.envs.task_list import as_list
-from quickstudy.tasks.sampling import split_generator
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
 SetTask = Callable[[gymnasium.Env[Any, Any], dict[str, Any]], Any]
 SampleTasks = Callable[[int, torch.Generator], EnvironmentTasks]
-SEEDS = 2**31 - 1  # below which all of gymnasium's environments take them
+SEEDS = 2**31 - 1  # all of gymnasium's environments accept seeds below this
 
 
 def from_gymnasium(
@@ -33,20 +32,21 @@ def from_gymnasium(
     horizon: int | None = None,
     device: torch.device | str | None = None,
 ) -> "GymnasiumEnvironment":
-    """gymnasium's environments, `T * E` of them in this process, one after another.
+    """An environment of many tasks made of `T * E` gymnasium environments, stepped one after another in this process.
 
     Args:
-        make_env: makes one.
-        set_task: of `(env, task)`; `task` holds numbers, or arrays where a task has several. Beware of wrappers:
-            attributes belong to `env.unwrapped`, and what is computed from them must be computed anew.
-        sample_tasks: of `(num_tasks, generator)`; draws tasks as tensors `[num_tasks, ...]` by name.
+        make_env: a function that makes one gymnasium environment.
+        set_task: a function `(env, task)` that sets the task of one; `task` maps names to numbers, or to arrays for
+            values with several numbers. With wrappers, set attributes of `env.unwrapped`, and recompute there what
+            the environment has computed from them.
+        sample_tasks: a function `(num_tasks, generator)` that draws tasks, as tensors `[num_tasks, ...]` by name.
         num_envs: E, environments of each task.
-        horizon: steps until an episode is truncated; None is the limit that gymnasium knows of.
-        device: where observations and rewards go; None is torch's default.
+        horizon: steps until an episode is truncated; None takes the environment's `max_episode_steps` in gymnasium.
+        device: device of observations and rewards; None is torch's default device.
 
     Raises:
-        ValueError: for spaces other than Box or Discrete actions and what gymnasium can flatten into a Box, and where
-            nobody knows a horizon.
+        ValueError: for actions that are neither Box nor Discrete, observations that gymnasium cannot flatten into a
+            Box, and horizon=None where gymnasium has no limit.
 
     >>> def set_mass(env, task):
     ...     pole = env.unwrapped
@@ -65,11 +65,14 @@ def from_gymnasium(
 
 @final
 class GymnasiumEnvironment:
-    """What `from_gymnasium` makes. Seeds are drawn from the generator at each reset, so that runs can be repeated.
+    """The environment that `from_gymnasium` returns.
 
-    Box observations are taken as they are, others flattened (a Discrete one is one-hot). Real actions are clipped to
-    their space. What goes wrong is an `EnvironmentFailure`, which names task, environment, step and seed.
+    Every reset draws the seeds of the gymnasium environments from the generator, so that runs are reproducible. Box
+    observations are used as they are, others are flattened (a Discrete one becomes one-hot). Real actions are clipped
+    to their space. Errors are `EnvironmentFailure`s, which name task, environment, step and seed.
     """
+
+    num_tasks, device, tasks = NUM_TASKS, DEVICE, TASKS
 
     def __init__(
         self,
@@ -88,7 +91,7 @@ class GymnasiumEnvironment:
         limit = None if first.spec is None else first.spec.max_episode_steps
         horizon = limit if horizon is None else horizon
         if horizon is None:
-            raise ValueError(f"{self._name} has no limit of steps that gymnasium knows of; give horizon=...")
+            raise ValueError(f"{self._name} has no max_episode_steps in gymnasium; give horizon=...")
         self.num_envs, self.horizon = num_envs, horizon
         self._own = first.observation_space, first.action_space
         self.observation_space, self.action_space = _spaces(self._name, *self._own)
@@ -96,51 +99,37 @@ class GymnasiumEnvironment:
             self._name, num_envs=num_envs, horizon=self.horizon, action_space=self.action_space, device=device
         )
         self._dtype = self.observation_space.dtype
-        self._tasks: list[dict[str, Any]] = []
+        self._each_task: list[dict[str, Any]] = []
         self._seeds: list[int] = []
 
     def __repr__(self) -> str:
         return f"from_gymnasium({self._name}, num_envs={self.num_envs}, horizon={self.horizon})"
 
-    @property
-    def num_tasks(self) -> int:
-        """`T`; 0 before `set_tasks`."""
-        return self._stage.num_tasks
-
-    @property
-    def device(self) -> torch.device:
-        """Where observations are."""
-        return self._stage.device
-
-    @property
-    def tasks(self) -> EnvironmentTasks:
-        """Those that were set."""
-        return dict(self._stage.tasks)
-
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
     ) -> EnvironmentTasks:
-        """Draw tasks with the function that was given; equal seeds give different ones in different splits."""
-        generator = split_generator(num_tasks, 0, 1, split, generator)
+        """Draw tasks by the given function; equal seeds give different tasks in different splits."""
+        generator = task_generator(num_tasks, split, generator)
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         return self._sample(num_tasks, generator)
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
-        """Give every environment its task; `reset` before the next step.
+        """Set the task of every environment; call `reset` before the next step.
 
         Raises:
-            EnvironmentFailure: if one cannot be set, or changes the environment's spaces.
+            TypeError, ValueError: unless `tasks` is a dictionary of finite tensors `[T, ...]`.
+            EnvironmentFailure: if a task cannot be set, or changes an environment's spaces.
         """
         parts = tasks.items() if isinstance(tasks, dict) else ()
         shapes = {k: tuple(v.shape[1:]) for k, v in parts if isinstance(v, Tensor)}
         check_tasks(self._name, tasks, shapes)
-        self._stage.forget()  # if one cannot be set, none is
-        self._tasks = as_list(tasks)
-        while len(self._envs) < len(self._tasks) * self.num_envs:
+        self._stage.forget()  # if one task cannot be set, there are none
+        self._each_task = as_list(tasks)
+        while len(self._envs) < len(self._each_task) * self.num_envs:
             self._envs.append(self._make())
-        for i in range(len(self._tasks) * self.num_envs):
-            task = self._tasks[i // self.num_envs]
+        for i in range(len(self._each_task) * self.num_envs):
+            task = self._each_task[i // self.num_envs]
             try:
                 self._set_task(self._envs[i], task)
             except Exception as error:
@@ -154,7 +143,7 @@ class GymnasiumEnvironment:
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Start new episodes where `mask [T, E]` is True (all if None); the observations of all."""
+        """Start new episodes where `mask [T, E]` is True (everywhere for None), and return all observations."""
         stage = self._stage
         new = stage.start(mask, generator)
         draw = stage.generator
@@ -174,14 +163,14 @@ class GymnasiumEnvironment:
         return self._tensor(self._observation), {}
 
     def step(self, action: Tensor) -> Step:
-        """One step of every environment whose episode runs: `action [T, E, *da]`, or integers `[T, E]`."""
+        """One step of every environment whose episode is running: `action [T, E, *da]`, or integers `[T, E]`."""
         stage = self._stage
         running, action = stage.running(), stage.check_action(action)
         actions = action.flatten(0, 1).cpu().numpy()
         reward, ended, cut = (np.zeros(len(actions), dtype=kind) for kind in (self._dtype, np.bool_, np.bool_))
         for i in running.flatten().nonzero().flatten().tolist():
             try:
-                observation, reward[i], ended[i], cut[i], _ = self._envs[i].step(self._understood(actions[i]))
+                observation, reward[i], ended[i], cut[i], _ = self._envs[i].step(self._own_action(actions[i]))
             except Exception as error:
                 raise self._failure(i, f"step({actions[i]}) failed: {error!r}", 1) from error
             self._observe(i, observation, 1)
@@ -191,7 +180,7 @@ class GymnasiumEnvironment:
         return Step(self._tensor(self._observation), self._tensor(reward), terminated, truncated, {})
 
     def render(self, task: int = 0, environment: int = 0) -> Any:
-        """What the environment's own `render` gives."""
+        """The result of the gymnasium environment's own `render`."""
         return self._envs[task * self.num_envs + environment].render()
 
     def close(self) -> None:
@@ -199,26 +188,34 @@ class GymnasiumEnvironment:
         for env in self._envs:
             env.close()
 
-    def _understood(self, action: Any) -> Any:
+    def _own_action(self, action: Any) -> Any:
+        """The action as the gymnasium environment takes it."""
         space = self._own[1]
         if isinstance(space, Discrete):
             return space.start + action
         return np.clip(action, space.low, space.high).astype(space.dtype)  # type: ignore[attr-defined]
 
     def _observe(self, i: int, observation: Any, stepped: int) -> None:
+        """Store the observation of environment `i`; `stepped` as in `_failure`."""
         space = self._own[0]
         values: Any = observation if isinstance(space, Box) else flatten(space, observation)
         self._observation[i] = values
         if np.isnan(self._observation[i]).any():
-            task = self._tasks[i // self.num_envs]
+            task = self._each_task[i // self.num_envs]
             raise self._failure(i, f"the observation is {values}; look at its task {task}", stepped)
 
     def _tensor(self, values: Any) -> Tensor:
-        """`[T * E, ...]` in numpy as `[T, E, ...]`, a copy."""
+        """A numpy array `[T * E, ...]`, copied into a tensor `[T, E, ...]`."""
         return torch.tensor(values.reshape(self.num_tasks, self.num_envs, *values.shape[1:]), device=self._stage.device)
 
     def _failure(self, i: int, what: str, stepped: int | None) -> EnvironmentFailure:
-        """`stepped`: steps beyond those that count already; None where no episode has begun."""
+        """The exception for environment `i`.
+
+        Args:
+            i: its index in `[T * E]`.
+            what: what went wrong.
+            stepped: steps of the episode that are not counted yet; None if no episode has begun.
+        """
         task, environment = divmod(i, self.num_envs)
         step = None if stepped is None else self._stage.step_of(task, environment) + stepped
         seed = None if step is None else self._seeds[i]
@@ -226,7 +223,7 @@ class GymnasiumEnvironment:
 
 
 def _spaces(name: str, observation: Any, action: Any) -> tuple[Box, Box | Discrete]:
-    """Those of the environment as it is seen here."""
+    """Observation and action space of the environment of many tasks."""
     if not isinstance(action, Box | Discrete):
         raise ValueError(f"{name} has actions in {action}; expected Box or Discrete: wrap it first")
     seen = observation if isinstance(observation, Box) else flatten_space(observation)

@@ -1,4 +1,4 @@
-"""Environments that show what tells the tasks apart: for the oracle, who need not find out."""
+"""A wrapper that adds the task to every observation, for training an oracle."""
 
 from collections.abc import Sequence
 from typing import Any, final
@@ -14,14 +14,14 @@ from quickstudy.rl.environment import Environment, EnvironmentTasks, Step, home
 
 @final
 class Informed:
-    """`environment` with entries of its tasks added to every observation.
+    """`environment` with values of its tasks appended to every observation.
 
     Args:
-        environment: whose observations are vectors.
-        show: names in its tasks, as `("goal",)`.
+        environment: an environment whose observations are vectors.
+        show: the names of these values in its tasks, for example `("goal",)`.
 
     Raises:
-        ValueError: from `set_tasks`, for tasks that lack one of them.
+        ValueError: for observations that are not vectors, and for names that its tasks do not have.
 
     >>> from quickstudy.rl.envs.navigation2d import Navigation2D
     >>> told = Informed(Navigation2D(num_envs=3), ("goal",))
@@ -36,7 +36,7 @@ class Informed:
         self.action_space = environment.action_space
         space = environment.observation_space
         if not isinstance(space, Box) or len(space.shape) != 1:
-            raise ValueError(f"observations are {space}; only vectors can be added to")
+            raise ValueError(f"the environment's observations are {space}; Informed needs vectors: a Box of one axis")
         example = self._shown(environment.sample_tasks(1))
         low, high = (np.full(example.shape[-1], sign * np.inf, space.dtype) for sign in (-1, 1))
         self.observation_space = Box(np.append(space.low, low), np.append(space.high, high), dtype=space.dtype)
@@ -51,29 +51,29 @@ class Informed:
 
     @property
     def device(self) -> torch.device | None:
-        """As the environment's."""
+        """As in the environment."""
         return home(self.environment)
 
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
     ) -> EnvironmentTasks:
-        """As the environment's."""
+        """As in the environment."""
         return self.environment.sample_tasks(num_tasks, split=split, generator=generator)
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
-        """As the environment's."""
+        """As in the environment."""
         self._told = self._shown(tasks)
         self.environment.set_tasks(tasks)
 
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """As the environment's, with more to see."""
+        """As in the environment, with the task appended to the observations."""
         observation, info = self.environment.reset(mask, generator=generator)
         return self._with(observation), info
 
     def step(self, action: Tensor) -> Step:
-        """As the environment's, with more to see."""
+        """As in the environment, with the task appended to the observations."""
         step = self.environment.step(action)
         return step._replace(observation=self._with(step.observation))
 

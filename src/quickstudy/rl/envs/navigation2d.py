@@ -1,4 +1,4 @@
-"""A point on a plane that is to find a goal it cannot see: the task on which MAML first learned to act."""
+"""Navigation to a goal that is not observed: the first reinforcement-learning experiment of MAML."""
 
 from typing import Any, Literal, Self, final
 
@@ -9,8 +9,18 @@ from torch import Tensor
 
 from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Step
-from quickstudy.rl.envs.stage import Stage, by_component, numpy_dtype, per_task, standard_normal
-from quickstudy.tasks.sampling import Range, as_range, bounds, number, split_generator, stretch, uniform
+from quickstudy.rl.envs.stage import (
+    DEVICE,
+    NUM_TASKS,
+    TASKS,
+    Stage,
+    by_component,
+    numpy_dtype,
+    per_task,
+    standard_normal,
+    task_generator,
+)
+from quickstudy.tasks.sampling import Range, as_range, bounds, number, stretch, uniform
 
 Reward = Literal["distance", "near", "progress"]
 Arrival = Literal["box", "disc", "never"]
@@ -19,33 +29,39 @@ _REWARDS, _ARRIVALS = ("distance", "near", "progress"), ("box", "disc", "never")
 
 @final
 class Navigation2D:
-    """Walk to a goal: s' = s + a, r = -|s' - g|.
+    """A point moves on a plane towards a goal: s' = s + a, r = -|s' - g|.
 
-    As in Finn et al. 2017 (MAML), section 5.3, by the definitions in their code: the point starts in s = (0, 0) and is
-    observed; actions in [-1, 1]², clipped, move it by up to 0.1 a coordinate; the episode terminates when both
-    coordinates of s' - g are within 0.01, and is truncated after 100 steps; goals are drawn from U(-0.5, 0.5)².
+    As in Finn et al. 2017 (MAML), section 5.3, and the code of that paper: the point starts at s = (0, 0), which is the
+    observation; actions are clipped to [-1, 1]² and move it by up to 0.1 in each coordinate; the episode terminates
+    when both coordinates of s' - g are within 0.01, and is truncated after 100 steps; goals are drawn from
+    U(-0.5, 0.5)².
 
-    A task is its `goal [T, 2]`. Other boards: `unit_board`, `semicircle`, `corners`. Their parts can be mixed:
+    A task consists of `goal [T, 2]`. `unit_board`, `semicircle` and `corners` are the boards of other papers; their
+    parts can be combined by the arguments.
 
     Args:
-        goals: the range of each coordinate; "semicircle", the upper half of the unit circle; "corners", (±2, ±2).
-        start: each coordinate of s in the beginning; a number, or a range drawn for every episode.
-        reach: the longest move, in each coordinate.
-        scaled: actions lie in [-1, 1] and are multiplied by `reach`; otherwise they are moves. Both are clipped.
-        inertia: the share of the last move in this one; 0.5 moves by the mean of this and the last action. In the
-            beginning the last action is 0. It is not observed, so that observations are Markov only without inertia.
-        noise: standard deviation of the noise that is added to every move's coordinates.
-        walls: `(low, high)`: the board's edges, which reflect; None is an endless plane.
-        reward: "distance", -|s' - g|; "near", 1 - |s' - g| within `radius` of the goal and 0 elsewhere; "progress",
-            |s - g| - |s' - g| in the goal's own quadrant, from |s'|_1 = `radius` on, and 0 elsewhere.
+        goals: where goals are drawn: a `(low, high)` range of each coordinate, "semicircle" (the upper half of the unit
+            circle) or "corners" (±2, ±2).
+        start: each coordinate of the first position; a number, or a range drawn for every episode.
+        reach: the longest move in each coordinate.
+        scaled: True: actions are clipped to [-1, 1] and multiplied by `reach`. False: actions are moves, clipped to
+            `reach`.
+        inertia: weight of the previous action in a move; with 0.5 the point moves by the mean of this and the previous
+            action, which is 0 at the start. The previous action is not observed, so observations are Markov only
+            without inertia.
+        noise: standard deviation of the normal noise added to each coordinate of a move.
+        walls: `(low, high)`, reflecting edges of the board in each coordinate; None for an unbounded plane.
+        reward: "distance": -|s' - g|. "near": 1 - |s' - g| within `radius` of the goal, 0 elsewhere. "progress":
+            |s - g| - |s' - g| where s' is in the quadrant of the goal and |s'|_1 >= `radius`, 0 elsewhere.
         radius: see `reward`.
-        arrival: where an episode terminates: both coordinates within 0.01 ("box"), the distance ("disc"), or "never".
+        arrival: when an episode terminates: "box": both coordinates of s' - g are within 0.01. "disc": |s' - g| is
+            below 0.01. "never": only the horizon ends it.
         num_envs: E, environments of each task.
         horizon: steps until an episode is truncated.
-        device: where the environments live; None is torch's default.
+        device: device of tasks, observations and rewards; None is torch's default device.
 
     Raises:
-        ValueError: for empty ranges, a negative noise, unknown words.
+        ValueError: for an empty range, a negative noise, an inertia outside [0, 1), an unknown reward or arrival.
 
     >>> env = Navigation2D(num_envs=3)
     >>> env.set_tasks(env.sample_tasks(2, generator=torch.Generator().manual_seed(0)))
@@ -55,6 +71,8 @@ class Navigation2D:
     >>> step.observation[0, 0], bool(step.terminated.any())
     (tensor([0.1000, 0.1000]), False)
     """
+
+    num_tasks, device, tasks = NUM_TASKS, DEVICE, TASKS
 
     def __init__(
         self,
@@ -98,33 +116,34 @@ class Navigation2D:
 
     @classmethod
     def unit_board(cls, **changes: Any) -> Self:
-        """A walled board [0, 1]² with noise: start in its middle, goals anywhere on it.
+        """A walled board [0, 1]² with noise: the start is its middle, goals are anywhere on it.
 
-        Actions are moves, clipped at 0.1; the point moves by the mean of this and the last one, and noise of standard
-        deviation 0.1; the episode terminates within 0.01 of the goal. The last action is hidden: this is not Markov.
+        Actions are moves, clipped to 0.1. The point moves by the mean of this and the previous action, plus noise of
+        standard deviation 0.1. The episode terminates within 0.01 of the goal. The previous action is not observed, so
+        observations are not Markov.
 
         Args:
-            changes: arguments as above, where they are to differ.
+            changes: arguments of the class to set otherwise.
         """
         board: dict[str, Any] = {"goals": (0.0, 1.0), "walls": (0.0, 1.0), "start": 0.5, "arrival": "disc"}
         return cls(**board | {"scaled": False, "inertia": 0.5, "noise": 0.1} | changes)
 
     @classmethod
     def semicircle(cls, **changes: Any) -> Self:
-        """Goals on the unit semicircle, seen only within 0.2: Rakelly et al. 2019 (PEARL), Zintgraf et al. 2020.
+        """Goals on the unit semicircle, rewarded only within 0.2: Rakelly et al. 2019 (PEARL), Zintgraf et al. 2020.
 
         Args:
-            changes: arguments as above, where they are to differ; `reward="distance"` is PEARL's dense reward.
+            changes: arguments of the class to set otherwise; `reward="distance"` is PEARL's dense reward.
         """
         board: dict[str, Any] = {"goals": "semicircle", "reward": "near", "radius": 0.2, "arrival": "never"}
         return cls(**board | changes)
 
     @classmethod
     def corners(cls, **changes: Any) -> Self:
-        """Four goals (±2, ±2); only progress in the right quadrant is rewarded: Rothfuss et al. 2019 (ProMP).
+        """Goals (±2, ±2); only progress in the quadrant of the goal is rewarded: Rothfuss et al. 2019 (ProMP).
 
         Args:
-            changes: arguments as above, where they are to differ.
+            changes: arguments of the class to set otherwise.
         """
         board: dict[str, Any] = {"goals": "corners", "start": (-0.2, 0.2), "reach": 0.2, "scaled": False}
         return cls(**board | {"reward": "progress", "radius": 0.5, "arrival": "never"} | changes)
@@ -134,26 +153,11 @@ class Navigation2D:
         said = ", ".join(f"{word}={getattr(self, '_' + word)!r}" for word in words)
         return f"Navigation2D({said}, num_envs={self.num_envs}, horizon={self.horizon})"
 
-    @property
-    def num_tasks(self) -> int:
-        """`T`; 0 before `set_tasks`."""
-        return self._stage.num_tasks
-
-    @property
-    def device(self) -> torch.device:
-        """Where observations are."""
-        return self._stage.device
-
-    @property
-    def tasks(self) -> EnvironmentTasks:
-        """Those that were set."""
-        return dict(self._stage.tasks)
-
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
     ) -> EnvironmentTasks:
-        """Draw goals `[T, 2]`; equal seeds give different ones in different splits."""
-        generator = split_generator(num_tasks, 0, 1, split, generator)
+        """Draw goals `[T, 2]`; equal seeds give different tasks in different splits."""
+        generator = task_generator(num_tasks, split, generator)
         draws = uniform(num_tasks, 2, generator=generator)
         if self._goals == "semicircle":
             angle = draws[:, 0] * torch.pi
@@ -163,13 +167,13 @@ class Navigation2D:
         return {"goal": stretch(draws, self._goals)}
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
-        """Goals `[T, 2]` from now on; `reset` before the next step."""
+        """Set the goals `[T, 2]`; call `reset` before the next step."""
         self._stage.set_tasks(tasks, {"goal": (2,)})
 
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Start new episodes where `mask [T, E]` is True (all if None); the positions `[T, E, 2]` of all."""
+        """Start new episodes where `mask [T, E]` is True (everywhere for None); return all positions `[T, E, 2]`."""
         new = self._stage.start(mask, generator).unsqueeze(-1)
         start = stretch(self._stage.uniform(2), self._start)
         if self._inertia:
@@ -196,7 +200,7 @@ class Navigation2D:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Next state, reward and terminated from `state [T, ..., ds]` and `action [T, ..., 2]`.
 
-        The state is the position; with inertia, the last move follows it.
+        The state is the position; with inertia, the position and the previous action.
         """
         limit = 1.0 if self._scaled else self._reach
         move = action.clamp(-limit, limit)
@@ -240,6 +244,6 @@ class Navigation2D:
 
 
 def _reflect(x: Tensor, low: float, high: float) -> Tensor:
-    """`x` folded into [low, high] as by mirrors at both ends, however far it went."""
+    """`x` reflected at both ends of [low, high], as often as needed."""
     width = high - low
     return high - ((x - low).remainder(2 * width) - width).abs()

@@ -1,6 +1,6 @@
 """The environments' names in gymnasium: `gymnasium.make("quickstudy/CartPole-v0")`, `gymnasium.make_vec(...)`.
 
-They are known once `quickstudy.rl` is imported. Keyword arguments go to the environment's class; its horizon is
+Importing `quickstudy.rl` registers them. Keyword arguments go to the environment's class, except the horizon, which is
 gymnasium's `max_episode_steps`.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium
 
-# what is made, under `quickstudy.rl.envs`, and after how many steps an episode is truncated
+# name in gymnasium: (what makes the environment, under `quickstudy.rl.envs`; steps until an episode is truncated)
 NAMES: dict[str, tuple[str, int]] = {
     "Navigation2D": ("navigation2d.Navigation2D", 100),
     "Navigation2DUnitBoard": ("navigation2d.Navigation2D.unit_board", 100),
@@ -23,7 +23,7 @@ UNLIMITED = 10**9
 
 
 def register() -> None:
-    """Tell gymnasium of all environments; what it knows already stays."""
+    """Register all environments with gymnasium; names that are registered already are left alone."""
     for name, (_, steps) in NAMES.items():
         known = f"quickstudy/{name}-v0"
         if known not in gymnasium.registry:
@@ -39,7 +39,7 @@ def register() -> None:
 def single(
     environment: str, *, render_mode: str | None = None, split: Any = "train", **options: Any
 ) -> gymnasium.Env[Any, Any]:
-    """One environment of one task. Its episodes are truncated by gymnasium's own wrapper, `max_episode_steps`."""
+    """One environment of one task. gymnasium's own wrapper for `max_episode_steps` truncates its episodes."""
     from quickstudy.rl.envs.single import SingleEnv
 
     _check_horizon(options)
@@ -58,13 +58,16 @@ def vector(
     split: Any = "train",
     **options: Any,
 ) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
-    """`num_envs` environments; they are shared by `num_tasks` tasks, or each has a task of its own."""
+    """`num_envs` environments in all, an equal number for each of `num_tasks` tasks; None is one task for each."""
     from quickstudy.rl.envs.vector import VectorEnv
 
     _check_horizon(options)
     tasks = num_envs if num_tasks is None else num_tasks
     if tasks < 1 or num_envs % tasks:
-        raise ValueError(f"num_envs={num_envs} cannot be shared by num_tasks={num_tasks}; give a multiple of it")
+        raise ValueError(
+            f"num_envs={num_envs} and num_tasks={num_tasks}; num_envs counts the environments of all tasks: expected a "
+            "multiple of num_tasks"
+        )
     env = _make(environment, num_envs=num_envs // tasks, horizon=max_episode_steps, **options)
     return VectorEnv(env, num_tasks=tasks, autoreset_mode=autoreset_mode, render_mode=render_mode, split=split)
 

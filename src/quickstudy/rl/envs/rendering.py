@@ -1,4 +1,4 @@
-"""Pictures of environments, drawn with numpy: shapes by their distance to every pixel, so that edges are smooth."""
+"""Pictures of environments, drawn with numpy. Each shape is drawn by its distance to the pixels, for smooth edges."""
 
 import copy
 import functools
@@ -16,11 +16,11 @@ BLUE, ORANGE, GREEN = (49, 130, 189), (230, 120, 30), (60, 160, 90)
 
 
 class Canvas:
-    """A white picture of a rectangle of the plane, y upwards.
+    """A white picture of a rectangle of the plane, with y upwards.
 
     Args:
-        low, high: the corners, in the units of what is drawn.
-        width: pixels; the height follows.
+        low, high: the lower left and upper right corner of the rectangle, in the units of what is drawn.
+        width: width in pixels; the height follows from the rectangle.
     """
 
     def __init__(self, low: Point, high: Point, width: int):
@@ -31,7 +31,7 @@ class Canvas:
         self._pixels = np.full((height, width, 3), 255.0)
 
     def line(self, start: Point, end: Point, thickness: float, color: Color) -> None:
-        """A line with round ends; from a point to itself it is a disc of diameter `thickness`."""
+        """Draw a line with round ends; from a point to itself it is a disc of diameter `thickness`."""
         along = np.subtract(end, start)
         rows, columns = self._near(start, end, thickness / 2)
         x, y = self._x[columns] - start[0], self._y[rows] - start[1]
@@ -40,7 +40,7 @@ class Canvas:
         self._fill(rows, columns, distance, color)
 
     def box(self, center: Point, width: float, height: float, color: Color) -> None:
-        """An upright rectangle."""
+        """Draw a rectangle with sides parallel to the axes."""
         low = center[0] - width / 2, center[1] - height / 2
         rows, columns = self._near(low, (low[0] + width, low[1] + height), 0.0)
         x = np.abs(self._x[columns] - center[0]) - width / 2
@@ -48,17 +48,17 @@ class Canvas:
         self._fill(rows, columns, np.maximum(x, y), color)
 
     def pixels(self) -> NDArray[np.uint8]:
-        """`[height, width, 3]`."""
+        """The picture, `[height, width, 3]`."""
         return np.round(self._pixels).astype(np.uint8)
 
     def copy(self) -> "Canvas":
-        """Another with the same picture."""
+        """An independent canvas with the same picture."""
         new = copy.copy(self)
         new._pixels = self._pixels.copy()
         return new
 
     def _near(self, one: Point, other: Point, reach: float) -> tuple[slice, slice]:
-        """The rows and columns of what lies between two points, or within `reach` of it, and a pixel more."""
+        """The rows and columns of the rectangle between two points, widened by `reach` and one pixel."""
         reach += 1 / self._scale
 
         def inside(places: NDArray[np.floating[Any]], a: float, b: float) -> slice:
@@ -83,7 +83,7 @@ def navigation(position: Point, goal: Point, low: float, high: float) -> NDArray
 
 @functools.lru_cache(maxsize=8)
 def _square(low: float, high: float) -> Canvas:
-    """The square [low, high]² in its frame."""
+    """The square [low, high]² with a frame around it."""
     size, margin = high - low, 0.05 * (high - low)
     canvas = Canvas((low - margin, low - margin), (high + margin, high + margin), 300)
     canvas.box(((low + high) / 2, (low + high) / 2), 1.02 * size, 1.02 * size, GREY)
@@ -92,7 +92,14 @@ def _square(low: float, high: float) -> Canvas:
 
 
 def cartpole(x: float, angle: float, length: float, edge: float, *, tallest: float) -> NDArray[np.uint8]:
-    """The cart at `x`, and its pole of half length `length`, `angle` radians to the right; with room for `tallest`."""
+    """The cart at `x` on a track that ends at ±`edge`, with a pole that leans by `angle` radians to the right.
+
+    Args:
+        x, edge: in metres.
+        angle: in radians.
+        length: half the length of the pole, in metres.
+        tallest: the largest `length` that must fit into the picture.
+    """
     canvas = Canvas((-1.1 * edge, -0.4), (1.1 * edge, 2 * max(tallest, 0.5) + 0.6), 600)
     canvas.line((-edge, 0.0), (edge, 0.0), 0.02, BLACK)
     canvas.box((x, 0.0), 0.5, 0.3, BLACK)
@@ -102,7 +109,7 @@ def cartpole(x: float, angle: float, length: float, edge: float, *, tallest: flo
 
 
 def bars(heights: Sequence[float], marked: int) -> NDArray[np.uint8]:
-    """A bar for each of `heights` in [0, 1]; below the one that is `marked`, if it is not -1, a dot."""
+    """A bar for each of `heights` in [0, 1], and a dot below bar `marked`; -1 marks none."""
     canvas = Canvas((-0.7, -0.3), (len(heights) - 0.3, 1.1), 300)
     for i, height in enumerate(heights):
         canvas.box((float(i), 0.5), 0.7, 1.0, GREY)

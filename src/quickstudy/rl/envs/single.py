@@ -1,4 +1,4 @@
-"""One environment of one task as a plain `gymnasium.Env`."""
+"""One environment of one task as a `gymnasium.Env`."""
 
 from collections.abc import Mapping
 from typing import Any, final
@@ -15,15 +15,17 @@ from quickstudy.rl.envs.vector import VectorEnv
 
 @final
 class SingleEnv(gymnasium.Env[Any, Any]):
-    """Numpy in and out, one episode at a time; a task is drawn by `reset(seed=...)` until `reset_task` sets one.
+    """An environment with numpy arrays in place of tensors and one episode at a time.
+
+    `reset(seed=...)` draws a new task, until `reset_task` has set one.
 
     Args:
-        env: with `num_envs=1`.
+        env: an environment with `num_envs=1`.
         render_mode: None, or "rgb_array".
-        split: of the tasks that are drawn.
+        split: the split from which tasks are drawn.
 
     Raises:
-        ValueError: for several environments, and for unknown modes.
+        ValueError: for several environments, and for unknown render modes.
 
     >>> from quickstudy.rl.envs.cartpole import CartPole
     >>> env = SingleEnv(CartPole(num_envs=1))
@@ -45,17 +47,17 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         self.observation_space, self.action_space = env.observation_space, env.action_space
 
     def sample_tasks(self, num_tasks: int) -> list[dict[str, Any]]:
-        """Draw tasks, one dictionary each."""
+        """Draw tasks, each as a dictionary."""
         return self._vector.sample_tasks(num_tasks)
 
     def reset_task(self, task: Mapping[str, Any]) -> None:
-        """Set the task; `reset` before the next step."""
+        """Set the task; call `reset` before the next step."""
         self._vector.reset_task(task)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Start a new episode; `options` are not used."""
+        """Start a new episode; `options` is not used."""
         super().reset(seed=seed)
         observation, info = self._vector.reset(seed=seed)
         return observation[0].copy(), _own(info)
@@ -71,7 +73,7 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         return None if frames is None else frames[0]
 
     def close(self) -> None:
-        """Close what the environment holds."""
+        """Close the environment."""
         self._vector.close()
 
 

@@ -1,4 +1,4 @@
-"""Small Markov decision processes, given by tables."""
+"""Markov decision processes with few states and actions, given by tables."""
 
 from typing import Any, Self, final
 
@@ -10,37 +10,39 @@ from torch import Tensor
 from quickstudy.checks import check_whole
 from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Step
-from quickstudy.rl.envs.stage import Stage, numpy_dtype
-from quickstudy.tasks.sampling import number, split_generator, uniform
+from quickstudy.rl.envs.stage import DEVICE, NUM_TASKS, TASKS, Stage, numpy_dtype, task_generator
+from quickstudy.tasks.sampling import number, uniform
 
 
 @final
 class TabularMDP:
-    """A random MDP a task: s' ~ P(. | s, a), r ~ N(R(s, a), noise²).
+    """A random MDP for every task: s' ~ P(. | s, a), r ~ N(R(s, a), noise²).
 
     As in Duan et al. 2016 (RL²), section 3.2: 10 states, 5 actions, episodes of 10 steps that begin in state 0;
     R(s, a) ~ N(1, 1), P(. | s, a) from a flat Dirichlet distribution, and noise of standard deviation 1.
     The observation is the state, one-hot.
 
-    A task is `transition [T, S, A, S]` and `reward [T, S, A]`; any tables of these shapes can be set.
+    A task consists of `transition [T, S, A, S]` and `reward [T, S, A]`; `set_tasks` takes any tables of these shapes.
 
     Args:
         states, actions: S and A.
         noise: standard deviation of a reward around its mean.
         num_envs: E, environments of each task.
         horizon: steps until an episode is truncated.
-        device: where the environments live; None is torch's default.
+        device: device of tasks, observations and rewards; None is torch's default device.
 
     Raises:
-        ValueError: for numbers that are no counts, and a negative noise.
+        ValueError: for fewer than one state or action, and a negative noise.
 
-    >>> stay = torch.eye(2)[:, None]  # one action, which changes nothing
+    >>> stay = torch.eye(2)[:, None]  # one action, which leaves the state as it is
     >>> env = TabularMDP.from_tables(stay, torch.tensor([[3.0], [0.0]]), num_envs=1)
     >>> env.reset()[0]
     tensor([[[1., 0.]]])
     >>> env.step(torch.tensor([[0]])).reward
     tensor([[3.]])
     """
+
+    num_tasks, device, tasks = NUM_TASKS, DEVICE, TASKS
 
     def __init__(
         self,
@@ -73,12 +75,13 @@ class TabularMDP:
         horizon: int = 10,
         device: torch.device | str | None = None,
     ) -> Self:
-        """The MDPs of these tables, already set.
+        """An environment whose tasks are set to the MDPs of these tables.
 
         Args:
             transition: P, `[S, A, S]`, or `[T, S, A, S]` for T tasks.
             reward: R, `[S, A]` or `[T, S, A]`.
-            noise, num_envs, horizon, device: as above, but rewards are exact by default.
+            noise: standard deviation of a reward around its mean; 0 by default.
+            num_envs, horizon, device: as in the class.
         """
         if transition.dim() not in (3, 4) or reward.dim() != transition.dim() - 1:
             raise ValueError(
@@ -96,37 +99,24 @@ class TabularMDP:
         parts = f"states={self.states}, actions={self.actions}, noise={self._noise}"
         return f"TabularMDP({parts}, num_envs={self.num_envs}, horizon={self.horizon})"
 
-    @property
-    def num_tasks(self) -> int:
-        """`T`; 0 before `set_tasks`."""
-        return self._stage.num_tasks
-
-    @property
-    def device(self) -> torch.device:
-        """Where observations are."""
-        return self._stage.device
-
-    @property
-    def tasks(self) -> EnvironmentTasks:
-        """Those that were set."""
-        return dict(self._stage.tasks)
-
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
     ) -> EnvironmentTasks:
-        """Draw tables: `transition [T, S, A, S]`, `reward [T, S, A]`; equal seeds give others in other splits."""
-        generator = split_generator(num_tasks, 0, 1, split, generator)
+        """Draw `transition` and `reward`; equal seeds give different tasks in different splits."""
+        generator = task_generator(num_tasks, split, generator)
         shape = (num_tasks, self.states, self.actions)
-        weight = -(1 - uniform(*shape, self.states, generator=generator)).log()  # exponential: a flat Dirichlet's
+        weight = -(
+            1 - uniform(*shape, self.states, generator=generator)
+        ).log()  # exponential draws: normalised, a flat Dirichlet
         device = None if generator is None else generator.device
         reward = 1 + torch.randn(shape, generator=generator, device=device)
         return {"transition": weight / weight.sum(-1, keepdim=True), "reward": reward}
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
-        """Tables from now on; `reset` before the next step.
+        """Set `transition` and `reward`; call `reset` before the next step.
 
         Raises:
-            TypeError, ValueError: for other names or shapes, and rows of `transition` that are no distributions.
+            TypeError, ValueError: for other names or shapes, and rows of `transition` that do not sum to 1.
         """
         table = tasks.get("transition") if isinstance(tasks, dict) else None
         if isinstance(table, Tensor) and table.dim() == 4:
@@ -145,13 +135,16 @@ class TabularMDP:
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Back to state 0 where `mask [T, E]` is True (all if None); the states of all, one-hot `[T, E, S]`."""
+        """Start new episodes in state 0 where `mask [T, E]` is True (everywhere for None).
+
+        Returns all states, one-hot `[T, E, S]`.
+        """
         new = self._stage.start(mask, generator)
         self._state = torch.zeros_like(new, dtype=torch.long) if mask is None else self._state.masked_fill(new, 0)
         return self._observation(), {}
 
     def step(self, action: Tensor) -> Step:
-        """Take `action [T, E]`."""
+        """Take action `action [T, E]` in each environment."""
         stage = self._stage
         running, action = stage.running(), stage.check_action(action)
         row = self._rows + self._state * self.actions + action
@@ -159,7 +152,7 @@ class TabularMDP:
         if self._noise:
             reward = reward + self._noise * stage.normal()
         cumulative = self._cumulative[row]
-        # a row may sum to a little less or more than 1; a state of probability 0 is never entered
+        # scaled, as a row may sum to 1 only up to rounding; a state of probability 0 is never entered
         state = (cumulative <= stage.uniform(1) * cumulative[..., -1:]).sum(-1).clamp_(max=self.states - 1)
         self._state = torch.where(running, state, self._state)
         terminated, truncated = stage.tick(torch.zeros_like(running))
@@ -169,7 +162,7 @@ class TabularMDP:
         return torch.nn.functional.one_hot(self._state, self.states).to(self._stage.dtype)
 
     def render(self, task: int = 0, environment: int = 0) -> np.ndarray:
-        """A picture `[height, width, 3]` of one environment: each state's best reward, and the present one."""
+        """A picture `[height, width, 3]` of one environment: each state's best mean reward, and the current state."""
         from quickstudy.rl.envs.rendering import bars
 
         self._stage.running()

@@ -1,4 +1,4 @@
-"""Tasks one by one, as other meta-reinforcement-learning code and gymnasium's environments know them."""
+"""Tasks as a list of dictionaries, the form in which gymnasium and other meta-RL code have them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from quickstudy.rl.environment import EnvironmentTasks
 
 
 def as_list(tasks: EnvironmentTasks) -> list[dict[str, Any]]:
-    """One dictionary a task: numbers where a task has one, arrays where it has several.
+    """Tasks `[T, ...]` as a list of T dictionaries, with numbers for scalars and arrays for the rest.
 
     >>> as_list({"mass": torch.tensor([1.0, 2.0])})
     [{'mass': 1.0}, {'mass': 2.0}]
@@ -21,7 +21,7 @@ def as_list(tasks: EnvironmentTasks) -> list[dict[str, Any]]:
 
 
 def as_tensors(tasks: Mapping[str, Any] | Sequence[Mapping[str, Any]], count: int) -> EnvironmentTasks:
-    """The reverse: `[T, ...]` each, in the default dtype. One dictionary stands for `count` equal tasks.
+    """The reverse of `as_list`: tensors `[T, ...]` in the default dtype. One dictionary stands for `count` equal tasks.
 
     Raises:
         ValueError: for another number of tasks, and dictionaries that hold different names.

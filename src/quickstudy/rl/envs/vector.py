@@ -1,4 +1,4 @@
-"""Any environment as a `gymnasium.vector.VectorEnv`: flat, in numpy, with automatic resets."""
+"""Any environment as a `gymnasium.vector.VectorEnv`: one axis of environments, numpy arrays, automatic resets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, final
@@ -21,17 +21,19 @@ from quickstudy.rl.envs.task_list import as_list, as_tensors
 class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     """`T` tasks with `E` environments each, as `T * E` sub-environments: those of task 0 first, then those of task 1.
 
-    Actions and what comes back are numpy arrays. Tasks that nobody chose are drawn by the first `reset`, and again by
-    each `reset(seed=...)`, so that a seed says everything; others stay until `reset_task`.
+    Actions, observations and rewards are numpy arrays. If no tasks were set, the first `reset` draws them, and each
+    `reset(seed=...)` draws them again, so that everything follows from the seed. Tasks set by `reset_task`, or by the
+    caller in `env` before, stay.
 
     Args:
         env: the environments.
-        num_tasks: T; None is what `env` has already, or 1.
-        autoreset_mode: gymnasium's: "NextStep", the step after an episode's end starts a new one, whatever the action,
-            with reward 0; "SameStep", the last step does, and gives the end as `info["final_obs"]` and
-            `info["final_info"]`; "Disabled", where `reset(options={"reset_mask": done})` does.
+        num_tasks: T; None is the number of tasks set in `env`, or 1.
+        autoreset_mode: as in gymnasium. "NextStep": the step after the end of an episode starts a new one, ignores the
+            action and has reward 0. "SameStep": the last step of an episode starts a new one, and
+            `info["final_obs"]` and `info["final_info"]` have the end of the old one. "Disabled": only
+            `reset(options={"reset_mask": done})` starts new ones.
         render_mode: None, or "rgb_array": `render()` gives a picture of every sub-environment.
-        split: of the tasks that are drawn.
+        split: the split from which tasks are drawn.
 
     Raises:
         ValueError: for unknown modes.
@@ -70,11 +72,11 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._done: Tensor | None = None
 
     def sample_tasks(self, num_tasks: int) -> list[dict[str, Any]]:
-        """Draw tasks, one dictionary each."""
+        """Draw tasks, each as a dictionary."""
         return as_list(self.env.sample_tasks(num_tasks, split=self._split, generator=self._chance(None)))
 
     def reset_task(self, task: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-        """Set the tasks, a list with one dictionary for each, or one for all; `reset` before the next step."""
+        """Set the tasks: a list of T dictionaries, or one dictionary for all. Call `reset` before the next step."""
         self.env.set_tasks(as_tensors(task, self.num_tasks))
         self._chosen, self._done = True, None
 
@@ -84,8 +86,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """Start new episodes.
 
         Args:
-            seed: where chance comes from, from now on; None goes on with what there is.
-            options: `{"reset_mask": bool array [T * E]}` starts only these.
+            seed: seed of all random numbers from now on; None continues with the present ones.
+            options: `{"reset_mask": bool array [T * E]}` resets only sub-environments with True.
         """
         super().reset(seed=seed)
         mask = None if not options else options.get("reset_mask")
@@ -138,7 +140,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return tuple(self.env.render(task, environment) for task, environment in places)  # type: ignore[attr-defined]
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Close what the environments hold, if they hold anything."""
+        """Close the environments, if they have `close`."""
         getattr(self.env, "close", lambda: None)()
 
     def _chance(self, seed: int | None) -> torch.Generator:
@@ -170,13 +172,19 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return values.flatten(0, 1).cpu().numpy()
 
     def _infos(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        """Each tensor with a mask that says who has it, as gymnasium wants."""
+        """Each tensor of `info` as an array, with gymnasium's mask `_name` of the sub-environments that have it."""
         flat = {k: self._flat(v) for k, v in info.items() if isinstance(v, Tensor)}
         return flat | {f"_{k}": np.ones(self.num_envs, dtype=np.bool_) for k in flat}
 
 
 def _with_ends(infos: dict[str, Any], last: NDArray[Any], done: NDArray[np.bool_]) -> dict[str, Any]:
-    """`infos` of a step after which episodes that were `done` began anew, with the ends of the old ones."""
+    """`infos` of a step in which episodes ended and new ones began: adds gymnasium's final observations and infos.
+
+    Args:
+        infos: of the step.
+        last: its observations, before the reset.
+        done: where episodes ended.
+    """
     final = np.full(len(done), None, dtype=object)
     for i in np.flatnonzero(done):
         final[i] = last[i]

@@ -1,9 +1,8 @@
-"""Returns and advantages, over `[T, E, H]` with masks, ends inside a row, and horizons.
+"""Returns and advantages of episodes `[T, E, H]`, with masks and several episodes in a row.
 
-Three things can end the sum of what follows a step: a terminated episode, after which there is nothing; a truncated
-one, after which there is more that was not seen; and the end of the row, which is like a truncation. Where
-`next_value` is given, what was not seen is bootstrapped with it; where it is None, the horizon is taken to be the end,
-as in the code of Finn et al. 2017, whose baseline knows the time.
+The sum of later rewards ends where the episode terminates, where it is truncated, and at the end of the row, which
+counts as a truncation. With `next_value`, the value of the last state is added after a truncation (bootstrapping).
+Without it, later rewards count as 0, as in the code of Finn et al. 2017, whose baseline depends on time.
 """
 
 import torch
@@ -17,12 +16,12 @@ from quickstudy.rl.episodes import Episodes
 def discounted_returns(
     episodes: Episodes, *, discount: float = 0.99, next_value: Float[Tensor, "T E H"] | None = None
 ) -> Float[Tensor, "T E H"]:
-    """What follows each step of its episode, discounted: `R_t = r_t + discount * R_{t+1}`.
+    """The discounted return from each step on, `R_t = r_t + discount * R_{t+1}`, within its episode.
 
     Args:
-        episodes: of `T` tasks.
-        discount: 0.99 by default, as in Finn et al. 2017.
-        next_value: of `next_observation`, `[T, E, H]`; read where an episode was cut off.
+        episodes: episodes of `T` tasks.
+        discount: discount of rewards; 0.99 as in Finn et al. 2017.
+        next_value: values of `next_observation`, `[T, E, H]`, used where an episode was truncated.
 
     Returns:
         `[T, E, H]`, 0 where there was no transition.
@@ -37,7 +36,7 @@ def discounted_returns(
     [1.75, 1.5, 1.0]
     """
     _check_unit("discount", discount)
-    return _backwards(_seen(episodes, discount, next_value), episodes, discount)
+    return _backwards(_rewards(episodes, discount, next_value), episodes, discount)
 
 
 def gae(
@@ -52,14 +51,14 @@ def gae(
 
         A_t = sum_l (discount * lambda)^l delta_{t+l},     delta_t = r_t + discount * V(s_{t+1}) - V(s_t)
 
-    with `V(s_{t+1}) = 0` after a terminated step. With lambda = 1 it is the return minus the value.
+    with `V(s_{t+1}) = 0` after a terminated step. With lambda = 1 the estimate is the return minus the value.
 
     Args:
-        episodes: of `T` tasks.
-        value: of `observation`.
-        next_value: of `next_observation`; None for a fixed horizon, beyond which there is nothing.
-        discount: 0.99 by default.
-        gae_lambda: lambda; 1 by default, as in Finn et al. 2017.
+        episodes: episodes of `T` tasks.
+        value: values of `observation`.
+        next_value: values of `next_observation`, used where an episode was truncated; None takes 0 there.
+        discount: discount of rewards; 0.99 as in Finn et al. 2017.
+        gae_lambda: lambda; 1 as in Finn et al. 2017.
 
     Returns:
         `[T, E, H]`, 0 where there was no transition.
@@ -74,19 +73,19 @@ def gae(
             raise ValueError(f"{name} has shape {list(given.shape)}; expected {list(episodes.reward.shape)}")
     value = torch.where(episodes.mask, value, 0)
     following = torch.cat([value[:, :, 1:], torch.zeros_like(value[:, :, :1])], 2) * _goes_on(episodes)
-    delta = _seen(episodes, discount, next_value) + discount * following - value
+    delta = _rewards(episodes, discount, next_value) + discount * following - value
     return _backwards(delta, episodes, discount * gae_lambda)
 
 
 def standardised(
     advantage: Float[Tensor, "T E H"], mask: Bool[Tensor, "T E H"], *, epsilon: float = 1e-8
 ) -> Float[Tensor, "T E H"]:
-    """Centred and scaled to standard deviation 1, each task over its own real transitions.
+    """Advantages with mean 0 and standard deviation 1 over the real transitions of each task.
 
     Args:
         advantage: `[T, E, H]`.
-        mask: where there was a transition.
-        epsilon: added to the standard deviation: equal advantages become 0.
+        mask: True for a real transition.
+        epsilon: added to the standard deviation, so that equal advantages become 0.
 
     Returns:
         `[T, E, H]`, 0 where there was no transition.
@@ -101,14 +100,14 @@ def standardised(
 
 
 def _goes_on(episodes: Episodes) -> Tensor:
-    """`[T, E, H]` bool: the next step of the row is of the same episode."""
+    """`[T, E, H]` bool, True where the next step of the row belongs to the same episode."""
     after = torch.zeros_like(episodes.mask)
     after[:, :, :-1] = episodes.mask[:, :, 1:]
     return after & episodes.mask & ~episodes.done
 
 
-def _seen(episodes: Episodes, discount: float, next_value: Tensor | None) -> Tensor:
-    """The reward of a step; and of the last one of an episode that was cut off, the value beyond it."""
+def _rewards(episodes: Episodes, discount: float, next_value: Tensor | None) -> Tensor:
+    """The rewards; the last one of a truncated episode includes the discounted value of its last state."""
     reward = torch.where(episodes.mask, episodes.reward, 0)
     if next_value is None:
         return reward

@@ -1,6 +1,6 @@
-"""Baselines: what an observation is worth, fitted to the returns that followed.
+"""Baselines: values of observations, fitted to returns.
 
-`baseline.fit(episodes, returns)` gives a function `(observation [T, E, H, *do], time [T, E, H]) -> value [T, E, H]`.
+`baseline.fit(episodes, returns)` returns a function `(observation [T, E, H, *do], time [T, E, H]) -> value [T, E, H]`.
 """
 
 from collections.abc import Callable
@@ -18,26 +18,26 @@ Value = Callable[[Tensor, Tensor], Tensor]
 
 
 class Baseline(Protocol):
-    """What gives values to observations."""
+    """Fits the values of observations."""
 
     def fit(self, episodes: Episodes, returns: Tensor) -> Value:
-        """Values `(observation, time) -> [T, E, H]`, from the returns `[T, E, H]` of real transitions."""
+        """The function `(observation, time) -> value [T, E, H]` fitted to the returns `[T, E, H]` where not masked."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class LinearBaseline:
-    """Ridge regression of each task by itself, on features of observation and time (Duan et al. 2016, in rllab).
+    """Ridge regression for each task by itself, on features of observation and time (Duan et al. 2016, in rllab).
 
         phi(s, t) = [o, o^2, tau, tau^2, tau^3, 1],     o = clip(s, -10, 10),  tau = t / 100
         w = argmin sum (w . phi - R)^2 + ridge |w|^2
 
-    One batched solve in float64; a task whose system is singular is solved again with ten times the ridge. It learns
-    nothing across tasks, and in Finn et al. 2017 it is fitted anew to every batch and used on the same.
+    All tasks are solved in one batch in float64; a task with a singular system is solved again with ten times the
+    ridge. Nothing is shared between tasks. As in Finn et al. 2017, it is fitted to the episodes it is used on.
 
     Args:
-        ridge: 1e-5 by default.
-        clip: 10 by default.
+        ridge: weight of the penalty; 1e-5 as in rllab.
+        clip: largest absolute value of an observation in the features; 10 as in rllab.
 
     Raises:
         ValueError: for returns that are not finite.
@@ -62,11 +62,11 @@ class LinearBaseline:
                 raise ValueError(f"{name}=0; expected a number above 0")
 
     def config(self) -> dict[str, float]:
-        """Constructor arguments."""
+        """The constructor's arguments."""
         return {"ridge": self.ridge, "clip": self.clip}
 
     def fit(self, episodes: Episodes, returns: Float[Tensor, "T E H"]) -> Value:
-        """Each task's own value function."""
+        """The value function of each task."""
         phi = self.features(episodes.observation, episodes.time)
         features = torch.where(episodes.mask.unsqueeze(-1), phi, 0).flatten(1, 2)
         target = torch.where(episodes.mask, returns, 0).double().flatten(1)
@@ -80,7 +80,7 @@ class LinearBaseline:
         return value
 
     def features(self, observation: Tensor, time: Tensor) -> Float[Tensor, "T E H F"]:
-        """phi, in float64."""
+        """The features phi, in float64."""
         o = observation.detach().reshape(*time.shape, -1).double().clamp(-self.clip, self.clip)
         tau = time.unsqueeze(-1).double() / 100
         return torch.cat([o, o.square(), tau, tau.square(), tau**3, torch.ones_like(tau)], -1)
@@ -88,16 +88,16 @@ class LinearBaseline:
 
 @final
 class NetworkBaseline:
-    """A value network, the same for all tasks, trained on by its own optimiser at every fit; it remembers.
+    """A value network shared by all tasks. Every fit trains it further, from its present weights:
 
         V = argmin mean (V(s) - R)^2,     by Adam
 
     Args:
         network: any module from `[N, *do]` to `[N, 1]`.
-        lr: of Adam.
+        lr: learning rate of Adam.
         epochs: passes over the transitions at each fit.
-        batch_size: transitions a step.
-        generator: shuffles.
+        batch_size: transitions in a step of Adam.
+        generator: random numbers for shuffling.
 
     Raises:
         ValueError: for episodes without a transition, or outputs of another shape.
@@ -135,7 +135,7 @@ class NetworkBaseline:
 
     @torch.no_grad()
     def value(self, observation: Tensor, time: Tensor) -> Tensor:
-        """`[T, E, H]`, of the network as it stands; it does not look at the time."""
+        """The network's values `[T, E, H]`; `time` is not used."""
         return self._at(observation.flatten(0, time.dim() - 1)).reshape(time.shape)
 
     def _at(self, x: Tensor) -> Tensor:
@@ -146,12 +146,12 @@ class NetworkBaseline:
 
 
 def _solved(gram: Tensor, moment: Tensor, ridge: float) -> Tensor:
-    """`w [T, F, 1]` with `(gram + ridge) w = moment`; with more ridge in tasks where that has no solution."""
+    """`w [T, F, 1]` with `(gram + ridge I) w = moment`; the ridge is increased for tasks where this is singular."""
     if not bool(torch.isfinite(moment).all() & torch.isfinite(gram).all()):
         raise ValueError("returns or observations have NaN or infinite values; a baseline cannot be fitted to them")
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     amount = torch.full((len(gram), 1, 1), ridge, dtype=gram.dtype, device=gram.device)
-    least = 1e-12 * gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-12)[:, None, None]  # to be felt in float64
+    least = 1e-12 * gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-12)[:, None, None]  # an effective ridge
     for _ in range(16):
         factor, failed = torch.linalg.cholesky_ex(gram + amount * eye)
         bad = failed != 0

@@ -1,36 +1,36 @@
-"""How the gradient of an inner step is estimated, and what its derivative then is.
+"""Estimators of the gradient of an inner step, which differ in the derivative of that gradient.
 
 The inner loop takes a step along the gradient of a surrogate, `theta' = theta - lr grad L(theta; tau)`, on trajectories
-tau that the policy itself has drawn. All surrogates here have the same gradient, the policy gradient
-`-mean_i sum_t A_t g_t` with `g_t = grad log pi(a_t|s_t)`. They differ in their Hessian, which is what the meta-gradient
-goes through. It can be the gradient of two different things:
+tau drawn by the policy itself. All surrogates here have the same gradient, the policy gradient `-mean_i sum_t A_t g_t`
+with `g_t = grad log pi(a_t|s_t)`. They differ in their Hessian, which enters the meta-gradient. The meta-gradient may
+be that of one of two objectives:
 
     expected update   J(theta + lr grad J(theta)): needs the Hessian of J             lvc, dice, loaded_dice
-    sampled update    E_tau[ J(theta - lr grad L(theta; tau)) ]: needs the sample's Hessian as it is, and
-                      the derivative of drawing tau                                   emaml (and maml, in part)
+    sampled update    E_tau[ J(theta - lr grad L(theta; tau)) ]: needs the Hessian of the sampled L, and the
+                      derivative of the distribution of tau                           emaml (and maml, in part)
 
-With `R_t` the rewards from t on and `V_t = sum_{s<t} g_s`, the Hessian of J is
+With `R_t` the sum of rewards from t on and `V_t = sum_{s<t} g_s`, the Hessian of J is
 
     E[ sum_t R_t (grad g_t + g_t g_t' + g_t V_t' + V_t g_t') ]        (Rothfuss et al. 2019, arXiv 1810.06784, app. A)
 
-and the surrogates, of one trajectory, with `[x] = exp(x - x held constant)`, which is 1, are
+The surrogates of one trajectory, with `[x] = exp(x - x held constant)`, whose value is 1, are
 
-    maml          -sum_t A_t log pi_t. Hessian: sum_t A_t grad g_t alone. All products of gradients are missing, and
-                  what is left depends on the baseline. (Finn et al. 2017, arXiv 1703.03400)
-    lvc           -sum_t A_t [log pi_t]. Has g_t g_t', lacks g_t V_t' + V_t g_t': that earlier actions change how
-                  often later ones are met. Low variance. (Rothfuss et al. 2019)
-    dice          -sum_t A_t ([w_t] - [v_t]), w_t = sum_{s<=t} log pi_s, v_t = w_t - log pi_t. Has all terms, unbiased,
+    maml          -sum_t A_t log pi_t. Its Hessian has only the terms A_t grad g_t: all products of gradients are
+                  missing, and the rest depends on the baseline. (Finn et al. 2017, arXiv 1703.03400)
+    lvc           -sum_t A_t [log pi_t]. Its Hessian has g_t g_t', but not g_t V_t' + V_t g_t', the effect of earlier
+                  actions on the probability of later states. Low variance. (Rothfuss et al. 2019)
+    dice          -sum_t A_t ([w_t] - [v_t]), w_t = sum_{s<=t} log pi_s, v_t = w_t - log pi_t. Has all terms; unbiased,
                   high variance. With A = R it is DiCE (Foerster et al. 2018, arXiv 1802.05098); with A = R - b it is
-                  DiCE with a baseline that serves every order (Mao et al. 2019, ICML).
-    loaded_dice   the same with w_t = log pi_t + past * w_{t-1}: the terms g_t V_t' fade with the distance between the
+                  DiCE with a baseline for derivatives of every order (Mao et al. 2019, ICML).
+    loaded_dice   dice with w_t = log pi_t + past * w_{t-1}: the terms g_t V_t' decay with the distance between the
                   two actions. past = 0 is lvc, past = 1 is dice. (Farquhar et al. 2019, arXiv 1909.10549)
-    emaml         maml's, whose Hessian is the sample's own; the outer loss adds `SamplingTerm`, which maml lacks. Exact
-                  for the sampled update. (Stadie et al. 2018, arXiv 1803.01118)
+    emaml         the surrogate of maml, while the outer loss adds `SamplingTerm`, the derivative of the distribution
+                  of tau. Exact for the sampled update. (Stadie et al. 2018, arXiv 1803.01118)
 
-A baseline that is fixed changes no expectation here but that of maml's Hessian. Baselines fitted to the same
-trajectories, and standardised advantages, add to each of them a bias of order 1/episodes. A line search over theta that
-takes the inner step again on the same trajectories moves along maml's derivative, whatever the estimator: the terms
-with g g' speak of trajectories that would be drawn anew.
+A fixed baseline changes none of these expectations except that of maml's Hessian. A baseline fitted to the same
+trajectories, and standardised advantages, add a bias of order 1/episodes to each. A line search over theta that repeats
+the inner step on the same trajectories follows maml's derivative for every estimator, because the terms with g g' are
+effects on trajectories that would be drawn again.
 """
 
 from collections.abc import Callable
@@ -51,13 +51,13 @@ Estimator = Literal["maml", "lvc", "dice", "loaded_dice", "emaml"]
 @final
 @dataclass(frozen=True, eq=False)
 class InnerSurrogate:
-    """The objective of an inner step, `(model, decisions of one task, outer) -> scalar`, to go down.
+    """The loss of an inner step, an objective `(model, decisions of one task, outer) -> scalar`.
 
     Args:
-        policy: whose distribution it is.
-        estimator: see the head of this file.
-        past: of "loaded_dice": by how much an earlier action counts less with every step between, from 0 to 1.
-        over: "transitions", as published, or "episodes".
+        policy: the policy whose log-probabilities are taken.
+        estimator: see the docstring of this module.
+        past: for "loaded_dice" only: the factor, from 0 to 1, by which earlier actions count less with each step.
+        over: what the sum over transitions is divided by: "transitions", as published, or "episodes".
 
     Raises:
         ValueError: for an unknown estimator, or `past` outside [0, 1] or for an estimator that has none.
@@ -105,20 +105,21 @@ class InnerSurrogate:
 @final
 @dataclass(frozen=True, eq=False)
 class SamplingTerm:
-    """What the outer loss of "emaml" has besides the surrogate: the trajectories before adaptation depend on theta too.
+    """The term that "emaml" adds to the outer loss, since the trajectories before adaptation depend on theta, too:
 
         grad E_tau[J(theta'(tau))] = E_tau[ (d theta'/d theta)' grad J(theta') + J(theta') sum_i sum_t g_t(tau_i) ]
 
-    An objective `(model, (decisions of one task, outcome), outer) -> -outcome * sum_i sum_t log pi(a_t|s_t)`, with a
-    value that means nothing and `outcome` from `outcomes`. The sum runs over *all* transitions of all the task's
-    episodes, for the probability of a batch is a product. A mean in its place, as in the code of Rothfuss et al. 2019,
-    makes it too small by (episodes x steps). Its variance grows with the number of episodes.
+    It is an objective `(model, (decisions of one task, outcome), outer) -> -outcome * sum_i sum_t log pi(a_t|s_t)`, of
+    which only the gradient is meaningful; `outcome` comes from `outcomes`. The sum is over *all* transitions of all
+    episodes of the task, as the probability of a batch is a product. The mean that the code of Rothfuss et al. 2019 has
+    in its place makes the term too small by the factor (episodes x steps). Its variance grows with the number of
+    episodes.
 
-    With several inner steps the episodes of each have their term: `adapted.evaluate(SamplingTerm(policy), ...)` of the
-    policies that drew them, with their graph.
+    With several inner steps there is one term for the episodes of each step: `adapted.evaluate(SamplingTerm(policy),
+    ...)` of the policies that drew them, with their graph.
 
     Args:
-        policy: whose distribution it is.
+        policy: the policy whose log-probabilities are taken.
 
     >>> import quickstudy as qs
     >>> from quickstudy.rl.policy import CategoricalPolicy
@@ -138,16 +139,16 @@ class SamplingTerm:
 def outcomes(
     episodes: Episodes, *, over: Over = "transitions", discount: float = 1.0, scale: Tensor | None = None
 ) -> Tensor:
-    """What adaptation came to, `[T]`, for `SamplingTerm`: J(theta') in the units of the outer surrogate.
+    """J(theta') of each task, `[T]`, in the units of the outer surrogate, for `SamplingTerm`.
 
-    A task's total (discounted) reward over its transitions or episodes, minus the mean of the *other* tasks': this
-    baseline does not depend on the task's own trajectories, and so costs no bias.
+    This is the task's total discounted reward, divided by its transitions or episodes, minus the mean over the *other*
+    tasks, a baseline that is independent of the task's own trajectories and so adds no bias.
 
     Args:
-        episodes: after adaptation.
+        episodes: episodes after adaptation.
         over: as in the outer surrogate.
-        discount: of the return.
-        scale: `[T]`, what the outer surrogate's advantages were divided by; None for nothing.
+        discount: discount of rewards.
+        scale: `[T]`, the divisor of the advantages in the outer surrogate; None for no division.
     """
     check_over(over)
     begins = episodes.mask & (episodes.time == 0)
@@ -159,12 +160,12 @@ def outcomes(
 
 
 def _one(x: Tensor) -> Tensor:
-    """1, with the derivatives of exp(x)/exp(x held constant): the magic box of DiCE."""
+    """The value 1 with the derivatives of exp(x - x held constant): the "magic box" of DiCE."""
     return (x - x.detach()).exp()
 
 
 def _with_past(log_prob: Tensor, time: Tensor, decay: float) -> Tensor:
-    """`w_t = log pi_t + decay * w_{t-1}` within episodes, `[E, H]`: sums over 1, 2, 4, ... steps, log2(H) in all."""
+    """`w_t = log pi_t + decay * w_{t-1}` within episodes, `[E, H]`, by log2(H) sums over 1, 2, 4, ... steps."""
     total, reach = log_prob, 1
     while reach < log_prob.shape[1]:
         earlier = pad(total[:, :-reach], (reach, 0))

@@ -1,4 +1,4 @@
-"""The outer objectives of policies that were adapted: how much better they act, and how far they have moved."""
+"""Outer objectives for adapted policies: surrogate losses by importance ratios, and KL divergences."""
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
@@ -13,20 +13,20 @@ from quickstudy.rl.decisions import Decisions, Over, average, check_over, log_pr
 @final
 @dataclass(frozen=True, eq=False)
 class RatioSurrogate:
-    """The loss of an adapted policy on episodes that it drew before it was changed,
+    """The surrogate loss of an adapted policy on episodes that its previous version drew,
 
         -mean rho_t A_t,     rho_t = pi(a_t|s_t) / pi_old(a_t|s_t)
 
-    (Schulman et al. 2015, arXiv 1502.05477, eq. 14), whose gradient at rho = 1 is the policy gradient; or with `clip`
-    epsilon, `-mean min(rho_t A_t, clip(rho_t, 1 - epsilon, 1 + epsilon) A_t)` (Schulman et al. 2017, arXiv 1707.06347,
-    eq. 7; ProMP takes 0.3).
+    (Schulman et al. 2015, arXiv 1502.05477, eq. 14), whose gradient at rho = 1 is the policy gradient. With `clip`
+    epsilon it is `-mean min(rho_t A_t, clip(rho_t, 1 - epsilon, 1 + epsilon) A_t)` (Schulman et al. 2017, arXiv
+    1707.06347, eq. 7; epsilon is 0.3 in ProMP).
 
-    An objective `(model, decisions of one task, outer) -> scalar`; `pi_old` is `decisions.log_prob`.
+    It is an objective `(model, decisions of one task, outer) -> scalar`; log pi_old is `decisions.log_prob`.
 
     Args:
-        policy: whose distribution it is.
+        policy: the policy whose log-probabilities are taken.
         clip: epsilon; None for no clipping.
-        over: "transitions" or "episodes".
+        over: what the sum over transitions is divided by: "transitions" or "episodes".
 
     Raises:
         ValueError: unless clip is None or above 0.
@@ -62,11 +62,13 @@ class RatioSurrogate:
 @final
 @dataclass(frozen=True, eq=False)
 class MeanKL:
-    """`mean_t KL(pi_old(.|s_t) || pi(.|s_t))` over one task's real transitions: an objective
-    `(model, (decisions of one task, old outputs [E, H, k]), outer) -> scalar`. The old outputs are constants.
+    """The mean KL divergence `mean_t KL(pi_old(.|s_t) || pi(.|s_t))` over the transitions of one task.
+
+    It is an objective `(model, (decisions of one task, old outputs [E, H, k]), outer) -> scalar`, with no gradient to
+    the old outputs.
 
     Args:
-        policy: whose distribution it is.
+        policy: the policy whose KL divergence is taken.
 
     >>> import quickstudy as qs
     >>> from quickstudy.rl.policy import CategoricalPolicy
