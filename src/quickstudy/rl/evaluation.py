@@ -157,5 +157,5 @@ def by_adaptation_step(returns: Any, **options: Any) -> list[dict[str, Any]]:
     """
     rows = [{"step": step, **aggregate(scores, **options)} for step, scores in enumerate(returns)]
     if not rows:
-        raise ValueError("returns is empty; give scores [R, T] for every adaptation step")
+        raise ValueError("there are no returns; give scores [R, T] for every adaptation step")
     return rows

@@ -107,8 +107,8 @@ class MAMLTRPO(nn.Module):
         """
         practice = self.practise(environment, generator=generator)
         step = self.step(practice)
-        told = {k: float(v) for k, v in step._asdict().items() if k != "reason"}
-        return {**practice.metrics(), **told}
+        outcome = {k: float(v) for k, v in step._asdict().items() if k != "reason"}
+        return {**practice.metrics(), **outcome}
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
         """Episodes before adaptation and after every inner step, on the environment's tasks."""

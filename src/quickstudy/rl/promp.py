@@ -122,17 +122,17 @@ class ProMP(nn.Module):
         Returns:
             After the steps, as means over tasks: `kl` of the adapted policies from their old versions, `inner_kl` of
             the policies before adaptation from theirs, and `clipped`, the share of the adapted policies' ratios
-            outside the clip. `surrogate_before` and `surrogate_after` are the loss -J, `improvement` is its decrease, and
-            `gradient_norm` is the norm of the first gradient.
+            outside the clip. `surrogate_before` and `surrogate_after` are the loss -J, `improvement` is its decrease,
+            and `gradient_norm` is the norm of the first gradient.
         """
         old = self._outputs(practice)
-        told = [
+        steps = [
             descend(self.optimizer, self._losses(practice, old), len(practice.after.mask))
             for _ in range(self.outer_steps)
         ]
-        (before, norm), (after, found) = told[0], self._measured(practice, old)
+        (before, norm), (after, metrics) = steps[0], self._measured(practice, old)
         surrogate = {"surrogate_before": before, "surrogate_after": after, "improvement": before - after}
-        return {**found, **surrogate, "gradient_norm": norm}
+        return {**metrics, **surrogate, "gradient_norm": norm}
 
     def _each(self, objective: Callable[..., Tensor], data: Any, stages: tuple[Decisions, ...]) -> Iterator[Tensor]:
         return each_chunk(self.inner, stages, objective, data, self.chunk)
@@ -160,12 +160,12 @@ class ProMP(nn.Module):
             seen, _ = data
             outputs = outputs_at(model, seen).flatten(0, 1)
 
-            def ran(observation: Tensor) -> Tensor:  # computed once for the three values below
+            def same(observation: Tensor) -> Tensor:  # computed once for the three values below
                 return outputs
 
-            ratio = (log_probs(policy, ran, seen) - torch.where(seen.mask, seen.log_prob, 0)).exp()
+            ratio = (log_probs(policy, same, seen) - torch.where(seen.mask, seen.log_prob, 0)).exp()
             beyond = average(((ratio - 1).abs() > clip).to(ratio), seen, "transitions")
-            return torch.stack([RatioSurrogate(policy, clip=clip)(ran, seen), MeanKL(policy)(ran, data), beyond])
+            return torch.stack([RatioSurrogate(policy, clip=clip)(same, seen), MeanKL(policy)(same, data), beyond])
 
         parts = self._each(moved, (practice.after, old[-1]), practice.stages)
         surrogate, kl, clipped = torch.cat(list(parts)).mean(0).tolist()

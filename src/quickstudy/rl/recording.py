@@ -56,20 +56,20 @@ class Recording:
         else:
             alive = ends - done.long() < ends[-1]
         real = {"observation": self.observation, "outputs": self.outputs}
-        _refuse_nan_anywhere(real | {"next observation": self.next_observation, "reward": self.reward}, alive)
+        _check_no_nan(real | {"next observation": self.next_observation, "reward": self.reward}, alive)
         log_prob = policy.log_prob(self.outputs, self.action)
         fields = [self.observation, self.action, self.reward, self.next_observation, log_prob]
         fields += [self.terminated, self.truncated, alive, _time(done, restart)]
         return Episodes(*(_by_task(field, alive) for field in fields))
 
 
-def refuse_nan(observation: Tensor, outputs: Tensor, over: Tensor, step: int) -> None:
+def check_outputs(observation: Tensor, outputs: Tensor, over: Tensor, step: int) -> None:
     """Raise ValueError if the policy's outputs `[T, E, k]` are NaN where an episode is not over; it says why."""
     if math.isnan(float(outputs.sum())):  # one pass over the values; infinities of both signs are excluded below
-        _refuse_nan_anywhere({"observation": observation[None], "outputs": outputs[None]}, ~over[None], step)
+        _check_no_nan({"observation": observation[None], "outputs": outputs[None]}, ~over[None], step)
 
 
-def _refuse_nan_anywhere(values: dict[str, Tensor], real: Tensor, first: int = 0) -> None:
+def _check_no_nan(values: dict[str, Tensor], real: Tensor, first: int = 0) -> None:
     for name, value in values.items():
         if not value.is_floating_point() or not math.isnan(float(value.sum())):
             continue

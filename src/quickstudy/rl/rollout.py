@@ -12,7 +12,7 @@ from quickstudy.learner import check_generator, check_steps
 from quickstudy.rl.acting import acting
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.episodes import Episodes
-from quickstudy.rl.recording import Recording, refuse_nan
+from quickstudy.rl.recording import Recording, check_outputs
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def rollout(
         else:
             action = policy.mode(outputs) if noise is None else policy.act(outputs, noise[h])
         if look:
-            refuse_nan(observation, outputs, over, h)
+            check_outputs(observation, outputs, over, h)
         step = environment.step(action)
         recording.write(h, observation, outputs, action, step)
         observation, done = step.observation, step.terminated | step.truncated

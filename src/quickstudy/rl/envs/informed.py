@@ -62,7 +62,7 @@ class Informed:
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
         """As in the environment."""
-        self._told = self._shown(tasks)
+        self._features = self._shown(tasks)
         self.environment.set_tasks(tasks)
 
     def reset(
@@ -78,11 +78,12 @@ class Informed:
         return step._replace(observation=self._with(step.observation))
 
     def _shown(self, tasks: EnvironmentTasks) -> Tensor:
+        """The values to append, `[T, k]`."""
         missing = [name for name in self.show if name not in tasks]
         if missing:
-            raise ValueError(f"the tasks have no {missing[0]!r} to show, only {', '.join(tasks)}")
+            raise ValueError(f"show={list(self.show)}: the tasks have no {missing[0]!r}, only {', '.join(tasks)}")
         return torch.cat([tasks[name].flatten(1) for name in self.show], 1)
 
     def _with(self, observation: Tensor) -> Tensor:
-        told = self._told.to(observation)[:, None].expand(-1, observation.shape[1], -1)
-        return torch.cat([observation, told], -1)
+        features = self._features.to(observation)[:, None].expand(-1, observation.shape[1], -1)
+        return torch.cat([observation, features], -1)
