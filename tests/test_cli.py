@@ -36,6 +36,7 @@ from quickstudy.cli import main
 from quickstudy.commands import COMMANDS
 from quickstudy.recipes import RECIPES
 from quickstudy.report import citations
+from quickstudy.runs.signals import Signals
 from quickstudy.runs.spec import to_spec
 
 
@@ -418,7 +419,7 @@ def test_demo_again_shows_it_again(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"is a part of the run {tmp_path / 'demo'}" in _only_line(capsys)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_save_and_say_how_to_go_on(number: int, status: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
     size = ["--steps", "1000000", "--width", "8", "--compile", "off", "--test-tasks", "4"]
@@ -444,6 +445,47 @@ def test_the_installed_command() -> None:
     answer = subprocess.run([script, "rnu"], capture_output=True, text=True, check=False)
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr == "quickstudy: error: there is no command 'rnu'; did you mean 'run'?\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_ignored(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(arguments: list[str]) -> None:
+        with Signals() as signals:
+            os.kill(os.getpid(), number)
+            assert signals.received is None and signal.getsignal(number) is signal.SIG_IGN
+
+    monkeypatch.setitem(COMMANDS, "list", look)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        assert main(["list"]) == 0
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize(("rank", "size", "speaks"), [("7", None, True), ("7", "1", True), ("0", "1", True)])
+def test_a_rank_alone_in_the_environment_is_nothing(
+    rank: str,
+    size: str | None,
+    speaks: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    if size is not None:
+        monkeypatch.setenv("WORLD_SIZE", size)
+    assert main(["run", "sinusoid-oracle", *running.TINY["sinusoid-oracle"], "--out", str(tmp_path / "run")]) == 0
+    assert ("run:" in capsys.readouterr().out) == speaks
+
+
+@pytest.mark.parametrize(("size", "told"), [("2", "or unset WORLD_SIZE"), ("two", "expected a whole number")])
+def test_half_of_what_torchrun_sets_is_one_line(
+    size: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert main(["run", "sinusoid-oracle", *running.TINY["sinusoid-oracle"], "--out", str(tmp_path / "run")]) == 1
+    assert told in _only_line(capsys)
 
 
 def _only_line(capsys: pytest.CaptureFixture[str], after: str | None = None) -> str:

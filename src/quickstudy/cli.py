@@ -14,6 +14,8 @@ from typing import NoReturn
 
 from quickstudy import commands
 from quickstudy._version import __version__
+from quickstudy.report.output import screens
+from quickstudy.runs.signals import POLITE
 
 HELP = """quickstudy {version}: learn from a few examples, because many were learned before
 
@@ -35,20 +37,29 @@ OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 failed, 2 misused, 130 interrupted, 143 terminated."""
+    """Run one command; returns the exit status.
+
+    0 is done, 1 failed, 2 misused, 129 hung up (SIGHUP), 130 interrupted (SIGINT), 143 terminated (SIGTERM).
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("QUICKSTUDY_DEBUG", "") not in ("", "0")
     arguments = [word for word in arguments if word != "--debug"]
+    with screens() as (out, _):
+        status = _run(arguments, debug)
+        out.flush()
+        if isinstance(out.lost, OSError) and not isinstance(out.lost, BrokenPipeError):  # a reader may leave, as `head`
+            status = _unprinted(out.lost, arguments[0] if arguments else "", status)
+    return status
+
+
+def _run(arguments: list[str], debug: bool) -> int:
     try:
-        with _sigterm_exits():
+        with _signals_exit():
             return _dispatch(arguments)
-    except SystemExit as leaving:  # tyro after --help (0) or a misspelt option (2); SIGTERM (143)
+    except SystemExit as leaving:  # tyro after --help (0) or a misspelt option (2); SIGHUP (129), SIGTERM (143)
         return leaving.code if isinstance(leaving.code, int) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except commands.UsageError as error:
         _complain(error)
         return MISUSED
@@ -79,9 +90,20 @@ def _dispatch(arguments: list[str]) -> int:
     return OK
 
 
+def _unprinted(error: OSError, command: str, status: int) -> int:
+    """Say that stdout could not be written; the exit status: a failure, unless the command's work is on disk."""
+    kept = command in commands.KEPT
+    where = "what this command made is on disk" if kept else "free some space, or send the output elsewhere"
+    print(f"quickstudy: the output cannot be written ({error.strerror}); {where}", file=sys.stderr)
+    return status if kept else status or FAILED
+
+
 @contextmanager
-def _sigterm_exits() -> Iterator[None]:
-    """While entered, SIGTERM leaves through SystemExit(143), so that nothing is cut off half-written."""
+def _signals_exit() -> Iterator[None]:
+    """While entered, SIGTERM and SIGHUP leave through SystemExit (143, 129), so that nothing is left half-written.
+
+    A signal that the process ignores, as after `nohup`, stays ignored.
+    """
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         del frame
@@ -90,11 +112,13 @@ def _sigterm_exits() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, leave)
+    caught = [number for number in POLITE if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    previous = {number: signal.signal(number, leave) for number in caught}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _complain(error: BaseException) -> None:

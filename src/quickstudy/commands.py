@@ -191,6 +191,10 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
+KEPT = ("demo", "run", "resume", "report")
+"""Commands whose work is on disk, whether or not what they print can be read."""
+
+
 def nearest(word: str, known: Iterable[str], where: str) -> str:
     """What to say about a word that is not among those known."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.5)
@@ -228,7 +232,8 @@ def _execute(name: str, options: "Options", mode: "Mode", command: str | None) -
     from quickstudy.report.progress import Display
 
     out = options.out or default_folder(name, options)
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    first = alone or os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
     display: Reporter = Display() if first else Silent()
     try:
         result = execute(name, options, mode=mode, command=command, reporter=display)

@@ -17,6 +17,7 @@ from quickstudy.experiments.execute import _job, execute
 from quickstudy.experiments.side_by_side import at_a_time, cores, side_by_side
 from quickstudy.experiments.stage import Silent
 from quickstudy.recipes.sinusoid.maml import Options
+from quickstudy.runs.lock import locked
 
 TINY = Options(steps=3, width=8, test_tasks=4, shots=(2, 3), seeds=(3, 5))
 
@@ -62,19 +63,64 @@ def test_jobs_are_told_of_as_they_end(tmp_path):
     assert results == done and {name: r["seed"] for name, r in results.items()} == {"seed 3": 3, "seed 5": 5}
 
 
+ORPHAN = """
+import multiprocessing, time
+from quickstudy.experiments.side_by_side import _run
+from quickstudy.runs.signals import Signals
+
+def job(reporter):
+    with Signals() as signals:
+        reporter.say("x" * 300_000)  # more than a pipe holds, and nobody reads it
+        print("training", flush=True)
+        while signals.received is None:
+            time.sleep(0.01)
+    print("saved", signals.received, flush=True)
+    signals.leave()
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    context.Process(target=_run, args=("a", job, 1, context.Queue())).start()
+    time.sleep(600)
+"""
+
+
+def test_a_process_whose_parent_is_killed_saves_and_leaves(tmp_path):
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    with subprocess.Popen([sys.executable, tmp_path / "orphan.py"], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "training\n"
+        parent.kill()
+        assert parent.stdout.read() == f"saved {signal.SIGTERM}\n"  # which ends when the child has: it holds the pipe
+
+
+def wait_for(condition, seconds=60):
+    """Until `condition()` is true, or raises."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not condition():
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
-def test_all_leave_together_and_go_on(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
+def test_all_leave_together_and_go_on(tmp_path, number, code):
     small = running.TINY["sinusoid-maml"][2:]  # all but the steps
     command = [sys.executable, "-m", "quickstudy.cli", "run", "sinusoid-maml", *small, "--steps", "100000"]
     run = tmp_path / "run"
     process = subprocess.Popen([*command, "--seeds", "0", "1", "--out", str(run)], stderr=subprocess.PIPE, text=True)
     files = [run / f"seed-{seed}/metrics.jsonl" for seed in (0, 1)]
-    until = time.monotonic() + 120
-    while time.monotonic() < until and not all(f.exists() and f.stat().st_size for f in files):
-        time.sleep(0.2)
-    os.kill(process.pid, signal.SIGTERM)
+    wait_for(lambda: all(f.exists() and f.stat().st_size for f in files), 120)
+    os.kill(process.pid, number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 143 and "go on with `quickstudy resume" in said
+    assert process.returncode == code and (number == signal.SIGKILL or "go on with `quickstudy resume" in said)
     for seed in (0, 1):
+        wait_for(lambda: lock_is_free(run / f"seed-{seed}"))
         state = json.loads((run / f"seed-{seed}/checkpoints/last/state.json").read_text())
         assert 0 < state["standing"]["step"] < 100_000
+
+
+def lock_is_free(folder):
+    """Whether nobody trains there."""
+    try:
+        with locked(folder):
+            return True
+    except BlockingIOError:
+        return False

@@ -121,7 +121,9 @@ def test_a_compiled_run_killed_resumes_to_the_bit(tmp_path: Path) -> None:
     assert outcome(run.path) == outcome(whole.path)
 
 
-@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit), (signal.SIGHUP, SystemExit)]
+)
 def test_a_signal_saves_before_leaving(
     tmp_path: Path, unbroken: dict[str, Any], number: int, error: type[BaseException]
 ) -> None:
@@ -133,12 +135,12 @@ def test_a_signal_saves_before_leaving(
         if calls == 25:
             os.kill(os.getpid(), number)
 
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with pytest.raises(error) as caught:
         train("gradient", tmp_path / "run", Waves(interrupt))
-    if number == signal.SIGTERM:
-        assert caught.value.code == 143  # type: ignore[attr-defined]
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    if number != signal.SIGINT:
+        assert caught.value.code == 128 + number  # type: ignore[attr-defined]
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
     state = json.loads((tmp_path / "run" / "checkpoints" / "last" / "state.json").read_text())
     assert state["standing"]["step"] == 24  # the first call only looks; no interval ends here
     assert outcome(train("gradient", tmp_path / "run", exist="resume").path) == unbroken["gradient"]

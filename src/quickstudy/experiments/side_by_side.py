@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ def side_by_side(
 
     Raises:
         Exception: what went wrong in the first job that failed; the others are stopped, and can be gone on with.
-        KeyboardInterrupt, SystemExit: once all have saved, on SIGINT and SIGTERM.
+        KeyboardInterrupt, SystemExit: once all have saved, on SIGINT, SIGTERM and SIGHUP.
     """
     context = multiprocessing.get_context("spawn")
     told: Any = context.Queue()
@@ -109,11 +110,21 @@ def _stop(processes: Any) -> None:
 
 def _run(name: str, job: Job, threads: int, told: Any) -> None:
     """One job, in a process of its own."""
+    threading.Thread(target=_leave_with_parent, args=(told,), daemon=True).start()
     torch.set_num_threads(threads)
     try:
         told.put((name, "done", job(_Relay(lambda text: told.put((name, "said", text))))))
     except Exception as error:
         told.put((name, "failed", portable(error)))
+
+
+def _leave_with_parent(told: Any) -> None:
+    """Save and leave when the process that started this one is gone: one that is killed cannot ask."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    told.cancel_join_thread()  # nobody reads it any more
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Relay:

@@ -20,7 +20,7 @@ from torch import distributed as dist
 
 from quickstudy.devices import pick_device
 from quickstudy.runs.flatten import flatten, unflatten
-from quickstudy.runs.signals import Signals
+from quickstudy.runs.signals import POLITE, Signals
 
 T = TypeVar("T")
 WORDS: Final = 3  # places at the end of what is summed: has failed, was interrupted, was told to terminate
@@ -128,7 +128,7 @@ class World:
                 raise failure
             return
         received = None if self._signals is None else self._signals.received
-        words = [failure is not None, received == signal.SIGINT, received == signal.SIGTERM]
+        words = [failure is not None, received == signal.SIGINT, received in POLITE]
         flat[-WORDS:] = torch.tensor(words, dtype=flat.dtype)
         with _communicating():
             dist.all_reduce(flat)
@@ -174,7 +174,10 @@ def find_world() -> World:
         return World()
     missing = [name for name in _NEEDED if name not in os.environ]
     if missing:
-        raise ValueError(f"WORLD_SIZE={size} without {', '.join(missing)} in the environment; start it by torchrun")
+        raise ValueError(
+            f"WORLD_SIZE={size} without {', '.join(missing)} in the environment; start it by torchrun, "
+            "or unset WORLD_SIZE"
+        )
     store, rank, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
     if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
         # torchrun keeps the store of a job on one machine, with the addresses of processes that it has restarted since

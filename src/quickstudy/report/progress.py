@@ -1,13 +1,17 @@
 """How the command line shows that work goes on: a bar on a terminal, a line now and then elsewhere, both on stderr."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import IO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from quickstudy.report.output import Screen
 
 Callback = Callable[[int, int, float | None, float | None], None]
 
@@ -24,7 +28,7 @@ class Display:
     def __init__(
         self, console: Console | None = None, *, every: float = 10.0, clock: Callable[[], float] = time.monotonic
     ):
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console or Console(file=cast(IO[str], Screen(sys.stderr)), highlight=False, soft_wrap=True)
         self.every, self._clock = every, clock
 
     def say(self, text: str) -> None:

@@ -74,7 +74,7 @@ class Loop:
 
         Raises:
             NonFiniteLossError: if the loss or its gradient is not finite.
-            KeyboardInterrupt, SystemExit: after saving, on SIGINT and SIGTERM.
+            KeyboardInterrupt, SystemExit: after saving, on SIGINT, SIGTERM and SIGHUP.
             OSError: if a checkpoint or the metrics cannot be written.
             LostProcessError: if another process of the training is gone.
         """
