@@ -90,7 +90,7 @@ def tuned(
     """
     found: dict[str, Metric] = {}
     for k in options.shots:
-        rival = qs.tune_adaptation(learners["pretrained"], family, support=k).learner
+        rival = qs.tune_adaptation(learners["pretrained"], family, support=k, tasks=100).learner
         [error] = sinusoids.measure(rival, family, options, (k,), (rival.steps,)).values()
         steps = sinusoids.best_count(learners["maml"], family, k)
         found[f"maml/tuned_mse/k={k}"] = metrics[f"maml/mse/k={k}/steps={steps}"]
