@@ -27,7 +27,7 @@ def test_a_file_as_spreadsheets_write_it(tmp_path: Path) -> None:
     [
         ("", "no rows below its header"),
         ("a,b\n", "no rows below its header"),
-        ("a;b\n1;2\n", "single column 'a;b'; is ',' what separates"),
+        ("a;b\n1;2\n", "single column 'a;b'; does ',' separate"),
         ("a,b,a\n1,2,3\n", "two columns called 'a'"),
         ("a,b\n1,2\n1,2,3\n", "row 2: 3 values for 2 columns"),
         (b"a,b\n\xff\xfe,2\n", "cannot be read as CSV text"),

@@ -125,7 +125,7 @@ def test_ranges(generator: torch.Generator) -> None:
         ({"gravity": (1.0, 2.0)}, "gravity=.*expected one number"),
         ({"angle": (1.0, -1.0)}, "angle=.*low <= high"),
         ({"velocity": math.nan}, "velocity=nan"),
-        ({"domain": (-1.0, 5.0)}, r"domain=\(-1\.0, 5\.0\); the pendulum is let go at time 0"),
+        ({"domain": (-1.0, 5.0)}, r"domain=\(-1\.0, 5\.0\); the pendulum is released at time 0"),
     ],
 )
 def test_bad_options(option: dict[str, object], match: str) -> None:

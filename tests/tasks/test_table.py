@@ -157,7 +157,7 @@ def test_several_inputs_and_outputs() -> None:
     torch.testing.assert_close(units.mean, table.center[2:].float().expand(1, 3, 2))
     torch.testing.assert_close(units.variance, table.spread[2:].float().square().expand(1, 3, 2))
     joint = DenseGaussian(torch.zeros(1, 3, 2), torch.eye(3).expand(1, 2, 3, 3), torch.zeros(1))
-    with pytest.raises(ValueError, match="over 2 outputs has one unit"):
+    with pytest.raises(ValueError, match="over 2 outputs has the same noise"):
         table.in_units(joint)
 
 
@@ -181,7 +181,7 @@ def test_missing_values() -> None:
         ({"x": []}, "at least one column"),
         ({"y": "who", "task": "v"}, "single row"),
         ({"x": ["who"], "task": "t", "y": "v"}, "column 'who' holds 'a' in row 1, which is not a number"),
-        ({"task": "u"}, "column 'u' makes 1 groups; three are the least"),
+        ({"task": "u"}, "groups in column 'u': 1; expected at least three"),
         ({"order": "latest"}, "unknown order 'latest'"),
         ({"missing": "skip"}, "missing='skip'"),
         ({"short": "skip"}, "short='skip'"),

@@ -1,4 +1,4 @@
-"""Where tasks come from: one family a file."""
+"""Task families, one in each file."""
 
 from quickstudy.tasks.dataset import from_dataset as from_dataset
 from quickstudy.tasks.exact_gp import ExactGP as ExactGP

@@ -1,4 +1,4 @@
-"""Reading a table's columns: files, names, numbers and missing values, with errors a person can act on."""
+"""Reading and checking the columns of a table: files, names, numbers, missing values, groups."""
 
 import csv
 import math
@@ -32,7 +32,7 @@ def read_csv(path: str | PathLike[str], *, delimiter: str = ",") -> dict[str, li
         raise ValueError(f"{path} has no rows below its header line; a table needs a header and data")
     header = [name.strip() for name in rows[0]]
     if len(header) == 1:
-        raise ValueError(f"{path} has the single column {header[0]!r}; is {delimiter!r} what separates its columns?")
+        raise ValueError(f"{path} has the single column {header[0]!r}; does {delimiter!r} separate its columns?")
     repeated = {name for name in header if header.count(name) > 1}
     if repeated:
         raise ValueError(f"{path} has two columns called {min(repeated)!r}; rename one")
@@ -46,7 +46,7 @@ def read_csv(path: str | PathLike[str], *, delimiter: str = ",") -> dict[str, li
 
 
 def check_names(columns: Columns, task: str, x: Sequence[str], y: Sequence[str]) -> None:
-    """Raise ValueError for a column that is not there (naming the nearest), or used twice, or no x or y."""
+    """Raise ValueError for a column that is missing (with the nearest name), a column used twice, and no x or y."""
     if not x or not y:
         raise ValueError(f"x={list(x)}, y={list(y)}; name at least one column for each")
     used = [task, *x, *y]
@@ -60,7 +60,11 @@ def check_names(columns: Columns, task: str, x: Sequence[str], y: Sequence[str])
 
 
 def complete_rows(columns: Columns, names: Sequence[str], missing: str) -> list[int]:
-    """The rows with a value in each of `names`; with `missing="error"` all rows, or a ValueError."""
+    """The indices of the rows with a value in each column of `names`.
+
+    Raises:
+        ValueError: for a row without a value, unless `missing="drop"`.
+    """
     if missing not in ("error", "drop"):
         raise ValueError(f"missing={missing!r}; choose 'error' or 'drop'")
     count = len(columns[names[0]])
@@ -76,7 +80,7 @@ def complete_rows(columns: Columns, names: Sequence[str], missing: str) -> list[
 
 
 def numbers(columns: Columns, name: str, rows: Sequence[int]) -> list[float]:
-    """The column as numbers. Raises ValueError at the first that is not a finite one."""
+    """The column's values in `rows` as floats. Raises ValueError at the first that is not a finite number."""
     values = []
     for i in rows:
         value = columns[name][i]
@@ -93,10 +97,10 @@ def numbers(columns: Columns, name: str, rows: Sequence[int]) -> list[float]:
 
 
 def group_rows(labels: Sequence[Any], short: str) -> dict[Any, list[int]]:
-    """The places of each label, in the order in which they first appear.
+    """The indices of each label in `labels`, in the order in which the labels first appear.
 
     Raises:
-        ValueError: for a label of a single row, unless `short="drop"`.
+        ValueError: for a label with a single row, unless `short="drop"`.
     """
     if short not in ("error", "drop"):
         raise ValueError(f"short={short!r}; choose 'error' or 'drop'")
@@ -107,13 +111,13 @@ def group_rows(labels: Sequence[Any], short: str) -> dict[Any, list[int]]:
     if single and short == "error":
         raise ValueError(
             f"group {single[0]!r} has a single row ({len(single)} such groups in all), and every group needs two: "
-            "one to learn from, one to be judged on; pass short='drop' to leave them out"
+            "one for the support set and one for the query set; pass short='drop' to leave them out"
         )
     return {label: places for label, places in groups.items() if len(places) > 1}
 
 
 def is_missing(value: Any) -> bool:
-    """True for None, NaN, pandas' NA and NaT, and the usual words for nothing."""
+    """True for None, NaN, pandas' NA and NaT, and the usual words for a missing value."""
     if isinstance(value, str):
         return value.strip().lower() in _MISSING
     if value is None or type(value).__name__ in ("NAType", "NaTType"):

@@ -1,4 +1,4 @@
-"""Tasks from a person's own arrays, `Dataset` or `DataLoader`."""
+"""Tasks from given arrays, a `Dataset` or a `DataLoader`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
@@ -23,38 +23,45 @@ def from_dataset(
     splits: Mapping[str, Sequence[int]] | None = None,
     order: Order = "random",
 ) -> PointSets:
-    """A family from data that is already a set of tasks.
+    """A family whose tasks are given sets of points.
 
     Args:
         data: one of
-            - a list with one `(x [n, *dx], y [n, *dy])` a task, of unequal length if need be;
+            - a list with a pair `(x [n, *dx], y [n, *dy])` for each task; n may differ between tasks;
             - a tuple of two arrays `(x [T, N, *dx], y [T, N, *dy])`;
-            - a map-style `torch.utils.data.Dataset` whose items are such pairs, one a task;
-            - a `DataLoader` of them (with `batch_size=None` it gives tasks, otherwise batches of equal-sized tasks);
-            - `Examples`, or `Tasks` (the points of a task are then its support and its query together).
+            - a map-style `torch.utils.data.Dataset` with such a pair for each task;
+            - a `DataLoader` of them (with `batch_size=None` it yields tasks, otherwise batches of tasks of equal size);
+            - `Examples`, or `Tasks`, of which support and query together are the points of a task.
 
-            Integer `y [n]` are class labels, and `y [n, *positions]` one for each position of a point. Flat `x [n]`
-            and real `y [n]` count as one feature.
-        fractions: shares of tasks for train, validation and test, dealt at random by `seed`.
-        seed: of that chance.
-        splits: instead, which tasks (by place) are in "train", "validation" and "test".
-        order: "random", or "first": the first points of a task are its support.
+            Integer `y [n]` are class labels, and integer `y [n, *positions]` are labels of the positions of a point.
+            Flat `x [n]` and real `y [n]` count as one feature.
+        fractions: shares of the tasks for train, validation and test, chosen at random.
+        seed: seed of this choice.
+        splits: the indices of the tasks of "train", "validation" and "test", in place of `fractions`.
+        order: "random": support and query are random points of a task. "first": its first points are the support.
 
     Returns:
-        The family. It keeps the data where they are, and samples in the default dtype on the generator's device.
+        The family. It keeps the data on their device, and samples in the default dtype on the generator's device.
 
     Raises:
         TypeError: for data of another kind.
-        ValueError: for NaN or infinite values, unlike tasks, fewer than two points in a task, too few tasks.
+        ValueError: for NaN or infinite values, tasks with different features, fewer than two points in a task, and too
+            few tasks.
 
     >>> curves = [(torch.linspace(0, 1, n), torch.rand(n)) for n in (5, 8, 6, 9)]
     >>> family = from_dataset(curves)
     >>> family.sample(2, support=3, query=2).support.x.shape
     torch.Size([2, 3, 1])
     """
-    points = data if isinstance(data, Examples) else _union(data) if isinstance(data, Tasks) else _pad(_pairs(data))
+    points = (
+        data
+        if isinstance(data, Examples)
+        else data.support.append(data.query)
+        if isinstance(data, Tasks)
+        else _pad(_pairs(data))
+    )
     if points.mask is not None:
-        points = _in_front(points)
+        points = _real_first(points)
     if not points.x.is_floating_point():
         points = points._replace(x=points.x.to(torch.get_default_dtype()))
     chosen = split_tasks(range(points.num_tasks), fractions=fractions, seed=seed, splits=splits)
@@ -62,7 +69,7 @@ def from_dataset(
 
 
 def _pairs(data: Any) -> Iterator[Pair]:
-    """One `(x, y)` a task, from whatever was given."""
+    """The pair `(x, y)` of each task."""
     if isinstance(data, IterableDataset):
         raise TypeError("an IterableDataset has no fixed set of tasks to split; collect it first: list(dataset)")
     if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "shape") for part in data):
@@ -136,12 +143,8 @@ def _pad(pairs: Iterable[Pair]) -> Examples:
     return pad([(x.to(dtype), y.to(dtype) if y.is_floating_point() else y) for x, y in sets])
 
 
-def _union(tasks: Tasks) -> Examples:
-    return tasks.support.append(tasks.query)
-
-
-def _in_front(points: Examples) -> Examples:
-    """The same points with the real ones in front, in their order."""
+def _real_first(points: Examples) -> Examples:
+    """The same points with real points before padding, in their order."""
     real = points.real()
     order = real.int().argsort(dim=1, descending=True, stable=True)
     task = torch.arange(points.num_tasks, device=real.device)[:, None]

@@ -1,4 +1,4 @@
-"""The exact posterior of a Gaussian process, as a predictor: the oracle that learners are measured against."""
+"""The exact posterior of a Gaussian process as a predictor: the best possible prediction on tasks drawn from it."""
 
 from collections.abc import Mapping
 from typing import NoReturn, final
@@ -15,20 +15,20 @@ from quickstudy.predictive.covariance import alone_where_masked, cholesky
 from quickstudy.predictive.outcomes import LOG_2PI
 from quickstudy.tasks.kernels import PERIODIC, Kernel, covariance
 
-_NUGGET = 1e-10  # of the function's variance: lets a Cholesky factor pass through points without noise
+_NUGGET = 1e-10  # share of the function's variance added to the diagonal, for a Cholesky factor without noise
 
 
 @final
 class ExactGP:
     """A Gaussian process with known hyperparameters, conditioned on `support` (Rasmussen and Williams 2006, eq. 2.22).
 
-    A Predictor. It computes in float64 and its beliefs are float64, whatever the type of the data. Several outputs
-    are independent given the inputs and share the kernel.
+    A Predictor. It computes and predicts in float64 for data of any type. With several outputs, these are independent
+    and share the kernel.
 
     Args:
-        support: real outputs `[T, N, dy]`; N may be 0, which gives the prior.
-        info: `lengthscale`, `scale`, `noise` (standard deviation), each `[T]`; `period [T]` for the periodic kernels;
-            `mean [T, dy]`, 0 when absent. A leading axis of 1 serves all tasks.
+        support: examples with real outputs `[T, N, dy]`; N = 0 gives the prior.
+        info: `lengthscale`, `scale` and `noise` (standard deviation), each `[T]`; `period [T]` for the periodic
+            kernels; `mean [T, dy]`, 0 if absent. A leading axis of 1 holds for all tasks.
         kernel: see `quickstudy.tasks.kernels.covariance`.
 
     Raises:
@@ -57,7 +57,7 @@ class ExactGP:
         self._white = torch.linalg.solve_triangular(self._factor, self._centred, upper=False)
 
     def __call__(self, x: Float[Tensor, "T M dx"]) -> DenseGaussian:
-        """The joint belief at `x`, in float64."""
+        """The joint predictive distribution at `x`, in float64."""
         x = x.double()
         cross = self._covariance(self._x, x) * self._real.unsqueeze(2)
         half = torch.linalg.solve_triangular(self._factor, cross, upper=False)
@@ -70,11 +70,11 @@ class ExactGP:
         return ExactGP(self.support.append(examples), self.info, kernel=self.kernel)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
-        """`n` draws of the function, without noise. Each remembers every value it has shown and builds on it."""
+        """`n` draws of the function, without noise. Each draw is consistent with its earlier values."""
         return Functions(_Memory(self, n, generator), n)
 
     def task(self, i: int) -> NoReturn:
-        """Raises NotImplementedError: there is no network behind a Gaussian process."""
+        """Raises NotImplementedError, as a Gaussian process has no network."""
         raise NotImplementedError(
             f"an exact Gaussian process has no module of task {i}; call the predictor itself, or use functions()"
         )
@@ -91,7 +91,7 @@ class ExactGP:
         return covariance(self.kernel, x1, x2, self.info)
 
     def _observed(self, matrix: Tensor, noise: Tensor) -> Tensor:
-        """`matrix` whose leading block belongs to the support set, with its noise, and padding made independent."""
+        """`matrix`, whose leading block is the support set's, with noise added there and padding made independent."""
         n = self._x.shape[1]
         matrix.diagonal(dim1=1, dim2=2)[:, :n].add_(noise.unsqueeze(1))
         if self.support.mask is None:
@@ -100,7 +100,7 @@ class ExactGP:
 
 
 class _Memory:
-    """What `n` functions have shown so far: inputs `[T, P, dx]`, and the white noise and values `[n, T, P, dy]`."""
+    """The values of `n` functions drawn so far: inputs `[T, P, dx]`, and white noise and values `[n, T, P, dy]`."""
 
     def __init__(self, gp: ExactGP, n: int, generator: torch.Generator | None):
         tasks, _, outputs = gp.support.y.shape
@@ -121,7 +121,7 @@ class _Memory:
         return values.gather(2, index).to(x.dtype)
 
     def _find(self, x: Tensor) -> Tensor | None:
-        """The place at which each point was first seen `[T, M]`; None if one is new."""
+        """The index `[T, M]` in the inputs so far at which each point occurs first; None if a point is new."""
         same = (x.unsqueeze(2) == self._x.unsqueeze(1)).all(3)
         if not bool(same.any(2).all()):
             return None
@@ -129,10 +129,10 @@ class _Memory:
         return (same * earlier).argmax(2)
 
     def _extend(self, x: Tensor) -> None:
-        """Draw the functions at `x`, given the support set and all values shown before.
+        """Draw the functions at `x`, given the support set and all values drawn before.
 
-        With L the factor of the joint covariance of support, old points and new ones, in this order, the values are
-        L e. The support fixes the first part of e, the old values the next, and the new points draw the last.
+        With L the Cholesky factor of the joint covariance of support points, old points and new points, in this order,
+        the values are L e. The support determines the first part of e, the old values the second; the last is drawn.
         """
         gp, old = self._gp, self._x.shape[1]
         n, tasks, _, outputs = self._white.shape
@@ -152,7 +152,7 @@ class _Memory:
 
 
 def check_real_outputs(support: Examples) -> None:
-    """Raise one clear line unless the outputs are vectors of real numbers."""
+    """Raise TypeError or ValueError unless the outputs are vectors of real numbers."""
     check_examples(support, "support")
     if not support.y.is_floating_point():
         raise TypeError(f"support.y holds {support.y.dtype} labels; a Gaussian process needs real outputs [T, N, dy]")

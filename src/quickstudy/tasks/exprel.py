@@ -1,4 +1,4 @@
-"""The relative exponential, by which solutions of linear equations keep their digits where two rates meet."""
+"""The relative exponential, for solutions of linear differential equations without cancellation at equal rates."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""A Gaussian process fitted to every task by itself: what one does without meta-learning, and so the rival to beat."""
+"""A Gaussian process fitted to every task by itself: the baseline without meta-learning."""
 
 import math
 
@@ -13,7 +13,7 @@ from quickstudy.tasks.kernels import covariance
 from quickstudy.tasks.sampling import as_range, bounds
 
 _COARSE = 13  # points along each axis of the first grid
-_ROUNDS = 22  # halvings of the step around the best point: log-parameters end up precise to 1e-6
+_ROUNDS = 22  # halvings of the step around the best point, for log-parameters precise to 1e-6
 
 
 def fit_gp(
@@ -24,26 +24,26 @@ def fit_gp(
     noise: tuple[float, float] = (1e-3, 10.0),
     shared: bool = False,
 ) -> ExactGP:
-    """Fit constant mean + RBF kernel + noise to each task alone, by maximum marginal likelihood.
+    """Fit a constant mean, an RBF kernel and noise to each task by itself, by maximum marginal likelihood.
 
-    Fitted to a handful of points it is sure of itself far beyond reason: the likelihood has its maximum where the noise
-    or the length scale is extreme. With `shared=True` one set of hyperparameters is fitted to all tasks together
-    (empirical Bayes). Use it on training tasks, and condition on others with
+    Fitted to a few points, its predictions are often far too confident, as the likelihood then has its maximum where
+    the noise or the length scale is extreme. With `shared=True` one set of hyperparameters is fitted to all tasks
+    together (empirical Bayes): fit it to training tasks, and condition on other tasks by
     `ExactGP(support, {k: v[:1] for k, v in fitted.info.items()})`.
 
-    Mean and scale have a closed form given the rest (Rasmussen and Williams 2006, section 2.7), so only two parameters
-    are left to search: a coarse grid over all of their range, then ever finer ones around the best point. There are no
-    random restarts, and no dependence between the tasks.
+    The best mean and scale have a closed form given the other two parameters (Rasmussen and Williams 2006, section
+    2.7). These are found by a coarse grid over their whole range, and then by finer and finer grids around the best
+    point. There are no random restarts, and tasks do not influence each other.
 
     Args:
-        support: real outputs `[T, N, dy]`; the outputs share one kernel. At least one real point a task.
-        lengthscale: limits, in units of x.
+        support: examples with real outputs `[T, N, dy]`, which share one kernel; at least one real point in each task.
+        lengthscale: limits of the length scale, in units of x.
         scale: limits of the function's standard deviation, in units of y.
-        noise: limits of the noise's standard deviation, in units of the scale.
-        shared: one mean, scale, length scale and noise for all tasks, repeated for each of them in `info`.
+        noise: limits of the noise's standard deviation, as a multiple of the scale.
+        shared: fit one mean, scale, length scale and noise to all tasks; `info` repeats them for each task.
 
     Returns:
-        The predictor, with the hyperparameters found in its `info` (lengthscale, scale, noise, mean).
+        The posterior, with the fitted hyperparameters in its `info` (lengthscale, scale, noise, mean).
 
     Raises:
         ValueError: for a task without points, empty limits, or examples that break the contract.
@@ -86,9 +86,10 @@ def _log_limits(name: str, value: tuple[float, float]) -> tuple[float, float]:
 def _profile(
     support: Examples, logs: Tensor, scale: tuple[float, float], shared: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The marginal likelihood `[T]` at log length scale and log relative noise `[T, 2]`, and all hyperparameters.
+    """The log marginal likelihood `[T]` at log length scale and log relative noise `[T, 2]`, and all hyperparameters.
 
-    Mean and scale are the best for these two: the generalised least-squares mean, and the mean square of what is left.
+    Mean and scale are the best for these two: the generalised least-squares mean, and the root mean square of the
+    whitened residuals.
     """
     clean, real = support.clean(), support.real()
     x, y, outputs = clean.x.double(), clean.y.double(), support.y.shape[2]

@@ -1,4 +1,4 @@
-"""Functions drawn from Gaussian processes, with the exact posterior beside them."""
+"""Functions drawn from Gaussian processes, with the log-likelihood of the exact posterior."""
 
 import math
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ _DRAWN = ("lengthscale", "scale", "period", "noise")
 class GaussianProcess:
     """Draws of a zero-mean Gaussian process; see `quickstudy.tasks.kernels.covariance` for the kernels.
 
-    The defaults are the 1-D regression of Nguyen and Grover 2022 (Transformer Neural Processes). Every hyperparameter
-    is a number, or a `(low, high)` range drawn for every task.
+    The defaults are those of the 1-D regression of Nguyen and Grover 2022 (Transformer Neural Processes). Every
+    hyperparameter is a number for all tasks, or a `(low, high)` range drawn for every task.
 
     Args:
         kernel: "rbf", "matern52", "periodic" or "weakly_periodic".
         lengthscale: l, in units of x.
         scale: s, standard deviation of the function, in units of y.
-        period: p, in units of x; only the periodic kernels use it.
+        period: p, in units of x; used by the periodic kernels only.
         noise: standard deviation of the observation noise.
         domain: the interval from which every feature of x is drawn.
         dx: number of input features.
@@ -69,7 +69,7 @@ class GaussianProcess:
 
     @classmethod
     def fixed(cls, kernel: Kernel = "rbf", *, dx: int = 1) -> Self:
-        """The processes of Bruinsma et al. 2023 (Autoregressive CNPs): known hyperparameters, noise variance 0.05.
+        """The processes of Bruinsma et al. 2023 (Autoregressive CNPs): fixed hyperparameters, noise variance 0.05.
 
         Length scale 0.25 (0.5 for "weakly_periodic") times sqrt(dx), scale 1, period 0.25.
         """
@@ -89,9 +89,9 @@ class GaussianProcess:
         """Draw tasks; the arguments are those of `Sinusoid.sample`.
 
         Returns:
-            Tasks with `info` lengthscale, scale, noise and, where the kernel uses it, period, each `[T]`; and what
-            the exact posterior gives the query: `oracle_log_prob [T, M]` (each point alone) and
-            `oracle_joint_log_prob [T]` (all of them at once).
+            Tasks with `info` lengthscale, scale, noise and, for periodic kernels, period, each `[T]`; and the
+            log-densities of the query points under the exact posterior: `oracle_log_prob [T, M]`, of each point by
+            itself, and `oracle_joint_log_prob [T]`, of all points jointly.
         """
         batch = Batch(num_tasks, support, query, split, generator, grid)
         draws = batch.uniform(4, self.dx)
@@ -110,18 +110,19 @@ class GaussianProcess:
     def matrix(
         self, x1: Float[Tensor, "T A dx"], x2: Float[Tensor, "T B dx"], info: Mapping[str, Tensor]
     ) -> Float[Tensor, "T A B"]:
-        """The covariance of the functions of the tasks in `info`, between two sets of inputs, without noise."""
+        """The covariance of the functions between two sets of inputs, without noise; `info` as in `sample`."""
         return covariance(self.kernel, x1, x2, info)
 
     def posterior(self, support: Examples, info: Mapping[str, Tensor]) -> ExactGP:
-        """The exact posterior given `support`, with the tasks' own hyperparameters: the best any learner can do."""
+        """The exact posterior given `support`, with the hyperparameters of the tasks in `info`."""
         return ExactGP(support, info, kernel=self.kernel)
 
     def oracle(self, tasks: Tasks) -> ExactGP:
-        """`posterior` of the tasks' support sets."""
+        """The exact posterior given the support sets of `tasks`: the best possible predictor."""
         return self.posterior(tasks.support, tasks.info)
 
     def _factor(self, x: Tensor, info: Mapping[str, Tensor]) -> Tensor:
+        """The Cholesky factor of the covariance of the outputs at `x`, noise included, in float64."""
         wide = x.double()
         joint = self.matrix(wide, wide, info)
         joint.diagonal(dim1=1, dim2=2).add_(info["noise"].double().square().unsqueeze(1))
@@ -141,10 +142,10 @@ def _support_first(factor: Tensor, white: Tensor, query: int) -> tuple[Tensor, T
 
 
 def _oracle(factor: Tensor, white: Tensor) -> dict[str, Tensor]:
-    """The exact posterior's log densities of the query, from its block of the joint Cholesky factor.
+    """The exact posterior's log-densities of the query, from the query's block L22 of the joint Cholesky factor.
 
-    The outcome is y = L e with the support first, so given the support the query has mean L21 e1 and covariance
-    L22 L22^T: the residual is L22 e2, and nothing need be solved.
+    The outputs are y = L e with the support first, so given the support the query has mean L21 e1 and covariance
+    L22 L22^T. The residual is L22 e2, so no system has to be solved.
     """
     variance = factor.square().sum(2)
     residual = (factor @ white).squeeze(2)

@@ -1,4 +1,4 @@
-"""A wave and its overtones, seen through a window of the task's own."""
+"""Sums of harmonic sine waves, observed around a centre that differs between tasks."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -14,23 +14,23 @@ from quickstudy.tasks.sampling import Batch, Range, as_range, check_fields, numb
 @final
 @dataclass(frozen=True, kw_only=True)
 class Harmonic:
-    """y = sum_k a_k sin(k w x + b_k), k = 1 to K: a wave and its overtones, seen around the task's own centre.
+    """y = sum_k a_k sin(k w x + b_k), k = 1 to K, with inputs x ~ N(c, s^2) around a centre c of each task.
 
-    Five unknowns a task, where the sine waves of MAML have two, and inputs x ~ N(c, s^2) that differ from task to task.
-    The family of Lacoste et al. 2018 (Uncertainty in Multitask Transfer Learning, arXiv 1806.07528); the defaults are
-    those of torchmeta's implementation of it.
+    A task has five unknown parameters by default, where the sine waves of MAML have two. The family of Lacoste et al.
+    2018 (Uncertainty in Multitask Transfer Learning, arXiv 1806.07528); the defaults are those of torchmeta's
+    implementation of it.
 
     Args:
-        waves: K, how many sine waves are added up.
-        amplitude: standard deviation of every a_k, which are normal with mean 0.
-        phase: b_k, in radians; a number or a `(low, high)` range drawn for every task and k.
-        frequency: w, in radians per unit of x; a number or a range drawn for every task.
+        waves: K, the number of sine waves.
+        amplitude: standard deviation of the a_k, which are normal with mean 0.
+        phase: b_k, in radians; a number, or a `(low, high)` range drawn for every task and k.
+        frequency: w, in radians per unit of x; a number or a range.
         center: c, the mean of the inputs of a task; a number or a range.
-        spread: s, the standard deviation of the inputs about their centre.
-        noise: standard deviation of the observation noise, on support and query alike.
+        spread: s, the standard deviation of the inputs of a task.
+        noise: standard deviation of the observation noise on support and query.
 
     Raises:
-        ValueError: for an empty range, no wave, a spread that is not positive, a negative amplitude or noise.
+        ValueError: for an empty range, `waves < 1`, a spread that is not positive, a negative amplitude or noise.
 
     >>> tasks = Harmonic().sample(25, support=10, query=5, generator=torch.Generator().manual_seed(0))
     >>> {name: list(value.shape) for name, value in tasks.info.items()}
@@ -66,7 +66,7 @@ class Harmonic:
     ) -> Tasks:
         """Draw tasks; the arguments are those of `Sinusoid.sample`.
 
-        With `grid=True` a task's query x are evenly spaced over its centre ± 2 spreads, ends included.
+        With `grid=True` the query x of a task are evenly spaced from c - 2s to c + 2s, ends included.
 
         Returns:
             Tasks with `info` amplitude and phase, each `[T, K]`, frequency and center, each `[T]`.

@@ -1,4 +1,4 @@
-"""Tasks that say what they are: the way to train an oracle that is told the task."""
+"""Tasks whose inputs include the task's parameters, for training an oracle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from quickstudy.learner import Split, TaskFamily
 @final
 @dataclass(frozen=True)
 class Informed:
-    """The tasks of `family` with values of their `info` as further features of every x.
+    """The tasks of `family` with values of their `info` appended to every x as further features.
 
-    A network pretrained on such tasks knows the task, and so bounds what any learner could do.
+    A network trained on such tasks knows the task, so its error is a bound for all learners.
 
     Args:
-        family: any family whose x are vectors.
-        keys: names in `info`, of values `[T]` or `[T, k]`, in the order in which they are appended.
+        family: a family whose x are vectors.
+        keys: names in `info` of values `[T]` or `[T, k]`, in the order in which they are appended.
 
     Raises:
         ValueError: for a key that the family's `info` does not have, or a value of another shape.
@@ -41,7 +41,7 @@ class Informed:
         if isinstance(self.keys, str) or not self.keys:
             raise ValueError(f"keys={self.keys!r}; expected a sequence of at least one name in info")
         object.__setattr__(self, "keys", tuple(self.keys))
-        # One task, drawn apart from anybody's chance, shows which keys there are and how wide.
+        # One task, drawn by a generator of its own, shows which keys there are and how many features they have.
         tasks = self.family.sample(1, support=0, query=1, generator=torch.Generator("cpu").manual_seed(0))
         object.__setattr__(self, "dx", tasks.query.x.shape[2] + self._features(tasks).shape[1])
         object.__setattr__(self, "dy", self.family.dy if hasattr(self.family, "dy") else tasks.query.y.shape[2])
@@ -56,13 +56,13 @@ class Informed:
         generator: torch.Generator | None = None,
         **options: Any,
     ) -> Tasks:
-        """Draw tasks of the family and tell them; `options` (such as `grid`) go to the family."""
+        """Draw tasks of the family and append the values to x; `options` (such as `grid`) go to the family."""
         tasks = self.family.sample(num_tasks, support=support, query=query, split=split, generator=generator, **options)
         features = self._features(tasks)
-        return Tasks(_tell(tasks.support, features), _tell(tasks.query, features), tasks.info)
+        return Tasks(_with(tasks.support, features), _with(tasks.query, features), tasks.info)
 
     def _features(self, tasks: Tasks) -> Tensor:
-        """The chosen values side by side, `[T, k]`."""
+        """The values of all keys, concatenated, `[T, k]`."""
         parts = []
         for key in self.keys:
             value = tasks.info.get(key)
@@ -76,6 +76,7 @@ class Informed:
         return torch.cat(parts, 1)
 
 
-def _tell(examples: Examples, features: Tensor) -> Examples:
+def _with(examples: Examples, features: Tensor) -> Examples:
+    """`examples` with `features [T, k]` appended to every x."""
     wide = features.unsqueeze(1).expand(-1, examples.num_points, -1)
     return examples._replace(x=torch.cat([examples.x, wide], 2))

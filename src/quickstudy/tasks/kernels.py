@@ -23,7 +23,7 @@ def covariance(
     - rbf: s^2 exp(-r^2 / 2 l^2)
     - matern52: s^2 (1 + q + q^2 / 3) exp(-q), where q = sqrt(5) r / l
     - periodic: s^2 exp(-2 sum_d sin^2(pi r_d / p) / l^2)
-    - weakly_periodic: s^2 exp(-r^2 / 2 l^2 - 2 sum_d sin^2(pi r_d / p)): a shape that repeats, and slowly drifts
+    - weakly_periodic: s^2 exp(-r^2 / 2 l^2 - 2 sum_d sin^2(pi r_d / p)), for shapes that repeat with slow changes
 
     Args:
         kernel: one of `KERNELS`.
@@ -34,7 +34,7 @@ def covariance(
     length, variance = (info[k].to(x1.dtype).view(-1, 1, 1) for k in ("lengthscale", "scale"))
     variance = variance.square()
     if kernel == "matern52":
-        # The clamp keeps the gradient with respect to x finite where two inputs meet.
+        # The clamp keeps the gradient with respect to x finite at equal inputs.
         q = (_squared(x1 / length, x2 / length) * 5).clamp_min(1e-30).sqrt()
         return torch.addcmul(q + 1, q, q, value=1 / 3) * torch.exp(-q) * variance
     if kernel == "rbf":
@@ -54,7 +54,7 @@ def _squared(x1: Tensor, x2: Tensor) -> Tensor:
 
 
 def _squared_sines(x1: Tensor, x2: Tensor) -> Tensor:
-    """sum_d sin^2(x1_d - x2_d), `[T, A, B]`. By the addition theorem, which takes A + B sines instead of A B."""
+    """sum_d sin^2(x1_d - x2_d), `[T, A, B]`, by the addition theorem, which needs A + B sines instead of A B."""
     sines = [
         torch.addcmul(a.sin() * b.cos(), a.cos(), b.sin(), value=-1).square()
         for a, b in zip(x1.split(1, 2), x2.mT.split(1, 1), strict=True)

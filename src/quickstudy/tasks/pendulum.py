@@ -1,4 +1,4 @@
-"""A pendulum that swings wide and comes to rest."""
+"""The angle of a damped pendulum against time, by numerical integration."""
 
 import math
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from quickstudy.learner import Split
 from quickstudy.tasks.exprel import exprel
 from quickstudy.tasks.sampling import Batch, Range, as_domain, as_range, bounds, check_fields, number, positive, stretch
 
-# Blanes and Moan 2002, Practical symplectic partitioned Runge-Kutta and Runge-Kutta-Nystrom methods, table 3, SRKN_6^b:
-# order 4, six turns of kick and drift, a last kick. Both lists read the same backwards and sum to 1.
+# Coefficients of SRKN_6^b, of order 4: Blanes and Moan 2002, Practical symplectic partitioned Runge-Kutta and
+# Runge-Kutta-Nystrom methods, table 3. Six pairs of kick and drift and a last kick; both lists are symmetric.
 _B = (0.0829844064174052, 0.396309801498368, -0.0390563049223486, 0.1195241940131508)
 _A = (0.245298957184271, 0.604872665711080, -0.350171622895351)
 _KICKS, _DRIFTS = (*_B, *_B[2::-1]), (*_A, *_A[::-1])
@@ -27,23 +27,24 @@ Stages = tuple[list[Tensor], list[Tensor], list[Tensor]]
 class Pendulum:
     """theta'' = -(g / l) sin(theta) - c theta': the angle of a damped pendulum against time.
 
-    The swings are wide (up to 155 degrees), so that it is no sine wave: flat at the turning points, slower the wider it
-    swings. With the default ranges it never goes over the top, and the angles are right to 2e-5. x is time in seconds
-    since the pendulum was let go; y is the angle in radians, 0 hanging down. The defaults are this package's own.
+    x is the time in seconds since the release; y is the angle in radians, 0 for hanging down. The default amplitudes
+    are large (up to 155 degrees), so the curves are not sine waves: they are flat at the turning points, and their
+    period grows with the amplitude. With the default ranges the pendulum never goes over the top, and the error of the
+    integration is below 2e-5. The defaults are this package's own.
 
     Args:
-        length: l, in metres; a number or a `(low, high)` range drawn for every task.
+        length: l, in metres; a number, or a `(low, high)` range drawn for every task.
         damping: c, per second; a number or a range.
         angle: theta at time 0, in radians; a number or a range.
         velocity: theta' at time 0, in radians per second; a number or a range.
         gravity: g, in metres per second squared, the same for all tasks.
         domain: the interval from which x is drawn, in seconds.
-        noise: standard deviation of the observation noise, on support and query and on every output alike.
-        with_velocity: y is `(theta, theta')`, two outputs, instead of theta alone.
+        noise: standard deviation of the observation noise on every output of support and query.
+        with_velocity: whether y has two outputs `(theta, theta')`, or theta alone.
 
     Raises:
         ValueError: for a length or gravity that is not positive, a negative damping or noise, an empty range or domain,
-            a domain that starts before time 0.
+            and a domain that starts before time 0.
 
     >>> family = Pendulum(with_velocity=True)
     >>> tasks = family.sample(4, support=5, query=20, generator=torch.Generator().manual_seed(0))
@@ -70,11 +71,11 @@ class Pendulum:
             raise ValueError(f"gravity={self.gravity}; expected a number above 0")
         check_fields(self, as_domain, "domain")
         if self.domain[0] < 0:
-            raise ValueError(f"domain={self.domain}; the pendulum is let go at time 0: expected 0 <= low < high")
+            raise ValueError(f"domain={self.domain}; the pendulum is released at time 0: expected 0 <= low < high")
 
     @property
     def dy(self) -> int:
-        """Features of an output: 1, or 2 with the velocity."""
+        """The number of outputs: 1, or 2 with the velocity."""
         return 2 if self.with_velocity else 1
 
     def sample(
@@ -90,7 +91,7 @@ class Pendulum:
         """Draw tasks; the arguments are those of `Sinusoid.sample`.
 
         Returns:
-            Tasks with `info` length, damping, angle and velocity (the last two at time 0), each `[T]`.
+            Tasks with `info` length, damping, and angle and velocity at time 0, each `[T]`.
         """
         batch = Batch(num_tasks, support, query, split, generator, grid)
         draws = batch.uniform(4)
@@ -105,7 +106,7 @@ class Pendulum:
         return batch.tasks(x, y, info, self.noise)
 
     def _steps(self) -> int:
-        """How many steps to take: one for every half radian of the fastest motion that the ranges allow."""
+        """The number of integration steps: one for every half radian of the fastest motion that the ranges allow."""
         fastest_turn = max(map(abs, bounds(self.velocity))) / 2
         rate = math.hypot(math.sqrt(self.gravity / bounds(self.length)[0]), fastest_turn) + bounds(self.damping)[1]
         return math.ceil(2 * self.domain[1] * rate)
@@ -114,10 +115,18 @@ class Pendulum:
 def _swing(
     times: Tensor, pull: Tensor, damping: Tensor, start: tuple[Tensor, Tensor], end: float, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Angle and velocity `[T, P]` at `times [T, P]` up to `end`, of pendulums with `pull` = g / l, from their `start`.
+    """Angle and velocity `[T, P]` of pendulums at `times [T, P]`.
 
-    Whole steps are taken for all tasks at once; from the last one before each time, the rest of the way for all times
-    at once. So the accuracy at the asked times is that of the steps.
+    `steps` equal steps from 0 to `end` are computed for all tasks together. From the last of them before each time,
+    one shorter step leads to that time, for all times together, so the result is as accurate as the steps.
+
+    Args:
+        times: from 0 to `end`.
+        pull: g / l of each pendulum, `[T]`.
+        damping: c of each pendulum, `[T]`.
+        start: angle and velocity at time 0, `[T]` each.
+        end: the end of the steps.
+        steps: the number of steps.
     """
     step, states = end / steps, [start]
     stages = _stages(torch.full_like(pull, step), pull, damping)
@@ -129,7 +138,7 @@ def _swing(
 
 
 def _stages(step: Tensor, pull: Tensor, damping: Tensor) -> Stages:
-    """What the kicks, drifts and decays of one step multiply by."""
+    """The factors of the kicks, drifts and decays of one step."""
     kicks = {b: -b * step * pull for b in set(_KICKS)}
     drifts = {a: a * step * exprel(-a * step * damping) for a in set(_DRIFTS)}
     decays = {a: torch.exp(-a * step * damping) for a in set(_DRIFTS)}
@@ -137,7 +146,7 @@ def _stages(step: Tensor, pull: Tensor, damping: Tensor) -> Stages:
 
 
 def _advance(angle: Tensor, velocity: Tensor, stages: Stages) -> tuple[Tensor, Tensor]:
-    """One step. A kick is exact for gravity alone, a drift for damping alone; their turns make up order 4."""
+    """One step of order 4: kicks, which are exact for gravity alone, and drifts, exact for damping alone, in turn."""
     kicks, drifts, decays = stages
     velocity = torch.addcmul(velocity, angle.sin(), kicks[0])
     for kick, drift, decay in zip(kicks[1:], drifts, decays, strict=True):

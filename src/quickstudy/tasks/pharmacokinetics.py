@@ -1,4 +1,4 @@
-"""The concentration of a drug in blood after a dose is swallowed: one person, one task."""
+"""The concentration of a drug in blood after an oral dose; a task is a person."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -17,25 +17,24 @@ from quickstudy.tasks.sampling import Batch, Range, as_domain, check_fields, num
 class Pharmacokinetics:
     """y = D k / (V (k - e)) (exp(-e x) - exp(-k x)), e = C / V: a drug is absorbed at rate k and eliminated at rate e.
 
-    Why this system: to foresee a person's curve from a few blood samples and the curves of others is what hierarchical
-    models are best known for, and a result needs no translation: so many samples, so many mg/L of error. It is no wave
-    either: a steep rise and a slow fall, at rates ten times apart. (To a chemist it is the reaction A -> B -> C.)
+    x is the time since the dose in hours, y the concentration in mg/L. Predicting a person's curve from a few blood
+    samples and the curves of other people is a standard use of hierarchical models. The curves rise steeply and fall
+    slowly, at rates that differ by a factor of ten. (In chemistry this is the reaction A -> B -> C.)
 
-    x is time since the dose in hours, y the concentration in mg/L. The model is that of Pinheiro and Bates 1995; the
-    ranges are this package's own, and hold the least-squares fits of eleven of the twelve people in their theophylline
-    data (one absorbed faster).
+    The model is that of Pinheiro and Bates 1995. The ranges are this package's own; they include the least-squares fits
+    of eleven of the twelve people in the theophylline data of that paper (the other one absorbed faster).
 
     Args:
-        absorption: k, per hour; a number or a `(low, high)` range drawn for every task.
+        absorption: k, per hour; a number, or a `(low, high)` range drawn for every task.
         clearance: C, in litres per hour per kg of body weight; a number or a range.
-        volume: V, of distribution, in litres per kg; a number or a range.
-        dose: D, in mg per kg; a number or a range.
+        volume: V, volume of distribution, in litres per kg of body weight; a number or a range.
+        dose: D, in mg per kg of body weight; a number or a range.
         domain: the interval from which x is drawn, in hours.
-        noise: standard deviation of the observation noise in mg/L, on support and query alike; those fits leave 0.2 to
-            1.1.
+        noise: standard deviation of the observation noise on support and query, in mg/L; the residuals of the fits
+            above have 0.2 to 1.1.
 
     Raises:
-        ValueError: for a parameter that is not positive, a domain that is empty or starts before the dose, a negative
+        ValueError: for a parameter that is not positive, a domain that is empty or starts before time 0, and a negative
             noise.
 
     >>> tasks = Pharmacokinetics().sample(8, support=3, query=50, generator=torch.Generator().manual_seed(0), grid=True)
@@ -86,7 +85,7 @@ class Pharmacokinetics:
 
 
 def _concentration(times: Tensor, absorption: Tensor, clearance: Tensor, volume: Tensor, dose: Tensor) -> Tensor:
-    """The formula in a shape that holds where the two rates meet; it is the same with the rates exchanged."""
+    """The formula in a form that is also valid for equal rates; it is symmetric in the two rates."""
     elimination = clearance / volume
     slow, gap = torch.minimum(absorption, elimination), (absorption - elimination).abs()
     return dose * absorption / volume * times * torch.exp(-slow * times) * exprel(-gap * times)

@@ -1,4 +1,4 @@
-"""Tasks that are finite sets of points: a person's own data, split by task and drawn without repeating a point."""
+"""Tasks that are finite sets of points, split by task and drawn without repeating a point."""
 
 import hashlib
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ class PointSets:
     """A family whose tasks are given sets of points; `from_dataset` builds it.
 
     Args:
-        points: every task there is, padded to one length; at least two real points a task, and these in front.
-        splits: the places of the tasks of each split; see `quickstudy.tasks.splits.split_tasks`.
-        order: "random" draws any distinct points as support and query; "first" makes the first points the support
-            and draws the query from the rest.
+        points: all tasks, padded to equal length; each has at least two real points, before its padding.
+        splits: the indices of the tasks of each split; see `quickstudy.tasks.splits.split_tasks`.
+        order: "random" draws distinct points as support and query; "first" takes the first points as support and draws
+            the query from the rest.
 
     Raises:
         ValueError: for points that break the contract, a task of fewer than two points, or an unknown order.
@@ -42,16 +42,18 @@ class PointSets:
         sizes = self.points.sizes()
         if bool((sizes < 2).any()):
             task = int(sizes.argmin())
-            raise ValueError(f"task {task} has {int(sizes[task])} point; every task needs 2: one to learn, one to test")
+            raise ValueError(
+                f"task {task} has {int(sizes[task])} point; every task needs 2: one for support and one for query"
+            )
 
     @property
     def dx(self) -> int:
-        """Features of an input."""
+        """The number of features of an input."""
         return self.points.x.shape[2:].numel()
 
     @property
     def dy(self) -> int:
-        """Features of an output; for class labels, the number of classes."""
+        """The number of outputs; for class labels, the number of classes."""
         y = self.points.clean().y
         return y.shape[2] if y.is_floating_point() else int(y.max()) + 1
 
@@ -66,18 +68,18 @@ class PointSets:
     ) -> Tasks:
         """Draw tasks of the split with replacement, and distinct points of each.
 
-        Where a task has too few points, one is kept for the query, the support has the next claim, and masks mark
-        what is real.
+        If a task has fewer than `support + query` points, one point is kept for the query, the support gets as many of
+        the others as it needs, and the query gets the rest; masks mark the real points.
 
         Args:
-            num_tasks: T, how many.
-            support: N, points to learn from.
-            query: M, points to be judged on.
-            split: which tasks to draw from.
-            generator: where chance comes from, and the device of the tasks; None is torch's own.
+            num_tasks: T, the number of tasks.
+            support: N, the number of support points of a task.
+            query: M, the number of query points of a task.
+            split: the split from which tasks are drawn.
+            generator: source of random numbers, on whose device the tasks are; None is torch's own.
 
         Returns:
-            Tasks with `info` task `[T]`: the place of each in `points`.
+            Tasks with `info` task `[T]`, the index of each task in `points`.
         """
         choice = self._places(split)
         generator = split_generator(num_tasks, support, query, split, generator)
@@ -95,7 +97,7 @@ class PointSets:
         return self._cut(index, keys.argsort(1), support, query, masked=not enough).to(device)
 
     def held_out(self, split: Split = "test", *, support: int) -> Tasks:
-        """Every task of the split once: its first `support` points to learn from, all the rest to be judged on."""
+        """Every task of the split once, with its first `support` points as support and all others as query."""
         if support < 0:
             raise ValueError(f"support={support}; expected a whole number of at least 0")
         index = self._places(split)
@@ -106,7 +108,7 @@ class PointSets:
         return self._cut(index, order, support, int(rest.max()), masked=masked)
 
     def digest(self) -> str:
-        """A short hash of the points and their order: equal data, equal digest."""
+        """A short hash of the points and their order, equal for equal data."""
         clean = self.points.clean()
         parts = [clean.x, clean.y, clean.real()]
         data = b"".join(part.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for part in parts)
@@ -122,15 +124,16 @@ class PointSets:
         )
 
     def _places(self, split: Split) -> Tensor:
+        """The indices of the split's tasks."""
         check_split(split)
         if not self.splits[split]:
             raise ValueError(f"the {split} split holds no task; change fractions= or splits=")
         return torch.tensor(self.splits[split], device=self.points.x.device)
 
     def _cut(self, index: Tensor, order: Tensor, support: int, query: int, *, masked: bool) -> Tasks:
-        """The points at `order [T, P]` of the tasks at `index`: the first to the support, the following to the query.
+        """The tasks at `index`, with their points in the order `order [T, P]`: first the support, then the query.
 
-        The support of a task stops one short of its last point.
+        The support of a task leaves at least one point for the query.
         """
         sizes = self.points.sizes()[index][:, None]
         given = (sizes - 1).clamp_max(support)

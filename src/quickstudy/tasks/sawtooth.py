@@ -1,4 +1,4 @@
-"""Sawtooth waves: functions with jumps, which no Gaussian process describes."""
+"""Sawtooth waves: functions with jumps, which a Gaussian process cannot represent."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -13,15 +13,15 @@ from quickstudy.tasks.sampling import Batch, Range, as_domain, check_fields, num
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sawtooth:
-    """y = (w (d . x - o)) mod 1: a ramp from 0 to 1 that falls back, along a random direction d.
+    """y = (w (d . x - o)) mod 1: ramps from 0 to 1 along a random direction d.
 
-    The setting of Bruinsma et al. 2023 (Autoregressive CNPs): w uniform in [2, 4], o uniform over one period.
+    As in Bruinsma et al. 2023 (Autoregressive CNPs): w is uniform in [2, 4], and o uniform over one period.
 
     Args:
-        frequency: w, in periods per unit of x; a number or a `(low, high)` range drawn for every task.
+        frequency: w, in periods per unit of x; a number, or a `(low, high)` range drawn for every task.
         domain: the interval from which every feature of x is drawn.
-        noise: standard deviation of the observation noise, on support and query alike.
-        dx: number of input features.
+        noise: standard deviation of the observation noise on support and query.
+        dx: the number of input features.
 
     Raises:
         ValueError: for a frequency that is not positive, an empty domain, a negative noise or `dx < 1`.
@@ -57,7 +57,7 @@ class Sawtooth:
         """Draw tasks; the arguments are those of `Sinusoid.sample`.
 
         Returns:
-            Tasks with `info` frequency `[T]`, offset `[T]` (along the direction) and direction `[T, dx]` (length 1).
+            Tasks with `info` frequency `[T]`, offset o `[T]` and direction `[T, dx]`, a unit vector.
         """
         batch = Batch(num_tasks, support, query, split, generator, grid)
         draws = batch.uniform(2, self.dx)

@@ -1,4 +1,4 @@
-"""Sine waves and straight lines: a learner must first tell which it sees."""
+"""Sine waves and straight lines: two kinds of task in one family."""
 
 import math
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from quickstudy.tasks.sampling import Batch, Range, as_domain, as_range, check_f
 @final
 @dataclass(frozen=True, kw_only=True)
 class SineAndLine:
-    """y = A sin(x - b) in some tasks and y = m x + k in the others: two kinds of task in one family.
+    """y = A sin(x - b) in some tasks and y = m x + k in the others.
 
-    No one kind of curve fits all tasks, and a few points may fit both kinds. The family of Finn et al. 2018
-    (Probabilistic MAML, arXiv 1806.02817), section 5; the defaults are those of torchmeta's implementation of it.
+    A few support points may fit both kinds, so a learner should be uncertain between them. The family of Finn et al.
+    2018 (Probabilistic MAML, arXiv 1806.02817), section 5; the defaults are those of torchmeta's implementation of it.
 
     Args:
         sines: the share of sine waves among the tasks, from 0 to 1.
-        amplitude: A, a number or a `(low, high)` range drawn for every sine wave.
+        amplitude: A; a number, or a `(low, high)` range drawn for every sine wave.
         phase: b, in radians; a number or a range.
-        slope: m, a number or a range drawn for every line.
+        slope: m; a number, or a range drawn for every line.
         intercept: k, a number or a range.
         domain: the interval from which x is drawn.
-        noise: standard deviation of the observation noise, on support and query alike.
+        noise: standard deviation of the observation noise on support and query.
 
     Raises:
         ValueError: for a share outside [0, 1], an empty range, an empty domain or a negative noise.
@@ -67,13 +67,13 @@ class SineAndLine:
         """Draw tasks; the arguments are those of `Sinusoid.sample`.
 
         Returns:
-            Tasks with `info` is_sine (bool), amplitude, phase, slope and intercept, each `[T]`; what a task does not
-            have is 0, so that y = A sin(x - b) + m x + k holds for all of them.
+            Tasks with `info` is_sine (bool), amplitude, phase, slope and intercept, each `[T]`. Parameters of the other
+            kind are 0, so that y = A sin(x - b) + m x + k holds for all tasks.
         """
         batch = Batch(num_tasks, support, query, split, generator, grid)
         draws = batch.uniform(3)
         is_sine = draws[:, 0] < self.sines
-        # Two draws serve both kinds: a task is only one of them.
+        # Both kinds use the same two draws, as a task is only one of them.
         amplitude, phase = (stretch(draws[:, i], r) * is_sine for i, r in ((1, self.amplitude), (2, self.phase)))
         slope, intercept = (stretch(draws[:, i], r) * ~is_sine for i, r in ((1, self.slope), (2, self.intercept)))
         x = batch.inputs(draws[:, 3:], self.domain)

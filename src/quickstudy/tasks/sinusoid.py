@@ -1,4 +1,4 @@
-"""Sine waves: the regression tasks on which MAML was first shown."""
+"""Sine waves, the regression tasks of the MAML paper."""
 
 import math
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from quickstudy.tasks.sampling import Batch, Range, as_domain, as_range, bounds,
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sinusoid:
-    """y = A sin(w x - b): one amplitude A, phase b and frequency w a task.
+    """y = A sin(w x - b), with an amplitude A, a phase b and a frequency w for each task.
 
     The defaults are those of Finn et al. 2017 (MAML), section 5.1.
 
     Args:
-        amplitude: A, a number or a `(low, high)` range drawn for every task.
+        amplitude: A; a number, or a `(low, high)` range drawn for every task.
         phase: b, in radians; a number or a range.
         frequency: w, in radians per unit of x; a number or a range.
         domain: the interval from which x is drawn.
-        noise: standard deviation of the observation noise, on support and query alike.
+        noise: standard deviation of the observation noise on support and query.
 
     Raises:
         ValueError: for an empty range, an empty domain or a negative noise.
@@ -55,7 +55,7 @@ class Sinusoid:
 
     @classmethod
     def process_demo(cls, *, noise: float = 0.0) -> Self:
-        """The small sines of Neural Process demos: amplitude in [-1, 1], shift in [-0.5, 0.5], x in [-pi, pi]."""
+        """The waves of Neural Process demonstrations: amplitude in [-1, 1], phase in [-0.5, 0.5], x in [-pi, pi]."""
         return cls(amplitude=(-1.0, 1.0), phase=(-0.5, 0.5), domain=(-math.pi, math.pi), noise=noise)
 
     def sample(
@@ -71,12 +71,13 @@ class Sinusoid:
         """Draw tasks.
 
         Args:
-            num_tasks: T, how many.
-            support: N, points to learn from.
-            query: M, points to be judged on.
-            split: equal seeds give different tasks in different splits.
-            generator: where chance comes from, and the device of the tasks; None is torch's own.
-            grid: query x evenly spaced over the domain, ends included, instead of drawn.
+            num_tasks: T, the number of tasks.
+            support: N, the number of support points of a task.
+            query: M, the number of query points of a task.
+            split: "train", "validation" or "test"; equal seeds give different tasks in different splits. In the last
+                two the tasks do not depend on the numbers of points, nor on `grid`.
+            generator: source of random numbers, on whose device the tasks are; None is torch's own.
+            grid: whether the query x are evenly spaced over the domain, ends included, or drawn.
 
         Returns:
             Tasks with `info` amplitude, phase and frequency, each `[T]`.

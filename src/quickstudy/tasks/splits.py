@@ -1,4 +1,4 @@
-"""Dealing a fixed set of tasks into train, validation and test."""
+"""Splits of a fixed set of tasks into train, validation and test."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,16 +15,16 @@ def split_tasks(
     seed: int = 0,
     splits: Mapping[str, Sequence[Any]] | None = None,
 ) -> dict[str, tuple[int, ...]]:
-    """The places in `names` that each split holds.
+    """The indices in `names` of the tasks of each split.
 
     Args:
-        names: one name a task.
-        fractions: shares of train, validation and test, dealt at random; a share above 0 gets at least one task.
-        seed: of that chance.
-        splits: instead, the names of each split. Tasks that are in none are left out.
+        names: the name of each task.
+        fractions: shares of train, validation and test, chosen at random; a share above 0 gets at least one task.
+        seed: seed of this choice.
+        splits: the names of the tasks of each split, in place of `fractions`. Tasks in no split are left out.
 
     Raises:
-        ValueError: for shares that are not a division of 1, too few tasks, unknown or repeated names.
+        ValueError: for shares that do not sum to 1, too few tasks, unknown or repeated names.
 
     >>> split_tasks("abcde", splits={"train": "ab", "test": "e"})
     {'train': (0, 1), 'validation': (), 'test': (4,)}

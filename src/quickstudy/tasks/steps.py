@@ -1,4 +1,4 @@
-"""Step functions: flat pieces between jumps, where a point says all about its piece and nothing of the others."""
+"""Step functions: constant pieces between jumps."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -15,16 +15,16 @@ from quickstudy.tasks.sampling import Batch, Range, as_domain, as_range, check_f
 @final
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """y = v_j with j the number of jumps p_i <= x: a task's own number of jumps, at its own places, to its own levels.
+    """y = v_j with j the number of jumps p_i <= x. The number of jumps, their positions and the levels v are random.
 
-    A smooth model rings at the jumps, and between two points of unlike levels nobody can know where the jump is. The
-    defaults are this package's own.
+    A point determines the level of its piece and says nothing about other pieces. Smooth models overshoot at the jumps,
+    and the position of a jump between two points stays uncertain. The defaults are this package's own.
 
     Args:
-        jumps: how many, a whole number or a `(low, high)` range, ends included, drawn for every task.
-        level: v, a number or a range drawn for every piece.
-        domain: the interval from which x and the places of the jumps are drawn.
-        noise: standard deviation of the observation noise, on support and query alike.
+        jumps: the number of jumps; a whole number, or a `(low, high)` range, ends included, drawn for every task.
+        level: v; a number, or a range drawn for every piece.
+        domain: the interval from which x and the positions of the jumps are drawn.
+        noise: standard deviation of the observation noise on support and query.
 
     Raises:
         ValueError: for jumps that are not whole numbers of at least 0, an empty range or domain, a negative noise.
@@ -67,8 +67,8 @@ class Steps:
 
         Returns:
             Tasks with `info` jumps `[T]` (whole numbers), positions `[T, J]` and levels `[T, J + 1]` from left to
-            right, J the largest number of jumps. Positions that a task does not have are the domain's end, and the
-            levels after them repeat its last, so that the formula holds for the padded lists.
+            right, with J the largest number of jumps. Tasks with fewer jumps are padded: missing positions are the end
+            of the domain, and missing levels repeat the last one, so that the formula holds for the padded lists.
         """
         batch = Batch(num_tasks, support, query, split, generator, grid)
         fewest, most = self.jumps if isinstance(self.jumps, tuple) else (self.jumps, self.jumps)
@@ -82,7 +82,7 @@ class Steps:
         return batch.tasks(x, y, info, self.noise)
 
     def _padded(self, jumps: Tensor, places: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
-        """The first `jumps [T, 1]` places in their order, then the domain's end; the levels, the last one repeated."""
+        """Sorted positions of the first `jumps [T, 1]` places, and levels, both padded as `sample` says."""
         order = torch.arange(heights.shape[1], device=heights.device)
         beyond = order[: places.shape[1]] >= jumps
         positions = places.masked_fill(beyond, self.domain[1]).sort(1).values

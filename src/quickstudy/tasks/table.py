@@ -1,4 +1,4 @@
-"""Tasks from a table: one task per group of rows, as a scientist's file has them."""
+"""Tasks from a table: one task per group of rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Belief = TypeVar("Belief")
 
 
 class TableOptions(TypedDict, total=False):
-    """What `Table.from_columns`, `from_pandas` and `from_csv` take beside the data; explained at `from_columns`."""
+    """The shared options of `Table.from_columns`, `from_pandas` and `from_csv`, documented in `from_columns`."""
 
     splits: Mapping[str, Sequence[Any]] | None
     fractions: tuple[float, float, float]
@@ -35,8 +35,8 @@ class TableOptions(TypedDict, total=False):
 class Table:
     """One task per group of a table. Build it with `from_pandas`, `from_csv` or `from_columns`.
 
-    Everything it samples is standardised: mean 0 and standard deviation 1 over the rows of the training groups.
-    `in_units` brings predictions back to the table's own units.
+    Sampled values are standardised: mean 0 and standard deviation 1 over the rows of the training groups. `in_units`
+    converts predictions back to the table's units.
 
     >>> days = {"subject": list("aaabbbcccddd"), "day": [0, 1, 2] * 4, "speed": [float(i) for i in range(12)]}
     >>> table = Table.from_columns(days, task="subject", x=["day"], y="speed")
@@ -67,24 +67,24 @@ class Table:
         missing: Literal["error", "drop"] = "error",
         short: Literal["error", "drop"] = "error",
     ) -> Self:
-        """From a mapping of column names to equally long sequences.
+        """A family from a mapping of column names to sequences of equal length.
 
         Args:
             columns: the table.
-            task: the column that names the group.
-            x: the columns of the inputs; the rows of a group are kept sorted by the first of them.
-            y: the column, or columns, of the outputs.
-            splits: the groups of "train", "validation" and "test"; groups in none are left out.
-            fractions: without `splits`, the shares of groups for train, validation and test, dealt at random.
-            seed: of that chance.
-            order: "random" draws any distinct rows as support and query in `sample`; "first" makes the first rows
-                (by the first x) the support, and draws the query from the rest.
-            missing: what to do with a row that lacks a value: "error", or "drop" it.
-            short: what to do with a group of a single row: "error", or "drop" it.
+            task: the column with the group of each row.
+            x: the input columns; the rows of a group are sorted by the first of them.
+            y: the output column or columns.
+            splits: the groups of "train", "validation" and "test"; groups in no split are left out.
+            fractions: without `splits`, the shares of groups for train, validation and test, chosen at random.
+            seed: seed of this choice.
+            order: for `sample`: "random" draws distinct rows as support and query; "first" takes the first rows (by
+                the first x) as support, and draws the query from the rest.
+            missing: "error" raises for a row with a missing value, "drop" leaves the row out.
+            short: "error" raises for a group with a single row, "drop" leaves the group out.
 
         Raises:
-            ValueError: for unknown columns, missing values, text where numbers belong, groups of one row, fewer than
-                three groups.
+            ValueError: for unknown columns, missing values, text in place of numbers, groups with a single row, and
+                fewer than three groups.
         """
         inputs, outputs = _as_names(x), _as_names(y)
         check_names(columns, task, inputs, outputs)
@@ -93,7 +93,7 @@ class Table:
         groups = group_rows([columns[task][i] for i in rows], short)
         if len(groups) < 3:
             raise ValueError(
-                f"column {task!r} makes {len(groups)} groups; three are the least (train, validation, test): "
+                f"groups in column {task!r}: {len(groups)}; expected at least three, for train, validation and test: "
                 "check that this column names the group of each row"
             )
         values = torch.tensor([numbers(columns, name, rows) for name in (*inputs, *outputs)], dtype=torch.float64).T
@@ -102,7 +102,7 @@ class Table:
         chosen = split_tasks(list(groups), fractions=fractions, seed=seed, splits=splits)
         training = torch.cat([sets[i] for i in chosen["train"]])
         center, spread = training.mean(0), training.std(0, correction=0)
-        spread = torch.where(spread > 0, spread, 1.0)  # a column that never changes in training stays unscaled
+        spread = torch.where(spread > 0, spread, 1.0)  # a column that is constant in training is not scaled
         scaled = [((rows - center) / spread).split([len(inputs), len(outputs)], 1) for rows in sets]
         points = PointSets(points=pad([(a, b) for a, b in scaled]), splits=chosen, order=order)
         return cls(task, inputs, outputs, tuple(groups), points, center, spread)
@@ -111,7 +111,7 @@ class Table:
     def from_pandas(
         cls, frame: Any, *, task: str, x: str | Sequence[str], y: str | Sequence[str], **options: Unpack[TableOptions]
     ) -> Self:
-        """From a pandas (or polars) data frame; `options` are those of `from_columns`."""
+        """A family from a pandas (or polars) data frame; `options` are those of `from_columns`."""
         if not hasattr(frame, "columns"):
             raise TypeError(
                 f"expected a data frame, not {type(frame).__name__}; use Table.from_columns for a dict of columns, "
@@ -131,17 +131,17 @@ class Table:
         delimiter: str = ",",
         **options: Unpack[TableOptions],
     ) -> Self:
-        """From a CSV file in UTF-8 with a header line; `options` are those of `from_columns`."""
+        """A family from a CSV file in UTF-8 with a header line; `options` are those of `from_columns`."""
         return cls.from_columns(read_csv(path, delimiter=delimiter), task=task, x=x, y=y, **options)
 
     @property
     def dx(self) -> int:
-        """Input columns."""
+        """The number of input columns."""
         return len(self.x)
 
     @property
     def dy(self) -> int:
-        """Output columns."""
+        """The number of output columns."""
         return len(self.y)
 
     def groups(self, split: Split) -> tuple[Any, ...]:
@@ -161,47 +161,50 @@ class Table:
         """Draw groups of the split with replacement, and distinct rows of each; see `PointSets.sample`.
 
         Returns:
-            Tasks in standardised units, with `info` group `[T]`: the place of each in `names`.
+            Tasks in standardised units, with `info` group `[T]`, the index of each group in `names`.
         """
         tasks = self.points.sample(num_tasks, support=support, query=query, split=split, generator=generator)
         return tasks._replace(info={"group": tasks.info["task"]})
 
     def held_out(self, split: Split = "test", *, support: int = 4) -> Tasks:
-        """Every group of the split once: its first `support` rows by the first x, then all its other rows as query.
+        """Every group of the split once: its first `support` rows by the first x as support, all others as query.
 
-        A group with too few rows gives fewer to the support and keeps one for the query.
+        A group with at most `support` rows has a smaller support set, and one row as query.
         """
         tasks = self.points.held_out(split, support=support)
         return tasks._replace(info={"group": tasks.info["task"]})
 
     def in_units(self, belief: Belief) -> Belief:
-        """A belief about standardised outputs as a belief in the table's own units.
+        """A predictive distribution of standardised outputs, converted to the table's units.
 
         Raises:
-            ValueError: for a joint Gaussian over several outputs, which has but one noise for all of them.
+            ValueError: for a joint Gaussian over several outputs, which has the same noise for all of them.
         """
         if self.dy == 1:
             return belief.rescale(float(self.center[-1]), float(self.spread[-1]))  # type: ignore[attr-defined]
         if isinstance(belief, DenseGaussian):
-            raise ValueError(f"a DenseGaussian over {self.dy} outputs has one unit for all; use a table with one y")
+            raise ValueError(
+                f"a DenseGaussian over {self.dy} outputs has the same noise for all of them, so they cannot have "
+                "different units; use a table with one y"
+            )
         like: Tensor = belief.mean  # type: ignore[attr-defined]
         shift, scale = (part[self.dx :].to(like) for part in (self.center, self.spread))
         return belief.rescale(shift, scale)  # type: ignore[attr-defined]
 
     def scale_x(self, x: Float[Tensor, "*points dx"]) -> Float[Tensor, "*points dx"]:
-        """Inputs in the table's units, standardised."""
+        """Inputs in the table's units, converted to standardised units."""
         return (x - self.center[: self.dx].to(x)) / self.spread[: self.dx].to(x)
 
     def unscale_x(self, x: Float[Tensor, "*points dx"]) -> Float[Tensor, "*points dx"]:
-        """Standardised inputs in the table's units."""
+        """Standardised inputs, converted to the table's units."""
         return x * self.spread[: self.dx].to(x) + self.center[: self.dx].to(x)
 
     def scale_y(self, y: Float[Tensor, "*points dy"]) -> Float[Tensor, "*points dy"]:
-        """Outputs in the table's units, standardised."""
+        """Outputs in the table's units, converted to standardised units."""
         return (y - self.center[self.dx :].to(y)) / self.spread[self.dx :].to(y)
 
     def unscale_y(self, y: Float[Tensor, "*points dy"]) -> Float[Tensor, "*points dy"]:
-        """Standardised outputs in the table's units."""
+        """Standardised outputs, converted to the table's units."""
         return y * self.spread[self.dx :].to(y) + self.center[self.dx :].to(y)
 
     def __repr__(self) -> str:
