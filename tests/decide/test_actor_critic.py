@@ -77,7 +77,7 @@ def test_futures_begin_where_one_has_been() -> None:
         mask = torch.tensor([True, step < 2, False])
         state = torch.full((3, 4), 0.01 * step) + 1
         agent.see(Moment(state, torch.zeros(3), torch.zeros(3), state, mask, mask))
-    begin = agent._beginnings(50)[..., 0]
+    begin = agent._start_states(50)[..., 0]
     assert {round(v, 2) for v in begin[:, 0].flatten().tolist()} == {1.02, 1.03, 1.04}
     assert {round(v, 2) for v in begin[:, 1].flatten().tolist()} == {1.0, 1.01}
     assert begin[:, 2].abs().max() <= 0.05
@@ -178,5 +178,5 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="horizon=0; expected a whole number of at least 1"):
         _agent(knowledge, horizon=0)
     broken = {k: torch.stack([v[0], v[1], torch.nan * v[2]]) for k, v in env.tasks.items()}
-    with pytest.raises(ValueError, match="the futures imagined of task 2 are not finite"):
+    with pytest.raises(ValueError, match="the model's rollouts of task 2 are not finite"):
         _agent(Known(Simulated(env, broken))).act(torch.zeros(3, 4))

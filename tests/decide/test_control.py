@@ -185,7 +185,7 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="batch=0; expected a whole number of at least 1"):
         DQN(torch.ones(4), 1, batch=0)
     env = qs.rl.CartPole(num_envs=2)
-    with pytest.raises(ValueError, match="num_envs=2; an agent lives in one of each task"):
+    with pytest.raises(ValueError, match="num_envs=2; live needs one environment of each task"):
         live(env, DQN(torch.ones(4), 1), episodes=1)
 
 

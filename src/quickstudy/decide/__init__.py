@@ -1,4 +1,4 @@
-"""What acts on a predictor: planning and control by a learned model, and rivals that have none."""
+"""Control: agents that plan with or learn in a learned model, and model-free baselines."""
 
 from quickstudy.decide.actor_critic import ActorCritic as ActorCritic
 from quickstudy.decide.actor_critic import shared_start as shared_start

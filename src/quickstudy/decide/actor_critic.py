@@ -1,4 +1,4 @@
-"""An actor-critic that learns in futures imagined by functions of the model (after Galashov et al. 2019)."""
+"""An actor-critic trained on rollouts of functions drawn from a learned model (after Galashov et al. 2019)."""
 
 from typing import Any, final
 
@@ -15,40 +15,40 @@ from quickstudy.rl.episodes import Episodes
 
 @final
 class ActorCritic:
-    """A policy and a value for each task, trained between episodes, and before the first, on imagined futures alone.
+    """A policy and a value function for each task, trained on rollouts of a model between episodes.
 
-    An imagined future begins near rest or at a state that was seen of this task, takes the actions of the policy as it
-    stands, and follows one function drawn from what is believed of the task: a cart that may be the true one (Galashov
-    et al. 2019, arXiv 1903.11907). The objective says what each step brings, and when it is over; then another future
-    begins. It is over too where a state leaves what the model was trained on, since nothing is known beyond (as in
-    MOReL, Kidambi et al. 2020, arXiv 2005.05951). What is not over after `horizon` steps is bootstrapped by the value,
-    and goes on in the next batch, by the functions of that batch. From each batch `Actors` learn a few steps: as in
-    Dreamer (Hafner et al. 2020, arXiv 1912.01603), but by the likelihood ratio, since actions are discrete.
+    A rollout starts near rest or at an observed state of the task, takes actions of the present policy, and follows one
+    function drawn from the model's posterior of the task (Galashov et al. 2019, arXiv 1903.11907). The objective gives
+    the reward of each step and says when the rollout terminates; then another one starts. A rollout also terminates
+    where a state leaves the region that the model was trained on (as in MOReL, Kidambi et al. 2020, arXiv 2005.05951).
+    After `horizon` steps the return of an unfinished rollout is bootstrapped by the value function; the rollout
+    continues in the next batch, with the functions of that batch. `Actors` take a few steps on each batch, as in
+    Dreamer (Hafner et al. 2020, arXiv 1912.01603), but with likelihood-ratio gradients, since actions are discrete.
 
-    Planning thinks at every step; this thinks between episodes, and acts at the cost of one small network.
+    A planner computes at every step; this agent computes between episodes, and an action needs one small network only.
 
     Args:
-        knowledge: of the world.
-        objective: what steps bring and when it is over: `Balance`, or `LearnedReturn`.
-        scale: by which states are divided, `[ds]`.
+        knowledge: provides the model, and is updated with observed transitions.
+        objective: gives rewards and terminations of imagined steps: `Balance`, or `LearnedReturn`.
+        scale: scale of each component of the state, `[ds]`, by which states are divided.
         num_tasks: T.
-        near: half-widths of the states near rest, `ds` numbers.
-        horizon: H, imagined steps in a batch.
-        futures: imagined side by side, of each task.
-        functions: which these futures follow in equal shares, drawn anew for every batch.
-        updates: batches after an episode.
-        first: batches before the first one; None is as many as after an episode.
-        epochs: steps of Adam on a batch.
-        entropy: worth of the policy's, which keeps it from making up its mind before it knows the task.
-        known: share of the beginnings at states that were seen.
-        reach: futures are over where a component of the state exceeds so many of its scales.
-        memory: states of a task to remember.
-        initial: what has been trained already, of as many tasks, or of one that all begin as; see `shared_start`.
-        generator: of weights, functions, beginnings and imagined actions.
-        options: of `Actors`.
+        near: half-widths of the region of start states near rest, `ds` numbers.
+        horizon: H, the number of steps in a batch.
+        futures: K, the number of rollouts for each task.
+        functions: the number of functions drawn for each batch; an equal number of rollouts follows each.
+        updates: the number of batches after an episode.
+        first: the number of batches before the first episode; None is `updates`.
+        epochs: the number of steps of Adam on a batch.
+        entropy: weight of the policy's entropy in the loss; keeps the policy random while the task is uncertain.
+        known: the share of rollouts that start at observed states.
+        reach: a rollout terminates where a component of the state exceeds this multiple of its scale.
+        memory: the number of observed states of each task to keep.
+        initial: initial weights, of T tasks, or of one task for all of them; see `shared_start`.
+        generator: random numbers for weights, functions, start states and imagined actions.
+        options: options of `Actors`.
 
     Raises:
-        ValueError: for counts below 1, functions that do not divide the futures, and what `Actors` refuses.
+        ValueError: for counts below 1, `functions` that does not divide `futures`, and options out of range.
 
     >>> import quickstudy as qs
     >>> from quickstudy.decide.control import Known
@@ -102,42 +102,42 @@ class ActorCritic:
         self._first = updates if first is None else check_whole("first", first, 0)
         self._seen = torch.zeros(num_tasks, memory, len(scale)).to(scale)
         self._count = torch.zeros(num_tasks, dtype=torch.long)
-        self._now: Tensor | None = None  # where the futures that are not over have come to
+        self._now: Tensor | None = None  # the states of unfinished rollouts
 
     def act(self, state: Tensor) -> Tensor:
-        """The likeliest action `[T]` of each task's policy, in the states `[T, ds]`."""
+        """The most probable action `[T]` of each task's policy in the states `[T, ds]`."""
         if self._first:
             self._first, first = 0, self._first
             self.think(first)
         return self.actors.best(state.unsqueeze(1))[:, 0]
 
     def see(self, moment: Moment) -> None:
-        """Tell knowledge, and remember where one has been."""
+        """Update the model's knowledge, and store the state."""
         self.knowledge.see(moment)
         real = moment.mask.nonzero()[:, 0]
         self._seen[real, self._count[real] % self._seen.shape[1]] = moment.state[real]
         self._count += moment.mask
 
     def rest(self) -> None:
-        """Let knowledge rest, then think."""
+        """Update the model's knowledge, then train."""
         self.knowledge.rest()
         self.think(self.updates)
 
     def think(self, updates: int) -> None:
-        """Imagine and learn, so many times."""
+        """Train on `updates` batches of rollouts."""
         for _ in range(updates):
             self.actors.learn(self.imagine(), epochs=self.epochs)
 
     @torch.no_grad()
     def imagine(self) -> Episodes:
-        """Futures `[T, K, H]` of what is believed now.
+        """A batch of rollouts `[T, K, H]` of the present model.
 
         Raises:
-            ValueError: for states that are not finite.
+            ValueError: if the model gives states that are not finite.
         """
         model, size = self.knowledge.model(), self.futures // self.functions
         worlds = [model.imagine(self.generator) for _ in range(self.functions)]
-        begin = self._beginnings(self.horizon + 1)
+        begin = self._start_states(self.horizon + 1)
         now = begin[-1] if self._now is None else self._now
         ds, steps = now.shape[-1], []
         for step in range(self.horizon):
@@ -156,8 +156,8 @@ class ActorCritic:
         time = torch.arange(self.horizon).expand(over.shape)
         return Episodes(state, action, reward, following, log_prob, over, no, yes, time)
 
-    def _beginnings(self, count: int) -> Tensor:
-        """`[count, T, K, ds]`: near rest, or where each task has been."""
+    def _start_states(self, count: int) -> Tensor:
+        """Start states `[count, T, K, ds]`: near rest, or observed states of each task."""
         tasks, kept, ds = self._seen.shape
         shape = (count, tasks, self.futures)
         near = (2 * torch.rand(*shape, ds, generator=self.generator) - 1) * self.near
@@ -171,16 +171,16 @@ class ActorCritic:
 def shared_start(
     knowledge: Knowledge, objective: Stepwise, scale: Tensor, *, updates: int = 60, **options: Any
 ) -> Actors:
-    """What every task can begin with: one policy and value, trained on futures of the prior, once for all tasks.
+    """A policy and a value function for all tasks to start from, trained on rollouts of the model's prior.
 
     Args:
-        knowledge: of one task of which nothing has been seen.
-        objective, scale: as for `ActorCritic`.
-        updates: batches.
-        options: of `ActorCritic`.
+        knowledge: knowledge of one task without observations.
+        objective, scale: as in `ActorCritic`.
+        updates: the number of batches.
+        options: options of `ActorCritic`.
 
     Returns:
-        For its `initial=`.
+        The weights for `ActorCritic(..., initial=...)`.
     """
     one = ActorCritic(knowledge, objective, scale, 1, **options)
     one.think(updates)
@@ -191,6 +191,6 @@ def _check_imagined(states: Tensor) -> None:
     wrong = ~states.isfinite().flatten(1).all(1)
     if wrong.any():
         raise ValueError(
-            f"the futures imagined of task {int(wrong.nonzero()[0])} are not finite; expected finite "
-            "numbers: look at the model's training, and at the transitions it was given"
+            f"the model's rollouts of task {int(wrong.nonzero()[0])} are not finite; check the training of the model, "
+            "and the transitions it was given"
         )

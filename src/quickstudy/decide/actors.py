@@ -1,4 +1,4 @@
-"""A policy and a value for every task, and how they learn from what came of their actions: PPO's step, batched."""
+"""Policies and value functions of many tasks, trained in one batch by PPO's loss."""
 
 from typing import NamedTuple, final
 
@@ -13,14 +13,15 @@ from quickstudy.rl.estimation.advantages import gae, standardised
 
 
 class Experience(NamedTuple):
-    """Decisions `[T, N, ...]` to learn from; nothing was decided where `mask` is False.
+    """Training data: transitions with advantages and value targets.
 
     Args:
         state: `[T, N, ds]`.
-        action, log_prob: `[T, N]`, and log pi_old(action | state).
-        advantage: `[T, N]`, of mean 0 and standard deviation 1 in each task.
-        aim: `[T, N]`, what the value should be.
-        mask: `[T, N]` bool.
+        action: `[T, N]`.
+        log_prob: `[T, N]`, log pi_old(action | state).
+        advantage: `[T, N]`, with mean 0 and standard deviation 1 in each task.
+        aim: `[T, N]`, the targets of the value function.
+        mask: `[T, N]` bool, True for a real transition.
     """
 
     state: Tensor
@@ -33,26 +34,26 @@ class Experience(NamedTuple):
 
 @final
 class Actors:
-    """Policies pi(a | s) and values V(s), one pair of networks a task, none of which sees another's experience:
+    """Policies pi(a | s) and values V(s), one pair of networks for each task, trained on that task's data alone:
 
         L = mean_t [-min(rho_t A_t, clip(rho_t, 1 - e, 1 + e) A_t) - c H(pi(. | s_t)) + ((1 - gamma) (V(s_t) - R_t))²]
 
-    with rho = pi / pi_old (Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9), A of generalised advantage estimation
-    (Schulman et al. 2016, arXiv 1506.02438), R = A + V; at rho = 1 its gradient is the policy gradient. (1 - gamma)
-    makes the worth of an endless episode with reward 1 the unit.
+    with rho = pi / pi_old (Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9), A by generalised advantage estimation
+    (Schulman et al. 2016, arXiv 1506.02438), and R = A + V. At rho = 1 the gradient is the policy gradient. The factor
+    (1 - gamma) scales the value of an endless episode with reward 1 to 1.
 
     Args:
-        scale: by which states are divided, `[ds]`.
+        scale: scale of each component of the state, `[ds]`, by which states are divided.
         num_tasks: T.
-        actions: how many there are.
+        actions: the number of actions.
         hidden: widths of the hidden layers.
-        lr: Adam's rate.
+        lr: learning rate of Adam.
         discount: gamma, below 1.
-        gae_lambda: lambda of the advantages.
-        clip: e.
-        entropy: c.
-        norm: largest norm of a task's gradient.
-        generator: of weights and actions.
+        gae_lambda: lambda of generalised advantage estimation.
+        clip: e, for clipping rho.
+        entropy: c, weight of the entropy H.
+        norm: the largest norm of a task's gradient; longer gradients are scaled down.
+        generator: random numbers for weights and actions.
 
     Raises:
         ValueError: for sizes below 1 and rates out of range.
@@ -92,35 +93,35 @@ class Actors:
         self._optimizer = Adam(self.policy.parameters() + self.critic.parameters(), lr=lr, clip=norm)
 
     def copy_(self, other: "Actors") -> None:
-        """Begin as `other`, of as many tasks, or of one that all begin as."""
+        """Copy the weights of `other`, which has as many tasks, or one for all of them."""
         self.policy.copy_(other.policy)
         self.critic.copy_(other.critic)
 
     def log_probs(self, state: Tensor) -> Tensor:
-        """Log chances `[T, N, A]` in states `[T, N, ds]`."""
+        """Log-probabilities `[T, N, A]` of all actions in the states `[T, N, ds]`."""
         return self.policy(state / self.scale).log_softmax(-1)
 
     def value(self, state: Tensor) -> Tensor:
-        """`[T, N]`, of the states `[T, N, ds]`."""
+        """The values `[T, N]` of the states `[T, N, ds]`."""
         return self.critic(state / self.scale)[..., 0] / (1 - self.discount)
 
     @torch.no_grad()
     def draw(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions `[T, N]` in the states `[T, N, ds]`, and their log chances."""
+        """Draw actions `[T, N]` in the states `[T, N, ds]`; returns them and their log-probabilities."""
         log_probs = self.log_probs(state)
-        # the largest of log p + Gumbel noise: drawn by p, without the rows that multinomial wants
+        # the argmax of log p + Gumbel noise is a draw from p; torch.multinomial takes matrices only
         noise = torch.rand(log_probs.shape, generator=self.generator).to(log_probs)
         action = (log_probs - (-noise.clamp_min(1e-30).log()).log()).argmax(-1)
         return action, log_probs.gather(-1, action.unsqueeze(-1))[..., 0]
 
     @torch.no_grad()
     def best(self, state: Tensor) -> Tensor:
-        """The likeliest actions `[T, N]` in the states `[T, N, ds]`."""
+        """The most probable actions `[T, N]` in the states `[T, N, ds]`."""
         return self.policy(state / self.scale).argmax(-1)
 
     @torch.no_grad()
     def experience(self, episodes: Episodes) -> Experience:
-        """What `episodes [T, E, H]` taught; where one was cut off, the value of what it came to stands for the rest."""
+        """Training data from `episodes [T, E, H]`; truncated episodes are bootstrapped by the value function."""
         shape = episodes.reward.shape
         value, following = (
             self.value(states.flatten(1, 2)).view(shape) for states in (episodes.observation, episodes.next_observation)
@@ -132,7 +133,7 @@ class Actors:
         return Experience(*(part.flatten(1, 2) for part in parts))
 
     def loss(self, experience: Experience) -> Tensor:
-        """L `[T]`; 0 for a task in which nothing was decided."""
+        """The loss L of each task, `[T]`; 0 for a task without real transitions."""
         state, action, old, advantage, aim, mask = experience
         log_probs = self.log_probs(state)
         ratio = (log_probs.gather(-1, action.long().unsqueeze(-1))[..., 0] - old).exp()
@@ -143,7 +144,7 @@ class Actors:
         return points.sum(1) / mask.sum(1).clamp_min(1)
 
     def learn(self, episodes: Episodes, *, epochs: int) -> None:
-        """So many steps of Adam on all of `episodes`; a task in which nothing was decided stays as it is."""
+        """`epochs` steps of Adam on all of `episodes`; a task without real transitions is not changed."""
         experience = self.experience(episodes)
         decided = experience.mask.any(1)
         for _ in range(epochs):

@@ -1,4 +1,4 @@
-"""Adam for many tasks side by side, none of which feels the others: what each task's networks are trained by."""
+"""Adam for the parameters of many tasks, separately for each task."""
 
 from collections.abc import Sequence
 from typing import final
@@ -11,18 +11,19 @@ from quickstudy.checks import check_number
 
 @final
 class Adam:
-    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1) in each task by itself:
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1), separately for each task:
 
     g <- g min(1, clip / |g|),  m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g²,
     w <- w - lr m / (1 - b1^k) / (sqrt(v / (1 - b2^k)) + 1e-8)
 
-    with |g| over all parameters of the task, and k the steps that the task has taken. A task that sits a step out stays
-    as it is to the bit, its momentum too; torch's Adam would let it drift, and clip all tasks by one common norm.
+    with |g| the norm over all parameters of the task, and k the number of the task's steps so far. A task that is
+    masked in a step does not change, bit for bit, nor does its momentum; torch's Adam would move it, and would clip all
+    tasks by one common norm.
 
     Args:
-        parameters: `[T, ...]` each.
-        lr: the rate.
-        clip: largest norm of a task's gradient; infinite where nothing is clipped.
+        parameters: tensors `[T, ...]`.
+        lr: learning rate.
+        clip: the largest norm of a task's gradient; infinity for no clipping.
         betas: b1 and b2.
 
     Raises:
@@ -54,7 +55,7 @@ class Adam:
         self._steps = flat.new_zeros(len(flat), 1)
 
     def step(self, loss: Tensor, mask: Tensor | None = None) -> None:
-        """One step down the loss `[T]` of each task, where `mask [T]` is True."""
+        """One step on the loss `[T]` of each task for which `mask [T]` is True; None means all tasks."""
         gradients = torch.autograd.grad(loss.sum(), self.parameters)
         with torch.no_grad():
             gradient = torch.cat([g.flatten(1) for g in gradients], 1)
@@ -62,11 +63,11 @@ class Adam:
                 norm = gradient.norm(dim=1, keepdim=True)
                 gradient *= (self.clip / norm.clamp_min(1e-12)).clamp(max=1)
             takes = torch.ones_like(self._steps) if mask is None else mask.to(gradient).unsqueeze(1)
-            (b1, b2), everybody = self.betas, mask is None or bool(mask.all())
+            (b1, b2), all_tasks = self.betas, mask is None or bool(mask.all())
             self._steps += takes
-            self._first.lerp_(gradient, 1 - b1) if everybody else self._first.lerp_(gradient, (1 - b1) * takes)
+            self._first.lerp_(gradient, 1 - b1) if all_tasks else self._first.lerp_(gradient, (1 - b1) * takes)
             square = gradient.square_()
-            self._second.lerp_(square, 1 - b2) if everybody else self._second.lerp_(square, (1 - b2) * takes)
+            self._second.lerp_(square, 1 - b2) if all_tasks else self._second.lerp_(square, (1 - b2) * takes)
             taken = self._steps.clamp_min(1)
             rate = self.lr * takes / (1 - b1**taken)
             spread = (self._second / (1 - b2**taken)).sqrt_().add_(1e-8)

@@ -1,4 +1,4 @@
-"""Control by a learned model: plan through what is believed of this cart, act, see, believe better."""
+"""Model-predictive control with a model that is adapted to each task while acting."""
 
 from typing import Any, Protocol
 
@@ -14,26 +14,26 @@ from quickstudy.decide.planning import Objective, Plan, Planner
 
 
 class Knowledge(Protocol):
-    """What is known of the world, and how it grows."""
+    """A source of models that can be updated with observed transitions."""
 
     def model(self) -> Model:
-        """What to plan with now."""
+        """The present model, for planning."""
 
     def see(self, moment: Moment) -> None:
-        """What was done and what came of it."""
+        """Take in one transition of each task."""
 
     def rest(self) -> None:
-        """Between episodes."""
+        """Called after each round of episodes."""
 
 
 class Known:
-    """Knowledge that stays as it is: the true simulator, or a model that never adapts."""
+    """Knowledge that never changes: a fixed model, such as the true simulator."""
 
     def __init__(self, model: Model):
         self._model = model
 
     def model(self) -> Model:
-        """The one that was given."""
+        """The given model."""
         return self._model
 
     def see(self, moment: Moment) -> None:
@@ -44,15 +44,15 @@ class Known:
 
 
 class Adapting:
-    """A meta-trained learner whose support set is what has been seen of each task so far.
+    """A meta-trained learner, adapted to all transitions observed in each task so far.
 
     Args:
-        learner: on tasks encoded by `encoding`; left in evaluation mode.
-        encoding: as in its training.
+        learner: a learner trained on tasks encoded by `encoding`; it is set to evaluation mode.
+        encoding: the encoding of its training.
         num_tasks: T.
-        every: transitions are gathered and told to the predictor so many at a time; 1 tells each as it comes.
-        most: transitions of a task to remember; what comes later is forgotten.
-        generator: of what the predictor draws.
+        every: append transitions to the support set in groups of this size; 1 appends each at once.
+        most: the largest size of a task's support set; later transitions are ignored.
+        generator: random numbers for the predictor.
 
     Raises:
         ValueError: for counts below 1.
@@ -78,11 +78,11 @@ class Adapting:
         self.predictor = learner.adapt(nothing, generator=generator)
 
     def model(self) -> Model:
-        """The belief about each task by what was seen of it."""
+        """The model given by the predictor for the support sets so far."""
         return Learned(self.predictor, self.encoding)
 
     def see(self, moment: Moment) -> None:
-        """Tell the predictor, unless it knows enough."""
+        """Append the transitions to the support sets of tasks that have fewer than `most`."""
         mask = moment.mask & (self._seen < self.most)
         self._seen += mask
         if not mask.any():
@@ -92,7 +92,7 @@ class Adapting:
             self.rest()
 
     def rest(self) -> None:
-        """Tell what waits."""
+        """Append the transitions that were gathered since the last append."""
         if self._waiting:
             x, y, mask = zip(*self._waiting, strict=True)
             self.predictor = self.predictor.append(Examples(torch.cat(x, 1), torch.cat(y, 1), torch.cat(mask, 1)))
@@ -100,13 +100,13 @@ class Adapting:
 
 
 class Control:
-    """Model-predictive control: at every step the first action of a new plan, which starts from the last one.
+    """Model-predictive control: the first action of a new plan at every step; planning starts from the last plan.
 
     Args:
-        knowledge: of the world.
-        planner: `cross_entropy` or `mppi`.
-        objective: what plans are worth.
-        generator: of functions and candidates.
+        knowledge: provides the model, and is updated with observed transitions.
+        planner: a planner, from `cross_entropy` or `mppi`.
+        objective: the value of plans.
+        generator: random numbers for functions and candidates.
     """
 
     def __init__(
@@ -121,16 +121,16 @@ class Control:
         self._plan: Plan | None = None
 
     def act(self, state: Tensor) -> Tensor:
-        """The best action `[T]` of each task's plan from `state [T, ds]`."""
+        """The first action `[T]` of each task's plan from the states `[T, ds]`."""
         model = self.knowledge.model()
         self._plan = self.planner.plan(model, state, self.objective, self._plan, self.generator)
         return self._plan.action
 
     def see(self, moment: Moment) -> None:
-        """Learn of it."""
+        """Update the model's knowledge."""
         self.knowledge.see(moment)
 
     def rest(self) -> None:
-        """Forget the plan; let knowledge rest."""
+        """Drop the plan, and pass the end of the episodes on to the model's knowledge."""
         self._plan = None
         self.knowledge.rest()

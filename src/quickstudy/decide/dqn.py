@@ -1,4 +1,4 @@
-"""Deep Q-learning (Mnih et al. 2015) on each task from scratch: what controls without a model of the world."""
+"""Deep Q-learning (Mnih et al. 2015) on each task from scratch: a model-free baseline."""
 
 from typing import final
 
@@ -13,25 +13,28 @@ from quickstudy.decide.networks import Networks
 
 @final
 class DQN:
-    """Learns what actions are worth, Q(s, a) = r + gamma max_a' Q'(s', a'), with double Q-learning (Van Hasselt 2016).
+    """Action values Q(s, a) = r + gamma max_a' Q'(s', a'), learned by double Q-learning (Van Hasselt 2016).
 
-    One network for every task, each with its own memory, target and clock; all are trained together, and none feels
-    another. Targets follow slowly (Lillicrap et al. 2016, arXiv 1509.02971) in place of being copied now and then.
+    Every task has its own network, target network, replay memory and exploration schedule; tasks are trained in one
+    batch and do not influence each other. Target networks follow slowly (Lillicrap et al. 2016, arXiv 1509.02971)
+    instead of being copied from time to time.
 
     Args:
-        scale: by which states are divided, `[ds]`.
+        scale: scale of each component of the state, `[ds]`, by which states are divided.
         num_tasks: T.
-        actions: how many there are.
+        actions: the number of actions.
         hidden: widths of the hidden layers.
-        lr: Adam's rate.
-        discount: gamma. 0.97 by default: the sooner a fall counts for little, the sooner its worth is known.
-        unit: rewards that are 1 to the networks; errors beyond it count by their size, within it by their square.
-        batch: transitions in a step of learning; there is one a step of acting, once there are so many.
-        explore: share of random actions at the start; falls linearly to `explore_last`
-        over the first `explore_steps` steps.
-        follow: share of the way that targets go after every step of learning.
-        memory: transitions that are kept.
-        generator: of weights, actions and batches.
+        lr: learning rate of Adam.
+        discount: gamma; the default 0.97 learns faster than a larger one, as late failures count for less.
+        unit: rewards are divided by this; the loss is quadratic for errors up to 1 after the division, linear beyond.
+        batch: transitions in a training step. There is a training step after each step of acting, once the memory
+            holds this many.
+        explore: the share of random actions at the start; it falls linearly to `explore_last`.
+        explore_last: the share of random actions after `explore_steps` steps.
+        explore_steps: the number of steps over which the share of random actions falls.
+        follow: weight of the network in the moving average of the target network, for each training step.
+        memory: the number of transitions to keep.
+        generator: random numbers for weights, actions and batches.
 
     Raises:
         ValueError: for counts below 1, and rates and shares out of range.
@@ -81,7 +84,7 @@ class DQN:
         self._count = torch.zeros(num_tasks, dtype=torch.long)  # transitions seen by each task
 
     def act(self, state: Tensor) -> Tensor:
-        """Mostly the best action `[T]` of each task, in the states `[T, ds]`."""
+        """Epsilon-greedy actions `[T]` in the states `[T, ds]`."""
         with torch.no_grad():
             best = self.values((state / self.scale).unsqueeze(1))[:, 0].argmax(1)
         part = (self._count / self.explore_steps).clamp(max=1)
@@ -90,7 +93,7 @@ class DQN:
         return torch.where(torch.rand(best.shape, generator=self.generator) < chance, drawn, best)
 
     def see(self, moment: Moment) -> None:
-        """Remember, and learn from a batch of memories."""
+        """Store the transitions, and take a training step on a batch from the memory."""
         state, action, reward, following, terminated, mask = moment
         columns = [action.unsqueeze(1), reward.unsqueeze(1) / self.unit, terminated.unsqueeze(1)]
         row = torch.cat([state / self.scale, following / self.scale, *(c.to(state.dtype) for c in columns)], 1)
@@ -115,7 +118,7 @@ class DQN:
             aim = reward + self.discount * (1 - terminated) * later
         value = self.values(now).gather(-1, action.long())
         loss = torch.nn.functional.smooth_l1_loss(value, aim, reduction="none").mean((1, 2))
-        self._optimizer.step(loss, mask)  # a task whose episode is over waits
+        self._optimizer.step(loss, mask)  # a task whose episode is over is not changed
         with torch.no_grad():
             share = (self.follow * mask).view(-1, 1, 1)
             for slow, fast in zip(self.targets.parameters(), self.values.parameters(), strict=True):

@@ -1,6 +1,6 @@
-"""How transitions become examples: (state, action) -> change of state, in units of their own spread.
+"""Transitions as examples of a regression: (state, action) -> change of state, both scaled.
 
-The reward and the end of the episode may be outputs too, for who plans with nothing but what was learned.
+The reward and the termination of the episode can be further outputs, for agents that have to learn these, too.
 """
 
 from typing import NamedTuple
@@ -13,17 +13,17 @@ from quickstudy.decide.moment import Moment
 
 
 class Encoding(NamedTuple):
-    """x = (s / a, action),  y = (s' - s) / b: what a learner sees of a transition.
+    """A transition as an example: x = (s / a, action),  y = (s' - s) / b.
 
-    An action of two is -1 or 1; of more, it is one-hot. Where they are asked for, y goes on with the reward r / c, and
-    then with the end of the episode, 1 where it terminated and 0 elsewhere.
+    One of two actions is encoded as -1 or 1, one of more as one-hot. Optional further outputs are the reward r / c, and
+    after it the end of the episode: 1 where it terminated, 0 elsewhere.
 
     Args:
         state_scale: a, `[ds]`.
         change_scale: b, `[ds]`.
-        actions: how many there are.
-        reward_scale: c, a scalar; None where the reward is no output.
-        end: whether the end is one.
+        actions: the number of actions.
+        reward_scale: c, a scalar; None if the reward is not an output.
+        end: whether the end of the episode is an output.
 
     >>> encoding = Encoding(torch.tensor([2.0]), torch.tensor([0.5]), 2)
     >>> x = encoding.inputs(torch.tensor([[[4.0]]]), torch.tensor([[0]]))
@@ -41,21 +41,21 @@ class Encoding(NamedTuple):
 
     @property
     def ds(self) -> int:
-        """Components of a state."""
+        """The number of components of a state."""
         return len(self.state_scale)
 
     @property
     def dx(self) -> int:
-        """Features of an input."""
+        """The number of features of an input."""
         return self.ds + (1 if self.actions == 2 else self.actions)
 
     @property
     def dy(self) -> int:
-        """Features of an output."""
+        """The number of outputs."""
         return self.ds + (self.reward_scale is not None) + self.end
 
     def to(self, like: Tensor) -> "Encoding":
-        """With scales of the type and device of `like`."""
+        """The same encoding with scales in the dtype and on the device of `like`."""
         return Encoding(
             self.state_scale.to(like),
             self.change_scale.to(like),
@@ -65,22 +65,22 @@ class Encoding(NamedTuple):
         )
 
     def features(self, action: Tensor) -> Tensor:
-        """Of an action `[...]`: `[..., 1]`, or `[..., actions]` where there are more than two."""
+        """The encoding of actions `[...]`: `[..., 1]`, or `[..., actions]` if there are more than two."""
         kind = self.state_scale.dtype
         if self.actions == 2:
             return torch.sub(2 * action.to(kind), 1).unsqueeze(-1)
         return torch.nn.functional.one_hot(action.long(), self.actions).to(kind)
 
     def inputs(self, state: Tensor, action: Tensor) -> Tensor:
-        """`x [..., dx]` of `state [..., ds]` and `action [...]`."""
+        """Inputs `x [..., dx]` for `state [..., ds]` and `action [...]`."""
         return torch.cat([state / self.state_scale, self.features(action)], -1)
 
     def following(self, state: Tensor, change: Tensor) -> Tensor:
-        """The next state, from an output `[..., dy]`."""
+        """The next state, from `state [..., ds]` and an output `[..., dy]`."""
         return torch.addcmul(state, change[..., : self.ds], self.change_scale)
 
     def outcomes(self, output: Tensor) -> Tensor:
-        """What follows the state in an output `[..., dy]`: reward and end, `[..., 0 to 2]`, those that are there."""
+        """The unscaled reward and the end from outputs `[..., dy]`: `[..., k]`, with k = 0 to 2 for those encoded."""
         outcomes = output[..., self.ds :]
         if self.reward_scale is None:
             return outcomes
@@ -99,12 +99,13 @@ class Encoding(NamedTuple):
         """Transitions `[T, N, ds]`, `[T, N]`, `[T, N, ds]` as examples.
 
         Args:
-            mask: `[T, N]`, True where they are real.
-            reward, terminated: `[T, N]`, read where they are outputs.
+            state, action, following: states, actions and next states.
+            mask: `[T, N]`, True for a real transition.
+            reward, terminated: `[T, N]`; required if they are outputs, ignored otherwise.
 
         Raises:
-            ValueError: for shapes that do not belong together, outcomes that are missing, and real transitions that
-                are not finite.
+            ValueError: for shapes that do not match, a missing reward or termination, and real transitions that are not
+                finite.
         """
         check_transitions(state, action, following, mask, self.ds)
         outputs = [(following - state) / self.change_scale]
@@ -115,13 +116,13 @@ class Encoding(NamedTuple):
         return Examples(self.inputs(state, action), torch.cat(outputs, -1) if self.dy > self.ds else outputs[0], mask)
 
     def moment(self, moment: Moment) -> Examples:
-        """`examples` of one transition of each task."""
+        """One transition of each task as examples, `[T, 1, ...]`."""
         state, action, reward, following, terminated, mask = (part.unsqueeze(1) for part in moment)
         return self.examples(state, action, following, mask, reward=reward, terminated=terminated)
 
 
 def check_transitions(state: Tensor, action: Tensor, following: Tensor, mask: Tensor | None, ds: int) -> None:
-    """Raise one clear line unless transitions fit together and are finite where they are real."""
+    """Raise ValueError unless shapes match and real transitions are finite."""
     if state.dim() != 3 or state.shape[2] != ds or following.shape != state.shape or action.shape != state.shape[:2]:
         raise ValueError(
             f"states {list(state.shape)}, actions {list(action.shape)} and next states {list(following.shape)}; "
@@ -138,7 +139,7 @@ def check_transitions(state: Tensor, action: Tensor, following: Tensor, mask: Te
 
 
 def _outcome(name: str, value: Tensor | None, following: Tensor, mask: Tensor | None) -> Tensor:
-    """`value [T, N]` as one more output `[T, N, 1]`, or one clear line if it is missing, misshapen or not finite."""
+    """`value [T, N]` as an output `[T, N, 1]`. Raises ValueError if it is missing, of another shape or not finite."""
     expected = list(following.shape[:2])
     if value is None or list(value.shape) != expected:
         given = "missing" if value is None else list(value.shape)

@@ -16,22 +16,22 @@ from quickstudy.decide.networks import Networks, apply
 
 @final
 class Ensemble:
-    """B networks for every task, each on its own bootstrap of that task's transitions; no task sees another's.
+    """B networks for every task, each trained on its own bootstrap sample of that task's transitions.
 
-    Each network gives mean and log-variance of the change of state, and is trained on its likelihood by Adam, anew
-    whenever an episode ends (and goes on from where it was). A plan follows one member from its first step to its last,
-    with its noise left out: as the plans of meta-learned models do. Before it has seen anything it acts by chance.
+    Each network gives the mean and the log-variance of the change of state, and is trained by maximum likelihood with
+    Adam after each episode, from its present weights. All steps of a plan use the mean of the same network; models
+    that were meta-learned are used in the same way. Before the first episode the networks are untrained.
 
     Args:
-        encoding: scales of states and changes, the only knowledge that is given.
+        encoding: the scales of states and changes, which are the only prior knowledge.
         num_tasks: T.
         members: B; 5 as in PETS.
         hidden: widths of the hidden layers.
-        steps: of Adam, after each episode.
-        batch: transitions in a step.
-        lr: Adam's rate.
+        steps: the number of steps of Adam after each episode.
+        batch: transitions in a step of Adam.
+        lr: learning rate of Adam.
         decay: weight decay.
-        generator: of weights, bootstraps and members.
+        generator: random numbers for weights, bootstrap samples and batches.
 
     >>> encoding = Encoding(torch.ones(4), torch.ones(4), 2)
     >>> ensemble = Ensemble(encoding, 3, hidden=(8,), steps=2)
@@ -66,11 +66,11 @@ class Ensemble:
         self._seen: list[Examples] = []
 
     def see(self, moment: Moment) -> None:
-        """Remember it."""
+        """Store the transitions."""
         self._seen.append(self.encoding.moment(moment))
 
     def rest(self) -> None:
-        """Train on all that was seen."""
+        """Train on all transitions so far."""
         if not self._seen:
             return
         x, y, mask = (torch.cat(part, 1) for part in zip(*((e.x, e.y, e.real()) for e in self._seen), strict=True))
@@ -78,7 +78,7 @@ class Ensemble:
         x, y = (values.take_along_dim(order.unsqueeze(-1), 1) for values in (x, y))
         count = mask.sum(1)
         tasks = torch.arange(self.num_tasks).view(1, -1, 1)
-        # member b's bootstrap: it draws from a resampled list of the transitions, the same one in all steps
+        # the bootstrap sample of each member, which is the same in all steps; its batches are drawn from it
         draws = torch.rand(self.members, self.num_tasks, x.shape[1], generator=self.generator)
         resampled = (draws * count.view(1, -1, 1)).long()
         for _ in range(self.steps):
@@ -92,11 +92,11 @@ class Ensemble:
             self._optimizer.step()
 
     def model(self) -> "Ensemble":
-        """Itself, as it stands."""
+        """This ensemble, which is a model."""
         return self
 
     def imagine(self, generator: torch.Generator | None = None) -> World:
-        """One member for each task."""
+        """One random member for each task."""
         member = torch.randint(self.members, (self.num_tasks,), generator=generator)
         tasks, dy = torch.arange(self.num_tasks), self.encoding.dy
         layers = [(w[member, tasks].detach(), b[member, tasks].detach()) for w, b in self.networks.layers]
@@ -105,6 +105,6 @@ class Ensemble:
 
 
 def _bounded(raw: Tensor) -> Tensor:
-    """Log-variances kept between -12 and 1, softly, as PETS bounds them."""
+    """Log-variances, softly bounded to [-12, 1] as in PETS."""
     upper = 1 - F.softplus(1 - raw)
     return -12 + F.softplus(upper + 12)

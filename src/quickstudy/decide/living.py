@@ -1,4 +1,4 @@
-"""Whatever acts lives the same life: episode after episode in the real environment, one step at a time."""
+"""The interaction of an agent with an environment, episode after episode, with learning at test time."""
 
 import time
 from typing import NamedTuple, Protocol
@@ -11,25 +11,26 @@ from quickstudy.rl.environment import Environment
 
 
 class Agent(Protocol):
-    """Acts in `T` tasks at once, one environment each, and learns of each from that task alone."""
+    """Acts in one environment of each of `T` tasks, and learns about each task from that task alone."""
 
     def act(self, state: Tensor) -> Tensor:
         """Actions `[T]` in the states `[T, ds]`."""
 
     def see(self, moment: Moment) -> None:
-        """What came of it."""
+        """Take in the result of the last action."""
 
     def rest(self) -> None:
-        """All episodes have ended: time to think before the next ones begin."""
+        """Called when the episodes of all tasks have ended; the agent may train here."""
 
 
 class Life(NamedTuple):
-    """What an agent achieved.
+    """The result of `live`.
 
     Args:
-        returns: `[episodes, T]`.
-        seconds: `[episodes]`, from the beginning to the end of each, thinking included; all tasks together.
-        decisions: how many actions were chosen.
+        returns: `[episodes, T]`, the undiscounted return of each episode.
+        seconds: `[episodes]`, the time since the start at the end of each episode, with the agent's training; of all
+            tasks together.
+        decisions: the number of actions.
     """
 
     returns: Tensor
@@ -38,10 +39,16 @@ class Life(NamedTuple):
 
 
 def live(env: Environment, agent: Agent, *, episodes: int, generator: torch.Generator | None = None) -> Life:
-    """Let `agent` act for so many episodes of every task that `env` has, each until it ends.
+    """Let `agent` act for `episodes` episodes of every task of `env`.
+
+    Args:
+        env: an environment with one environment of each task, and its tasks set.
+        agent: the agent.
+        episodes: the number of episodes.
+        generator: random numbers of the environment.
 
     Raises:
-        ValueError: unless `env` has one environment of each task, and observations are finite.
+        ValueError: unless `env` has one environment of each task, and for observations that are not finite.
 
     >>> import quickstudy as qs
     >>> from quickstudy.decide.control import Control, Known
@@ -56,7 +63,9 @@ def live(env: Environment, agent: Agent, *, episodes: int, generator: torch.Gene
     tensor([[10., 10.]])
     """
     if env.num_envs != 1:
-        raise ValueError(f"the environment has num_envs={env.num_envs}; an agent lives in one of each task: num_envs=1")
+        raise ValueError(
+            f"the environment has num_envs={env.num_envs}; live needs one environment of each task: num_envs=1"
+        )
     returns, seconds, decisions = [], [], 0
     start = time.perf_counter()
     for _ in range(episodes):
@@ -85,5 +94,5 @@ def _check_observation(state: Tensor, decisions: int) -> None:
         task = int(wrong.nonzero()[0])
         raise ValueError(
             f"the environment of task {task} gave the observation {state[task].tolist()} after {decisions} decisions; "
-            "expected finite numbers: look at its physics"
+            "expected finite numbers: check its dynamics"
         )

@@ -1,4 +1,4 @@
-"""What a planner imagines with: the futures of many candidates of `T` tasks at once."""
+"""Models of the environments' dynamics, which predict the states for many sequences of actions together."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -10,32 +10,32 @@ from quickstudy.decide.encoding import Encoding
 from quickstudy.rl.environment import EnvironmentTasks, Simulator
 
 World = Callable[[Tensor, Tensor], Tensor]
-"""The states `[H, T, K, ds]` that actions `[H, T, K]` lead to from `state [T, ds]`, or from one of each candidate,
-`[T, K, ds]`. Where reward and end are known too, they are further columns, in this order."""
+"""A function `(state, action) -> states`: the states `[H, T, K, ds]` after each of the actions `[H, T, K]`, starting at
+`state [T, ds]`, or at `[T, K, ds]` for a state of each candidate. Reward and end, if modelled, are further columns."""
 
 
 class Model(Protocol):
-    """Draws what one plan follows from its first step to its last."""
+    """A distribution over dynamics; a plan follows one draw from it in all of its steps."""
 
     def imagine(self, generator: torch.Generator | None = None) -> World:
-        """A way that the world may be, of every task: the same one whenever it is asked."""
+        """Draw the dynamics of every task; the result is a deterministic function unless the simulator is random."""
 
 
 class Learned:
-    """A predictor's belief: each plan follows one of its `functions`, so a whole imagined future is of one cart.
+    """The model of a predictor: a plan follows one draw of its `functions`, so all steps have the same dynamics.
 
-    Where the predictor has no functions (a CNP, MAML), all plans follow its mean.
+    If the predictor has no functions (a CNP, MAML), plans follow its mean.
 
     Args:
-        predictor: of changes of state, from the inputs of `encoding`.
-        encoding: of the family that its learner was trained on.
+        predictor: predicts changes of state, with the inputs and outputs of `encoding`.
+        encoding: the encoding of the family that its learner was trained on.
     """
 
     def __init__(self, predictor: Any, encoding: Encoding):
         self.predictor, self.encoding = predictor, encoding
 
     def imagine(self, generator: torch.Generator | None = None) -> World:
-        """One function for each task."""
+        """One function drawn for each task."""
         try:
             values = self.predictor.functions(1, generator)
         except NotImplementedError:
@@ -44,56 +44,56 @@ class Learned:
 
 
 class Fixed:
-    """One network for all tasks, whatever was seen of them.
+    """One network for all tasks, which is never adapted.
 
     Args:
-        network: of changes of state, `[..., dx] -> [..., dy]`, from the inputs of `encoding`.
-        encoding: of the family that it was trained on.
+        network: predicts changes of state, `[..., dx] -> [..., dy]`, with the inputs and outputs of `encoding`.
+        encoding: the encoding of the family that it was trained on.
     """
 
     def __init__(self, network: Callable[[Tensor], Tensor], encoding: Encoding):
         self.network, self.encoding = network, encoding
 
     def imagine(self, generator: torch.Generator | None = None) -> World:
-        """The same each time."""
+        """The network's dynamics."""
         return unrolled(self.network, self.encoding)
 
 
 class Simulated:
-    """The true physics: what a model could be at best.
+    """The true dynamics: the best possible model.
 
     Args:
-        env: whose `dynamics` are known.
-        tasks: the true ones.
-        reward, end: whether these are told too, as `Transitions` of the same arguments has them learned.
+        env: the environment, which has `dynamics`.
+        tasks: the true tasks.
+        reward, end: whether reward and end are further columns, as with the same arguments of `Transitions`.
     """
 
     def __init__(self, env: Simulator, tasks: EnvironmentTasks, *, reward: bool = False, end: bool = False):
         self.env, self.tasks, self.reward, self.end = env, tasks, reward, end
 
     def imagine(self, generator: torch.Generator | None = None) -> World:
-        """The same each time, but for the environment's own chance."""
+        """The true dynamics; random numbers of the environment, if it has any, are drawn from `generator`."""
 
         def world(state: Tensor, action: Tensor) -> Tensor:
             now = _of_candidates(state).expand(-1, action.shape[2], -1)
             states = []
             for step in action:
                 now, reward, terminated = self.env.dynamics(self.tasks, now, step, generator)
-                told = [value for value, wanted in ((reward, self.reward), (terminated, self.end)) if wanted]
-                states.append(torch.cat([now, *(v.to(now).unsqueeze(-1) for v in told)], -1) if told else now)
+                more = [value for value, wanted in ((reward, self.reward), (terminated, self.end)) if wanted]
+                states.append(torch.cat([now, *(v.to(now).unsqueeze(-1) for v in more)], -1) if more else now)
             return torch.stack(states)
 
         return world
 
 
 def unrolled(change: Callable[[Tensor], Tensor], encoding: Encoding) -> World:
-    """The world in which `change [T, K, dy]` of inputs `[T, K, dx]` is what happens at every step."""
+    """The dynamics in which every step changes the state by `change`, a function `[T, K, dx] -> [T, K, dy]`."""
     ds, ratio = encoding.ds, encoding.change_scale / encoding.state_scale
     more = encoding.dy - ds
 
     def world(state: Tensor, action: Tensor) -> Tensor:
         horizon, tasks, candidates = action.shape
-        # inputs of all steps, filled in as the states come: nothing is copied on the way
+        # the inputs of all steps; each step writes its state into the next input, so that nothing is copied
         x = state.new_empty(horizon + 1, tasks, candidates, encoding.dx)
         x[:horizon, ..., ds:] = encoding.features(action)
         x[0, ..., :ds] = _of_candidates(state / encoding.state_scale)

@@ -1,4 +1,4 @@
-"""One step of every task, as agents and their knowledge are told of it."""
+"""The record of one transition of every task, which agents and their models receive."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 class Moment(NamedTuple):
-    """What was done in `T` tasks at once, and what came of it.
+    """One transition in each of `T` tasks.
 
     Args:
         state: `[T, ds]`.
         action: `[T]`.
         reward: `[T]`.
         following: `[T, ds]`, the next state.
-        terminated: `[T]` bool: the episode ended so; truncation is left out.
-        mask: `[T]` bool; where it is False nothing happened.
+        terminated: `[T]` bool: the episode terminated with this step; False for truncation.
+        mask: `[T]` bool: False for a task whose episode had ended before, where there was no transition.
     """
 
     state: Tensor

@@ -1,4 +1,4 @@
-"""Many small networks side by side, none of which knows of the others: what is trained on each task from scratch."""
+"""Many small independent networks evaluated in one batch, for agents trained on each task from scratch."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,13 +13,13 @@ Layers = list[tuple[Tensor, Tensor]]
 
 @final
 class Networks:
-    """Perceptrons `x [*L, N, inputs] -> [*L, N, outputs]`, one for every place of `L`, with SiLU between layers.
+    """Multilayer perceptrons `x [*L, N, inputs] -> [*L, N, outputs]`, one for each index of `L`, with SiLU activations.
 
     Args:
-        lead: L, as (members, tasks) or (tasks,).
-        sizes: inputs, widths of hidden layers, outputs.
+        lead: L, for example (members, tasks) or (tasks,).
+        sizes: the numbers of inputs, of units in each hidden layer, and of outputs.
         last: factor on the initial weights of the last layer.
-        generator: of the initial weights, which are He-normal.
+        generator: random numbers for the initial weights, which are He-normal.
 
     >>> networks = Networks((3,), (4, 8, 2))
     >>> networks(torch.zeros(3, 5, 4)).shape
@@ -43,22 +43,22 @@ class Networks:
             parameter.requires_grad_()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Every network at its own inputs."""
+        """The outputs of every network at its own inputs."""
         return apply(self.layers, x)
 
     def parameters(self) -> list[Tensor]:
-        """All of them, flat."""
+        """The weights and biases of all layers."""
         return [parameter for layer in self.layers for parameter in layer]
 
     def copy_(self, other: "Networks") -> None:
-        """Take over the weights of `other`."""
+        """Copy the weights of `other`."""
         with torch.no_grad():
             for mine, its in zip(self.parameters(), other.parameters(), strict=True):
                 mine.copy_(its)
 
 
 def apply(layers: Layers, x: Tensor) -> Tensor:
-    """`x` through `layers`."""
+    """The outputs of `layers` at inputs `x`."""
     for i, (weight, bias) in enumerate(layers):
         x = torch.matmul(x, weight) + bias
         if i + 1 < len(layers):

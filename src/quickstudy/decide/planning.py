@@ -1,4 +1,4 @@
-"""Planning among discrete actions by sampling: the cross-entropy method, and MPPI. All tasks are planned together."""
+"""Sampling-based planning of discrete actions, for all tasks together: the cross-entropy method, and MPPI."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from quickstudy.checks import check_whole
 from quickstudy.decide.models import Model
 
 Objective = Callable[[Tensor], Tensor]
-"""What plans are worth, `[T, K]`, by the states `[H, T, K, ds]` they lead to."""
+"""A function states `[H, T, K, ds]` -> value of each plan `[T, K]`."""
 
 
 class Plan(NamedTuple):
-    """What came out, and what the next plan starts from.
+    """The result of planning, from which the next plan starts.
 
     Args:
-        action: `[T]`, to be done now.
-        sequence: `[T, H]`, the best actions found.
-        chance: `[T, H, A]`, of each action at each step.
-        value: `[T]`, what the best sequence was worth.
+        action: `[T]`, the first action of the best sequence.
+        sequence: `[T, H]`, the best sequence of actions found.
+        chance: `[T, H, A]`, the probability of each action at each step.
+        value: `[T]`, the value of the best sequence.
     """
 
     action: Tensor
@@ -38,7 +38,7 @@ class Elites:
     count: int = 25
 
     def __call__(self, worth: Tensor) -> Tensor:
-        """Weights `[T, K]`, which sum to 1, of candidates worth `[T, K]`."""
+        """Weights `[T, K]`, which sum to 1 over K, of candidates with values `worth [T, K]`."""
         least = worth.topk(self.count, 1).values[:, -1:]
         chosen = (worth >= least).to(worth.dtype)
         return chosen / chosen.sum(1, keepdim=True)
@@ -47,7 +47,7 @@ class Elites:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Softmax:
-    """Weights of MPPI: softmax(J / temperature), every candidate counting."""
+    """Weights of MPPI: softmax(J / temperature) over all candidates."""
 
     temperature: float = 0.3
 
@@ -56,26 +56,27 @@ class Softmax:
             raise ValueError(f"temperature={self.temperature!r}; expected a number above 0")
 
     def __call__(self, worth: Tensor) -> Tensor:
-        """Weights `[T, K]`, which sum to 1, of candidates worth `[T, K]`."""
+        """Weights `[T, K]`, which sum to 1 over K, of candidates with values `worth [T, K]`."""
         return (worth / self.temperature).softmax(1)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Planner:
-    """Search over sequences of actions; made by `cross_entropy` and `mppi`.
+    """Search over sequences of actions; `cross_entropy` and `mppi` build one.
 
-    Sequences are drawn from p(a_h), independent by step; p becomes the weighed share of each action among them, mixed
-    with the old, and drawing begins anew. The next plan starts from this one, moved on by a step.
+    Candidate sequences are drawn from p(a_h), independently for each step. Then p becomes the weighted share of each
+    action among the candidates, mixed with the old p, and new candidates are drawn. The next plan starts from this
+    plan, shifted by one step.
 
     Args:
-        weigh: what candidates count, by their worth.
-        horizon: H, steps ahead.
-        candidates: K, sequences in an iteration.
-        iterations: how often p is improved.
-        keep: share of the old p in the new.
-        floor: least chance of any action; sequences that were given up can come back.
-        actions: A.
+        weigh: gives the weights of the candidates by their values.
+        horizon: H, the number of steps in a plan.
+        candidates: K, the number of candidates in an iteration.
+        iterations: the number of iterations.
+        keep: the share of the old p in the new.
+        floor: the least probability of an action, so that every sequence stays possible.
+        actions: A, the number of actions.
 
     Raises:
         ValueError: for sizes below 1, more elites than candidates, shares outside [0, 1].
@@ -109,12 +110,12 @@ class Planner:
         previous: Plan | None = None,
         generator: torch.Generator | None = None,
     ) -> Plan:
-        """The plan of every task from `state [T, ds]`; the model is asked for one world, which all candidates share."""
+        """Plan for every task from `state [T, ds]`; all candidates use the same draw of the model's dynamics."""
         _check_state(state)
         tasks = len(state)
         chance = state.new_full((tasks, self.horizon, self.actions), 1 / self.actions)
         sequence: Tensor | None = None
-        if previous is not None:  # moved on by a step, about whose last nothing is known
+        if previous is not None:  # shifted by one step; the last step is repeated
             chance = torch.cat([previous.chance[:, 1:], chance[:, -1:]], 1)
             sequence = torch.cat([previous.sequence[:, 1:], previous.sequence[:, -1:]], 1)
         world, places = model.imagine(generator), torch.arange(tasks, device=state.device)
@@ -123,7 +124,7 @@ class Planner:
             draw = torch.rand(shape, dtype=state.dtype, device=state.device, generator=generator)
             action = _drawn(chance, draw)
             if sequence is not None:
-                action[:, :, 0] = sequence.T  # the best so far stays in the race
+                action[:, :, 0] = sequence.T  # the best sequence so far stays a candidate
             worth = objective(world(state, action))
             _check_worth(worth)
             found = worth.argmax(1)
@@ -136,11 +137,11 @@ class Planner:
 
 
 def cross_entropy(*, elites: int = 25, **options: Any) -> Planner:
-    """The cross-entropy method (Rubinstein 1999; De Boer et al. 2005): the best `elites` candidates count.
+    """The cross-entropy method (Rubinstein 1999; De Boer et al. 2005): equal weights for the best candidates.
 
     Args:
-        elites: how many.
-        options: of `Planner`.
+        elites: the number of candidates with a weight.
+        options: options of `Planner`.
 
     >>> from quickstudy.decide.models import Simulated
     >>> from quickstudy.decide.objective import Balance
@@ -157,8 +158,8 @@ def mppi(*, temperature: float = 0.3, **options: Any) -> Planner:
     """Model-predictive path integral control (Williams et al. 2017, arXiv 1509.01149), for discrete actions.
 
     Args:
-        temperature: in units of the objective.
-        options: of `Planner`.
+        temperature: temperature of the softmax, in units of the objective.
+        options: options of `Planner`.
 
     >>> mppi(temperature=0.5).horizon
     25
@@ -167,7 +168,7 @@ def mppi(*, temperature: float = 0.3, **options: Any) -> Planner:
 
 
 def _drawn(chance: Tensor, draw: Tensor) -> Tensor:
-    """Actions `[H, T, K]` by `chance [T, H, A]`, from `draw` in [0, 1)."""
+    """Actions `[H, T, K]` with probabilities `chance [T, H, A]`, from `draw [H, T, K]` in [0, 1)."""
     below = chance.transpose(0, 1).unsqueeze(2).cumsum(-1)
     action = torch.zeros_like(draw)
     for a in range(chance.shape[-1] - 1):
@@ -176,7 +177,7 @@ def _drawn(chance: Tensor, draw: Tensor) -> Tensor:
 
 
 def _shares(action: Tensor, weight: Tensor, actions: int) -> Tensor:
-    """How much `weight [T, K]` each action has at each step, `[T, H, A]`."""
+    """The total `weight [T, K]` of the candidates with each action at each step, `[T, H, A]`."""
     later = [torch.einsum("htk,tk->th", (action == a).to(weight.dtype), weight) for a in range(1, actions)]
     return torch.stack([1 - torch.stack(later).sum(0), *later], -1)
 
@@ -195,5 +196,5 @@ def _check_worth(worth: Tensor) -> None:
     if wrong.any():
         raise ValueError(
             f"the model's outputs are not finite for task {int(wrong.nonzero()[0])}; "
-            "look at its training, and at the transitions it was given"
+            "check its training, and the transitions it was given"
         )

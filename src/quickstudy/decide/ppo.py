@@ -13,21 +13,21 @@ from quickstudy.rl.episodes import Episodes
 
 @final
 class PPO:
-    """After every few episodes, some steps up the clipped surrogate of `Actors` on all that was done in them.
+    """PPO with the loss of `Actors`: a policy and a value function for every task, trained after every few episodes.
 
-    One policy and one value for every task, all trained together. (Stable-Baselines3 and its like train one policy at a
-    time: 20 carts x 5 seeds would be 100 runs of their own, each at the speed of an environment that steps alone.)
+    All tasks are trained in one batch. (Stable-Baselines3 trains one policy at a time: 20 tasks x 5 seeds would be 100
+    separate runs, each with a single environment.)
 
     Args:
-        scale: by which states are divided, `[ds]`.
+        scale: scale of each component of the state, `[ds]`, by which states are divided.
         num_tasks: T.
-        episodes: of every task, between times of learning.
-        epochs: steps of Adam on them, each on all of their transitions.
-        generator: of weights and actions.
-        options: of `Actors`.
+        episodes: the number of episodes of every task between two trainings.
+        epochs: the number of steps of Adam in a training, each on all transitions since the last training.
+        generator: random numbers for weights and actions.
+        options: options of `Actors`.
 
     Raises:
-        ValueError: for counts below 1, and what `Actors` refuses.
+        ValueError: for counts below 1, and options of `Actors` out of range.
 
     >>> agent = PPO(torch.ones(4), 3)
     >>> agent.act(torch.zeros(3, 4)).shape
@@ -51,18 +51,18 @@ class PPO:
         self._log_prob = torch.zeros(num_tasks)
 
     def act(self, state: Tensor) -> Tensor:
-        """Actions `[T]` drawn by each task's policy, in the states `[T, ds]`."""
+        """Actions `[T]` drawn by each task's policy in the states `[T, ds]`."""
         action, log_prob = self.actors.draw(state.unsqueeze(1))
         self._log_prob = log_prob[:, 0]
         return action[:, 0]
 
     def see(self, moment: Moment) -> None:
-        """Remember what came of the last action, until it is learned from."""
+        """Store the transitions until the next training."""
         state, action, reward, following, terminated, mask = moment
         self._seen.append((state, action, reward * mask, following, self._log_prob, terminated & mask, mask))
 
     def rest(self) -> None:
-        """Learn, once there are episodes enough."""
+        """Train, if there were `episodes` episodes since the last training."""
         if len(self._seen) > (self._ends[-1] if self._ends else 0):
             self._ends.append(len(self._seen))
         if len(self._ends) < self.episodes:
@@ -70,10 +70,12 @@ class PPO:
         state, action, reward, following, log_prob, terminated, mask = (
             torch.stack(part, 1).unsqueeze(1) for part in zip(*self._seen, strict=True)
         )
-        truncated = torch.zeros_like(mask)  # what ends the row of an episode that goes on; the next one stands behind
+        truncated = torch.zeros_like(
+            mask
+        )  # an episode that did not terminate is truncated here; the next one follows in the row
         truncated[:, :, torch.tensor(self._ends) - 1] = True
         time = torch.arange(mask.shape[2]).expand(mask.shape)
-        told = Episodes(state, action, reward, following, log_prob, terminated, truncated & ~terminated, mask, time)
-        self.actors.learn(told, epochs=self.epochs)
+        recorded = Episodes(state, action, reward, following, log_prob, terminated, truncated & ~terminated, mask, time)
+        self.actors.learn(recorded, epochs=self.epochs)
         self._seen.clear()
         self._ends.clear()

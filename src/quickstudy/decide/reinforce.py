@@ -1,4 +1,4 @@
-"""REINFORCE with a baseline (Williams 1992) on each task from scratch: the simplest control without a model."""
+"""REINFORCE with a baseline (Williams 1992) on each task from scratch: the simplest model-free baseline."""
 
 from typing import final
 
@@ -11,18 +11,19 @@ from quickstudy.decide.networks import Networks
 
 @final
 class Reinforce:
-    """After each episode, one step up  sum_h (R_h - b(s_h)) grad log pi(a_h | s_h),  R_h the discounted return from h.
+    """One step of Adam after each episode, along  sum_h (R_h - b(s_h)) grad log pi(a_h | s_h).
 
-    One policy and one baseline for every task; what is above the baseline is divided by its spread in the episode.
+    R_h is the discounted return from step h on. Every task has its own policy and baseline. R_h - b(s_h) is divided by
+    its root mean square over the episode.
 
     Args:
-        scale: by which states are divided, `[ds]`.
+        scale: scale of each component of the state, `[ds]`, by which states are divided.
         num_tasks: T.
-        actions: how many there are.
+        actions: the number of actions.
         hidden: widths of the hidden layers.
-        lr: Adam's rate, of policy and baseline.
-        discount: of later rewards.
-        generator: of weights and actions.
+        lr: learning rate of Adam, for policy and baseline.
+        discount: discount of rewards.
+        generator: random numbers for weights and actions.
 
     >>> agent = Reinforce(torch.ones(4), 3)
     >>> agent.act(torch.zeros(3, 4)).shape
@@ -48,17 +49,17 @@ class Reinforce:
         self._seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def act(self, state: Tensor) -> Tensor:
-        """Actions `[T]` drawn by each task's policy, in the states `[T, ds]`."""
+        """Actions `[T]` drawn by each task's policy in the states `[T, ds]`."""
         with torch.no_grad():
             chance = self.policy((state / self.scale).unsqueeze(1))[:, 0].softmax(-1)
         return chance.multinomial(1, generator=self.generator)[:, 0]
 
     def see(self, moment: Moment) -> None:
-        """Remember until the episode has ended."""
+        """Store the transitions until the episode has ended."""
         self._seen.append((moment.state / self.scale, moment.action, moment.reward * moment.mask, moment.mask))
 
     def rest(self) -> None:
-        """One step of learning."""
+        """One step of Adam on the episode."""
         if not self._seen:
             return
         state, action, reward, mask = (torch.stack(part, 1) for part in zip(*self._seen, strict=True))
@@ -68,7 +69,7 @@ class Reinforce:
             after = reward[:, step] + self.discount * after
             returns.append(after)
         aim = torch.stack(returns[::-1], 1)
-        value = self.baseline(state)[..., 0] / (1 - self.discount)  # worth of an endless episode, as a unit
+        value = self.baseline(state)[..., 0] / (1 - self.discount)  # in units of the value of an endless episode
         above, count = (aim - value.detach()) * mask, mask.sum(1, keepdim=True).clamp_min(1)
         spread = (above.square().sum(1, keepdim=True) / count).sqrt().clamp_min(1e-6)
         log_prob = self.policy(state).log_softmax(-1).gather(-1, action.unsqueeze(-1))[..., 0]

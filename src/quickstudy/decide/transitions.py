@@ -1,4 +1,4 @@
-"""Transitions as tasks: what a cart did in its first moments is the support set, what else it would do the query."""
+"""The transitions of an environment as regression tasks, for learning its dynamics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Simulator
 from quickstudy.tasks.sampling import Batch
 
-WIDE = (2.4, 2.0, 0.21, 2.5)  # m, m/s, rad, rad/s: as far from rest as a planner looks at carts that still stand
-NEAR = (0.05, 0.05, 0.05, 0.05)  # where CartPole's episodes begin
-FEEDBACK = (0.1, 0.3, 1.0, 1.0)  # of the policies, per WIDE: push to where the pole falls
+WIDE = (2.4, 2.0, 0.21, 2.5)  # m, m/s, rad, rad/s: the range of CartPole's states before it fails
+NEAR = (0.05, 0.05, 0.05, 0.05)  # half-widths of CartPole's start states
+FEEDBACK = (0.1, 0.3, 1.0, 1.0)  # gains in units of WIDE: push in the direction in which the pole falls
 
 
 class _Stream(IntEnum):
@@ -35,29 +35,29 @@ class _Stream(IntEnum):
 @final
 @dataclass(frozen=True)
 class Transitions:
-    """Tasks (state, action) -> change of state, from episodes of an environment whose physics is a function.
+    """Tasks (state, action) -> change of state, from an environment whose dynamics are a function.
 
-    The support set is what a first visitor sees: transitions one after another from the environment's own starts, anew
-    whenever an episode ends. The query set are others of the same task, a few steps each from states drawn widely, in
-    U(-wide, wide) times a factor in U(0, 1); in U(1, 2) in half of the walks where the end is learned, which has to be
-    seen from both sides.
+    The support set is the beginning of an interaction with the environment: successive transitions from its own start
+    states, with a new episode whenever one ends. The query set consists of `lanes` short walks of the same task, from
+    start states drawn from U(-wide, wide) times a factor ~ U(0, 1). If the end of the episode is learned, the factor is
+    ~ U(1, 2) in half of the walks, so that there are states on both sides of the end.
 
-    Each of these walks has a policy of its own, a = [±clip(4 k.s/wide, -2, 2) + noise e > 0] with e ~ N(0, 1): between
-    a good feedback and chance, as noise ~ U(0, 2). The sign is drawn where the force may be reversed.
+    Every walk has its own policy a = [±clip(4 k.s/wide, -2, 2) + noise e > 0] with e ~ N(0, 1) and noise ~ U(0, 2),
+    which ranges from a good feedback controller to almost random actions. The sign is random with `both_signs`.
 
-    What a step brings and whether it ends the episode can be outputs too, after the change of state.
+    The reward and the end of the episode can be further outputs, after the change of state.
 
     Args:
-        env: with `sample_tasks` and `dynamics`, two actions.
-        near: half-widths of the starts of episodes, `ds` numbers.
-        wide: half-widths of the starts of query transitions.
-        feedback: k.
-        lanes: queries come in so many pieces, each of transitions one after another.
-        both_signs: whether the feedback's sign is drawn; otherwise it is 1.
-        reward: whether the reward is learned, in units of its root mean square.
-        end: whether the end of the episode is: 1 where a step terminated it, 0 elsewhere.
-        noise: standard deviation of normal noise on both. Without it a process becomes so sure of the usual outcome,
-            often the same number for ever, that it learns little else.
+        env: an environment with `sample_tasks`, `dynamics` and two actions.
+        near: half-widths of the start states of the support set, `ds` numbers.
+        wide: half-widths of the start states of the query set, `ds` numbers.
+        feedback: k, `ds` numbers.
+        lanes: the number of walks in the query set.
+        both_signs: whether the sign of the feedback is random, for environments whose force may be reversed; False: 1.
+        reward: whether the reward is an output, in units of its root mean square.
+        end: whether the end of the episode is an output: 1 where a step terminated it, 0 elsewhere.
+        noise: standard deviation of normal noise added to reward and end. These are often constant; without noise a
+            probabilistic learner then becomes so certain of the constant that it learns little else.
 
     Raises:
         ValueError: for widths of unequal numbers, widths not above 0, noise below 0, or less than one lane.
@@ -91,18 +91,20 @@ class Transitions:
 
     @property
     def dx(self) -> int:
-        """Features of an input: a state's, and the action's one."""
+        """The number of features of an input: those of a state and one of the action."""
         return len(self.wide) + 1
 
     @property
     def dy(self) -> int:
-        """Features of an output: a state's, and what else is learned."""
+        """The number of outputs: those of a state, and reward and end if they are learned."""
         return len(self.wide) + self.reward + self.end
 
     @cached_property
     def encoding(self) -> Encoding:
-        """Scales by which states and their changes are divided: `wide`, and the changes' root mean square over 200
-        tasks that are always the same; the rewards' too, where they are learned."""
+        """The scales by which states, changes and rewards are divided.
+
+        States are divided by `wide`, changes and rewards by their root mean square over 200 fixed tasks.
+        """
         generator = torch.Generator().manual_seed(0)
         walks, _ = self._walk(Batch(200, 1, 64 * self.lanes, "train", generator))
         change = (walks.following - walks.state)[:, 1:].square().mean((0, 1, 2)).sqrt()
@@ -118,7 +120,11 @@ class Transitions:
         split: Split = "train",
         generator: torch.Generator | None = None,
     ) -> Tasks:
-        """Draw tasks; see the contract. `info` is the environment's own tasks."""
+        """Draw tasks; the arguments are those of `Sinusoid.sample`.
+
+        Returns:
+            Tasks with the tasks of the environment as `info`.
+        """
         encoding = self.encoding
         batch = Batch(num_tasks, support, query, split, generator)
         walks, info = self._walk(batch)
@@ -129,7 +135,7 @@ class Transitions:
         return Tasks(known, self._noisy(rest.encoded(encoding), batch, _Stream.QUERY_NOISE), dict(info))
 
     def _noisy(self, examples: Examples, batch: Batch, stream: "_Stream") -> Examples:
-        """With noise on the outcomes, if there are any."""
+        """`examples` with noise added to reward and end, if these are outputs."""
         x, y, mask = examples
         change, outcomes = y.split([len(self.wide), self.reward + self.end], -1)
         if not outcomes.shape[-1] or not self.noise:
@@ -167,7 +173,7 @@ class Transitions:
         seen: list[tuple[Tensor, ...]] = []
         physics = batch.stream(_Stream.PHYSICS)
         for step in range(length):
-            if step == each:  # queries are complete, the support goes on alone
+            if step == each:  # the query lanes are complete; only the support's lane goes on
                 state = state[:, :1]
             alive = state.shape[1]
             drive = (state * gains).sum(-1).clamp(-2, 2)
@@ -181,7 +187,7 @@ class Transitions:
 
 
 class Walks(NamedTuple):
-    """Transitions, `[T, ...]` each."""
+    """Transitions of the same walks, `[T, ...]` each."""
 
     state: Tensor
     action: Tensor
@@ -190,12 +196,12 @@ class Walks(NamedTuple):
     terminated: Tensor
 
     def encoded(self, encoding: Encoding) -> Examples:
-        """As examples, of `[T, N, ...]`."""
+        """Transitions `[T, N, ...]` as examples."""
         state, action, following, reward, terminated = self
         return encoding.examples(state, action, following, reward=reward, terminated=terminated)
 
 
 def _filled(values: Tensor, lanes: int) -> Tensor:
-    """`values [T, L, ...]` with zeros in the lanes that have ended."""
+    """`values [T, L, ...]`, padded with zeros to `lanes` lanes."""
     missing = lanes - values.shape[1]
     return values if not missing else torch.cat([values, values.new_zeros(len(values), missing, *values.shape[2:])], 1)
