@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from quickstudy import likelihoods
-from quickstudy.data import Examples, Tasks
+from quickstudy.data import Examples
 from quickstudy.gradient.anil import ANIL
 from quickstudy.gradient.bayesian_maml import BayesianMAML
 from quickstudy.gradient.boil import BOIL
@@ -26,6 +26,7 @@ from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.nets import MLP, WarpedMLP
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.neural_process import NeuralProcess
+from quickstudy.testing.learner_case import Lines as Lines
 
 
 def net(outputs: int = 1, *, inputs: int = 1) -> MLP:
@@ -70,10 +71,23 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "NeuralProcess, deterministic": lambda: NeuralProcess(width=32, latent=8, paths="deterministic", samples=4),
 }
 
+GRADIENT = "gradients equal finite differences"
+FUNCTION = "torch func gives the same gradient"
+LOW_RANK = "a linear rule gives the same on low rank weights"
 # whose gradient is by definition not the derivative of their loss
 NOT_A_DERIVATIVE = frozenset({"FOMAML", "Reptile", "Reptile, support, learned noise", "WarpGrad"})
-# whose gradient is refused inside transforms of torch.func
-NOT_IN_TRANSFORMS = frozenset({"iMAML"})
+DRAWS = frozenset({"NeuralProcess, latent", "NeuralProcess, both, iwae", "NeuralProcess, both, ml"})
+STEPS_LINEARLY = frozenset({"MAML", "MAML, loop", "FOMAML", "ANIL", "BOIL", "CAVIA"}) | {
+    name for name in LEARNERS if name.startswith("MAML, ")
+}
+# which properties do not apply to a learner, for want of what they are about
+WITHOUT: dict[str, frozenset[str]] = {
+    "the loss is a mean over query points": DRAWS,
+    FUNCTION: DRAWS | {"iMAML"},
+    GRADIENT: NOT_A_DERIVATIVE,
+    LOW_RANK: frozenset(LEARNERS) - STEPS_LINEARLY,
+    "training progress is accepted": frozenset(name for name in LEARNERS if not name.startswith("MAML++")),
+}
 
 
 def particles_with_rates(network: MLP) -> BayesianMAML:
@@ -86,20 +100,6 @@ def at_first(learner: MAMLPlusPlus) -> MAMLPlusPlus:
     """When its losses after every step count alike."""
     learner.anneal(0.0)
     return learner
-
-
-class Lines:
-    """y = a x + b with a, b ~ N(0, 1): a family that any learner can learn in seconds."""
-
-    dx = dy = 1
-
-    def sample(self, num_tasks, *, support, query, split="train", generator=None) -> Tasks:
-        """Tasks of the family."""
-        del split
-        x = torch.rand(num_tasks, support + query, 1, generator=generator) * 2 - 1
-        coefficients = torch.randn(num_tasks, 1, 2, generator=generator)
-        y = coefficients[..., :1] * x + coefficients[..., 1:]
-        return Tasks(Examples(x[:, :support], y[:, :support]), Examples(x[:, support:], y[:, support:]))
 
 
 def masked(examples: Examples, sizes: list[int], fill: float = float("nan")) -> Examples:

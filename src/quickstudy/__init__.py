@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quickstudy import nets as nets
     from quickstudy import rl as rl
     from quickstudy import tasks as tasks
+    from quickstudy import testing as testing
     from quickstudy.data import Examples as Examples
     from quickstudy.data import Tasks as Tasks
     from quickstudy.evaluation.evaluate import evaluate as evaluate
@@ -74,10 +75,11 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "rl": "quickstudy.rl",
     "save": "quickstudy.runs.storage",
     "tasks": "quickstudy.tasks",
+    "testing": "quickstudy.testing",
     "tune_adaptation": "quickstudy.evaluation.tuning",
 }
 
-_MODULES = ("decide", "likelihoods", "nets", "optimizers", "rl", "tasks")
+_MODULES = ("decide", "likelihoods", "nets", "optimizers", "rl", "tasks", "testing")
 
 __all__ = list(_HOME)
 

@@ -109,7 +109,7 @@ class Transitions:
         walks, _ = self._walk(Batch(200, 1, 64 * self.lanes, "train", generator))
         change = (walks.following - walks.state)[:, 1:].square().mean((0, 1, 2)).sqrt()
         brought = walks.reward[:, 1:].square().mean().sqrt().clamp_min(1e-6) if self.reward else None
-        return Encoding(torch.tensor(self.wide), change.clamp_min(1e-6), 2, brought, self.end)
+        return Encoding(torch.tensor(self.wide, device=change.device), change.clamp_min(1e-6), 2, brought, self.end)
 
     def sample(
         self,

@@ -54,7 +54,7 @@ def from_gymnasium(
     ...     pole.total_mass = pole.masspole + pole.masscart
     ...     pole.polemass_length = pole.masspole * pole.length
     >>> def masses(num_tasks, generator):
-    ...     return {"mass": 0.1 + torch.rand(num_tasks, generator=generator)}
+    ...     return {"mass": 0.1 + torch.rand(num_tasks, generator=generator, device=generator.device)}
     >>> env = from_gymnasium(lambda: gymnasium.make("CartPole-v1"), set_mass, masses, num_envs=2)
     >>> env.set_tasks(env.sample_tasks(3))
     >>> env.reset()[0].shape, env.horizon

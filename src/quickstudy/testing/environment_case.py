@@ -1,0 +1,76 @@
+"""An environment under test: how it is built, and the runs that every check makes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor
+
+from quickstudy.rl.environment import EnvironmentTasks, Step
+
+TASKS = 3  # of each batch
+PARTS = ("observation", "reward", "terminated", "truncated")
+
+
+@dataclass(frozen=True)
+class EnvironmentCase:
+    """What the properties of an environment are checked with.
+
+    Args:
+        make: builds a new environment, with no tasks set.
+    """
+
+    make: Callable[[], Any]
+
+    def ready(self, seed: int = 0) -> Any:
+        """A new environment with tasks set."""
+        env = self.make()
+        env.set_tasks(self.tasks(env, seed=seed))
+        return env
+
+    def tasks(self, env: Any, num_tasks: int = TASKS, *, seed: int = 0) -> EnvironmentTasks:
+        """Tasks of the environment, from a seeded generator."""
+        return env.sample_tasks(num_tasks, generator=seeded(seed))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator on the CPU."""
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def actions_for(env: Any, steps: int | None = None, *, seed: int = 5) -> list[Tensor]:
+    """Random actions of all environments, for an episode and a few steps more unless `steps`; within their space."""
+    shape, draw = (env.num_tasks, env.num_envs), seeded(seed)
+    steps = env.horizon if steps is None else steps
+    if isinstance(env.action_space, Discrete):
+        return [torch.randint(int(env.action_space.n), shape, generator=draw, device="cpu") for _ in range(steps)]
+    space: Any = env.action_space
+    dtype = torch.get_default_dtype()
+    low, high = (torch.as_tensor(end, dtype=dtype, device="cpu") for end in (space.low, space.high))
+    return [torch.randn(*shape, *space.shape, generator=draw, device="cpu").clamp(low, high) for _ in range(steps)]
+
+
+def run(env: Any, actions: list[Tensor], seed: int = 9) -> tuple[Tensor, list[Step]]:
+    """The first observation after a reset from a seed, and each step."""
+    observation, _ = env.reset(generator=seeded(seed))
+    return observation, [env.step(action) for action in actions]
+
+
+def unlike(a: Step, b: Step, task: int | slice = slice(None)) -> str:
+    """Which part of two steps differs, and where; empty if none does."""
+    for name in PARTS:
+        if not torch.equal(getattr(a, name)[task], getattr(b, name)[task]):
+            return name
+    return ""
+
+
+def mask_of(env: Any, value: bool = False) -> Tensor:
+    """A mask `[T, E]`."""
+    return torch.full((env.num_tasks, env.num_envs), value, device="cpu")
+
+
+def is_continuous(env: Any) -> bool:
+    """Whether actions are real numbers."""
+    return isinstance(env.action_space, Box)

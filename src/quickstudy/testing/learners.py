@@ -1,0 +1,193 @@
+"""`check_learner`: every property of the contract on somebody's learner."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from quickstudy.data import Examples, Tasks
+from quickstudy.learner import Learner, Predictive, Predictor, TaskFamily
+from quickstudy.testing import learner_loss, learner_state, learner_support
+from quickstudy.testing.checks import Check, NotPrepared, Property, checks_of, report_of, said, settings
+from quickstudy.testing.comparing import expect, expect_refused, expect_shape, expect_tensor
+from quickstudy.testing.learner_case import LearnerCase, Lines, loss
+from quickstudy.testing.report import Report
+
+
+def check_learner(make: Callable[[], nn.Module], *, raises: bool = True, **options: Any) -> Report:
+    """Check every property of a learner on a class of your own.
+
+    All of them run, whatever fails. They run in float64 and leave torch's, numpy's and Python's random numbers as they
+    were; a small learner takes a few seconds.
+
+    Args:
+        make: builds a new learner at each call: its class, or `lambda: MyLearner(width=16)`. Small and smooth is best:
+            16 units and tanh make gradients exact to many digits.
+        raises: raise `ContractError` if a property fails; False only returns the report.
+        options: those of `learner_checks`: `family`, `skip`, `training_steps`, `many_points`, `device`.
+
+    Returns:
+        The report: `print` shows it as a table.
+
+    Raises:
+        ContractError: an AssertionError that lists every property that fails, and why.
+        TypeError, ValueError: for arguments that cannot be.
+
+    >>> import quickstudy as qs
+    >>> report = check_learner(lambda: qs.CNP(width=16), training_steps=40, raises=False)
+    >>> report.passed, len(report.rows) > 15
+    (True, True)
+    """
+    return report_of(make, learner_checks(make, **options), raises=raises)
+
+
+def learner_checks(
+    make: Callable[[], nn.Module],
+    *,
+    family: TaskFamily | None = None,
+    skip: Mapping[str, str] | None = None,
+    training_steps: int = 120,
+    many_points: int = 1000,
+    device: torch.device | str = "cpu",
+) -> tuple[Check, ...]:
+    """The properties of a learner, each as a check, for `pytest.mark.parametrize("check", ..., ids=str)`.
+
+    Args:
+        make: builds a new learner at each call.
+        family: the tasks it is checked on, where it cannot learn lines y = a x + b with one input and one output. (They
+            are asked for 6 support and 4 query points, and for one and many; what is too few is masked.)
+        skip: properties that do not hold by definition, with the reason: a first-order method has
+            `{"gradients equal finite differences": "first order: the second derivative is left out"}`.
+        training_steps: of Adam (rate 0.01) after which, at the latest, adapting must beat the prior. 0 leaves it out.
+        many_points: in the largest support set.
+        device: where everything is.
+
+    >>> import quickstudy as qs
+    >>> checks = learner_checks(lambda: qs.CNP(width=16))
+    >>> print(checks[1])
+    the order of the support set does not matter
+    >>> checks[1]()
+    """
+    if isinstance(make, nn.Module) or not callable(make):
+        raise TypeError(
+            f"make is a {type(make).__name__}; expected a function without arguments that builds a new learner: "
+            f"lambda: {type(make).__name__}(...)"
+        )
+    place = torch.device(device)
+    case = LearnerCase(make, Lines() if family is None else family, place, training_steps, many_points)
+    return checks_of(PROPERTIES, case, skip, lambda: settings(torch.float64, place))
+
+
+def the_methods_and_shapes_are_those_of_the_contract(case: LearnerCase) -> None:
+    """`meta_loss`, `adapt`, and what they return (docs/design.md, Learner, Predictor and Predictive)."""
+    learner = _built(case)
+    tasks = case.tasks()
+    try:
+        predictor = case.adapt(learner, tasks.support)
+        belief = predictor(tasks.query.x)
+        _check_mean(belief, tasks.query)
+        found = loss(learner, tasks)
+    except AssertionError as error:
+        raise NotPrepared(str(error)) from error
+    except Exception as error:
+        raise NotPrepared(f"on tasks with x {list(tasks.support.x.shape)}, {said(error)}") from error
+    expect_shape(found, (), "meta_loss(tasks)")
+    expect(found.requires_grad, "meta_loss(tasks) has no graph back to the parameters: something is detached")
+    missing = [name for name in ("append", "functions", "task") if not hasattr(predictor, name)]
+    expect(not missing, f"the predictor lacks {', '.join(missing)}; where there is none, raise NotImplementedError")
+    expect(isinstance(predictor, Predictor), "the predictor does not fit quickstudy.learner.Predictor")
+    _check_belief(case, belief, tasks)
+
+
+def _built(case: LearnerCase) -> Any:
+    try:
+        first, second = case.make(), case.make()
+    except Exception as error:
+        raise NotPrepared(f"make() {said(error)}") from error
+    if not isinstance(first, nn.Module):
+        raise NotPrepared(f"make() returned a {type(first).__name__}; expected a torch.nn.Module")
+    if first is second:
+        raise NotPrepared("make() returned the same learner twice; build a new one at each call, inside the function")
+    if not isinstance(first, Learner):
+        missing = [name for name in ("meta_loss", "adapt") if not hasattr(first, name)]
+        name = type(first).__name__
+        raise NotPrepared(f"{name} has no {' and no '.join(missing)}; a learner has meta_loss and adapt")
+    return case.learner(training=True)
+
+
+def _check_mean(belief: Any, query: Examples) -> None:
+    """The mean has the shape of the outputs; of classes, it is their probabilities."""
+    expect_tensor(belief.mean, "mean")
+    if query.y.is_floating_point():
+        expect_shape(belief.mean, query.y.shape, "mean")
+        return
+    expect(hasattr(belief, "probs"), "a prediction of class labels has no probs; see quickstudy.predictive.Categorical")
+    classes, (points, positions) = belief.probs.shape[2], (query.y.shape[:2], query.y.shape[2:])
+    expect_shape(belief.mean, (*points, classes, *positions), "mean (of classes: their probabilities)")
+
+
+def _check_belief(case: LearnerCase, belief: Any, tasks: Tasks) -> None:
+    labels = not tasks.query.y.is_floating_point()
+    y, shape = tasks.query.clean().y, (tasks.num_tasks, tasks.query.num_points)
+    if labels:
+        probs = belief.probs
+        whole = torch.allclose(probs.sum(2), torch.ones_like(probs[:, :, 0]))
+        expect(whole and bool((probs >= 0).all()), "probs are not probabilities that sum to 1 over axis 2")
+    if not _has_density(belief):
+        for name in ("sample", "log_prob"):
+            _expect_no_density(belief, name, y)
+        return
+    expect(isinstance(belief, Predictive), "the prediction lacks one of mean, variance, sample, log_prob")
+    expect_shape(belief.variance, belief.mean.shape, "variance")
+    if not labels:
+        expect((belief.variance > 0).all(), "variance is not positive everywhere: add a floor, or use softplus or exp")
+    expect_shape(belief.sample(7, case.generator(0)), (7, *y.shape), "sample(7)")
+    expect_shape(belief.log_prob(y), shape, "log_prob(y)")
+    expect_shape(belief.log_prob(y, joint=True), shape[:1], "log_prob(y, joint=True)")
+    some = torch.arange(shape[1], device=y.device) < 1
+    masked = belief.log_prob(y, mask=some.expand(shape))
+    expect(not masked[:, 1:].any(), "log_prob(y, mask) is not 0 where the mask is False")
+
+
+def _has_density(belief: Any) -> bool:
+    try:
+        return belief.variance is not None
+    except NotImplementedError as refusal:
+        expect(str(refusal), "variance raises NotImplementedError without a message; say what the learner lacks")
+        return False
+
+
+def _expect_no_density(belief: Any, name: str, y: Any) -> None:
+    call = (lambda: belief.sample(2)) if name == "sample" else (lambda: belief.log_prob(y))
+    cure = "return quickstudy.predictive.Point, which raises it, or add a likelihood="
+    expect_refused(call, NotImplementedError, f"{name}() of a prediction without a variance", cure)
+
+
+PROPERTIES: tuple[Property, ...] = (
+    the_methods_and_shapes_are_those_of_the_contract,
+    learner_support.the_order_of_the_support_set_does_not_matter,
+    learner_support.padding_changes_nothing,
+    learner_support.tasks_of_unequal_sizes_are_as_each_alone,
+    learner_support.a_batch_is_a_loop_over_its_tasks,
+    learner_support.appending_is_adapting_to_the_union,
+    learner_support.zero_steps_and_an_empty_support_set_are_the_prior,
+    learner_support.one_support_point_is_enough,
+    learner_support.a_support_set_may_be_large,
+    learner_support.broken_data_are_refused,
+    learner_loss.the_loss_is_a_mean_over_query_points,
+    learner_loss.gradients_equal_finite_differences,
+    learner_loss.torch_func_gives_the_same_gradient,
+    learner_loss.create_graph_reaches_the_parameters,
+    learner_loss.a_linear_rule_gives_the_same_on_low_rank_weights,
+    learner_loss.training_beats_the_prior,
+    learner_state.equal_seeds_give_equal_results,
+    learner_state.adapting_and_predicting_change_nothing,
+    learner_state.evaluation_mode_writes_nothing,
+    learner_state.weights_survive_state_dict,
+    learner_state.a_description_rebuilds_it,
+    learner_state.a_saved_learner_is_loaded_as_it_was,
+    learner_state.types_follow_the_learner,
+    learner_state.functions_are_consistent_or_refused,
+    learner_state.training_progress_is_accepted,
+)

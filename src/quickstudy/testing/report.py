@@ -1,0 +1,107 @@
+"""What a check found: one row per property, as a table and as an error."""
+
+import textwrap
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Outcome = Literal["passed", "failed", "skipped"]
+WIDTH = 110
+
+
+class Row(NamedTuple):
+    """The outcome for one property.
+
+    Args:
+        property: in plain words.
+        outcome: "passed", "failed" or "skipped".
+        why: it failed or was skipped; empty where it passed.
+        seconds: it took.
+        error: the exception behind a failure, with its traceback.
+    """
+
+    property: str
+    outcome: Outcome
+    why: str
+    seconds: float
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of every property that was checked; `print(report)` shows a table.
+
+    Args:
+        subject: the name of the class that was checked.
+        rows: one for each property, in the order in which they ran.
+        not_run: how many were left out, because the class does not run on plain data.
+
+    >>> report = Report("Decay", (Row("equal seeds give equal tasks", "passed", "", 0.01),))
+    >>> report.passed, report.failures
+    (True, ())
+    """
+
+    subject: str
+    rows: tuple[Row, ...]
+    not_run: int = 0
+
+    @property
+    def failures(self) -> tuple[Row, ...]:
+        """The rows of properties that do not hold."""
+        return self._with("failed")
+
+    @property
+    def skipped(self) -> tuple[Row, ...]:
+        """The rows of properties that do not apply, with the reason."""
+        return self._with("skipped")
+
+    @property
+    def passed(self) -> bool:
+        """Whether no property failed."""
+        return not self.failures
+
+    def __str__(self) -> str:
+        wide = max((len(row.property) for row in self.rows), default=8)
+        lines = [f"{self.subject}: {self._counts()}", "", f"{'property':{wide}}  outcome  seconds"]
+        for row in self.rows:
+            outcome = "FAILED" if row.outcome == "failed" else row.outcome
+            lines.append(f"{row.property:{wide}}  {outcome:7}  {row.seconds:7.2f}")
+        for rows, title in ((self.skipped, "skipped"), (self.failures, "FAILED")):
+            for row in rows:
+                lines += ["", f"{title}: {row.property}", *_wrapped(row.why, "    ")]
+        if self.not_run:
+            lines += ["", f"{self.not_run} more properties were not checked: mend this one first."]
+        return "\n".join(lines)
+
+    def raise_failures(self) -> None:
+        """Raise ContractError if a property failed."""
+        if self.failures:
+            raise ContractError(self) from self.failures[0].error
+
+    def _with(self, outcome: Outcome) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.outcome == outcome)
+
+    def _counts(self) -> str:
+        counts = {word: len(self._with(word)) for word in ("passed", "failed", "skipped")}
+        seconds = sum(row.seconds for row in self.rows)
+        return ", ".join(f"{n} {word}" for word, n in counts.items() if n) + f" in {seconds:.1f} s"
+
+
+class ContractError(AssertionError):
+    """A class does not keep its contract. The message lists all properties that fail; `report` has every row.
+
+    Args:
+        report: of the check, with at least one failure.
+    """
+
+    def __init__(self, report: Report):
+        self.report = report
+        lines = [f"{report.subject} fails {len(report.failures)} of {len(report.rows) + report.not_run} properties:"]
+        for row in report.failures:
+            lines += [f"- {row.property}:", *_wrapped(row.why, "    ")]
+        if report.not_run:
+            lines.append(f"{report.not_run} more were not checked: mend this one first.")
+        super().__init__("\n".join(lines))
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
