@@ -27,7 +27,7 @@ def _real_cartpole() -> Any:
         pole.polemass_length = pole.masspole * pole.length
 
     def masses(num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"mass": 0.1 + torch.rand(num_tasks, generator=generator, device=generator.device)}
+        return {"mass": 0.1 + torch.rand(num_tasks, generator=generator)}
 
     return from_gymnasium(lambda: gymnasium.make("CartPole-v1"), set_mass, masses, num_envs=E, horizon=H)
 

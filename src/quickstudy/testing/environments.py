@@ -54,8 +54,10 @@ def environment_checks(make: Callable[[], Environment], *, skip: Mapping[str, st
         skip: properties that do not hold by definition, with the reason.
 
     >>> import quickstudy as qs
-    >>> for check in environment_checks(lambda: qs.rl.Bandit(num_envs=2, horizon=5)):
-    ...     check()
+    >>> checks = environment_checks(lambda: qs.rl.Bandit(num_envs=2, horizon=5))
+    >>> print(checks[4])
+    tasks do not meet
+    >>> checks[4]()
     """
     if not callable(make):
         raise TypeError(

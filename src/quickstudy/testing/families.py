@@ -93,8 +93,10 @@ def family_checks(
         device: of the generators, and so of the tasks.
 
     >>> import quickstudy as qs
-    >>> for check in family_checks(qs.tasks.Sinusoid):
-    ...     check()
+    >>> checks = family_checks(qs.tasks.Sinusoid)
+    >>> print(checks[4])
+    equal seeds give equal tasks
+    >>> checks[4]()
     """
     if not callable(make):
         raise TypeError(

@@ -54,7 +54,7 @@ def from_gymnasium(
     ...     pole.total_mass = pole.masspole + pole.masscart
     ...     pole.polemass_length = pole.masspole * pole.length
     >>> def masses(num_tasks, generator):
-    ...     return {"mass": 0.1 + torch.rand(num_tasks, generator=generator, device=generator.device)}
+    ...     return {"mass": 0.1 + torch.rand(num_tasks, generator=generator)}
     >>> env = from_gymnasium(lambda: gymnasium.make("CartPole-v1"), set_mass, masses, num_envs=2)
     >>> env.set_tasks(env.sample_tasks(3))
     >>> env.reset()[0].shape, env.horizon
@@ -112,7 +112,8 @@ class GymnasiumEnvironment:
         generator = task_generator(num_tasks, split, generator)
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        return self._sample(num_tasks, generator)
+        with generator.device:  # what the function makes without saying where
+            return self._sample(num_tasks, generator)
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
         """Set the task of every environment; call `reset` before the next step.
