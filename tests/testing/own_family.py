@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 import quickstudy as qs
 from quickstudy.learner import check_counts, check_split
-from quickstudy.tasks.sampling import split_generator, uniform
+from quickstudy.tasks.sampling import Batch, split_generator, uniform
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,24 @@ class Kept(Decay):
 KEPT: dict = {}
 
 
-def without_noise() -> Decay:
-    return replace(Decay(), noise=0.0)
+@dataclass(frozen=True)
+class Steady(Decay):
+    """The same, with held-out tasks that do not depend on the numbers of points."""
+
+    def sample(self, num_tasks, *, support, query, split="train", generator=None):
+        batch = Batch(num_tasks, support, query, split, generator)
+        draws = batch.uniform(1)
+        tau, x = 0.5 + 4.5 * draws[:, :1], batch.inputs(draws[:, 1:], (0.0, 5.0))
+        return batch.tasks(x, torch.exp(-x / tau[:, None]), {"tau": tau[:, 0]}, self.noise)
+
+
+class OtherOutputs(Steady):
+    """Draws the inputs alike, and then outputs that depend on how many there are."""
+
+    def sample(self, num_tasks, *, support, query, split="train", generator=None):
+        tasks = super().sample(num_tasks, support=support, query=query, split=split, generator=generator)
+        size = 1 + (support + query) / 100
+        return qs.Tasks(*(qs.Examples(e.x, e.y * size) for e in tasks[:2]), tasks.info)
 
 
 # the class, the property that it breaks, words of the message
@@ -152,6 +168,7 @@ WRONG = [
     (Infinite, "real points are finite", "y has a NaN or infinite value at a real point"),
     (Kept, "writing into tasks changes no others", "return a copy (tensor.clone())"),
     (OneTask, "the tasks of a batch differ", "leading axis [num_tasks, ...]"),
+    (OtherOutputs, "held out tasks do not depend on the numbers of points", "the same inputs at other numbers of points, and other outputs"),
     (Address, "its repr tells families apart", "make the family a dataclass"),
     (OtherFeatures, "shapes are those of the contract", "has 2 features for each point, and the family says dx=1"),
     (LosesAnAxis, "shapes are those of the contract", "y.unsqueeze(-1)"),

@@ -101,7 +101,9 @@ def a_description_rebuilds_it(case: LearnerCase) -> None:
         raise AssertionError(f"config() holds what JSON cannot: {error}; {cure}") from error
     own = _foreign(json.loads(text))
     if own:
-        skip(f"{', '.join(own)} is code of your own, which no file holds; quickstudy.load takes it as an argument")
+        skip(
+            f"{', '.join(own)} is code of your own, which no file holds; quickstudy.load takes it as learner= or network="
+        )
     copy = _like(from_spec(json.loads(text)), learner).to(case.device, torch.get_default_dtype()).eval()
     expect(type(copy) is type(learner), f"its description builds a {type(copy).__name__}")
     copy.load_state_dict(learner.state_dict())
@@ -114,7 +116,7 @@ def a_saved_learner_is_loaded_as_it_was(case: LearnerCase) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = quickstudy.save(learner, Path(folder) / "learner")
         built = case.learner() if _foreign(to_spec(learner)) else None
-        copy = _like(quickstudy.load(path, network=built, device=str(case.device)), learner)
+        copy = _like(quickstudy.load(path, learner=built, device=str(case.device)), learner)
     _expect_same(case, copy, learner, tasks, "after save and load", UNREGISTERED)
 
 
