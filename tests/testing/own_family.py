@@ -168,7 +168,7 @@ WRONG = [
     (Infinite, "real points are finite", "y has a NaN or infinite value at a real point"),
     (Kept, "writing into tasks changes no others", "return a copy (tensor.clone())"),
     (OneTask, "the tasks of a batch differ", "leading axis [num_tasks, ...]"),
-    (OtherOutputs, "held out tasks do not depend on the numbers of points", "the same inputs at other numbers of points, and other outputs"),
+    (OtherOutputs, "held out tasks do not depend on the numbers of points", "at other numbers of points"),
     (Address, "its repr tells families apart", "make the family a dataclass"),
     (OtherFeatures, "shapes are those of the contract", "has 2 features for each point, and the family says dx=1"),
     (LosesAnAxis, "shapes are those of the contract", "y.unsqueeze(-1)"),

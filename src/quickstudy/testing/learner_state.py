@@ -101,9 +101,7 @@ def a_description_rebuilds_it(case: LearnerCase) -> None:
         raise AssertionError(f"config() holds what JSON cannot: {error}; {cure}") from error
     own = _foreign(json.loads(text))
     if own:
-        skip(
-            f"{', '.join(own)} is code of your own, which no file holds; quickstudy.load takes it as learner= or network="
-        )
+        skip(f"{', '.join(own)} is code of your own, which no file holds; give it to quickstudy.load as learner=")
     copy = _like(from_spec(json.loads(text)), learner).to(case.device, torch.get_default_dtype()).eval()
     expect(type(copy) is type(learner), f"its description builds a {type(copy).__name__}")
     copy.load_state_dict(learner.state_dict())
