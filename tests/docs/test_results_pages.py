@@ -1,11 +1,14 @@
 """The pages of results are what the JSON says, fit a screen, and lead somewhere."""
 
+import dataclasses
 import math
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from results_pages import record
+from results_pages.experiments import applied
 from results_pages.files import to_csv
 from results_pages.published import published
 from results_pages.record import Value
@@ -99,6 +102,16 @@ def test_a_figure_that_nobody_checked_is_marked():
     recalled = published("meta-sgd")
     assert recalled.how == "recalled" and "not checked" in recalled.sentence() and "recalled" in recalled.label
     assert "not checked" not in published("maml-navigation").sentence()
+
+
+def test_the_demonstration_shows_the_tuned_rival_once_it_is_measured(monkeypatch):
+    found = record.read("demo")
+    error = {"mean": 0.5, "ci95": 0.1, "n": 600, "over": "tasks"}
+    tuned = {f"{name}/tuned_mse/k={k}": error for name in ("maml", "pretrained") for k in (5, 10, 20)}
+    monkeypatch.setattr(applied, "read", lambda name: dataclasses.replace(found, metrics={**found.metrics, **tuned}))
+    page = applied.demo()
+    assert page.headline.rival == "pretrained, tuned: 0.50 ± 0.10"
+    assert [row.label for row in page.table.rows if "tuned" in row.label] == ["MAML, tuned", "pretrained, tuned"]
 
 
 def test_csv_keeps_the_columns_that_say_something():
