@@ -80,11 +80,11 @@ class Actor:
 
     >>> import quickstudy as qs
     >>> learner = qs.rl.MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1)
-    >>> environment, chance = qs.rl.Navigation2D(num_envs=4, horizon=10), torch.Generator().manual_seed(0)
-    >>> environment.set_tasks(environment.sample_tasks(3, generator=chance))
+    >>> environment, generator = qs.rl.Navigation2D(num_envs=4, horizon=10), torch.Generator().manual_seed(0)
+    >>> environment.set_tasks(environment.sample_tasks(3, generator=generator))
     >>> actor = learner.actor()
     >>> for _ in range(2):
-    ...     actor = actor.adapt(actor.rollout(environment, generator=chance))
+    ...     actor = actor.adapt(actor.rollout(environment, generator=generator))
     >>> actor(torch.zeros(3, 5, 2)).shape
     torch.Size([3, 5, 4])
     """

@@ -46,9 +46,9 @@ class MAMLTRPO(nn.Module):
 
     >>> import quickstudy as qs
     >>> learner = MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1)
-    >>> environment, chance = qs.rl.Navigation2D(num_envs=4, horizon=10), torch.Generator().manual_seed(0)
-    >>> environment.set_tasks(environment.sample_tasks(3, generator=chance))
-    >>> sorted(learner.update(environment, generator=chance))[:4]
+    >>> environment, generator = qs.rl.Navigation2D(num_envs=4, horizon=10), torch.Generator().manual_seed(0)
+    >>> environment.set_tasks(environment.sample_tasks(3, generator=generator))
+    >>> sorted(learner.update(environment, generator=generator))[:4]
     ['accepted', 'backtracks', 'gradient_norm', 'improvement']
     """
 

@@ -45,9 +45,9 @@ class MAMLVPG(nn.Module):
 
     >>> import quickstudy as qs
     >>> learner = MAMLVPG(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1, estimator="lvc")
-    >>> environment, chance = qs.rl.Navigation2D(num_envs=4, horizon=10), torch.Generator().manual_seed(0)
-    >>> environment.set_tasks(environment.sample_tasks(3, generator=chance))
-    >>> sorted(learner.update(environment, generator=chance))
+    >>> environment, generator = qs.rl.Navigation2D(num_envs=4, horizon=10), torch.Generator().manual_seed(0)
+    >>> environment.set_tasks(environment.sample_tasks(3, generator=generator))
+    >>> sorted(learner.update(environment, generator=generator))
     ['gradient_norm', 'loss', 'return_0', 'return_1', 'transitions']
     """
 
