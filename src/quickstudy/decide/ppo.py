@@ -70,9 +70,8 @@ class PPO:
         state, action, reward, following, log_prob, terminated, mask = (
             torch.stack(part, 1).unsqueeze(1) for part in zip(*self._seen, strict=True)
         )
-        truncated = torch.zeros_like(
-            mask
-        )  # an episode that did not terminate is truncated here; the next one follows in the row
+        # the episodes of a task follow each other in one row; one that did not terminate is truncated at its end
+        truncated = torch.zeros_like(mask)
         truncated[:, :, torch.tensor(self._ends) - 1] = True
         time = torch.arange(mask.shape[2]).expand(mask.shape)
         recorded = Episodes(state, action, reward, following, log_prob, terminated, truncated & ~terminated, mask, time)

@@ -37,7 +37,7 @@ class Sampled(Options):
     test_tasks: int = 600
     """Unseen tasks to measure on."""
     test_seed: int = 0
-    """Seed of the unseen tasks: runs measured with the same seed on as many tasks see the same ones, at all shots."""
+    """Seed of the unseen tasks. Runs with the same --test-seed and --test-tasks are measured on the same tasks."""
 
 
 UNKEPT = ("out", "parallel")

@@ -112,7 +112,7 @@ class GymnasiumEnvironment:
         generator = task_generator(num_tasks, split, generator)
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        with generator.device:  # what the function makes without saying where
+        with generator.device:  # tensors that the function makes without device=
             return self._sample(num_tasks, generator)
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:

@@ -105,9 +105,8 @@ class TabularMDP:
         """Draw `transition` and `reward`; equal seeds give different tasks in different splits."""
         generator = task_generator(num_tasks, split, generator)
         shape = (num_tasks, self.states, self.actions)
-        weight = -(
-            1 - uniform(*shape, self.states, generator=generator)
-        ).log()  # exponential draws: normalised, a flat Dirichlet
+        # normalised exponential draws are a draw from the flat Dirichlet distribution
+        weight = -(1 - uniform(*shape, self.states, generator=generator)).log()
         device = None if generator is None else generator.device
         reward = 1 + torch.randn(shape, generator=generator, device=device)
         return {"transition": weight / weight.sum(-1, keepdim=True), "reward": reward}
