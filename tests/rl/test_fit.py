@@ -159,7 +159,7 @@ def test_an_environment_that_fails_leaves_a_run_that_goes_on(tmp_path, happens, 
     whole, made, again = learner(), learner(), learner()
     fit(whole, tmp_path / "whole", checkpoint_every=1)
     options = {"steps": 4, "tasks": 3, "checkpoint_every": 1, "out": tmp_path / "run"}
-    where = f"Ailing, in update 2 of seed 0; the last checkpoint is {tmp_path / 'run/checkpoints/last'}"
+    where = f"Ailing, in update 2 of seed 0; the last good checkpoint is {tmp_path / 'run/checkpoints/last'}"
     with pytest.raises(kind) as caught:
         qs.rl.fit(made, Ailing(happens), **options)
     assert says in str(caught.value) and where in str(caught.value) and "\n" not in str(caught.value)
@@ -213,6 +213,24 @@ def test_updates_are_kept_when_the_validation_after_them_fails(tmp_path):
     fit(again, tmp_path / "run", checkpoint_every=100, exist="resume")
     assert not calls and lines(tmp_path / "run") == lines(tmp_path / "whole")
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:the run is kept in memory")
+def test_a_run_in_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = fit(learner(), None)
+    assert run.path is None and run.steps == 4 and len(run.metrics) == 4 and list(tmp_path.iterdir()) == []
+    fit(learner(), tmp_path / "run")
+    assert [line["loss"] for line in run.metrics] == [line["loss"] for line in lines(tmp_path / "run")]
+    with pytest.raises(
+        qs.rl.EnvironmentFailure, match="nothing was saved .out=None.$|nothing was saved .out=None.\\)$"
+    ):
+        qs.rl.fit(learner(), Ailing(dies), steps=4, tasks=3)
+
+
+def test_a_run_is_overwritten(tmp_path):
+    fit(learner(), tmp_path / "run")
+    assert fit(learner(), tmp_path / "run", steps=2, exist="overwrite").steps == 2 == len(lines(tmp_path / "run"))
 
 
 def test_trains_where_the_environment_is(tmp_path):

@@ -14,9 +14,11 @@ from training.workload import STEPS, Waves, make, train
 
 import quickstudy as qs
 import quickstudy.training.fit as fit_module
+from quickstudy.runs import place
 from quickstudy.runs.lock import locked
 from quickstudy.runs.run import read_config, read_result
-from quickstudy.training import loop, session
+from quickstudy.training import loop
+from quickstudy.training.loggers.tensorboard import TensorBoard
 from quickstudy.training.loop import NonFiniteLossError
 
 
@@ -365,6 +367,54 @@ def test_a_resume_obeys_how_the_run_was_begun(tmp_path: Path) -> None:
         train("gradient", tmp_path / "run", steps=2, compile=True, exist="resume")
 
 
+def test_a_run_in_memory_leaves_nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options: dict[str, Any] = {"steps": 40, "lr": 0.05, "evaluate_every": 1}
+    with pytest.warns(UserWarning, match=r"kept in memory .out=None.*give out='runs/NAME'") as told:
+        run = qs.fit(Line(), Constant(), **options)
+    assert told[0].filename == __file__  # it points at the caller
+    assert list(tmp_path.iterdir()) == []
+    same = small(tmp_path / "run", **options)
+    assert run.path is None and (run.steps, run.best_step) == (40, same.best_step)
+    assert run.learner.w.item() == same.learner.w.item()
+    clock = {"seconds", "steps_per_second"}
+    told_lines = [[{k: v for k, v in line.items() if k not in clock} for line in r.metrics] for r in (run, same)]
+    assert told_lines[0] == told_lines[1]
+    assert {k: v for k, v in run.config.items() if k != "job"} == {k: v for k, v in same.config.items() if k != "job"}
+    assert run.load_best() is run.learner and run.learner.w.item() == same.load_best().w.item()
+
+
+@pytest.mark.filterwarnings("ignore:the run is kept in memory")
+def test_a_run_in_memory_that_fails_says_that_nothing_was_saved() -> None:
+    with pytest.raises(NonFiniteLossError, match="nothing was saved .out=None.; try a smaller lr") as caught:
+        qs.fit(Line(), Constant(), steps=50, lr=1e20)
+    assert caught.value.checkpoint is None
+
+
+@pytest.mark.filterwarnings("ignore:the run is kept in memory")
+def test_a_run_in_memory_whose_validation_is_never_finite_has_no_best_weights() -> None:
+    class Blind(Line):
+        def meta_loss(self, tasks: qs.Tasks) -> torch.Tensor:
+            return super().meta_loss(tasks) * (1.0 if self.training else math.inf)
+
+    run = qs.fit(Blind(), Constant(), steps=1)
+    with pytest.raises(RuntimeError, match="has no best weights: its validation loss was never finite"):
+        run.load_best()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"exist": "resume"}, "exist='resume' is about a run folder; give its path as out="),
+        ({"exist": "maybe"}, "exist='maybe' is about a run folder"),
+        ({"loggers": [TensorBoard()]}, "loggers write beside a run folder"),
+    ],
+)
+def test_what_needs_a_folder_is_refused_in_memory(options: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        qs.fit(Line(), Constant(), steps=1, **options)
+
+
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     small(tmp_path / "run", steps=1)
     with pytest.raises(FileExistsError, match="exist='resume'"):
@@ -390,7 +440,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_in_the_middle_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original, calls = session.write_checkpoint, 0
+    original, calls = place.write_checkpoint, 0
 
     def full(*arguments: Any) -> None:
         nonlocal calls
@@ -399,7 +449,7 @@ def test_a_full_disk_in_the_middle_leaves_the_last_checkpoint(tmp_path: Path, mo
             monkeypatch.setattr(os, "fsync", lambda handle: os.write(os.open("/dev/full", os.O_WRONLY), b"x"))
         original(*arguments)
 
-    monkeypatch.setattr(session, "write_checkpoint", full)
+    monkeypatch.setattr(place, "write_checkpoint", full)
     with pytest.raises(OSError, match="No space left on device; free some space"):
         train("gradient", tmp_path / "run")
     monkeypatch.undo()

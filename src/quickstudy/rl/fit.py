@@ -21,7 +21,7 @@ from quickstudy.runs.config import describe_run
 from quickstudy.runs.run import LAST, Run
 from quickstudy.runs.signals import Signals
 from quickstudy.runs.standing import Standing
-from quickstudy.training.arguments import make_notes, make_request
+from quickstudy.training.arguments import give_notice, make_notes, make_request
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loop import NonFiniteLossError
 from quickstudy.training.recorder import Progress, Recorder
@@ -34,9 +34,9 @@ def fit(
     environment: Environment,
     *,
     steps: int,
-    out: str | Path,
+    out: str | Path | None = None,
     seed: int = 0,
-    exist: Literal["error", "resume"] = "error",
+    exist: Literal["error", "resume", "overwrite", "extend"] = "error",
     tasks: int = 20,
     checkpoint_every: int = 10,
     device: torch.device | str = "auto",
@@ -64,7 +64,8 @@ def fit(
 
     Raises:
         ValueError, TypeError: for bad arguments, before anything is written.
-        FileExistsError: if `out` holds a run (with `exist="error"`) or anything else.
+        FileExistsError: if `out` holds a run (with `exist="error"`) or anything else; with `exist="overwrite"` if it
+            holds something that `fit` did not write.
         NonFiniteLossError: if returns or parameters are not finite; the last good checkpoint stays.
         EnvironmentFailure: if an environment fails; the last checkpoint stays.
 
@@ -91,12 +92,13 @@ def fit(
     config = describe_run(learner, environment, vars(plan)) | vars(notes)
     place = str(_device(device, environment))
     config |= {"compile": False, "threads": torch.get_num_threads(), "device": place}
+    give_notice(request)
     session = Session(request, learner, config, world)
     if session.is_finished():
         return session.run()
     if session.config["device"] != place:
         raise ValueError(
-            f"the run in {session.folder} is on {session.config['device']!r}, and the environment on {place!r}; "
+            f"the run in {request.out} is on {session.config['device']!r}, and the environment on {place!r}; "
             f"build it with device={session.config['device']!r}"
         )
     with surroundings(learner, session.config):
@@ -158,7 +160,6 @@ def _train(session: Session, environment: Environment, plan: Plan, at: Standing,
 
 def _update(session: Session, environment: Environment, plan: Plan, step: int) -> dict[str, float]:
     learner: Any = session.learner
-    last = session.folder / LAST
     chance = torch.Generator(device=session.config["device"]).manual_seed(mix(plan.seed, step, Stream.BATCH))
     torch.manual_seed(mix(plan.seed, step, Stream.NOISE))
     try:
@@ -167,19 +168,17 @@ def _update(session: Session, environment: Environment, plan: Plan, step: int) -
     except (EnvironmentFailure, ValueError) as error:
         name = type(getattr(environment, "environment", environment)).__name__
         kind = EnvironmentFailure if isinstance(error, EnvironmentFailure) else ValueError
-        raise kind(
-            f"{error} ({name}, in update {step + 1} of seed {plan.seed}; the last checkpoint is {last}, from which "
-            "exist='resume' goes on)"
-        ) from error
+        left = session.what_is_left()
+        left += "" if session.last is None else ", from which exist='resume' goes on"
+        raise kind(f"{error} ({name}, in update {step + 1} of seed {plan.seed}; {left})") from error
     bad = [name for name, value in values.items() if name.startswith(("loss", "return")) and not math.isfinite(value)]
     bad += [name for name, p in learner.named_parameters() if not bool(p.isfinite().all())]
     if bad:
         raise NonFiniteLossError(
-            f"{bad[0]} is not finite after step {step} (seed {plan.seed}); the last good checkpoint is {last}; "
-            "try a smaller lr",
+            f"{bad[0]} is not finite after step {step} (seed {plan.seed}); {session.what_is_left()}; try a smaller lr",
             step=step,
             seed=plan.seed,
-            checkpoint=last,
+            checkpoint=session.last,
         )
     return {name: value for name, value in values.items() if math.isfinite(value)}
 

@@ -18,7 +18,7 @@ from quickstudy.runs.spec import to_spec
 
 # what a resume may differ in: where and why it was started, how the work is shared, and what the first start decided
 _FREE = {"quickstudy", "torch", "python", "recipe", "options", "command", "compile", "threads", "device"}
-_FREE |= {"processes", "accumulate", "job", "verify"}
+_FREE |= {"processes", "accumulate", "job", "verify", "extended"}
 
 
 def describe_run(learner: nn.Module, family: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +58,10 @@ def check_same(config: Mapping[str, Any], before: Mapping[str, Any], folder: Pat
             continue
         cure = "give the same arguments, or another out"
         if name == "steps":
-            cure = "a run's length is part of it (its schedule and its evaluations depend on it): give another out"
+            longer = type(before.get(name)) is int and config[name] > before[name]
+            cure = "a run's length is part of it (its schedule and its evaluations depend on it): give another out" + (
+                ", or lengthen it by exist='extend' once it is finished" if longer else ""
+            )
         raise ValueError(f"the run in {folder} is another one: {difference}; {cure}")
 
 

@@ -11,11 +11,14 @@ from quickstudy.devices import pick_device
 from quickstudy.runs.atomic import is_settled, settle
 from quickstudy.runs.checkpoint import CheckpointError, load_weights, read_checkpoint, read_facts
 from quickstudy.runs.config import check_same
+from quickstudy.runs.extension import check_extended, extended, first_steps, reopened
 from quickstudy.runs.lock import locked
 from quickstudy.runs.metrics_file import read_metrics
+from quickstudy.runs.overwrite import check_removable, owner
 from quickstudy.runs.run import BEST, CONFIG, LAST, RESULT, Run, finish, is_foreign, is_run, read_config
 from quickstudy.runs.standing import Standing
 
+EXIST = ("error", "resume", "overwrite", "extend")
 _OBEYED: dict[str, Any] = {
     "threads": int,
     "device": str,
@@ -33,20 +36,36 @@ def earlier_run(folder: Path, exist: str, config: dict[str, Any]) -> dict[str, A
         FileExistsError: if there is something that must not be written into.
         ValueError: if it is another run.
     """
-    if exist not in ("error", "resume"):
-        raise ValueError(f"exist={exist!r}; expected 'error' or 'resume'")
+    if exist not in EXIST:
+        raise ValueError(f"exist={exist!r}; expected {', '.join(map(repr, EXIST[:-1]))} or {EXIST[-1]!r}")
     if is_foreign(folder):
         raise FileExistsError(f"{folder} holds something that is not a run of quickstudy; choose another out")
     if not is_run(folder):
+        if exist == "extend":
+            raise ValueError(f"there is no run in {folder} to extend; leave exist= out to train one")
         return None
     if exist == "error":
         raise FileExistsError(
-            f"there is a run in {folder} already; go on with it by exist='resume', or choose another out"
+            f"there is a run in {folder} already; go on with it by exist='resume', lengthen it by 'extend', replace it "
+            "by 'overwrite', or choose another out"
         )
+    if exist == "overwrite":
+        check_removable(folder, config)
+        return None
     before = read_config(folder)
-    check_same(config, before, folder)
+    if exist == "resume":
+        check_same(config, before, folder)
+    else:
+        check_same({**config, "steps": before.get("steps")}, before, folder)
     _check_whole(before, folder)
-    return before
+    return before if exist == "resume" else _extended(folder, before, config)
+
+
+def _extended(folder: Path, before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    if (whose := owner(folder, before, config)) is not None:
+        raise ValueError(f"the run in {folder} is {whose}, which says how long it is; choose another out")
+    facts = read_facts(folder / LAST)
+    return extended(before, config["steps"], None if facts is None else _standing(facts, folder), folder)
 
 
 def _check_whole(config: dict[str, Any], folder: Path) -> None:
@@ -57,6 +76,7 @@ def _check_whole(config: dict[str, Any], folder: Path) -> None:
         if not right or (name == "threads" and value < 1):
             what = f"has {name}={value!r}" if name in config else f"lacks {name!r}"
             raise CheckpointError(f"{folder / CONFIG} is damaged: it {what}; restore it from a copy")
+    check_extended(config, folder)
 
 
 def check_obeyed(before: dict[str, Any], compile: bool | str, device: torch.device | str) -> None:
@@ -67,10 +87,21 @@ def check_obeyed(before: dict[str, Any], compile: bool | str, device: torch.devi
         raise ValueError(f"the run was begun on device {before['device']!r}; resume it there, or with device='auto'")
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether the run in `folder` was trained to its end."""
+def planned_steps(folder: Path | None, exist: str) -> int | None:
+    """How many steps the run in `folder` was planned for at first, if it was extended since, or is to be; else None."""
+    if folder is None or exist not in ("resume", "extend") or not is_run(folder):
+        return None
+    config = read_config(folder)
+    check_extended(config, folder)
+    if not config.get("extended") and exist == "resume":
+        return None
+    return first_steps(config, folder)
+
+
+def is_finished(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether the run in `folder`, which has this config, was trained to its end."""
     facts = read_facts(folder / LAST)
-    return facts is not None and _standing(facts, folder).finished
+    return facts is not None and reopened(_standing(facts, folder), config).finished
 
 
 def restore(folder: Path, learner: nn.Module, load_optimizer: Callable[[Any], object]) -> Standing:
@@ -106,7 +137,7 @@ def finished_run(folder: Path, learner: nn.Module, config: dict[str, Any]) -> Ru
     load_weights(learner, checkpoint.weights, folder / LAST)
     run = Run(folder, learner, config, standing.step, standing.seconds, standing.best_step, read_metrics(folder))
     if not (folder / RESULT).exists():
-        finish(run, {"validation_loss": standing.validation or {}})
+        finish(run, folder, {"validation_loss": standing.validation or {}})
     return run
 
 

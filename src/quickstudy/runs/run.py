@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,36 +24,47 @@ class Run:
     """A finished training.
 
     Args:
-        path: the run folder.
+        path: the run folder; None for a run that was kept in memory.
         learner: with the last weights.
         config: what `config.json` holds.
         steps: how many were done: fewer than asked for if stopped early.
         seconds: of training, those before interruptions included.
         best_step: after how many steps the validation loss was least; None if it never was finite.
         metrics: the lines of `metrics.jsonl`.
+        best: the best weights of a run that was kept in memory.
     """
 
-    path: Path
+    path: Path | None
     learner: nn.Module
     config: dict[str, Any]
     steps: int
     seconds: float
     best_step: int | None
     metrics: list[dict[str, Any]]
+    best: dict[str, Any] | None = field(default=None, repr=False)
 
     def load_best(self) -> nn.Module:
-        """Copy the best checkpoint's weights into `learner`, and return it."""
+        """Copy the weights with the least validation loss into `learner`, and return it.
+
+        Raises:
+            CheckpointError: if there are none: the loss was never finite, or the run trains what acts.
+        """
         from quickstudy.runs.checkpoint import load_weights, read_checkpoint
 
+        if self.path is None:
+            if not self.best:
+                raise CheckpointError("this run has no best weights: its validation loss was never finite")
+            self.learner.load_state_dict(self.best)
+            return self.learner
         folder = self.path / BEST
         load_weights(self.learner, read_checkpoint(folder).weights, folder)
         return self.learner
 
 
-def finish(run: Run, metrics: Mapping[str, Metric | Mapping[str, Any]]) -> dict[str, Any]:
+def finish(run: Run, path: Path, metrics: Mapping[str, Metric | Mapping[str, Any]]) -> dict[str, Any]:
     """Write the `result.json` of a finished run with these metrics; returns what was written."""
     return write_result(
-        run.path,
+        path,
         recipe=run.config["recipe"],
         command=run.config["command"],
         seed=run.config["seed"],

@@ -1,6 +1,7 @@
 """The arguments of `fit` that are not part of its plan, checked before anything is written."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,14 @@ from quickstudy.training.loggers import Logger, require
 from quickstudy.training.recorder import Progress
 
 
-def check_folder(out: Any) -> Path:
-    """`out` as a path; TypeError or ValueError unless it can be one."""
+def check_folder(out: Any, exist: Any) -> Path | None:
+    """`out` as a path, or None; TypeError or ValueError unless it can be one, and a run can be kept so."""
+    if out is None:
+        if exist != "error":
+            raise ValueError(f"exist={exist!r} is about a run folder; give its path as out=")
+        return None
     if not isinstance(out, str | os.PathLike) or not str(out):
-        raise TypeError(f"out={out!r}; expected the path of a folder for the run")
+        raise TypeError(f"out={out!r}; expected the path of a folder for the run, or None to keep it in memory")
     return Path(out)
 
 
@@ -25,7 +30,7 @@ class Request:
     """What a caller wants besides the plan. The fields are arguments of `fit`, and change nothing of what is learned.
 
     Args:
-        out: the run folder.
+        out: the run folder; None for a run in memory.
         exist: what to do if there is a run already.
         compile: the meta-gradient; "auto" decides.
         device: where to train; "auto" decides.
@@ -33,7 +38,7 @@ class Request:
         progress: a display, or None.
     """
 
-    out: Path
+    out: Path | None
     exist: str
     compile: bool | str
     device: torch.device | str
@@ -56,16 +61,28 @@ def make_request(
         TypeError, ValueError: for the first value that cannot be used.
         ModuleNotFoundError: if a logger's package is not installed.
     """
-    folder = check_folder(out)
+    folder = check_folder(out, exist)
     if not isinstance(compile, bool) and compile != "auto":
         raise ValueError(f"compile={compile!r}; expected True, False or 'auto'")
     if not isinstance(loggers, Sequence) or not all(isinstance(logger, Logger) for logger in loggers):
         raise TypeError(f"loggers={loggers!r}; expected a list of loggers, each with start, log and close")
     for logger in loggers:
         require(getattr(logger, "package", None))
+    if loggers and folder is None:
+        raise ValueError("loggers write beside a run folder; give its path as out=, or leave loggers= out")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress={progress!r}; expected a callable: (step, steps, loss, rate) -> None")
     return Request(out=folder, exist=exist, compile=compile, device=device, loggers=loggers, progress=progress)
+
+
+def give_notice(request: Request) -> None:
+    """Warn the caller of `fit` whose run is kept in memory."""
+    if request.out is None:
+        warnings.warn(
+            "the run is kept in memory (out=None) and cannot be resumed; give out='runs/NAME' to keep it on disk",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 @dataclass(frozen=True)

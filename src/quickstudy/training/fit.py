@@ -16,8 +16,9 @@ from quickstudy.learner import TaskFamily, check_drawn, check_family, check_lear
 from quickstudy.parallel.distributed import World, find_world, job
 from quickstudy.parallel.shares import Share, Shared, check_dealt, deal
 from quickstudy.runs.config import check_alike, describe_run
+from quickstudy.runs.resume import planned_steps
 from quickstudy.runs.run import Run
-from quickstudy.training.arguments import Notes, Request, make_notes, make_request
+from quickstudy.training.arguments import Notes, Request, give_notice, make_notes, make_request
 from quickstudy.training.batches import Batches, Size
 from quickstudy.training.gradients import attempt, compare, decide, make_gradient, resolved_engine, verification
 from quickstudy.training.loggers import Logger
@@ -25,7 +26,7 @@ from quickstudy.training.loggers.tensorboard import TensorBoard, available
 from quickstudy.training.loop import Loop
 from quickstudy.training.plan import Plan, make_plan
 from quickstudy.training.recorder import Progress
-from quickstudy.training.schedules import Schedule, make_schedule
+from quickstudy.training.schedules import Schedule
 from quickstudy.training.session import Session
 from quickstudy.training.surroundings import surroundings
 from quickstudy.training.updates import OptimizerMaker, Updates
@@ -37,9 +38,9 @@ def fit(
     family: TaskFamily,
     *,
     steps: int,
-    out: str | Path,
+    out: str | Path | None = None,
     seed: int = 0,
-    exist: Literal["error", "resume"] = "error",
+    exist: Literal["error", "resume", "overwrite", "extend"] = "error",
     tasks: int = 25,
     support: Size = 10,
     query: Size = 10,
@@ -70,9 +71,13 @@ def fit(
 
     Args:
         steps: updates of the meta-parameters.
-        out: the run folder, made here.
+        out: the run folder, made here. None keeps the run in memory, with a warning: it has metrics, the last and the
+            best weights, cannot be resumed, and is gone with the `Run`.
         seed: of the batches and of all noise. The initial weights are the learner's own.
-        exist: what to do if there is a run in `out`: "error", or "resume" it (a finished one is returned untouched).
+        exist: what to do if there is a run in `out`. "error": refuse. "resume": go on with it; a finished one is
+            returned untouched. "overwrite": delete it, if the folder holds what `fit` wrote and nothing else. "extend":
+            lengthen a finished run to `steps`, those that it has included; a schedule with a name begins anew with the
+            added steps, a learner that anneals stays as it was at the end, and intervals stay what they were.
         tasks: in a batch; 25 as in the MAML paper's sinusoids.
         support, query: points per task; an inclusive range (low, high) is drawn from once per step.
         points: the most that support and query may have together.
@@ -99,7 +104,9 @@ def fit(
 
     Raises:
         ValueError, TypeError: for bad arguments, before anything is written.
-        FileExistsError: if `out` holds a run (with `exist="error"`) or anything else.
+        FileExistsError: if `out` holds a run (with `exist="error"`) or anything else; with `exist="overwrite"` if it
+            holds something that `fit` did not write.
+        BlockingIOError: if another process trains there.
         NonFiniteLossError: if the loss or its gradient is not finite; the last good checkpoint stays.
         CheckpointError: if the run to resume is damaged.
         OSError: if the disk is full or cannot be written; the last checkpoint stays.
@@ -112,6 +119,8 @@ def fit(
     >>> run.steps, [line["step"] for line in run.metrics][:3]
     (20, [1, 2, 3])
     """
+    request = make_request(out=out, exist=exist, compile=compile, device=device, loggers=loggers, progress=progress)
+    world = find_world()
     plan = make_plan(
         steps=steps,
         seed=seed,
@@ -129,16 +138,18 @@ def fit(
         checkpoint_every=checkpoint_every,
         log_every=log_every,
         patience=patience,
+        planned=world.once(lambda: planned_steps(request.out, exist)),
     )
-    request = make_request(out=out, exist=exist, compile=compile, device=device, loggers=loggers, progress=progress)
-    return _fit(learner, family, plan, request, make_notes(recipe, options, command))
+    give_notice(request)
+    return _fit(learner, family, plan, request, make_notes(recipe, options, command), world)
 
 
-def _fit(learner: nn.Module, family: TaskFamily, plan: Plan, request: Request, notes: Notes) -> Run:
+def _fit(learner: nn.Module, family: TaskFamily, plan: Plan, request: Request, notes: Notes, world: World) -> Run:
     check_learner(learner)
     check_trainable(learner)
     check_family(family)
-    world = find_world()
+    if world.size > 1 and request.out is None:
+        raise ValueError(f"out=None keeps a run in one process, and there are {world.size}; give out=")
     check_dealt(plan.tasks, world.size, plan.accumulate)
     config = describe_run(learner, family, vars(plan)) | vars(notes) | _environment(learner, request, world)
     _check_alike(config, world)
@@ -148,11 +159,11 @@ def _fit(learner: nn.Module, family: TaskFamily, plan: Plan, request: Request, n
     with surroundings(learner, session.config):
         world.spread(learner)
         batches, first, validation = _check_together(learner, family, plan, session.config["device"], world)
-        updates = _make_updates(learner, plan)
+        updates = _make_updates(session, plan)
         gradient = _make_gradient(session, plan, first)
         with session.open(updates) as at:
             if not at.finished:
-                with session.recording(at, plan.steps, *([TensorBoard()] if available() else [])) as recorder:
+                with session.recording(at, plan.steps, *_own_loggers(request)) as recorder:
                     Loop(
                         session,
                         plan,
@@ -207,9 +218,14 @@ def _check_together(
     return batches, first, validation
 
 
-def _make_updates(learner: nn.Module, plan: Plan) -> Updates:
-    schedule = make_schedule(plan.schedule, plan.steps)
-    return Updates(learner, lr=plan.lr, optimizer=plan.optimizer, schedule=schedule, clip=plan.clip)
+def _make_updates(session: Session, plan: Plan) -> Updates:
+    factor = plan.factor(session.from_step)
+    return Updates(session.learner, lr=plan.lr, optimizer=plan.optimizer, schedule=factor, clip=plan.clip)
+
+
+def _own_loggers(request: Request) -> list[Logger]:
+    """Those that `fit` uses by itself."""
+    return [TensorBoard()] if request.out is not None and available() else []
 
 
 def _make_gradient(session: Session, plan: Plan, first: Tasks) -> Gradient:

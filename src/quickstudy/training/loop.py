@@ -27,7 +27,7 @@ from quickstudy.training.validation import Validation
 class NonFiniteLossError(RuntimeError):
     """The loss or its gradient became NaN or infinite; `step`, `seed` and `checkpoint` say where and what is left."""
 
-    def __init__(self, message: str, *, step: int, seed: int, checkpoint: Path):
+    def __init__(self, message: str, *, step: int, seed: int, checkpoint: Path | None):
         super().__init__(message)
         self.step, self.seed, self.checkpoint = step, seed, checkpoint
 
@@ -101,7 +101,7 @@ class Loop:
         seed_noise(mix(self._plan.seed, at.step, Stream.NOISE), self._device)
         tasks = self._draw(at.step)
         if self._anneal is not None:
-            self._anneal(at.step / self._plan.steps)
+            self._anneal(1.0 if self._session.from_step else at.step / self._plan.steps)
         if at.step % VERIFY_EVERY == 0:
             verify_again(self._learner)
         loss, gradients = self._gradient(tasks)
@@ -160,7 +160,7 @@ class Loop:
         return total
 
     def _not_finite(self, step: int, value: float, tasks: Tasks | None) -> NonFiniteLossError:
-        at, seed, last = self.standing, self._plan.seed, self._session.folder / LAST
+        at, seed = self.standing, self._plan.seed
         where = f"at step {step}" if tasks is not None else f"in the {at.loss_count} steps before step {step + 1}"
         what = f"the loss became {value}" if not math.isfinite(value) else "the gradient became NaN or infinite"
         cause = "try a smaller lr or clip=1.0"
@@ -170,8 +170,8 @@ class Loop:
             except ValueError as error:
                 cause = f"the batch itself is bad: {error}"
         return NonFiniteLossError(
-            f"{what} {where} (seed {seed}); the last good checkpoint is {last}; {cause}",
+            f"{what} {where} (seed {seed}); {self._session.what_is_left()}; {cause}",
             step=step,
             seed=seed,
-            checkpoint=last,
+            checkpoint=self._session.last,
         )

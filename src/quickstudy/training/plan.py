@@ -32,6 +32,16 @@ class Plan:
     log_every: int
     patience: int | None
 
+    def factor(self, start: int) -> Schedule:
+        """Step -> factor on the rate. A schedule with a name begins anew at the step `start`, for the steps after it.
+
+        A schedule of the user's own is a function of all steps, and stays that.
+        """
+        if callable(self.schedule) or not start:
+            return make_schedule(self.schedule, self.steps)
+        anew = make_schedule(self.schedule, self.steps - start)
+        return lambda step: anew(step - start)
+
     @property
     def fixed_sizes(self) -> bool:
         """Whether all batches have the same numbers of points."""
@@ -56,13 +66,18 @@ def make_plan(
     checkpoint_every: int | None,
     log_every: int | None,
     patience: int | None,
+    planned: int | None = None,
 ) -> Plan:
-    """The plan with these values, checked; intervals that are None get their default, a share of `steps`.
+    """The plan with these values, checked; intervals that are None get their default.
+
+    Args:
+        planned: how many steps the run had at first, if it was extended since: intervals are shares of that.
 
     Raises:
         ValueError, TypeError: for the first value that cannot be used.
     """
     steps = check_whole("steps", steps, 1)
+    length = steps if planned is None else planned
     plan = Plan(
         steps=steps,
         seed=check_whole("seed", seed, 0),
@@ -74,11 +89,11 @@ def make_plan(
         optimizer=optimizer,
         schedule=schedule,
         clip=None if clip is None else check_positive("clip", clip),
-        evaluate_every=_interval("evaluate_every", evaluate_every, steps // 20),
+        evaluate_every=_interval("evaluate_every", evaluate_every, length // 20),
         validation_tasks=check_whole("validation_tasks", validation_tasks, 1),
         accumulate=check_whole("accumulate", accumulate, 1),
-        checkpoint_every=_interval("checkpoint_every", checkpoint_every, min(2000, steps // 10)),
-        log_every=_interval("log_every", log_every, steps // 200),
+        checkpoint_every=_interval("checkpoint_every", checkpoint_every, min(2000, length // 10)),
+        log_every=_interval("log_every", log_every, length // 200),
         patience=None if patience is None else check_whole("patience", patience, 1),
     )
     check_points(plan.support, plan.query, plan.points)

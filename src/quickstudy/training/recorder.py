@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from quickstudy.runs.metrics_file import MetricsFile
+from quickstudy.runs.place import Lines
 from quickstudy.runs.standing import Standing
 from quickstudy.training.loggers import Logger
 
@@ -21,30 +20,25 @@ class Recorder:
     """Hands a run's metrics to everybody who wants them, and keeps its clock.
 
     Args:
-        folder: the run.
-        config: its `config.json`.
-        loggers: besides `metrics.jsonl`.
+        lines: what takes the metrics, `metrics.jsonl` mostly.
+        loggers: others, which were started.
         progress: a display, or None.
         steps: of the whole run.
-        standing: where training begins: the steps and seconds before it, and the bytes of `metrics.jsonl` to keep.
+        standing: where training begins: the steps and seconds before it.
     """
 
     def __init__(
         self,
-        folder: Path,
-        config: dict[str, Any],
+        lines: Lines,
         *,
         loggers: Sequence[Logger],
         progress: Progress | None,
         steps: int,
         standing: Standing,
     ):
-        self._file = MetricsFile(folder, standing.metrics_bytes)
-        self._loggers, self._progress, self._steps = loggers, progress, steps
+        self._lines, self._loggers, self._progress, self._steps = lines, loggers, progress, steps
         self._begin = time.perf_counter() - standing.seconds
         self._last = (standing.step, standing.seconds)
-        for logger in loggers:
-            logger.start(folder, config, standing.step)
         if progress is not None:
             progress(standing.step, steps, None, None)
 
@@ -58,7 +52,7 @@ class Recorder:
         rate = (step - self._last[0]) / max(seconds - self._last[1], 1e-9)
         self._last = (step, seconds)
         timed = {**values, "seconds": round(seconds, 4), "steps_per_second": round(rate, 4)}
-        self._file.write({"step": step, **timed})
+        self._lines.write({"step": step, **timed})
         for logger in self._loggers:
             logger.log(step, timed)
         if self._progress is not None:
@@ -66,14 +60,14 @@ class Recorder:
 
     def flush(self) -> int:
         """Make the metrics file safe; returns its length in bytes."""
-        return self._file.flush()
+        return self._lines.flush()
 
     def __enter__(self) -> "Recorder":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Close the file and the loggers. What ended training is not hidden by a logger that cannot be closed."""
-        self._file.close()
+        self._lines.close()
         for logger in self._loggers:
             try:
                 logger.close()

@@ -1,20 +1,17 @@
-"""A training and the folder where it is kept: what `quickstudy.fit` and `quickstudy.rl.fit` have in common."""
+"""A training and the place where it is kept: what `quickstudy.fit` and `quickstudy.rl.fit` have in common."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import nn
 
 from quickstudy.parallel.distributed import World, is_restart
-from quickstudy.runs.atomic import make_folder
-from quickstudy.runs.checkpoint import write_checkpoint
-from quickstudy.runs.config import write_config
-from quickstudy.runs.lock import locked
-from quickstudy.runs.resume import check_obeyed, earlier_run, finished_run, is_finished, restore
-from quickstudy.runs.run import FIGURES, Run, is_run, read_config
+from quickstudy.runs.extension import from_step
+from quickstudy.runs.place import Folder, Memory, Place
+from quickstudy.runs.resume import check_obeyed
+from quickstudy.runs.run import LAST, Run
 from quickstudy.runs.standing import Standing
 from quickstudy.training.arguments import Request
 from quickstudy.training.loggers import Logger
@@ -32,42 +29,54 @@ class Stateful(Protocol):
 
 
 class Session:
-    """One training of a learner in a run folder.
+    """One training of a learner, in a run folder or in memory.
 
     Making one looks at the folder and writes nothing. Of several processes, the first one alone touches the disk.
 
     Args:
-        request: the folder, and what to do if it holds a run already.
+        request: where the run is kept, and what to do if there is one already.
         learner: trained in place.
         config: what `config.json` would say of this call; `self.config` is the run's own if it was begun before.
         world: the processes that train together.
 
     Raises:
         FileExistsError: if the folder holds a run (with `exist="error"`) or anything else.
-        ValueError: if it holds another run.
+        ValueError: if it holds another run, or one that cannot be extended.
         CheckpointError: if the run is damaged.
     """
 
     def __init__(self, request: Request, learner: nn.Module, config: dict[str, Any], world: World):
-        self.request, self.folder, self.learner, self.world = request, request.out, learner, world
+        self.request, self.learner, self.world = request, learner, world
         self._optimizer: Stateful | None = None
+        self._place: Place = Memory() if request.out is None else Folder(request.out, request.exist, is_restart)
 
-        def look() -> tuple[str, dict[str, Any] | None]:
-            folder, exist = request.out, request.exist
-            if exist == "error" and is_run(folder) and is_restart(read_config(folder)):
-                exist = "resume"
-            before = earlier_run(folder, exist, config)
+        def look() -> dict[str, Any] | None:
+            before = self._place.look(config)
             if before is not None:
                 check_obeyed(before, request.compile, request.device)
-            return exist, before
+            return before
 
-        self._exist, before = world.once(look)
+        before = world.once(look)
         self.begun = before is not None
         self.config = config if before is None else before
 
+    @property
+    def last(self) -> Path | None:
+        """The last checkpoint; None for a run in memory."""
+        return None if self._place.folder is None else self._place.folder / LAST
+
+    def what_is_left(self) -> str:
+        """What there is to go on from when training fails, for its message."""
+        return "nothing was saved (out=None)" if self.last is None else f"the last good checkpoint is {self.last}"
+
+    @property
+    def from_step(self) -> int:
+        """The step from which a run that was extended goes on, and its schedule anew; else 0."""
+        return from_step(self.config)
+
     def is_finished(self) -> bool:
         """Whether the run was trained to its end before."""
-        return self.begun and self.world.once(lambda: is_finished(self.folder))
+        return self.begun and self.world.once(lambda: self._place.is_finished(self.config))
 
     @contextmanager
     def open(self, optimizer: Stateful | None) -> Iterator[Standing]:
@@ -80,10 +89,10 @@ class Session:
             Where training stands.
         """
         self._optimizer = optimizer
+        load = (lambda state: None) if optimizer is None else optimizer.load_state_dict
         with ExitStack() as held:
-            self.world.once(lambda: self._begin(held))
-            load = (lambda state: None) if optimizer is None else optimizer.load_state_dict
-            standing = self.world.once(lambda: restore(self.folder, self.learner, load))
+            self.world.once(lambda: held.enter_context(self._place.begin(self.config)))
+            standing = self.world.once(lambda: self._place.restore(self.learner, load, self.config))
             self.world.spread(self.learner)
             if standing.step and optimizer is not None and self.world.size > 1:
                 load(self.world.hand_on(optimizer.state_dict() if self.world.first else None))
@@ -100,16 +109,7 @@ class Session:
         """
 
         def record() -> Recorder | None:
-            if not self.world.first:
-                return None
-            return Recorder(
-                self.folder,
-                self.config,
-                loggers=[*self.request.loggers, *loggers],
-                progress=self.request.progress,
-                steps=steps,
-                standing=standing,
-            )
+            return self._recorder(standing, steps, [*self.request.loggers, *loggers]) if self.world.first else None
 
         recorder = self.world.together(record)
         with ExitStack() as held:
@@ -118,33 +118,33 @@ class Session:
             yield recorder
             self.world.together(held.pop_all().close)  # a logger that cannot be closed ends all processes alike
 
+    def _recorder(self, standing: Standing, steps: int, loggers: list[Logger]) -> Recorder:
+        lines, folder = self._place.lines(standing), self._place.folder
+        for logger in loggers:
+            assert folder is not None
+            logger.start(folder, self.config, standing.step)
+        return Recorder(lines, loggers=loggers, progress=self.request.progress, steps=steps, standing=standing)
+
     def save(self, name: Path, standing: Standing, recorder: Recorder | None) -> None:
         """Write the checkpoint `name`, in the first process; it learns from the recorder what time it is."""
 
         def write() -> None:
             assert recorder is not None
             standing.seconds, standing.metrics_bytes = recorder.seconds(), recorder.flush()
-            training = {"optimizer": {} if self._optimizer is None else self._optimizer.state_dict()}
-            facts = {"kind": "run", "learner": self.config["learner"], "standing": asdict(standing)}
-            write_checkpoint(self.folder / name, self.learner.state_dict(), training, facts)
+            optimizer = {} if self._optimizer is None else self._optimizer.state_dict()
+            facts = {"kind": "run", "learner": self.config["learner"]}
+            self._place.save(name, self.learner, optimizer, facts, standing)
 
         self.world.once(write)
 
     def run(self) -> Run:
-        """The finished run as the disk has it, read by the first process and told to the others."""
+        """The finished run as it is kept, read by the first process and told to the others."""
         runs: list[Run] = []
 
         def read() -> tuple[int, float, int | None, list[dict[str, Any]]]:
-            runs.append(finished_run(self.folder, self.learner, self.config))
+            runs.append(self._place.finish(self.learner, self.config))
             return runs[0].steps, runs[0].seconds, runs[0].best_step, runs[0].metrics
 
         found = self.world.once(read)
         self.world.spread(self.learner)
-        return runs[0] if runs else Run(self.folder, self.learner, self.config, *found)
-
-    def _begin(self, held: ExitStack) -> None:
-        make_folder(self.folder)
-        held.enter_context(locked(self.folder))
-        if earlier_run(self.folder, self._exist, self.config) is None:  # again: another process may have been here
-            write_config(self.folder, self.config)
-        make_folder(self.folder / FIGURES)
+        return runs[0] if runs else Run(self._place.folder, self.learner, self.config, *found)
