@@ -25,32 +25,44 @@ class Recipe(NamedTuple):
 
 RECIPES: dict[str, Recipe] = {
     "demo": Recipe("demo", "MAML, a pretrained network, an oracle, a Neural Process and a CNP on the same sinusoids"),
-    "sinusoid-maml": Recipe("sinusoid.maml", "MAML on sine waves: the paper's protocol, 70,000 steps"),
+    "sinusoid-maml": Recipe("sinusoid.maml", "MAML on sine waves: the protocol of the MAML paper, 70,000 steps"),
     "sinusoid-pretrained": Recipe(
-        "sinusoid.pretrained", "the paper's baseline: one network trained on all waves at once"
+        "sinusoid.pretrained",
+        "the MAML paper's baseline on sine waves: one network trained on all waves, then fine-tuned",
     ),
-    "sinusoid-oracle": Recipe("sinusoid.oracle", "the paper's oracle: a network that is told amplitude and phase"),
+    "sinusoid-oracle": Recipe(
+        "sinusoid.oracle", "the MAML paper's oracle on sine waves: a network that is given amplitude and phase"
+    ),
     "sinusoid-meta-sgd": Recipe(
-        "sinusoid.meta_sgd", "Meta-SGD beside MAML on waves of varying frequency: the paper's 60,000 steps"
+        "sinusoid.meta_sgd", "Meta-SGD and MAML on sine waves of varying frequency: the Meta-SGD paper's 60,000 steps"
     ),
     "sinusoid-compare": Recipe(
         "sinusoid.compare.recipe",
-        "every learner on the same sine waves, under an equal budget, each tuned by as many trials",
+        "every learner on the same sine waves, with equal budgets, tuned by equal numbers of trials",
     ),
     "sinusoid-np": Recipe("sinusoid.np", "a Neural Process on MAML's sine waves"),
-    "gp-np": Recipe("gp.np", "a Neural Process on draws of a Gaussian process, beside the exact posterior"),
-    "gp-cnp": Recipe("gp.cnp", "a Conditional Neural Process on draws of a Gaussian process"),
+    "gp-np": Recipe("gp.np", "a Neural Process on draws of Gaussian processes, beside the exact posterior"),
+    "gp-cnp": Recipe("gp.cnp", "a Conditional Neural Process on draws of Gaussian processes"),
     "cartpole-np": Recipe(
-        "cartpole.np", "a Neural Process balances unknown carts, beside PETS, DQN, REINFORCE and the truth"
+        "cartpole.np", "a Neural Process balances carts of unknown mass, beside PETS, DQN, REINFORCE and the true model"
     ),
-    "navigation2d-maml": Recipe("navigation2d.maml", "MAML on 2-D navigation: the paper's protocol, TRPO, 100 updates"),
-    "navigation2d-promp": Recipe("navigation2d.promp", "ProMP on the same: clipped steps of Adam on the same episodes"),
+    "navigation2d-maml": Recipe(
+        "navigation2d.maml", "MAML on 2-D navigation: the protocol of the MAML paper, TRPO, 100 updates"
+    ),
+    "navigation2d-promp": Recipe(
+        "navigation2d.promp", "ProMP on 2-D navigation: clipped steps of Adam in place of TRPO"
+    ),
     "navigation2d-pretrained": Recipe(
-        "navigation2d.pretrained", "the paper's rival: one policy for all goals, then fine-tuned"
+        "navigation2d.pretrained",
+        "the MAML paper's baseline on 2-D navigation: one policy for all goals, then fine-tuned",
     ),
-    "navigation2d-oracle": Recipe("navigation2d.oracle", "the paper's oracle: a policy that sees the goal"),
+    "navigation2d-oracle": Recipe(
+        "navigation2d.oracle", "the MAML paper's oracle on 2-D navigation: a policy that sees the goal"
+    ),
     "digits-norm": Recipe(
-        "digits.norm", "BatchNorm, TaskNorm, MetaBatchNorm and GroupNorm in MAML: digits, 5-way 1-shot"
+        "digits.norm", "BatchNorm, TaskNorm, MetaBatchNorm and GroupNorm in MAML, on digits, 5-way 1-shot"
     ),
-    "table": Recipe("table.recipe", "your own CSV: one task a group, held-out groups predicted from their first rows"),
+    "table": Recipe(
+        "table.recipe", "your own CSV file: every group is a task, held-out groups are predicted from their first rows"
+    ),
 }

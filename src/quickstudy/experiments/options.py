@@ -1,4 +1,4 @@
-"""The options that every recipe has, and how a run's `config.json` keeps them. Nothing here imports torch."""
+"""Options of every recipe, and how `config.json` stores them. Nothing here imports torch."""
 
 import dataclasses
 import typing
@@ -12,27 +12,27 @@ from typing import Any, Literal, TypeVar, Union
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What every recipe takes."""
+    """Options of every recipe."""
 
     steps: int
     """Meta-training steps."""
     seed: int = 0
     """Seed of the initial weights, of the batches and of all noise in training."""
     seeds: tuple[int, ...] = ()
-    """Several seeds, each in OUT/seed-N; OUT/result.json then holds means over seeds."""
+    """Seeds of several runs, each in OUT/seed-N; OUT/result.json then holds means over seeds."""
     parallel: int = 0
-    """Of several seeds, how many run at a time, each with its share of the cores; 0: as many as there are cores."""
+    """Number of seeds that run at the same time, each with its share of the cores; 0 stands for the number of cores."""
     device: str = "auto"
-    """Where to train: auto (a GPU if there is one), cpu, cuda, cuda:1 ..."""
+    """Device to train on: auto (a GPU if there is one), cpu, cuda, cuda:1 ..."""
     out: Path | None = None
     """Run folder; by default runs/RECIPE-seedN."""
     which: Literal["best", "last"] = "best"
-    """Which weights to measure: best on the validation tasks, or the last."""
+    """Weights to measure: the best on the validation tasks, or the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled(Options):
-    """What every recipe takes whose unseen tasks can be drawn without end."""
+    """Options of every recipe whose unseen tasks are drawn from a family."""
 
     test_tasks: int = 600
     """Unseen tasks to measure on."""
