@@ -14,8 +14,8 @@ from typing import NoReturn
 
 from quickstudy import commands
 from quickstudy._version import __version__
-from quickstudy.report.output import screens
 from quickstudy.runs.signals import POLITE
+from quickstudy.screen import screens
 
 HELP = """quickstudy {version}: learn from a few examples, because many were learned before
 

@@ -145,7 +145,7 @@ def evaluate(arguments: list[str]) -> None:
     asked = _parse(Evaluate, arguments, "evaluate", Evaluate.__doc__)
     from quickstudy.experiments.execute import execute, reopen
     from quickstudy.experiments.remeasure import WORDS, labelled, protocols
-    from quickstudy.report.progress import Display
+    from quickstudy.training.display import Display
 
     name, options = reopen(asked.run)
     size = {"tasks": asked.tasks, "steps": asked.steps}
@@ -229,7 +229,7 @@ def _check(options: "Options", words: Mapping[str, str] | None = None) -> None:
 def _execute(name: str, options: "Options", mode: "Mode", command: str | None) -> None:
     from quickstudy.experiments.execute import default_folder, execute
     from quickstudy.experiments.stage import Silent
-    from quickstudy.report.progress import Display
+    from quickstudy.training.display import Display
 
     out = options.out or default_folder(name, options)
     alone = os.environ.get("WORLD_SIZE", "1") == "1"

@@ -326,7 +326,7 @@ BAD = {
     "an optimiser with a closure": ({"optimizer": torch.optim.LBFGS}, "optimizer made a LBFGS, which evaluates"),
     "no loggers": ({"loggers": 3}, "loggers=3; expected a list"),
     "a logger that is none": ({"loggers": [3]}, r"loggers=\[3\]; expected a list"),
-    "no progress": ({"progress": 3}, "progress=3; expected a callable"),
+    "no progress": ({"progress": 3}, "progress=3; expected True, False or a callable"),
     "a recipe that is no text": ({"recipe": 3}, "recipe=3; expected a text"),
     "yes": ({"compile": "yes"}, "compile='yes'; expected True, False or 'auto'"),
     "neither": ({"compile": None}, "compile=None; expected True"),

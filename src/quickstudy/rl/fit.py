@@ -41,7 +41,7 @@ def fit(
     checkpoint_every: int = 10,
     device: torch.device | str = "auto",
     loggers: Sequence[Logger] = (),
-    progress: Progress | None = None,
+    progress: bool | Progress | None = None,
     recipe: str | None = None,
     options: dict[str, Any] | None = None,
     command: str | None = None,

@@ -35,7 +35,7 @@ class Request:
         compile: the meta-gradient; "auto" decides.
         device: where to train; "auto" decides.
         loggers: besides `metrics.jsonl`.
-        progress: a display, or None.
+        progress: a display of the caller's own; True or False; None shows one where a person watches.
     """
 
     out: Path | None
@@ -43,7 +43,7 @@ class Request:
     compile: bool | str
     device: torch.device | str
     loggers: Sequence[Logger]
-    progress: Progress | None
+    progress: Progress | bool | None
 
 
 def make_request(
@@ -70,8 +70,8 @@ def make_request(
         require(getattr(logger, "package", None))
     if loggers and folder is None:
         raise ValueError("loggers write beside a run folder; give its path as out=, or leave loggers= out")
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress={progress!r}; expected a callable: (step, steps, loss, rate) -> None")
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise TypeError(f"progress={progress!r}; expected True, False or a callable: (step, steps, loss, rate) -> None")
     return Request(out=folder, exist=exist, compile=compile, device=device, loggers=loggers, progress=progress)
 
 

@@ -58,7 +58,7 @@ def fit(
     accumulate: int = 1,
     device: torch.device | str = "auto",
     loggers: Sequence[Logger] = (),
-    progress: Progress | None = None,
+    progress: bool | Progress | None = None,
     recipe: str | None = None,
     options: dict[str, Any] | None = None,
     command: str | None = None,
@@ -96,7 +96,9 @@ def fit(
             memory; the gradient is that of the whole.
         device: "auto" is a GPU if there is one; started by `torchrun`, each process takes its own.
         loggers: besides `metrics.jsonl`, and TensorBoard where it is installed.
-        progress: is told how far training is; see `quickstudy.training.recorder.Progress`.
+        progress: True shows a bar, in a notebook or on stderr (where that is no terminal, a line every ten seconds);
+            False shows nothing. By default there is a bar where a person watches: in a notebook, and where stderr is a
+            terminal. A function of your own receives (step, steps, loss, steps per second).
         recipe, options, command: noted in `config.json` and `result.json`.
 
     Returns:

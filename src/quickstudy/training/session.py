@@ -14,6 +14,7 @@ from quickstudy.runs.resume import check_obeyed
 from quickstudy.runs.run import LAST, Run
 from quickstudy.runs.standing import Standing
 from quickstudy.training.arguments import Request
+from quickstudy.training.display import shown
 from quickstudy.training.loggers import Logger
 from quickstudy.training.recorder import Recorder
 
@@ -108,22 +109,24 @@ class Session:
             loggers: besides those of the request.
         """
 
-        def record() -> Recorder | None:
-            return self._recorder(standing, steps, [*self.request.loggers, *loggers]) if self.world.first else None
-
-        recorder = self.world.together(record)
         with ExitStack() as held:
-            if recorder is not None:
-                held.enter_context(recorder)
-            yield recorder
+
+            def record() -> Recorder | None:
+                mine = [*self.request.loggers, *loggers]
+                return held.enter_context(self._recorder(standing, steps, mine)) if self.world.first else None
+
+            yield self.world.together(record)
             self.world.together(held.pop_all().close)  # a logger that cannot be closed ends all processes alike
 
-    def _recorder(self, standing: Standing, steps: int, loggers: list[Logger]) -> Recorder:
+    @contextmanager
+    def _recorder(self, standing: Standing, steps: int, loggers: list[Logger]) -> Iterator[Recorder]:
         lines, folder = self._place.lines(standing), self._place.folder
         for logger in loggers:
             assert folder is not None
             logger.start(folder, self.config, standing.step)
-        return Recorder(lines, loggers=loggers, progress=self.request.progress, steps=steps, standing=standing)
+        with shown(self.request.progress, type(self.learner).__name__) as progress:
+            with Recorder(lines, loggers=loggers, progress=progress, steps=steps, standing=standing) as recorder:
+                yield recorder
 
     def save(self, name: Path, standing: Standing, recorder: Recorder | None) -> None:
         """Write the checkpoint `name`, in the first process; it learns from the recorder what time it is."""

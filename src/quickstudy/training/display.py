@@ -1,19 +1,24 @@
-"""How the command line shows that work goes on: a bar on a terminal, a line now and then elsewhere, both on stderr."""
+"""Progress of a training: a bar in a notebook or on a terminal, a line every few seconds elsewhere.
 
+`fit` and the command line show it alike. On a terminal and elsewhere it goes to stderr.
+"""
+
+import html
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from quickstudy.report.output import Screen
+from quickstudy.screen import Screen
 
 Callback = Callable[[int, int, float | None, float | None], None]
+NOTEBOOK_EVERY = 0.2  # seconds between two updates of a notebook's cell
 
 
 class Display:
@@ -38,7 +43,9 @@ class Display:
     @contextmanager
     def training(self, title: str) -> Iterator[Callback]:
         """A display for one training: call what it gives with (step, steps, loss, rate)."""
-        if self.console.is_terminal:
+        if in_notebook():
+            yield self._cell(title)
+        elif self.console.is_terminal:
             with self._bar(title) as update:
                 yield update
         else:
@@ -60,6 +67,28 @@ class Display:
 
             yield update
 
+    def _cell(self, title: str) -> Callback:
+        """A bar in the output of a notebook's cell. It needs IPython alone, which every notebook has."""
+        from IPython.display import display
+
+        handle: Any = None
+        last = -math.inf
+
+        def update(step: int, steps: int, loss: float | None, rate: float | None) -> None:
+            nonlocal handle, last
+            if handle is not None and step < steps and self._clock() - last < NOTEBOOK_EVERY:
+                return
+            last = self._clock()
+            text = f"{title}: {step:,} of {steps:,}  {_facts(step, steps, loss, rate)}".rstrip()
+            bar = f'<progress value="{step}" max="{steps}" style="width: 40%; vertical-align: middle"></progress>'
+            shown = {"text/html": f"{bar} <code>{html.escape(text)}</code>", "text/plain": text}
+            if handle is None:
+                handle = display(shown, raw=True, display_id=True)
+            else:
+                handle.update(shown, raw=True)
+
+        return update
+
     def _lines(self, title: str) -> Callback:
         last = self._clock()
         said = -1
@@ -72,6 +101,35 @@ class Display:
                 self.say(f"{title}: step {step:,} of {steps:,}  {_facts(step, steps, loss, rate)}")
 
         return update
+
+
+@contextmanager
+def shown(progress: bool | Callback | None, title: str) -> Iterator[Callback | None]:
+    """What receives the progress of one training, or None.
+
+    Args:
+        progress: as of `quickstudy.fit`: a function of the caller's own, True or False, or None for a display where a
+            person watches.
+        title: of the display.
+    """
+    if callable(progress):
+        yield progress
+    elif progress or (progress is None and is_watched()):
+        with Display().training(title) as update:
+            yield update
+    else:
+        yield None
+
+
+def is_watched() -> bool:
+    """Whether a person may be looking: in a notebook, or where stderr is a terminal."""
+    return in_notebook() or Screen(sys.stderr).isatty()
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
 
 
 def _facts(step: int, steps: int, loss: float | None, rate: float | None) -> str:

@@ -13,8 +13,8 @@ from recipes import running
 from rich.console import Console
 
 from quickstudy.cli import main
-from quickstudy.report.output import Screen
-from quickstudy.report.progress import Display
+from quickstudy.screen import Screen
+from quickstudy.training.display import Display
 
 
 def full() -> Any:
