@@ -22,8 +22,9 @@ class Metric(NamedTuple):
         over: "tasks" or "seeds".
         values: the values themselves, `[n]` in float64, for paired comparisons.
 
-    >>> str(Metric(0.25, 0.0123, 600, "tasks"))
-    '0.25 ± 0.0123'
+    >>> metric = Metric(0.25, 0.0123, 600, "tasks")
+    >>> str(metric), metric
+    ('0.25 ± 0.0123', Metric(0.25 ± 0.0123, 600 tasks))
     """
 
     mean: float
@@ -34,6 +35,9 @@ class Metric(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.mean:.3g} ± {self.ci95:.3g}"
+
+    def __repr__(self) -> str:
+        return f"Metric({self}, {self.n} {self.over})"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it: without the values; NaN and infinity become null."""

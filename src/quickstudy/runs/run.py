@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ class Run:
         best_step: after how many steps the validation loss was least; None if it never was finite.
         metrics: the lines of `metrics.jsonl`.
         best: the best weights of a run that was kept in memory.
+
+    >>> Run(Path("runs/sine"), nn.Linear(1, 1), {}, 300, 12.3, 285, [])
+    Run(runs/sine: Linear, 300 steps in 12 s, best at step 285)
     """
 
     path: Path | None
@@ -41,7 +44,12 @@ class Run:
     seconds: float
     best_step: int | None
     metrics: list[dict[str, Any]]
-    best: dict[str, Any] | None = field(default=None, repr=False)
+    best: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        best = "" if self.best_step is None else f", best at step {self.best_step}"
+        name = type(self.learner).__name__
+        return f"Run({self.path or 'in memory'}: {name}, {self.steps} steps in {self.seconds:.0f} s{best})"
 
     def load_best(self) -> nn.Module:
         """Copy the weights with the least validation loss into `learner`, and return it.
