@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import IO, Any, cast
 
+from rich import progress as rich
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from quickstudy.screen import Screen
+from quickstudy.training.recorder import Progress
 
-Callback = Callable[[int, int, float | None, float | None], None]
 NOTEBOOK_EVERY = 0.2  # seconds between two updates of a notebook's cell
 
 
@@ -41,7 +41,7 @@ class Display:
         self.console.print(text, markup=False)
 
     @contextmanager
-    def training(self, title: str) -> Iterator[Callback]:
+    def training(self, title: str) -> Iterator[Progress]:
         """A display for one training: call what it gives with (step, steps, loss, rate)."""
         if in_notebook():
             yield self._cell(title)
@@ -52,14 +52,14 @@ class Display:
             yield self._lines(title)
 
     @contextmanager
-    def _bar(self, title: str) -> Iterator[Callback]:
+    def _bar(self, title: str) -> Iterator[Progress]:
         columns = (
-            TextColumn("{task.description}", style="bold"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
+            rich.TextColumn("{task.description}", style="bold"),
+            rich.BarColumn(bar_width=None),
+            rich.MofNCompleteColumn(),
+            rich.TextColumn("{task.fields[facts]}"),
         )
-        with Progress(*columns, console=self.console, expand=True) as bar:
+        with rich.Progress(*columns, console=self.console, expand=True) as bar:
             task = bar.add_task(title, total=None, facts="")
 
             def update(step: int, steps: int, loss: float | None, rate: float | None) -> None:
@@ -67,7 +67,7 @@ class Display:
 
             yield update
 
-    def _cell(self, title: str) -> Callback:
+    def _cell(self, title: str) -> Progress:
         """A bar in the output of a notebook's cell. It needs IPython alone, which every notebook has."""
         from IPython.display import display
 
@@ -89,7 +89,7 @@ class Display:
 
         return update
 
-    def _lines(self, title: str) -> Callback:
+    def _lines(self, title: str) -> Progress:
         last = self._clock()
         said = -1
 
@@ -104,7 +104,7 @@ class Display:
 
 
 @contextmanager
-def shown(progress: bool | Callback | None, title: str) -> Iterator[Callback | None]:
+def shown(progress: bool | Progress | None, title: str) -> Iterator[Progress | None]:
     """What receives the progress of one training, or None.
 
     Args:
