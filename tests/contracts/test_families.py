@@ -108,7 +108,7 @@ def test_family_keeps_the_contract(name: str, property: str) -> None:
 
 
 def test_the_properties_are_all_there() -> None:
-    assert len(PROPERTIES) >= 17 and set(WITHOUT) <= set(PROPERTIES)
+    assert len(PROPERTIES) >= 18 and set(WITHOUT) <= set(PROPERTIES)
 
 
 @every_family

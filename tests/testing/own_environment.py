@@ -150,6 +150,23 @@ class PaysTheDead(Walk):
         return found._replace(reward=found.reward - 1)
 
 
+class ResetsItself(Walk):
+    """As gymnasium's vector environments do."""
+
+    def step(self, action):
+        found = super().step(action)
+        done = found.terminated | found.truncated
+        if done.any():
+            observation, _ = self.reset(done)
+            return found._replace(observation=observation)
+        return found
+
+
+class OldApi(Walk):
+    def reset(self, mask=None, *, generator=None):
+        return super().reset(mask, generator=generator)[0]
+
+
 class GymnasiumsOwnChance(Walk):
     def draw(self, shape):
         return torch.as_tensor(np.random.rand(*shape), dtype=self.dtype)
@@ -243,6 +260,8 @@ WRONG = [
     (DrawsByMask, "a reset draws the same whatever the mask", "draw for all environments"),
     (TooLong, "the horizon truncates", "at step 6 of a horizon of 6"),
     (PaysTheDead, "what is done stays done", "a finished episode gave a reward"),
+    (ResetsItself, "what is done stays done", "the observation of a finished episode changed"),
+    (OldApi, "it has the members of the contract", "expected a tuple (observation, info)"),
     (GymnasiumsOwnChance, "equal seeds give equal runs", "Draw from the generator that reset was given"),
     (TorchChance, "a generator is the only source of chance", "keep the generator and draw from it"),
     (LeaksState, "the callers data are safe", "return copies of the state"),

@@ -107,6 +107,12 @@ class OneTask(Decay):
         return super().tasks(x[:1].expand_as(x), y[:1].expand_as(y), support, info)
 
 
+class Overlapping(Decay):
+    def tasks(self, x, y, support, info):
+        n = x.shape[1] - support
+        return qs.Tasks(qs.Examples(x[:, :support], y[:, :support]), qs.Examples(x[:, :n], y[:, :n]), info)
+
+
 class Address(Decay):
     __repr__ = object.__repr__
 
@@ -169,6 +175,7 @@ WRONG = [
     (Kept, "writing into tasks changes no others", "return a copy (tensor.clone())"),
     (OneTask, "the tasks of a batch differ", "leading axis [num_tasks, ...]"),
     (OtherOutputs, "held out tasks do not depend on the numbers of points", "at other numbers of points"),
+    (Overlapping, "query points are not support points", "x[:, support:], not x[:, :query]"),
     (Address, "its repr tells families apart", "make the family a dataclass"),
     (OtherFeatures, "shapes are those of the contract", "has 2 features for each point, and the family says dx=1"),
     (LosesAnAxis, "shapes are those of the contract", "y.unsqueeze(-1)"),

@@ -218,6 +218,31 @@ class NoAdapt(nn.Module):
         return tasks.query.y.square().mean()
 
 
+class Transductive(Kernel):
+    """Points are normalised by the other query points."""
+
+    def mean(self, x, support):
+        return super().mean(x, support) + 0.1 * (x - x.mean(1, keepdim=True))
+
+
+class NoMaskInDensity(Kernel):
+    def adapt(self, support, **options):
+        return Unmasked(self, super().adapt(support, **options).support)
+
+
+class Unmasked(Smoother):
+    def __call__(self, x):
+        return Density(*super().__call__(x))
+
+
+class Density(Gaussian):
+    __slots__ = ()
+
+    def log_prob(self, y, mask=None, joint=False):
+        points = super().log_prob(y)
+        return points.sum(1) if joint else points
+
+
 class DoesNotLearn(Kernel):
     """The support set is not used."""
 
@@ -247,5 +272,7 @@ WRONG = [
     (Inconsistent, "functions are consistent or refused", "Draw what tells functions apart once"),
     (LosesAnAxis, "the methods and shapes are those of the contract", "mean has shape [3, 4]; expected [3, 4, 1]"),
     (NoAdapt, "the methods and shapes are those of the contract", "NoAdapt has no adapt"),
+    (Transductive, "a prediction does not depend on other query points", "Take no statistics over axis 1"),
+    (NoMaskInDensity, "the methods and shapes are those of the contract", "is not 0 where the mask is False"),
     (DoesNotLearn, "training beats the prior", "does adapt use the support set?"),
 ]

@@ -151,4 +151,4 @@ assert qs.testing.check_environment(lambda: qs.rl.Bandit(num_envs=2, horizon=3))
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=path, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Sinusoid: 17 passed in ")
+    assert done.stdout.startswith("Sinusoid: 18 passed in ")

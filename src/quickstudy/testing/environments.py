@@ -20,7 +20,9 @@ MEMBERS = ("num_envs", "horizon", "observation_space", "action_space", "num_task
 METHODS = ("sample_tasks", "set_tasks", "reset", "step")
 
 
-def check_environment(make: Callable[[], Environment], *, raises: bool = True, **options: Any) -> Report:
+def check_environment(
+    make: Callable[[], Environment], *, skip: Mapping[str, str] | None = None, raises: bool = True
+) -> Report:
     """Check every property of an environment on a class of your own.
 
     All of them run, whatever fails: about 40 episodes. Torch's, numpy's and Python's random numbers are left as they
@@ -29,8 +31,8 @@ def check_environment(make: Callable[[], Environment], *, raises: bool = True, *
     Args:
         make: builds a new environment at each call, with no tasks set. A small one is best:
             `lambda: MyEnvironment(num_envs=4, horizon=8)`.
+        skip: see `environment_checks`.
         raises: raise `ContractError` if a property fails; False only returns the report.
-        options: those of `environment_checks`: `skip`.
 
     Returns:
         The report: `print` shows it as a table.
@@ -43,7 +45,7 @@ def check_environment(make: Callable[[], Environment], *, raises: bool = True, *
     >>> check_environment(lambda: qs.rl.Navigation2D(num_envs=4, horizon=8)).passed
     True
     """
-    return report_of(make, environment_checks(make, **options), raises=raises)
+    return report_of(make, environment_checks(make, skip=skip), raises=raises)
 
 
 def environment_checks(make: Callable[[], Environment], *, skip: Mapping[str, str] | None = None) -> tuple[Check, ...]:
@@ -86,6 +88,9 @@ def it_has_the_members_of_the_contract(case: EnvironmentCase) -> None:
     try:
         env.set_tasks(env.sample_tasks(2, generator=seeded()))
         expect(env.num_tasks == 2, f"num_tasks is {env.num_tasks} after set_tasks with 2 tasks")
+        begun = env.reset(generator=seeded())
+        pair = isinstance(begun, tuple) and len(begun) == 2
+        expect(pair, f"reset returned a {type(begun).__name__}; expected a tuple (observation, info)")
         run(env, actions_for(env))
     except Exception as error:
         raise NotPrepared(f"set_tasks, reset and {env.horizon} steps of 2 tasks: {said(error)}") from error

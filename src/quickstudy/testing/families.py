@@ -54,7 +54,13 @@ class FamilyCase:
         return family.sample(num_tasks, support=support, query=query, generator=self.generator(seed), **options)
 
 
-def check_family(make: Callable[[], TaskFamily], *, raises: bool = True, **options: Any) -> Report:
+def check_family(
+    make: Callable[[], TaskFamily],
+    *,
+    skip: Mapping[str, str] | None = None,
+    device: torch.device | str = "cpu",
+    raises: bool = True,
+) -> Report:
     """Check every property of a task family on a class of your own.
 
     All of them run, whatever fails, within a second or two for most families. Torch's, numpy's and Python's random
@@ -62,8 +68,8 @@ def check_family(make: Callable[[], TaskFamily], *, raises: bool = True, **optio
 
     Args:
         make: builds the family: its class, or `lambda: MyFamily(noise=0.1)`.
+        skip, device: see `family_checks`.
         raises: raise `ContractError` if a property fails; False only returns the report.
-        options: those of `family_checks`: `skip`, `device`.
 
     Returns:
         The report: `print` shows it as a table.
@@ -76,7 +82,7 @@ def check_family(make: Callable[[], TaskFamily], *, raises: bool = True, **optio
     >>> check_family(qs.tasks.Sinusoid).passed
     True
     """
-    return report_of(make, family_checks(make, **options), raises=raises)
+    return report_of(make, family_checks(make, skip=skip, device=device), raises=raises)
 
 
 def family_checks(
@@ -304,6 +310,19 @@ def the_tasks_of_a_batch_differ(case: FamilyCase) -> None:
     expect(not same, "all 8 tasks of a batch are the same; draw what makes a task with a leading axis [num_tasks, ...]")
 
 
+def query_points_are_not_support_points(case: FamilyCase) -> None:
+    """A learner is judged on points that it has not seen (docs/design.md, Tasks)."""
+    tasks = case.draw(case.make(), 8, support=6, query=6)
+    support, query = tasks.support, tasks.query
+    if not (query.x.is_floating_point() and query.y.is_floating_point()):
+        skip("its inputs or outputs are no real numbers, so that two points may well be equal")
+    same = (support.x.flatten(2)[:, :, None] == query.x.flatten(2)[:, None]).all(-1)
+    same &= (support.y.flatten(2)[:, :, None] == query.y.flatten(2)[:, None]).all(-1)
+    same &= support.real()[:, :, None] & query.real()[:, None]
+    words = "in every task a query point is also a support point"
+    expect(not same.flatten(1).any(1).all(), f"{words}; give the query what is left: x[:, support:], not x[:, :query]")
+
+
 def a_support_set_may_be_empty(case: FamilyCase) -> None:
     """`support=0` gives tasks without support points (docs/design.md, Examples)."""
     tasks = case.draw(case.make(), 4, support=0, query=3)
@@ -392,6 +411,7 @@ PROPERTIES: tuple[Property, ...] = (
     splits_share_no_task,
     held_out_tasks_do_not_depend_on_the_numbers_of_points,
     the_tasks_of_a_batch_differ,
+    query_points_are_not_support_points,
     a_support_set_may_be_empty,
     real_points_are_finite,
     writing_into_tasks_changes_no_others,

@@ -115,6 +115,19 @@ def _check_module(case: LearnerCase, predictor: Any, together: Predictive, tasks
     expect_close(found[:, : wanted.shape[1]], wanted, what, "build the module from the parameters adapted to that task")
 
 
+def a_prediction_does_not_depend_on_other_query_points(case: LearnerCase) -> None:
+    """In eval mode a point is predicted from the support set and its own input alone (docs/design.md, BatchNorm)."""
+    learner, tasks = case.learner(), case.tasks()
+    predictor = case.adapt(learner, tasks.support)
+    x = tasks.query.x
+    what = "the prediction at a point changed when other query points were left out"
+    cure = (
+        "take no statistics over axis 1 of x; where points are meant to help to predict each other, skip this property "
+        "and evaluate with transductive=True"
+    )
+    expect_close(predictor(x[:, :2]).mean, predictor(x).mean[:, :2], what, cure)
+
+
 def appending_is_adapting_to_the_union(case: LearnerCase) -> None:
     """`append(examples)` is the predictor for the union (docs/design.md, Predictor)."""
     learner, tasks = case.learner(), case.tasks()

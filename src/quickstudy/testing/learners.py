@@ -11,11 +11,20 @@ from quickstudy.learner import Learner, Predictive, Predictor, TaskFamily
 from quickstudy.testing import learner_loss, learner_state, learner_support
 from quickstudy.testing.checks import Check, NotPrepared, Property, checks_of, report_of, said, settings
 from quickstudy.testing.comparing import expect, expect_refused, expect_shape, expect_tensor
-from quickstudy.testing.learner_case import LearnerCase, Lines, loss
+from quickstudy.testing.learner_case import LearnerCase, Lines, longer, loss
 from quickstudy.testing.report import Report
 
 
-def check_learner(make: Callable[[], nn.Module], *, raises: bool = True, **options: Any) -> Report:
+def check_learner(
+    make: Callable[[], nn.Module],
+    *,
+    family: TaskFamily | None = None,
+    skip: Mapping[str, str] | None = None,
+    training_steps: int = 120,
+    many_points: int = 1000,
+    device: torch.device | str = "cpu",
+    raises: bool = True,
+) -> Report:
     """Check every property of a learner on a class of your own.
 
     All of them run, whatever fails. They run in float64 and leave torch's, numpy's and Python's random numbers as they
@@ -24,8 +33,8 @@ def check_learner(make: Callable[[], nn.Module], *, raises: bool = True, **optio
     Args:
         make: builds a new learner at each call: its class, or `lambda: MyLearner(width=16)`. Small and smooth is best:
             16 units and tanh make gradients exact to many digits.
+        family, skip, training_steps, many_points, device: see `learner_checks`.
         raises: raise `ContractError` if a property fails; False only returns the report.
-        options: those of `learner_checks`: `family`, `skip`, `training_steps`, `many_points`, `device`.
 
     Returns:
         The report: `print` shows it as a table.
@@ -39,7 +48,10 @@ def check_learner(make: Callable[[], nn.Module], *, raises: bool = True, **optio
     >>> report.passed, len(report.rows) > 15
     (True, True)
     """
-    return report_of(make, learner_checks(make, **options), raises=raises)
+    checks = learner_checks(
+        make, family=family, skip=skip, training_steps=training_steps, many_points=many_points, device=device
+    )
+    return report_of(make, checks, raises=raises)
 
 
 def learner_checks(
@@ -146,8 +158,12 @@ def _check_belief(case: LearnerCase, belief: Any, tasks: Tasks) -> None:
     expect_shape(belief.log_prob(y), shape, "log_prob(y)")
     expect_shape(belief.log_prob(y, joint=True), shape[:1], "log_prob(y, joint=True)")
     some = torch.arange(shape[1], device=y.device) < 1
-    masked = belief.log_prob(y, mask=some.expand(shape))
-    expect(not masked[:, 1:].any(), "log_prob(y, mask) is not 0 where the mask is False")
+    junk = longer(Examples(tasks.query.x, y).first(1), shape[1] - 1).y
+    masked = belief.log_prob(junk, mask=some.expand(shape))
+    expect(not masked[:, 1:].any(), "log_prob(y, mask) is not 0 where the mask is False, or NaN in y reached it")
+    cure = "leave masked points out of the joint density, whatever y holds there"
+    joint = belief.log_prob(junk, mask=some.expand(shape), joint=True)
+    expect(bool(joint.isfinite().all()), f"log_prob(y, mask, joint=True) is not finite where masked y are NaN: {cure}")
 
 
 def _has_density(belief: Any) -> bool:
@@ -170,6 +186,7 @@ PROPERTIES: tuple[Property, ...] = (
     learner_support.padding_changes_nothing,
     learner_support.tasks_of_unequal_sizes_are_as_each_alone,
     learner_support.a_batch_is_a_loop_over_its_tasks,
+    learner_support.a_prediction_does_not_depend_on_other_query_points,
     learner_support.appending_is_adapting_to_the_union,
     learner_support.zero_steps_and_an_empty_support_set_are_the_prior,
     learner_support.one_support_point_is_enough,

@@ -26,9 +26,9 @@ class Row(NamedTuple):
     error: Exception | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """The outcome of every property that was checked; `print(report)` shows a table.
+    """The outcome of every property that was checked, shown as a table.
 
     Args:
         subject: the name of the class that was checked.
@@ -71,6 +71,8 @@ class Report:
         if self.not_run:
             lines += ["", f"{self.not_run} more properties were not checked: mend this one first."]
         return "\n".join(lines)
+
+    __repr__ = __str__  # so that a notebook shows the table
 
     def raise_failures(self) -> None:
         """Raise ContractError if a property failed."""
