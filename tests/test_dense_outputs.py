@@ -378,7 +378,7 @@ REFUSED = {
     "nothing is labelled": (
         labels(3, 4, 6, 6) - 100,
         ValueError,
-        "labels nothing at 12 real points .* task 0, point 0",
+        "labels nothing at 12 of its real points .* task 0, point 0",
     ),
     "a label of nothing": (labels(3, 4) - 100, ValueError, "set their mask to False"),
     "a gap in an image": (

@@ -8,6 +8,7 @@ A point's output may be spread over positions: the pixels of an image, the place
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -59,13 +60,14 @@ class Examples(NamedTuple):
         return Examples(self.x[:, :n], self.y[:, :n], None if self.mask is None else self.mask[:, :n])
 
     def select(self, index: Any) -> "Examples":
-        """The tasks at `index` (a slice or an index tensor), keeping the task axis."""
-        if isinstance(index, int):
-            index = slice(index, index + 1) if index != -1 else slice(index, None)
+        """The tasks at `index` (a number, a slice or an index tensor), keeping the task axis."""
+        index = _with_axis(index, self.num_tasks)
         return Examples(self.x[index], self.y[index], None if self.mask is None else self.mask[index])
 
     def append(self, other: "Examples") -> "Examples":
         """The union, task by task: the points of `other` after these. Raises ValueError on unlike tasks."""
+        if not isinstance(other, Examples):
+            raise TypeError(f"cannot append a {type(other).__name__} to Examples; build it with Examples(x, y)")
         if self.x.shape[0] != other.x.shape[0] or self.x.shape[2:] != other.x.shape[2:]:
             raise ValueError(
                 f"cannot append examples of shape {list(other.x.shape)} to {list(self.x.shape)}: "
@@ -131,8 +133,7 @@ class Tasks(_TasksFields):
 
     def select(self, index: Any) -> "Tasks":
         """The tasks at `index`, keeping the task axis."""
-        if isinstance(index, int):
-            index = slice(index, index + 1) if index != -1 else slice(index, None)
+        index = _with_axis(index, self.num_tasks)
         info = {k: v[index] if isinstance(v, Tensor) and v.dim() else v for k, v in self.info.items()}
         return Tasks(self.support.select(index), self.query.select(index), info)
 
@@ -186,7 +187,11 @@ def pad(sets: Sequence[tuple[Tensor, Tensor]]) -> Examples:
     """
     if not sets:
         raise ValueError("pad() was given no point set; give one (x, y) pair for every task")
-    for i, (x, y) in enumerate(sets):
+    for i, pair in enumerate(sets):
+        if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
+            given = ", ".join(type(part).__name__ for part in pair)
+            raise TypeError(f"point set {i} is ({given}); expected two tensors (x, y): use torch.as_tensor(...)")
+        x, y = pair
         if len(x) != len(y):
             raise ValueError(f"point set {i} has {len(x)} inputs and {len(y)} outputs; give as many of each")
         for name, part, first in (("inputs", x, sets[0][0]), ("outputs", y, sets[0][1])):
@@ -210,6 +215,9 @@ def collate(batch: Sequence[Tasks]) -> Tasks:
     """Several batches of tasks as one, padded to the longest. `info` keeps the keys that all of them have."""
     if not batch:
         raise ValueError("collate() was given no tasks")
+    for given in batch:
+        if not isinstance(given, Tasks):
+            raise TypeError(f"collate() was given a {type(given).__name__}; expected a sequence of Tasks")
     support = pad([pair for tasks in batch for pair in _sets(tasks.support)])
     query = pad([pair for tasks in batch for pair in _sets(tasks.query)])
     shared = [k for k in batch[0].info if all(isinstance(tasks.info.get(k), Tensor) for tasks in batch)]
@@ -231,6 +239,18 @@ def by_size(*sets: Examples) -> list[tuple[Tensor, tuple[Examples, ...]]]:
         index = (sizes == size).all(1).nonzero().squeeze(1)
         groups.append((index, tuple(_compact(s.select(index), int(n)) for s, n in zip(sets, size, strict=True))))
     return groups
+
+
+def _with_axis(index: Any, num_tasks: int) -> Any:
+    """`index` such that a tensor `[T, ...]` keeps its first axis; IndexError for a task that is not there."""
+    if isinstance(index, Tensor) and index.dim() == 0:
+        index = index.item()
+    if not isinstance(index, Integral):
+        return index
+    if not -num_tasks <= int(index) < num_tasks:
+        raise IndexError(f"select({int(index)}): there are tasks 0 to {num_tasks - 1}")
+    place = int(index) % num_tasks
+    return slice(place, place + 1)
 
 
 def _pad_to(values: Tensor, length: int) -> Tensor:

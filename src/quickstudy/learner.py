@@ -4,13 +4,15 @@ These are Protocols: a class of your own fits by having the methods, without inh
 """
 
 import inspect
+import operator
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_tasks
+from quickstudy.checks import check_made, check_tasks, check_whole, shown
 from quickstudy.data import Examples, Tasks
 
 Split = Literal["train", "validation", "test"]
@@ -50,9 +52,7 @@ class Functions(Sequence[Callable[[Tensor], Tensor]]):
     """
 
     def __init__(self, evaluate: Callable[[Tensor, list[int]], Tensor], n: int):
-        if not isinstance(n, int) or n < 1:
-            raise ValueError(f"n={n!r}; expected a whole number of functions, at least 1")
-        self._evaluate, self._n = evaluate, n
+        self._evaluate, self._n = evaluate, check_whole("n", n)
 
     def __call__(self, x: Tensor) -> Tensor:
         """All functions at `x [T, M, dx]`: `[n, T, M, dy]`."""
@@ -126,42 +126,53 @@ class TaskFamily(Protocol):
 
 def check_steps(steps: Any, name: str = "steps") -> int:
     """`steps`, or ValueError unless it is a whole number of at least 0."""
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
-        raise ValueError(f"{name}={steps!r}; expected a whole number of inner steps, at least 0")
-    return steps
+    if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 0:
+        raise ValueError(f"{name}={shown(steps)}; expected a whole number of inner steps, at least 0")
+    return int(steps)
 
 
 def check_task(i: Any, num_tasks: int) -> int:
-    """The place `i` in a batch of `num_tasks`, or IndexError."""
-    if not isinstance(i, int) or not -num_tasks <= i < num_tasks:
-        raise IndexError(f"task({i!r}): this predictor has tasks 0 to {num_tasks - 1}")
-    return i % num_tasks
+    """The place `i` in a batch of `num_tasks`; TypeError unless it is a whole number, IndexError if it is not there."""
+    try:
+        place = operator.index(i)
+    except TypeError:
+        raise TypeError(f"task({shown(i)}): expected the number of a task, 0 to {num_tasks - 1}") from None
+    if not -num_tasks <= place < num_tasks:
+        raise IndexError(f"task({place}): this predictor has tasks 0 to {num_tasks - 1}")
+    return place % num_tasks
 
 
-def check_generator(generator: Any) -> None:
-    """Raise TypeError unless `generator` is one, or None."""
-    if generator is not None and not isinstance(generator, torch.Generator):
+def check_generator(generator: Any, device: torch.device | None = None) -> None:
+    """Raise TypeError unless `generator` is one, or None; ValueError if it does not draw on `device`."""
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        own = f"{type(generator).__module__}.{type(generator).__qualname__}".removeprefix("builtins.")
         raise TypeError(
-            f"generator must be a torch.Generator or None, not {type(generator).__name__}; "
-            "use torch.Generator().manual_seed(...)"
+            f"generator must be a torch.Generator or None, not {own}; use torch.Generator().manual_seed(...)"
+        )
+    if device is not None and device.type not in (generator.device.type, "meta"):
+        raise ValueError(
+            f"the generator is on {generator.device} and the data on {device}; use "
+            f"torch.Generator('{device.type}').manual_seed(...)"
         )
 
 
 def check_split(split: str) -> None:
     """Raise ValueError for an unknown split."""
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+    if not isinstance(split, str) or split not in SPLITS:
+        raise ValueError(f"unknown split {shown(split)}; choose one of {', '.join(SPLITS)}")
 
 
 def check_counts(num_tasks: int, support: int, query: int) -> None:
     """Raise ValueError unless at least one task with one query point and no negative support is asked for."""
     for name, value, least in (("num_tasks", num_tasks, 1), ("support", support, 0), ("query", query, 1)):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}")
+        check_whole(name, value, least)
 
 
 def check_learner(learner: Any) -> None:
     """Raise one clear line unless `learner` is a module with `meta_loss` and `adapt`."""
+    check_made("learner", learner)
     if not isinstance(learner, nn.Module) or not all(hasattr(learner, m) for m in ("meta_loss", "adapt")):
         raise TypeError(
             f"learner is a {type(learner).__name__}; expected a torch.nn.Module with meta_loss and adapt, "
@@ -177,8 +188,7 @@ def check_trainable(learner: nn.Module) -> None:
 
 def check_family(family: Any) -> None:
     """Raise TypeError unless `family` can sample tasks."""
-    if isinstance(family, type):
-        raise TypeError(f"family is the class {family.__name__}; make one: {family.__name__}()")
+    check_made("family", family, "")
     if not callable(getattr(family, "sample", None)):
         raise TypeError(
             f"family is a {type(family).__name__}; expected something with sample(num_tasks, support=, query=, ...), "

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quickstudy import predictive
-from quickstudy.checks import values_are_readable
+from quickstudy.checks import check_made, check_number, check_positive, check_switch, shown, values_are_readable
 from quickstudy.data import IGNORED, mean_over_positions
 from quickstudy.learner import Predictive
 from quickstudy.predictive.outcomes import LOG_2PI
@@ -44,9 +44,7 @@ class Gaussian(nn.Module):
 
     def __init__(self, sd: float = 0.1, *, learn: bool = False):
         super().__init__()
-        if not (isinstance(sd, int | float) and 0 < sd < math.inf):
-            raise ValueError(f"sd={sd!r}; expected a positive standard deviation")
-        self.sd, self.learn = sd, learn
+        self.sd, self.learn = check_positive("sd", sd), check_switch("learn", learn)
         self.log_sd = nn.Parameter(torch.tensor(math.log(sd))) if learn else None
 
     def config(self) -> dict[str, Any]:
@@ -89,9 +87,7 @@ class HeteroscedasticGaussian(nn.Module):
 
     def __init__(self, floor: float = 1e-3):
         super().__init__()
-        if not (isinstance(floor, int | float) and 0 <= floor < math.inf):
-            raise ValueError(f"floor={floor!r}; expected a standard deviation of at least 0")
-        self.floor = floor
+        self.floor = check_number("floor", floor)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -115,7 +111,10 @@ class HeteroscedasticGaussian(nn.Module):
     def _split(self, output: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         if output.dim() <= axis or output.shape[axis] % 2:
             count = output.shape[axis] if output.dim() > axis else "no axis of"
-            raise ValueError(f"the network has {count} outputs; HeteroscedasticGaussian needs 2 for each output of y")
+            raise ValueError(
+                f"the network has {count} outputs; HeteroscedasticGaussian needs 2 for each output of y, a mean and a "
+                "scale: build the network with twice as many outputs as y has"
+            )
         mean, raw = output.chunk(2, axis)
         return mean, self.floor + F.softplus(raw)
 
@@ -145,12 +144,16 @@ def choose_loss(loss: PointLoss | None, likelihood: Likelihood | None) -> PointL
     """
     if loss is not None and likelihood is not None:
         raise ValueError("give loss= or likelihood=, not both: a likelihood is its own loss")
+    check_made("loss", loss, "")
     if loss is not None and not callable(loss):
-        raise TypeError(f"loss={loss!r}; expected a function (output [N, *do], y) -> [N]")
+        raise TypeError(f"loss={shown(loss)}; expected a function (output [N, *do], y) -> [N]")
     if likelihood is None:
         return loss or default_loss
-    if isinstance(likelihood, type) or not (hasattr(likelihood, "loss") and hasattr(likelihood, "predictive")):
-        raise TypeError(f"likelihood={likelihood!r}; expected an instance such as quickstudy.likelihoods.Gaussian(0.1)")
+    check_made("likelihood", likelihood)
+    if not (hasattr(likelihood, "loss") and hasattr(likelihood, "predictive")):
+        raise TypeError(
+            f"likelihood={shown(likelihood)}; expected an instance such as quickstudy.likelihoods.Gaussian(0.1)"
+        )
     return likelihood.loss
 
 
@@ -163,15 +166,24 @@ def default_loss(output: Tensor, y: Tensor) -> Tensor:
 
 
 def cross_entropy(output: Tensor, y: Tensor) -> Tensor:
-    """Of each point `[N]`, the mean over the positions that count where it has several: so a rate suits any size.
+    """The loss `[N]` of each point: the mean over its positions that count, so that a rate suits images of any size.
 
     Args:
         output: logits `[N, C, *positions]`.
         y: integer labels `[N, *positions]`, -100 where a position does not count.
 
+    Raises:
+        TypeError: for outcomes that are no integers.
+        ValueError: for logits and labels whose shapes do not agree, and for a label that is not below C.
+
     >>> cross_entropy(torch.zeros(3, 2, 4, 4), torch.zeros(3, 4, 4, dtype=torch.long))
     tensor([0.6931, 0.6931, 0.6931])
     """
+    if y.is_floating_point():
+        raise TypeError(
+            f"y is {y.dtype} of shape {list(y.shape)}; class labels are integers [N]: give y.long(), without an axis "
+            "of outputs"
+        )
     if output.dim() != y.dim() + 1 or len(output) != len(y) or output.shape[2:] != y.shape[1:]:
         expected = ", ".join(map(str, [len(y), "C", *y.shape[1:]]))
         raise ValueError(
@@ -180,13 +192,37 @@ def cross_entropy(output: Tensor, y: Tensor) -> Tensor:
             "become labels by y.argmax(-1))"
         )
     rows = output if y.dim() == 1 else output.movedim(1, -1).flatten(0, -2)
-    losses = F.cross_entropy(rows, y.long().flatten(), reduction="none", ignore_index=IGNORED)
+    try:
+        losses = F.cross_entropy(rows, y.long().flatten(), reduction="none", ignore_index=IGNORED)
+    except IndexError:
+        if not values_are_readable(y):
+            raise
+        raise ValueError(_unknown_label(y[y != IGNORED], output.shape[1])) from None
     return mean_over_positions(losses.view(y.shape), y, 1)
 
 
+def _unknown_label(labels: Tensor, classes: int) -> str:
+    """Says which label has no output."""
+    real = "if y holds real outcomes, write y.float() with an axis of outputs, [T, N, dy]"
+    if int(labels.min()) < 0:
+        return f"y holds the class label {int(labels.min())}; labels count from 0 ({real})"
+    most = int(labels.max())
+    return (
+        f"y holds the class label {most}, and the network has {classes} output{'s' * (classes > 1)}, one per class; "
+        f"build it with at least {most + 1} ({real})"
+    )
+
+
 def _same_shape(output: Tensor, y: Tensor) -> None:
-    if output.shape != y.shape or y.dim() < 2:
+    if output.shape == y.shape and y.dim() >= 2:
+        return
+    if not y.is_floating_point():
         raise ValueError(
-            f"the network's output has shape {list(output.shape)} and y {list(y.shape)}; "
-            f"the network must map [N, *dx] to [N, {'*dy' if y.dim() > 2 else 'dy'}]"
+            f"y holds integers of shape {list(y.shape)}, which are class labels, and this likelihood is for real "
+            "outcomes; give y.float() with an axis of outputs, or take likelihoods.Categorical()"
         )
+    outputs = ", ".join(["N", *map(str, y.shape[1:])])
+    raise ValueError(
+        f"the network's output has shape {list(output.shape)} and y {list(y.shape)}; the network must map [N, *dx] to "
+        f"[{outputs}]: change its last layer, or, if y holds class labels, give integers [T, N], y.long()"
+    )

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+from torch import Tensor
+
 _tracing = ContextVar("tracing", default=False)
 _rehearsing = ContextVar("rehearsing", default=False)
 
@@ -16,6 +19,13 @@ def is_tracing() -> bool:
 def is_for_graph() -> bool:
     """Whether what runs now is the trial run before a graph, or the graph being traced: operations will cost little."""
     return _rehearsing.get()
+
+
+def values_are_readable(tensor: Tensor) -> bool:
+    """Whether the tensor's values can be read; not while torch compiles or transforms, nor on the meta device."""
+    if torch.compiler.is_compiling() or is_tracing() or tensor.is_meta:
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 @contextmanager

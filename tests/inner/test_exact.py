@@ -311,7 +311,7 @@ def test_bad_options():
         MAML(mlp(), loss=F.mse_loss, likelihood=object())
     with pytest.raises(ValueError, match="steps=1.5"):
         MAML(mlp()).adapt(tasks_for().support, steps=1.5)
-    with pytest.raises(ValueError, match=r"must map \[N, \*dx\] to \[N, dy\]"):
+    with pytest.raises(ValueError, match=r"must map \[N, \*dx\] to \[N, 1\]"):
         MAML(nn.Linear(6, 2)).meta_loss(tasks_for())
 
 

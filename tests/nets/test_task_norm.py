@@ -114,5 +114,5 @@ def test_without_support_points_a_point_stands_for_itself(kind: Any) -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="kind='batch'; choose 'instance' or 'layer'"):
+    with pytest.raises(ValueError, match="kind='batch'; choose one of 'instance', 'layer'"):
         TaskNorm(3, kind="batch")  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from typing import Unpack
 
 from torch import nn
 
+from quickstudy.checks import check_network
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.options import MAMLOptions
 from quickstudy.inner.rates import Rated
@@ -38,6 +39,7 @@ def ANIL(
 
 def last_layer(network: nn.Module) -> list[str]:
     """Names of the parameters of the last module that owns any."""
+    check_network(network)
     owners = [(name, m) for name, m in network.named_modules() if any(True for _ in m.parameters(recurse=False))]
     if not owners:
         raise ValueError("the network has no parameters, so there is no head to adapt")

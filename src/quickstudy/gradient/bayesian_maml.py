@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy import predictive
-from quickstudy.checks import check_examples, check_inputs, check_losses, check_tasks
+from quickstudy.checks import check_examples, check_inputs, check_losses, check_network, check_tasks
 from quickstudy.data import Examples, Tasks, aligned
 from quickstudy.gradient.svgd import SVGD
 from quickstudy.inner.loop import inner_loop
-from quickstudy.inner.options import InnerOptions
+from quickstudy.inner.options import InnerOptions, check_options
 from quickstudy.inner.points import mean_loss
 from quickstudy.inner.predictor import GradientPredictor, predictor
 from quickstudy.inner.rates import Rated
@@ -67,6 +67,8 @@ class BayesianMAML(nn.Module):
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
+        check_options(self, inner)
+        check_network(network)
         for option in ("rule", "inner_loss", "adapt", "inputs", "implicit", "minibatch"):
             if inner.get(option) is not None:
                 raise TypeError(f"BayesianMAML has no {option}=: all weights of its particles move by Stein's rule")
@@ -190,7 +192,7 @@ class ParticlePredictor:
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions: the means of particles drawn for each task, with replacement once all have been drawn."""
-        check_generator(generator)
+        check_generator(generator, self.base.support.x.device)
         support, particles = self.base.support, cast(Particles, self.base.adapted.problem.network)
         rounds = -(-n // particles.count) if isinstance(n, int) else 1
         shape = len(support.x), rounds, particles.count

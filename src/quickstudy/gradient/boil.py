@@ -5,6 +5,7 @@ from typing import Unpack
 
 from torch import nn
 
+from quickstudy.checks import check_network
 from quickstudy.gradient.anil import last_layer
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.options import MAMLOptions
@@ -39,6 +40,7 @@ def BOIL(
     """
     if "adapt" in options:
         raise TypeError("BOIL adapts all but its head: name that with head=, or use MAML(network, adapt=...)")
+    check_network(network)
     names = [name for name, _ in network.named_parameters()]
     kept = last_layer(network) if head is None else matching(names, head)
     body = [*(name for name in names if name not in kept), *(options.get("inputs") or {})]

@@ -6,6 +6,7 @@ from typing import Unpack
 import torch
 from torch import nn
 
+from quickstudy.checks import check_network, check_whole
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.options import MAMLOptions
 from quickstudy.inner.rates import Rated
@@ -39,8 +40,8 @@ def CAVIA(
     for name in ("adapt", "inputs"):
         if name in options:
             raise TypeError(f"CAVIA adapts its context alone; for {name}= use MAML(network, inputs=..., adapt=...)")
-    if not isinstance(context, int) or isinstance(context, bool) or context < 0:
-        raise ValueError(f"context={context!r}; expected how many numbers adapt, a whole number of at least 0")
+    check_network(network)
+    context = check_whole("context", context, 0)
     if "context" not in inspect.signature(network.forward).parameters:
         network = WithContext(network, context)
     like = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))

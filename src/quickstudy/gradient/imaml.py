@@ -4,6 +4,7 @@ from typing import Unpack
 
 from torch import nn
 
+from quickstudy.checks import check_positive, check_whole
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.fast.implicit import Implicit
 from quickstudy.inner.options import MAMLOptions
@@ -48,6 +49,7 @@ def iMAML(
     for name, instead in (("implicit", "cg_steps= and damping="), ("proximal", "lam=")):
         if name in options:
             raise TypeError(f"iMAML has {instead} for {name}=; for all of its options, use MAML(network, {name}=...)")
-    options["proximal"] = lam
+    check_whole("cg_steps", cg_steps)
+    options["proximal"] = check_positive("lam", lam)
     options["implicit"] = Implicit(solver="cg", iterations=cg_steps, damping=damping)
     return MAML(network, lr=lr, steps=steps, **options)

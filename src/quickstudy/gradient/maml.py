@@ -7,13 +7,13 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_tasks
+from quickstudy.checks import check_switch, check_tasks
 from quickstudy.compiling import compiled
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.explanation import Explanation, explain
 from quickstudy.inner.loop import inner_loop
-from quickstudy.inner.options import InnerOptions, as_parameters, check_count
+from quickstudy.inner.options import InnerOptions, as_parameters, check_count, check_options
 from quickstudy.inner.predictor import GradientPredictor, meta_losses
 from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
@@ -71,8 +71,8 @@ class MAML(nn.Module):
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
-        if not isinstance(compile, bool):
-            raise TypeError(f"compile={compile!r}; expected True or False")
+        check_options(self, inner)
+        check_switch("compile", compile)
         self.network, self.likelihood, self.loss = network, likelihood, loss
         self.compile_gradient, self.chunk, self.options = compile, check_count("chunk", chunk), dict(inner)
         point_loss = choose_loss(loss, likelihood)
@@ -82,7 +82,9 @@ class MAML(nn.Module):
         self.rule, self.steps = self.inner.rule, self.inner.steps  # learned rates are parameters
         self.compiled_graphs = compiled.Graphs()
         if self.inner.implicit is not None and not self.inner.proximal:
-            raise ValueError("implicit= needs proximal= above 0: without it the solution forgets where it began")
+            raise ValueError(
+                "implicit= needs proximal= above 0: without it the solution does not depend on the initial parameters"
+            )
 
     @property
     def passes(self) -> int:

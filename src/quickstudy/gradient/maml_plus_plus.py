@@ -6,12 +6,12 @@ from typing import Any, Unpack, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_number, check_tasks
+from quickstudy.checks import check_network, check_number, check_switch, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.loop import inner_loop
 from quickstudy.inner.optimizers import SGD
-from quickstudy.inner.options import InnerOptions, as_parameters
+from quickstudy.inner.options import InnerOptions, as_parameters, check_options
 from quickstudy.inner.predictor import GradientPredictor, meta_losses
 from quickstudy.inner.rates import Rates
 from quickstudy.learner import check_steps
@@ -67,12 +67,17 @@ class MAMLPlusPlus(nn.Module):
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
+        check_options(self, inner)
+        check_network(network)
         self.network, self.likelihood, self.loss, self.lr = network, likelihood, loss, lr
-        self.learn_rates, self.steps, self.options = learn_rates, check_steps(steps), dict(inner)
+        self.learn_rates = check_switch("learn_rates", learn_rates)
+        self.steps, self.options = check_steps(steps), dict(inner)
         self.multi_step = _share("multi_step", multi_step)
         self.first_order_until = _share("first_order_until", first_order_until)
         self.inputs = inner["inputs"] = as_parameters(inner.get("inputs"))
         if inner.get("rule") is None:
+            if learn_rates:
+                check_number("lr", lr)
             inner["rule"] = SGD(Rates(network, lr, per="layer", steps=max(steps, 1)) if learn_rates else lr)
         judge = choose_loss(loss, likelihood)
         self.inner_loss = inner.get("inner_loss")  # a module's parameters are meta-learned

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
+from quickstudy.checks import check_network
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.options import MAMLOptions
 from quickstudy.inner.rates import Rated, check_rate, rate_at, said
@@ -65,6 +66,11 @@ class Curvature(nn.Module):
         if name not in self.shapes:
             raise ValueError(f"there is no curvature for {name!r}; build Curvature with the network that is adapted")
         shape = self.shapes[name]
+        if list(gradient.shape[gradient.dim() - len(shape) :]) != shape:
+            raise ValueError(
+                f"the curvature of {name!r} was built for a parameter of shape {shape}; build Curvature with the "
+                "network that is adapted"
+            )
         if len(shape) < 2:
             return gradient * self.maps[_key(name, 0)]
         lead = gradient.shape[: gradient.dim() - len(shape)]
@@ -94,7 +100,7 @@ def MetaCurvature(network: nn.Module, *, lr: Rated = 0.01, steps: int = 1, **opt
     """
     if "rule" in options:
         raise TypeError("MetaCurvature's rule is Curvature; for another, use MAML(network, rule=...)")
-    rule: Any = Curvature(network, lr)
+    rule: Any = Curvature(check_network(network), lr)
     options["rule"] = rule
     return MAML(network, steps=steps, **options)
 

@@ -4,6 +4,7 @@ from typing import Unpack
 
 from torch import nn
 
+from quickstudy.checks import check_network, check_number
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.optimizers import SGD
 from quickstudy.inner.options import MAMLOptions
@@ -28,5 +29,7 @@ def MetaSGD(network: nn.Module, *, lr: float = 0.01, steps: int = 1, **options: 
     """
     if "rule" in options:
         raise TypeError("MetaSGD's rule is SGD with learned rates; for another, use MAML(network, rule=...)")
+    check_network(network)
+    check_number("lr", lr)
     options["rule"] = SGD(Rates(network, lr, per="parameter"))
     return MAML(network, steps=steps, **options)

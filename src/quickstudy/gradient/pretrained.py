@@ -10,7 +10,7 @@ from quickstudy.checks import check_losses, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.loop import inner_loop
-from quickstudy.inner.options import InnerOptions, as_parameters
+from quickstudy.inner.options import InnerOptions, as_parameters, check_options
 from quickstudy.inner.points import without_trivial_mask
 from quickstudy.inner.predictor import GradientPredictor
 from quickstudy.inner.rates import Rated
@@ -50,6 +50,7 @@ class Pretrained(nn.Module):
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
+        check_options(self, inner)
         self.network, self.likelihood, self.loss, self.options = network, likelihood, loss, dict(inner)
         point_loss = choose_loss(loss, likelihood)
         self.inputs = inner["inputs"] = as_parameters(inner.get("inputs"))

@@ -6,11 +6,11 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_tasks
+from quickstudy.checks import check_choice, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.loop import inner_loop
-from quickstudy.inner.options import InnerOptions, as_parameters
+from quickstudy.inner.options import InnerOptions, as_parameters, check_options
 from quickstudy.inner.predictor import GradientPredictor, query_losses
 from quickstudy.inner.rates import Rated
 from quickstudy.likelihoods import Likelihood, choose_loss
@@ -61,8 +61,8 @@ class Reptile(nn.Module):
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
-        if data not in ("all", "support"):
-            raise ValueError(f"data={data!r}; choose all or support")
+        check_options(self, inner)
+        check_choice("data", data, ("all", "support"))
         self.network, self.likelihood, self.loss, self.data = network, likelihood, loss, data
         self.options = dict(inner)
         self.inputs = inner["inputs"] = as_parameters(inner.get("inputs"))

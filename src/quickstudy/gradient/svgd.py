@@ -41,8 +41,8 @@ class SVGD(nn.Module):
         super().__init__()
         self.lr = check_rate(lr)
         number = temperature.item() if isinstance(temperature, Tensor) and temperature.dim() == 0 else temperature
-        check_number("temperature", number)
-        self.temperature = temperature
+        number = check_number("temperature", number)
+        self.temperature = temperature if isinstance(temperature, Tensor) else number
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -7,12 +7,12 @@ from typing import Any, Unpack, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_tasks
+from quickstudy.checks import check_network, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.common import adapt, config
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.loop import inner_loop
-from quickstudy.inner.options import InnerOptions
+from quickstudy.inner.options import InnerOptions, check_options
 from quickstudy.inner.predictor import GradientPredictor, meta_losses
 from quickstudy.inner.problem import matching
 from quickstudy.inner.rates import Rated
@@ -63,11 +63,16 @@ class WarpGrad(nn.Module):
         **inner: Unpack[InnerOptions],
     ):
         super().__init__()
+        check_options(self, inner)
+        check_network(network)
         for option in ("adapt", "inputs", "checkpoint", "truncate", "implicit"):
             if inner.get(option) is not None:
                 raise TypeError(f"WarpGrad has no {option}=: it adapts all but the warp layers, and sees every step")
         names = [k for k, _ in network.named_parameters()]
-        self.warped = matching(names, warp)
+        try:
+            self.warped = matching(names, warp)
+        except ValueError as error:
+            raise ValueError(f"{error}; warp= names the parameters of warp layers, as nets.WarpedMLP has") from None
         if len(self.warped) == len(names):
             raise ValueError(f"warp={warp!r} names every parameter; nothing is left to adapt")
         self.network, self.likelihood, self.loss, self.warp = network, likelihood, loss, warp

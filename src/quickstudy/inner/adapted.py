@@ -45,7 +45,7 @@ class Adapted:
 
     def __call__(self, x: Tensor) -> Any:
         """The adapted networks' outputs `[T, M, do]` at `x [T, M, *dx]`, in whatever structure the network gives."""
-        check_batch(x, self.num_tasks, "x")
+        check_batch(x, self.num_tasks, "x=")
         return self.run(outputs, x)[0]
 
     def losses(self, examples: Examples) -> Tensor:
@@ -53,7 +53,8 @@ class Adapted:
         check_layout(examples)
         if examples.num_tasks != self.num_tasks:
             raise ValueError(
-                f"examples of {examples.num_tasks} tasks for networks adapted to {self.num_tasks}; give one set a task"
+                f"the examples hold {examples.num_tasks} tasks, and the networks were adapted to {self.num_tasks}; "
+                "give points of the same tasks"
             )
         return self.run(self.problem.point_loss, examples)[0]
 

@@ -5,12 +5,13 @@ flow through a step: to the values, to the gradients, and to the rates.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_number, check_unit
+from quickstudy.checks import check_number, check_unit, shown
 from quickstudy.inner.rates import Rated as Rated
 from quickstudy.inner.rates import Rates as Rates
 from quickstudy.inner.rates import check_rate as check_rate
@@ -129,8 +130,8 @@ class Adam(nn.Module):
     ):
         super().__init__()
         self.lr, self.eps = check_rate(lr), check_number("eps", eps)
-        if len(betas) != 2:
-            raise ValueError(f"betas={betas!r}; expected two numbers from 0 to 1")
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise ValueError(f"betas={shown(betas)}; expected two numbers of at least 0 and below 1")
         self.betas = check_unit("betas", betas[0]), check_unit("betas", betas[1])
         self.weight_decay = check_number("weight_decay", weight_decay)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from quickstudy.checks import check_losses, values_are_readable
+from quickstudy.checks import check_losses, check_whole, values_are_readable
 from quickstudy.data import Examples
 
 
@@ -52,8 +52,7 @@ def minibatches(
         size: of a minibatch. A task with fewer points sees some of them twice in it.
         generator: shuffles the order, once and for each task; without one the order is the given one.
     """
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"minibatch={size!r}; expected a whole number of points, at least 1")
+    check_whole("minibatch", size)
     real = support.real()
     chance = (
         torch.rand(real.shape, generator=generator, device=generator.device) if generator else torch.zeros(real.shape)
@@ -78,12 +77,13 @@ def check_batch(data: Any, num_tasks: int, name: str = "batch=") -> None:
         if isinstance(leaf, Tensor):
             if not leaf.dim() or len(leaf) != num_tasks:
                 raise ValueError(
-                    f"{name} gave a tensor of shape {list(leaf.shape)} for {num_tasks} tasks; every tensor begins with "
-                    "the tasks, [T, ...]: expand what is the same for all of them, or hand it on as outer="
+                    f"{name} has a tensor of shape {list(leaf.shape)}, and there are {num_tasks} tasks; the tasks are "
+                    "the first axis of every tensor, [T, ...]: expand what is the same for all of them, or pass it as "
+                    "outer="
                 )
         elif leaf is not None and not isinstance(leaf, bool | int | float | str):
             raise TypeError(
-                f"{name} gave a {type(leaf).__name__}, which torch cannot look into, so that every task would get all "
+                f"{name} has a {type(leaf).__name__}, which torch cannot look into, so that every task would get all "
                 "of it; give tensors in tuples, lists, dicts or NamedTuples, or register the class with "
                 "torch.utils._pytree.register_dataclass or register_pytree_node"
             )

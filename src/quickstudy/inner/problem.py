@@ -1,12 +1,13 @@
 """What an inner loop solves: a network, what its steps descend, by which rule, what adapts. Knows no engine."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from quickstudy.checks import shown
 from quickstudy.data import Examples
 from quickstudy.inner.modules.copies import copy_with
 from quickstudy.inner.modules.tree import named_tensors, tensors_of
@@ -118,10 +119,16 @@ def matching(names: Sequence[str], patterns: str | Sequence[str]) -> list[str]:
     Raises:
         ValueError: if a pattern fits none.
     """
-    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(patterns, Iterable) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError(f"expected names of parameters or patterns such as 'head.*', not {shown(patterns)}")
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"no parameter is named {pattern!r}; there are {', '.join(names) or 'none'}")
+            part = any(name.startswith(f"{pattern}.") for name in names)
+            raise ValueError(
+                f"no parameter is named {pattern!r}; there are {', '.join(names) or 'none'}"
+                + (f" (all of a module's: '{pattern}.*')" if part else "")
+            )
     return [name for name in names if any(fnmatchcase(name, p) for p in patterns)]
 
 

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from numbers import Real
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_number, values_are_readable
+from quickstudy.checks import check_choice, check_network, check_number, check_whole, shown, values_are_readable
 
 Rate = float | Tensor
 Rated = float | Tensor | Sequence[float] | Mapping[str, Any] | nn.Module
@@ -45,16 +46,15 @@ class Rates(nn.Module):
         log: bool = False,
     ):
         super().__init__()
-        if per not in ("scalar", "layer", "parameter"):
-            raise ValueError(f"per={per!r}; choose scalar, layer or parameter")
-        if steps is not None and (not isinstance(steps, int) or steps < 1):
-            raise ValueError(f"steps={steps!r}; expected a whole number of at least 1, or None")
-        check_number("initial", initial)
+        check_choice("per", per, ("scalar", "layer", "parameter"))
+        steps = None if steps is None else check_whole("steps", steps)
+        initial = check_number("initial", initial)
         if log and not initial:
             raise ValueError("initial=0 has no logarithm; give a rate above 0, or leave out log=")
         self.initial, self.per, self.steps, self.learn, self.log = initial, per, steps, learn, log
         like: dict[str, Any] = {}
-        if isinstance(network, nn.Module):
+        if not isinstance(network, Mapping):
+            check_network(network)
             like = {k: {"dtype": p.dtype, "device": p.device} for k, p in network.named_parameters()}
             network = {k: list(p.shape) for k, p in network.named_parameters()}
         self.shapes = {k: list(shape) for k, shape in network.items()}
@@ -143,6 +143,8 @@ def check_rate(lr: Any) -> Any:
     """`lr`, or an error unless it is something a rule can read rates from."""
     if isinstance(lr, Rates):
         return lr
+    if isinstance(lr, Real) and not isinstance(lr, bool):
+        return check_number("lr", lr)
     if isinstance(lr, Mapping) and any(isinstance(r, Rates) or getattr(r, "requires_grad", False) for r in lr.values()):
         raise ValueError(
             "a mapping holds fixed rates; for learned ones by layer or entry use optimizers.Rates(network)"
@@ -153,4 +155,7 @@ def check_rate(lr: Any) -> Any:
         return lr
     if isinstance(lr, Sequence) and not isinstance(lr, str) and lr:
         return [check_number("lr", rate) for rate in lr]
-    return check_number("lr", lr)
+    raise ValueError(
+        f"lr={shown(lr)}; expected a number of at least 0, a list with one rate per step, a float tensor with at most "
+        "one axis, {pattern: rate}, or optimizers.Rates(network)"
+    )

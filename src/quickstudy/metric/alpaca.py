@@ -9,7 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy import predictive
-from quickstudy.checks import check_examples, check_fits, check_inputs, check_more, check_tasks, check_whole
+from quickstudy.checks import (
+    check_examples,
+    check_fits,
+    check_inputs,
+    check_more,
+    check_network,
+    check_positive,
+    check_switch,
+    check_tasks,
+    check_whole,
+    shown,
+)
 from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.learner import Functions, check_generator, check_steps, check_task
 from quickstudy.metric.last_layer import Weights
@@ -62,11 +73,8 @@ class ALPaCA(nn.Module):
         super().__init__()
         self.dy = check_whole("dy", dy)
         self.network, self.features = _network(network, dx, features)
-        if not (isinstance(noise, int | float) and 0 < noise < math.inf):
-            raise ValueError(f"noise={noise!r}; expected a positive standard deviation, in units of y")
-        if not isinstance(learn_noise, bool):
-            raise TypeError(f"learn_noise={learn_noise!r}; expected True or False")
-        self.noise, self.learn_noise = noise, learn_noise
+        self.noise = noise = check_positive("noise", noise)
+        self.learn_noise = check_switch("learn_noise", learn_noise)
         self.log_noise = nn.Parameter(torch.full((dy,), math.log(noise))) if learn_noise else None
         self.prior_mean = nn.Parameter(torch.zeros(self.features, dy))
         self.prior_scale = nn.Parameter(torch.full((self.features,), -math.log(noise)))  # log of C's diagonal
@@ -173,8 +181,7 @@ class ALPaCAPredictor:
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions, each with a last layer drawn from the posterior."""
-        check_draws(n)
-        check_generator(generator)
+        check_draws(n, generator, self.like.x.device)
         drawn = self.weights.sample(n, self._variance(), generator).to(self.learner.prior_mean.dtype)
 
         def evaluate(x: Tensor, members: list[int]) -> Tensor:
@@ -213,12 +220,9 @@ def _network(network: nn.Module | None, dx: int | None, features: int | None) ->
     if network is None:
         features = check_whole("features", 32 if features is None else features)
         return MLP(check_whole("dx", 1 if dx is None else dx), [128, 128], features, activation="tanh"), features
-    if not isinstance(network, nn.Module):
-        raise TypeError(
-            f"network={network!r}; expected a torch.nn.Module [N, *dx] -> [N, features], or dx= and dy= alone"
-        )
+    check_network(network)
     if dx is not None:
-        raise ValueError(f"dx={dx!r} is for the default network, and network= is given; leave one out")
+        raise ValueError(f"dx={shown(dx)} is for the default network, and network= is given; leave one out")
     if features is None and isinstance(network, MLP):
         features = network.outputs
     if features is None:
@@ -228,7 +232,12 @@ def _network(network: nn.Module | None, dx: int | None, features: int | None) ->
 
 def _check_outputs(learner: ALPaCA, examples: Examples, name: str = "support") -> None:
     """Raise one clear line unless the outputs are real numbers `[T, N, dy]`, and all fits the learner."""
-    y = examples.y
+    x, y, _ = examples
+    if isinstance(learner.network, MLP) and x.shape[2:] != (learner.network.inputs,):
+        raise ValueError(
+            f"{name}.x has shape {list(x.shape)}; this ALPaCA was built with dx={learner.network.inputs} and expects "
+            f"[T, N, {learner.network.inputs}]"
+        )
     if not y.is_floating_point() or y.dim() != 3 or y.shape[2] != learner.dy:
         raise ValueError(
             f"{name}.y is {y.dtype} of shape {list(y.shape)}; this ALPaCA was built with dy={learner.dy} and expects "

@@ -1,10 +1,10 @@
 """The convolutional network of few-shot image classification."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from quickstudy.checks import check_whole
+from quickstudy.checks import check_choice, check_whole
 from quickstudy.nets.normalisation import Kind, replace_batch_norm
 
 
@@ -38,6 +38,7 @@ class Conv4(nn.Module):
         super().__init__()
         self.channels, self.classes = check_whole("channels", channels), check_whole("classes", classes)
         self.side, self.filters, self.norm = check_whole("side", side), check_whole("filters", filters), norm
+        check_choice("norm", norm, ("batch", *get_args(Kind)))
         layers: list[nn.Module] = []
         for width in (channels, filters, filters, filters):
             layers += [nn.Conv2d(width, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU()]
@@ -55,4 +56,21 @@ class Conv4(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `[N, classes]` of images `[N, channels, side, side]`."""
-        return self.head(self.body(x))
+        if x.dim() != 4 or x.shape[1] != self.channels or not x.is_floating_point():
+            raise ValueError(self._unlike(x))
+        features = self.body(x)
+        if features.shape[1] != self.head.in_features:
+            raise ValueError(self._unlike(x))
+        return self.head(features)
+
+    def _unlike(self, x: Tensor) -> str:
+        """Says what is wrong with images of another kind."""
+        cure = "build it with the channels= and side= of the images"
+        if x.dim() == 3 and self.channels == 1:
+            cure = "give grey images their axis of channels, x.unsqueeze(2) for x [T, N, height, width]"
+        elif not x.is_floating_point():
+            cure = "write x.float() / 255"
+        return (
+            f"this Conv4 takes floats [N, {self.channels}, {self.side}, {self.side}], and x is {x.dtype} of shape "
+            f"{list(x.shape)}; {cure}"
+        )

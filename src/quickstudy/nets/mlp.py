@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import Any
 
 from jaxtyping import Shaped
 from torch import Tensor, nn
+
+from quickstudy.checks import check_choice, shown
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -26,15 +29,13 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, *, activation: str = "relu"):
         super().__init__()
         if not isinstance(hidden, Sequence) or not all(
-            isinstance(w, int) and w >= 1 for w in (inputs, *hidden, outputs)
+            isinstance(w, Integral) and w >= 1 for w in (inputs, *hidden, outputs)
         ):
-            raise ValueError(
-                f"MLP({inputs!r}, {hidden!r}, {outputs!r}): expected widths of at least 1, as MLP(1, [40, 40], 1)"
-            )
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation={activation!r}; choose one of {', '.join(ACTIVATIONS)}")
-        self.inputs, self.hidden, self.outputs, self.activation = inputs, list(hidden), outputs, activation
-        widths = [inputs, *hidden, outputs]
+            given = ", ".join(map(shown, (inputs, hidden, outputs)))
+            raise ValueError(f"MLP({given}): expected widths of at least 1, as MLP(1, [40, 40], 1)")
+        check_choice("activation", activation, ACTIVATIONS)
+        widths = [int(width) for width in (inputs, *hidden, outputs)]
+        self.inputs, self.hidden, self.outputs, self.activation = widths[0], widths[1:-1], widths[-1], activation
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.act = ACTIVATIONS[activation]()
 
@@ -49,6 +50,12 @@ class MLP(nn.Module):
 
     def forward(self, x: Shaped[Tensor, "*batch inputs"]) -> Shaped[Tensor, "*batch outputs"]:
         """Hidden layers with the activation between, and a linear last one."""
+        if x.shape[-1] != self.inputs or not (x.is_floating_point() or x.is_complex()):
+            cure = "write x.float()" if x.shape[-1] == self.inputs else f"build it as MLP({x.shape[-1]}, ...)"
+            raise ValueError(
+                f"MLP({self.inputs}, ...) takes floats [..., {self.inputs}], and x is {x.dtype} of shape "
+                f"{list(x.shape)}; {cure}"
+            )
         for layer in self.layers[:-1]:
             x = self.act(layer(x))
         return self.layers[-1](x)

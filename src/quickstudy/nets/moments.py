@@ -42,11 +42,16 @@ def by_channel(x: Tensor, features: int) -> Tensor:
     Raises:
         ValueError: for other shapes.
     """
+    check_channels(x, features)
+    return x.unsqueeze(2) if x.dim() == 2 else x.flatten(2)
+
+
+def check_channels(x: Tensor, features: int) -> None:
+    """Raise ValueError unless `x` is `[N, features, ...]`."""
     if x.dim() < 2 or x.shape[1] != features:
         raise ValueError(
             f"the input has shape {list(x.shape)}; expected [N, {features}, ...]: points, channels, places"
         )
-    return x.unsqueeze(2) if x.dim() == 2 else x.flatten(2)
 
 
 def mean_and_variance(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from quickstudy.checks import check_whole
+from quickstudy.checks import check_choice, check_whole, shown
 from quickstudy.nets.meta_batch_norm import MetaBatchNorm
 from quickstudy.nets.task_norm import TaskNorm
 
@@ -34,10 +34,9 @@ def replace_batch_norm(network: nn.Module, kind: Kind, *, groups: int | None = N
     >>> replace_batch_norm(network, "group")[1].num_groups
     2
     """
-    if kind not in _MAKERS:
-        raise ValueError(f"kind={kind!r}; choose one of {', '.join(map(repr, _MAKERS))}")
+    check_choice("kind", kind, _MAKERS)
     if groups is not None and kind != "group":
-        raise ValueError(f"groups={groups!r} belongs to kind='group', not to {kind!r}; leave it out")
+        raise ValueError(f"groups={shown(groups)} belongs to kind='group', not to {kind!r}; leave it out")
     changed = copy.deepcopy(network)
     norms = [module for module in changed.modules() if isinstance(module, BATCH_NORMS)]
     found: dict[Any, nn.Module] = {norm: _replacement(norm, kind, groups) for norm in norms}

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from quickstudy.checks import check_whole
 from quickstudy.nets.clock import inner_step
+from quickstudy.nets.moments import check_channels
 
 
 @final
@@ -48,6 +49,7 @@ class StepNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x [N, features, ...]`, normalised by its own statistics in training mode, by running ones in eval mode."""
+        check_channels(x, self.features)
         now = inner_step()
         k = min(self.settled if now is None else now, self.steps)
         # rows of their own: vmap's batch normalisation would write into a copy of a view

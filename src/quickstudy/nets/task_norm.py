@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_whole
+from quickstudy.checks import check_choice, check_whole
 from quickstudy.nets.clock import Turn
 from quickstudy.nets.moments import Moments, by_channel, mean_and_variance, scaled, support_moments
 
@@ -51,8 +51,7 @@ class TaskNorm(nn.Module):
         self, features: int, *, kind: Literal["instance", "layer"] = "instance", eps: float = 1e-5, affine: bool = True
     ):
         super().__init__()
-        if kind not in AXES:
-            raise ValueError(f"kind={kind!r}; choose 'instance' or 'layer'")
+        check_choice("kind", kind, AXES)
         self.features, self.kind, self.eps, self.affine = check_whole("features", features, 1), kind, eps, affine
         self.weight = nn.Parameter(torch.ones(features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(features)) if affine else None

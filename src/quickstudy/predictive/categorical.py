@@ -50,7 +50,7 @@ class Categorical(NamedTuple):
         self, n: int, generator: torch.Generator | None = None, noise: bool = True
     ) -> Int[Tensor, "n T M *positions"]:
         """`n` draws of labels, shaped as `y` is; without `noise`, the likeliest label each time."""
-        check_draws(n)
+        check_draws(n, generator, self.logits.device)
         likeliest = self.logits.argmax(2)
         if not noise:
             return likeliest.expand(n, *likeliest.shape).clone()

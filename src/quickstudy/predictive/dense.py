@@ -43,7 +43,7 @@ class DenseGaussian(NamedTuple):
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
         """`n` joint draws of observations; without `noise`, of the function itself."""
-        check_draws(n)
+        check_draws(n, generator, self.mean.device)
         draw = normal((n, *self.covariance.shape[:-1]), self.mean, generator)
         factor = cholesky(self._covariance(noise)).to(draw)
         return self.mean + (factor @ draw.unsqueeze(-1)).squeeze(-1).transpose(-2, -1)

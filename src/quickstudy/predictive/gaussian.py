@@ -36,7 +36,7 @@ class Gaussian(NamedTuple):
         self, n: int, generator: torch.Generator | None = None, noise: bool = True
     ) -> Float[Tensor, "n T M *dy"]:
         """`n` draws; without `noise` each of them is the mean."""
-        check_draws(n)
+        check_draws(n, generator, self.mean.device)
         if not noise:
             return self.mean.expand(n, *self.mean.shape).clone()
         return self.mean + self.variance.sqrt() * normal((n, *self.mean.shape), self.mean, generator)

@@ -47,7 +47,7 @@ class LowRankGaussian(NamedTuple):
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
         """`n` joint draws of observations; without `noise`, of the function itself."""
-        check_draws(n)
+        check_draws(n, generator, self.mean.device)
         tasks, points, outputs = self.mean.shape
         values = self.factor @ normal((n, tasks, self.factor.shape[2], outputs), self.mean, generator)
         if noise:

@@ -47,7 +47,7 @@ class GaussianMixture(NamedTuple):
         self, n: int, generator: torch.Generator | None = None, noise: bool = True
     ) -> Float[Tensor, "n T M *dy"]:
         """`n` draws. All points of a task in one draw share one component; without `noise`, its mean."""
-        check_draws(n)
+        check_draws(n, generator, self.means.device)
         count, tasks = self.means.shape[:2]
         pick = torch.randint(count, (n, tasks), generator=generator, device=self.means.device)
         chosen = aligned(pick, self.means).expand(n, *self.means.shape[1:])

@@ -1,20 +1,25 @@
 """What every predictive distribution does with outcomes: checks, padding, draws, sums over points."""
 
 import math
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from quickstudy.data import aligned, at_least_float32
+from quickstudy.checks import shown
+from quickstudy.data import Examples, aligned, at_least_float32
+from quickstudy.learner import check_generator
 
 Mask = Tensor | None  # bool [T, M]; its shape is checked with that of y
 LOG_2PI = math.log(2 * math.pi)
 
 
-def check_outcome(y: Tensor, like: Tensor, mask: Tensor | None) -> None:
-    """Raise ValueError unless `y` has the shape of `like` and `mask` its first two axes."""
+def check_outcome(y: Any, like: Tensor, mask: Any) -> None:
+    """Raise TypeError or ValueError unless `y` has the shape of `like` and `mask` its first two axes."""
     if not isinstance(y, Tensor):
-        raise TypeError(f"y must be a torch.Tensor, not {type(y).__name__}; use torch.as_tensor(...)")
+        cure = "pass its outputs, .y" if isinstance(y, Examples) else "use torch.as_tensor(...)"
+        raise TypeError(f"y must be a torch.Tensor, not {type(y).__name__}; {cure}")
     if y.shape != like.shape:
         raise ValueError(f"y has shape {list(y.shape)}; this prediction expects {list(like.shape)}")
     if mask is not None and (not isinstance(mask, Tensor) or mask.dtype != torch.bool):
@@ -23,10 +28,11 @@ def check_outcome(y: Tensor, like: Tensor, mask: Tensor | None) -> None:
         raise ValueError(f"mask has shape {list(mask.shape)}; this prediction expects {list(like.shape[:2])}")
 
 
-def check_draws(n: int, name: str = "n") -> None:
-    """Raise ValueError unless `n` is a number of draws."""
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise ValueError(f"{name}={n!r}; expected a whole number of draws, at least 1")
+def check_draws(n: Any, generator: Any, device: torch.device) -> None:
+    """Raise TypeError or ValueError unless `n` is a number of draws, and `generator` draws on `device`."""
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"n={shown(n)}; expected a whole number of draws, at least 1")
+    check_generator(generator, device)
 
 
 def normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -1,10 +1,8 @@
-"""What every process refuses."""
+"""Argument checks of processes."""
 
 from typing import Any
 
-from torch import Tensor
-
-from quickstudy.checks import check_examples, check_fits
+from quickstudy.checks import check_examples, check_fits, check_query
 from quickstudy.data import Examples
 
 
@@ -28,21 +26,10 @@ def check_support(process: Any, support: Examples, name: str = "support") -> Non
 
 def check_inputs(process: Any, x: Any, num_tasks: int) -> None:
     """Raise one clear line unless `x` is `[T, M, dx]`, of as many tasks, and of the process's type and device."""
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"x must be a torch.Tensor [T, M, {process.dx}], not {type(x).__name__}; use torch.as_tensor(...)"
-        )
-    if x.dim() != 3 or x.shape[0] != num_tasks or x.shape[2] != process.dx:
-        raise ValueError(f"x has shape {list(x.shape)}; this predictor expects [{num_tasks}, M, {process.dx}]")
-    weight = next(process.parameters())
-    if x.dtype != weight.dtype or x.device != weight.device:
-        raise TypeError(
-            f"x is {x.dtype} on {x.device} and the process {weight.dtype} on {weight.device}; "
-            "move x with .to(device, dtype)"
-        )
+    check_query(x, num_tasks, (process.dx,), next(process.parameters()))
 
 
 def check_more(process: Any, examples: Examples, num_tasks: int) -> None:
     """Raise one clear line unless `examples` can join a support set of as many tasks."""
     check_support(process, examples, "examples")
-    check_inputs(process, examples.x, num_tasks)
+    check_query(examples.x, num_tasks, (process.dx,), next(process.parameters()), "examples.x")

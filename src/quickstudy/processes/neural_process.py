@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from quickstudy import predictive
 from quickstudy.chance import normal
-from quickstudy.checks import check_tasks, check_whole
+from quickstudy.checks import check_choice, check_tasks, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
 from quickstudy.nets import MLP
@@ -74,10 +74,8 @@ class NeuralProcess(nn.Module):
         self.sizes = check_sizes(dx, dy, width=width, **depths, sigma_floor=sigma_floor)
         self.dx, self.dy, self.sigma_floor = self.sizes.dx, self.sizes.dy, sigma_floor
         self.latent, self.samples = check_whole("latent", latent), check_whole("samples", samples)
-        if paths not in ("latent", "deterministic", "both"):
-            raise ValueError(f"paths={paths!r}; choose 'latent', 'deterministic' or 'both'")
-        if objective not in ("elbo", "iwae", "ml"):
-            raise ValueError(f"objective={objective!r}; choose 'elbo', 'iwae' or 'ml'")
+        check_choice("paths", paths, ("latent", "deterministic", "both"))
+        check_choice("objective", objective, ("elbo", "iwae", "ml"))
         self.paths, self.objective, self._train_samples = paths, objective, train_samples
         default = {"elbo": 1, "iwae": 4, "ml": 16}[objective]
         self.train_samples = check_whole("train_samples", default if train_samples is None else train_samples)
@@ -223,7 +221,7 @@ class NeuralProcessPredictor:
             raise NotImplementedError(
                 "a NeuralProcess with paths='deterministic' has no functions to sample; use paths='latent' or 'both'"
             )
-        check_draws(n)
+        check_draws(n, generator, self.noise.device)
         z = self._latents(self.process._noise(n, self.noise[0], generator))
         known = self.process.representation(self.state, z)
         means = self.process.decoder.means(known, self.process.dy, graph=self.graph)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from quickstudy.checks import check_number
+from quickstudy.checks import check_choice, check_number, check_whole
 from quickstudy.inner.transforms import in_transform
 
 Product = Callable[[list[Tensor]], list[Tensor]]
@@ -46,10 +46,8 @@ class Implicit:
     tolerance: float = 1e-12
 
     def __post_init__(self) -> None:
-        if self.solver not in ("cg", "neumann"):
-            raise ValueError(f"solver={self.solver!r}; choose cg or neumann")
-        if not isinstance(self.iterations, int) or self.iterations < 1:
-            raise ValueError(f"iterations={self.iterations!r}; expected a whole number of at least 1")
+        check_choice("solver", self.solver, ("cg", "neumann"))
+        check_whole("iterations", self.iterations)
         for name in ("damping", "rate", "tolerance"):
             check_number(name, getattr(self, name))
 

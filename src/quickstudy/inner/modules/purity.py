@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import values_are_readable
+from quickstudy.inner.modules.operations import differ
 from quickstudy.inner.modules.tree import CONTAINERS, owned_tensors
 
 _ONE_AT_A_TIME = threading.RLock()  # what is put back afterwards belongs to all threads
@@ -99,10 +100,10 @@ def replaying(randomness: str, parts: int) -> Iterator[Callable[[], None]]:
 
 
 def changed(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors differ; of a sparse layout, and while torch traces, nothing is said."""
-    if not values_are_readable(one):
+    """Whether two tensors differ (NaN equals NaN); False for a sparse layout, and while torch traces."""
+    if not values_are_readable(one) or one.layout != torch.strided:
         return False
-    return one.layout == torch.strided and (one.shape != other.shape or not torch.equal(one, other))
+    return one.shape != other.shape or (not torch.equal(one, other) and bool(differ(one, other).any()))
 
 
 @contextmanager
