@@ -1,7 +1,7 @@
-"""The gradient of a learner's meta-loss, eager or compiled whole.
+"""The gradient of a learner's meta-loss, eager or as one compiled graph.
 
-Compiling the loss alone can silently drop the second-order term, so what is compiled is the whole meta-gradient, as
-`quickstudy.compiling.graph` notes it down. `fit` compares it with the eager one on the first batch.
+Compiling the loss alone can silently drop the second-order term. So the whole meta-gradient is compiled, as
+`quickstudy.compiling.graph` records it. `fit` compares it with the eager one on the first batch.
 """
 
 import os
@@ -25,11 +25,11 @@ from quickstudy.tracing import rehearsing
 
 Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]
 
-WORTH_COMPILING = 24_000  # forward passes in all; a graph costs 20 s, and saves 0.9 ms a pass on a small network
-MOST_GRAPHS = 8  # per learner, one for each shape of a batch
+WORTH_COMPILING = 24_000  # forward passes in total; a graph costs 20 s and saves 0.9 ms per pass on a small network
+MOST_GRAPHS = 8  # per learner; every batch shape needs its own graph
 _PLAIN = frozenset((bool, int, float, str, tuple))
-TOLERANCE = 1e-3  # float32 kernels that add in another order differ by 1e-6; a lost second-order term by 1e-2 and more
-SMALL_NETWORK = 100_000  # parameters; in larger ones arithmetic, not dispatch, takes the time
+TOLERANCE = 1e-3  # relative; float32 sums in another order differ by 1e-6, a lost second-order term by 1e-2 and more
+SMALL_NETWORK = 100_000  # parameters; larger networks spend their time on arithmetic, not on dispatch
 
 
 def meta_gradient(learner: nn.Module, *, compile: bool, backend: Backend = "inductor") -> Gradient:
@@ -37,8 +37,8 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: Backend = "indu
 
     Args:
         learner: `forward(tasks)` is its meta-loss.
-        compile: compile the whole meta-gradient, at the first call for each layout of a batch. The learner's settings
-            and its parameters are those of that time, though their values may change.
+        compile: compile the whole meta-gradient at the first call for each layout of a batch. The graph keeps the
+            learner's settings and parameter tensors of that call; the values of the parameters may change.
         backend: of `quickstudy.compiling.graph`.
     """
     if not compile:
@@ -46,7 +46,7 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: Backend = "indu
         def eager(tasks: Tasks, share: float) -> tuple[Tensor, list[Tensor]]:
             params = [p for p in learner.parameters() if p.requires_grad]
             loss = learner(tasks)
-            # the share comes before the way back, as hooks may do what is not linear
+            # scaled before the backward pass, as hooks need not be linear
             scaled = loss if share == 1 else loss * share
             grads = torch.autograd.grad(scaled, params, allow_unused=True)
             found = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, params, strict=True)]
@@ -71,11 +71,13 @@ def meta_gradient(learner: nn.Module, *, compile: bool, backend: Backend = "indu
 def _summed(
     gradient: Callable[[int], Gradient], size: int | None, tasks: Tasks, learner: nn.Module | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Loss and gradients of `size` tasks after another, each part with its share of the mean.
+    """Loss and gradients of all tasks, computed `size` tasks at a time and averaged.
 
     Args:
-        gradient: number of tasks -> their gradient.
-        learner: whose random numbers and running statistics the parts must treat as one batch.
+        gradient: gives, for a number of tasks, the function that computes their loss and gradients.
+        size: tasks at a time; None for all.
+        tasks: the whole batch.
+        learner: if given, its random numbers and running statistics are those of one batch.
     """
     count = tasks.num_tasks
     if size is None or size >= count:
@@ -93,7 +95,7 @@ def _summed(
 
 
 def _chunks(learner: nn.Module | None, count: int, size: int) -> Iterator[tuple[int, int]]:
-    """`(first, last)` of every chunk; the buffers end as the mean over tasks, and equal masks are the same in all."""
+    """`(first, last)` of every chunk. In the end, buffers are means over tasks; shared dropout masks stay shared."""
     starts = range(0, count, size)
     inner = getattr(learner, "inner", None)
     buffers = [] if learner is None or not learner.training else list(learner.buffers())
@@ -114,7 +116,7 @@ def _chunks(learner: nn.Module | None, count: int, size: int) -> Iterator[tuple[
 
 
 def _graphs(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
-    """The compiled meta-gradient, for batches laid out as `tasks`: one graph, or one for each size of a chunk."""
+    """The compiled meta-gradient for batches with the layout of `tasks`: one graph, or one for each chunk size."""
     inner = getattr(learner, "inner", None)
     size = getattr(learner, "chunk", None)
     if size is None and inner is not None:
@@ -133,7 +135,7 @@ def _graphs(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
 
 
 def _one_graph(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
-    """The compiled meta-gradient, for batches laid out as `tasks` and the learner as it is set now."""
+    """The compiled meta-gradient for batches with the layout of `tasks`, and for the learner's present settings."""
     state = {**dict(learner.named_parameters()), **dict(learner.named_buffers())}
     trained = [k for k, t in state.items() if t.requires_grad]
     masks = [part.mask is not None for part in (tasks.support, tasks.query)]
@@ -152,12 +154,12 @@ def _one_graph(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
     values = list(state.values())
     example = [t.detach() for t in (*values, *_tensors(tasks))]
     with rehearsing(), exact_kernels(), catching():
-        with torch.no_grad():  # an inner loop makes its plans by trying, which depends on values
+        with torch.no_grad():  # an inner loop plans by trial runs, which read values
             learner(tasks)
         with torch.enable_grad():
             graph = compile_graph(loss_and_gradients, example, backend)
     if list(_switches(learner)) != before:
-        raise Untraceable("the network counts or switches something that is not its own at each pass")
+        raise Untraceable("each pass of the network changes a count or a switch, which a graph would fix")
 
     def gradient(tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
         with torch.no_grad():
@@ -168,17 +170,17 @@ def _one_graph(learner: nn.Module, tasks: Tasks, backend: Backend) -> Gradient:
 
 
 def _tensors(tasks: Tasks) -> list[Tensor]:
-    """All but `info`, so that a family's extra tensors cause no recompilation."""
+    """The tensors of support and query; without `info`, whose shapes must not cause a recompilation."""
     return [t for part in (tasks.support, tasks.query) for t in part if t is not None]
 
 
 def _layout(tasks: Tasks, params: Iterable[Tensor]) -> tuple[Any, ...]:
-    """What a graph takes for granted of a batch, and which parameters are trained."""
+    """The properties of a batch that a graph depends on, and which parameters are trained."""
     return *[(t.shape, t.stride(), t.dtype, t.device) for t in _tensors(tasks)], *[p.requires_grad for p in params]
 
 
 def _settings(learner: nn.Module) -> tuple[Any, ...]:
-    """What else it takes for granted: the tensors, by identity, and every plain value, as `training` and `steps`."""
+    """What else a graph depends on: the learner's tensors, by identity, and plain values such as `steps`."""
     found: list[Any] = []
     for module in learner.modules():
         found += map(id, (*module._parameters.values(), *module._buffers.values()))
@@ -188,7 +190,7 @@ def _settings(learner: nn.Module) -> tuple[Any, ...]:
 
 
 def _switches(learner: nn.Module) -> Iterator[Any]:
-    """What the learner's networks and losses depend on besides tensors, also in lists, closures and globals."""
+    """What networks and losses depend on besides tensors, including values in lists, closures and globals."""
     inner = getattr(learner, "inner", None)
     functions = () if inner is None else inner.problem.functions()
     for part in learner.children():
@@ -207,9 +209,9 @@ def _plain(attributes: dict[str, Any]) -> Iterator[Any]:
 
 
 def should_compile(learner: nn.Module, steps: int, tasks: Tasks, *, fixed_sizes: bool = True) -> bool:
-    """Whether a training of `steps` meta-steps on batches like `tasks` is faster compiled.
+    """Whether a training of `steps` meta-steps on batches like `tasks` is faster when compiled.
 
-    Decided from shapes and step count alone (and from what cannot be compiled), so that it never changes between runs.
+    The decision depends on shapes, the number of steps and the kind of learner, so that it is the same in every run.
     """
     if not compilable(learner) or not fixed_sizes:
         return False
@@ -220,8 +222,8 @@ def should_compile(learner: nn.Module, steps: int, tasks: Tasks, *, fixed_sizes:
 
 
 def compilable(learner: nn.Module) -> bool:
-    """Whether the whole meta-gradient can be one graph: no state written, no random numbers, and a compiler at hand."""
-    inputs = getattr(learner, "inputs", None)  # extra inputs that are not learned, which nothing writes into
+    """Whether the meta-gradient can be one graph: no state is written, nothing random, a compiler there."""
+    inputs = getattr(learner, "inputs", None)  # extra inputs that are not learned: no pass writes into them
     kept = set(map(id, inputs.buffers())) if isinstance(inputs, nn.Module) else set()
     writes = learner.training and any(id(b) not in kept for b in learner.buffers())
     random = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in learner.modules())
@@ -230,15 +232,15 @@ def compilable(learner: nn.Module) -> bool:
     builder = device != "cpu" or any(shutil.which(c) for c in (os.environ.get("CXX", "g++"), "g++", "clang++"))
     inner = getattr(learner, "inner", None)
     staged = inner is not None and (inner.how.runs_again or inner.implicit is not None)
-    eager = writes or random or looped or staged or hasattr(learner, "anneal")  # which changes what runs
+    eager = writes or random or looped or staged or hasattr(learner, "anneal")  # annealing changes the computation
     return bool(getattr(learner, "deterministic", True)) and not eager and bool(builder)
 
 
 def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
-    """The meta-loss from the whole meta-gradient, compiled or chunk by chunk; `backward` hands out what is there.
+    """The meta-loss, computed together with its gradient, compiled or in chunks; `backward` returns that gradient.
 
-    Falls back to eager with a RuntimeWarning where the compiled graph cannot serve: when something other than the
-    learner's parameters requires grad, when the learner cannot be compiled, and when a second derivative is asked for.
+    Falls back to the eager loss, with a RuntimeWarning, if something other than the learner's parameters requires grad,
+    if the learner cannot be compiled, or if a second derivative is asked for.
     """
     params = list(learner.parameters())
     if any(t.requires_grad for t in _tensors(tasks)):
@@ -267,12 +269,12 @@ def loss_with_ready_gradients(learner: nn.Module, tasks: Tasks) -> Tensor:
 
 
 def difference(exact: tuple[Tensor, list[Tensor]], found: tuple[Tensor, list[Tensor]]) -> str | None:
-    """In which way a loss and its gradients are not the exact ones, in words; None if they are, but for rounding."""
+    """How a loss and its gradients differ from the exact ones, in words; None if only by rounding."""
     (loss, grads), (other_loss, others) = exact, found
     size = torch.nn.utils.get_total_norm(grads).item()
     apart = torch.nn.utils.get_total_norm([a - b for a, b in zip(grads, others, strict=True)]).item()
     loss_apart = abs(loss.item() - other_loss.item())
-    each_right = all(  # a small part of the gradient may be wrong altogether, and hardly be seen in the whole
+    each_right = all(  # a small part of the gradient may be all wrong and hardly change the norm of the whole
         (a - b).norm() <= 10 * TOLERANCE * a.norm() + TOLERANCE / 100 * size + 1e-8
         for a, b in zip(grads, others, strict=True)
     )
@@ -282,7 +284,7 @@ def difference(exact: tuple[Tensor, list[Tensor]], found: tuple[Tensor, list[Ten
 
 
 def _shown(learner: nn.Module, tasks: Tasks, gradient: Gradient) -> Gradient:
-    """A compiled gradient that gives the eager one's numbers on these tasks; where it does not, one that says so."""
+    """`gradient` if it agrees with the eager one on these tasks; otherwise a function that raises Untraceable."""
     exact, found = meta_gradient(learner, compile=False)(tasks), gradient(tasks)
     why = difference(exact, found)
     if why is None or not bool(exact[0].isfinite()):
@@ -295,7 +297,7 @@ def _shown(learner: nn.Module, tasks: Tasks, gradient: Gradient) -> Gradient:
 
 
 class Graphs(dict[Any, Gradient]):
-    """A learner's compiled meta-gradients, by what they take for granted. A copy of the learner compiles its own."""
+    """A learner's compiled meta-gradients by what they depend on. A copy of the learner starts without any."""
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return Graphs, ()
@@ -314,7 +316,7 @@ class _ReadyGradients(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         params = ctx.saved_tensors
         grads = ctx.grads
-        if torch.is_grad_enabled():  # a graph of the gradient is asked for: compute it where there is one
+        if torch.is_grad_enabled():  # create_graph=True: compute the gradient again, eagerly
             loss = _fall_back(ctx.learner, ctx.tasks, "a second derivative is asked for")
             grads = torch.autograd.grad(loss, params, create_graph=True, allow_unused=True)
             return (None, None, None, None, *(None if g is None else upstream * g for g in grads))

@@ -1,9 +1,9 @@
 """A function of tensors as one compiled graph.
 
-`torch.compile` reads Python's bytecode, and cannot see through autograd: around a loss it silently drops the second
-derivative. Here the function is run once on real tensors while torch notes every operation, those of autograd's
-backward passes included, and the list is handed to inductor. So the graph holds what eager torch would do, whatever
-the Python around it; and a call has no guards to check, which take longer than a small meta-gradient.
+`torch.compile` reads Python's bytecode and does not see into autograd: around a loss it silently drops the second
+derivative. Here the function runs once on real tensors while torch records every operation, including those of
+autograd's backward passes, and inductor compiles the record. So the graph does what eager torch would do, whatever
+the Python code around it; and a call checks no guards, which would take longer than a small meta-gradient.
 """
 
 import warnings
@@ -19,25 +19,24 @@ from quickstudy.tracing import tracing
 Function = Callable[..., tuple[Tensor, ...]]
 Backend = Literal["inductor", "aot_eager"] | Callable[[GraphModule, list[Tensor]], Function]
 
-SMALL = 16  # sides up to which a product library's own overhead shows
+SMALL = 16  # largest side of a matrix product that is faster as a sum than by a library call
 
 
 class Untraceable(RuntimeError):
-    """A function cannot be one graph."""
+    """Raised for a function that cannot be one graph."""
 
 
 def compile_graph(function: Function, inputs: list[Tensor], backend: Backend = "inductor") -> Function:
-    """`function`, compiled for inputs of the shapes, strides, types and devices of `inputs`, and for no others.
+    """`function`, compiled for inputs with the shapes, strides, types and devices of `inputs`, and for no others.
 
     Args:
-        function: of tensors without a graph of their own. It must do the same whatever their values, and neither write
-            into tensors from outside nor draw random numbers. A tensor that it reads besides is taken as a constant.
+        function: takes tensors that have no autograd graph. It must do the same operations whatever their values, write
+            into no other tensors and draw no random numbers. Other tensors that it reads become constants.
         inputs: an example.
-        backend: "inductor"; "aot_eager", which runs the operations as they were noted and takes no time to compile; or
-            `(graph, inputs) -> function`.
+        backend: "inductor"; "aot_eager", which runs the recorded operations; or `(graph, inputs) -> function`
 
     Raises:
-        Untraceable: if what the function does depends on values.
+        Untraceable: if the operations depend on values.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -48,7 +47,7 @@ def compile_graph(function: Function, inputs: list[Tensor], backend: Backend = "
             if "tracing tensor" not in str(error):
                 raise
             raise Untraceable(
-                "what runs depends on the values of tensors, and a graph does the same for all"
+                "what runs depends on the values of tensors, and a graph does the same operations for all values"
             ) from error
     if callable(backend):
         return backend(graph, inputs)
@@ -56,19 +55,19 @@ def compile_graph(function: Function, inputs: list[Tensor], backend: Backend = "
         return graph
     from torch import _inductor
 
-    for node in graph.graph.nodes:  # shapes noted while tracing, each in a mode of its own, which inductor refuses
+    for node in graph.graph.nodes:  # metadata of tracing, each node with its own fake mode, which inductor refuses
         node.meta.clear()
-    # a call from C++ saves a fifth of a small graph's time; convolutions with channels last cost more in what surrounds
-    # them than they gain
+    # a C++ wrapper saves a fifth of a small graph's time; channels-last convolutions lose more in the conversions
+    # around them than they gain
     on_cpu = {"cpp_wrapper": True, "layout_optimization": False}
     options = on_cpu if all(t.device.type == "cpu" for t in inputs) else None
-    with warnings.catch_warnings():  # whether to round products to TF32 is the user's to choose, with torch's switch
+    with warnings.catch_warnings():  # the user chooses whether to use TF32, by torch's own switch
         warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
         return _inductor.compile(graph, list(inputs), options=options)
 
 
 def _small_products() -> dict[Any, Callable[..., Any]]:
-    """Products with a side of one, or of small matrices, as sums, which inductor fuses with what is around them."""
+    """Decompositions of products of vectors or small matrices into sums, which inductor fuses with other operations."""
 
     def product(a: Tensor, b: Tensor) -> Any:
         return _as_sum(a, b) if a.device.type == "cpu" else NotImplemented
@@ -77,7 +76,7 @@ def _small_products() -> dict[Any, Callable[..., Any]]:
 
 
 def _as_sum(a: Tensor, b: Tensor) -> Any:
-    """`a @ b` of `[.., m, k]` and `[.., k, n]` where two of m, k and n are small, or one of them is 1."""
+    """`a @ b` of `[.., m, k]` and `[.., k, n]` as a sum, if one of m, k, n is 1 or two of them are small."""
     (m, k), n = a.shape[-2:], b.shape[-1]
     if k == 1:
         return a * b

@@ -1,7 +1,7 @@
-"""What a predictor believes about the outputs at `M` query points of `T` tasks, one kind of distribution a file.
+"""Beliefs about the outputs at `M` query points of `T` tasks: one kind of distribution in each file.
 
-Every class here is a `Predictive` (see `quickstudy.learner`): `mean`, `variance`, `sample`, `log_prob`, and
-`rescale` to other units. Those with a density also have `cdf`, which calibration is measured by.
+Every class here is a `Predictive` (see `quickstudy.learner`), with `mean`, `variance`, `sample` and `log_prob`, and
+`rescale` for a change of units. Those with a density also have `cdf`, from which calibration is measured.
 All are NamedTuples, so `torch.func` and `tree_map` take them as they are.
 """
 

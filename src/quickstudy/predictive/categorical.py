@@ -16,10 +16,10 @@ from quickstudy.predictive.outcomes import (
 
 
 class Categorical(NamedTuple):
-    """Class probabilities, of one label a point or of one at each of its positions (pixels, places in a sequence).
+    """Class probabilities for one label per point, or for one at each of its positions (pixels, places in a sequence).
 
-    Classes are on the third axis, behind tasks and points, as torch has them. Positions are independent given the
-    logits. `mean` and `variance` are those of the one-hot outcome.
+    The classes are on the third axis, after tasks and points, as in torch. Positions are independent given the logits.
+    `mean` and `variance` are those of the one-hot outcome.
 
     Args:
         logits: `[T, M, C, *positions]`, unnormalised log-probabilities of `C` classes.
@@ -49,7 +49,7 @@ class Categorical(NamedTuple):
     def sample(
         self, n: int, generator: torch.Generator | None = None, noise: bool = True
     ) -> Int[Tensor, "n T M *positions"]:
-        """`n` draws of labels, shaped as `y` is; without `noise`, the likeliest label each time."""
+        """`n` draws of labels, each shaped as `y`; without `noise`, each draw is the most likely label."""
         check_draws(n, generator, self.logits.device)
         likeliest = self.logits.argmax(2)
         if not noise:
@@ -64,7 +64,7 @@ class Categorical(NamedTuple):
         Args:
             y: labels; a position labelled -100 does not count.
             mask: True for a real point.
-            joint: instead `[T]`, the log probability of all labels at once, which *adds up* points and positions.
+            joint: return `[T]`, the log probability of all labels together: the *sum* over points and positions.
         """
         check_outcome(y, self.logits[:, :, 0], mask)
         if y.is_floating_point():

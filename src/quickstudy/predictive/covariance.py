@@ -1,4 +1,4 @@
-"""Covariance matrices: their factor, and points that do not count."""
+"""Covariance matrices: their Cholesky factor, and masked points."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def cholesky(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
-    """The lower Cholesky factor in float64, with the least jitter on the diagonal that works.
+    """The lower Cholesky factor in float64, with the smallest jitter on the diagonal that makes it exist.
 
-    Jitter is relative: to the mean of each matrix's own diagonal, and to the rounding of the numbers as they came.
-    So the factor of `c^2 matrix` is `c` times that of `matrix`, and no matrix of a batch changes that of another.
+    The jitter is relative to the mean of each matrix's own diagonal, and to the precision of the given dtype. So the
+    factor of `c^2 matrix` is `c` times that of `matrix`, and the matrices of a batch do not influence each other.
 
     Raises:
         ValueError: if a matrix is far from positive definite.
@@ -18,7 +18,7 @@ def cholesky(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]
     factor, failed = torch.linalg.cholesky_ex(wide)
     if not bool(failed.any()):
         return factor
-    tiny = torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps  # all zeros: their factor is 0, nearly
+    tiny = torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps  # a matrix of zeros has a factor near 0
     scale = wide.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(tiny)
     jitter, eye = torch.zeros_like(scale), torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device)
     for share in (least * 10**k for k in range(7) if least * 10**k < 0.1):
@@ -35,7 +35,7 @@ def cholesky(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]
 def alone_where_masked(
     covariance: Float[Tensor, "*batch n n"], real: Bool[Tensor, "*#batch n"]
 ) -> Float[Tensor, "*batch n n"]:
-    """`covariance` in which a point that is not real is independent of all others, with their mean variance."""
+    """`covariance` with every padded point made independent of all others, at the mean variance of the real ones."""
     diagonal = covariance.diagonal(dim1=-2, dim2=-1).detach()
     mean = torch.where(real, diagonal, 0.0).sum(-1) / real.sum(-1).clamp_min(1)
     unit = torch.where(mean > 0, mean, 1.0)[..., None, None]

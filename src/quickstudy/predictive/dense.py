@@ -1,4 +1,4 @@
-"""A joint normal over the points of a task, by its covariance."""
+"""A joint normal distribution over the points of a task, given by its covariance."""
 
 from typing import NamedTuple
 
@@ -21,13 +21,13 @@ from quickstudy.predictive.outcomes import (
 
 
 class DenseGaussian(NamedTuple):
-    """A joint normal over the points of a task, as an exact Gaussian process gives it; outputs are independent.
+    """A joint normal distribution over the points of a task, as of an exact Gaussian process; outputs are independent.
 
     Joint densities and samples are computed in float64.
 
     Args:
         mean: `[T, M, dy]`.
-        covariance: `[T, dy, M, M]` of the function's values, without observation noise.
+        covariance: `[T, dy, M, M]`, of the function's values without observation noise.
         noise: `[T]`, variance of the observation noise.
     """
 
@@ -37,7 +37,7 @@ class DenseGaussian(NamedTuple):
 
     @property
     def variance(self) -> Float[Tensor, "T M dy"]:
-        """Of an observation: the function's variance and the noise."""
+        """The variance of an observation: that of the function plus the noise."""
         diagonal = self.covariance.diagonal(dim1=-2, dim2=-1).transpose(1, 2)
         return diagonal.clamp_min(0) + self.noise[:, None, None]
 
@@ -49,7 +49,7 @@ class DenseGaussian(NamedTuple):
         return self.mean + (factor @ draw.unsqueeze(-1)).squeeze(-1).transpose(-2, -1)
 
     def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log density `[T, M]` of each point alone (0 where masked), or `[T]` of all of them if `joint`."""
+        """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly."""
         check_outcome(y, self.mean, mask)
         y = filled(y, self.mean, mask)
         if not joint:
@@ -62,7 +62,7 @@ class DenseGaussian(NamedTuple):
         return torch.where(real.unsqueeze(1), steps, 0.0).sum((1, 2)).to(at_least_float32(y - self.mean))
 
     def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
-        """The probability of an outcome below `y`, for each point and output alone."""
+        """The probability of an outcome below `y`, for each point and output by itself."""
         return torch.special.ndtr((y - self.mean) / self.variance.sqrt())
 
     def rescale(self, shift: Tensor | float, scale: float) -> "DenseGaussian":

@@ -18,7 +18,7 @@ from quickstudy.predictive.outcomes import (
 
 
 class Gaussian(NamedTuple):
-    """Independent normal outputs; all of the variance counts as observation noise.
+    """Independent normal outputs; the whole variance counts as observation noise.
 
     Args:
         mean: `[T, M, *dy]`.
@@ -35,14 +35,14 @@ class Gaussian(NamedTuple):
     def sample(
         self, n: int, generator: torch.Generator | None = None, noise: bool = True
     ) -> Float[Tensor, "n T M *dy"]:
-        """`n` draws; without `noise` each of them is the mean."""
+        """`n` draws; without `noise`, each draw is the mean."""
         check_draws(n, generator, self.mean.device)
         if not noise:
             return self.mean.expand(n, *self.mean.shape).clone()
         return self.mean + self.variance.sqrt() * normal((n, *self.mean.shape), self.mean, generator)
 
     def log_prob(self, y: Float[Tensor, "T M *dy"], mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log density `[T, M]` (0 where masked), or `[T]` of all points at once if `joint`."""
+        """Log density `[T, M]` of each point (0 where masked), or `[T]` of all points jointly."""
         check_outcome(y, self.mean, mask)
         points = normal_log_prob(filled(y, self.mean, mask), self.mean, self.variance).flatten(2).sum(2)
         return reduced(points, mask, joint)

@@ -1,4 +1,4 @@
-"""A joint normal over the points of a task, by a factor of its covariance."""
+"""A joint normal distribution over the points of a task, given by a factor of its covariance."""
 
 from typing import NamedTuple
 
@@ -21,14 +21,14 @@ from quickstudy.predictive.outcomes import (
 
 
 class LowRankGaussian(NamedTuple):
-    """A joint normal over the points of a task, as a linear model of few weights gives it; outputs are independent.
+    """A joint normal distribution over the points of a task, as of a linear model with R weights; outputs independent.
 
-    The covariance of output d is noise_d (I + F F^T), F the factor; it is never built. Densities are computed in
-    float64, in a system of size R.
+    The covariance of output d is noise_d (I + F F^T) with F the factor; it is never built. Densities are computed in
+    float64, from a system of size R.
 
     Args:
         mean: `[T, M, dy]`.
-        factor: `[T, M, R]`, of the function's covariance in units of the noise.
+        factor: `[T, M, R]`, F: the function's covariance is F F^T in units of the noise variance.
         noise: `[T, dy]`, variance of the observation noise.
 
     >>> belief = LowRankGaussian(torch.zeros(1, 2, 1), torch.ones(1, 2, 1), torch.ones(1, 1))
@@ -42,7 +42,7 @@ class LowRankGaussian(NamedTuple):
 
     @property
     def variance(self) -> Float[Tensor, "T M dy"]:
-        """Of an observation: the function's variance and the noise."""
+        """The variance of an observation: that of the function plus the noise."""
         return (1 + self.factor.square().sum(2, keepdim=True)) * self.noise.unsqueeze(1)
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
@@ -55,7 +55,7 @@ class LowRankGaussian(NamedTuple):
         return self.mean + self.noise.sqrt().unsqueeze(1) * values
 
     def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log density `[T, M]` of each point alone (0 where masked), or `[T]` of all of them if `joint`."""
+        """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly."""
         check_outcome(y, self.mean, mask)
         y = filled(y, self.mean, mask)
         if not joint:
@@ -63,20 +63,20 @@ class LowRankGaussian(NamedTuple):
         factor, noise = self.factor.double(), self.noise.double()
         residual = (y - self.mean).double() / noise.sqrt().unsqueeze(1)
         count = torch.full((len(y),), float(y.shape[1]), dtype=factor.dtype, device=y.device)
-        if mask is not None:  # a point without factor and residual adds nothing
+        if mask is not None:  # a point with factor and residual 0 adds nothing
             factor, residual = (torch.where(mask.unsqueeze(2), part, 0.0) for part in (factor, residual))
             count = mask.sum(1).to(factor)
         root = cholesky(factor.mT @ factor + torch.eye(factor.shape[2], dtype=factor.dtype, device=y.device))
-        # r^T (I + F F^T)^-1 r = min_z |r - F z|^2 + |z|^2, in which nothing cancels
+        # r^T (I + F F^T)^-1 r = min_z |r - F z|^2 + |z|^2, a sum without cancellation
         z = torch.cholesky_solve(factor.mT @ residual, root)
         squares = (residual - factor @ z).square().sum((1, 2)) + z.square().sum((1, 2))
         log_det = 2 * y.shape[2] * root.diagonal(dim1=1, dim2=2).log().sum(1) + count * noise.log().sum(1)
         return (-0.5 * (squares + log_det + LOG_2PI * count * y.shape[2])).to(at_least_float32(y))
 
     def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
-        """The probability of an outcome below `y`, for each point and output alone."""
+        """The probability of an outcome below `y`, for each point and output by itself."""
         return torch.special.ndtr((y - self.mean) / self.variance.sqrt())
 
     def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "LowRankGaussian":
-        """The belief about `shift + scale * y`; `scale` is a number, or one for each output."""
+        """The belief about `shift + scale * y`; `scale` is one number, or one per output."""
         return LowRankGaussian(shift + scale * self.mean, self.factor, scale**2 * self.noise)

@@ -20,10 +20,10 @@ from quickstudy.predictive.outcomes import (
 
 
 class GaussianMixture(NamedTuple):
-    """An even mixture of `S` factorised Gaussians, one for each latent sample.
+    """A mixture of `S` factorised Gaussians with equal weights, one for each latent sample.
 
-    Given its latent, the points are independent; together they are not. So
-    `log_prob` of a point is log (1/S) sum_s N(y_m; s), and `joint` log (1/S) sum_s prod_m N(y_m; s).
+    The points are independent within a component, but not in the mixture. So `log_prob` of a point is
+    log (1/S) sum_s N(y_m; s), and with `joint=True` it is log (1/S) sum_s prod_m N(y_m; s).
 
     Args:
         means: `[S, T, M, dy]`.
@@ -40,13 +40,13 @@ class GaussianMixture(NamedTuple):
 
     @property
     def variance(self) -> Float[Tensor, "T M *dy"]:
-        """The mixture's variance: within the components, and between them."""
+        """The mixture's variance: the mean variance within components plus the variance between their means."""
         return self.variances.mean(0) + self.means.var(0, correction=0)
 
     def sample(
         self, n: int, generator: torch.Generator | None = None, noise: bool = True
     ) -> Float[Tensor, "n T M *dy"]:
-        """`n` draws. All points of a task in one draw share one component; without `noise`, its mean."""
+        """`n` draws. All points of a task share one component in a draw; without `noise`, the draw is its mean."""
         check_draws(n, generator, self.means.device)
         count, tasks = self.means.shape[:2]
         pick = torch.randint(count, (n, tasks), generator=generator, device=self.means.device)
@@ -57,7 +57,7 @@ class GaussianMixture(NamedTuple):
         return mean + self.variances.gather(0, chosen).sqrt() * normal(mean.shape, mean, generator)
 
     def log_prob(self, y: Float[Tensor, "T M *dy"], mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log density `[T, M]` (0 where masked), or `[T]` of all points at once if `joint`."""
+        """Log density `[T, M]` of each point (0 where masked), or `[T]` of all points jointly."""
         check_outcome(y, self.means[0], mask)
         y = filled(y, self.mean, mask)
         points = normal_log_prob(y, self.means, self.variances).flatten(3).sum(3)

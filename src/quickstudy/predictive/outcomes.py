@@ -1,4 +1,4 @@
-"""What every predictive distribution does with outcomes: checks, padding, draws, sums over points."""
+"""Helpers of all predictive distributions: checks of outcomes, padding, normal draws, sums over points."""
 
 import math
 from numbers import Integral
@@ -29,29 +29,29 @@ def check_outcome(y: Any, like: Tensor, mask: Any) -> None:
 
 
 def check_draws(n: Any, generator: Any, device: torch.device) -> None:
-    """Raise TypeError or ValueError unless `n` is a number of draws, and `generator` draws on `device`."""
+    """Raise TypeError or ValueError unless `n` is a number of draws and `generator` is on `device`, or None."""
     if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
         raise ValueError(f"n={shown(n)}; expected a whole number of draws, at least 1")
     check_generator(generator, device)
 
 
 def normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal draws of that shape, in the type and on the device of `like`."""
+    """Standard normal draws with the dtype and device of `like`."""
     return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
 
 
 def normal_log_prob(y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Log density of independent normal outputs, each alone."""
+    """Log density of each of several independent normal outputs."""
     return -0.5 * ((y - mean).square() / variance + variance.log() + LOG_2PI)
 
 
 def filled(y: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
-    """`y` with the mean in the padding, so that whatever the padding holds reaches neither value nor gradient."""
+    """`y` with the mean in the padding, so that what the padding holds changes no value and no gradient."""
     return y if mask is None else torch.where(aligned(mask, y), y, mean.detach())
 
 
 def reduced(points: Tensor, mask: Tensor | None, joint: bool) -> Tensor:
-    """Values of points `[..., T, M]` with 0 where masked; their sums `[..., T]` if `joint`."""
+    """Values `[..., T, M]` of points, 0 where masked; if `joint`, their sums `[..., T]`."""
     if mask is not None:
         points = torch.where(mask, points, torch.zeros_like(points))
     return points.sum(-1, dtype=at_least_float32(points)) if joint else points

@@ -6,17 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.predictive.outcomes import (
-    Mask,
-)
+from quickstudy.predictive.outcomes import Mask
 
 
 class NoDensityError(NotImplementedError):
-    """A squared-error learner was asked for a density."""
+    """Raised when a learner without a likelihood is asked for a density."""
 
 
 class Point(NamedTuple):
-    """A prediction without a density, as a squared-error learner makes it.
+    """A prediction without a density, made by a learner without a likelihood.
 
     Args:
         mean: `[T, M, *dy]`.
@@ -51,6 +49,6 @@ class Point(NamedTuple):
 
 def _no_density(what: str) -> NoReturn:
     raise NoDensityError(
-        f"a learner trained on squared error has no {what}; give it a density with "
+        f"a learner without a likelihood has no {what}; give it a density with "
         "likelihood=quickstudy.likelihoods.Gaussian(...)"
     )

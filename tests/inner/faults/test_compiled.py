@@ -156,7 +156,7 @@ def test_a_count_that_is_held_elsewhere_cannot_be_in_a_graph():
         passes[0] += 1
         return h
 
-    with pytest.warns(RuntimeWarning, match="counts or switches"):
+    with pytest.warns(RuntimeWarning, match="changes a count or a switch"):
         learner = qs.MAML(Net(during).double(), lr=0.1, compile=True)
         data = qs.Examples(*points())
         learner.meta_loss(qs.Tasks(data, data)).backward()
