@@ -99,7 +99,7 @@ def test_learned_inputs_move_too():
     ("options", "says"),
     [
         ({"data": "query"}, "data='query'"),
-        ({"lr": nn.Parameter(torch.tensor(0.1))}, "no gradient for rates that are learned"),
+        ({"lr": nn.Parameter(torch.tensor(0.1))}, "no gradient for learned rates"),
         ({"mixed_mode": True}, "leave out mixed_mode"),
         ({"implicit": qs.Implicit(), "proximal": 1.0}, "leave out first_order"),
     ],

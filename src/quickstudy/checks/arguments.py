@@ -70,10 +70,10 @@ def shown(value: Any) -> str:
 
     >>> import torch
     >>> shown(0.5), shown(nn.Linear(1, 2)), shown(torch.zeros(2, 2))
-    ('0.5', '<Linear>', '<Tensor [2, 2]>')
+    ('0.5', '<Linear>', 'tensor of shape [2, 2]')
     """
     if isinstance(value, Tensor) and (value.dim() or value.is_meta):
-        return f"<Tensor {list(value.shape)}>"
+        return f"tensor of shape {list(value.shape)}"
     text = repr(value)
     kept = len(text) <= 60 and "\n" not in text and not isinstance(value, nn.Module)
     if isinstance(value, type):

@@ -1,1 +1,1 @@
-"""Learners that adapt by gradient steps, and the inner-loop engine under them."""
+"""Learners that adapt by gradient steps."""

@@ -19,13 +19,13 @@ def ANIL(
     steps: int = 1,
     **options: Unpack[MAMLOptions],
 ) -> MAML:
-    """MAML that adapts the head alone (section 4.1); the body is meta-learned and reused as it is.
+    """MAML in which only the head adapts (section 4.1); the body is meta-learned and the same for all tasks.
 
     Args:
         network: as for `MAML`.
-        head: patterns for the names of the head's parameters, as "head.*"; by default those of the last layer that has
-            any, in the order of `network.modules()`.
-        lr, steps, options: as for `MAML`, but for `adapt`.
+        head: patterns for the names of the head's parameters, such as "head.*"; by default the parameters of the last
+            layer that has any, in the order of `network.modules()`.
+        lr, steps, options: as for `MAML`, except `adapt`.
 
     >>> import quickstudy as qs
     >>> qs.ANIL(qs.nets.MLP(1, [40, 40], 1), lr=0.1).inner.adapted_names()
@@ -38,7 +38,7 @@ def ANIL(
 
 
 def last_layer(network: nn.Module) -> list[str]:
-    """Names of the parameters of the last module that owns any."""
+    """The names of the parameters of the last module that owns any."""
     check_network(network)
     owners = [(name, m) for name, m in network.named_modules() if any(True for _ in m.parameters(recurse=False))]
     if not owners:

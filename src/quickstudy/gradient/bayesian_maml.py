@@ -1,4 +1,4 @@
-"""Bayesian MAML (Yoon et al. 2018, arXiv 1806.03836): an ensemble that adapts together."""
+"""Bayesian MAML (Yoon et al. 2018, arXiv 1806.03836): an ensemble whose members adapt jointly."""
 
 import math
 from collections.abc import Callable
@@ -25,26 +25,27 @@ from quickstudy.words import inner_settings
 
 @final
 class BayesianMAML(nn.Module):
-    """Learns where P particles begin, from which a few Stein steps reach a sample of each task's posterior (alg. 2).
+    """Learns P initial particles from which a few SVGD steps reach a sample of each task's posterior (alg. 2).
 
-        min  mean_t mean_m -log 1/P sum_i p(y_m | x_m, theta_i),     theta = SVGD(theta_0; support_t),
+        min  mean_t mean_m -log 1/P sum_i p(y_m | x_m, theta_i),     theta = SVGD(theta_0; support_t).
 
-    the initial particles and the noise of the likelihood are meta-learned, through every step, interactions included.
-    The paper's loss is of the query points jointly, or its chaser loss; here each point counts by itself, as everywhere
-    in quickstudy. A belief is the even mixture of the particles'; `functions` are particles.
+    The initial particles and the noise of the likelihood are meta-learned by differentiating through all steps,
+    including the interaction of particles. The paper uses the joint likelihood of the query points or a chaser loss;
+    here every point counts by itself, as in the other learners. A prediction is the mixture of the particles'
+    predictions with equal weights; `functions` are particles.
 
     Args:
-        network: as for `MAML`, without batch statistics; see `Particles`.
+        network: as for `MAML`, but without buffers such as BatchNorm has; see `Particles`.
         particles: P (5 and 10 in the paper's experiments).
-        lr: of the Stein steps, for the mean negative log-likelihood of the support points; as for `MAML`. With
-            `optimizers.Rates(network, ...)` rates are learned, the same for all particles.
-        steps: of them in training.
-        likelihood: by default normal outcomes with a learned standard deviation, 1 at the start. The gradient of its
-            mean goes as 1/sd^2, so a smaller one needs a smaller `lr`.
-        inner_likelihood: of the Stein steps, by default `likelihood`. `Gaussian(1.0)` makes their size independent of
-            the noise that is learned; `temperature` then stands for the variance of the noise.
-        temperature: of the posterior that the Stein steps go towards, see `SVGD`; an `nn.Parameter` is learned.
-        inner: as for `MAML`, but for `rule`, `adapt`, `inputs` and `minibatch`.
+        lr: learning rate of the SVGD steps, for the mean negative log-likelihood of the support points; as for `MAML`.
+            `optimizers.Rates(network, ...)` learns rates, which all particles share.
+        steps: SVGD steps in training.
+        likelihood: by default normal, with a learned standard deviation that starts at 1. The gradient with respect to
+            the mean is proportional to 1/sd^2, so that a smaller sd needs a smaller `lr`.
+        inner_likelihood: the likelihood of the SVGD steps; by default `likelihood`. With `Gaussian(1.0)` the step size
+            does not depend on the learned noise; `temperature` then takes the place of the noise variance.
+        temperature: of the posterior that the particles approximate, see `SVGD`; an `nn.Parameter` is learned.
+        inner: as for `MAML`, except `rule`, `inner_loss`, `adapt`, `inputs`, `implicit` and `minibatch`.
 
     >>> import quickstudy as qs
     >>> learner = qs.BayesianMAML(qs.nets.MLP(1, [40, 40], 1), particles=5, lr=0.01, steps=2)
@@ -71,8 +72,8 @@ class BayesianMAML(nn.Module):
         check_network(network)
         for option in ("rule", "inner_loss", "adapt", "inputs", "implicit", "minibatch"):
             if inner.get(option) is not None:
-                raise TypeError(f"BayesianMAML has no {option}=: all weights of its particles move by Stein's rule")
-        self.template = (network,)  # a tuple: its parameters are where the first particle begins, no more
+                raise TypeError(f"BayesianMAML has no {option}=: all weights of its particles adapt by SVGD")
+        self.template = (network,)  # a tuple hides it from torch: its parameters only initialise the first particle
         self.network, self.steps, self.options = Particles(network, particles), check_steps(steps), dict(inner)
         self.likelihood: Any = Gaussian(1.0, learn=True) if likelihood is None else likelihood
         self.inner_likelihood = inner_likelihood
@@ -84,7 +85,7 @@ class BayesianMAML(nn.Module):
 
     @property
     def engine(self) -> str:
-        """The engine in use, as of `MAML`."""
+        """The inner-loop engine in use; see `MAML.engine`."""
         return self.inner.known_engine()
 
     def config(self) -> dict[str, Any]:
@@ -94,11 +95,11 @@ class BayesianMAML(nn.Module):
         return {"network": self.template[0], **own, **beliefs, "temperature": self.rule.temperature, **self.options}
 
     def extra_repr(self) -> str:
-        """What it was told, in a line."""
+        """The settings, in one line."""
         return inner_settings(self.options, particles=self.network.count, steps=self.steps)
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the mean over each task's real query points of -log of the mixture."""
+        """Scalar: the mean over tasks of the mean over real query points of the mixture's negative log density."""
         check_tasks(tasks, self)
         return self(tasks)
 
@@ -108,7 +109,7 @@ class BayesianMAML(nn.Module):
         return adapted.run(self._mixture_loss, tasks.query)[0].mean()
 
     def _mixture_loss(self, model: Any, examples: Examples, outer: Any) -> Tensor:
-        """One task's mean over its real points of -log of the mixture's density."""
+        """One task's mean over its real points of the mixture's negative log density."""
         del outer
         each = losses(self.likelihood, model(examples.x), examples.y)  # [M, P]
         mixed = math.log(each.shape[1]) - torch.logsumexp(-each, 1)
@@ -122,7 +123,7 @@ class BayesianMAML(nn.Module):
         create_graph: bool = False,
         generator: torch.Generator | None = None,
     ) -> "ParticlePredictor":
-        """The predictor after `steps` Stein steps on `support`; see `MAML.adapt`."""
+        """The predictor after `steps` SVGD steps on `support`; see `MAML.adapt`."""
         check_examples(support, "support", self)
         steps = self.steps if steps is None else steps
         reader = cast(Likelihood, Mixture(self.likelihood))
@@ -141,7 +142,7 @@ def losses(likelihood: Likelihood, output: Tensor, y: Tensor) -> Tensor:
 
 
 class TotalLoss(nn.Module):
-    """Each point's loss summed over particles, so that every particle's gradient is that of its own loss."""
+    """Each point's loss summed over particles, so that each particle's gradient is that of its own loss."""
 
     def __init__(self, likelihood: Likelihood):
         super().__init__()
@@ -154,16 +155,16 @@ class TotalLoss(nn.Module):
 
 @dataclass(frozen=True)
 class Mixture:
-    """Reads outputs `[T, M, P, do]` of particles as one belief.
+    """Turns the particles' outputs `[T, M, P, do]` into one belief.
 
     Args:
-        likelihood: reads those of one particle.
+        likelihood: turns the outputs of one particle into a belief.
     """
 
     likelihood: Likelihood
 
     def predictive(self, output: Tensor) -> Predictive:
-        """The even mixture."""
+        """The mixture of the particles' beliefs with equal weights."""
         tasks, _, particles = output.shape[:3]
         belief: Any = self.likelihood.predictive(
             output.movedim(2, 0).flatten(0, 1)
@@ -183,15 +184,15 @@ class ParticlePredictor:
     likelihood: Likelihood
 
     def __call__(self, x: Tensor) -> Predictive:
-        """The belief at `x [T, M, *dx]`: the even mixture of the particles'."""
+        """The belief at `x [T, M, *dx]`: the mixture of the particles' beliefs."""
         return self.base(x)
 
     def append(self, examples: Examples) -> "ParticlePredictor":
-        """Adapted anew, from the meta-parameters, to the union of the support set and `examples`."""
+        """The predictor for the union of support set and `examples`, adapted again from the meta-parameters."""
         return replace(self, base=self.base.append(examples))
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
-        """`n` functions: the means of particles drawn for each task, with replacement once all have been drawn."""
+        """`n` functions: the means of random particles of each task, each drawn once before any is drawn again."""
         check_generator(generator, self.base.support.x.device)
         support, particles = self.base.support, cast(Particles, self.base.adapted.problem.network)
         rounds = -(-n // particles.count) if isinstance(n, int) else 1
@@ -207,7 +208,7 @@ class ParticlePredictor:
         return Functions(evaluate, n)
 
     def task(self, i: int) -> nn.Module:
-        """Task `i`'s particles as one plain module: the mean of their beliefs, `[M, *dx] -> [M, dy]`."""
+        """Task `i`'s particles as one plain module `[M, *dx] -> [M, dy]`: the mean of their predictions."""
         return MeanBelief(self.base.task(i), self.base.readout)
 
     def _means(self, x: Tensor) -> Tensor:
@@ -217,11 +218,11 @@ class ParticlePredictor:
 
 
 class MeanBelief(nn.Module):
-    """The mean of what adapted particles believe.
+    """The mean of the adapted particles' predictions.
 
     Args:
-        particles: `[M, *dx] -> [M, P, do]`.
-        readout: outputs `[1, M, P, do]` -> belief.
+        particles: the network `[M, *dx] -> [M, P, do]`.
+        readout: turns outputs `[1, M, P, do]` into a belief.
     """
 
     def __init__(self, particles: nn.Module, readout: Callable[[Tensor], Predictive]):

@@ -21,15 +21,15 @@ def BOIL(
     steps: int = 1,
     **options: Unpack[MAMLOptions],
 ) -> MAML:
-    """MAML that adapts all but the head (section 3); the head is meta-learned, and the same for all tasks.
+    """MAML in which everything but the head adapts (section 3); the head is meta-learned and the same for all tasks.
 
     theta_body' = theta_body - lr * grad L(theta; support),  theta_head' = theta_head: the opposite of ANIL.
 
     Args:
         network: as for `MAML`.
-        head: patterns for the names of the head's parameters, as "head.*"; by default those of the last layer that has
-            any, in the order of `network.modules()`.
-        lr, steps, options: as for `MAML`, but for `adapt`. Further `inputs` adapt with the body.
+        head: patterns for the names of the head's parameters, such as "head.*"; by default the parameters of the last
+            layer that has any, in the order of `network.modules()`.
+        lr, steps, options: as for `MAML`, except `adapt`. Extra `inputs` adapt together with the body.
 
     Raises:
         ValueError: if nothing is left to adapt, as in a network of one layer.

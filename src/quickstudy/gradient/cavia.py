@@ -16,20 +16,21 @@ from quickstudy.nets import WithContext
 def CAVIA(
     network: nn.Module, *, context: int, lr: Rated | None = None, steps: int = 1, **options: Unpack[MAMLOptions]
 ) -> MAML:
-    """MAML that adapts a few further inputs, the context, and no weight (algorithm 1).
+    """MAML in which only a few extra inputs adapt, the context, and no weight (algorithm 1).
 
     c' = c - lr * grad_c L(theta, c; support)  from c = 0,      min_theta  mean_t L(theta, c'_t; query_t).
 
-    The start of zero is fixed: the weights that read the context are learned, and a learned start would add nothing.
-    `predictor.adapted.params["context"]` holds what a task comes down to, `[T, context]`. The paper's code trains on 25
-    sinusoids a step, 10 support and 10 query points each, and clamps every task's meta-gradient to +-10.
+    The initial context is fixed at zero: the weights that read the context are learned, so that a learned start would
+    add nothing. `predictor.adapted.params["context"]` holds each task's adapted context, `[T, context]`. The paper's
+    code trains on 25 sinusoids per step with 10 support and 10 query points each, and clamps every task's
+    meta-gradient to +-10.
 
     Args:
-        network: `(x, context=...) -> output`, with the context a vector; or any network for inputs of `dx + context`
-            features, which then gets the context after each point's own (see `quickstudy.nets.WithContext`).
-        context: how many numbers adapt; the paper's code takes 5 on sinusoids. With 0, this is joint training.
-        lr: inner rate, 1 by default, as in the paper's code. In its place, `rule=` as for `MAML`.
-        steps, options: as for `MAML`, but for `adapt` and `inputs`.
+        network: `(x, context=...) -> output`, where the context is a vector; or any network with `dx + context` input
+            features, which gets each point's features followed by the context (see `quickstudy.nets.WithContext`).
+        context: how many numbers adapt; 5 in the paper's code for sinusoids. With 0, this is joint training.
+        lr: inner learning rate, 1 by default, as in the paper's code; `rule=` replaces it, as for `MAML`.
+        steps, options: as for `MAML`, except `adapt` and `inputs`.
 
     >>> import quickstudy as qs
     >>> learner = qs.CAVIA(qs.nets.MLP(1 + 5, [40, 40], 1), context=5)
@@ -39,7 +40,7 @@ def CAVIA(
     """
     for name in ("adapt", "inputs"):
         if name in options:
-            raise TypeError(f"CAVIA adapts its context alone; for {name}= use MAML(network, inputs=..., adapt=...)")
+            raise TypeError(f"CAVIA adapts only its context; for {name}= use MAML(network, inputs=..., adapt=...)")
     check_network(network)
     context = check_whole("context", context, 0)
     if "context" not in inspect.signature(network.forward).parameters:

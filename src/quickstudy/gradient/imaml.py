@@ -21,26 +21,27 @@ def iMAML(
     damping: float = 0.0,
     **options: Unpack[MAMLOptions],
 ) -> MAML:
-    """MAML whose inner problem has a penalty, and whose meta-gradient is that of its solution (algorithm 1, eq. 4, 6).
+    """MAML with a penalty in the inner problem, whose solution is differentiated implicitly (algorithm 1, eq. 4, 6).
 
     theta' = argmin_w  L(w; support) + lam/2 |w - theta|^2,      (I + H/lam) g = grad L(theta'; query),
 
-    with H the Hessian of the support loss (a mean over points, as everywhere here) at theta', and g the meta-gradient.
-    It is exact where theta' and g are: check with more steps. Memory does not grow with the steps. As lam grows, g
-    becomes the query gradient at theta itself, as in joint training; the difference from one MAML step at the rate
-    1 / lam is of order 1 / lam^2, that from first-order MAML of order 1 / lam.
+    with H the Hessian of the support loss (a mean over points) at theta', and g the meta-gradient. It is exact if the
+    inner problem and the linear system are solved exactly; check by taking more steps. Memory does not grow with the
+    number of steps. As lam grows, g approaches the query gradient at theta itself, as in joint training. It differs
+    from the meta-gradient of one MAML step at rate 1 / lam by order 1 / lam^2, and from first-order MAML by 1 / lam.
 
-    The paper's published code does something else: its inner steps are free of the penalty, followed by one step of
-    the penalty alone, and its system is (2 I + H / (lam + 10)) g = grad L.
+    The paper's published code differs from its equations: inner steps without the penalty, then one step on the penalty
+    alone, and the linear system (2 I + H / (lam + 10)) g = grad L.
 
     Args:
         network: as for `MAML`.
-        lr: of the inner steps; it must be below 2 / (lam + the largest curvature).
-        lam: strength of the penalty; 2 in the paper's table on Omniglot.
-        steps: inner steps towards the solution; 16 for 5-way tasks there.
-        cg_steps: of conjugate gradient; 5 there.
-        damping: added to the Hessian in the system.
-        options: as for `MAML`, but for `implicit`, `proximal` and what differentiates steps.
+        lr: inner learning rate; steps diverge unless it is below 2 / (lam + the largest eigenvalue of H).
+        lam: strength of the penalty; 2 in the paper's Omniglot experiments.
+        steps: inner steps towards the solution; 16 in the paper for 5-way tasks.
+        cg_steps: iterations of conjugate gradient; 5 in the paper.
+        damping: a number added to the diagonal of the Hessian in the linear system.
+        options: as for `MAML`, except `implicit`, `proximal` and the options for differentiating steps
+            (`first_order`, `checkpoint`, `mixed_mode`, `truncate`).
 
     >>> import quickstudy as qs
     >>> learner = qs.iMAML(qs.nets.MLP(1, [40, 40], 1), lr=0.02)
@@ -48,7 +49,7 @@ def iMAML(
     """
     for name, instead in (("implicit", "cg_steps= and damping="), ("proximal", "lam=")):
         if name in options:
-            raise TypeError(f"iMAML has {instead} for {name}=; for all of its options, use MAML(network, {name}=...)")
+            raise TypeError(f"iMAML takes {instead} in place of {name}=; to choose more, use MAML(network, {name}=...)")
     check_whole("cg_steps", cg_steps)
     options["proximal"] = check_positive("lam", lam)
     options["implicit"] = Implicit(solver="cg", iterations=cg_steps, damping=damping)

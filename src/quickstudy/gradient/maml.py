@@ -26,28 +26,28 @@ class MAML(nn.Module):
 
     min_theta  mean_t L(theta - lr * grad L(theta; support_t); query_t),  with the exact second derivative.
 
-    The inner loop in plain PyTorch is `quickstudy/inner/plain.py`, a page; what runs here is faster, and was shown on
-    your own data to agree with it.
+    `quickstudy/inner/plain.py` is the inner loop in plain PyTorch, on one page. A faster engine runs in its place, once
+    it has given the same numbers on your own data.
 
-    BatchNorm and dropout keep their meaning: in training mode batches are normalised by their own statistics (support
-    points among themselves, query points among themselves) and every task and step has dropout of its own;
-    `meta_loss` then leaves the tasks' mean running statistics in the network, `adapt` leaves none. In eval mode the
-    running statistics are used, and nothing is dropped.
+    BatchNorm and dropout keep their meaning. In training mode, BatchNorm normalises a task's support points by their
+    own statistics, then its query points by theirs, and every task and step draws its own dropout mask. `meta_loss`
+    then sets the network's running statistics to the mean over tasks; `adapt` leaves them unchanged. In eval mode the
+    running statistics are used, and there is no dropout.
 
     Args:
-        network: any module `[N, *dx] -> [N, dy]` (or logits). Parameters with `requires_grad=False` are left alone.
-        lr: inner learning rate; 0.01 on sinusoids (app. A.1). In its place, `rule=` takes any rule of
-            `quickstudy.optimizers`.
-        steps: inner steps in training; `adapt` may take others.
+        network: any module `[N, *dx] -> [N, dy]` (or logits). Parameters with `requires_grad=False` do not change.
+        lr: inner learning rate; 0.01 by default, as on sinusoids in the paper (app. A.1). To use another rule than
+            gradient descent, give `rule=`, one of `quickstudy.optimizers`, in place of `lr`.
+        steps: inner steps in training; `adapt` can take another number.
         first_order: drop the second derivative (section 5.2, "first order approximation").
-        loss: `(output [N, do], y) -> [N]`; by default squared error summed over dy, or cross-entropy for integers.
-        likelihood: makes predictions densities, and its negative log-likelihood the loss (see
-            `quickstudy.likelihoods`). Give this or `loss`.
-        compile: compile the whole meta-gradient at the first `meta_loss`. The result can be differentiated once.
-        chunk: take so many tasks at a time, which bounds memory. The meta-gradient is then ready when `meta_loss`
-            returns, and can be differentiated once.
-        inner: everything else that `quickstudy.inner_loop` takes: inner_loss (what inner steps descend, where it is not
-            `loss`, which then judges the query points alone), engine, adapt, inputs, checkpoint, mixed_mode, verify ...
+        loss: `(output [N, do], y) -> [N]`; by default squared error summed over dy, or cross-entropy for integer y.
+        likelihood: turns outputs into densities, and makes the negative log-likelihood the loss (see
+            `quickstudy.likelihoods`). Give either this or `loss`.
+        compile: compile the whole meta-gradient at the first `meta_loss`. The loss can then be differentiated once.
+        chunk: number of tasks computed at a time, to bound memory; all by default. With it, `meta_loss` computes the
+            gradient at once, and can be differentiated once.
+        inner: further options of `quickstudy.inner_loop`: inner_loss (the loss of the inner steps, if it is not `loss`,
+            which then applies to the query points only), engine, adapt, inputs, checkpoint, mixed_mode, verify ...
 
     >>> import quickstudy as qs
     >>> learner = qs.MAML(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=1)
@@ -93,7 +93,7 @@ class MAML(nn.Module):
 
     @property
     def engine(self) -> str:
-        """The engine in use where it was chosen or is known from the network alone; `explain` tells the rest."""
+        """The inner-loop engine, as far as options and network determine it; `explain` also looks at the data."""
         return self.inner.known_engine()
 
     def config(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class MAML(nn.Module):
         return config(self, first_order=self.inner.first_order, compile=self.compile_gradient, chunk=self.chunk)
 
     def extra_repr(self) -> str:
-        """What it was told, in a line."""
+        """The settings, in one line."""
         return inner_settings(
             self.options,
             steps=self.steps,
@@ -111,7 +111,7 @@ class MAML(nn.Module):
         )
 
     def explain(self, tasks: Tasks) -> Explanation:
-        """How a meta-loss of `tasks` is computed, and why: engine, layers, arithmetic, memory."""
+        """How `meta_loss(tasks)` is computed and why: engine, treatment of each layer, arithmetic, memory."""
         check_tasks(tasks)
         with rehearsing() if self.compile_gradient else nullcontext():
             return explain(self.inner, tasks)
@@ -138,8 +138,9 @@ class MAML(nn.Module):
         """The predictor after `steps` gradient steps on `support` (as many as in training if None).
 
         Args:
-            support: `T` tasks; 0 points or 0 steps give the initial network.
-            create_graph: keep the graph back to the meta-parameters.
-            generator: draws dropout masks and minibatches.
+            support: the points of `T` tasks. Without points or steps, the predictor is the initial network.
+            steps: number of gradient steps.
+            create_graph: keep the autograd graph back to the meta-parameters.
+            generator: source of randomness for dropout masks and minibatches; torch's own by default.
         """
         return adapt(self, support, steps, create_graph=create_graph, generator=generator, chunk=self.chunk)

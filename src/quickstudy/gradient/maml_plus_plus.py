@@ -18,28 +18,31 @@ from quickstudy.learner import check_steps
 from quickstudy.likelihoods import Likelihood, choose_loss
 from quickstudy.words import inner_settings
 
-LEAST = 0.03  # of an even share: what a loss that fades keeps until it is left out (the authors' code)
+LEAST = 0.03  # an early loss keeps at least this share of 1/steps, until only the last counts (the authors' code)
 
 
 @final
 class MAMLPlusPlus(nn.Module):
-    """MAML with the repairs of Antoniou et al. 2019 (section 4), each a switch of its own; with all off, `MAML`.
+    """MAML with the improvements of Antoniou et al. 2019 (section 4); with all of them switched off it is `MAML`.
 
-    - the query loss counts after every inner step, all alike at first, and more and more the last alone (eq. 3);
-    - rates of their own for every layer and step are meta-learned;
-    - the second derivative is left out at first.
+    - The loss is a weighted sum of the query losses after each inner step. The weights are equal at first; during
+      training those of earlier steps fade until only the last step counts (eq. 3).
+    - An inner learning rate for every layer and step is meta-learned.
+    - The first part of training can do without second derivatives.
 
-    Two more are not the learner's: batch normalisation by step is a layer, `StepNorm`, and the cosine schedule of the
-    outer rate is `fit(..., schedule="cosine")`. `fit` tells the learner how far training is (`anneal`); in a loop of
-    your own call it before each step. Until it is called, training counts as over.
+    Two further improvements are not part of the learner: batch normalisation with statistics for each step is the layer
+    `StepNorm`, and the cosine schedule of the outer learning rate is `fit(..., schedule="cosine")`. `fit` calls
+    `anneal` before every step; a training loop of your own must do the same. Before the first call, the learner behaves
+    as at the end of training.
 
     Args:
         network: as for `MAML`.
-        lr: inner rate of every layer and step at the start. `rule=` takes any rule of `quickstudy.optimizers` instead.
-        learn_rates: meta-learn them.
+        lr: initial value of all inner learning rates; `rule=`, one of `quickstudy.optimizers`, replaces them.
+        learn_rates: whether to meta-learn the inner learning rates.
         steps: inner steps in training.
-        multi_step: over which share of training early losses fade (0.1 in the authors' code); 0 has the last alone.
-        first_order_until: share of training without second derivatives.
+        multi_step: the share of training during which earlier losses count (0.1 in the authors' code); with 0, only
+            the last step counts from the start.
+        first_order_until: the share of training without second derivatives.
         loss, likelihood: as for `MAML`.
         inner: as for `MAML`.
 
@@ -89,7 +92,7 @@ class MAMLPlusPlus(nn.Module):
 
     @property
     def engine(self) -> str:
-        """The engine in use, as of `MAML`."""
+        """The inner-loop engine in use; see `MAML.engine`."""
         return self.inner.known_engine()
 
     def config(self) -> dict[str, Any]:
@@ -98,7 +101,7 @@ class MAMLPlusPlus(nn.Module):
         return config(self, **own, learn_rates=self.learn_rates) | {"lr": self.lr}
 
     def extra_repr(self) -> str:
-        """What it was told, in a line."""
+        """The settings, in one line."""
         return inner_settings(
             self.options,
             steps=self.steps,
@@ -107,11 +110,11 @@ class MAMLPlusPlus(nn.Module):
         )
 
     def anneal(self, progress: float) -> None:
-        """Say how far training is, from 0 to 1; `fit` does before every step."""
+        """Set the progress of training, from 0 to 1; `fit` calls this before every step."""
         self.progress = _share("progress", progress)
 
     def step_weights(self) -> list[float]:
-        """What the query losses after 1, 2, ... steps count now, in training mode."""
+        """The present weights of the query losses after 1, 2, ... steps."""
         if not self.training or self.progress >= self.multi_step or not self.steps:
             return [0.0] * (self.steps - 1) + [1.0]
         early = max(1 - self.progress / self.multi_step, LEAST) / self.steps
@@ -120,7 +123,7 @@ class MAMLPlusPlus(nn.Module):
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean loss over each task's real query points.
 
-        In eval mode after all steps; in training mode as `step_weights` has it.
+        In eval mode it is the loss after the last step; in training mode it is weighted by `step_weights`.
         """
         check_tasks(tasks, self)
         return self(tasks)

@@ -17,20 +17,20 @@ class Curvature(nn.Module):
 
     p' = p - lr * (g x_1 M_out x_2 M_in x_3 M_kernel),      with x_n the product along axis n (section 3).
 
-    For the weight of a linear layer that is `M_out g M_in^T`: one Kronecker-factored matrix on the flattened gradient.
-    A convolution's kernel positions are flattened into the third axis. What has one axis, as a bias, is scaled entry by
-    entry. Every map is the identity at the start, so that it starts as `SGD(lr)`.
+    For the weight of a linear layer this is `M_out g M_in^T`, a Kronecker-factored matrix times the flattened gradient.
+    The kernel positions of a convolution are flattened into the third axis. A parameter with one axis, such as a bias,
+    is scaled elementwise. Every map is initially the identity, so that the rule starts as `SGD(lr)`.
 
     Args:
-        network: the module whose parameters will move, or `{name: shape}` of them.
-        lr: as for `SGD`. The maps are learned, so that a fixed rate is enough.
+        network: the module whose parameters adapt, or `{name: shape}` of them.
+        lr: as for `SGD`. Since the maps are learned, a fixed rate is enough.
 
     >>> rule = Curvature(nn.Linear(2, 3), lr=0.1)
     >>> rule.update("weight", 0, torch.ones(3, 2), torch.ones(5, 3, 2), None)[0].shape
     torch.Size([5, 3, 2])
     """
 
-    linear = False  # of what the engine keeps low-rank, where factors are numbers, not matrices
+    linear = False  # low-rank weights can be multiplied by numbers only, not by matrices
 
     def __init__(self, network: nn.Module | Mapping[str, Sequence[int]], lr: Rated = 0.01):
         super().__init__()
@@ -54,7 +54,7 @@ class Curvature(nn.Module):
         return {"network": self.shapes, "lr": self.lr}
 
     def extra_repr(self) -> str:
-        """The rate, and how large the maps are."""
+        """The rate, and the size of the maps."""
         return f"lr={said(self.lr)}, maps of {sum(p.numel() for p in self.maps.parameters())} numbers, learned"
 
     def update(self, name: str, step: int, value: Tensor, gradient: Tensor, slot: Any) -> tuple[Tensor, Any]:
@@ -62,7 +62,7 @@ class Curvature(nn.Module):
         return value - rate_at(self.lr, name, step) * self.transformed(name, gradient), slot
 
     def transformed(self, name: str, gradient: Tensor) -> Tensor:
-        """The gradient of the parameter `name`, by its maps."""
+        """The gradient of the parameter `name`, multiplied by its maps."""
         if name not in self.shapes:
             raise ValueError(f"there is no curvature for {name!r}; build Curvature with the network that is adapted")
         shape = self.shapes[name]
@@ -83,15 +83,15 @@ class Curvature(nn.Module):
 
 
 def MetaCurvature(network: nn.Module, *, lr: Rated = 0.01, steps: int = 1, **options: Unpack[MAMLOptions]) -> MAML:
-    """MAML whose inner gradients go through learned maps, by layers' outputs, inputs and kernel positions (section 3).
+    """MAML whose inner gradients are multiplied by learned maps of outputs, inputs and kernel positions (section 3).
 
-    theta' = theta - lr * M(grad L(theta; support)),  theta and M both meta-learned; see `Curvature`. M is the identity
-    at the start, where this is MAML. `learner.rule.maps` holds it.
+    theta' = theta - lr * M(grad L(theta; support));  theta and M are meta-learned, see `Curvature`. M is initially the
+    identity, so that training starts as MAML. `learner.rule.maps` holds M.
 
     Args:
         network: as for `MAML`.
-        lr: of the inner steps. A number is fixed, which is enough, as M is learned.
-        steps, options: as for `MAML`, but for `rule`.
+        lr: inner learning rate. Since M is learned, a fixed number is enough.
+        steps, options: as for `MAML`, except `rule`.
 
     >>> import quickstudy as qs
     >>> learner = qs.MetaCurvature(qs.nets.MLP(1, [40, 40], 1), lr=0.01)

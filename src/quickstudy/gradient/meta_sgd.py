@@ -12,15 +12,15 @@ from quickstudy.inner.rates import Rates
 
 
 def MetaSGD(network: nn.Module, *, lr: float = 0.01, steps: int = 1, **options: Unpack[MAMLOptions]) -> MAML:
-    """MAML whose inner rates are learned, one for every entry of every parameter (algorithm 1, eq. 3).
+    """MAML with learned inner learning rates, one for every entry of every parameter (algorithm 1, eq. 3).
 
-    theta' = theta - alpha * grad L(theta; support), elementwise; theta and alpha are both meta-learned, and an entry of
-    alpha may become negative. `learner.rule.lr` holds alpha.
+    theta' = theta - alpha * grad L(theta; support), elementwise; theta and alpha are meta-learned, and entries of alpha
+    may become negative. `learner.rule.lr` holds alpha.
 
     Args:
         network: as for `MAML`.
-        lr: every rate at the start. The paper draws them at random from a small interval.
-        steps, options: as for `MAML`, but for `rule`.
+        lr: initial value of all rates. The paper draws them at random from a small interval.
+        steps, options: as for `MAML`, except `rule`.
 
     >>> import quickstudy as qs
     >>> learner = qs.MetaSGD(qs.nets.MLP(1, [40, 40], 1), lr=0.01)

@@ -1,4 +1,4 @@
-"""The plain rival: one network trained on the points of all tasks, then fine-tuned on the support set."""
+"""The baseline without meta-learning: train one network on all tasks, then fine-tune it on the support set."""
 
 from collections.abc import Callable
 from typing import Any, Unpack
@@ -19,16 +19,16 @@ from quickstudy.words import inner_settings
 
 
 class Pretrained(nn.Module):
-    """Joint training over all tasks, then gradient steps at test time (the rival in Finn et al. 2017, section 5.1).
+    """Joint training over all tasks, then gradient steps at test time (the baseline of Finn et al. 2017, section 5.1).
 
-    min_theta  mean_t L(theta; query_t). The support set plays no part in training.
+    min_theta  mean_t L(theta; query_t). Training does not use the support sets.
 
-    In training mode BatchNorm normalises over the points of all tasks together, as in any plain training.
+    In training mode BatchNorm normalises over the points of all tasks together, as in supervised training.
 
     Args:
         network: any module `[N, *dx] -> [N, dy]` (or logits).
-        lr: rate of the gradient steps at test time.
-        steps: number of them, unless `adapt` is told otherwise.
+        lr: learning rate of the gradient steps at test time; as for `MAML`.
+        steps: number of gradient steps at test time; `adapt` can take another number.
         loss: as for `MAML`.
         likelihood: as for `MAML`.
         inner: as for `MAML`.
@@ -60,7 +60,7 @@ class Pretrained(nn.Module):
 
     @property
     def engine(self) -> str:
-        """The engine in use, as of `MAML`."""
+        """The inner-loop engine in use; see `MAML.engine`."""
         return self.inner.known_engine()
 
     def config(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Pretrained(nn.Module):
         return config(self)
 
     def extra_repr(self) -> str:
-        """What it was told, in a line."""
+        """The settings, in one line."""
         return inner_settings(self.options, steps=self.steps)
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
@@ -77,7 +77,7 @@ class Pretrained(nn.Module):
         return self(tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
-        """`meta_loss` without the checks: one pass over the real query points of all tasks."""
+        """`meta_loss` without the checks, in one pass over the real query points of all tasks."""
         x, y, mask = without_trivial_mask(tasks.query)
         if mask is None:
             losses = self.inner.loss(self.network(x.flatten(0, 1), **self.inner.inputs), y.flatten(0, 1))

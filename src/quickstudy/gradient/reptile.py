@@ -18,30 +18,30 @@ from quickstudy.words import inner_settings
 
 
 class Reptile(nn.Module):
-    """Moves the initial parameters towards what training on each task makes of them (algorithm 2).
+    """Moves the initial parameters towards the parameters that training on each task reaches (algorithm 2).
 
     theta <- theta + eps * mean_t (theta'_t - theta),      theta'_t after `steps` steps of the rule on task t's points.
 
-    `meta_loss` is the loss that every learner here reports, after adapting to the support set alone; its *gradient* is
-    not that loss's derivative but theta - mean_t theta'_t, so that plain gradient descent at the rate eps is the update
-    above, and any other optimiser may take its place. There is no second derivative.
+    The value of `meta_loss` is the query loss after adapting to the support set, as for the other learners. Its
+    *gradient* is not the derivative of that value: it is theta - mean_t theta'_t, so that gradient descent at rate eps
+    is the update above, and any other optimiser can be used. No second derivatives are computed.
 
-    What the inner loop does not move gets no gradient, but for a likelihood's own parameters: theirs is the derivative
-    of the loss.
+    Parameters that do not adapt get no gradient, except those of a likelihood, which get the derivative of the loss.
 
     Args:
         network: as for `MAML`.
         lr: inner learning rate.
-        steps: inner steps; 5 is that of the paper's command for 5-shot Omniglot.
-        data: what the inner steps of the gradient see: "all" points of a task, which is the paper's choice, or its
-            "support" set, with the query points left for the loss alone and half of the work saved.
+        steps: inner steps; 5 in the paper's command for 5-shot Omniglot.
+        data: the points used for theta'_t: "all" points of a task, as in the paper, or its "support" set only. The
+            latter takes half of the time and leaves the query points to the loss.
         loss: as for `MAML`.
         likelihood: as for `MAML`.
-        inner: as for `MAML`, but for what differentiates steps. The paper's code takes `minibatch=` (that gradients of
-            different minibatches agree is what the update favours) and `rule=optimizers.Adam(betas=(0.0, 0.999))`.
+        inner: as for `MAML`, except the options for differentiating steps. The paper's code uses `minibatch=` (the
+            update favours parameters at which gradients of different minibatches agree) and
+            `rule=optimizers.Adam(betas=(0.0, 0.999))`.
 
     Raises:
-        ValueError: if the rule's rates are to be learned; Reptile has no gradient for them.
+        ValueError: if the rule has learned rates; Reptile has no gradient for them.
 
     >>> import quickstudy as qs
     >>> learner = qs.Reptile(qs.nets.MLP(1, [40, 40], 1), lr=0.02, steps=5, minibatch=10)
@@ -71,7 +71,7 @@ class Reptile(nn.Module):
         self.inner = inner_loop(network, loss=point_loss, lr=lr, steps=steps, first_order=True, **inner)
         self.rule, self.steps = self.inner.rule, self.inner.steps
         if any(p.requires_grad for p in self.rule.parameters()):
-            raise ValueError("Reptile has no gradient for rates that are learned; fix them, or use MAML or MetaSGD")
+            raise ValueError("Reptile has no gradient for learned rates; give fixed ones, or use MAML or MetaSGD")
 
     @property
     def passes(self) -> int:
@@ -80,7 +80,7 @@ class Reptile(nn.Module):
 
     @property
     def engine(self) -> str:
-        """The engine in use, as of `MAML`."""
+        """The inner-loop engine in use; see `MAML.engine`."""
         return self.inner.known_engine()
 
     def config(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Reptile(nn.Module):
         return config(self, data=self.data)
 
     def extra_repr(self) -> str:
-        """What it was told, in a line."""
+        """The settings, in one line."""
         return inner_settings(self.options, steps=self.steps, data=self.data)
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
@@ -102,10 +102,10 @@ class Reptile(nn.Module):
         loss = query_losses(adapted, tasks.query).mean()
         if self.data == "all":
             adapted = self.inner(tasks.support.append(tasks.query), create_graph=False)
-        return self._drawn(loss, adapted.params)
+        return self._with_gradient(loss, adapted.params)
 
-    def _drawn(self, loss: Tensor, adapted: dict[str, Tensor]) -> Tensor:
-        """`loss`, whose gradient by the initial parameters is how far they are from the mean of the adapted ones."""
+    def _with_gradient(self, loss: Tensor, adapted: dict[str, Tensor]) -> Tensor:
+        """`loss` with another gradient: each initial parameter's difference from the mean of the adapted ones."""
         start = {**dict(self.network.named_parameters()), **self.inner.inputs}
         for name in self.inner.adapted_names():
             away = (start[name] - adapted[name].mean(0)).detach()

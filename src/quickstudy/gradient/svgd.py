@@ -14,19 +14,20 @@ from quickstudy.nets.particles import own_name
 
 @final
 class SVGD(nn.Module):
-    """Particles go down the loss together, and away from each other (algorithm 1):
+    """A step of particles that descend the loss and repel each other (algorithm 1):
 
         theta_i' = theta_i - lr/P sum_j [k(theta_j, theta_i) grad L(theta_j) - c/N grad_theta_j k(theta_j, theta_i)],
 
-    k = exp(-|theta_j - theta_i|^2 / h), h = median^2 / log P over the pairs. With L the mean loss over N points, a
-    negative log-likelihood, and c = 1 this is the paper's step of size lr/N towards the posterior under a flat prior;
-    another temperature c goes towards exp(-N L / c).
+    k = exp(-|theta_j - theta_i|^2 / h), where h = median^2 / log P over the pairs. L is the mean negative
+    log-likelihood of N points. With c = 1 this is the paper's step of size lr/N towards the posterior under a flat
+    prior; with another temperature c the target is exp(-N L / c).
 
-    Every adapted parameter has the particles as its first axis, `[P, *shape]`; see `Particles`. No points, no step.
+    The first axis of every adapted parameter counts particles, `[P, *shape]`; see `Particles`. Without points, nothing
+    moves.
 
     Args:
-        lr: as for `optimizers.SGD`; parameters have the names of the network, and all particles the same rates.
-        temperature: c, at least 0; an `nn.Parameter` is meta-learned, and counts as 0 below it.
+        lr: as for `optimizers.SGD`. Names of parameters are those in the network, and all particles share their rates.
+        temperature: c, at least 0; an `nn.Parameter` is meta-learned, and counts as 0 when it is negative.
 
     >>> rule = SVGD(0.1)
     >>> value, gradient = torch.tensor([[0.0], [1.0]]), torch.zeros(1, 2, 1)
@@ -53,16 +54,16 @@ class SVGD(nn.Module):
         return f"lr={said(self.lr)}, temperature={said(self.temperature)}"
 
     def direct(self, values: dict[str, Tensor], gradients: dict[str, Tensor], data: Any) -> dict[str, Tensor]:
-        """What the particles move against, in place of their gradients `[T, P, *shape]`.
+        """The SVGD directions `[T, P, *shape]`, which take the place of the gradients.
 
         Args:
-            values: of the parameters, `[T, P, *shape]`, or `[P, *shape]` where tasks still share them.
-            gradients: of the mean loss.
-            data: the points of the step; N is counted in `Examples`, and 1 for anything else.
+            values: the parameters, `[T, P, *shape]`, or `[P, *shape]` as long as tasks share them.
+            gradients: of the mean loss, `[T, P, *shape]`.
+            data: the points of the step. N is their number if they are `Examples`, else 1.
         """
         flat = {k: g.flatten(2) for k, g in gradients.items()}
         places = {k: values[k].expand_as(g).flatten(2) for k, g in gradients.items()}
-        places = {k: v - v.mean(1, keepdim=True) for k, v in places.items()}  # distances stay, and are more exact
+        places = {k: v - v.mean(1, keepdim=True) for k, v in places.items()}  # the same distances, more precisely
         kernel, inverse = rbf(torch.stack([v @ v.mT for v in places.values()]).sum(0))
         count = data.sizes().to(kernel) if isinstance(data, Examples) else kernel.new_ones(len(kernel))
         warmth = self.temperature.clamp(min=0) if isinstance(self.temperature, Tensor) else self.temperature
@@ -75,14 +76,14 @@ class SVGD(nn.Module):
         }
 
     def update(self, name: str, step: int, value: Tensor, gradient: Tensor, slot: Any) -> tuple[Tensor, Any]:
-        """The parameter's next value; there is nothing to remember."""
+        """The parameter's next value; the rule keeps no state."""
         return value - rate_at(self.lr, own_name(name), step) * gradient, slot
 
 
 def rbf(products: Tensor) -> tuple[Tensor, Tensor]:
     """The kernel `[T, P, P]` between particles and 1 / h `[T]`, from their inner products `[T, P, P]`.
 
-    Where most pairs coincide, to the precision of the numbers, there is no direction to push in: 1 / h is 0.
+    1 / h is 0 if most pairs coincide up to rounding, since there is then no direction in which to repel them.
     """
     size = products.shape[1]
     square = products.diagonal(dim1=1, dim2=2)

@@ -1,4 +1,4 @@
-"""WarpGrad (Flennerhag et al. 2020, arXiv 1909.00025): layers that bend the surface which inner steps descend."""
+"""WarpGrad (Flennerhag et al. 2020, arXiv 1909.00025): shared layers that precondition the inner gradients."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,25 +24,24 @@ from quickstudy.words import inner_settings
 
 @final
 class WarpGrad(nn.Module):
-    """Meta-learns warp layers, which every task shares, between layers that each task adapts.
+    """Meta-learns warp layers, shared by all tasks, between the layers that adapt to each task.
 
-    Inner steps move the task layers theta alone, but their gradient passes through the warp layers phi, which so
-    precondition it. phi is learned by looking one step ahead from wherever adaptation passes (eq. 8):
+    Inner steps change only the task layers theta. Their gradient passes through the warp layers phi, which thereby
+    precondition it. phi is learned from single steps that start at every point theta_k of the adaptation (eq. 8):
 
         min_phi  mean_t mean_k L(theta_k - lr grad L(theta_k; support_t; phi); query_t; phi),
 
-    each theta_k a constant: no derivative reaches through more than one step, however many there are. Where theta
-    begins is learned as by MAML, with phi as a constant. The value of the meta-loss is MAML's; its gradient is that of
-    both objectives.
+    where each theta_k is a constant: no derivative passes through more than one step. The initial theta is learned as
+    in MAML, with phi constant. The value of the meta-loss is that of MAML; its gradient is the sum of both gradients.
 
     Args:
-        network: with warp layers, as `nets.WarpedMLP`.
-        warp: patterns for the names of their parameters.
-        lr: of the inner steps; `rule=` takes any rule of `quickstudy.optimizers` instead.
+        network: a network with warp layers, such as `nets.WarpedMLP`.
+        warp: patterns for the names of the warp layers' parameters.
+        lr: inner learning rate; `rule=`, one of `quickstudy.optimizers`, replaces it.
         steps: inner steps in training.
-        first_order: learn where theta begins to first order.
+        first_order: learn the initial theta without second derivatives.
         loss, likelihood: as for `MAML`.
-        inner: as for `MAML`, but for `adapt`.
+        inner: as for `MAML`, except `adapt`, `inputs` and the options `checkpoint`, `truncate` and `implicit`.
 
     >>> import quickstudy as qs
     >>> learner = qs.WarpGrad(qs.nets.WarpedMLP(1, [40, 40], 1), lr=0.01, steps=5)
@@ -67,7 +66,7 @@ class WarpGrad(nn.Module):
         check_network(network)
         for option in ("adapt", "inputs", "checkpoint", "truncate", "implicit"):
             if inner.get(option) is not None:
-                raise TypeError(f"WarpGrad has no {option}=: it adapts all but the warp layers, and sees every step")
+                raise TypeError(f"WarpGrad has no {option}=: all but the warp layers adapts, and every step is used")
         names = [k for k, _ in network.named_parameters()]
         try:
             self.warped = matching(names, warp)
@@ -86,7 +85,7 @@ class WarpGrad(nn.Module):
 
     @property
     def engine(self) -> str:
-        """The engine in use, as of `MAML`."""
+        """The inner-loop engine in use; see `MAML.engine`."""
         return self.inner.known_engine()
 
     def config(self) -> dict[str, Any]:
@@ -94,7 +93,7 @@ class WarpGrad(nn.Module):
         return config(self, warp=self.warp, first_order=self.inner.first_order)
 
     def extra_repr(self) -> str:
-        """What it was told, in a line."""
+        """The settings, in one line."""
         return inner_settings(self.options, steps=self.steps, first_order=self.inner.first_order, warp=self.warp)
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
@@ -111,14 +110,14 @@ class WarpGrad(nn.Module):
         return loss + (ahead - ahead.detach())
 
     def _one_step_ahead(self, tasks: Tasks, start: dict[str, Tensor]) -> Tensor:
-        """The mean query loss after one step from each place that adaptation passes; of phi alone."""
+        """The mean query loss after one step from each point of the adaptation, as a function of phi alone."""
         path: list[Adapted] = []
 
         def cut(after: Adapted) -> Adapted:
             path.append(after)
             return after.detach()
 
-        with ExitStack() as fixed:  # all but phi counts as a constant
+        with ExitStack() as fixed:  # everything but phi is constant
             fixed.enter_context(substituted(self.network, start))
             for other in (self.rule, self.likelihood):
                 if isinstance(other, nn.Module):
