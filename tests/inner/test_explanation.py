@@ -46,7 +46,7 @@ def test_no_support_points(minibatch):
     [
         (mlp, {}, "batched", "first step: weights still shared by all tasks in 2 layers"),
         (wide, {}, "lowrank", "2.weight [256, 256], 5 rows a task: low-rank"),
-        (mlp, {"engine": "loop"}, "loop", "because engine='loop' was asked for"),
+        (mlp, {"engine": "loop"}, "loop", "because engine='loop' was chosen"),
         (lambda: Recurrent(nn.LSTM), {}, "loop", "because torch has no batching rule for LSTM"),
         (mlp, {"adapt": "2.*"}, "batched", "adapted: 2 tensors by SGD, 4 steps"),
         (
@@ -76,4 +76,4 @@ def test_it_names_what_the_loss_does_not_reach():
     network = mlp()
     network.spare = nn.Parameter(torch.ones(2))
     network.forward = lambda x: network[:3](x)
-    assert "does not reach spare: left as they are" in str(MAML(network).explain(batch()))
+    assert "does not depend on spare: they do not change" in str(MAML(network).explain(batch()))

@@ -1,4 +1,4 @@
-"""What an inner loop leaves behind: every task's own weights, ready to be used."""
+"""The result of an inner loop: networks adapted to every task."""
 
 import copy
 from collections.abc import Callable
@@ -25,15 +25,15 @@ from quickstudy.nets.clock import settle
 
 @dataclass(frozen=True)
 class Adapted:
-    """Networks adapted to `T` tasks, by `inner_loop`. Everything is differentiable back to where the loop began.
+    """Networks adapted to `T` tasks by `inner_loop`. Results are differentiable with respect to the initial parameters.
 
     Args:
-        problem: what was solved.
-        parts: the tasks, as they ran.
+        problem: the inner problem.
+        parts: the tasks, in the parts that ran together.
         num_tasks: `T`.
         mixing: knows whether the network mixes points.
-        outer: what the loop was given as `outer`.
-        steps: how many were taken.
+        outer: the loop's argument `outer`.
+        steps: number of steps taken.
     """
 
     problem: Problem
@@ -44,7 +44,7 @@ class Adapted:
     steps: int = 0
 
     def __call__(self, x: Tensor) -> Any:
-        """The adapted networks' outputs `[T, M, do]` at `x [T, M, *dx]`, in whatever structure the network gives."""
+        """The adapted networks' outputs `[T, M, do]` at `x [T, M, *dx]`, in the structure that the network returns."""
         check_batch(x, self.num_tasks, "x=")
         return self.run(outputs, x)[0]
 
@@ -59,12 +59,12 @@ class Adapted:
         return self.run(self.problem.point_loss, examples)[0]
 
     def evaluate(self, objective: Callable[..., Any], batch: Any, outer: Any = None) -> Any:
-        """`objective(model, batch_of_one_task, outer)` of every task, stacked `[T, ...]`.
+        """`objective(model, batch_of_one_task, outer)` for every task, stacked `[T, ...]`.
 
         Args:
-            objective: `model(x)` is the task's adapted network; it returns tensors in any structure.
+            objective: gets the task's adapted network as `model(x)`, and returns tensors in any structure.
             batch: any tree of tensors `[T, ...]`.
-            outer: handed on as it is; by default what the loop was given.
+            outer: passed to the objective; by default the loop's own `outer`.
         """
         check_batch(batch, self.num_tasks)
         return self.run(objective, batch, self.outer if outer is None else outer)[0]
@@ -82,7 +82,7 @@ class Adapted:
         return self._gather([part.state.buffers for part in self.parts])
 
     def detach(self) -> "Adapted":
-        """The same networks, without a past; parameters that do not move keep theirs."""
+        """The same networks without their autograd graph; parameters that do not adapt keep theirs."""
         moving = set(self.problem.adapted_names())
 
         def alone(state: State) -> State:
@@ -93,7 +93,7 @@ class Adapted:
         return replace(self, parts=tuple(p._replace(state=alone(p.state)) for p in self.parts))
 
     def module(self, i: int) -> nn.Module:
-        """Task `i`'s network as a plain module of its own, `[M, *dx] -> [M, dy]`, its extra inputs filled in."""
+        """Task `i`'s network as a separate plain module `[M, *dx] -> [M, dy]`, with its extra inputs filled in."""
         i, state = check_task(i, self.num_tasks), {**self.params, **self.buffers}
         own: dict[str, Tensor] = {}
         for name, p in self.problem.network.named_parameters():
@@ -101,7 +101,7 @@ class Adapted:
             own[name] = nn.Parameter(value, requires_grad=p.requires_grad)
         for name, buffer in self.problem.network.named_buffers():
             own[name] = state[name][i].detach().clone() if name in state else buffer
-        memo: dict[int, Any] = {id(t): t for t in own.values() if t.layout != torch.strided}  # torch copies no such one
+        memo: dict[int, Any] = {id(t): t for t in own.values() if t.layout != torch.strided}  # no copies of sparse ones
         network = copy.deepcopy(without_past(copy_with(self.problem.network, own)), memo)
         settle(network, self.steps)
         inputs = {k: nn.Parameter(state[k][i].detach().clone()) for k in self.problem.inputs}
@@ -109,7 +109,7 @@ class Adapted:
         return WithSupport(whole, self._support(i)) if needs_support(self.problem.network) else whole
 
     def run(self, function: Callable[..., Any], data: Any, outer: Any = None) -> tuple[Any, list[dict[str, Tensor]]]:
-        """`function(model, data_of_one_task, outer)` of every task, and the buffers it left, part by part."""
+        """`function(model, data_of_one_task, outer)` for every task, and the buffers after the pass, part by part."""
         values: list[Any] = []
         data, left, places = usable(data), [], []
         with exact_kernels(), replaying(self.problem.randomness, len(self.parts)) as again:
@@ -125,14 +125,14 @@ class Adapted:
         return concatenated(values, order), left
 
     def _places(self, of_part: Tensor | None, index: Tensor | None) -> Tensor:
-        """Where in the batch the tasks at `index` of a part are."""
+        """The indices in the batch of a part's tasks at `index`."""
         places = torch.arange(self.num_tasks) if of_part is None else of_part.cpu()
         return places if index is None else places[index.cpu()]
 
     def _shares(
         self, part: Part, data: Any, function: Callable[..., Any]
     ) -> list[tuple[Tensor | None, State, Any, Examples | None]]:
-        """One part's data, cleaned; in groups of equal size where the network mixes points and they are unequal."""
+        """One part's data without padding or with zeros in it, in groups of equal size if the network mixes points."""
         share = part.take(data)
         if not isinstance(share, Examples):
             return [(None, part.state, share, part.support)]
@@ -162,6 +162,6 @@ class Adapted:
 
 
 def outputs(model: Callable[..., Any], points: Any, outer: Any) -> Any:
-    """What the network gives at the points of one task."""
+    """The network's outputs at the points of one task."""
     del outer
     return model(points)

@@ -1,4 +1,4 @@
-"""How the tasks of a batch run: what is found by trying, what is verified, and who runs together."""
+"""Chooses how the tasks of a batch run: which tasks together, on which engine, after which verification."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ from quickstudy.tracing import is_for_graph
 
 
 class Plans(dict[Any, Plan]):
-    """An inner loop's plans, by the layouts of its data. A copy of the loop makes its own."""
+    """An inner loop's plans by the layout of the data. A copy of the loop starts without any."""
 
     MOST = 512
 
@@ -41,7 +41,7 @@ class Plans(dict[Any, Plan]):
 
 
 class Wanted(NamedTuple):
-    """What a call asks for: so many steps, with these tensors for the objective, and with or without a graph."""
+    """The arguments of one call: number of steps, tensors for the objective, whether to keep a graph."""
 
     steps: int
     outer: Any
@@ -53,10 +53,10 @@ class Choice:
     """Chooses how tasks run, for one inner loop.
 
     Args:
-        problem: what is solved.
-        engine: that was asked for.
-        how: says how steps are differentiated.
-        trust: what was verified.
+        problem: the inner problem.
+        engine: the engine given by the user.
+        how: the options for differentiating steps.
+        trust: the results of verification.
     """
 
     problem: Problem
@@ -69,28 +69,28 @@ class Choice:
 
     @property
     def plainly(self) -> bool:
-        """Whether plain PyTorch was asked for, and nothing else."""
+        """Whether the user chose plain PyTorch."""
         return self.engine == "loop" and not self.how.mixed_mode
 
     def plan(self, data: Any, num_tasks: int, steps: int, outer: Any = None, key: Any = None) -> Plan:
-        """How passes over `data` run: made at the first call for its layout, and kept.
+        """The plan for passes over `data`, made at the first call for its layout.
 
-        Inside transforms and compilers nothing can be tried; there a plan that was not made before is the plainest.
+        Inside transforms and compilers no trial can run; without an earlier plan, tasks then run one by one.
         """
         key = key or self._key(data, num_tasks, steps, outer)
         if key in self.plans:
             return self.plans[key]
         if not _can_try(data):
-            return Plan(False, mixed=self.how.mixed_mode, reasons=("nothing can be tried inside a transform",))
+            return Plan(False, mixed=self.how.mixed_mode, reasons=("no trial can run inside a transform",))
         if len(self.plans) >= Plans.MOST:
             self.plans.clear()
         plan = self.plans[key] = self._made(data, num_tasks, steps, outer)
         return plan
 
     def groups(self, support: Examples) -> list[tuple[Tensor | None, Examples]]:
-        """`(places, points)`: all tasks together, or those of equal size where the network mixes points.
+        """`(places, points)` of all tasks together, or of groups of equal size if the network mixes points.
 
-        Tasks without any point stand alone: they take no step.
+        Tasks without points are a group of their own, since they take no step.
         """
         if support.mask is None or not values_are_readable(support.x):
             return [(None, support.clean())]
@@ -100,25 +100,25 @@ class Choice:
             others = self.groups(support.select(some)) if len(some) else []
             found = [(some if places is None else some[places], points) for places, points in others]
             return [*found, (none if len(some) else None, support.select(none).first(0))]
-        if self.plainly or not self.mixing(self.problem, support):  # plain PyTorch sees real points alone anyway
+        if self.plainly or not self.mixing(self.problem, support):  # plain PyTorch drops padding anyway
             return [(None, support.clean())]
         return [(index, examples) for index, (examples,) in by_size(support)]
 
     def deal(self, places: Tensor | None, count: int, data: Any, wanted: Wanted) -> list[Part]:
-        """The tasks at `places` at their beginning: as one part, or each of them alone.
+        """The tasks at `places` before their first step, as one part or as a part each.
 
         Args:
-            places: in the batch; None for all of it.
-            count: how many tasks.
-            data: of their first step, `[T, ...]`.
-            wanted: by the call.
+            places: indices in the batch; None for the whole batch.
+            count: number of tasks.
+            data: of the first step, `[T, ...]`.
+            wanted: the arguments of the call.
         """
         if not wanted.steps or (isinstance(data, Examples) and not data.num_points):
             return [self.resting(places, count, wanted)]
         tensors = tensors_of(self.problem.network)
         names = self.problem.adapted_names(tensors[0])
         key = self._key(data, count, wanted.steps, wanted.outer, names)
-        # engine='loop' and nothing but what adapts: there is nothing to try
+        # engine='loop' on a network in which everything adapts needs no trial
         plan = Plan(False) if self._untried else self.plan(data, count, wanted.steps, wanted.outer, key)
         engine: Engine = Plain(set(plan.sparse))
         if plan.vectorised or plan.mixed:
@@ -145,13 +145,13 @@ class Choice:
         return set(tensors_of(self.problem.network)[0]) <= set(self.problem.adapted_names())
 
     def resting(self, places: Tensor | None, count: int, wanted: Wanted) -> Part:
-        """Tasks that take no step, or have not begun: in one pass, where that works."""
+        """Tasks that take no step, as one part that runs in one pass if possible."""
         apart = self.engine == "loop" or (self.engine == "auto" and unvectorised(self.problem.network) is not None)
         engine = Trusted(Fast(Plan(True), count), self.trust, apart=apart)
         return Part(places, count, engine, beginning(self.problem, count, wanted.create_graph))
 
     def _key(self, data: Any, num_tasks: int, steps: int, outer: Any, names: list[str] | None = None) -> Any:
-        """`(settings, layout)`: all that a plan and a verdict take for granted."""
+        """`(settings, layout)`: everything that a plan and a verification depend on."""
         problem = self.problem
         names = problem.adapted_names() if names is None else names
         own = self.settings(problem.network, *problem.functions(), outer, rule=problem.rule)
@@ -159,16 +159,16 @@ class Choice:
         return (is_for_graph(), tuple(names), settings), (num_tasks, steps, told_of(data))
 
     def _made(self, data: Any, num_tasks: int, steps: int, outer: Any) -> Plan:
-        """The plan for data like these.
+        """A new plan for data with this layout.
 
         Raises:
-            ValueError: where an option could not see all that the loss depends on.
+            ValueError: if the loss depends on tensors that checkpoint= or mixed_mode= cannot differentiate.
         """
         trial = trial_of(self.problem, data, outer)
         tried = replace(try_pass(trial), mixed=self.how.mixed_mode)
         if tried.hidden and self.how.runs_again:
             raise ValueError(HIDDEN.format("mixed_mode and checkpoint"))
-        why = "engine='loop' was asked for" if self.engine == "loop" else unvectorised(self.problem.network)
+        why = "engine='loop' was chosen" if self.engine == "loop" else unvectorised(self.problem.network)
         if why is None and num_tasks == 1 and self.engine == "auto":
             why = "there is one task"
         if why is None:
@@ -183,7 +183,7 @@ class Choice:
         return replace(tried, lowrank=frozenset(lowrank))
 
     def objection(self, plan: Plan, data: Any, count: int, wanted: Wanted, key: Any = None) -> str | None:
-        """Why the fast path must not be used for data like these; None where it may be."""
+        """The reason not to use the fast path for data with this layout; None if it agrees with plain PyTorch."""
         graph = wanted.create_graph and torch.is_grad_enabled()
         settings, layout = key or self._key(data, count, wanted.steps, wanted.outer)
         if self.trust.settled(("steps", graph, settings), layout):
@@ -209,6 +209,6 @@ class Choice:
 
 
 def _can_try(data: Any) -> bool:
-    """Whether the values of `data` are there to be looked at: not in transforms and compilers."""
+    """Whether the values of `data` can be read, which is not so in transforms and compilers."""
     tensors = [t for t in tree_leaves(data) if isinstance(t, Tensor)]
     return bool(tensors) and not in_transform() and all(values_are_readable(t) for t in tensors)

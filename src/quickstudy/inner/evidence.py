@@ -1,4 +1,4 @@
-"""What an engine makes of two tasks, to be laid beside what another makes of them."""
+"""What an engine computes for two tasks, for comparison with another engine."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ from quickstudy.inner.trees import num_tasks, taken, two_places
 from quickstudy.inner.trust import BUFFER, shaken
 from quickstudy.inner.unroll import Unrolling, unroll
 
-STEPS = 3  # that are verified, of those to be taken
+STEPS = 3  # number of steps that are verified
 
 
 def two_of(data: Any) -> Any:
@@ -38,19 +38,19 @@ def evidence(
     steps: int,
     graph: bool,
 ) -> dict[str, Tensor]:
-    """How far two tasks move, what they leave in the buffers, what comes out, and the gradient by everything learned.
+    """Changes of the parameters, buffers, losses and meta-gradients of two tasks, by name.
 
-    Leaves no trace. All tasks draw the same random numbers.
+    The computation leaves no trace, and all tasks draw the same random numbers.
 
     Args:
-        problem: what is solved.
-        engine: that runs them.
+        problem: the inner problem.
+        engine: the engine that runs.
         data: of the two tasks, for every step and for the loss after them.
-        outer: for the objective.
+        outer: passed to the objective.
         mixing: knows whether the network mixes points.
-        how: says how steps are differentiated.
-        steps: how many are taken.
-        graph: whether there is a meta-gradient.
+        how: the options for differentiating steps.
+        steps: number of steps.
+        graph: whether to compute the meta-gradient.
     """
     problem = replace(problem, randomness="same")
     how = replace(how, checkpoint=None, mixed_mode=False)
@@ -68,7 +68,7 @@ def evidence(
 
 
 def rounded(problem: Problem, precision: torch.dtype | None) -> Problem:
-    """The same with weights that differ in their last digits, in `precision`: what that changes is rounding."""
+    """The problem with weights that differ in their last digits in `precision`, to measure the effect of rounding."""
     others: dict[str, Tensor] = {}
     for name, p in problem.network.named_parameters():
         moved = shaken(p, precision)
@@ -92,7 +92,7 @@ def _moves(adapted: Adapted) -> dict[str, Tensor]:
 
 
 def _judged(adapted: Adapted, data: Any, graph: bool) -> dict[str, Tensor]:
-    """The loss of the adapted networks, and its gradient by everything that can be learned."""
+    """The loss of the adapted networks, and its gradient with respect to everything that can be learned."""
     problem = adapted.problem
     judge = problem.point_loss if problem.objective is None else problem.step_loss
     losses = adapted.run(judge, data, adapted.outer)[0]
@@ -113,5 +113,5 @@ def _judged(adapted: Adapted, data: Any, graph: bool) -> dict[str, Tensor]:
 
 
 def _begun(leaf: Any) -> Any:
-    """Data that carry a graph, as data that begin one."""
+    """A tensor with a graph as a leaf that requires grad; other data unchanged."""
     return leaf.detach().requires_grad_() if isinstance(leaf, Tensor) and leaf.requires_grad else leaf

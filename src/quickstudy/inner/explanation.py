@@ -1,4 +1,4 @@
-"""What the engine does with a batch of tasks, and why, in words."""
+"""Describes how the engine computes a batch of tasks, and why."""
 
 from dataclasses import dataclass, replace
 
@@ -14,13 +14,13 @@ from quickstudy.tracing import is_for_graph
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a meta-loss is computed; `str()` is meant to be read.
+    """How a meta-loss is computed; print it to read it.
 
     Args:
         engine: "loop", "batched" or "lowrank" (some or all linear layers low-rank).
-        plan: what was found by trying the network.
+        plan: the findings of trial runs of the network.
         layers: estimated costs of the linear layers.
-        lines: the explanation.
+        lines: the text.
     """
 
     engine: str
@@ -33,7 +33,7 @@ class Explanation:
 
 
 def explain(inner: InnerLoop, tasks: Tasks) -> Explanation:
-    """See `MAML.explain`. Tasks of unequal size are explained as if they ran together."""
+    """The explanation for `MAML.explain`. Tasks of unequal size are described as if they ran together."""
     support = without_trivial_mask(tasks.support).clean()
     seen = inner.first_points(support)  # a step sees a minibatch, and costs no more
     plan = inner.plan(seen, tasks.num_tasks, inner.steps)
@@ -56,7 +56,7 @@ def explain(inner: InnerLoop, tasks: Tasks) -> Explanation:
     lines.append(f"adapted: {len(names)} tensors by {type(inner.rule).__name__}, {inner.steps} steps")
     unreached = [k for k in names if plan.reached is not None and k not in plan.reached]
     if unreached:
-        lines.append(f"  the loss does not reach {', '.join(unreached)}: left as they are")
+        lines.append(f"  the loss does not depend on {', '.join(unreached)}: they do not change")
     lines += _shared(plan, set(names))
     lines += [_layer(c, plan) for c in layers]
     if is_for_graph():

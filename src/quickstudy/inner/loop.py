@@ -1,4 +1,4 @@
-"""`inner_loop`: what is adapted, by which rule, how often, on which data. One definition; the engines agree on it."""
+"""`inner_loop`: adapts a network to many tasks, by any of several engines that give the same numbers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,15 +33,15 @@ Batch = Callable[[int, Adapted], Any]
 
 
 class InnerLoop:
-    """Adapts a network to many tasks at once, differentiably; made by `inner_loop`, which see.
+    """Adapts a network to many tasks at once, differentiably; made by `inner_loop`.
 
     Args:
-        problem: what is solved.
-        how: says how steps are differentiated.
-        steps: how many, unless a call says otherwise.
-        minibatch: points used in a step.
+        problem: the inner problem.
+        how: the options for differentiating steps.
+        steps: number of steps; a call can take another number.
+        minibatch: number of points used in a step; None for all.
         engine: "auto", "loop", "batched" or "lowrank".
-        verify: show first that the engine agrees with plain PyTorch.
+        verify: check first that the engine agrees with plain PyTorch.
     """
 
     def __init__(
@@ -53,27 +53,27 @@ class InnerLoop:
 
     @property
     def network(self) -> nn.Module:
-        """What adapts."""
+        """The network that adapts."""
         return self.problem.network
 
     @property
     def rule(self) -> Any:
-        """By which it moves."""
+        """The update rule."""
         return self.problem.rule
 
     @property
     def loss(self) -> Callable[..., Tensor]:
-        """What points are judged by."""
+        """The loss of points, which also is the loss of steps unless `inner_loss` or `objective` is given."""
         return self.problem.loss
 
     @property
     def objective(self) -> Callable[..., Any] | None:
-        """What steps descend, where that is no loss of points."""
+        """The objective of the steps, if it is not a loss of points."""
         return self.problem.objective
 
     @property
     def inputs(self) -> Any:
-        """Further inputs of the network, which adapt."""
+        """Extra inputs of the network, which adapt."""
         return self.problem.inputs
 
     @property
@@ -83,17 +83,17 @@ class InnerLoop:
 
     @property
     def implicit(self) -> Implicit | None:
-        """How the solution is differentiated, where that is done in place of the steps."""
+        """The options of implicit differentiation; None if the steps are differentiated."""
         return self.how.implicit
 
     @property
     def randomness(self) -> Randomness:
-        """Whether tasks draw "different" random numbers, or the "same"."""
+        """Whether tasks draw "different" random numbers or the "same"."""
         return self.problem.randomness
 
     @property
     def proximal(self) -> float:
-        """Strength of the penalty on how far the weights move."""
+        """Strength of the penalty on the distance from the initial weights."""
         return self.problem.proximal
 
     def __call__(
@@ -111,35 +111,35 @@ class InnerLoop:
         """Every task's network after `steps` steps.
 
         Args:
-            support: the points of `T` tasks, all of them used at every step (or a minibatch of them). Padding is
-                harmless; a network that mixes points sees tasks grouped by size, without padding.
-            batch: `(step, adapted so far) -> data of the step`, in place of `support`: `Examples`, or with an
-                `objective` of your own any tree of tensors `[T, ...]`. With checkpoints it is asked twice.
-            num_tasks: `T`, with `batch`.
-            steps: as many as the loop was made with, if None.
-            outer: tensors that the objective gets besides the batch, shared by all tasks.
-            create_graph: keep the graph back to the start; without it every gradient is a constant.
+            support: the points of `T` tasks. Every step uses all of them, or a minibatch. Padding has no influence;
+                a network that mixes points gets tasks in groups of equal size, without padding.
+            batch: takes the place of `support`: `(step, adapted so far) -> data of the step`, which are `Examples`, or
+                with an `objective` any tree of tensors `[T, ...]`. With checkpoints it is called twice for a step.
+            num_tasks: `T`, needed with `batch`.
+            steps: number of steps; by default that of the loop.
+            outer: tensors, shared by all tasks, that the objective gets besides the batch.
+            create_graph: keep the graph back to the initial parameters; without it all gradients are constants.
             generator: shuffles minibatches.
-            each: called with the `Adapted` after every step; an `Adapted` that it returns takes its place. Not with
-                checkpoints, nor with an implicit gradient.
+            each: called with the `Adapted` after every step; if it returns an `Adapted`, the loop continues from that.
+                It cannot be combined with checkpoints or an implicit gradient.
         """
         steps = self.steps if steps is None else check_steps(steps)
         if each is not None and (self.how.checkpoint is not None or self.how.implicit is not None):
-            raise ValueError("each= sees every step, which checkpoint= and implicit= do not keep; leave them out")
+            raise ValueError("each= needs every step, which checkpoint= and implicit= do not keep; leave them out")
         check_generator(generator)
         if (support is None) == (batch is None):
             raise ValueError("give the inner loop either support points or batch=, a function of the step")
         if support is not None:
             check_layout(support, "support")
         if batch is not None and num_tasks is None:
-            raise ValueError("with batch=, say how many tasks there are: num_tasks=")
-        if torch.is_inference_mode_enabled():  # where torch takes no gradient, not even an inner one
+            raise ValueError("batch= needs the number of tasks; give num_tasks=")
+        if torch.is_inference_mode_enabled():  # in which torch computes no gradient, not even an inner one
             with torch.inference_mode(False), torch.no_grad():
                 given: Any = {"batch": batch, "num_tasks": num_tasks, "outer": outer, "generator": generator}
                 return self(support, steps=steps, create_graph=False, each=each, **given)
         support, outer = usable(support), None if outer is None else usable(outer)
         if support is not None and support.num_points == 0:
-            steps = 0  # none is taken
+            steps = 0
         wanted = Wanted(steps, outer if create_graph or outer is None else detached(outer), create_graph)
         if support is not None:
             start, source, fixed = self._on_points(support, wanted, generator)
@@ -149,35 +149,35 @@ class InnerLoop:
         return unroll(start, source, steps, self.how, create_graph=create_graph, fixed=fixed, each=each)
 
     def point_loss(self, model: Callable[..., Any], examples: Examples, outer: Any = None) -> Tensor:
-        """One task's mean loss over its real points."""
+        """The mean loss over one task's real points."""
         return self.problem.point_loss(model, examples, outer)
 
     def adapted_names(self) -> list[str]:
-        """The parameters and extra inputs that move."""
+        """The names of the parameters and extra inputs that adapt."""
         return self.problem.adapted_names()
 
     def known_engine(self) -> str:
-        """The engine asked for; of "auto" what is known without data: "loop" where torch has no batching rule."""
+        """The engine as far as it is known without data: "auto" gives "loop" if torch has no batching rule."""
         if self.engine != "auto":
             return self.engine
         return "batched" if unvectorised(self.network) is None else "loop"
 
     def verify_again(self) -> None:
-        """Have the next call show once more that the engine agrees with plain PyTorch."""
+        """Make the next call check again that the engine agrees with plain PyTorch."""
         self.choice.trust.again = self.verify
 
     def plan(self, data: Any, num_tasks: int, steps: int, outer: Any = None) -> Plan:
-        """How passes over `data` run."""
+        """The plan for passes over `data`."""
         return self.choice.plan(data, num_tasks, steps, outer)
 
     def first_points(self, share: Examples) -> Examples:
-        """Points as a step sees them: as many as in a minibatch."""
+        """The points of the first step: all of them, or a minibatch."""
         if self.minibatch is None or not share.num_points:
             return share
         return minibatches(share, self.minibatch)(0, None)
 
     def tasks_at_once(self, tasks: Tasks) -> int | None:
-        """How many tasks a compiled pass over such `tasks` should take; None for all of them."""
+        """The number of tasks for one compiled pass over `tasks`; None for all of them."""
         support = tasks.support
         if not support.num_points:
             return None
@@ -188,14 +188,14 @@ class InnerLoop:
 
     @contextmanager
     def replaying(self, parts: int) -> Iterator[Callable[[], None]]:
-        """A function to call before each part, so that all of them draw the same random numbers, if they should."""
+        """Gives a function to call before each part; if tasks share random numbers, it resets torch's generators."""
         with replaying(self.problem.randomness, parts) as again:
             yield again
 
     def _on_points(
         self, support: Examples, wanted: Wanted, generator: torch.Generator | None
     ) -> tuple[Adapted, Source, Any]:
-        """Where the tasks begin, the data of every step, and those of them that have a graph."""
+        """The tasks before the first step, the data of every step, and the data as a tree."""
         support = without_trivial_mask(support)
         parts, shares, again = [], [], needs_support(self.network)
         for places, group in self.choice.groups(support) if wanted.steps or again else [(None, support.clean())]:
@@ -213,11 +213,11 @@ class InnerLoop:
         return start, lambda step, adapted: [draw(step, adapted) for draw in draws], shares
 
     def _on_batches(self, batch: Batch, num_tasks: int, wanted: Wanted) -> tuple[Adapted, Source, Any]:
-        """The same, with data from a function of the step and of the networks."""
+        """The same with data from `batch`; the last entry is None, since the data can differ between steps."""
         if needs_support(self.network):
             raise ValueError(
-                "the network has layers that use each task's support set, as TaskNorm does, and batch= names none; "
-                "give the inner loop support points, or use other layers"
+                "the network has layers that use each task's support set, as TaskNorm does, and with batch= there is "
+                "none; give the inner loop support points, or use other layers"
             )
         before = self._start((self.choice.resting(None, num_tasks, wanted),), num_tasks, wanted)
         if not wanted.steps:
@@ -226,9 +226,9 @@ class InnerLoop:
         check_batch(first, num_tasks)
         self._whole(first)
         if self.how.checkpoint is not None and any(_has_graph(t) for t in tree_leaves(first)):
-            raise ValueError("with checkpoint=, data from batch= cannot carry a graph: hand tensors on as outer=")
+            raise ValueError("with checkpoint=, data from batch= cannot carry a graph; pass such tensors as outer=")
         parts = self.choice.deal(None, num_tasks, first, wanted)
-        held = [first]  # for the first step as it is first taken; what runs again asks again
+        held = [first]  # used for the first step, once; a segment that runs again calls batch again
 
         def source(step: int, adapted: Adapted) -> list[Any]:
             data = held.pop() if held and step == 0 else _clean(usable(batch(step, adapted)))
@@ -241,12 +241,12 @@ class InnerLoop:
         return Adapted(self.problem, parts, num_tasks, self.choice.mixing, wanted.outer)
 
     def _whole(self, data: Any) -> Any:
-        """The data of a step, unless they are padded and the network would mix the padding in."""
+        """`data`, or ValueError if they are padded and the network or the loss mixes points."""
         masked = isinstance(data, Examples) and data.mask is not None and values_are_readable(data.x)
         if masked and not self.choice.plainly and self.choice.mixing(self.problem, data):
             raise ValueError(
-                "batch= gave masked points to a network, or a loss, that mixes points; give as many real ones for "
-                "every task"
+                "batch= gave masked points to a network, or a loss, that mixes points; give every task the same number "
+                "of points, without a mask"
             )
         return data
 
@@ -275,32 +275,33 @@ def inner_loop(
 ) -> InnerLoop:
     """An inner loop over `network`: theta' = rule(theta, grad L(theta; data)), `steps` times, for all tasks at once.
 
-    The meta-gradient is exact whatever the engine: `loop` (one task after another, in plain PyTorch), `batched`
-    (stacked parameters), `lowrank` (linear layers' fast weights as sums of outer products), or `auto`, which picks for
-    each layer.
+    Every engine computes the exact meta-gradient: `loop` (one task after another, in plain PyTorch), `batched`
+    (parameters stacked over tasks), `lowrank` (the change of linear layers' weights as sums of outer products), or
+    `auto`, which chooses for each layer.
 
     Args:
         network: any module.
-        loss: `(output [N, do], y) -> [N]`; squared error or cross-entropy by default. A module's parameters take part.
-        inner_loss: what steps descend, where it is not `loss`, which then judges only.
-        objective: `(model, batch of one task, outer) -> scalar`, in place of `loss`, for any other data. It may return
-            a tuple that begins with the scalar.
-        lr, rule: a rate for plain gradient descent, or one of `quickstudy.optimizers`.
-        steps: how many, unless a call says otherwise.
-        adapt: patterns for the names of what moves; by default every parameter with `requires_grad`, and all inputs.
-        inputs: `{name: tensor}`: more inputs of the network, `network(x, name=...)`, adapted by every task.
-        minibatch: points of the support set used in a step; all by default.
-        engine: as above.
-        first_order: inner gradients count as constants.
-        checkpoint: "every" step, "sqrt" (segments of sqrt(steps)) or a number of steps: rerun on the way back instead
-            of kept.
-        mixed_mode: forward and reverse mode mixed, so that no tape of the inner backward pass is kept.
-        truncate: all but so many last steps are first order.
+        loss: `(output [N, do], y) -> [N]`; by default squared error, or cross-entropy for integer y. It can be a module
+            with parameters of its own.
+        inner_loss: the loss of the inner steps, if it is not `loss`, which then applies to query points only.
+        objective: `(model, batch of one task, outer) -> scalar`, in place of `loss`, for data other than `Examples`. It
+            can also return a tuple whose first entry is the scalar.
+        lr, rule: a rate for gradient descent, or another rule from `quickstudy.optimizers`.
+        steps: number of inner steps; a call can take another number.
+        adapt: patterns for the names of the parameters that adapt; by default all with `requires_grad`, and all inputs.
+        inputs: `{name: tensor}`: extra inputs of the network, `network(x, name=...)`, which adapt to each task.
+        minibatch: number of support points used in a step; all by default.
+        engine: "auto", "loop", "batched" or "lowrank", see above.
+        first_order: treat inner gradients as constants.
+        checkpoint: keep only some states in memory, and run the steps between them again in the backward pass: "every"
+            step, "sqrt" (segments of sqrt(steps)), or the number of steps in a segment.
+        mixed_mode: combine forward and reverse mode, so that no graph of the inner backward pass is kept in memory.
+        truncate: number of last steps with second derivatives; earlier steps are first order.
         implicit: differentiate the solution instead of the steps; see `Implicit`.
-        proximal: lambda of a term `lambda/2 |theta' - theta|^2` in the inner loss.
-        randomness: every task its "different" dropout masks, or the "same".
-        verify: for each layout of the data, show first on two of its tasks that the engine agrees with plain PyTorch:
-            adapted parameters and meta-gradient. Where it does not, "auto" takes the loop and warns, others raise.
+        proximal: lambda of a penalty `lambda/2 |theta' - theta|^2` in the inner loss.
+        randomness: whether tasks draw "different" dropout masks or the "same".
+        verify: for each layout of the data, check first on two tasks that the engine gives the same adapted parameters
+            and meta-gradient as plain PyTorch. If not, "auto" warns and uses the loop, and other engines raise.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.Sinusoid().sample(4, support=10, query=10)

@@ -1,7 +1,7 @@
-"""The rules by which an inner loop moves: SGD, Adam and RMSProp, every one of them differentiable.
+"""The update rules of inner steps: SGD, Adam and RMSProp, each of them differentiable.
 
-They follow `torch.optim` to the digit, but return new values in place of writing into old ones, so that gradients
-flow through a step: to the values, to the gradients, and to the rates.
+They compute the same numbers as `torch.optim`, but return new values instead of writing into the old ones, so that
+derivatives flow through a step to the values, the gradients and the rates.
 """
 
 import math
@@ -23,17 +23,17 @@ from quickstudy.words import set_values
 class SGD(nn.Module):
     """Gradient descent: v' = momentum v + g + weight_decay p;  p' = p - lr v' (Nesterov: p - lr (g + momentum v')).
 
-    Linear in the gradients, which the `lowrank` engine needs, unless they are clipped.
+    Without `clip` the steps are linear in the gradients, as the `lowrank` engine requires.
 
     Args:
-        lr: a number; a 0-dimensional tensor; a sequence or 1-dimensional tensor, one rate a step (the last one from
-            there on); `{pattern: rate}` by the parameters' names, fixed; or `Rates`. An `nn.Parameter` is
-            meta-learned.
-        momentum: of the velocity, from 0 to 1.
-        nesterov: look ahead along it.
+        lr: a number; a 0-dimensional tensor; a sequence or 1-dimensional tensor with one rate for each step (later
+            steps use the last one); `{pattern: rate}` by the names of parameters, fixed; or `Rates`. An `nn.Parameter`
+            is meta-learned.
+        momentum: of the velocity, at least 0 and below 1.
+        nesterov: use Nesterov momentum.
         weight_decay: L2 penalty.
-        clip: the largest norm of a task's whole gradient; longer ones are scaled down to it. Long or steep inner loops
-            that overflow now and then need it.
+        clip: largest norm of a task's gradient over all parameters; longer gradients are scaled down to it. It keeps
+            long or steep inner loops from overflowing.
 
     >>> rule = SGD(0.1, momentum=0.9)
     >>> value, velocity = rule.update("w", 0, torch.ones(2), torch.ones(2), None)
@@ -52,12 +52,12 @@ class SGD(nn.Module):
     ):
         super().__init__()
         if clip is not None and not check_number("clip", clip):
-            raise ValueError("clip=0 would leave no gradient; give the largest norm, or None")
+            raise ValueError("clip=0 would remove every gradient; give the largest norm allowed, or None")
         self.clip = clip
         self.lr = check_rate(lr)
         self.momentum, self.weight_decay = check_unit("momentum", momentum), check_number("weight_decay", weight_decay)
         if nesterov and not momentum:
-            raise ValueError("nesterov=True looks ahead along the momentum; give momentum= a value above 0")
+            raise ValueError("nesterov=True needs momentum; give momentum= a value above 0")
         self.nesterov = nesterov
 
     def config(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class SGD(nn.Module):
         return self.clip is None
 
     def direct(self, values: dict[str, Any], gradients: dict[str, Any], data: Any) -> dict[str, Any]:
-        """The gradients `[T, *shape]`, those of every task no longer than `clip` together."""
+        """The gradients `[T, *shape]`, scaled so that the norm of each task's gradient is at most `clip`."""
         del values, data
         if self.clip is None or not gradients:
             return gradients
@@ -97,23 +97,23 @@ class SGD(nn.Module):
             velocity = gradient if velocity is None else velocity * self.momentum + gradient
             gradient = gradient + velocity * self.momentum if self.nesterov else velocity
         rate = rate_at(self.lr, name, step)
-        if isinstance(rate, Tensor):  # low-rank coefficients are numbers, computed in the precision of the rate
+        if isinstance(rate, Tensor):  # the coefficients of low-rank weights keep the precision of the rate
             like = value if isinstance(value, Tensor) else value.base
             rate = rate.to(like.dtype)
         elif isinstance(value, Tensor):
-            return torch.sub(value, gradient, alpha=rate), velocity  # one pass over memory in place of two
+            return torch.sub(value, gradient, alpha=rate), velocity  # one pass over memory instead of two
         return value - gradient * rate, velocity
 
 
 class Adam(nn.Module):
     """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1), with a finite derivative where the gradient is zero.
 
-    There the root of the second moment has no derivative of its own; the step `g / (|g| + eps)` has, 1 / eps, and that
-    is the one used.
+    At zero the square root of the second moment has no derivative, but the step `g / (|g| + eps)` has the derivative
+    1 / eps, which is used.
 
     Args:
         lr: as for `SGD`.
-        betas: decay of the two moments.
+        betas: decay rates of the two moments.
         eps: added to the root of the second moment.
         weight_decay: L2 penalty, added to the gradient.
     """
@@ -144,7 +144,7 @@ class Adam(nn.Module):
         return set_values(lr=said(self.lr), betas=self.betas, weight_decay=self.weight_decay or None)
 
     def update(self, name: str, step: int, value: Any, gradient: Any, moments: Any) -> tuple[Any, Any]:
-        """The parameter's next value and moments (first, second, how many)."""
+        """The parameter's next value and its memory: first moment, second moment, number of steps."""
         if self.weight_decay:
             gradient = gradient + value * self.weight_decay
         (b1, b2), (first, second, count) = self.betas, moments or (0.0, 0.0, 0)
@@ -161,8 +161,8 @@ class RMSProp(nn.Module):
 
     Args:
         lr: as for `SGD`.
-        alpha: decay of the mean square.
-        eps: added to its root.
+        alpha: decay rate of the mean square.
+        eps: added to the root of the mean square.
         weight_decay: L2 penalty, added to the gradient.
     """
 
@@ -192,15 +192,16 @@ class RMSProp(nn.Module):
 def move(
     rule: Any, state: Any, start: Any, gradients: dict[str, Any], data: Any, step: int, *, proximal: float = 0.0
 ) -> Any:
-    """The `State` after one step of the rule; what has no gradient stays.
+    """The `State` after one step of the rule; parameters without a gradient do not change.
 
     Args:
-        rule: as `SGD`.
-        state: where tasks stand.
-        start: where they began, which a `proximal` term pulls back to.
+        rule: such as `SGD`.
+        state: before the step.
+        start: before the first step, for the `proximal` term.
         gradients: `[T, *shape]` by name, or low-rank.
-        data: the points of the step, for rules that see all parameters together.
-        step: how many came before.
+        data: the points of the step, for rules with a method `direct`.
+        step: the number of steps before this one.
+        proximal: strength of the penalty on the distance from `start`.
     """
     shared, moved, slots = dict(state.shared), dict(state.moved), dict(state.slots)
     direct: Any = getattr(rule, "direct", None)
@@ -216,28 +217,28 @@ def move(
 
 
 class Rule(Protocol):
-    """How a parameter moves: `SGD`, `Adam`, `RMSProp`, or a module of your own that has these."""
+    """An update rule: `SGD`, `Adam`, `RMSProp`, or a module of your own with the following members."""
 
     lr: Any
-    """A rate, or what `rate_at` finds one in."""
+    """A rate in any form that `rate_at` understands."""
 
     @property
     def linear(self) -> bool:
-        """Whether every step is a sum of values, gradients and memories, each times one number for the whole parameter.
+        """Whether every step is a linear combination of value, gradient and memory, with one number for all entries.
 
-        They may then be low-rank objects that know `+`, `-`, and `*` and `/` with a number; a factor for each entry
-        needs `linear = False`.
+        They can then be low-rank objects that support `+`, `-`, and `*` and `/` by a number. A rule with a factor for
+        each entry must say False.
         """
 
     def update(self, name: str, step: int, value: Any, gradient: Any, memory: Any, /) -> tuple[Any, Any]:
-        """The parameter's next value, and what is remembered of it.
+        """The parameter's next value and memory.
 
         Args:
-            name: of the parameter in its network.
-            step: from 0 on.
-            value: `[T, *shape]`, or `[*shape]` where tasks still share it; at step 0 the initial one.
+            name: the parameter's name in the network.
+            step: the number of the step, from 0.
+            value: `[T, *shape]`, or `[*shape]` as long as tasks share it.
             gradient: `[T, *shape]`, of each task's mean loss.
-            memory: what the step before returned; None at step 0.
+            memory: returned by the previous step; None at step 0.
         """
 
 

@@ -1,4 +1,4 @@
-"""Checks of the inner loop's options, and of how they go together."""
+"""The inner loop's options, and checks of each of them and of their combinations."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ _USUAL = {"learning_rate": "lr", "inner_lr": "lr", "optimizer": "rule"}  # what 
 
 
 class InnerOptions(TypedDict, total=False):
-    """What every gradient-based learner hands on to `quickstudy.inner_loop`, where each is explained."""
+    """The options that gradient-based learners pass on to `quickstudy.inner_loop`, which documents them."""
 
     rule: Rule | None
     inner_loss: Callable[[Tensor, Tensor], Tensor] | None
@@ -42,7 +42,7 @@ class InnerOptions(TypedDict, total=False):
 
 
 class MAMLOptions(InnerOptions, total=False):
-    """What the descendants of MAML hand on to `quickstudy.MAML`, where each is explained."""
+    """The options that variants of MAML pass on to `quickstudy.MAML`, which documents them."""
 
     first_order: bool
     loss: Callable[[Tensor, Tensor], Tensor] | None
@@ -52,7 +52,7 @@ class MAMLOptions(InnerOptions, total=False):
 
 
 def check_options(learner: nn.Module, options: Mapping[str, Any]) -> None:
-    """Raise TypeError for a name that is no option of the inner loop, in the words of the learner that was built."""
+    """Raise TypeError for an option that the inner loop does not have; the message names the learner's arguments."""
     for name in options:
         if name not in InnerOptions.__annotations__:
             own = [k for k, p in inspect.signature(type(learner)).parameters.items() if p.kind is not p.VAR_KEYWORD]
@@ -68,11 +68,11 @@ def check_options(learner: nn.Module, options: Mapping[str, Any]) -> None:
 def check_problem(
     network: Any, *, loss: Any, inner_loss: Any, objective: Any, inputs: Any, rule: Rule, engine: str
 ) -> None:
-    """Raise TypeError or ValueError for an inner problem that cannot be one; arguments as of `inner_loop`."""
+    """Raise TypeError or ValueError for an invalid inner problem; the arguments are those of `inner_loop`."""
     check_network(network)
     for name, p in network.named_parameters():
         if isinstance(p, nn.parameter.UninitializedParameter):
-            raise ValueError(f"{name} has no shape yet; run the network once, so that its lazy layers are made")
+            raise ValueError(f"{name} has no shape yet; run the network once, so that its lazy layers get shapes")
     for name, function in (("loss", loss), ("inner_loss", inner_loss), ("objective", objective)):
         check_made(name, function, "")
         if function is not None and not callable(function):
@@ -98,11 +98,11 @@ def check_problem(
 def check_settings(
     *, engine: Any, randomness: Any, minibatch: Any, proximal: Any, verify: Any, how: Unrolling, network: nn.Module
 ) -> None:
-    """Raise TypeError or ValueError for settings that are none, or that exclude each other.
+    """Raise TypeError or ValueError for invalid settings, and for settings that exclude each other.
 
     Args:
-        how: says how steps are differentiated.
-        network: some settings are for real parameters only.
+        how: the options for differentiating steps.
+        network: some settings need a network with real parameters.
     """
     switches = {"first_order": how.first_order, "mixed_mode": how.mixed_mode, "verify": verify}
     for name, value in switches.items():
@@ -116,20 +116,20 @@ def check_settings(
     check_number("proximal", proximal)
     saving = [k for k in ("mixed_mode", "checkpoint", "implicit") if getattr(how, k)]
     if saving and any(p.is_complex() for p in network.parameters()):
-        raise ValueError(f"{saving[0]} is for real parameters, and the network has complex ones; leave it out")
+        raise ValueError(f"{saving[0]} needs real parameters, and the network has complex ones; leave it out")
     kept = [k for k in ("first_order", "mixed_mode") if getattr(how, k)]
     kept += [k for k in ("checkpoint", "truncate") if getattr(how, k) is not None]
     if how.implicit is not None:
         if not isinstance(how.implicit, Implicit):
             raise TypeError(f"implicit={shown(how.implicit)}; expected quickstudy.Implicit(...)")
         if kept:
-            raise ValueError(f"implicit differentiates the solution, not the steps: leave out {', '.join(kept)}")
+            raise ValueError(f"implicit= differentiates the solution, not the steps: leave out {', '.join(kept)}")
     elif how.first_order and len(kept) > 1:
-        raise ValueError(f"first_order has no second derivatives to save or cut: leave out {', '.join(kept[1:])}")
+        raise ValueError(f"first_order=True has no second derivatives: leave out {', '.join(kept[1:])}")
 
 
 def rule_of(lr: Any, rule: Any) -> Rule:
-    """The rule that `lr` and `rule` come to."""
+    """The rule given by `rule`, or gradient descent at the rate `lr`."""
     if rule is None:
         return SGD(DEFAULT_RATE if lr is None else lr)
     if lr is not None:
@@ -160,10 +160,10 @@ def _check_inputs(inputs: Any) -> None:
 
 
 def _check_read(inputs: Any, network: nn.Module) -> None:
-    """Raise TypeError for an input that the network's `forward` does not take."""
+    """Raise TypeError for an input that is no argument of the network's `forward`."""
     try:
         parameters = inspect.signature(network.forward).parameters if inputs else {}
-    except (TypeError, ValueError):  # compiled code says nothing of its arguments
+    except (TypeError, ValueError):  # compiled code has no signature
         return
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
@@ -176,7 +176,7 @@ def _check_read(inputs: Any, network: nn.Module) -> None:
 
 
 def _check_rates(rule: Any, network: nn.Module) -> None:
-    """Raise ValueError for rates by entry that were built for parameters of other shapes."""
+    """Raise ValueError for elementwise rates that were built for parameters of other shapes."""
     rates = getattr(rule, "lr", None)
     if isinstance(rates, Rates) and rates.per == "parameter":
         for name, p in network.named_parameters():
@@ -188,7 +188,7 @@ def _check_rates(rule: Any, network: nn.Module) -> None:
 
 
 def as_parameters(inputs: Mapping[str, Tensor] | nn.ParameterDict | None) -> nn.ParameterDict | None:
-    """The extra inputs of a learner: those that are parameters are meta-learned; the others, buffers, only adapted."""
+    """The extra inputs of a learner: parameters are meta-learned; other tensors become buffers, which only adapt."""
     if inputs is None:
         return None
     _check_inputs(inputs)
@@ -196,7 +196,7 @@ def as_parameters(inputs: Mapping[str, Tensor] | nn.ParameterDict | None) -> nn.
     for name, value in inputs.items():
         learned = isinstance(value, nn.Parameter)
         held[name] = value if learned else None
-        if not learned:  # a tensor would become a parameter: the name is known by now, and its value can be a buffer
+        if not learned:  # a plain tensor would become a parameter, so its entry is replaced by a buffer
             delattr(held, name)
             held.register_buffer(name, value.detach().clone())
     return held

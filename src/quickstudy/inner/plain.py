@@ -1,8 +1,8 @@
-"""The inner loop in plain PyTorch: for each task the network with its weights, `autograd.grad`, the rule.
+"""The inner loop in plain PyTorch: for each task the network with its weights, `autograd.grad`, and the rule.
 
     theta' = rule(theta, grad L(theta; data)),      for gradient descent   theta - lr * grad L(theta; data)
 
-Every other engine must agree with it. It asks nothing of the network but that PyTorch can differentiate it.
+All other engines must agree with this one. It works for every network that PyTorch can differentiate.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,7 @@ from quickstudy.nets.clock import at_step, playing
 
 @dataclass(frozen=True)
 class Plain:
-    """One task at a time, `[1, ...]` in its `State`. Gradients of `sparse` weights come in a sparse layout, which is
-    noted as they come."""
+    """One task at a time, as `[1, ...]` in its `State`. `sparse` collects the weights whose gradients are sparse."""
 
     sparse: set[str] = field(default_factory=set)
     together = False
@@ -42,7 +41,7 @@ class Plain:
     def gradient(
         self, problem: Problem, state: State, data: Any, outer: Any, step: int, *, second_order: bool
     ) -> tuple[dict[str, Any], State]:
-        """grad L(theta; data), by name; without an entry where the loss does not reach. See `Engine`."""
+        """grad L(theta; data) by name, without the parameters that the loss does not depend on. See `Engine`."""
         weights, data, ran = state.weights(), real_points(data), []
 
         def loss(moving: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -74,7 +73,7 @@ class Plain:
     def _model(
         self, problem: Problem, state: State, weights: dict[str, Tensor]
     ) -> tuple[Callable[..., Any], nn.Module]:
-        """The network with one task's weights, as the objective gets it, and as it is."""
+        """The network with one task's weights, with and without the extra inputs filled in."""
         weights = {k: with_dense_gradient(w) if k in self.sparse else w for k, w in weights.items()}
         own = {**weights, **{k: b[0].clone() for k, b in state.buffers.items()}}
         inputs = {k: own.pop(k) for k in problem.inputs}
@@ -83,11 +82,11 @@ class Plain:
 
 
 def _gradient(loss: Callable[..., Any], weights: dict[str, Tensor], second_order: bool) -> tuple[Any, Any, Any]:
-    """The gradient, the buffers left, and the weights as the network left them."""
+    """The gradient, and the buffers and weights after the pass."""
     if in_transform():
         found, buffers = torch.func.grad(loss, has_aux=True)(weights)
         return (found if second_order else tree_map(torch.Tensor.detach, found)), buffers, {}
-    with torch.enable_grad():  # clones: the network may write into its weights, and others may read the same tensors
+    with torch.enable_grad():  # clones, as the network may write into its weights
         weights = {k: own_copy(w if second_order else w.detach()) for k, w in weights.items()}
         value, buffers = loss(weights)
         found = [None] * len(weights)

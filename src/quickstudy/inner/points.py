@@ -1,4 +1,4 @@
-"""Point sets as the inner loop needs them: losses over real points, harmless padding, minibatches."""
+"""Point sets for the inner loop: losses over real points, removal of padding, minibatches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,27 +16,27 @@ def mean_loss(losses: Tensor, num_points: int, mask: Tensor | None) -> Tensor:
     check_losses(losses, num_points, masked=mask is not None)
     if mask is None:
         return losses.mean()
-    short = losses.dtype in (torch.float16, torch.bfloat16)  # whose sums, unlike their means, overflow or stand still
+    short = losses.dtype in (torch.float16, torch.bfloat16)  # whose sums overflow, or stop growing
     total = torch.where(mask, losses, torch.zeros_like(losses)).sum(dtype=torch.float32 if short else None)
     return (total / mask.sum().clamp_min(1)).to(losses.dtype)
 
 
 def without_trivial_mask(examples: Examples) -> Examples:
-    """The same examples without a mask that hides nothing."""
+    """The examples without their mask if all points are real."""
     if examples.mask is None or not values_are_readable(examples.x) or not bool(examples.mask.all()):
         return examples
     return Examples(examples.x, examples.y)
 
 
 def usable(tree: Any) -> Any:
-    """Tensors made in inference mode, which autograd cannot take, as clones."""
+    """`tree` with clones of the tensors that were created in inference mode, since autograd does not accept those."""
     if isinstance(tree, Examples) and not (tree.x.is_inference() or tree.y.is_inference()):
         return tree
     return tree_map(lambda t: t.clone() if isinstance(t, Tensor) and t.is_inference() else t, tree)
 
 
 def real_points(data: Any) -> Any:
-    """The points of one task without padding; anything else as it is."""
+    """The points of one task without padding; other data unchanged."""
     if not isinstance(data, Examples) or data.mask is None or len(data.mask) != 1 or not values_are_readable(data.x):
         return data
     return Examples(data.x[data.mask][None], data.y[data.mask][None])
@@ -45,12 +45,12 @@ def real_points(data: Any) -> Any:
 def minibatches(
     support: Examples, size: int, generator: torch.Generator | None = None
 ) -> Callable[[int, Any], Examples]:
-    """A `batch(step, adapted)` that goes through every task's points `size` at a time, over and over.
+    """A function `batch(step, adapted)` that cycles through every task's points, `size` at a time.
 
     Args:
-        support: the points to go through.
-        size: of a minibatch. A task with fewer points sees some of them twice in it.
-        generator: shuffles the order, once and for each task; without one the order is the given one.
+        support: the points.
+        size: number of points in a minibatch. A task with fewer points has some of them twice in it.
+        generator: shuffles the points of each task once; without it they keep their order.
     """
     check_whole("minibatch", size)
     real = support.real()

@@ -1,4 +1,4 @@
-"""From an inner loop to predictions: the adapted predictor, and its beliefs."""
+"""From an inner loop to predictions: predictors of adapted networks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from quickstudy.likelihoods import Likelihood
 
 @dataclass(frozen=True)
 class GradientPredictor:
-    """Networks adapted to `T` tasks by gradient steps; made by the learners' `adapt`."""
+    """Predictions of networks adapted to `T` tasks by gradient steps; made by the learners' `adapt`."""
 
     adapted: Adapted
     support: Examples
@@ -33,12 +33,12 @@ class GradientPredictor:
         return self.readout(self.adapted(x))
 
     def append(self, examples: Examples) -> "GradientPredictor":
-        """Adapted anew, from the meta-parameters, to the union of the support set and `examples`."""
+        """The predictor for the union of support set and `examples`, adapted again from the meta-parameters."""
         check_more(examples, self.support)
         return self.readapt(self.support.append(examples))
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
-        """Raises NotImplementedError: gradient steps give one function a task, not a distribution over them."""
+        """Raises NotImplementedError: gradient steps give one function per task, not a distribution over functions."""
         del n, generator
         raise NotImplementedError(
             "a gradient-based learner adapts to one function per task and has none to sample; "
@@ -52,7 +52,7 @@ class GradientPredictor:
 
 @dataclass(frozen=True)
 class Readapt:
-    """How a predictor was made, to make it again from other points; arguments as of `predictor`."""
+    """Adapts again to another support set, with the arguments of the first `predictor` call."""
 
     inner: InnerLoop
     likelihood: Likelihood | None
@@ -85,12 +85,17 @@ def predictor(
     chunk: int | None = None,
     seed: int | None = None,
 ) -> GradientPredictor:
-    """What `adapt` of the learners gives: the inner loop run on `support`, ready to predict.
+    """The result of a learner's `adapt`: a predictor after running the inner loop on `support`.
 
     Args:
-        generator: of dropout and minibatches while adapting; without one, torch's own is used.
-        chunk: adapt so many tasks at a time.
-        seed: in place of a generator.
+        inner: the inner loop.
+        likelihood: turns outputs into beliefs; None for predictions without a density.
+        support: the points of `T` tasks.
+        steps: number of inner steps.
+        create_graph: keep the graph back to the meta-parameters.
+        generator: randomness of dropout and minibatches while adapting; torch's own by default.
+        chunk: number of tasks that adapt at a time; all by default.
+        seed: takes the place of a generator.
     """
     check_steps(steps)
     seed = draw_seed(generator) if seed is None else seed
@@ -111,7 +116,7 @@ def in_chunks(
     create_graph: bool,
     generator: torch.Generator | None,
 ) -> Adapted:
-    """The inner loop on `chunk` tasks after another, as one result."""
+    """The result of the inner loop, run on `chunk` tasks at a time."""
     num_tasks = support.num_tasks
     if chunk is None or chunk >= num_tasks:
         return inner(support, steps=steps, create_graph=create_graph, generator=generator)
@@ -129,16 +134,16 @@ def in_chunks(
 def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int, weights: Sequence[float] = ()) -> Tensor:
     """Each task's mean loss over its real query points after adapting to its support set, `[T]`.
 
-    In training mode the network's running statistics become the mean over tasks of what the tasks left in theirs.
+    In training mode the network's running statistics become the mean over tasks of each task's statistics.
 
     Args:
         inner: the inner loop.
-        tasks: `T` of them.
-        steps: inner steps.
-        weights: of the losses after 1, 2, ... `steps` steps; by default the last counts alone.
+        tasks: a batch of `T` tasks.
+        steps: number of inner steps.
+        weights: of the losses after 1, 2, ... `steps` steps; by default only the last counts.
     """
     path: list[Adapted] = []
-    with exact_kernels():  # switched once for all that follows
+    with exact_kernels():  # here once, so that inner calls need not switch
         adapted = inner(tasks.support, steps=steps, each=path.append if any(weights[:-1]) else None)
         losses = query_losses(adapted, tasks.query)
         if not path:
@@ -148,7 +153,7 @@ def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int, weights: Sequence[fl
 
 
 def query_losses(adapted: Adapted, query: Examples) -> Tensor:
-    """Each task's mean loss over its real query points, `[T]`; running statistics as in `meta_losses`."""
+    """Each task's mean loss over its real query points, `[T]`; running statistics change as in `meta_losses`."""
     network = adapted.problem.network
     losses, left = adapted.run(adapted.problem.point_loss, query)
     if network.training and left[0] and not in_transform():
@@ -157,14 +162,14 @@ def query_losses(adapted: Adapted, query: Examples) -> Tensor:
 
 
 def reader(likelihood: Likelihood | None, y: Tensor) -> Callable[[Tensor], Predictive]:
-    """How the network's outputs are read: by the likelihood, or as the type of `y` says."""
+    """The function from outputs to beliefs: the likelihood's, or by default the one for the dtype of `y`."""
     if likelihood is not None:
         return likelihood.predictive
     return predictive.Point if y.is_floating_point() else predictive.Categorical
 
 
 def draw_seed(generator: torch.Generator | None) -> int | None:
-    """A seed for torch's own random numbers (dropout), drawn from `generator`; None without one."""
+    """A seed for torch's own random numbers (dropout), drawn from `generator`; None if there is no generator."""
     check_generator(generator)
     if generator is None:
         return None
@@ -173,7 +178,7 @@ def draw_seed(generator: torch.Generator | None) -> int | None:
 
 @contextmanager
 def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Torch's own random numbers from `seed`, and left as they were."""
+    """A context in which torch's own random numbers start from `seed`; afterwards the generators are as before."""
     if seed is None:
         yield
         return
@@ -185,7 +190,7 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
 def _keep_statistics(network: nn.Module, left: list[dict[str, Tensor]]) -> None:
     with torch.no_grad():
         for name, buffer in network.named_buffers():
-            if name not in left[0]:  # of a sparse layout, which passes share
+            if name not in left[0]:  # sparse buffers, which all passes share
                 continue
             found = torch.cat([buffers[name] for buffers in left])
             buffer.copy_(found.mean(0) if found.is_floating_point() else found[0])

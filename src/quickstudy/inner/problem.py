@@ -1,4 +1,4 @@
-"""What an inner loop solves: a network, what its steps descend, by which rule, what adapts. Knows no engine."""
+"""The inner problem: a network, the loss of its steps, the rule, and what adapts. It does not depend on the engine."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,12 +19,12 @@ Model = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Problem:
-    """An inner problem; arguments as of `inner_loop`, and
+    """An inner problem. Arguments not listed here are as for `inner_loop`.
 
     Args:
-        adapt: patterns, or None for everything.
-        known: the parameters that the network had when the loop was made, by name. Where torch.func has put plain
-            tensors in their place, they tell which are trained.
+        adapt: patterns for names, or None for everything.
+        known: the network's parameters by name when the loop was built. They tell which parameters are trained when
+            torch.func has replaced them by plain tensors.
     """
 
     network: nn.Module
@@ -39,7 +39,7 @@ class Problem:
     known: Mapping[str, Tensor] = field(default_factory=dict)
 
     def adapted_names(self, params: Mapping[str, Tensor] | None = None) -> list[str]:
-        """The parameters and extra inputs that move; `params` are the network's, where they are known."""
+        """The names of the parameters and extra inputs that adapt; `params` are the network's, if known already."""
         names, own = [], tensors_of(self.network)[0] if params is None else params
         for name, p in own.items():
             if (p if isinstance(p, nn.Parameter) else self.known.get(name, p)).requires_grad:
@@ -51,29 +51,29 @@ class Problem:
         return [name for name in wanted if name in names]
 
     def step_loss(self, model: Model, data: Any, outer: Any = None) -> Tensor:
-        """What a step of one task descends."""
+        """The loss of one task's inner step."""
         if self.objective is not None:
             return one_number(self.objective(model, data, outer))
         return _mean(self.inner_loss or self.loss, model, data)
 
     def point_loss(self, model: Model, examples: Examples, outer: Any = None) -> Tensor:
-        """What one task is judged by: the mean loss over its real points."""
+        """The mean loss over one task's real points."""
         del outer
         return _mean(self.loss, model, examples)
 
     def model(self, network: nn.Module, inputs: Mapping[str, Tensor]) -> Model:
-        """`network` as the objective gets it: with the extra inputs filled in."""
+        """`network` with the extra inputs filled in, as the objective gets it."""
         if not inputs:
             return network
         return lambda *arguments, **options: network(*arguments, **{**inputs, **options})
 
     def judge(self) -> dict[str, Tensor]:
-        """The parameters of the losses themselves, as the noise of a likelihood, by number and name."""
+        """The parameters of the losses themselves, such as a likelihood's noise, by number and name."""
         modules = [(i, owner_of(f)) for i, f in enumerate(self.functions())]
         return {f"{i}.{k}": p for i, m in modules if m is not None for k, p in m.named_parameters()}
 
     def judged_by(self, tensors: Mapping[str, Tensor]) -> "Problem":
-        """The same problem with these tensors as the parameters of its losses."""
+        """The same problem with `tensors` as the parameters of its losses."""
         if not tensors:
             return self
         given = []
@@ -83,7 +83,7 @@ class Problem:
         return replace(self, loss=given[0], inner_loss=given[1], objective=given[2])
 
     def now(self) -> "Problem":
-        """The same problem as everything stands at this moment, whatever becomes of modes and tensors later."""
+        """The same problem on copies of its modules, so that later changes of modes and tensors do not affect it."""
         functions = [_with_tensors(f, {}) for f in self.functions()]
         rule = copy_with(self.rule, {}) if isinstance(self.rule, nn.Module) else self.rule
         network = copy_with(self.network, {})
@@ -91,12 +91,12 @@ class Problem:
         return replace(self, network=network, rule=rule, inputs=dict(self.inputs), **given)
 
     def functions(self) -> tuple[Any, Any, Any]:
-        """The loss, what steps descend in its place, and the objective."""
+        """The loss, the inner loss and the objective."""
         return self.loss, self.inner_loss, self.objective
 
 
 def one_number(value: Any) -> Tensor:
-    """An objective's value: one number, or the first of several things it returned."""
+    """An objective's value, or the first entry of the tuple that it returned; ValueError unless it is one number."""
     number = value[0] if isinstance(value, tuple) and value else value
     if not isinstance(number, Tensor) or number.dim():
         got = f"a tensor of shape {list(number.shape)}" if isinstance(number, Tensor) else type(number).__name__
@@ -108,16 +108,17 @@ def one_number(value: Any) -> Tensor:
 
 
 def owner_of(function: Any) -> nn.Module | None:
-    """The module that a loss is, or that it is a method of."""
+    """The module that `function` is, or whose method it is; None for other functions."""
     owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
     return owner if isinstance(owner, nn.Module) else None
 
 
 def matching(names: Sequence[str], patterns: str | Sequence[str]) -> list[str]:
-    """The names that fit any of the patterns, as in the shell.
+    """The names that match any of the patterns, which are written as in the shell.
 
     Raises:
-        ValueError: if a pattern fits none.
+        TypeError: if the patterns are no strings.
+        ValueError: if a pattern matches no name.
     """
     patterns = [patterns] if isinstance(patterns, str) else patterns
     if not isinstance(patterns, Iterable) or not all(isinstance(pattern, str) for pattern in patterns):

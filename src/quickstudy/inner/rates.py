@@ -1,4 +1,4 @@
-"""Rates of inner steps: numbers, one a step, by parameters' names, or learned."""
+"""Learning rates of inner steps: fixed or learned, per step, or by the names of parameters."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,21 @@ Rated = float | Tensor | Sequence[float] | Mapping[str, Any] | nn.Module
 
 
 class Rates(nn.Module):
-    """Inner learning rates of their own for every parameter, layer or step, fixed or meta-learned.
+    """Separate inner learning rates for parameter entries, layers or steps, fixed or meta-learned.
 
-    One rate for every entry of every parameter is Meta-SGD's (Li et al. 2017, arXiv 1707.09835, eq. 3); one for every
-    layer and step is MAML++'s (Antoniou et al. 2019, arXiv 1810.09502, section 4).
+    Meta-SGD has one rate for every entry of every parameter (Li et al. 2017, arXiv 1707.09835, eq. 3), MAML++ one for
+    every layer and step (Antoniou et al. 2019, arXiv 1810.09502, section 4).
 
     Args:
-        network: the module whose parameters will move, or `{name: shape}` of them.
-        initial: every rate at the start.
-        per: "scalar" (one for all), "layer" (one for every module that owns parameters) or "parameter" (one an entry).
-        steps: rates of their own for the first so many steps, the last of them from there on; None: no difference.
-        learn: meta-learn them. They may become negative, unless `log` is set.
-        log: keep their logarithms in `values`. Rates then stay positive, and an outer step of size e changes each of
-            them by a share e of itself; otherwise it moves all of them equally far.
+        network: the module whose parameters adapt, or `{name: shape}` of them.
+        initial: initial value of all rates.
+        per: "scalar" (one rate for all), "layer" (one for every module that owns parameters) or "parameter" (one for
+            every entry of every parameter).
+        steps: number of steps with rates of their own; later steps use the rates of the last one. None: all steps
+            share their rates.
+        learn: whether to meta-learn the rates. They can become negative, unless `log` is set.
+        log: store the logarithms of the rates in `values`. The rates then stay positive, and an outer step changes them
+            in proportion to their size; otherwise it changes all of them by similar amounts.
 
     >>> rates = Rates(nn.Linear(1, 3), 0.01, per="parameter")
     >>> rates.at("weight", step=0).shape
@@ -72,17 +74,17 @@ class Rates(nn.Module):
         return {"network": self.shapes, "initial": self.initial, **own}
 
     def __repr__(self) -> str:
-        """One line: the values by name would fill pages."""
+        """One line without the values, which can be many."""
         per = {"scalar": "one for all", "layer": "per layer", "parameter": "per entry"}[self.per]
         return f"Rates({said(self)}, {per}{' and step' if self.steps else ''})"
 
     @property
     def scalar(self) -> bool:
-        """Whether one number moves a whole parameter."""
+        """Whether all entries of a parameter share one rate."""
         return self.per != "parameter"
 
     def at(self, name: str, step: int) -> Tensor:
-        """The rate of the parameter `name` at `step`: a scalar, or one for each of its entries."""
+        """The rate of the parameter `name` at `step`: a scalar, or a tensor with the parameter's shape."""
         key = self._key(name)
         if key not in self.values:
             raise ValueError(f"there is no rate for {name!r}; build Rates with the network that is adapted")
@@ -96,7 +98,7 @@ class Rates(nn.Module):
 
 
 def rate_at(lr: Rated, name: str, step: int) -> Rate:
-    """What `lr` comes to for the parameter `name` at `step`."""
+    """The rate that `lr` gives for the parameter `name` at `step`."""
     if isinstance(lr, Rates):
         return lr.at(name, step)
     if isinstance(lr, Mapping):
@@ -112,7 +114,7 @@ def rate_at(lr: Rated, name: str, step: int) -> Rate:
 
 
 def said(lr: Any) -> str:
-    """A rate in words: the number, or how many there are, their mean, and whether they are learned.
+    """A rate as text: the number, or for many rates their count, mean, and whether they are learned.
 
     >>> said(0.01), said([0.1, 0.05]), said(nn.Parameter(torch.tensor(0.1)))
     ('0.01', '[0.1, 0.05]', '0.1 (learned)')
@@ -135,12 +137,12 @@ def said(lr: Any) -> str:
 
 
 def one_rate(lr: Rated) -> bool:
-    """Whether a single number moves a whole parameter, at any step."""
+    """Whether all entries of a parameter share one rate, at every step."""
     return lr.scalar if isinstance(lr, Rates) else True
 
 
 def check_rate(lr: Any) -> Any:
-    """`lr`, or an error unless it is something a rule can read rates from."""
+    """`lr`, or ValueError unless it is one of the kinds of rates that rules accept."""
     if isinstance(lr, Rates):
         return lr
     if isinstance(lr, Real) and not isinstance(lr, bool):

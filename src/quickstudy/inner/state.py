@@ -1,4 +1,4 @@
-"""Where the tasks of an inner loop stand, and who runs together."""
+"""The state of the tasks in an inner loop, and the parts of a batch that run together."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -13,28 +13,28 @@ from quickstudy.inner.trees import taken
 
 
 class Weights(Protocol):
-    """One parameter of `T` tasks that is no tensor: kept as a sum that can be built."""
+    """One parameter of `T` tasks that is not stored as a tensor, such as a low-rank sum."""
 
     def dense(self) -> Tensor:
         """`[T, *shape]`."""
 
     def map(self, function: Callable[[Tensor], Tensor], *, base: bool = True) -> Any:
-        """`function` of what has a task axis."""
+        """The same with `function` applied to the tensors that have a task axis."""
 
     def detach(self) -> Any:
         """Without a graph."""
 
 
 class State(NamedTuple):
-    """Where `T` tasks stand.
+    """The state of `T` tasks between two steps.
 
     Args:
         shared: parameters that are still the same for all tasks, `[*shape]`.
-        moved: those that are not, and the extra inputs: `[T, *shape]`, or `Weights`.
-        buffers: what the network's passes write into: its buffers, and frozen parameters that it moves; `[T, *shape]`.
-        slots: what the rule keeps for each parameter: velocity, moments.
-        network: of one task that runs alone, as its last pass left it, attributes included; None where tasks run
-            together.
+        moved: parameters that differ between tasks, and the extra inputs: `[T, *shape]`, or `Weights`.
+        buffers: tensors that forward passes write into: buffers, and frozen parameters that they change; `[T, *shape]`.
+        slots: the rule's memory for each parameter, such as velocity or moments.
+        network: the network of a task that runs alone, with all attributes as its last pass left them; None if tasks
+            run together.
     """
 
     shared: dict[str, Tensor]
@@ -55,16 +55,16 @@ class State(NamedTuple):
         return self._replace(moved=moved, slots=slots, buffers={k: b[index] for k, b in self.buffers.items()})
 
     def weights(self) -> dict[str, Tensor]:
-        """Of one task alone, without the axis of tasks."""
+        """The parameters of a state with one task, without the task axis."""
         return {**self.shared, **{k: v.squeeze(0) for k, v in self.moved.items()}}
 
     def left_in(self, network: nn.Module) -> dict[str, Tensor]:
-        """The buffers as a pass of one task left them in its network."""
+        """The buffers in the network of one task after a pass."""
         tensors = named_tensors(network)
         return {k: tensors[k].detach().unsqueeze(0) for k in self.buffers}
 
     def shifted(self, by: dict[str, Tensor]) -> "State":
-        """The same, with parameters moved by constants `[T, *shape]`."""
+        """The state with constants `[T, *shape]` added to parameters."""
         if not by:
             return self
         moved = {k: (self.moved[k] if k in self.moved else self.shared[k]) + shift for k, shift in by.items()}
@@ -72,7 +72,7 @@ class State(NamedTuple):
         return self._replace(shared=shared, moved={**self.moved, **moved})
 
     def built(self) -> "State":
-        """The same, with every parameter a tensor."""
+        """The state with every parameter as a tensor."""
         moved, slots = (tree_map(_dense, part, is_leaf=_is_weights) for part in (self.moved, self.slots))
         return self._replace(moved=moved, slots=slots)
 
@@ -82,13 +82,13 @@ class State(NamedTuple):
         return found | {k: _dense(v) for k, v in self.moved.items()}
 
     def detach(self) -> "State":
-        """The same, without a past."""
+        """The state without an autograd graph."""
         parts = (self.shared, self.moved, self.buffers, self.slots)
         shared, moved, buffers, slots = (tree_map(_detached, part, is_leaf=_is_weights) for part in parts)
         return State(shared, moved, buffers, slots, self.network)
 
     def joined(self, others: "list[State]") -> "State":
-        """These tasks and those of `others`, in this order."""
+        """The state of these tasks followed by those of `others`."""
         states = [s.built() for s in (self, *others)]
         moved = {k: torch.cat([s.moved[k] for s in states]) for k in states[0].moved}
         slots = {k: tree_map(_cat, *(s.slots[k] for s in states)) for k in states[0].slots}
@@ -98,7 +98,7 @@ class State(NamedTuple):
 
 
 class Engine(Protocol):
-    """How the tasks of a part run; all of them give the same numbers."""
+    """Runs the tasks of a part. All engines give the same numbers, up to rounding."""
 
     @property
     def together(self) -> bool:
@@ -107,38 +107,38 @@ class Engine(Protocol):
     def step(
         self, problem: Problem, state: State, start: State, data: Any, outer: Any, step: int, *, second_order: bool
     ) -> State:
-        """Where the tasks stand after one more step of the rule.
+        """The state after one more step of the rule.
 
         Args:
-            problem: what is solved.
-            state: where they stand.
-            start: where they began.
+            problem: the inner problem.
+            state: before the step.
+            start: before the first step.
             data: of this step, `[T, ...]`.
-            outer: handed to the objective.
-            step: how many came before.
+            outer: passed to the objective.
+            step: the number of steps before this one.
             second_order: keep the graph of the inner gradient.
         """
 
     def gradient(
         self, problem: Problem, state: State, data: Any, outer: Any, step: int, *, second_order: bool
     ) -> tuple[dict[str, Any], State]:
-        """Every task's gradient by name, of what a step descends, and the state as its pass leaves it."""
+        """Every task's gradient of the inner loss by name, and the state after the forward pass."""
 
     def evaluate(
         self, problem: Problem, state: State, function: Callable[..., Any], data: Any, outer: Any, step: int
     ) -> tuple[Any, dict[str, Tensor]]:
-        """`function(model, data of one task, outer)` of every task, `[T, ...]`, and the buffers that it left."""
+        """`function(model, data of one task, outer)` for every task, `[T, ...]`, and the buffers after the pass."""
 
 
 class Part(NamedTuple):
     """Tasks that run together.
 
     Args:
-        places: indices of the tasks in the batch; None for all of it.
-        size: how many they are.
-        engine: how they run.
-        state: where they stand.
-        support: what they adapted to, for layers that need it again; None where that is not one set of points.
+        places: indices of the tasks in the batch; None for the whole batch.
+        size: number of tasks.
+        engine: runs them.
+        state: of the tasks.
+        support: the support set, for layers that need it again; None if steps take other data.
     """
 
     places: Tensor | None
@@ -148,7 +148,7 @@ class Part(NamedTuple):
     support: Any = None
 
     def take(self, data: Any) -> Any:
-        """Their share of a tree of tensors `[T, ...]`."""
+        """The part's tasks in a tree of tensors `[T, ...]`."""
         return data if self.places is None else taken(data, self.places)
 
 
@@ -162,8 +162,11 @@ def beginning(
     """The state of `count` tasks before the first step.
 
     Args:
-        written: parameters that the network's own passes write into. Those that adapt are every task's own anyway.
-        tensors: the network's parameters and buffers, where they are known.
+        problem: the inner problem.
+        count: number of tasks.
+        create_graph: keep the graph to the initial parameters.
+        written: parameters that forward passes write into; each task gets its own copy of those that do not adapt.
+        tensors: the network's parameters and buffers, if known already.
     """
     params, own = tensors_of(problem.network) if tensors is None else tensors
     shared: dict[str, Tensor] = {k: _usable(p) for k, p in params.items()}
@@ -173,13 +176,13 @@ def beginning(
     buffers = {k: _usable(b) for k, b in own.items() if b.layout == torch.strided}
     kept = written.difference(problem.adapted_names()) if written else written
     buffers |= {k: shared.pop(k).detach() for k in kept if k in shared}
-    if problem.network.training or written:  # the network's own may be written into before the way back
+    if problem.network.training or written:  # later passes may write into the network's own before the backward pass
         buffers = {k: b.clone() for k, b in buffers.items()}
     return State(shared, moved, {k: b.expand(count, *b.shape) for k, b in buffers.items()}, {})
 
 
 def _usable(tensor: Tensor) -> Tensor:
-    """A clone of a tensor that was made in inference mode, which autograd cannot take."""
+    """The tensor, cloned if it was created in inference mode, since autograd does not accept such tensors."""
     return tensor.clone() if tensor.is_inference() else tensor
 
 

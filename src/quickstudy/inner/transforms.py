@@ -1,4 +1,4 @@
-"""What an inner loop runs under: torch's transforms, and kernels that have second derivatives."""
+"""The surroundings of an inner loop: torch's transforms, and kernels that have second derivatives."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ def in_transform() -> bool:
 
 
 def own_leaf(tensor: Tensor) -> Tensor:
-    """A tensor that requires grad and begins a graph, marked as the inner loop's own."""
+    """The tensor as a leaf that requires grad, marked as created by the inner loop."""
     leaf = tensor.detach().requires_grad_()
     leaf.of_inner_loop = True  # type: ignore[attr-defined]
     return leaf
@@ -27,10 +27,10 @@ def own_copy(tensor: Tensor) -> Tensor:
 
 
 class Switch:
-    """Something global that is on for as long as anybody, in any thread, is inside.
+    """A global switch that is on as long as any thread is inside `held()`.
 
     Args:
-        on: turns it on and gives what turns it off again.
+        on: turns it on, and returns the function that turns it off again.
     """
 
     def __init__(self, on: Callable[[], Callable[[], None]]):
@@ -39,7 +39,7 @@ class Switch:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """On inside."""
+        """A context in which the switch is on."""
         with self._lock:
             if self._inside == 0:
                 self._off = self._on()
@@ -53,7 +53,7 @@ class Switch:
                     self._off()
 
 
-# which attention kernels torch may take: how it is asked and told, and whether it may here
+# torch's attention kernels: getter, setter, and whether the inner loop allows the kernel
 _KERNELS: list[tuple[Callable[[], bool], Callable[[bool], None], bool]] = [
     (getattr(torch._C, f"_get_{name}_sdp_enabled"), getattr(torch._C, f"_set_sdp_use_{name}"), name == "math")
     for name in ("math", "flash", "mem_efficient", "cudnn", "overrideable")
@@ -62,7 +62,7 @@ _KERNELS: list[tuple[Callable[[], bool], Callable[[bool], None], bool]] = [
 
 
 def _mathematical_attention() -> Callable[[], None]:
-    """As `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`, in a third of its time."""
+    """Does the same as `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`, in a third of the time."""
     fast, before = torch.backends.mha.get_fastpath_enabled(), [get() for get, _, _ in _KERNELS]
     torch.backends.mha.set_fastpath_enabled(False)
     for _, put, allowed in _KERNELS:
@@ -81,9 +81,9 @@ _ATTENTION = Switch(_mathematical_attention)
 
 @contextmanager
 def exact_kernels() -> Iterator[None]:
-    """Attention by its mathematical path: the fused kernels have no second derivative and no batching rule.
+    """A context with unfused attention: the fused kernels have no second derivative and no batching rule.
 
-    While torch compiles, its caller has seen to it.
+    While torch compiles, nothing is switched; the caller has done so before.
     """
     if torch.compiler.is_compiling():
         yield

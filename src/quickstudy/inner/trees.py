@@ -1,4 +1,4 @@
-"""Trees of tensors `[T, ...]`, as batches, states and gradients are."""
+"""Trees of tensors `[T, ...]`, such as batches, states and gradients."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ def detached(tree: Any) -> Any:
 
 
 def num_tasks(tree: Any) -> int:
-    """`T`, of the first tensor that has axes."""
+    """`T`, from the first tensor that has axes."""
     return next(len(t) for t in tree_leaves(tree) if isinstance(t, Tensor) and t.dim())
 
 
 def two_places(data: Any) -> Tensor:
-    """Where two tasks of a batch are: the first and the last, or those with the fewest and the most points."""
+    """The indices of two tasks: the first and the last, or with a mask those with the fewest and the most points."""
     count = num_tasks(data)
     places = torch.tensor([0, count - 1] if count > 1 else [0])
     points = data[-1] if isinstance(data, tuple) and data and not isinstance(data, Examples) else data
@@ -29,17 +29,17 @@ def two_places(data: Any) -> Tensor:
 
 
 def taken(data: Any, places: Tensor) -> Any:
-    """The tasks at these places."""
+    """The tasks at `places`."""
     return tree_map(lambda t: t[places.to(t.device)] if isinstance(t, Tensor) else t, data)
 
 
 def layout_of(data: Any) -> tuple[Any, ...]:
-    """Types, shapes and places of one task's part, and what in it is no tensor."""
+    """The types, shapes and devices of one task's data, and the values that are no tensors."""
     return tuple(_told(t, t.shape[1:]) if isinstance(t, Tensor) else _told(t) for t in tree_leaves(data))
 
 
 def told_of(tree: Any) -> tuple[Any, ...]:
-    """The same of whole tensors."""
+    """The types, whole shapes and devices of tensors, and the values that are no tensors."""
     return tuple(_told(t, t.shape) if isinstance(t, Tensor) else _told(t) for t in tree_leaves(tree))
 
 

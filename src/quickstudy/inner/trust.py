@@ -1,4 +1,4 @@
-"""The fast path is used only where it was shown, on the user's own data, to agree with plain PyTorch."""
+"""Verification: the fast path is used only after it agreed with plain PyTorch on the user's own data."""
 
 import threading
 import warnings
@@ -13,26 +13,26 @@ from quickstudy.inner.fast.trying import reason_of
 from quickstudy.inner.modules.settings import Settings
 
 Evidence = dict[str, Tensor]
-"""By name. What comes before the last word says of what kind it is, and thereby what counts as large."""
+"""Tensors by name. The name without its last word is the kind; differences are judged by the size of the kind."""
 
 BUFFER = "the buffer "
 
-AT_ONCE = 4  # layouts that are verified as they come
-EVERY = 64  # calls for each further one
+AT_ONCE = 4  # layouts that are verified at their first call
+EVERY = 64  # calls after which one more layout is verified
 
-ROUNDING = 100.0  # times what the last digits of the weights change counts as rounding
-EXCUSED = 1e-2  # of a tensor's size at most; where rounding changes more, nothing can be compared
+ROUNDING = 100.0  # a difference counts as rounding up to this multiple of the effect of the weights' last digits
+EXCUSED = 1e-2  # rounding can explain a difference up to this share of a tensor's size; beyond, nothing can be compared
 UNDECIDED = "undecided"
-UNCLEAR = 16  # such answers, after which they count as agreement
+UNCLEAR = 16  # this many undecided comparisons count as agreement
 _CLOSE = {torch.float64: 1e-10, torch.complex128: 1e-10, torch.float32: 2e-5, torch.complex64: 2e-5}
-_FAR = 1e-2  # in shorter types
+_FAR = 1e-2  # for shorter types
 
 
 class Trust:
-    """What was verified, and what came of it; one for every inner loop.
+    """The results of verification; every inner loop has its own.
 
     Args:
-        engine: that was asked for: "auto" falls back to plain PyTorch, others raise.
+        engine: the engine given by the user: "auto" falls back to plain PyTorch, others raise.
         verify: whether to verify at all.
     """
 
@@ -49,7 +49,7 @@ class Trust:
         return Trust, (self.engine, self.verify)
 
     def settled(self, settings: Any, layout: Any) -> bool:
-        """Whether there is a verdict for such data and settings, and nobody has asked to verify again."""
+        """Whether there is a verdict for these settings and this layout, and no new verification was requested."""
         if self.again or (settings, layout) not in self.verdicts:
             return False
         self.calls += 1
@@ -65,16 +65,16 @@ class Trust:
         rounded: Callable[[], Evidence] | None = None,
         precision: torch.dtype | None = None,
     ) -> str | None:
-        """Why the fast path must not be used for data, modes and settings like these; None where it may be.
+        """The reason not to use the fast path with these settings and this layout; None if it may be used.
 
         Args:
-            settings: what stands for modes and settings, two entries for the kind of call first. The first `EVERY` are
-                all verified; of more, some, and one refusal of the kind then counts for the others.
-            layout: what stands for the data. Of many, some are verified, and the others believed.
-            fast: runs it on a small part of the user's data, leaving no trace.
-            plain: runs plain PyTorch on the same.
-            rounded: the same with weights that differ in their last digits, to tell what is rounding.
-            precision: the shortest type that the network computes in, where that is known.
+            settings: a key for modes and settings; its first two entries are the kind of call. The first `EVERY` keys
+                are all verified, of later ones only some, and a refusal then holds for all keys of that kind.
+            layout: a key for the data. Of many layouts, only some are verified.
+            fast: runs the fast path on a small part of the user's data, and leaves no trace.
+            plain: runs plain PyTorch on the same data.
+            rounded: runs plain PyTorch with weights that differ in their last digits, to measure rounding.
+            precision: the shortest type that the network computes in, if known.
         """
         with self._lock:
             key = settings, layout
@@ -102,25 +102,25 @@ class Trust:
                 verdict = "it gives other numbers when it runs again, by a count or random numbers of its own"
             numbers = (t for name, t in expected.items() if not name.startswith(BUFFER))  # masks may hold -inf
             if verdict is None and not all(bool(t.isfinite().all()) for t in numbers):
-                return None  # nothing is shown by what is not a number: next time again
+                return None  # NaN and infinity show nothing: verify at the next call
             if verdict is UNDECIDED:
                 self.unclear += 1
                 if self.unclear < UNCLEAR:
-                    return None  # likewise by rounding alone, as where an inner loop diverges
+                    return None  # rounding dominates, as in a diverging inner loop: verify at the next call
                 verdict = None
         with self._lock:
             self.verdicts[key] = verdict
         return verdict
 
     def _of_its_kind(self, settings: Any) -> str | None:
-        """What was found for other layouts with the same settings; where these are too many, for any of them."""
+        """A refusal for another layout with the same settings; for settings beyond the limit, any of the kind."""
         kind = settings[:2]
         seen = settings in self._settings
         found = ((other, why) for (other, _), why in self.verdicts.items() if why is not None)
         return next((why for other, why in found if other == settings or (not seen and other[:2] == kind)), None)
 
     def fall_back(self, why: str) -> None:
-        """Say that tasks run one by one; RuntimeError where the engine was asked for by name."""
+        """Warn that tasks run one by one; RuntimeError if the user chose the engine by name."""
         if self.engine == "loop":  # tasks run one by one anyway
             raise RuntimeError(f"mixed_mode=True cannot be used here: {why}. Leave it out")
         if self.engine != "auto":
@@ -140,14 +140,14 @@ class Trust:
 def difference(
     found: Evidence, expected: Evidence, rounded: Evidence | None = None, *, precision: torch.dtype | None = None
 ) -> str | None:
-    """The first thing in which the fast path's evidence is not plain PyTorch's, in words; None if they agree.
+    """The first difference between the fast path and plain PyTorch, in words; None if they agree.
 
     Args:
-        found: the fast path's.
-        expected: plain PyTorch's.
-        rounded: plain PyTorch's, but for rounding; what it differs by may be exceeded `ROUNDING` times. Where that is
-            more than `EXCUSED`, a difference shows nothing, and the answer is `UNDECIDED`.
-        precision: the shortest type that the network computes in, where that is known.
+        found: tensors of the fast path.
+        expected: tensors of plain PyTorch.
+        rounded: tensors of plain PyTorch with other last digits of the weights. Up to `ROUNDING` times the difference
+            that these make is allowed. Where that exceeds `EXCUSED`, a difference shows nothing: `UNDECIDED`.
+        precision: the shortest type that the network computes in, if known.
     """
     unclear = False
     largest: dict[str, float] = {}
@@ -162,7 +162,7 @@ def difference(
         if got.shape != right.shape:
             return f"{name} has shape {list(got.shape)}, and {list(right.shape)} in plain PyTorch"
         if bool(((got.isnan() != right.isnan()) | (got.isinf() != right.isinf())).any()):
-            return f"{name} is finite in only one of it and plain PyTorch"
+            return f"{name} is finite in plain PyTorch or in the fast path, but not in both"
         whole = largest.get(name.rpartition(" ")[0], 0.0)
         size = max(_largest(right), 1e-3 * whole)
         allowed, excused = max(close * size, 64 * coarsest * whole), 0.0
@@ -177,7 +177,7 @@ def difference(
 
 
 def shaken(tensor: Tensor, precision: torch.dtype | None = None) -> Tensor:
-    """The same numbers, but for their last digits in `precision`, by default their own."""
+    """The tensor with other last digits in `precision`, by default that of its own type."""
     if not tensor.is_floating_point():
         return tensor
     eps = torch.finfo(precision or tensor.dtype).eps
@@ -186,7 +186,7 @@ def shaken(tensor: Tensor, precision: torch.dtype | None = None) -> Tensor:
 
 
 def _pair(one: Tensor | None, other: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Both, with zeros for the one that is not there."""
+    """Both tensors; zeros take the place of one that is None."""
     there: Any = other if one is None else one
     return (torch.zeros_like(there) if one is None else one), (torch.zeros_like(there) if other is None else other)
 
@@ -201,5 +201,5 @@ def _largest(value: Tensor) -> float:
 
 
 def _dense(found: Evidence) -> Evidence:
-    """Without sparse layouts: a weight that is not adapted may have a meta-gradient with one."""
+    """The tensors with dense layouts: the meta-gradient of a weight that does not adapt can be sparse."""
     return {k: t if t.layout == torch.strided else t.to_dense() for k, t in found.items()}

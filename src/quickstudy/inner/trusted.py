@@ -1,4 +1,4 @@
-"""The fast path as an engine, and plain PyTorch where it turns out that the fast path cannot be used."""
+"""The fast path as an engine that falls back to plain PyTorch if it fails or disagrees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,13 +27,13 @@ from quickstudy.inner.trust import Evidence, Trust, shaken
 
 @dataclass(frozen=True)
 class Trusted:
-    """The fast path, and plain PyTorch where it turns out that it cannot be used; see `Engine`.
+    """The fast path, with plain PyTorch as a fallback; see `Engine`.
 
     Args:
-        fast: how tasks run.
-        trust: what was verified.
-        shown: the function whose values were verified together with the steps; others are verified when they come.
-        layout: types and shapes of the points for which they were.
+        fast: the fast path.
+        trust: the results of verification.
+        shown: the function that was verified together with the steps; others are verified at their first use.
+        layout: types and shapes of the points with which it was verified.
         apart: whether every task runs by itself.
     """
 
@@ -106,7 +106,7 @@ class Trusted:
         *,
         step: int,
     ) -> str | None:
-        """Why the function's values, or their gradients, cannot be had in one pass."""
+        """The reason why the function cannot be evaluated for all tasks in one pass; None if it can."""
         places = two_places(data if tree_leaves(data) else state.buffers or state.moved)
         few, points = state.select(places), taken(data, places)
         written: list[str] = []
@@ -193,7 +193,7 @@ def _is_number(tensor: Tensor) -> bool:
 
 
 def _alone(state: State, data: Any, *, compact: bool = False) -> list[tuple[State, Any]]:
-    """Every task alone; `compact`: without padding, also where points come after those of the support set."""
+    """The state and data of every task alone; without padding if `compact`, also after a support set."""
     alone = []
     for i in range(num_tasks((data, state.buffers, state.moved))):
         one = tree_map(lambda t, i=i: t[i : i + 1] if isinstance(t, Tensor) else t, data)
@@ -224,5 +224,5 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _name(function: Any) -> Any:
-    """What kind of function it is, whatever it closes over."""
+    """The code of a function, which is the same for all closures over it."""
     return getattr(getattr(function, "__func__", function), "__code__", type(function))

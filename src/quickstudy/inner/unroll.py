@@ -1,4 +1,4 @@
-"""The steps of an inner loop, one after another: which of them keep a graph, which run again on the way back."""
+"""Runs the steps of an inner loop; some of them keep a graph, some run again in the backward pass."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ Each = Callable[[Adapted], Adapted | None]
 
 @dataclass(frozen=True)
 class Unrolling:
-    """How steps are differentiated; arguments as of `inner_loop`."""
+    """The options for differentiating steps; see `inner_loop`."""
 
     first_order: bool = False
     checkpoint: str | int | None = None
@@ -39,20 +39,20 @@ class Unrolling:
 
     @property
     def runs_again(self) -> bool:
-        """Whether steps are computed once more on the way back."""
+        """Whether steps are computed again in the backward pass."""
         return self.checkpoint is not None or self.mixed_mode
 
 
 class _Steps(NamedTuple):
-    """Steps to be taken.
+    """The steps to run.
 
     Args:
-        how: they are differentiated.
+        how: the options for differentiating them.
         source: `(step, adapted) -> the data of every part`.
-        start: where the tasks began.
+        start: the states before the first step.
         template: an `Adapted` of the same problem.
-        last: how many steps there are in all.
-        each: is shown the networks after every step.
+        last: the total number of steps.
+        each: called with the networks after every step.
     """
 
     how: Unrolling
@@ -63,7 +63,7 @@ class _Steps(NamedTuple):
     each: Each | None
 
     def take(self, parts: tuple[Part, ...], first: int, end: int, graph: bool) -> tuple[Part, ...]:
-        """Those from `first` to `end`."""
+        """The parts after the steps from `first` to `end` (exclusive)."""
         with exact_kernels():
             return self._take(parts, first, end, graph)
 
@@ -97,11 +97,13 @@ def unroll(
     """The networks after `steps` steps.
 
     Args:
-        start: before the first.
+        start: the networks before the first step.
         source: `(step, adapted) -> the data of every part`.
+        steps: number of steps.
+        how: the options for differentiating them.
         create_graph: keep the graph back to the start.
-        fixed: data with a graph that every step reads; None where `source` gives others at each.
-        each: is shown the networks after every step; what it returns, if anything, is gone on from.
+        fixed: the data, if every step uses the same; otherwise None.
+        each: called with the networks after every step; if it returns networks, the loop continues from those.
     """
     begun = start
     if how.implicit is not None and create_graph:
@@ -119,7 +121,7 @@ def unroll(
         )
         length = None
     template = begun
-    if graph and how.runs_again and not in_transform():  # what runs again does so as all stands now
+    if graph and how.runs_again and not in_transform():  # later changes must not affect steps that run again
         template = replace(begun, problem=begun.problem.now())
     states = tuple(p.state for p in start.parts)
     todo = _Steps(how, source, states, replace(template, parts=()), steps, each)
@@ -135,7 +137,7 @@ def unroll(
 
 
 def _in_segments(todo: _Steps, parts: tuple[Part, ...], length: int, besides: list[Tensor]) -> tuple[Part, ...]:
-    """All steps, `length` of them at a time, each segment run again on the way back."""
+    """The parts after all steps, in segments of `length` steps that run again in the backward pass."""
     for first in range(0, todo.last, length):
         bare = tuple(p._replace(state=State({}, {}, {}, {})) for p in parts)
         again = _Segment(todo, bare, first, min(todo.last, first + length))
@@ -146,7 +148,7 @@ def _in_segments(todo: _Steps, parts: tuple[Part, ...], length: int, besides: li
 
 
 class _Segment(NamedTuple):
-    """Some steps from given states; reaches nothing of what it returns."""
+    """Runs some steps from given states. It holds no reference to its results, so that memory can be freed."""
 
     todo: _Steps
     bare: tuple[Part, ...]
@@ -161,7 +163,7 @@ class _Segment(NamedTuple):
 
 
 def _read_besides(template: Adapted, start: Sequence[State], fixed: Any) -> list[Tensor]:
-    """Tensors with a graph that a segment reads besides the state: rates, the loss's own, outer, data."""
+    """Tensors with a graph that a segment reads besides the state: rates, the losses' parameters, outer, data."""
     problem = template.problem
     found = [*problem.rule.parameters(), *tree_leaves(getattr(problem.rule, "lr", None)), *problem.judge().values()]
     found += tree_leaves(template.outer)
@@ -173,9 +175,9 @@ def _read_besides(template: Adapted, start: Sequence[State], fixed: Any) -> list
 
 
 def _with_implicit_gradient(adapted: Adapted, start: Adapted, shares: list[Any], how: Implicit) -> Adapted:
-    """`adapted`, with a gradient to where it began and to all else that the loss reads."""
+    """`adapted` with implicit gradients to the initial parameters and to everything else that the loss depends on."""
     problem, parts, last = adapted.problem, [], max(adapted.steps - 1, 0)
-    decay = getattr(problem.rule, "weight_decay", 0.0)  # a part of the problem that was solved, as damping is
+    decay = getattr(problem.rule, "weight_decay", 0.0)  # part of the solved problem, where it acts as damping
     how = replace(how, damping=how.damping + decay)
     with exact_kernels(), torch.enable_grad(), replaying(problem.randomness, len(adapted.parts)) as again:
         for part, origin, share in zip(adapted.parts, start.parts, shares, strict=True):
@@ -185,7 +187,7 @@ def _with_implicit_gradient(adapted: Adapted, start: Adapted, shares: list[Any],
 
 
 def _solved(problem: Problem, part: Part, begun: State, share: Any, outer: Any, how: Implicit, *, last: int) -> State:
-    """One part's solution, with its implicit gradient."""
+    """The state of one part with implicit gradients."""
     moving = set(problem.adapted_names())
     solved = {k: v.detach().requires_grad_() for k, v in part.state.built().moved.items() if k in moving}
     if not solved or (isinstance(share, Examples) and share.num_points == 0):

@@ -1,1 +1,1 @@
-"""Learners that compare with the support set, or solve for it in closed form."""
+"""Learners that condition on the support set in closed form."""

@@ -30,28 +30,28 @@ from quickstudy.substitute import substituted
 
 
 class ALPaCA(nn.Module):
-    """A Bayesian last layer, whose features and prior are meta-learned (algorithm 1 offline, algorithm 2 online).
+    """A Bayesian last layer on a network, with meta-learned features and prior (algorithm 1 offline, 2 online).
 
     y = K^T phi(x) + eps,  eps ~ N(0, Sigma),  K ~ MN(K0, Lambda0^-1, Sigma);  given a support set Phi, Y
     K ~ MN(Lambda^-1 (Phi^T Y + Lambda0 K0), Lambda^-1, Sigma),  Lambda = Lambda0 + Phi^T Phi, in closed form, so
     y | x ~ N(K^T phi(x), (1 + phi(x)^T Lambda^-1 phi(x)) Sigma). The meta-loss is its negative log density.
 
-    Learned: phi, K0, Lambda0^-1 = C C^T (C triangular with a positive diagonal) and the diagonal Sigma.
+    phi, K0, Lambda0^-1 = C C^T (C triangular with a positive diagonal) and the diagonal Sigma are meta-learned.
 
-    phi is a function of one point. The network sees the points of all tasks at once: in training mode, BatchNorm
-    normalises over all of them, as in any plain training.
+    The features of a point must not depend on other points. The network gets the points of all tasks in one batch: in
+    training mode, BatchNorm normalises over all of them, as in supervised training.
 
     Args:
         network: phi, any module `[N, *dx] -> [N, features]`; by default two tanh layers of 128 units, as in the
             paper's code.
-        dx: features of an input, for the default network; 1 if not given.
-        dy: features of an output.
-        features: outputs of `network`; 32 for the default network, as in the paper's code.
-        noise: standard deviation of eps in units of y, at the start. The prior begins at K ~ N(0, 1), whatever it is.
-        learn_noise: meta-learn it, one for each output.
+        dx: number of input features of the default network; 1 by default.
+        dy: number of outputs.
+        features: number of outputs of `network`; 32 for the default network, as in the paper's code.
+        noise: initial standard deviation of eps, in units of y. The initial prior is K ~ N(0, 1) for any noise.
+        learn_noise: whether to meta-learn the noise, one number for each output.
 
     Raises:
-        ValueError, TypeError: for options that are none.
+        ValueError, TypeError: for an argument of the wrong kind, or a network whose number of outputs is not known.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.Sinusoid(noise=0.3).sample(4, support=10, query=5)
@@ -105,7 +105,7 @@ class ALPaCA(nn.Module):
         return -(log_prob.sum(1, dtype=at_least_float32(log_prob)) / query.sizes()).mean()
 
     def encode(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """phi of every real point of `x [T, N, *dx]`, and zeros for padding: `[T, N, features]`."""
+        """phi of every real point of `x [T, N, *dx]`, and zeros in the padding: `[T, N, features]`."""
         tasks, points = x.shape[:2]
         x = x.flatten(0, 1) if mask is None else x[mask]
         if not len(x):
@@ -121,7 +121,7 @@ class ALPaCA(nn.Module):
         return found.new_zeros(tasks, points, self.features).index_put((mask,), found)
 
     def prior(self) -> Weights:
-        """The belief before any point."""
+        """The belief about the last layer before any point is seen."""
         scale = self.prior_scale.double().exp().diag_embed()
         return Weights(self.prior_mean.double(), self.prior_coupling.double().tril(-1) + scale)
 
@@ -139,9 +139,9 @@ class ALPaCA(nn.Module):
         create_graph: bool = False,
         generator: torch.Generator | None = None,
     ) -> "ALPaCAPredictor":
-        """The predictor for `support`, by conditioning on it. `steps=0` gives the prior, as an empty set does.
+        """The predictor conditioned on `support`; `steps=0` and an empty support set give the prior.
 
-        Nothing is left to chance; `generator` is not used.
+        Conditioning draws no random numbers, so `generator` is not used.
         """
         check_examples(support, "support")
         _check_outputs(self, support)
@@ -156,21 +156,21 @@ class ALPaCA(nn.Module):
 
 @dataclass(frozen=True)
 class ALPaCAPredictor:
-    """A support set as a belief about each task's last layer, of one size whatever has been seen; made by `adapt`."""
+    """A belief about each task's last layer, whose size does not depend on the support set; made by `adapt`."""
 
     learner: ALPaCA
     weights: Weights
-    like: Examples  # without points: the layout of the support set
+    like: Examples  # the support set without its points, for its shapes and types
     graph: bool = False
     prior: bool = False
 
     def __call__(self, x: Tensor) -> predictive.LowRankGaussian:
-        """The belief at `x [T, M, *dx]`; its joint densities and samples have one last layer for all points."""
+        """The belief at `x [T, M, *dx]`; in joint densities and samples, all points share one last layer."""
         check_inputs(x, self.like)
         return self.weights.at(_encode(self.learner, x, graph=self.graph), self._variance())
 
     def append(self, examples: Examples) -> "ALPaCAPredictor":
-        """The predictor for the union: only `examples` are looked at. (With `steps=0`, the prior it was.)"""
+        """The predictor for the union, updated by `examples` alone. Made with `steps=0`, it stays the prior."""
         check_more(examples, self.like)
         _check_outputs(self.learner, examples, "examples")
         if self.prior:
@@ -186,14 +186,14 @@ class ALPaCAPredictor:
 
         def evaluate(x: Tensor, members: list[int]) -> Tensor:
             check_inputs(x, self.like)
-            layers = drawn[members].permute(1, 2, 0, 3)  # [T, features, n, dy]: the features are read once for all
+            layers = drawn[members].permute(1, 2, 0, 3)  # [T, features, n, dy]: one product for all functions
             values = _encode(self.learner, x, graph=self.graph) @ layers.flatten(2)
             return values.unflatten(2, layers.shape[2:]).permute(2, 0, 1, 3)
 
         return Functions(evaluate, n)
 
     def task(self, i: int) -> nn.Module:
-        """Task `i`'s mean function as a plain module `[M, *dx] -> [M, dy]`: a copy of the network, a linear layer."""
+        """Task `i`'s mean function as a plain module `[M, *dx] -> [M, dy]`: a copied network and a linear layer."""
         mean = self.weights.mean[check_task(i, self.like.num_tasks)].detach()
         features, dy = mean.shape
         head = nn.Linear(features, dy, bias=False).to(self.learner.prior_mean)
@@ -207,7 +207,7 @@ class ALPaCAPredictor:
 
 
 def _encode(learner: ALPaCA, x: Tensor, mask: Tensor | None = None, *, graph: bool) -> Tensor:
-    """phi, with running statistics left alone; without `graph`, the network's parameters count as constants."""
+    """phi without changing running statistics; without `graph`, the network's parameters are constants."""
     tensors = {k: b.clone() for k, b in learner.network.named_buffers()}
     if not graph:
         tensors |= {k: p.detach() for k, p in learner.network.named_parameters()}
@@ -216,7 +216,7 @@ def _encode(learner: ALPaCA, x: Tensor, mask: Tensor | None = None, *, graph: bo
 
 
 def _network(network: nn.Module | None, dx: int | None, features: int | None) -> tuple[nn.Module, int]:
-    """The network, made where there is none, and the number of its outputs."""
+    """The network, by default a new one, and the number of its outputs."""
     if network is None:
         features = check_whole("features", 32 if features is None else features)
         return MLP(check_whole("dx", 1 if dx is None else dx), [128, 128], features, activation="tanh"), features
@@ -226,12 +226,14 @@ def _network(network: nn.Module | None, dx: int | None, features: int | None) ->
     if features is None and isinstance(network, MLP):
         features = network.outputs
     if features is None:
-        raise ValueError(f"features= is missing: how many outputs does the {type(network).__name__} have for a point?")
+        raise ValueError(
+            f"features= is missing; give the number of outputs that the {type(network).__name__} has for a point"
+        )
     return network, check_whole("features", features)
 
 
 def _check_outputs(learner: ALPaCA, examples: Examples, name: str = "support") -> None:
-    """Raise one clear line unless the outputs are real numbers `[T, N, dy]`, and all fits the learner."""
+    """Raise an error unless inputs and outputs have the shapes, types and device of the learner."""
     x, y, _ = examples
     if isinstance(learner.network, MLP) and x.shape[2:] != (learner.network.inputs,):
         raise ValueError(

@@ -1,5 +1,7 @@
-"""Networks that runs can be rebuilt from, and layers for few-shot learning. Any other `torch.nn.Module` serves as well:
-learners ask nothing of it but a map `[N, *dx] -> [N, dy]`."""
+"""Networks that `load` can rebuild from a run folder, and layers for few-shot learning.
+
+Learners take any other `torch.nn.Module` as well, as long as it maps `[N, *dx]` to `[N, dy]`.
+"""
 
 from quickstudy.nets.conv4 import Conv4 as Conv4
 from quickstudy.nets.meta_batch_norm import MetaBatchNorm as MetaBatchNorm

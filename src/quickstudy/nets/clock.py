@@ -1,4 +1,4 @@
-"""Which inner step a pass is, and whether it sees support or query points: for layers that treat these differently."""
+"""The inner step of a forward pass, and whether it is on support or query points, for layers that depend on them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ _step: ContextVar[int | None] = ContextVar("inner_step", default=None)
 
 
 class Turn:
-    """One `with playing(role)`. Layers tell two of them apart by identity."""
+    """One `with playing(role)` block. Layers compare blocks by identity."""
 
     def __init__(self, role: Role):
         self.role: Role = role
@@ -23,16 +23,16 @@ _turn: ContextVar[Turn | None] = ContextVar("turn", default=None)
 
 
 def inner_step() -> int | None:
-    """How many inner steps came before the pass that is running; None outside of inner loops.
+    """The number of inner steps taken before the current forward pass; None outside inner loops.
 
-    The passes on support points are 0, 1, ... K - 1; what a network says after k steps is pass k.
+    Passes on support points have the numbers 0, 1, ... K - 1; a prediction after k steps has the number k.
     """
     return _step.get()
 
 
 @contextmanager
 def at_step(step: int) -> Iterator[None]:
-    """What runs inside belongs to `step`."""
+    """A context in which `inner_step()` is `step`."""
     token = _step.set(step)
     try:
         yield
@@ -41,33 +41,33 @@ def at_step(step: int) -> Iterator[None]:
 
 
 def points_role() -> Role | None:
-    """What the pass that is running sees: a task's "support" or "query" points; None outside of inner loops."""
+    """Whether the current forward pass is on "support" or "query" points; None outside inner loops."""
     turn = _turn.get()
     return None if turn is None else turn.role
 
 
 def current_turn() -> Turn | None:
-    """The `with playing(role)` that is running; None outside of inner loops."""
+    """The current `with playing(role)` block; None outside inner loops."""
     return _turn.get()
 
 
 @contextmanager
 def playing(role: Role | None) -> Iterator[None]:
-    """The points that pass through networks inside are of this role.
+    """A context in which the points that pass through networks are "support" or "query" points.
 
-    A layer with the class attribute `uses_support = True` keeps what it needs of the support points as a plain
-    attribute of itself, and reads it when query points pass. Run both passes on a copy of the network that is thrown
-    away afterwards: what is kept holds the graph of the support pass.
+    A layer with the class attribute `uses_support = True` stores what it needs from the support points in an attribute
+    of its own, and reads it in the pass on query points. Run both passes on a copy of the network, and discard it
+    afterwards, since the stored values hold the autograd graph of the support pass.
 
     Raises:
-        ValueError: for any other role.
+        ValueError: for another role.
 
     >>> with playing("support"):
     ...     points_role()
     'support'
     """
     if role not in ("support", "query", None):
-        raise ValueError(f"role={role!r}; choose 'support', 'query', or None for outside of inner loops")
+        raise ValueError(f"role={role!r}; choose 'support', 'query', or None for outside inner loops")
     token = _turn.set(None if role is None else Turn(role))
     try:
         yield
@@ -76,7 +76,7 @@ def playing(role: Role | None) -> Iterator[None]:
 
 
 def settle(network: nn.Module, step: int) -> None:
-    """Have the layers of `network` that treat passes differently take each one for a prediction after `step` steps."""
+    """Set the layers of `network` that depend on the inner step to predict as after `step` steps."""
     for module in network.modules():
         if hasattr(module, "settled"):
             module.settled = step  # type: ignore[assignment]

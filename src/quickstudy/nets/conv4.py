@@ -9,17 +9,17 @@ from quickstudy.nets.normalisation import Kind, replace_batch_norm
 
 
 class Conv4(nn.Module):
-    """Four blocks of convolution 3x3, normalisation, ReLU and max-pooling 2x2, and a linear head.
+    """Four blocks of 3x3 convolution, normalisation, ReLU and 2x2 max-pooling, followed by a linear head.
 
-    The network of Vinyals et al. 2016 (arXiv 1606.04080) and Finn et al. 2017 (arXiv 1703.03400, section 5.2). Small
-    images are pooled for as long as 2 x 2 places remain.
+    The network of Vinyals et al. 2016 (arXiv 1606.04080) and Finn et al. 2017 (arXiv 1703.03400, section 5.2). Blocks
+    whose input has a side below 4 do not pool.
 
     Args:
-        channels: of an image.
-        classes: outputs.
-        side: pixels of a side of the image.
-        filters: of each convolution (Finn et al. use 64 for Omniglot, 32 for MiniImagenet).
-        norm: "batch" is BatchNorm with running statistics; the others are those of `replace_batch_norm`.
+        channels: number of image channels.
+        classes: number of outputs.
+        side: height and width of the images in pixels.
+        filters: output channels of each convolution (Finn et al. use 64 for Omniglot, 32 for MiniImagenet).
+        norm: "batch" is BatchNorm with running statistics; the other kinds are those of `replace_batch_norm`.
 
     >>> import torch
     >>> Conv4(1, 5, side=28, norm="task")(torch.randn(10, 1, 28, 28)).shape
@@ -64,7 +64,7 @@ class Conv4(nn.Module):
         return self.head(features)
 
     def _unlike(self, x: Tensor) -> str:
-        """Says what is wrong with images of another kind."""
+        """The message for images that do not fit."""
         cure = "build it with the channels= and side= of the images"
         if x.dim() == 3 and self.channels == 1:
             cure = "give grey images their axis of channels, x.unsqueeze(2) for x [T, N, height, width]"

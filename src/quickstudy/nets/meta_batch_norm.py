@@ -1,4 +1,4 @@
-"""Batch normalisation of a task's points by the statistics of its support set."""
+"""Batch normalisation with the statistics of a task's support set."""
 
 from typing import Any, ClassVar, final
 
@@ -12,25 +12,24 @@ from quickstudy.nets.moments import Moments, by_channel, scaled, support_moments
 
 @final
 class MetaBatchNorm(nn.Module):
-    """Batch normalisation of support and query points alike by the moments of the support points.
+    """Batch normalisation of support and query points with the mean and variance of the support points.
 
     y = weight * (x - mu) / sqrt(sigma^2 + eps) + bias,  mu and sigma^2 of each channel over the task's support points
     (MetaBN in Bronskill et al. 2020, arXiv 2003.03284, section 4).
 
-    Query points do not see each other, so predictions are inductive: they do not depend on which points are asked for
-    together. There are no running statistics, and training and eval mode are the same. In a network outside of inner
-    loops the points that pass together are normalised by their own moments. Without support points the moments are 0
-    and 1.
+    Predictions are inductive: the prediction at a query point does not depend on the other query points. There are no
+    running statistics, and training and eval mode are the same. Outside inner loops, the points of a batch are
+    normalised by their own mean and variance. Without support points, mean and variance are 0 and 1.
 
     Args:
-        features: channels, the second axis of the input `[N, features, ...]`.
+        features: number of channels, the second axis of the input `[N, features, ...]`.
         eps: added to the variance; the default is that of `torch.nn.BatchNorm2d`.
         affine: whether there are a weight and a bias, `[features]`.
 
     Raises:
-        ValueError: for an input of another shape; for support points that have one value a channel in all, whose
-            variance is not known.
-        RuntimeError: for query points that no support points came before; inside `torch.utils.checkpoint`.
+        ValueError: for an input of another shape; for support points with a single value per channel in total, which
+            have no variance.
+        RuntimeError: for query points before any support points; inside `torch.utils.checkpoint`.
 
     >>> norm = MetaBatchNorm(8)
     >>> norm(3 + torch.randn(500, 8)).mean().abs() < 0.01
@@ -58,8 +57,8 @@ class MetaBatchNorm(nn.Module):
         mean, variance, points = support_moments(self, flat)
         if points * flat.shape[2] == 1:
             raise ValueError(
-                "MetaBatchNorm has one value a channel to take a variance of; give more than one support point, or "
-                "take TaskNorm(features, kind='layer'), which looks at the other channels of a point too"
+                "MetaBatchNorm has one value a channel, which has no variance; give more than one support point, or "
+                "use TaskNorm(features, kind='layer'), which also uses the other channels of a point"
             )
         out = (flat - mean[:, None]) / (variance[:, None] + self.eps).sqrt()
         return scaled(out, self.weight, self.bias).reshape(x.shape)

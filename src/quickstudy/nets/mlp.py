@@ -17,9 +17,9 @@ class MLP(nn.Module):
     """A multi-layer perceptron `[..., inputs] -> [..., outputs]`.
 
     Args:
-        inputs: features of an input.
+        inputs: number of features of an input.
         hidden: widths of the hidden layers (Finn et al. 2017 use `[40, 40]` on sinusoids).
-        outputs: features of an output.
+        outputs: number of features of an output.
         activation: "relu", "tanh", "gelu" or "silu".
 
     >>> sum(p.numel() for p in MLP(1, [40, 40], 1).parameters())
@@ -49,7 +49,7 @@ class MLP(nn.Module):
         }
 
     def forward(self, x: Shaped[Tensor, "*batch inputs"]) -> Shaped[Tensor, "*batch outputs"]:
-        """Hidden layers with the activation between, and a linear last one."""
+        """The output at `x [..., inputs]`: every layer but the last is followed by the activation."""
         if x.shape[-1] != self.inputs or not (x.is_floating_point() or x.is_complex()):
             cure = "write x.float()" if x.shape[-1] == self.inputs else f"build it as MLP({x.shape[-1]}, ...)"
             raise ValueError(

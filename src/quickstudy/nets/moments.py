@@ -1,4 +1,4 @@
-"""Means and variances of activations, and how a layer keeps those of the support points for the query points."""
+"""Means and variances of activations; a layer stores those of the support points for the query points."""
 
 from typing import NamedTuple, Protocol
 
@@ -9,12 +9,12 @@ from quickstudy.nets.clock import Turn, current_turn
 
 
 class Moments(NamedTuple):
-    """Of a batch, for each channel.
+    """Mean and variance of each channel of a batch.
 
     Args:
         mean: `[features]`.
         variance: `[features]`, without Bessel's correction.
-        points: how many points the batch held.
+        points: number of points in the batch.
     """
 
     mean: Tensor
@@ -23,12 +23,12 @@ class Moments(NamedTuple):
 
 
 class Keeper(Protocol):
-    """A layer that keeps the moments of support points.
+    """A layer that stores the moments of the support points.
 
     Attributes:
-        kept: moments of the last support pass, one for each time that the layer was called in it.
-        calls: the turn in which the layer was called last, and how many calls of the same turn came before that one.
-        settled: not None in one task's adapted network, where every pass is a prediction.
+        kept: the moments of the last support pass, one entry for each call of the layer in it.
+        calls: the `playing` block of the last call, and the number of calls in the same block before it.
+        settled: a number in the adapted network of one task, where every pass is a prediction; otherwise None.
     """
 
     kept: tuple[Moments, ...]
@@ -55,13 +55,16 @@ def check_channels(x: Tensor, features: int) -> None:
 
 
 def mean_and_variance(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Over `axes`, which stay. By hand: the second derivative of torch's own normalisations is wrong under vmap."""
+    """Mean and variance over `axes`, which stay with size 1.
+
+    Computed by hand, since the second derivative of torch's own normalisations is wrong under vmap.
+    """
     mean = x.mean(axes, keepdim=True)
     return mean, (x - mean).square().mean(axes, keepdim=True)
 
 
 def batch_moments(x: Tensor) -> Moments:
-    """Over the points and places of `x [N, features, L]`; mean 0 and variance 1 where there is no point."""
+    """The moments over points and places of `x [N, features, L]`; mean 0 and variance 1 without points."""
     if x.shape[0] == 0:
         return Moments(x.new_zeros(x.shape[1]), x.new_ones(x.shape[1]), 0)
     mean, variance = mean_and_variance(x, (0, 2))
@@ -69,28 +72,28 @@ def batch_moments(x: Tensor) -> Moments:
 
 
 def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """`x [N, features, L]` times `weight [features]` plus `bias [features]`, those that there are."""
+    """`x [N, features, L]` times `weight [features]` plus `bias [features]`, as far as they are given."""
     x = x if weight is None else x * weight[:, None]
     return x if bias is None else x + bias[:, None]
 
 
 def support_moments(layer: Keeper, x: Tensor) -> Moments:
-    """What `layer` normalises `x [N, features, L]` by: the moments of the task's support points.
+    """The moments by which `layer` normalises `x [N, features, L]`: those of the task's support points.
 
-    In a support pass they are those of `x`, and are kept. In a query pass they are those that were kept; a layer that
-    occurs several times in a network finds those of the same occurrence. Outside of inner loops `x` is taken for the
-    support points.
+    In a support pass, the moments of `x` are computed and stored. In a query pass the stored ones are returned; a layer
+    that occurs several times in a network gets those of the same occurrence. Outside inner loops, the moments are those
+    of `x`.
 
     Raises:
-        RuntimeError: in a query pass that no support pass came before; where `torch.utils.checkpoint` runs the layer
-            again and nobody can say which pass it is.
+        RuntimeError: in a query pass before any support pass; if `torch.utils.checkpoint` runs the layer again, since
+            it is not known which pass it repeats.
     """
     turn = current_turn()
     if turn is None and (layer.settled is None or not layer.kept):
         if layer.kept and torch._C._current_graph_task_id() != -1:  # run again by a backward pass
             raise RuntimeError(
-                f"torch.utils.checkpoint runs a {type(layer).__name__} again in the backward pass, where it no longer "
-                "knows support points from query points; leave this layer outside of the checkpointed part, or use "
+                f"torch.utils.checkpoint runs a {type(layer).__name__} again in the backward pass, where it cannot "
+                "tell support points from query points; leave this layer outside the checkpointed part, or use "
                 "checkpoint= of the inner loop instead"
             )
         return batch_moments(x)
@@ -103,6 +106,6 @@ def support_moments(layer: Keeper, x: Tensor) -> Moments:
     if not layer.kept:
         raise RuntimeError(
             f"{type(layer).__name__} normalises query points by the moments of the support points, and none have "
-            "passed through it; give the inner loop support points, or take GroupNorm or LayerNorm"
+            "passed through it; give the inner loop support points, or use GroupNorm or LayerNorm"
         )
     return layer.kept[number % len(layer.kept)]

@@ -1,4 +1,4 @@
-"""Another normalisation in the place of a network's BatchNorm layers."""
+"""Replacement of a network's BatchNorm layers by another normalisation."""
 
 import copy
 from collections.abc import Callable
@@ -15,20 +15,20 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def replace_batch_norm(network: nn.Module, kind: Kind, *, groups: int | None = None) -> nn.Module:
-    """A copy of `network` with another normalisation in the place of every BatchNorm layer, weights and biases kept.
+    """A copy of `network` in which another normalisation replaces every BatchNorm layer; weights and biases are kept.
 
     Args:
-        network: is left as it is. A layer that occurs several times in it does so in the copy; hooks of the layers that
-            are replaced stay behind.
-        kind: what a query point is normalised by. "task", `TaskNorm` (of kind "layer" for `BatchNorm1d`, else
-            "instance"): the support points and itself. "meta", `MetaBatchNorm`: the support points. "group",
-            `torch.nn.GroupNorm`: itself. "transductive", BatchNorm without running statistics: the query points
-            together, as published transductive scores have it.
-        groups: of "group"; by default at most 32, of at least 16 channels each (Wu and He 2018, arXiv 1803.08494, use
-            32 groups, or 16 channels a group).
+        network: is not changed. A layer that occurs several times is replaced by one layer that occurs as often. Hooks
+            of the replaced layers are not copied.
+        kind: the replacement, and with it the data that normalise a query point. "task" is `TaskNorm` (of kind "layer"
+            for `BatchNorm1d`, else "instance"): the support points and the point itself. "meta" is `MetaBatchNorm`: the
+            support points. "group" is `torch.nn.GroupNorm`: the point itself. "transductive" is BatchNorm without
+            running statistics: all query points of the task, as in published transductive scores.
+        groups: number of groups for "group"; by default at most 32, with at least 16 channels each (Wu and He 2018,
+            arXiv 1803.08494, use 32 groups, or groups of 16 channels).
 
     Raises:
-        ValueError: for an unknown kind, a network without BatchNorm layers, and groups that do not divide the channels.
+        ValueError: for an unknown kind, a network without BatchNorm layers, or groups that do not divide the channels.
 
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 32, 3), torch.nn.BatchNorm2d(32), torch.nn.ReLU())
     >>> replace_batch_norm(network, "group")[1].num_groups
@@ -50,7 +50,7 @@ def replace_batch_norm(network: nn.Module, kind: Kind, *, groups: int | None = N
 
 
 def _replacement(norm: Any, kind: str, groups: int | None) -> nn.Module:
-    """What stands in the place of `norm`, with its weight and bias, in its mode."""
+    """The replacement of `norm`, with the same weight, bias and training mode."""
     given = {} if groups is None else {"groups": groups}
     made = _MAKERS[kind](norm, **given)
     if norm.affine:

@@ -1,4 +1,4 @@
-"""Several copies of one network, which run together."""
+"""Several copies of one network that are evaluated together."""
 
 import copy
 from typing import Any, final
@@ -12,15 +12,16 @@ from quickstudy.checks import check_whole
 
 @final
 class Particles(nn.Module):
-    """`count` copies of `network`, each with weights of its own: `[N, *dx] -> [N, count, do]`.
+    """`count` copies of `network`, each with its own weights: `[N, *dx] -> [N, count, do]`.
 
     Args:
-        network: the first of them. The others are drawn anew by the layers' `reset_parameters`, as torch draws them;
-            parameters with `requires_grad=False` are the same in all, and stay.
-        count: P.
+        network: the first copy. The others are initialised again by the layers' `reset_parameters`; parameters with
+            `requires_grad=False` are the same in all copies.
+        count: the number P of copies.
 
     Raises:
-        ValueError: for a network with buffers (batch statistics), or with parameters that no layer can draw anew.
+        ValueError: for a network with buffers (batch statistics), or with a layer that has parameters but no
+            `reset_parameters`.
 
     >>> Particles(nn.Linear(1, 2), 5)(torch.zeros(3, 1)).shape
     torch.Size([3, 5, 2])
@@ -40,10 +41,10 @@ class Particles(nn.Module):
                 for n, s in zip(names, stacks, strict=True)
             }
         )
-        self._one = [network]  # in a list: its own parameters stand for nothing, and must not be found
+        self._one = [network]  # in a list, so that torch does not register its parameters: they are not used
 
     def forward(self, x: Tensor) -> Tensor:
-        """All of them at `x`."""
+        """The outputs of all copies at `x [N, *dx]`."""
         (one,) = self._one
         one.train(self.training)
         weights = {k.replace("/", "."): v for k, v in self.weights.items()}
@@ -55,7 +56,7 @@ class Particles(nn.Module):
 
 
 def own_name(name: str) -> str:
-    """What the network itself calls the parameter that `Particles` calls `name`.
+    """The name, in the network itself, of the parameter that `Particles` calls `name`.
 
     >>> own_name("weights.layers/0/weight")
     'layers.0.weight'
@@ -64,7 +65,7 @@ def own_name(name: str) -> str:
 
 
 def drawn_anew(network: nn.Module) -> Any:
-    """A copy of `network` whose weights its layers have drawn again."""
+    """A copy of `network` with newly initialised weights."""
     other = copy.deepcopy(network)
     kept = {name: p.detach().clone() for name, p in other.named_parameters() if not p.requires_grad}
     for name, module in other.named_modules():
@@ -72,7 +73,7 @@ def drawn_anew(network: nn.Module) -> Any:
         if owns and not hasattr(module, "reset_parameters"):
             raise ValueError(
                 f"{type(module).__name__} ({name or 'the network'}) owns parameters and has no reset_parameters(); "
-                "write one that draws them, so that particles can begin apart"
+                "write one that draws them, so that particles can start from different weights"
             )
         if owns:
             module.reset_parameters()

@@ -1,4 +1,4 @@
-"""Batch normalisation with statistics and scales of their own for every inner step."""
+"""Batch normalisation with separate statistics, weights and biases for every inner step."""
 
 from typing import Any, final
 
@@ -13,15 +13,14 @@ from quickstudy.nets.moments import check_channels
 
 @final
 class StepNorm(nn.Module):
-    """Batch normalisation that knows which inner step it is (Antoniou et al. 2019, arXiv 1810.09502, section 4).
+    """Batch normalisation for each inner step separately (Antoniou et al. 2019, arXiv 1810.09502, section 4).
 
-    Weights that have moved see other activations, so the running statistics, the weight and the bias are those of the
-    step: row k of each for the weights after k inner steps, up to `steps`, whose row also serves later ones. Outside of
-    inner loops it is the row of `steps`.
+    Adapted weights give other activations, so every step has its own running statistics, weight and bias: row k is for
+    the network after k inner steps. The last row, k = `steps`, is also used for later steps and outside inner loops.
 
     Args:
-        features: channels, the second axis of the input `[N, features, ...]`.
-        steps: inner steps that are told apart.
+        features: number of channels, the second axis of the input `[N, features, ...]`.
+        steps: number of inner steps with a row of their own.
         momentum: of the running statistics.
         eps: added to the variance.
 
@@ -40,19 +39,19 @@ class StepNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(rows)), nn.Parameter(torch.zeros(rows))
         self.register_buffer("running_mean", torch.zeros(rows))
         self.register_buffer("running_var", torch.ones(rows))
-        self.settled = steps  # where there is no inner loop
-        self.track_running_stats = True  # as in torch's BatchNorm: whether training mode writes them
+        self.settled = steps  # the row outside inner loops
+        self.track_running_stats = True  # whether training mode updates them, as in torch's BatchNorm
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"features": self.features, "steps": self.steps, "momentum": self.momentum, "eps": self.eps}
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x [N, features, ...]`, normalised by its own statistics in training mode, by running ones in eval mode."""
+        """`x [N, features, ...]`, normalised by batch statistics in training mode, by running ones in eval mode."""
         check_channels(x, self.features)
         now = inner_step()
         k = min(self.settled if now is None else now, self.steps)
-        # rows of their own: vmap's batch normalisation would write into a copy of a view
+        # clones, since batch normalisation under vmap would write into a copy of a view
         mean, variance = (
             b[k].clone(memory_format=torch.contiguous_format) for b in (self.running_mean, self.running_var)
         )

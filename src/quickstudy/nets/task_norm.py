@@ -21,24 +21,24 @@ class TaskNorm(nn.Module):
     alpha   = sigmoid(scale N + offset)
     y       = weight * (x - mu) / sqrt(sigma^2 + eps) + bias,
 
-    mu_BN and sigma_BN^2 of each channel over the task's N support points, mu_+ and sigma_+^2 of the point itself.
-    `scale` and `offset` are learned: how far to trust a support set of N points.
+    where mu_BN and sigma_BN^2 are those of each channel over the task's N support points, and mu_+ and sigma_+^2 those
+    of the point itself. `scale` and `offset` are learned: they set the weight alpha of a support set of N points.
 
-    Query points do not see each other, so predictions are inductive: they do not depend on which points are asked for
-    together. There are no running statistics, and training and eval mode are the same. In a network outside of inner
-    loops the points that pass together count as the support set. Without support points alpha is 0.
+    Predictions are inductive: the prediction at a query point does not depend on the other query points. There are no
+    running statistics, and training and eval mode are the same. Outside inner loops, the points of a batch count as the
+    support set. Without support points alpha is 0.
 
     Args:
-        features: channels, the second axis of the input `[N, features, ...]`.
-        kind: what of a point its own moments are taken over: "instance", the places of each channel (TaskNorm-I, the
-            authors' choice for images), or "layer", channels and places (TaskNorm-L). Vectors `[N, features]` have
-            one place only: take "layer" for them.
+        features: number of channels, the second axis of the input `[N, features, ...]`.
+        kind: the axes for a point's own moments: "instance", the places of each channel (TaskNorm-I, the authors'
+            choice for images), or "layer", channels and places (TaskNorm-L). Use "layer" for vectors `[N, features]`,
+            which have a single place.
         eps: added to the variance; the default is that of `torch.nn.BatchNorm2d`.
         affine: whether there are a weight and a bias, `[features]`.
 
     Raises:
         ValueError: for another kind; for an input of another shape.
-        RuntimeError: for query points that no support points came before; inside `torch.utils.checkpoint`.
+        RuntimeError: for query points before any support points; inside `torch.utils.checkpoint`.
 
     >>> norm = TaskNorm(8)
     >>> norm(torch.randn(3, 8, 5, 5)).shape, sorted(name for name, _ in norm.named_parameters())

@@ -12,10 +12,10 @@ from quickstudy.nets.mlp import MLP
 class WarpedMLP(nn.Module):
     """A multi-layer perceptron with a linear warp layer before every activation, for `quickstudy.WarpGrad`.
 
-    At the start the warps are identities, and the function is that of an `MLP`.
+    The warp layers are initially identities, so that the function is that of an `MLP`.
 
     Args:
-        inputs, hidden, outputs, activation: as of `MLP`.
+        inputs, hidden, outputs, activation: as for `MLP`.
 
     >>> [name for name, _ in WarpedMLP(1, [8], 1).named_parameters()][:4]
     ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
@@ -36,7 +36,7 @@ class WarpedMLP(nn.Module):
         return {**own, "activation": self.activation}
 
     def forward(self, x: Shaped[Tensor, "*batch inputs"]) -> Shaped[Tensor, "*batch outputs"]:
-        """Every hidden layer is warped, then goes through the activation."""
+        """The output at `x [..., inputs]`: every hidden layer is followed by its warp layer and the activation."""
         for layer, warp in zip(self.layers[:-1], self.warps, strict=True):
             x = self.act(warp(layer(x)))
         return self.layers[-1](x)

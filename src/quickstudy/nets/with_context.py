@@ -1,4 +1,4 @@
-"""A network that reads a context beside each point."""
+"""A network with a context vector as an additional input."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from quickstudy.nets.mlp import MLP
 
 
 class WithContext(nn.Module):
-    """A network that reads a few numbers beside each point, the same for all points: what `CAVIA` adapts.
+    """A network that gets a context vector, the same for all points, beside each point; `CAVIA` adapts the context.
 
-    f(x, c) = network([x, c])  (Zintgraf et al. 2019, arXiv 1810.03642: the context joins the input layer).
+    f(x, c) = network([x, c])  (Zintgraf et al. 2019, arXiv 1810.03642: the context is concatenated at the input layer).
 
     Args:
-        network: for inputs of `dx + context` features.
-        context: how many numbers.
+        network: takes inputs with `dx + context` features.
+        context: the length of the context vector.
 
     >>> WithContext(MLP(1 + 5, [40, 40], 1), 5)(torch.zeros(10, 1), context=torch.ones(5)).shape
     torch.Size([10, 1])
@@ -30,7 +30,7 @@ class WithContext(nn.Module):
         return {"network": self.network, "context": self.context}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The output at `x [..., dx]`, with `context [context]`; zeros if None."""
+        """The output at `x [..., dx]` with the vector `context [context]`; None stands for zeros."""
         features = x.shape[-1] + self.context
         if isinstance(self.network, MLP) and self.network.inputs != features:
             raise ValueError(

@@ -1,1 +1,1 @@
-"""Learners that adapt by encoding the support set: neural processes."""
+"""Neural processes: learners that adapt by encoding the support set."""

@@ -1,4 +1,4 @@
-"""What neural processes are built from: a mean over encoded points, a decoder, and Gaussian outputs."""
+"""The parts of neural processes: a mean over encoded points, a decoder, and Gaussian outputs."""
 
 import copy
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from quickstudy.substitute import substituted
 
 
 class State(NamedTuple):
-    """What has been seen of `T` tasks: a sum over encoded points, and their number. States of parts add up.
+    """The encoded points of `T` tasks: their sum and their number. The state of a union is the sum of the states.
 
-    The sum is kept in at least float32 and the number as an integer: in half precision both would stop to grow, a
-    count at 256 in bfloat16.
+    The sum is at least float32 and the number an integer, since half precision cannot add up many points: a bfloat16
+    count stops at 256.
     """
 
     total: Tensor  # [T, width]
@@ -29,27 +29,27 @@ class State(NamedTuple):
         return State(self.total + other.total, self.seen + other.seen)
 
     def task(self, i: int) -> "State":
-        """Of task `i` alone."""
+        """The state of task `i` alone."""
         return State(self.total[[i]], self.seen[[i]])
 
     def mean(self, dtype: torch.dtype | None = None) -> Tensor:
-        """`[T, width]`, in the type of the network that reads it if one is given; zeros where nothing has been seen."""
+        """The mean `[T, width]`, as `dtype` if given; zeros for a task without points."""
         return (self.total / self.seen.clamp_min(1).unsqueeze(-1)).to(dtype)
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
-    """The type of its parameters."""
+    """The dtype of a module's parameters."""
     return next(module.parameters()).dtype
 
 
 class PointEncoder(nn.Module):
-    """Encodes each point by itself and the set by the mean over its points (Zaheer et al. 2017, Deep Sets).
+    """Encodes each point by itself, and a set of points by the mean (Zaheer et al. 2017, Deep Sets).
 
     Args:
-        inputs: features of a point, `dx + dy`.
+        inputs: number of features of a point, `dx + dy`.
         width: of the hidden layers.
         depth: number of linear layers before the mean.
-        code: features of a point's code, and so of the mean.
+        code: number of features of an encoded point, and of the mean.
     """
 
     def __init__(self, inputs: int, width: int, depth: int, code: int):
@@ -57,7 +57,7 @@ class PointEncoder(nn.Module):
         self.point = he_normal(MLP(inputs, [width] * (depth - 1), code, activation="gelu"))
 
     def encode(self, examples: Examples) -> State:
-        """The state for a support set: `x [T, N, dx]`, `y [T, N, dy]`, `N` may be 0."""
+        """The state of a support set with `x [T, N, dx]` and `y [T, N, dy]`; `N` may be 0."""
         x, y, mask = examples
         codes = F.gelu(self.point(torch.cat([x, y], -1)))
         if mask is not None:
@@ -66,16 +66,16 @@ class PointEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps what is known of a task and an input to an output's mean and raw scale.
+    """Maps a task's representation and an input to the mean and the raw scale of the output.
 
-    The first layer is split in two, so that the part that only depends on the task is computed once per task.
+    The first layer is split in two, so that the part which depends only on the task is computed once per task.
 
     Args:
-        features: of a task's representation.
-        dx: features of an input.
+        features: number of features of a task's representation.
+        dx: number of features of an input.
         width: of the hidden layers.
         depth: number of linear layers.
-        outputs: features of an output, `2 dy`.
+        outputs: number of outputs, `2 dy`.
     """
 
     def __init__(self, features: int, dx: int, width: int, depth: int, outputs: int):
@@ -90,11 +90,11 @@ class Decoder(nn.Module):
         return self.rest(F.gelu(self.task(representation).unsqueeze(-2) + self.input(x)))
 
     def means(self, representation: Tensor, dy: int, *, graph: bool) -> Callable[[Tensor, Any], Tensor]:
-        """The first `dy` outputs as a function of `x`, for representations `[S, T, features]` that stay as they are.
+        """The first `dy` outputs as a function of `x`, for fixed representations `[S, T, features]`.
 
-        What depends on them is computed here, once; planning evaluates the same functions hundreds of times. The
-        function takes `x [T, M, dx]` and the places of those in `S` that are asked for. Without `graph`, parameters
-        count as constants.
+        The part that depends on the representations is computed here, once, since planning evaluates the same functions
+        hundreds of times. The function takes `x [T, M, dx]` and the indices along `S` to evaluate. Without `graph`,
+        the decoder's parameters are constants.
         """
 
         def parameters(layer: Any, outputs: int | None = None) -> tuple[Tensor, Tensor]:
@@ -108,7 +108,7 @@ class Decoder(nn.Module):
 
         def evaluate(x: Tensor, members: Any) -> Tensor:
             of_task, values = task[members], F.linear(x, first)
-            # one function: in place, since planning waits on memory
+            # in place for one function, since planning is bound by memory
             values = values.unsqueeze(0).add_(of_task) if len(of_task) == 1 else of_task + values
             for weight, bias in layers:
                 values = F.linear(F.gelu(values), weight, bias)
@@ -118,9 +118,12 @@ class Decoder(nn.Module):
 
 
 def he_normal(module: nn.Module) -> nn.Module:
-    """`module` with He-normal weights (He et al. 2015). Torch's smaller default lets the support set's signal fade
-    over the eight layers to the output, and training then waits on a plateau for tens of thousands of steps. (GELU
-    layers with gradients clipped at norm 1 leave it sooner still.)"""
+    """`module` with He-normal weights (He et al. 2015).
+
+    Torch's default weights are smaller. The influence of the support set then fades over the eight layers to the
+    output, and training stays on a plateau for tens of thousands of steps. (With GELU layers and gradients clipped at
+    norm 1 it leaves the plateau even sooner.)
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -128,15 +131,15 @@ def he_normal(module: nn.Module) -> nn.Module:
 
 
 def mean_and_sd(output: Tensor, floor: float) -> tuple[Tensor, Tensor]:
-    """Mean, and standard deviation `floor + softplus(raw)`."""
+    """The mean and the standard deviation `floor + softplus(raw)` from a decoder's output."""
     mean, raw = output.chunk(2, -1)
     return mean, floor + F.softplus(raw)
 
 
 def gaussian_log_prob(y: Tensor, mean: Tensor, sd: Tensor, mask: Tensor | None) -> Tensor:
-    """Log density of each point `[*S, T, M]`, summed over dy; 0 where masked (`y` is zero there).
+    """Log density of each point `[*S, T, M]`, summed over dy; 0 where masked (`y` must be finite there).
 
-    In at least float32, as sums over points are made of it.
+    The dtype is at least float32, since it will be summed over points.
     """
     points = -0.5 * ((y - mean) / sd).square() - sd.log() - 0.5 * LOG_2PI
     points = points.sum(-1, dtype=at_least_float32(points))
@@ -144,7 +147,7 @@ def gaussian_log_prob(y: Tensor, mean: Tensor, sd: Tensor, mask: Tensor | None) 
 
 
 def run(module: nn.Module, *inputs: Tensor, graph: bool) -> Tensor:
-    """`module(*inputs)`; without `graph`, its parameters count as constants (the inputs do not)."""
+    """`module(*inputs)`; without `graph`, the module's parameters are constants (the inputs are not)."""
     if graph:
         return module(*inputs)
     with substituted(module, {k: p.detach() for k, p in module.named_parameters()}):
@@ -152,13 +155,13 @@ def run(module: nn.Module, *inputs: Tensor, graph: bool) -> Tensor:
 
 
 class TaskModel(nn.Module):
-    """One task's mean function `[M, dx] -> [M, dy]`, with a copy of the process and what was seen of the task.
+    """One task's mean function `[M, dx] -> [M, dy]`, with a copy of the process and the task's state.
 
     Args:
-        process: to be copied.
-        predict: makes the predictor from a process, a state and whatever else was drawn.
+        process: it is copied.
+        predict: makes a predictor from a process, a state and the random tensors in `drawn`.
         state: of one task.
-        drawn: other tensors of the predictor, for one task.
+        drawn: the predictor's random tensors for one task, such as the noise of latents.
     """
 
     total: Tensor

@@ -7,7 +7,7 @@ from quickstudy.data import Examples
 
 
 def check_support(process: Any, support: Examples, name: str = "support") -> None:
-    """Raise one clear line unless `support` fits the process's sizes, type and device."""
+    """Raise an error unless `support` has the sizes, float type and device of the process."""
     check_examples(support, name)
     if not support.x.is_floating_point():
         raise TypeError(f"{name}.x is {support.x.dtype}; a process encodes real numbers: use x.float()")
@@ -25,11 +25,11 @@ def check_support(process: Any, support: Examples, name: str = "support") -> Non
 
 
 def check_inputs(process: Any, x: Any, num_tasks: int) -> None:
-    """Raise one clear line unless `x` is `[T, M, dx]`, of as many tasks, and of the process's type and device."""
+    """Raise an error unless `x` is `[num_tasks, M, dx]`, with the float type and device of the process."""
     check_query(x, num_tasks, (process.dx,), next(process.parameters()))
 
 
 def check_more(process: Any, examples: Examples, num_tasks: int) -> None:
-    """Raise one clear line unless `examples` can join a support set of as many tasks."""
+    """Raise an error unless `examples` can be appended to a support set of `num_tasks` tasks."""
     check_support(process, examples, "examples")
     check_query(examples.x, num_tasks, (process.dx,), next(process.parameters()), "examples.x")

@@ -16,19 +16,19 @@ from quickstudy.processes.common import append, check_sizes, encode
 
 
 class CNP(nn.Module):
-    """Maps a support set straight to a normal belief at every query point (section 2.2).
+    """Maps a support set directly to a normal belief at every query point (section 2.2).
 
-    r = mean_i h(x_i, y_i);  y | x ~ N(mu(r, x), sigma(r, x)^2), each point by itself. Trained on the log-likelihood of
-    the query points.
+    r = mean_i h(x_i, y_i);  y | x ~ N(mu(r, x), sigma(r, x)^2), independently at each point. The meta-loss is the
+    negative log-likelihood of the query points.
 
     Args:
-        dx: features of an input.
-        dy: features of an output.
-        width: of every hidden layer, and of the representation.
-        encoder_depth: linear layers before the mean over points.
-        decoder_depth: linear layers of the decoder.
-        sigma_floor: smallest standard deviation it may predict, in units of y. The usual 0.1 caps what even an oracle
-            can reach; see the docs.
+        dx: number of features of an input.
+        dy: number of features of an output.
+        width: of every hidden layer, and of the representation r.
+        encoder_depth: number of linear layers before the mean over points, at least 2.
+        decoder_depth: number of linear layers of the decoder, at least 2.
+        sigma_floor: the smallest standard deviation that it can predict, in units of y. The usual value 0.1 limits the
+            likelihood of even the true process; see the docs.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
@@ -72,7 +72,7 @@ class CNP(nn.Module):
         return -(points.sum(1) / query.sizes().clamp_min(1)).mean()
 
     def representation(self, state: State) -> Tensor:
-        """What the decoder is told of the tasks, `[T, width]`."""
+        """The representation r of the tasks, `[T, width]`."""
         return state.mean(dtype_of(self.decoder))
 
     def decode(self, representation: Tensor, x: Tensor, *, graph: bool = True) -> tuple[Tensor, Tensor]:
@@ -87,14 +87,14 @@ class CNP(nn.Module):
         create_graph: bool = False,
         generator: torch.Generator | None = None,
     ) -> "CNPPredictor":
-        """The predictor for `support`, by encoding it. `steps=0` gives the prior, as an empty set does."""
+        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior."""
         state = encode(self, support, steps, create_graph=create_graph, generator=generator)
         return CNPPredictor(self, state, graph=create_graph, prior=steps == 0)
 
 
 @dataclass(frozen=True)
 class CNPPredictor:
-    """A support set as a running mean; made by `CNP.adapt`."""
+    """Predictions from the encoded support set; made by `CNP.adapt`."""
 
     process: CNP
     state: State
@@ -108,15 +108,15 @@ class CNPPredictor:
         return predictive.Gaussian(mean, sd.square())
 
     def append(self, examples: Examples) -> "CNPPredictor":
-        """The predictor for the union: only `examples` are encoded. (With `steps=0`, the prior it was.)"""
+        """The predictor for the union; only `examples` are encoded. A predictor made with `steps=0` stays the prior."""
         return append(self, examples)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
-        """Raises NotImplementedError: a CNP believes each point by itself and has no functions to sample."""
+        """Raises NotImplementedError: a CNP predicts every point independently and has no functions to sample."""
         del n, generator
         raise NotImplementedError(
-            "a CNP predicts every point by itself and has no functions to sample; use NeuralProcess, whose latent "
-            "gives whole functions"
+            "a CNP predicts every point independently and has no functions to sample; use NeuralProcess, whose latents "
+            "are functions"
         )
 
     def task(self, i: int) -> nn.Module:

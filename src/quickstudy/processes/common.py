@@ -1,4 +1,4 @@
-"""What all processes do alike: check and keep their sizes, encode a support set, and encode more of it later."""
+"""What all processes do alike: check their sizes, encode a support set, and append to it."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -23,16 +23,16 @@ class Sizes(NamedTuple):
     sigma_floor: float
 
     def encoder(self) -> PointEncoder:
-        """Of points `(x, y)`, to `width` features."""
+        """An encoder of points `(x, y)` to `width` features."""
         return PointEncoder(self.dx + self.dy, self.width, self.encoder_depth, self.width)
 
     def decoder(self, features: int) -> Decoder:
-        """From `features` of a task's representation, and x, to mean and raw scale of y."""
+        """A decoder from a representation with `features`, and an input x, to the mean and raw scale of y."""
         return Decoder(features, self.dx, self.width, self.decoder_depth, 2 * self.dy)
 
 
 def check_sizes(dx: int, dy: int, *, width: int, encoder_depth: int, decoder_depth: int, sigma_floor: float) -> Sizes:
-    """The sizes as a record, or ValueError unless they are whole numbers (the floor: a number of at least 0)."""
+    """The sizes as a record; ValueError unless they are whole numbers, and the floor a number of at least 0."""
     return Sizes(
         check_whole("dx", dx),
         check_whole("dy", dy),
@@ -46,10 +46,10 @@ def check_sizes(dx: int, dy: int, *, width: int, encoder_depth: int, decoder_dep
 def encode(
     process: Any, support: Examples, steps: int | None, *, create_graph: bool, generator: torch.Generator | None
 ) -> State:
-    """The state in which `adapt` leaves a process: of all of `support`, or of no point for `steps=0`.
+    """The state of a process after `adapt(support, steps=steps, ...)`: that of all points, or of none for `steps=0`.
 
     Raises:
-        ValueError, TypeError: for a support set, a number of steps or a generator that cannot be used.
+        ValueError, TypeError: for a support set, a number of steps or a generator of the wrong kind.
     """
     check_support(process, support)
     check_generator(generator)
@@ -60,7 +60,7 @@ def encode(
 
 
 def append(predictor: Any, examples: Examples) -> Any:
-    """A process's predictor for the union: only `examples` are encoded. One made with `steps=0` stays the prior."""
+    """The predictor of a process for the union with `examples`; a predictor made with `steps=0` stays the prior."""
     check_more(predictor.process, examples, len(predictor.state.seen))
     if predictor.prior:
         return predictor

@@ -23,29 +23,29 @@ Objective = Literal["elbo", "iwae", "ml"]
 
 
 class NeuralProcess(nn.Module):
-    """A distribution over functions: a latent per task, decoded at every query point.
+    """A distribution over functions: a latent variable for each task, decoded at every query point.
 
-    y | x, z, r ~ N(mu(r, z, x), sigma(r, z, x)^2),  z ~ q(z | support) = N(m(s), diag v(s)),  s, r means over points.
+    y | x, z, r ~ N(mu(r, z, x), sigma(r, z, x)^2),  z ~ q(z | support) = N(m(r), diag v(r)),  r = mean_i h(x_i, y_i).
 
-    s and r are one mean over encoded points, which the two paths share.
+    The latent path (z) and the deterministic path (r) share the encoder h.
 
-    Objectives, each per query point:
+    Objectives, each divided by the number of query points:
     "elbo": E_{q(z | support, query)} log p(y | z) - KL(q(z | support, query) || q(z | support)) (eq. 9);
     "iwae": log mean_k p(y | z_k) q(z_k | support) / q(z_k | support, query), z_k from the latter (Burda et al. 2015);
     "ml": log mean_k p(y | z_k), z_k ~ q(z | support) (Foong et al. 2020, section 3).
 
     Args:
-        dx: features of an input.
-        dy: features of an output.
-        width: of every hidden layer and of the representations.
-        latent: dimensions of `z`.
-        paths: "latent" (the paper), "deterministic" (then it is a CNP) or "both".
+        dx: number of features of an input.
+        dy: number of features of an output.
+        width: of every hidden layer, and of the representation r.
+        latent: dimension of z.
+        paths: what the decoder gets: "latent" (z, as in the paper), "deterministic" (r, as in a CNP) or "both".
         objective: "elbo", "iwae" or "ml".
-        train_samples: latents per task in training; by default 1 for "elbo", 4 for "iwae" and 16 for "ml".
-        samples: latents per task in a prediction.
-        encoder_depth: linear layers before the mean over points.
-        decoder_depth: linear layers of the decoder.
-        sigma_floor: smallest standard deviation it may predict, in units of y; see `CNP`.
+        train_samples: latents drawn per task in training; by default 1 for "elbo", 4 for "iwae" and 16 for "ml".
+        samples: latents drawn per task for a prediction.
+        encoder_depth: number of linear layers before the mean over points, at least 2.
+        decoder_depth: number of linear layers of the decoder, at least 2.
+        sigma_floor: the smallest standard deviation that it can predict, in units of y; see `CNP`.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
@@ -86,7 +86,7 @@ class NeuralProcess(nn.Module):
 
     @property
     def deterministic(self) -> bool:
-        """Whether it has no latent, so that its loss needs no random numbers."""
+        """Whether there is no latent variable; the loss then draws no random numbers."""
         return self.latent_head is None
 
     def config(self) -> dict[str, Any]:
@@ -95,7 +95,10 @@ class NeuralProcess(nn.Module):
         return {**self.sizes._asdict(), **own, "train_samples": self._train_samples, "samples": self.samples}
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the negative objective per real query point. Draws from torch's generator."""
+        """Scalar: the mean over tasks of the negative objective per real query point.
+
+        Latents are drawn from torch's own generator.
+        """
         check_tasks(tasks)
         check_support(self, tasks.support)
         return self(tasks)
@@ -121,7 +124,7 @@ class NeuralProcess(nn.Module):
         return -(bound / query.sizes().clamp_min(1)).mean()
 
     def latent_belief(self, state: State) -> "LatentBelief":
-        """q(z | what has been seen); its standard deviation lies in (0.1, 1), as is usual."""
+        """q(z | points in `state`), with standard deviations between 0.1 and 1, as is usual for neural processes."""
         if self.latent_head is None:
             raise ValueError("a NeuralProcess with paths='deterministic' has no latent")
         mean, raw = self.latent_head(state.mean(dtype_of(self.latent_head))).chunk(2, -1)
@@ -135,7 +138,7 @@ class NeuralProcess(nn.Module):
         return mean_and_sd(run(self.decoder, self.representation(state, z), x, graph=graph), self.sigma_floor)
 
     def representation(self, state: State, z: Tensor | None) -> Tensor:
-        """What the decoder is told of the tasks: `[S, T, features]`, or `[T, features]` without latents."""
+        """The decoder's input for each task: `[S, T, features]`, or `[T, features]` without latents."""
         r = state.mean(dtype_of(self.decoder))
         if z is None:
             return r
@@ -149,9 +152,9 @@ class NeuralProcess(nn.Module):
         create_graph: bool = False,
         generator: torch.Generator | None = None,
     ) -> "NeuralProcessPredictor":
-        """The predictor for `support`, by encoding it. `steps=0` gives the prior, as an empty set does.
+        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior.
 
-        `generator` draws the `samples` latents that a prediction averages over; they stay the predictor's own.
+        `generator` draws the noise of the `samples` latents once; all predictions of the predictor use it.
         """
         state = encode(self, support, steps, create_graph=create_graph, generator=generator)
         noise = self._noise(self.samples, support.x, generator)
@@ -168,17 +171,17 @@ class NeuralProcess(nn.Module):
 
 
 class LatentBelief(NamedTuple):
-    """N(mean, diag sd^2), `[T, latent]` each."""
+    """A belief N(mean, diag sd^2) about latents; `mean` and `sd` are `[T, latent]`."""
 
     mean: Tensor
     sd: Tensor
 
     def sample(self, n: int) -> Tensor:
-        """`[n, T, latent]`, differentiable, from torch's generator."""
+        """`n` draws `[n, T, latent]`, differentiable, from torch's own generator."""
         return self.mean + self.sd * normal((n, *self.mean.shape), axis=1, like=self.mean)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """`[n, T]`."""
+        """Log density `[n, T]` of `z [n, T, latent]`."""
         white = (z - self.mean) / self.sd
         return (-0.5 * white.square() - self.sd.log() - 0.5 * LOG_2PI).sum(-1)
 
@@ -191,7 +194,7 @@ class LatentBelief(NamedTuple):
 
 @dataclass(frozen=True)
 class NeuralProcessPredictor:
-    """A support set as running means, with latents drawn for it; made by `NeuralProcess.adapt`."""
+    """Predictions from the encoded support set and latents drawn for it; made by `NeuralProcess.adapt`."""
 
     process: NeuralProcess
     state: State
@@ -209,14 +212,14 @@ class NeuralProcessPredictor:
         return predictive.GaussianMixture(mean, sd.square())
 
     def append(self, examples: Examples) -> "NeuralProcessPredictor":
-        """The predictor for the union: only `examples` are encoded, and each latent moves with the belief.
+        """The predictor for the union; only `examples` are encoded. A predictor made with `steps=0` stays the prior.
 
-        (With `steps=0`, the prior it was.)
+        The noise of the latents stays, so that each latent changes with the belief it is drawn from.
         """
         return append(self, examples)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
-        """`n` functions: the decoder's mean, each at one latent drawn from q(z | support)."""
+        """`n` functions: the decoder's mean for `n` latents drawn from q(z | support)."""
         if self.process.latent_head is None:
             raise NotImplementedError(
                 "a NeuralProcess with paths='deterministic' has no functions to sample; use paths='latent' or 'both'"

@@ -1,8 +1,8 @@
-"""Linear and convolutional layers caught in the act.
+"""Catches the calls of linear and convolutional layers.
 
-While the fast path runs, `torch.nn.functional.linear` and its convolutions ask whether their weight is one of ours;
-that catches a layer wherever it is called, inside attention too. A weight of ours goes into the network as a stand-in
-that is known by identity, and that nothing else can read.
+While the fast path runs, `torch.nn.functional.linear` and the convolutions check whether their weight is a stand-in of
+the fast path. So a layer is caught wherever it is called, also inside attention. A stand-in takes the place of a weight
+in the network, is recognised by identity, and raises if any other operation reads it.
 """
 
 import functools
@@ -24,7 +24,7 @@ LAYERS: dict[str, Callable[..., Tensor]] = {name: getattr(F, name) for name in (
 
 
 class Call(NamedTuple):
-    """One call of a layer in a pass: what it was called with, what came out (for one task), and the weight's dtype."""
+    """One call of a layer in a pass: names of weight and bias, shapes for one task, the weight's dtype, arguments."""
 
     kind: str
     weight: str
@@ -37,30 +37,30 @@ class Call(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """Rows of the layer's input matrix: points, times tokens."""
+        """Rows of the layer's input matrix: points times tokens."""
         return self.input_shape[:-1].numel()
 
 
 class Differs(RuntimeError):
-    """The network does something else than when it was tried, or reads a weight that should be caught."""
+    """Raised if the network differs from the trial run, or reads a weight that should only be caught."""
 
 
 class Unfit(RuntimeError):
-    """An operation that cannot run for all tasks at once; the message says which, and why."""
+    """Raised for an operation that cannot run for all tasks at once; the message names it."""
 
 
 class StandIn(Tensor):
-    """A tensor of NaN in the place of a weight: takes no memory, and refuses to be read.
+    """A tensor of NaN in place of a weight. It takes no memory, and raises when an operation reads it.
 
-    Where a function of torch.nn.functional that is written in Python is given one, as in attention, the plain NaN go on
-    in its place: what reads them is NaN, and is found out by that.
+    Functions of torch.nn.functional that are written in Python, such as attention, get the plain NaN instead: if they
+    read the values, their result is NaN, which shows it.
     """
 
     numbers: Tensor
 
     @staticmethod
     def of(parameter: Tensor) -> "StandIn":
-        """For a parameter of that shape and type."""
+        """A stand-in with the shape and type of a parameter."""
         numbers = torch.full((), float("nan"), dtype=parameter.dtype, device=parameter.device).expand(parameter.shape)
         made = numbers.as_subclass(StandIn)
         made.numbers = numbers
@@ -89,12 +89,12 @@ _LOOKS = frozenset(
 
 @dataclass
 class Layer:
-    """What stands behind a caught weight for the time of a pass.
+    """A caught layer during one pass.
 
     Args:
-        name: of the parameter.
-        weight: shared by all tasks, as it is.
-        scale, factors: of its low-rank part.
+        name: of the weight.
+        weight: the tensor shared by all tasks.
+        scale, factors: one task's weight is `scale * weight` plus the low-rank product of `factors`.
     """
 
     name: str
@@ -111,13 +111,13 @@ class Layer:
 
 @dataclass
 class Capture:
-    """The caught layers of one pass, and what they saw.
+    """The caught layers of one pass, and their inputs.
 
     Args:
-        layers: stand-in and layer.
-        biases: stand-in, name and bias.
-        calls: that the pass is expected to make, where gradients are wanted.
-        probes: zeros to be added to the outputs, call by call, so that the gradient at an output can be asked for.
+        layers: pairs of stand-in and layer.
+        biases: triples of stand-in, name and bias.
+        calls: the expected calls, if gradients are needed.
+        probes: zeros added to the outputs, one for each call, at which the gradients of the outputs are taken.
     """
 
     layers: list[tuple[StandIn, Layer]]
@@ -135,7 +135,7 @@ class Capture:
         return None
 
     def call(self, layer: Layer, kind: str, x: Tensor, bias: Tensor | None, arguments: dict[str, Any]) -> Tensor:
-        """The layer's output; where gradients are wanted, its input is kept and a probe added."""
+        """The layer's output; if gradients are needed, its input is kept and a probe is added."""
         if self.differentiable != torch.is_grad_enabled():
             raise Differs(f"{layer.name} is called where gradients are switched off")
         known = next(((name, value) for key, name, value in self.biases if bias is key or bias is key.numbers), None)
@@ -153,31 +153,31 @@ class Capture:
             and (expected.bias if stands_in else None) == name
         )
         if not same:
-            raise Differs("the network calls its layers in another order, with other shapes, or set in another way")
+            raise Differs("the network calls its layers in another order, or with other shapes or arguments")
         self.inputs.append(x)
         return out + self.probes[place]
 
     def finished(self) -> list[Tensor]:
-        """The inputs that were kept, one for each expected call."""
+        """The inputs of all expected calls."""
         if self.probes is not None and len(self.inputs) != len(self.calls):
-            raise Differs("the network calls fewer layers than when it was tried")
+            raise Differs("the network calls fewer layers than in the trial run")
         return self.inputs
 
 
 class Recorder(Capture):
-    """Notes every call of a layer and leaves it alone."""
+    """Records every call of a layer without changing it."""
 
     def __init__(self, names: list[tuple[Tensor, str]]):
         super().__init__([])
         self.names = names
 
     def find(self, weight: Tensor) -> Layer | None:
-        """The parameter, if it is one that was asked about."""
+        """The layer of a parameter that is recorded; None for others."""
         name = next((name for key, name in self.names if key is weight), None)
         return None if name is None else Layer(name, weight)
 
     def call(self, layer: Layer, kind: str, x: Tensor, bias: Tensor | None, arguments: dict[str, Any]) -> Tensor:
-        """The layer's own output."""
+        """The layer's output, unchanged."""
         out = LAYERS[kind](x, layer.weight, bias, **arguments)
         name = next((name for key, name in self.names if key is bias), None)
         shapes = layer.weight.shape, x.shape, out.shape
@@ -195,7 +195,7 @@ _active = _Stack()
 
 @contextmanager
 def active(capture: Capture) -> Iterator[None]:
-    """Layers called inside, in this thread, are looked up in `capture`."""
+    """A context in which `capture` handles the layer calls of this thread."""
     _active.captures.append(capture)
     try:
         yield
@@ -219,16 +219,17 @@ _CATCHING = Switch(_catch)
 
 
 def catching() -> Any:
-    """`torch.nn.functional`'s layers look up their weights for as long as this lasts."""
+    """A context in which the layers of `torch.nn.functional` check for stand-ins."""
     return _CATCHING.held()
 
 
 def weight_gradient(call: Call, inputs: Tensor, upstream: Tensor) -> Tensor:
-    """The convolution's gradient with respect to each task's weight, `[T, *weight]`.
+    """The gradient of a convolution with respect to each task's weight, `[T, *weight]`.
 
     Args:
+        call: of the convolution.
         inputs: `[T, N, in, *size]`.
-        upstream: gradients at its outputs, `[T, N, out, *size]`.
+        upstream: gradients at the outputs, `[T, N, out, *size]`.
     """
     spatial = len(call.weight_shape) - 2
 
@@ -259,7 +260,7 @@ def weight_gradient(call: Call, inputs: Tensor, upstream: Tensor) -> Tensor:
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    rows = input.dim() > 1 and weight.dim() == 2  # a vector has none, and is left alone
+    rows = input.dim() > 1 and weight.dim() == 2  # a vector has no rows, and is not caught
     layer = _active.captures[-1].find(weight) if _active.captures and rows else None
     if layer is None:
         return LAYERS["linear"](input, weight, bias)
@@ -279,17 +280,17 @@ def _convolution(
 
 
 def _embedding(input: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Tensor:
-    """Torch's batching rule forgets which row is padding in all tasks but the first, so here its entries are cut."""
+    """An embedding with detached padding rows: torch's batching rule respects padding_idx in the first task only."""
     if not _active.captures or isinstance(_active.captures[-1], Recorder):
         return _EMBEDDING(input, weight, *rest, **named)
     given = named | dict(zip(_OF_EMBEDDING, rest, strict=False))
     padding_idx, by_frequency = given.get("padding_idx"), given.get("scale_grad_by_freq", False)
     if given.get("max_norm") is not None:
-        raise Unfit("an embedding with max_norm= writes into its weight, and runs for one task at a time")
-    if torch._C._functorch.peek_interpreter_stack() is None:  # sparse is a layout, which has no derivative
+        raise Unfit("an embedding with max_norm= writes into its weight, and must run for one task at a time")
+    if torch._C._functorch.peek_interpreter_stack() is None:  # without sparse=, as sparse gradients have no derivative
         return _EMBEDDING(input, weight, padding_idx, scale_grad_by_freq=by_frequency)
     if by_frequency:
-        raise Unfit("an embedding with scale_grad_by_freq= runs for one task at a time")
+        raise Unfit("an embedding with scale_grad_by_freq= must run for one task at a time")
     out: Tensor = _EMBEDDING(input, weight)
     if padding_idx is None:
         return out
@@ -299,7 +300,7 @@ def _embedding(input: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Tenso
 
 def _embedding_bag(*arguments: Any, **options: Any) -> Tensor:
     if _active.captures and torch._C._functorch.peek_interpreter_stack() is not None:
-        raise Unfit("torch.nn.functional.embedding_bag runs for one task at a time")
+        raise Unfit("torch.nn.functional.embedding_bag must run for one task at a time")
     return _EMBEDDING_BAG(*arguments, **options)
 
 

@@ -1,7 +1,7 @@
-"""Segments of an inner loop that are run again on the way back, so that only the states between them are kept.
+"""Segments of an inner loop that run again in the backward pass, so that only the states between them are kept.
 
 With S steps in segments of sqrt(S), about 2 sqrt(S) states are in memory at a time (Chen et al. 2016, arXiv 1604.06174)
-in place of the tape of S steps.
+instead of the graph of S steps.
 """
 
 import math
@@ -15,11 +15,11 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from quickstudy.inner.fast.graphs import hidden_ends, nodes_of
 from quickstudy.inner.modules.purity import HIDDEN, NOT_THE_SAME, random_state, replayed, same_again
 
-SAMPLED = 512  # numbers of a tensor that are kept, to see whether it comes out the same again
+SAMPLED = 512  # entries of a tensor that are compared when it is computed again
 
 
 def segment(checkpoint: str | int | None, steps: int) -> int | None:
-    """How many steps lie between two checkpoints; None without."""
+    """The number of steps between two checkpoints; None without checkpoints."""
     if checkpoint is None or steps == 0:
         return None
     if isinstance(checkpoint, int):
@@ -28,13 +28,13 @@ def segment(checkpoint: str | int | None, steps: int) -> int | None:
 
 
 def run_again(run: Callable[..., Any], state: Any, also: Sequence[Tensor]) -> Any:
-    """`run(state, True)`, whose graph is not kept but made anew when it is needed.
+    """`run(state, True)`, without keeping its graph: the backward pass runs it again.
 
     Args:
-        run: `(state, whether a graph is wanted) -> state`, the same each time; draws the same random numbers again. It
-            must not reach what it returned: nobody could see that circle, and all of it would stay in memory.
+        run: `(state, whether to build a graph) -> state`, which must give the same result each time; random numbers are
+            repeated. It must hold no reference to its result, as that cycle would never be freed.
         state: a tree of tensors.
-        also: tensors that `run` reads besides and that want a gradient.
+        also: other tensors that `run` reads and that need a gradient.
     """
     flat, spec = tree_flatten(state)
     where = [i for i, value in enumerate(flat) if isinstance(value, Tensor)]
@@ -76,11 +76,11 @@ class _Segment(torch.autograd.Function):
         tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
             raise NotImplementedError(
-                "a second outer derivative was asked for, and checkpoint= serves one; leave checkpoint= out"
+                "a second outer derivative was asked for, and checkpoint= allows one; leave checkpoint= out"
             )
         wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed]
         with replayed(ctx.random), torch.enable_grad():
-            # the state is cut off from its past; what was read besides is the end of a graph anyway
+            # the state is detached from earlier steps; the other tensors need no detaching
             state = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(tensors[: ctx.count])]
             inputs = [*state, *tensors[ctx.count :]]
             flat, _ = tree_flatten(ctx.run(ctx.rebuild(inputs[: ctx.count]), True))
@@ -100,6 +100,6 @@ class _Segment(torch.autograd.Function):
 
 
 def _sample(value: Tensor) -> Tensor:
-    """Some of its numbers, by which another such tensor is told apart."""
+    """Some entries of a tensor, for comparison."""
     flat = value.detach().reshape(-1) if value.is_contiguous() else value.detach().flatten()[:SAMPLED]
     return flat[:: max(1, len(flat) // SAMPLED)].clone()

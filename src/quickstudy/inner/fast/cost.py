@@ -1,8 +1,8 @@
-"""Which fast weights are worth keeping low-rank, and what a pass costs: arithmetic counted, time estimated.
+"""Estimated cost of linear layers, stacked and low-rank, by which `auto` chooses.
 
-A stacked layer multiplies every task's rows by that task's own matrix; a low-rank one multiplies all rows by one
-matrix, and adds a product with the rows of the steps before. The first needs memory traffic of (tasks x weights), the
-second a few more operations, so small layers are stacked and large ones low-rank.
+A stacked layer multiplies every task's rows by that task's own matrix. A low-rank layer multiplies all rows by one
+matrix, and adds a product with the rows of earlier steps. The first moves (tasks x weights) numbers through memory, the
+second needs a few more operations, so small layers are stacked and large ones low-rank.
 """
 
 from collections.abc import Sequence
@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from quickstudy.inner.fast.capture import Call
 from quickstudy.tracing import is_for_graph
 
-# seconds, as benchmarks/cost_model.py fits them: multiply-adds in one large product and in many small ones,
-# bytes moved, and the dispatch of one more operation, by torch and in a compiled graph
+# seconds, fitted by benchmarks/cost_model.py: per multiply-add in one large product and in many small ones, per byte
+# moved, and per operation dispatched by torch and in a compiled graph
 SHARED, BATCHED, BYTE, OPERATION, OPERATION_IN_GRAPH = 1 / 80e9, 1 / 30e9, 1 / 8e9, 20e-6, 3e-6
-PASSES = 3.0  # products with a layer's weight in forward, backward and second backward, per step
-TOUCHES = 3.0  # times a stacked weight is read or written, per step
-NEAR = 16e6  # bytes; beyond, activations come from memory in every operation, and allocators return their pages
-SMALLEST = 8  # features; with fewer on one side nothing is saved
+PASSES = 3.0  # products with a layer's weight per step: forward, backward and second backward
+TOUCHES = 3.0  # reads and writes of a stacked weight per step
+NEAR = 16e6  # bytes of activations that stay in the caches; beyond, every operation reads them from memory
+SMALLEST = 8  # features; layers with fewer on one side gain nothing from low rank
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One weight in an inner loop of so many steps and a query pass.
+    """Estimated cost of one weight in an inner loop and a query pass.
 
     Args:
         weight: its name.
         shape: `[out, in]`.
-        rows: of its input in one pass of one task: points, times tokens.
-        stacked, lowrank: seconds, estimated.
-        shared_flops: floating-point operations of one pass of all tasks, which is what a low-rank layer needs at least.
+        rows: rows of its input in one pass of one task: points times tokens.
+        stacked, lowrank: estimated seconds.
+        shared_flops: floating-point operations of one pass of all tasks with a shared weight, the least possible.
     """
 
     weight: str
@@ -41,13 +41,13 @@ class LayerCost:
 
 
 def layer_costs(calls: Sequence[Call], steps: int, num_tasks: int) -> list[LayerCost]:
-    """What every linear layer of `calls` costs, stacked and low-rank."""
+    """The estimated cost of every linear layer in `calls`, stacked and low-rank."""
     found, operation = [], OPERATION_IN_GRAPH if is_for_graph() else OPERATION
     for name in dict.fromkeys(c.weight for c in calls if c.kind == "linear"):
         own = [c for c in calls if c.weight == name]
         (out, into), rows = own[0].weight_shape, sum(c.rows for c in own)
         products = num_tasks * rows * out * into * PASSES
-        stacked = lowrank = products * SHARED * 2  # the first step and the last gradient share their weights
+        stacked = lowrank = products * SHARED * 2  # in the first step and the last gradient, tasks share their weights
         later = max(steps, 1)
         stacked += later * (products * BATCHED + TOUCHES * 4 * num_tasks * out * into * BYTE)
         terms = sum(num_tasks * rows * rows * s * (out + into) for s in range(1, later + 1))
@@ -57,7 +57,7 @@ def layer_costs(calls: Sequence[Call], steps: int, num_tasks: int) -> list[Layer
 
 
 def lowrank_layers(calls: Sequence[Call], steps: int, num_tasks: int, *, forced: bool) -> list[str]:
-    """Names of the weights to be kept low-rank: the linear ones, if forced, or those where it saves time."""
+    """Names of the weights to keep low-rank: all linear ones if forced, otherwise those for which it saves time."""
     costs = layer_costs(calls, steps, num_tasks)
     if forced:
         return [c.weight for c in costs]
@@ -65,12 +65,12 @@ def lowrank_layers(calls: Sequence[Call], steps: int, num_tasks: int, *, forced:
 
 
 def tasks_at_once(calls: Sequence[Call], num_tasks: int, growth: float) -> int | None:
-    """How many tasks a compiled pass takes so that what its layers put out stays in the caches; None: all.
+    """The number of tasks in a compiled pass for which activations stay in the caches; None for all of them.
 
     Args:
         calls: of one task's pass over its support set.
-        num_tasks: of the batch, to be dealt into parts of equal size.
-        growth: query points over support points.
+        num_tasks: of the batch, which is split into parts of equal size.
+        growth: number of query points divided by number of support points.
     """
     own = 4 * sum(c.output_shape.numel() for c in calls) * max(growth, 1.0)
     if own * num_tasks <= NEAR:

@@ -1,4 +1,4 @@
-"""The fast path: all tasks of a part in one pass, with the gradients of layers from what they saw."""
+"""The fast path: all tasks of a part in one pass; gradients of layers are computed from their inputs and outputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,13 +20,13 @@ from quickstudy.inner.state import State
 
 @dataclass(frozen=True)
 class Fast:
-    """Runs the tasks of a part as a plan has it; see `Engine`.
+    """Runs the tasks of a part according to a plan; see `Engine`.
 
     Args:
-        plan: found by trying.
-        size: how many tasks.
-        tensors: the network's parameters and buffers as its steps find them, where they are known.
-        names: of what adapts, likewise.
+        plan: from trial runs.
+        size: number of tasks.
+        tensors: the network's parameters and buffers, if known already.
+        names: of what adapts, if known already.
     """
 
     plan: Plan
@@ -90,7 +90,7 @@ class Fast:
         return _by_name(plan, calls, names, found, seen, step), state._replace(buffers=buffers)
 
     def _or_built(self, run: Callable[[Plan, State], Any], state: State) -> Any:
-        """`run`, and where the network does something else than when it was tried, again with no layer caught."""
+        """`run`; if the network behaves differently from the trial run, once more without catching layers."""
         with catching():
             if not self.plan.calls and not any(isinstance(v, LowRank) for v in state.moved.values()):
                 return run(self.plan, state)
@@ -107,7 +107,7 @@ class Fast:
 def _by_name(
     plan: Plan, calls: list[Call], names: list[str], grads: list[Tensor | None], seen: list[Tensor], step: int
 ) -> dict[str, Any]:
-    """The gradient of every parameter that has one, put together from what its layers saw."""
+    """The gradient of every parameter that has one, from its layers' inputs and the gradients at their outputs."""
     found: dict[str, Any] = {}
     for i, (call, inputs) in enumerate(zip(calls, seen, strict=True)):
         at_output = grads[i]

@@ -1,4 +1,4 @@
-"""What a graph of autograd says of the pass that made it."""
+"""Properties of a forward pass, read from its autograd graph."""
 
 import functools
 from collections.abc import Iterable
@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Operations, by the names of their nodes in a graph, whose forward derivative is exact when it is differentiated in
-# reverse, each of them tested. The normalising layers are not: their forward derivatives take statistics for constants.
+# Operations, by the names of their graph nodes, whose forward derivative is exact when it is differentiated in reverse;
+# each of them is tested. The normalising layers are not among them: their forward derivatives treat statistics as
+# constants.
 SMOOTH_TANGENTS = frozenset(
     """
     torch::autograd::AccumulateGrad Add Addmm Addbmm Alias AsStrided Baddbmm Bmm Cat Clone ConstantPadNd Convolution
@@ -20,7 +21,7 @@ SMOOTH_TANGENTS = frozenset(
 
 
 def nodes_of(values: Iterable[Tensor], ends: Iterable[Tensor] = ()) -> set[Any]:
-    """Every node of the graphs of `values`, as far as those of `ends`."""
+    """All nodes of the graphs of `values`, down to those of `ends`."""
     todo = [v.grad_fn for v in values]
     seen = {e.grad_fn for e in ends if e.grad_fn is not None}
     stop = set(seen)
@@ -43,12 +44,12 @@ def _is_smooth(name: str) -> bool:
 
 
 def written_in_python(nodes: Iterable[Any]) -> bool:
-    """Whether an operation is a user's own `autograd.Function`, whose derivatives are what it says they are."""
+    """Whether an operation is an `autograd.Function` of the user, whose derivatives need not be consistent."""
     return any(hasattr(node, "_forward_cls") for node in nodes)
 
 
 def hidden_ends(nodes: Iterable[Any], known: Iterable[Tensor]) -> bool:
-    """Whether a graph ends in tensors that are neither among `known` nor the inner loop's own."""
+    """Whether a graph has leaves that are neither in `known` nor created by the inner loop."""
     there = {id(t) for t in known}
     for node in nodes:
         end = node.variable if type(node) is _End else None
@@ -58,7 +59,7 @@ def hidden_ends(nodes: Iterable[Any], known: Iterable[Tensor]) -> bool:
 
 
 def differentiable_once(nodes: Iterable[Any]) -> str | None:
-    """The name of a user's `autograd.Function` that refuses a second derivative; None where there is none."""
+    """The name of an `autograd.Function` of the user that is marked once_differentiable; None if there is none."""
     for node in nodes:
         function: Any = getattr(node, "_forward_cls", None)
         code = getattr(getattr(function, "backward", None), "__code__", None)

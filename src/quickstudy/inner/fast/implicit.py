@@ -1,12 +1,12 @@
-"""The meta-gradient at the end of the road: implicit differentiation, whose memory does not know the number of steps.
+"""The meta-gradient of an inner problem's solution by implicit differentiation; memory is independent of the steps.
 
-Where the inner problem is solved, dG/dw = 0 with G(w) = L(w) + lambda/2 |w - w0|^2, the implicit function theorem gives
+At the solution, dG/dw = 0 with G(w) = L(w) + lambda/2 |w - w0|^2, and the implicit function theorem gives
 
     dV/dw0 = lambda u,      dV/dz = - d/dz (u . dL/dw),      (H + (lambda + damping) I) u = dV/dw,
 
-with H the Hessian of L at the solution, one system for every task (iMAML, Rajeswaran et al. 2019, arXiv 1909.04630,
-eq. 6; Lorraine et al. 2020, arXiv 1911.02590). It is as exact as the inner problem and the system are solved, and has
-no derivative of its own.
+with H the Hessian of L at the solution, and one linear system for every task (iMAML, Rajeswaran et al. 2019, arXiv
+1909.04630, eq. 6; Lorraine et al. 2020, arXiv 1911.02590). The gradient is exact if the inner problem and the system
+are solved exactly. It cannot be differentiated again.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,17 @@ Product = Callable[[list[Tensor]], list[Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class Implicit:
-    """How the linear system is solved.
+    """Options for solving the linear system.
 
     Args:
-        solver: "cg" (conjugate gradient) or "neumann" (a truncated series). Both ask that H + lambda be positive
-            definite. Where a task's is not, its conjugate gradient ends before the direction that shows it, with what
-            it has, as in truncated Newton methods (Dembo and Steihaug 1983); at the very first, as if H were 0.
-        iterations: of it; 5 in iMAML.
-        damping: added to the Hessian.
-        rate: of the Neumann series, below 2 / (largest eigenvalue).
-        tolerance: conjugate gradient stops when every task's residual is so small beside its right-hand side.
+        solver: "cg" (conjugate gradient) or "neumann" (a truncated series). Both require H + lambda to be positive
+            definite. At a direction of negative curvature, conjugate gradient stops for that task and keeps its
+            solution so far, as in truncated Newton methods (Dembo and Steihaug 1983); in the first iteration it treats
+            H as 0.
+        iterations: of the solver; 5 in iMAML.
+        damping: a number added to the diagonal of the Hessian.
+        rate: of the Neumann series; it must be below 2 / (largest eigenvalue).
+        tolerance: conjugate gradient stops when the ratio of residual to right-hand side is below it for every task.
 
     >>> Implicit(solver="cg", iterations=10).iterations
     10
@@ -56,12 +57,12 @@ class Implicit:
         return asdict(self)
 
     def solve(self, product: Product, vector: list[Tensor], shift: float) -> list[Tensor]:
-        """`u` with `product(u) = vector`, for every task (the first axis) by itself.
+        """`u` with `product(u) = vector`, for every task (the first axis) separately.
 
         Args:
-            product: with H + `shift`.
+            product: multiplies by H + `shift`.
             vector: the right-hand sides.
-            shift: lambda and all damping.
+            shift: lambda plus damping.
         """
         return self._conjugate(product, vector, shift) if self.solver == "cg" else self._neumann(product, vector)
 
@@ -69,7 +70,7 @@ class Implicit:
         solution = [torch.zeros_like(v) for v in vector]
         residual, direction = list(vector), list(vector)
         size = start = _dot(residual, residual)
-        going = ~(size <= 0)  # what is not a number goes on, and is seen at the end
+        going = ~(size <= 0)  # a task with NaN continues, so that its result shows NaN
         for iteration in range(self.iterations):
             if not bool((going & ~(size <= self.tolerance**2 * start)).any()):
                 break
@@ -97,14 +98,14 @@ class Implicit:
 
 
 def refuse_unsymmetric(gradient: list[Tensor], solved: list[Tensor]) -> None:
-    """Raise RuntimeError where the derivative of the gradient is no Hessian, as behind a hook that changes it."""
+    """Raise RuntimeError if the derivative of the gradient is not symmetric, as with a hook that changes gradients."""
     chance = torch.Generator().manual_seed(0)
     one, other = ([torch.randn(s.shape, generator=chance).to(s) for s in solved] for _ in range(2))
     forth, back = (_dot(a, _along(gradient, solved, b)) for a, b in ((one, other), (other, one)))
     if not torch.allclose(forth, back, rtol=1e-3, atol=1e-6 * float(forth.abs().max())):
         raise RuntimeError(
             "implicit= needs a symmetric Hessian, and a hook or an autograd.Function changes gradients here; "
-            "take it away, or leave out implicit= and differentiate the steps"
+            "remove it, or leave out implicit= and differentiate the steps"
         )
 
 
@@ -112,30 +113,31 @@ def refuse_transforms() -> None:
     """Raise NotImplementedError inside transforms of `torch.func`."""
     if in_transform():
         raise NotImplementedError(
-            "an implicit gradient inside a transform of torch.func or torch.compile; take it with torch.autograd "
-            "(loss.backward()), or leave out implicit= and differentiate the steps"
+            "an implicit gradient cannot be taken inside a transform of torch.func or torch.compile; use "
+            "torch.autograd (loss.backward()), or leave out implicit= and differentiate the steps"
         )
 
 
 def attach(
     solved: list[Tensor], start: list[Tensor], gradient: list[Tensor], *, how: Implicit, proximal: float
 ) -> list[Tensor]:
-    """`solved`, with a gradient to `start` and to whatever else the loss reads.
+    """`solved` with implicit gradients to `start` and to everything else that the loss depends on.
 
     Args:
-        solved: the adapted weights `[T, ...]`, without a past.
-        start: where they began, `[T, ...]`.
-        gradient: dL/dw at `solved`, with a graph to `solved` and to all else that L reads.
+        solved: the adapted weights `[T, ...]`, without a graph.
+        start: the initial weights, `[T, ...]`.
+        gradient: dL/dw at `solved`, with a graph to `solved` and to everything else that L depends on.
+        how: options of the solver.
         proximal: lambda.
 
     Raises:
-        NotImplementedError: where a second derivative is asked for.
+        NotImplementedError: in the backward pass, if a second derivative is asked for.
     """
     return list(_Attach.apply(how, proximal, len(solved), *solved, *start, *gradient))
 
 
 class _Attach(torch.autograd.Function):
-    """dV/dw0 = lambda u; -u goes on to dL/dw, whose own graph takes it to all else that the loss reads."""
+    """Passes dV/dw0 = lambda u to the start, and -u to dL/dw, whose graph leads to everything else L depends on."""
 
     @staticmethod
     def forward(ctx: Any, how: Implicit, proximal: float, n: int, *tensors: Tensor) -> Any:
@@ -161,7 +163,7 @@ class _Attach(torch.autograd.Function):
 
 
 def _along(gradient: Any, solved: Any, vector: list[Tensor]) -> list[Tensor]:
-    """H v, as H is symmetric."""
+    """H v, computed as v^T H since H is symmetric."""
     pairs = [(g, v) for g, v in zip(gradient, vector, strict=True) if g.requires_grad]
     if not pairs:
         return [torch.zeros_like(v) for v in vector]
@@ -171,7 +173,7 @@ def _along(gradient: Any, solved: Any, vector: list[Tensor]) -> list[Tensor]:
 
 
 class _Once(torch.autograd.Function):
-    """Gradients as they are; a derivative of theirs is refused, where it might pass for zero."""
+    """Returns gradients unchanged; raises if they are differentiated, since their derivative would seem to be zero."""
 
     @staticmethod
     def forward(ctx: Any, count: int, *tensors: Tensor) -> Any:
@@ -180,8 +182,8 @@ class _Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         raise NotImplementedError(
-            "a second derivative is asked for (through create_graph=True) of an implicit gradient, which has none: it "
-            "would need the third derivatives of the inner loss. Leave out implicit= and differentiate the steps; "
+            "a second derivative is asked for (through create_graph=True), and an implicit gradient has none: it "
+            "would need third derivatives of the inner loss. Leave out implicit= and differentiate the steps; "
             "mixed_mode=True and checkpoint='sqrt' save their memory"
         )
 

@@ -1,11 +1,11 @@
-"""Fast weights of linear layers that are never built.
+"""Adapted weights of linear layers as low-rank sums, so that they are never built.
 
-After s steps of any rule linear in the gradients, a linear layer's weight for one task is
+After s steps of any rule that is linear in the gradients, a linear layer's weight for one task is
 
     W_t = scale W + sum_i c_i D_ti^T X_ti,      so      x W_t^T = scale x W^T + sum_i (x X_ti^T) c_i D_ti,
 
-with X_ti the layer's inputs at step i, one row a point, and D_ti the loss gradients at its outputs. Nothing of size
-(tasks x weights) appears, and x W^T is one matrix product shared by all tasks. It is exact.
+with X_ti the layer's inputs at step i, one row per point, and D_ti the loss gradients at its outputs. This is exact,
+needs no tensor of size (tasks x weights), and x W^T is one matrix product shared by all tasks.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ Terms = dict[Any, tuple[Scalar, Tensor, Tensor]]
 
 
 class NotLinear(ValueError):
-    """A rule that says it is linear does what low-rank weights cannot follow."""
+    """Raised if a rule with `linear = True` does an operation that low-rank weights do not support."""
 
 
 class LowRank:
-    """One layer's weights for `T` tasks, or a gradient or velocity of them: a vector, to the rules of `optimizers`.
+    """One layer's weights for `T` tasks, or a gradient or velocity of them. The rules treat it as a vector.
 
     Args:
         base: W `[out, in]`, shared by all tasks; None for a gradient.
-        scale: of the base.
-        terms: key -> (coefficient, D `[T, R, out]`, X `[T, R, in]`). Equal keys mean equal D and X.
+        scale: factor of the base.
+        terms: key -> (coefficient, D `[T, R, out]`, X `[T, R, in]`). Terms with equal keys have equal D and X.
     """
 
     def __init__(self, base: Tensor | None, scale: Scalar = 1.0, terms: Terms | None = None):
@@ -48,8 +48,8 @@ class LowRank:
             factor = factor.reshape(())
         if isinstance(factor, Tensor) and factor.dim():
             raise NotLinear(
-                f"a rule with linear = True multiplied by a tensor of shape {list(factor.shape)}; it may multiply by "
-                "one number for a whole parameter: set linear = False where entries have factors of their own"
+                f"a rule with linear = True multiplied by a tensor of shape {list(factor.shape)}; it can only multiply "
+                "by one number for a whole parameter: set linear = False where entries have factors of their own"
             )
         terms = {key: (c * factor, d, x) for key, (c, d, x) in self.terms.items()}
         return LowRank(self.base, self.scale if self.base is None else self.scale * factor, terms)
@@ -70,7 +70,7 @@ class LowRank:
         return self + other * -1.0
 
     def factors(self) -> tuple[Tensor, Tensor] | None:
-        """All terms as one pair of products: (C `[T, R, out]`, X `[T, R, in]`) with W_t = scale W + C_t^T X_t."""
+        """All terms as one product: (C `[T, R, out]`, X `[T, R, in]`) with W_t = scale W + C_t^T X_t."""
         if not self.terms:
             return None
         left = [d if isinstance(c, float) and c == 1.0 else d * c for c, d, _ in self.terms.values()]
@@ -87,7 +87,7 @@ class LowRank:
         return product if self.base is None else self.base * self.scale + product
 
     def map(self, function: Callable[[Tensor], Tensor], *, base: bool = True) -> "LowRank":
-        """`function` of every tensor; without the base, of those with a task axis only."""
+        """The same with `function` applied to every tensor; if not `base`, only to those with a task axis."""
 
         def each(value: Any) -> Any:
             return function(value) if isinstance(value, Tensor) and value.dim() else value
@@ -111,7 +111,7 @@ register_pytree_node(
 
 
 def apply(x: Tensor, out: Tensor, factors: tuple[Tensor, Tensor] | None) -> Tensor:
-    """One task's `out` plus its terms at the inputs `x [*, in]`: `out + (x X^T) C`."""
+    """One task's output with its low-rank terms at the inputs `x [*, in]`: `out + (x X^T) C`."""
     if factors is None:
         return out
     left, right = factors

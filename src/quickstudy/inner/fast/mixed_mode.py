@@ -1,17 +1,17 @@
-"""The inner gradient, differentiable: reverse over reverse, or by forward mode without a tape of it.
+"""The differentiable inner gradient: reverse over reverse, or mixed mode, which keeps no graph of it.
 
-Reverse over reverse keeps the tape of every inner backward pass. Mixed mode (MixFlow-MG, Kemaev et al. 2025, arXiv
-2505.00793) keeps only what went in. When the outer pass comes back with a vector v for g = dL/dw, symmetry of second
-derivatives turns v^T dg/dz into the derivative of dL/dz along v, and that into the gradient of a slope:
+Reverse over reverse keeps the graph of every inner backward pass. Mixed mode (MixFlow-MG, Kemaev et al. 2025, arXiv
+2505.00793) keeps only the inputs. In the outer backward pass there is a vector v for g = dL/dw. By the symmetry of
+second derivatives, v^T dg/dz is the derivative of dL/dz along v, which is the gradient of a directional derivative:
 
     v^T d(dL/dw)/dz  =  d/de  dL/dz (w + e v)  =  d/dz  d/de L (w + e v)    at e = 0,
 
-for z the weights and everything else the loss depends on. The right-hand side, reverse over forward, takes 0.6 of the
-time of the middle, forward over reverse; but the slope must itself be differentiable, which it is not exactly through
-torch's normalising operations, nor at all through softmax. So it serves where every operation of the pass is known to
-allow it (`graphs.SMOOTH_TANGENTS`), and the middle elsewhere.
-Where the network draws random numbers, has a derivative of its own making (a hook, an `autograd.Function`), or an
-operation has no forward derivative, the step is run again and differentiated in reverse: no tape is kept either.
+for z the weights and everything else that the loss depends on. The right-hand side, reverse over forward, takes 0.6 of
+the time of the middle, forward over reverse. But the directional derivative must itself be differentiable; through
+torch's normalising operations its derivative is not exact, and through softmax it has none. So the right-hand side is
+used if every operation of the pass is known to allow it (`graphs.SMOOTH_TANGENTS`), and the middle otherwise.
+If the network draws random numbers, has derivatives of its own (a hook, an `autograd.Function`), or uses an operation
+without a forward derivative, the step runs again and is differentiated in reverse, which keeps no graph either.
 Forward derivatives are switched off wherever the network switches reverse ones off.
 """
 
@@ -32,7 +32,7 @@ from quickstudy.inner.modules.purity import HIDDEN, NOT_THE_SAME, has_drawn, ran
 from quickstudy.inner.transforms import exact_kernels, in_transform, own_leaf
 from quickstudy.inner.trees import detached
 
-_FORWARD_MODE = threading.RLock()  # torch has one level of it for all threads
+_FORWARD_MODE = threading.RLock()  # torch has one level of forward mode for all threads
 
 Total = Callable[[list[Tensor], Any], tuple[Tensor, tuple[list[Tensor], list[Tensor]]]]
 
@@ -45,22 +45,23 @@ def gradients(
     second_order: bool,
     mixed: bool = False,
 ) -> tuple[list[Tensor | None], list[Tensor], list[Tensor]]:
-    """The gradient of `total` with respect to `leaves`, and what else it gave.
+    """The gradient of `total` with respect to `leaves`, and its other results.
 
     Args:
-        total: `(leaves, rest) -> (scalar, (values, records))`: the sum of the task losses; tensors that carry a graph;
-            tensors that carry none.
+        total: `(leaves, rest) -> (scalar, (values, records))`: the sum of the task losses, tensors with a graph, and
+            tensors without one.
+        leaves: the tensors to differentiate by.
         rest: a tree of everything else that `total` reads.
-        second_order: keep the gradient differentiable; otherwise it and the values are constants.
-        mixed: in mixed mode, as above; the result can be differentiated once.
+        second_order: keep the gradient differentiable; otherwise gradient and values are constants.
+        mixed: use mixed mode, see above; the result can be differentiated once.
 
     Returns:
-        A gradient for every leaf (None where the loss does not reach it), the values and the records.
+        A gradient for every leaf (None if the loss does not depend on it), the values and the records.
     """
-    second_order = second_order and torch.is_grad_enabled()  # or an expanded parameter, which claims to have a graph
+    second_order = second_order and torch.is_grad_enabled()  # an expanded parameter claims to have a graph even without
     if not second_order:
         leaves, rest = detached(leaves), detached(rest)
-    if not leaves:  # nothing moves, but what the pass leaves is wanted
+    if not leaves:  # nothing adapts, but values and records are needed
         _, (values, records) = total(leaves, rest)
         return [], values if second_order else detached(values), records
     if mixed and second_order and not in_transform():
@@ -69,7 +70,7 @@ def gradients(
         grads, (values, records) = torch.func.grad(total, has_aux=True)(leaves, rest)
         return (grads, values, records) if second_order else (detached(grads), detached(values), records)
     with torch.enable_grad():
-        # views, as the data may have been made from the same tensors, and count as given
+        # views, so that data computed from the same tensors count as constants
         leaves = [leaf.view_as(leaf) if leaf.requires_grad else own_leaf(leaf) for leaf in leaves]
         value, (values, records) = total(leaves, rest)
         found: Any = [None] * len(leaves)
@@ -89,7 +90,7 @@ def _mixed(total: Total, leaves: list[Tensor], rest: Any) -> tuple[list[Tensor |
 
 
 class _Mixed(torch.autograd.Function):
-    """g and the values, from inputs alone; the backward pass mixes forward and reverse mode."""
+    """Computes g and the values, and keeps only the inputs; the backward pass uses forward and reverse mode."""
 
     @staticmethod
     def forward(ctx: Any, total: Total, tree: Any, leaves: int, shape: list[int], *tensors: Tensor) -> Any:
@@ -121,13 +122,13 @@ class _Mixed(torch.autograd.Function):
         with exact_kernels(), catching(), replayed(ctx.random):
             if torch.is_grad_enabled():
                 warnings.warn(
-                    "mixed_mode serves one outer derivative, and a second one is asked for: it is computed by reverse "
-                    "mode, with all the memory that takes",
+                    "mixed_mode allows one outer derivative, and a second one is asked for: it is computed by reverse "
+                    "mode, which needs more memory",
                     RuntimeWarning,
                     stacklevel=2,
                 )
                 found = _reverse_over_reverse(ctx, tensors, grads, values, create_graph=True)
-            elif ctx.in_reverse:  # under forward mode torch draws dropout's masks in another way
+            elif ctx.in_reverse:  # forward mode draws other dropout masks
                 found = _again_in_reverse(ctx, tensors, grads, values)
             else:
                 way = _reverse_over_forward if ctx.smooth else _forward_over_reverse
@@ -137,12 +138,12 @@ class _Mixed(torch.autograd.Function):
                 except (RuntimeError, NotImplementedError) as error:
                     if not any(word in str(error).lower() for word in ("forward", "jvp", "functorch")):
                         raise
-                    found = _again_in_reverse(ctx, tensors, grads, values)  # torch lacks the forward derivative
+                    found = _again_in_reverse(ctx, tensors, grads, values)  # torch lacks a forward derivative
         return (None, None, None, None, *found)
 
 
 def _same(ctx: Any, value: Tensor) -> None:
-    """Raise RuntimeError unless what was computed again is what was computed before."""
+    """Raise RuntimeError unless the second run gave the value of the first."""
     if not same_again(ctx.value, value.detach()):
         raise RuntimeError(NOT_THE_SAME.format("mixed_mode=True"))
 
@@ -212,7 +213,7 @@ def _reverse_over_reverse(
     ctx: Any, tensors: Any, grads: Any, values: Any, *, create_graph: bool
 ) -> list[Tensor | None]:
     wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed]
-    if create_graph:  # what was given may hang together, and must count once
+    if create_graph:  # inputs can depend on each other, and must be differentiated separately
         tensors = [t.view_as(t) for t in tensors]
     inputs, rest = _rebuild(ctx.tree, list(tensors))
     again, seen, _ = gradients(_checked(ctx), inputs, rest, second_order=True)

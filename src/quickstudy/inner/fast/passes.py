@@ -1,4 +1,4 @@
-"""One pass of a network over all tasks, with every task's own weights."""
+"""One pass of a network over all tasks, each with its own weights."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,15 +19,15 @@ from quickstudy.nets.clock import Role, at_step, playing
 
 
 class Rest(NamedTuple):
-    """What a pass reads besides its leaves.
+    """The inputs of a pass besides its leaves.
 
     Args:
         shared: parameters that are the same for all tasks.
-        own: every task's, `[T, ...]`.
-        base, scale, factors: of the caught weights, which are `scale base` and a low-rank part.
+        own: parameters that differ between tasks, `[T, ...]`.
+        base, scale, factors: of the caught weights, each of which is `scale * base` plus a low-rank part.
         buffers: `[T, ...]`.
         data: `[T, ...]`.
-        outer: for the function.
+        outer: passed to the function.
         judge: parameters of the losses.
     """
 
@@ -43,16 +43,16 @@ class Rest(NamedTuple):
 
 
 class Pass:
-    """A function of tensors only, `(leaves, rest) -> (values [T, ...], inputs of the caught calls, buffers left)`.
+    """A pure function of tensors, `(leaves, rest) -> (values [T, ...], inputs of the caught calls, buffers after it)`.
 
     Args:
-        problem: whose network runs; `function` may be of it.
-        plan: that the pass follows.
+        problem: the inner problem.
+        plan: the plan for the pass.
         state: the tasks' weights.
         data: `[T, ...]`.
-        outer: for the function.
-        step: how many inner steps came before.
-        tensors: the network's own, by name, where they are known.
+        outer: passed to the function.
+        step: the number of inner steps before the pass.
+        tensors: the network's own tensors by name, if known already.
     """
 
     def __init__(
@@ -76,19 +76,19 @@ class Pass:
         self.function: Callable[..., Any] | None = None
 
     def evaluating(self, function: Callable[..., Any]) -> "Pass":
-        """The pass of a function, no gradient of which is wanted here."""
+        """Prepare to evaluate `function`, without gradients at the leaves."""
         self.function = function
         self._prepare([], judge=False)
         return self
 
     def descending(self, names: list[str], calls: list[Call], count: int, *, judge: bool) -> "Pass":
-        """The pass of what a step descends.
+        """Prepare to compute the loss of a step, with gradients at the leaves.
 
         Args:
-            names: parameters whose gradients are wanted.
-            calls: of layers that are caught: their gradients come from their inputs and outputs.
+            names: the parameters that need gradients.
+            calls: the layers to catch; their gradients are computed from their inputs and outputs.
             count: `T`.
-            judge: the parameters of the losses are among the rest.
+            judge: whether the parameters of the losses are inputs of the pass.
         """
         self.calls, self.leaf_names, self.role = calls, leaf_names(names, calls, self.plan.calls), "support"
         values: dict[str, Any] = {**self.state.shared, **self.state.moved}
@@ -101,7 +101,7 @@ class Pass:
         return self
 
     def _prepare(self, names: list[str], *, judge: bool) -> None:
-        """Decide what stands where: leaves, stand-ins, and the rest."""
+        """Divide the tensors into leaves, stand-ins and the rest."""
         state, leaf_names = self.state, self.leaf_names
         low = {k: v for k, v in state.moved.items() if isinstance(v, LowRank)}
         caught = {c.weight for c in self.calls} | set(low)
@@ -122,10 +122,10 @@ class Pass:
         self.bias_keys = {k: StandIn.of(values[k][0] if k in state.moved else values[k]) for k in biases}
 
     def __call__(self, leaves: list[Tensor], rest: Rest) -> tuple[Any, list[Tensor], dict[str, Tensor]]:
-        """Run it, with `leaves` and `rest` in place of its own."""
+        """Run the pass on `leaves` and `rest`."""
         number = len(self.calls)
         stacked = {**rest.own, **dict(zip(self.leaf_names, leaves[number:], strict=True))}
-        # the network may write into them, and every pass must leave what it was given
+        # clones, since the network may write into them
         buffers = {k: b.clone(memory_format=torch.contiguous_format) for k, b in rest.buffers.items()}
         problem = self.problem.judged_by(rest.judge)
         function = problem.step_loss if self.function is None else self.function
@@ -159,7 +159,7 @@ def _left(network: nn.Module, names: list[str]) -> dict[str, Tensor]:
 
 
 def leaf_names(names: list[str], calls: list[Call], all_calls: tuple[Call, ...]) -> list[str]:
-    """Those of `names` whose gradient does not come from the caught calls."""
+    """The names whose gradient does not come from caught calls."""
     weights = {c.weight for c in calls}
     elsewhere = {c.bias for c in all_calls if c.weight not in weights}
     biases = {c.bias for c in calls} - elsewhere

@@ -1,4 +1,4 @@
-"""How the passes of an inner loop run; made once for each layout of the data."""
+"""The plan for the passes of an inner loop, made once for each layout of the data."""
 
 from dataclasses import dataclass, field
 
@@ -9,22 +9,22 @@ from quickstudy.inner.fast.capture import Call
 
 @dataclass(frozen=True)
 class Plan:
-    """What was found by trying the network.
+    """The findings of trial runs of the network, and the choices made from them.
 
     Args:
-        vectorised: all tasks in one pass, or one by one.
-        calls: of layers whose weights are read by nothing else, in order.
-        reached: the adapted parameters that the loss depended on; None where that is not known.
-        lowrank: weights kept as low-rank sums.
+        vectorised: whether all tasks run in one pass.
+        calls: calls, in order, of layers whose weights nothing else reads.
+        reached: the adapted parameters that the loss depends on; None if that is not known.
+        lowrank: names of the weights kept as low-rank sums.
         tangents: whether every operation of the pass has a forward derivative that can be differentiated in reverse.
-        hidden: whether the loss depends on tensors with a graph that the inner loop was not given.
-        mixed: gradients in mixed mode.
+        hidden: whether the loss depends on tensors with a graph that are unknown to the inner loop.
+        mixed: whether gradients use mixed mode.
         written: parameters that the network writes into.
-        sparse: parameters whose gradients have a sparse layout.
-        plainly: whether only plain PyTorch can run it, since it writes into what passes share.
-        apart: whether the network keeps tensors besides its parameters and buffers, which passes must not change.
+        sparse: parameters whose gradients are sparse.
+        plainly: whether only plain PyTorch can run the network, since it writes into tensors that passes share.
+        apart: whether the network keeps tensors other than parameters and buffers, which passes must not change.
         precision: the shortest floating-point type that the pass computes in.
-        reasons: why it is so.
+        reasons: for the choices, in words.
     """
 
     vectorised: bool

@@ -1,7 +1,7 @@
-"""What a network does in one pass, found by running it on copies of everything: the ground for every choice.
+"""Trial runs of a network on copies of everything, from which the plan for its passes is made.
 
-Which layers are called, in which order and with what shapes; which weights are read by nothing else; which parameters
-the loss reaches; whether torch can run the pass for all tasks at once.
+They find which layers are called, in which order and with what shapes; which weights nothing else reads; which
+parameters the loss depends on; and whether torch can run the pass for all tasks at once.
 """
 
 from typing import Any, NamedTuple
@@ -24,17 +24,17 @@ from quickstudy.inner.transforms import exact_kernels
 from quickstudy.inner.trees import detached
 from quickstudy.nets.clock import at_step, playing
 
-DRAWS = 64  # of random numbers that are looked at
+DRAWS = 64  # number of random draws whose generator state is recorded
 
 
 class Trial(NamedTuple):
-    """A problem, a batch, and copies of the tensors to try on.
+    """A problem and a batch with copies of all tensors, for trial runs.
 
     Args:
-        problem: what is solved.
-        data: of the batch, `[T, ...]`.
-        outer: for the objective, without a graph.
-        params, buffers: the network's and the extra inputs, cloned.
+        problem: the inner problem.
+        data: the batch, `[T, ...]`.
+        outer: passed to the objective, without a graph.
+        params, buffers: clones of the network's parameters with the extra inputs, and of its buffers.
     """
 
     problem: Problem
@@ -64,7 +64,7 @@ class Trial(NamedTuple):
 
 
 def trial_of(problem: Problem, data: Any, outer: Any) -> Trial:
-    """On copies of the tensors of `problem`."""
+    """A trial on copies of the tensors of `problem`."""
     params = {**dict(problem.network.named_parameters()), **problem.inputs}
     copies = {k: p.detach().clone() for k, p in params.items()}
     buffers = {k: b.detach().clone() for k, b in problem.network.named_buffers() if b.layout == torch.strided}
@@ -73,7 +73,7 @@ def trial_of(problem: Problem, data: Any, outer: Any) -> Trial:
 
 
 def try_pass(trial: Trial) -> Plan:
-    """The plan of a pass, but for what is low-rank."""
+    """The plan of a pass, without the choice of low-rank layers."""
     adapted = trial.problem.adapted_names()
     with untouched(trial.problem.network, *trial.problem.functions()), exact_kernels(), catching():
         data = [t.clone() for t in tree_leaves(trial.data) if isinstance(t, Tensor)]
@@ -93,7 +93,7 @@ def try_pass(trial: Trial) -> Plan:
         if (once := differentiable_once(nodes)) is not None:
             why = f"{once} is marked once_differentiable, and only plain PyTorch reports that in the backward pass"
         if outside_random_state() != outside:
-            why = "the network draws random numbers of Python's or numpy's, so that tasks must run one after another"
+            why = "the network draws from Python's or numpy's generator, so that tasks must run one after another"
         if watch.hooked:
             why = HOOKED
         if written:
@@ -119,7 +119,7 @@ def try_vectorised(trial: Trial) -> str | None:
     """Why a pass cannot run for all tasks at once; None if it can."""
     two = tree_map(lambda a: a[:2] if isinstance(a, Tensor) else a, trial.data)
     count = min((len(a) for a in tree_leaves(two) if isinstance(a, Tensor)), default=1)
-    # with gradients, as what the network does may depend on them: a checkpoint of its own cannot be vectorised
+    # with gradients enabled, since the network can depend on that: a checkpoint inside it cannot be vectorised
     with (
         torch.enable_grad(),
         untouched(trial.problem.network, *trial.problem.functions()),
@@ -135,7 +135,7 @@ def try_vectorised(trial: Trial) -> str | None:
             value = map_tasks(True, trial.problem.randomness, trial.run, stacked, copies, two).sum()
             if value.requires_grad:
                 torch.autograd.grad(value, [p for p in stacked.values() if p.requires_grad], allow_unused=True)
-        except Exception as error:  # whatever it is: the loop is there, and raises it again if it is the user's own
+        except Exception as error:  # the loop takes over, and raises an error of the user's again
             return reason_of(error)
     return None
 
@@ -146,7 +146,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _seeded(trial: Trial, notes: "_Notes") -> str | None:
-    """In words, that tasks do not draw on from where torch's generator stands, as tasks that run together would."""
+    """The reason why random draws of tasks that run together would differ from those of the loop; None without one."""
     if notes.others:
         return "the network draws from a generator of its own, so that tasks must run one after another"
     if not notes.states:
@@ -159,13 +159,13 @@ def _seeded(trial: Trial, notes: "_Notes") -> str | None:
 
 
 def _state_for(given: Any) -> Tensor:
-    """Where the generator stands that an operation draws from."""
+    """The state of the generator that an operation draws from."""
     device = next((t.device for t in tree_leaves(given) if isinstance(t, Tensor)), torch.device("cpu"))
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 class _Notes(TorchDispatchMode):
-    """Notes the floating-point types that are computed in, and where torch's generator stands at each draw."""
+    """Records the floating-point types of results, and the state of torch's generator at each draw."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ class _Notes(TorchDispatchMode):
 
 
 def _reach(found: Tensor, moving: dict[str, Tensor]) -> tuple[list[str], list[str]]:
-    """The weights that the loss reaches, and those of them whose gradient has a sparse layout."""
+    """The weights that the loss depends on, and those of them whose gradient is sparse."""
     if not found.requires_grad or not moving:
         return [], []
     grads = torch.autograd.grad(found, list(moving.values()), allow_unused=True, retain_graph=True)
@@ -195,7 +195,7 @@ def _reach(found: Tensor, moving: dict[str, Tensor]) -> tuple[list[str], list[st
 
 
 def _sole_readers(trial: Trial, calls: list[Call], expected: Tensor, reached: list[str]) -> list[Call]:
-    """The calls of layers whose weight nothing else reads; a bias that something else reads is not named in them."""
+    """The calls of layers whose weight nothing else reads; a bias that something else reads is left out of them."""
     calls = [c for c in calls if c.weight in reached]
     if not calls or not bool(expected.isfinite()):
         return []
@@ -208,7 +208,7 @@ def _sole_readers(trial: Trial, calls: list[Call], expected: Tensor, reached: li
         try:
             with torch.enable_grad(), active(Capture(layers, biases)):
                 return torch.equal(trial.value({**others, **keys}), expected)
-        except RuntimeError:  # what else read it refused, or could not take the stand-in
+        except RuntimeError:  # another operation read the stand-in and failed
             return False
 
     names = list(dict.fromkeys(name for c in calls for name in (c.weight, c.bias) if name in reached))

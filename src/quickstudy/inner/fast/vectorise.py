@@ -1,8 +1,8 @@
-"""How one function runs for all tasks: in one vectorised pass, or one by one.
+"""Runs one function for all tasks, in one vectorised pass or for a single task.
 
-Only the *forward* pass is ever mapped. The inner gradient is then taken of the sum of the task losses, which equals
-the task gradients stacked, because tasks do not touch each other. That is exact through every layer, while
-`vmap(grad(loss))` gives wrong second-order gradients through LayerNorm, BatchNorm and InstanceNorm.
+Only the *forward* pass is vmapped. The inner gradient is the gradient of the sum of the task losses: since tasks do not
+interact, this is the stack of the tasks' gradients. It is exact through every layer, while `vmap(grad(loss))` gives
+wrong second derivatives through LayerNorm, BatchNorm and InstanceNorm.
 """
 
 from collections.abc import Callable
@@ -18,25 +18,25 @@ from quickstudy.inner.modules.tree import modules_of
 
 
 def unvectorised(network: nn.Module) -> str | None:
-    """Why torch is known to have no batching rule for this network; None where it may have."""
+    """The reason why torch cannot vmap this network, as far as it is known without a trial; otherwise None."""
     for _, module in modules_of(network):
         if isinstance(module, nn.RNNBase):
             return f"torch has no batching rule for {type(module).__name__}"
     if hooked(network):
-        return "there are backward hooks, which see one task at a time"
+        return "there are backward hooks, which must get one task at a time"
     return "the network has complex parameters" if any(p.is_complex() for p in network.parameters()) else None
 
 
 def map_tasks(vectorised: bool, randomness: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """`function` of every task's slice of `arguments`: trees of tensors `[T, ...]`, results stacked `[T, ...]`.
+    """`function` for every task's slice of `arguments`, which are trees of tensors `[T, ...]`; results are stacked.
 
-    Without vectorising, there must be one task only: the inner loop has split the batch already.
+    If not `vectorised`, there must be a single task: the inner loop has split the batch before.
     """
     if vectorised:
         made: list[Any] = []
 
         def tensors(*arguments: Any) -> list[Tensor]:
-            """What torch can stack; the rest of the structure is the same for all tasks."""
+            """The tensors, which torch stacks; the rest of the structure is the same for all tasks."""
             made.append(function(*arguments))
             found: list[Tensor] = []
             map_outputs(found.append, made[-1])

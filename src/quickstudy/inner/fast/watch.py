@@ -1,4 +1,4 @@
-"""Sees what a pass does with gradients by itself: hooks that it puts on tensors, places where it switches them off."""
+"""Observes how a pass handles gradients: hooks on tensors, and code that switches gradients off."""
 
 import sys
 import threading
@@ -11,14 +11,14 @@ from torch import Tensor
 from quickstudy.inner.transforms import Switch
 
 HOOKED = "the network registers a gradient hook, which must see each task's gradient by itself"
-_OURS = "torch", "quickstudy"  # who may read a tensor's node in the graph without a hook in mind
+_OURS = "torch", "quickstudy"  # packages that read `grad_fn` without intending a hook
 
 
 class Watch:
-    """Notes hooks on tensors, and whoever asks for a tensor's node in the graph, which can be hooked as well; with
-    `tangents`, forward derivatives are off where reverse ones are.
+    """A context that records hooks on tensors and accesses to `grad_fn`, which can get a hook as well.
 
-    Three things of torch are replaced meanwhile: a `TorchFunctionMode` would see them too, and everything else.
+    With `tangents`, forward derivatives are switched off wherever the pass switches reverse ones off. Three members of
+    torch are replaced meanwhile. A `TorchFunctionMode` could do the same, but would intercept every function.
     """
 
     def __init__(self, *, tangents: bool = False):
@@ -36,7 +36,7 @@ class Watch:
 
 
 class _Watches(threading.local):
-    """Those of this thread."""
+    """The active `Watch` contexts of a thread."""
 
     def __init__(self) -> None:
         self.inside: list[Watch] = []

@@ -1,1 +1,1 @@
-"""What the inner loop does with the modules of the user: copies, outputs, settings; it never writes into them."""
+"""How the inner loop handles the user's modules: it copies them, and never writes into them."""

@@ -1,8 +1,8 @@
-"""Copies of a module tree that hold other tensors, so that the user's own module is never written into.
+"""Copies of a module tree with other tensors, so that nothing is ever written into the user's own module.
 
-A copy has modules, containers and attributes of its own and shares everything else. It keeps its tensors for as long
-as it lives, which `torch.func.functional_call` does not: what runs again on the way back (a checkpoint inside the
-network) finds the weights that it ran with.
+A copy has its own modules, containers and attributes and shares everything else. Unlike `torch.func.functional_call`,
+it keeps its tensors as long as it lives: code that runs again in the backward pass (a checkpoint inside the network)
+finds the weights of its first run.
 """
 
 import copy
@@ -28,21 +28,21 @@ from quickstudy.inner.modules.tree import (
 )
 from quickstudy.inner.transforms import in_transform
 
-_MUTABLE = (list, dict, set, deque)  # and what is derived from them
+_MUTABLE = (list, dict, set, deque)  # and their subclasses
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def copy_with(network: nn.Module, tensors: Mapping[str, Any], own: Mapping[str, Tensor] | None = None) -> nn.Module:
     """A copy of the tree of `network` with `tensors` as its parameters and buffers.
 
-    A tensor under several names (tied weights, a module registered twice) is given by its first name, as
-    `named_parameters` and `named_buffers` give it, and replaced wherever the tree holds it: in lists and dictionaries,
-    and where a bound method is kept, too. Tensors that are not given are shared.
+    A tensor with several names (tied weights, a module registered twice) is given by its first name, as in
+    `named_parameters` and `named_buffers`, and replaced everywhere in the tree, including lists, dictionaries and bound
+    methods. Tensors that are not given are shared.
 
     Args:
-        network: left as it is.
-        tensors: by name.
-        own: the network's parameters and buffers by name, where they are known.
+        network: is not changed.
+        tensors: the new tensors by name.
+        own: the network's parameters and buffers by name, if known already.
 
     >>> one = nn.Linear(2, 1, bias=False)
     >>> other = copy_with(one, {"weight": torch.ones(1, 2)})
@@ -54,12 +54,12 @@ def copy_with(network: nn.Module, tensors: Mapping[str, Any], own: Mapping[str, 
 
 
 def copy_apart(network: nn.Module) -> nn.Module:
-    """A copy of the tree whose tensors that are neither parameters nor buffers are clones."""
+    """A copy of the tree with clones of the tensors that are neither parameters nor buffers."""
     others = loose_tensors(network)
     if not others:
         return network
     clones = {id(t): t.detach().clone() for t in others if t.grad_fn is None}
-    if not in_transform():  # which lets nothing new require a gradient
+    if not in_transform():  # in which no new tensor can require grad
         for tensor in others:
             if tensor.requires_grad and tensor.grad_fn is None:
                 clones[id(tensor)].requires_grad_()
@@ -67,7 +67,7 @@ def copy_apart(network: nn.Module) -> nn.Module:
 
 
 def with_dense_gradient(tensor: Tensor) -> Any:
-    """The same tensor, whose gradient comes in the usual layout: a sparse one has no derivative."""
+    """The same tensor with a dense gradient, since a sparse gradient has no derivative."""
     return _DenseGradient.apply(tensor)
 
 
@@ -82,13 +82,13 @@ class _DenseGradient(torch.autograd.Function):
 
 
 def without_past(network: nn.Module) -> nn.Module:
-    """A copy whose plain tensor attributes, as an activation that a pass left, have no graph."""
+    """A copy whose plain tensor attributes, such as stored activations, have no graph."""
     past = {id(t): t.detach() for t in owned_tensors(network) if t.grad_fn is not None}
     return _Copier(past, network).module(network) if past else network
 
 
 class _Copier:
-    """One copy in the making: what stands in whose place, by identity."""
+    """Makes one copy; `instead` and `made` map the identity of an original to its replacement."""
 
     def __init__(self, instead: dict[int, Any], network: nn.Module):
         self.instead, self.network = instead, network
@@ -112,7 +112,7 @@ class _Copier:
         return new
 
     def scripted(self, module: torch.jit.ScriptModule) -> nn.Module:
-        """A copy of a TorchScript module, which keeps its tensors out of Python's sight."""
+        """A copy of a TorchScript module, whose tensors are not visible from Python."""
         new = self.made[id(module)] = copy.deepcopy(module)
         for part, other in zip(module.modules(), new.modules(), strict=True):
             put: Any = getattr(other, "_c").setattr  # noqa: B009 - typed as if it were a part
@@ -125,7 +125,7 @@ class _Copier:
         return self.module(module) if found is None else found
 
     def function(self, function: types.FunctionType) -> types.FunctionType:
-        """A function, as a `forward` or a hook that was put on a module; what it closes over leads to the copies."""
+        """A copy of a function (a hook, a replaced `forward`) whose closure and globals refer to the copies."""
         cells, names, changed = [], {}, False
         for cell in function.__closure__ or ():
             before = cell.cell_contents if cell != types.CellType() else None
@@ -147,7 +147,7 @@ class _Copier:
 
     @functools.cached_property
     def containers(self) -> set[int]:
-        """Those that modules keep as attributes."""
+        """The mutable containers that modules hold as attributes, by identity."""
         kept = (v for _, m in modules_of(self.network) for k, v in m.__dict__.items() if k not in OWN)
         return {id(v) for v in kept if isinstance(v, _MUTABLE)}
 
@@ -156,7 +156,7 @@ class _Copier:
         return {id(m) for m in (*self.network.modules(), *hidden_modules(self.network))}
 
     def value(self, value: Any) -> Any:
-        """What stands in the place of an attribute: containers are new, and lead to the copies."""
+        """The copy of an attribute: containers are new and refer to the copies."""
         kind = type(value)
         if kind in PLAIN:
             return value

@@ -1,7 +1,7 @@
-"""Whether a network, or its loss, mixes the points of a batch: by batch statistics, attention, a maximum over points.
+"""Whether a network or its loss mixes the points of a batch, as batch statistics and attention over points do.
 
-Found by following every operation of a pass, as `torch.vmap` does, and not by what comes out of it: what a network
-puts out shows a mixture only for some points and some weights, its operations show it for all.
+This is found by following every operation of a forward pass, as `torch.vmap` does. The outputs of a network would show
+a mixture only for some points and some weights; its operations show it for all.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,26 +32,28 @@ from quickstudy.inner.modules.settings import Settings
 from quickstudy.inner.modules.tree import loose_tensors, named_tensors, owned_tensors
 from quickstudy.inner.problem import Problem, owner_of
 
-FEW, MORE = 3, 4  # points: what grows from one to the other, in this proportion, has an axis of points
+FEW, MORE = 3, 4  # numbers of points: an axis that grows in this proportion is an axis of points
 _SIZES = frozenset(("size", "sizes", "input_size", "input_sizes", "self_size", "split_sizes", "repeats", "end", "N"))
-_EMPTY = frozenset(("empty", "new_empty", "empty_strided", "new_empty_strided", "empty_like"))  # whatever was there
+_EMPTY = frozenset(("empty", "new_empty", "empty_strided", "new_empty_strided", "empty_like"))  # uninitialised
 
 
 class Mixing:
-    """Remembers what was found, for each way the network and the losses are set; in doubt they mix.
+    """Decides whether points mix, and remembers it for each setting of the network and the losses.
 
-    Unequal tasks then run grouped by size, which costs time and is always right.
+    In doubt the answer is yes: tasks of unequal size then run in groups of equal size, slower and always right.
     """
 
     def __init__(self) -> None:
         self.settings = Settings()
-        self.found: dict[Any, set[int] | None] = {}  # sizes of tasks whose points are apart; None: they are not
+        self.found: dict[Any, set[int] | None] = {}  # sizes of tasks at which points do not mix; None: they mix
 
     def __call__(self, problem: Problem, examples: Examples, *, judged: bool = True) -> bool:
-        """Whether an output depends on other points than its own, or on how many there are.
+        """Whether the output at a point depends on other points, or on their number.
 
         Args:
-            judged: whether the losses are taken of the outputs; with an objective of the user's own they are not.
+            problem: its network and losses.
+            examples: the points.
+            judged: whether losses of the outputs are computed; with the user's own objective they are not.
         """
         losses: list[Any] = [f for f in (problem.loss, problem.inner_loss) if f is not None]
         losses = losses if judged and problem.objective is None else []
@@ -69,7 +71,7 @@ class Mixing:
                 mixes_points(problem.network, examples, sizes, inputs, loss, tried=tried)
                 for loss in (losses or (None,))
             )
-        except Exception:  # whatever it is, plain PyTorch on a task's own points says it again; until then in doubt
+        except Exception:  # plain PyTorch will raise an error of the user's again
             return True
         self.found[key] = None if mixes else known | sizes
         return mixes
@@ -87,21 +89,22 @@ def mixes_points(
     *,
     tried: bool = False,
 ) -> bool:
-    """Whether a point's output can depend on other points, or on how many there are, whatever weights and points are.
+    """Whether a point's output can depend on other points or on their number, for any weights and points.
 
-    Each operation of a pass is tried by itself, on numbers drawn for it: where one point of what it reads is moved,
-    only that point of what it gives may change. A network that reads a value (`if x.max() > 1`), or whose operations
-    depend on the number of points in another way than by sizes, counts as one that mixes.
+    Each operation of a pass is tried by itself on random inputs: if one point of an input changes, only the same point
+    of the result may change. A network that reads a value (`if x.max() > 1`), or whose operations depend on the number
+    of points other than through sizes, counts as mixing.
 
     Args:
-        examples: where points are taken from.
-        sizes: how many points tasks have.
-        inputs: further inputs of the network.
-        loss: `(output, y) -> [N]`, whose values are looked at in the place of the outputs.
-        tried: whether the operations were, so that only the sizes are new.
+        network: the module.
+        examples: points for trial passes.
+        sizes: numbers of points of the tasks.
+        inputs: extra inputs of the network.
+        loss: `(output, y) -> [N]`; if given, its values are examined instead of the outputs.
+        tried: whether the operations are known not to mix, so that only the sizes need to be tried.
     """
     points = [t[examples.real()] for t in ((examples.x,) if loss is None else (examples.x, examples.y))]
-    order = torch.randperm(len(points[0]), generator=torch.Generator().manual_seed(0))  # labels may come sorted
+    order = torch.randperm(len(points[0]), generator=torch.Generator().manual_seed(0))  # labels can be sorted
     points = [t[order.to(t.device)] for t in points]
 
     def copied() -> tuple[Callable[..., Any], list[Tensor]]:
@@ -114,7 +117,7 @@ def mixes_points(
             if not tried:
                 _Pass(copied, loose, points, MORE, few, tries=True)
             for size in sizes:
-                if size == 1:  # where torch itself goes other ways
+                if size == 1:  # torch itself uses other operations for one point
                     few.same_for_one(copied, points)
                 elif size not in (FEW, MORE):
                     _Pass(copied, loose, points, size, few)
@@ -124,22 +127,22 @@ def mixes_points(
 
 
 class _Mixed(Exception):
-    """What was found, or cannot be excluded."""
+    """Raised where points mix, or may mix."""
 
 
 class _Pass(TorchDispatchMode):
-    """One pass over so many points, operation by operation beside a pass over `FEW` others.
+    """One pass over `size` points, whose operations are compared with those of a pass over `FEW` other points.
 
     Args:
-        copied: makes a model of copies, and gives their tensors.
-        loose: tensors that the model reads besides.
-        points: of which some are taken, all alike of each tensor.
-        size: how many.
-        beside: that pass; None for itself.
-        tries: each operation, on numbers of its own.
+        copied: makes a copy of the model, and returns it with its tensors.
+        loose: other tensors that the model reads.
+        points: inputs, and outcomes for the loss; the same points are taken from each tensor.
+        size: number of points.
+        beside: the pass over `FEW` points; None if this is that pass.
+        tries: whether to try each operation on random inputs.
 
     Raises:
-        _Mixed: where points are not apart.
+        _Mixed: if points mix.
     """
 
     def __init__(
@@ -156,10 +159,10 @@ class _Pass(TorchDispatchMode):
         self.ops: list[Op] = []
         self.kept: list[Any] = []
         self.axes: dict[Any, Axis] = {}
-        self.known: set[int] = set()  # storages whose tensors were given, or came from an operation
-        self.shared: set[int] = set()  # storages of what was made over the points
+        self.known: set[int] = set()  # storages of the given tensors, and of results of operations
+        self.shared: set[int] = set()  # storages of tensors that depend on all points
         self.chance = torch.Generator().manual_seed(0)
-        first = 0 if beside is None else FEW  # other points: what follows from their values unseen is not the same
+        first = 0 if beside is None else FEW  # other points, so that what depends on their values differs
         given = [t[(torch.arange(size, device=t.device) + first) % len(t)].clone() for t in points]
         model, own = copied()
         self.known.update(map(storage_of, [*given, *own, *loose]))
@@ -169,7 +172,7 @@ class _Pass(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        # other tensors of the same storages: an operation may give the very tensor another shape
+        # views, since an operation can change the shape of the tensor itself
         read = [t.detach() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         op = Op(func, plain_arguments(func, args, kwargs), read, [])
         if self.beside is None:
@@ -178,15 +181,15 @@ class _Pass(TorchDispatchMode):
         out = func(*args, **kwargs)
         gave = [t for t in tree_leaves(out) if isinstance(t, Tensor)] + written(func, args, kwargs)
         if read and not gave and tree_leaves(out):
-            raise _Mixed("a value is read, and what is done with it cannot be seen")
-        self.kept.append(gave)  # as long as they live, their storages are told apart
+            raise _Mixed("a value is read, and its use cannot be followed")
+        self.kept.append(gave)  # kept alive, so that their storages stay distinct
         op.gave.extend(t.clone() if self.beside is None else t.detach() for t in gave)
         self._seen(op, tried)
         self.known.update(map(storage_of, gave))
         return out
 
     def _seen(self, op: Op, tried: list[list[list[Tensor]]]) -> None:
-        """One operation more."""
+        """Record one operation, and compare it."""
         self.ops.append(op)
         if self.beside is not None:
             self._compare()
@@ -194,10 +197,10 @@ class _Pass(TorchDispatchMode):
                 self._judge(op, tried)
 
     def _axis(self, tensor: Tensor, other: Tensor) -> "Axis | None":
-        """The axis of points of a tensor whose counterpart for `FEW` is `other`; None if it has none.
+        """The axis of points of a tensor whose counterpart for `FEW` points is `other`; None if it has none.
 
         Raises:
-            ValueError: where sizes differ in another way.
+            ValueError: if the sizes differ in another way.
         """
         if tensor.dim() != other.dim():
             raise ValueError
@@ -210,7 +213,7 @@ class _Pass(TorchDispatchMode):
         return self.axes.get(place_of(tensor), Axis(dim, tensor.shape[dim] // self.size))
 
     def _kind(self, tensor: Tensor, other: Tensor) -> "Axis | bool":
-        """The axis of points; without one, whether the tensor was made over the points."""
+        """The axis of points; for a tensor without one, whether it depends on all points."""
         try:
             axis = self._axis(tensor, other)
         except ValueError:
@@ -218,12 +221,12 @@ class _Pass(TorchDispatchMode):
         return storage_of(tensor) in self.shared if axis is None else axis
 
     def _compare(self) -> None:
-        """The last operation with its counterpart: the same, and what is no tensor may differ in sizes alone."""
+        """Compare the last operation with its counterpart: arguments that are no tensors may differ only in sizes."""
         op, other = self.ops[-1], self._counterpart(self.ops[-1], len(self.ops) - 1)
         if other is None or len(op.gave) != len(other.gave):
-            raise _Mixed("what is done depends on the points, or on how many there are")
+            raise _Mixed("the operations depend on the points or their number")
         for tensor, counterpart in zip(op.read, other.read, strict=True):
-            if storage_of(tensor) not in self.known:  # it came from outside torch
+            if storage_of(tensor) not in self.known:  # it was created outside torch's operations
                 self._same_for_few(tensor, counterpart)
                 self.known.add(storage_of(tensor))
         others = dict(other.plain)
@@ -241,7 +244,7 @@ class _Pass(TorchDispatchMode):
                 self._same_for_few(tensor, counterpart)
 
     def _same_for_few(self, tensor: Tensor, other: Tensor) -> None:
-        """What is made for more points begins with what is made for fewer."""
+        """Raise unless the numbers for more points begin with those for fewer points."""
         kind = self._kind(tensor, other)
         if isinstance(kind, Axis):
             one, two = tensor.movedim(kind.dim, 0), other.movedim(kind.dim, 0)
@@ -250,19 +253,19 @@ class _Pass(TorchDispatchMode):
                 return
         elif not kind and torch.equal(tensor, other):
             return
-        raise _Mixed("numbers depend on the points, or on how many there are")
+        raise _Mixed("numbers depend on the points or their number")
 
     def _counterpart(self, op: Op, number: int) -> Op | None:
-        """The operation in its place in the other pass."""
+        """The operation with the same number in the other pass; None if there is no such one."""
         ops = self.beside.ops if self.beside is not None else []
         other = ops[number] if number < len(ops) else None
         same = other is not None and other.function is op.function and len(other.read) == len(op.read)
         return other if same else None
 
     def _tried(self, op: Op, args: Any, kwargs: Any) -> Iterator[list[list[Tensor]]]:
-        """What an operation makes of numbers drawn for it: as they are, with each point moved, with the rest moved.
+        """Results of an operation for random inputs: unchanged, with each point changed, with shared inputs changed.
 
-        Nothing where it reads nothing of the points.
+        There are none if the operation does not depend on the points.
         """
         func, read, other = op.function, op.read, self._counterpart(op, len(self.ops))
         if other is None or func.overloadpacket.__name__ in _EMPTY:
@@ -272,7 +275,7 @@ class _Pass(TorchDispatchMode):
             return
 
         def run(drawn: list[Tensor], moved: list[Tensor], which: int | None) -> list[Tensor]:
-            """`which` point is moved; -1 for what was made over the points."""
+            """Run with the point `which` changed; -1 changes the inputs that depend on all points."""
             rest = iter(mixture(drawn, moved, kinds, which, self.size))
             some, named = tree_map(lambda a: next(rest) if isinstance(a, Tensor) else a, (args, kwargs))
             reseed(0)
@@ -291,16 +294,16 @@ class _Pass(TorchDispatchMode):
                         _moves(a, b) for (a, b), k in zip(pairs, kinds, strict=True) if isinstance(k, Axis)
                     )
                     break
-                except (RuntimeError, IndexError, ValueError):  # numbers that the operation does not take
+                except (RuntimeError, IndexError, ValueError):  # the operation does not accept these numbers
                     continue
             if found is None:
                 raise _Mixed("an operation cannot be tried")
             yield found
-        if not moves:  # all points are alike, as labels of one class
+        if not moves:  # all points are equal, such as labels of one class
             raise _Mixed("an operation cannot be tried")
 
     def _judge(self, op: Op, tried: list[list[list[Tensor]]]) -> None:
-        """Which points of what an operation gave depend on which."""
+        """Find which points of the results depend on which points of the inputs."""
         counterpart = self._counterpart(op, len(self.ops) - 1)
         assert counterpart is not None  # `_compare` saw it
         for place, (tensor, other) in enumerate(zip(op.gave, counterpart.gave, strict=True)):
@@ -313,11 +316,11 @@ class _Pass(TorchDispatchMode):
                     self.shared.add(storage_of(tensor))
                 continue
             if any(bool(c.any()) for c in by_shared):
-                raise _Mixed("what was made over the points goes into each of them")
+                raise _Mixed("a tensor that depends on all points enters each of them")
             self.axes[place_of(tensor)] = self._apart(kind.dim, tensor.shape[kind.dim], by_point)
 
     def _apart(self, dim: int, length: int, changes: list[list[Tensor]]) -> Axis:
-        """How the points lie along an axis, where each changes by itself alone."""
+        """The axis of points, if each point of the result depends on one point of the input."""
         belongs = torch.arange(length)
         along = [[c.movedim(dim, 0).reshape(length, -1).any(1).cpu() for c in turn] for turn in changes]
         most = length // self.size
@@ -328,7 +331,7 @@ class _Pass(TorchDispatchMode):
         raise _Mixed("points depend on others")
 
     def same_for_one(self, copied: Callable[[], tuple[Callable[..., Any], list[Tensor]]], points: list[Tensor]) -> None:
-        """A point alone is given what it was given among `FEW`."""
+        """Raise unless one point alone has the same output as among `FEW` points."""
         alone = _run(copied()[0], [t[:1].clone() for t in points])
         drawn = any(torch.Tag.nondeterministic_seeded in op.function.tags for op in self.ops)
         for one, among in zip(alone, self.outputs, strict=True):
@@ -337,14 +340,14 @@ class _Pass(TorchDispatchMode):
                 raise _Mixed("an output depends on the number of points")
 
     def _end(self, own: list[Tensor]) -> None:
-        """Every output has its own points first, and nothing of the network's depends on all of them."""
+        """Raise unless points are the first axis of all outputs, and no tensor of the network depends on all points."""
         found = self.outputs
         if not found or any(t.dim() == 0 or len(t) != self.size for t in found):
-            raise _Mixed("an output is not one of each point")
+            raise _Mixed("an output has no axis of points")
         if self.beside is None:
             return
         if len(self.ops) != len(self.beside.ops) or len(found) != len(self.beside.outputs):
-            raise _Mixed("what is done depends on the points, or on how many there are")
+            raise _Mixed("the operations depend on the points or their number")
         if self.tries:
             kinds = [self._kind(t, c) for t, c in zip(found, self.beside.outputs, strict=True)]
             if any(k != Axis(0, 1) for k in kinds) or self.shared & set(map(storage_of, own)):
@@ -354,7 +357,7 @@ class _Pass(TorchDispatchMode):
 def _copy(
     network: nn.Module, inputs: Mapping[str, Tensor] | None, loss: Callable[[Tensor, Tensor], Tensor] | None
 ) -> tuple[Callable[..., Any], list[Tensor]]:
-    """The network on copies of its tensors, with its further inputs filled in, and its loss; and those tensors."""
+    """A copy of the network with its extra inputs filled in, followed by the loss; and the copied tensors."""
     own = {k: t.detach().clone() for k, t in named_tensors(network).items()}
     given = {k: v.clone() for k, v in (inputs or {}).items()}
     model = copy_with(copy_apart(network), own, named_tensors(network))
@@ -364,13 +367,13 @@ def _copy(
         if loss is None:
             return out
         found = loss(out, *y)
-        return found if found.dim() else out  # one number for a task with padding is an error that comes later
+        return found if found.dim() else out  # a loss of one number raises an error later if there is padding
 
     return judged, [*own.values(), *given.values()]
 
 
 def _moves(one: Tensor, other: Tensor) -> bool:
-    """Whether numbers are put in the place of others; of truth values, one of two turns may leave them."""
+    """Whether the inputs change; always True for bools, which change in at least one of the two turns."""
     return one.dtype == torch.bool or not one.numel() or not torch.equal(one, other)
 
 
@@ -380,7 +383,7 @@ def _tensors_of_loss(loss: Any) -> list[Tensor]:
 
 
 def _run(model: Callable[..., Any], points: list[Tensor]) -> list[Tensor]:
-    """Everything that comes out, drawing the same random numbers each time."""
+    """All outputs, with the same random numbers in every run."""
     reseed(0)
     found: list[Tensor] = []
     map_outputs(lambda t: found.append(t.detach()), model(*points))

@@ -1,4 +1,4 @@
-"""One operation of a pass over points: what it read and gave, and numbers for it to be tried on."""
+"""One operation of a pass over points: its inputs and results, and random inputs for a trial."""
 
 from typing import Any, NamedTuple
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-FAR = 100.0  # how far a point is moved: past every other
+FAR = 100.0  # size of the change of a point, larger than all other numbers
 
 
 class Op(NamedTuple):
-    """One operation of a pass: what it is, the arguments that are no tensors, those that are, and what it gave."""
+    """One operation of a pass: its function, arguments that are no tensors, tensors read, and resulting tensors."""
 
     function: Any
     plain: list[tuple[str, Any]]
@@ -19,14 +19,14 @@ class Op(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """Where a tensor has its points: element `i` along `dim` belongs to point `(i // inner) % points`."""
+    """The axis of points of a tensor: element `i` along `dim` belongs to point `(i // inner) % points`."""
 
     dim: int
     inner: int
 
 
 def draw_numbers(tensor: Tensor, kind: "Axis | bool", turn: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Numbers for an operation to read in the place of a tensor of the points, and others; each turn has its own."""
+    """Random numbers in place of a tensor that depends on points, and changed ones; they differ between turns."""
     if kind is False:
         return tensor, tensor
     like = torch.empty_like(tensor)
@@ -34,7 +34,7 @@ def draw_numbers(tensor: Tensor, kind: "Axis | bool", turn: int, chance: torch.G
         return torch.full_like(like, turn == 0), torch.full_like(like, turn == 1)
     if not (tensor.is_floating_point() or tensor.is_complex()):
         low, high = (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, 0)
-        low, high = (low, high) if high > low else (low - turn, high + 1 - turn)  # one of both may be out of range
+        low, high = (low, high) if high > low else (low - turn, high + 1 - turn)  # one turn can be out of range
         drawn = torch.randint(low, high + 1, tensor.shape, generator=chance)
         return like.copy_(drawn), torch.full_like(like, low if turn else high)
     base = torch.randn(tensor.shape, generator=chance)
@@ -43,7 +43,7 @@ def draw_numbers(tensor: Tensor, kind: "Axis | bool", turn: int, chance: torch.G
 
 
 def numbers_there(tensor: Tensor, kind: "Axis | bool", turn: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The numbers that are there, and those of other points."""
+    """The tensor's own numbers, and those of other points."""
     del chance
     if not isinstance(kind, Axis):
         return tensor, tensor
@@ -53,7 +53,7 @@ def numbers_there(tensor: Tensor, kind: "Axis | bool", turn: int, chance: torch.
 def mixture(
     drawn: list[Tensor], moved: list[Tensor], kinds: list["Axis | bool"], which: int | None, size: int
 ) -> list[Tensor]:
-    """Copies of the tensors that are drawn, with one point, or with all that was made over the points, moved."""
+    """Copies of the tensors with one point changed, or with those changed that depend on all points."""
     found = []
     for one, other, kind in zip(drawn, moved, kinds, strict=True):
         new = one.clone()
@@ -68,14 +68,14 @@ def mixture(
 
 
 def differ(one: Tensor, other: Tensor) -> Tensor:
-    """Where two results differ; one operation on as many numbers rounds them alike."""
+    """Where two tensors differ; NaN equals NaN. There is no tolerance: an operation rounds equal numbers equally."""
     if one.shape != other.shape:
         return torch.ones(one.shape, dtype=torch.bool)
     return (one != other) & ~((one != one) & (other != other))
 
 
 def written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
-    """The arguments that an operation writes into."""
+    """The tensors that an operation writes into."""
     found: list[Tensor] = []
     for i, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
@@ -85,7 +85,7 @@ def written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
 
 
 def plain_arguments(func: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
-    """What an operation is given besides tensors, by name."""
+    """The arguments of an operation without their tensors, by name."""
     named = [(a.name, value) for a, value in zip(func._schema.arguments, args, strict=False)]
     return [(k, [v for v in tree_leaves(value) if not isinstance(v, Tensor)]) for k, value in (*named, *kwargs.items())]
 

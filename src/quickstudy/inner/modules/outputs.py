@@ -1,4 +1,4 @@
-"""What networks and objectives return: tensors, and tuples, lists, dictionaries and dataclasses of them."""
+"""The results of networks and objectives: tensors, and tuples, lists, dictionaries and dataclasses of them."""
 
 import copy
 import dataclasses
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def map_outputs(function: Callable[[Tensor], Any], value: Any) -> Any:
-    """`function` of every tensor in `value`.
+    """`value` with `function` applied to every tensor in it.
 
     >>> map_outputs(lambda t: t + 1, {"a": (torch.zeros(1), None)})
     {'a': (tensor([1.]), None)}
@@ -19,10 +19,10 @@ def map_outputs(function: Callable[[Tensor], Any], value: Any) -> Any:
 
 
 def join_outputs(function: Callable[[list[Tensor]], Any], values: Sequence[Any]) -> Any:
-    """What `function` makes of the tensors at each place of the `values`, which are built alike.
+    """One value with the structure of all `values`, in which `function` joins the tensors at each place.
 
     Raises:
-        TypeError: for values that are not built alike.
+        TypeError: if the values do not have the same structure.
     """
     first = values[0]
     if len(values) > 1 and any(type(v) is not type(first) for v in values):
@@ -46,7 +46,7 @@ def join_outputs(function: Callable[[list[Tensor]], Any], values: Sequence[Any])
             item = join_outputs(function, [getattr(v, spot.name) for v in values])
             object.__setattr__(new, spot.name, item)
         return new
-    if isinstance(first, list | tuple):  # of a kind of its own
+    if isinstance(first, list | tuple):  # a subclass
         parts = [join_outputs(function, list(items)) for items in zip(*values, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
     if first is None or isinstance(first, bool | int | float | str | torch.dtype | torch.device):

@@ -1,4 +1,4 @@
-"""What running something again, or trying it, must leave as it was: random numbers, generators and tensors."""
+"""Trial runs and reruns without traces: random numbers, generators, attributes and tensors are restored."""
 
 import copy
 import random
@@ -17,26 +17,26 @@ from quickstudy.checks import values_are_readable
 from quickstudy.inner.modules.operations import differ
 from quickstudy.inner.modules.tree import CONTAINERS, owned_tensors
 
-_ONE_AT_A_TIME = threading.RLock()  # what is put back afterwards belongs to all threads
+_ONE_AT_A_TIME = threading.RLock()  # all threads share what is restored
 _REFILLED = frozenset((list, dict, set, deque))
-MOST = 1024  # entries of a container that are put back
-DEPTH = 7  # of containers and closures that are looked through
+MOST = 1024  # entries of a container that is restored
+DEPTH = 7  # levels of containers and closures that are searched
 NOT_THE_SAME = (
-    "{} runs steps again on the way back, and this time they gave other numbers: the network, the objective or batch= "
+    "{} runs steps again in the backward pass, and they gave other numbers: the network, the objective or batch= "
     "draws random numbers from a generator of its own (numpy, random or a torch.Generator), or changes from call to "
-    "call. Draw from torch's own generator, whose state is put back, or leave the option out"
+    "call. Draw from torch's own generator, whose state is restored, or leave the option out"
 )
 HIDDEN = (
-    "the loss depends on tensors that require grad and that the inner loop was not given; {} cannot see them: pass "
-    "them as outer=, the objective's third argument"
+    "the loss depends on tensors that require grad and are unknown to the inner loop; {} cannot differentiate them: "
+    "pass them as outer=, the objective's third argument"
 )
 
 
 def same_again(before: Tensor, after: Tensor) -> bool:
-    """Whether numbers that were computed twice agree, but for rounding."""
+    """Whether the results of two runs agree up to rounding."""
     if before.shape != after.shape:
         return False
-    if before.numel() == 1 == after.numel() and before.dtype == torch.float32:  # the usual case, and a quick one
+    if before.numel() == 1 == after.numel() and before.dtype == torch.float32:  # the usual case, made fast
         one, other = before.item(), after.item()
         return abs(one - other) <= 1e-3 * abs(one) or (one != one and other != other) or one == other
     if not before.is_floating_point():
@@ -47,13 +47,13 @@ def same_again(before: Tensor, after: Tensor) -> bool:
 
 
 def random_state(tensors: Sequence[Tensor]) -> Any:
-    """The state of torch's generators, so that dropout falls the same way again."""
+    """The state of torch's generators, with which dropout can be repeated."""
     device = next((t.device for t in tensors if t.device.type == "cuda"), None)
     return torch.get_rng_state(), device, None if device is None else torch.cuda.get_rng_state(device)
 
 
 def outside_random_state() -> Any:
-    """Where Python's own generator and numpy's stand."""
+    """The states of Python's own generator and of numpy's."""
     state: Any = np.random.get_state()
     return random.getstate(), tuple(part.tobytes() if hasattr(part, "tobytes") else part for part in state)
 
@@ -75,7 +75,7 @@ def has_drawn(since: Any) -> bool:
 
 @contextmanager
 def replayed(state: Any) -> Iterator[None]:
-    """Torch's generators as they were at `random_state`, and afterwards as they are."""
+    """A context in which torch's generators have the state `random_state()`; afterwards they have their present one."""
     host, device, theirs = state
     with torch.random.fork_rng(devices=[] if device is None else [device]):
         torch.set_rng_state(host)
@@ -86,7 +86,7 @@ def replayed(state: Any) -> Iterator[None]:
 
 @contextmanager
 def replaying(randomness: str, parts: int) -> Iterator[Callable[[], None]]:
-    """A function to call before each part, so that all of them draw the "same" random numbers, if they should."""
+    """Gives a function to call before each part; with randomness "same", it resets torch's generators."""
     if randomness == "different" or parts == 1:
         yield lambda: None
         return
@@ -108,11 +108,11 @@ def changed(one: Tensor, other: Tensor) -> bool:
 
 @contextmanager
 def untouched(network: nn.Module, *others: Any) -> Iterator[None]:
-    """What runs inside may write into tensors, set attributes and draw random numbers; nothing of it is left.
+    """A context after which tensors, attributes, containers and random generators are as before.
 
     Args:
-        network: its tensors, its generators, and what its hooks close over are seen to.
-        others: functions, rules, trees of tensors: likewise.
+        network: its tensors, attributes and generators are restored, and those that its hooks close over.
+        others: functions, rules and trees of tensors, which are restored in the same way.
     """
     with _ONE_AT_A_TIME:
         reach = _Reach()
@@ -145,7 +145,7 @@ def untouched(network: nn.Module, *others: Any) -> Iterator[None]:
 
 
 def _refill(container: Any, before: Any) -> None:
-    """Put back what a list, dictionary, set or deque held."""
+    """Restore the entries of a list, dictionary, set or deque."""
     if _held(container) != _held(before):
         container.clear()
         container.extend(before) if isinstance(container, list | deque) else container.update(before)
@@ -158,7 +158,7 @@ def _held(container: Any) -> list[Any]:
 
 
 class _Reach:
-    """Tensors, attributes and generators that something owns or closes over."""
+    """Collects the tensors, attributes and generators that an object owns or closes over."""
 
     def __init__(self) -> None:
         self.tensors: dict[int, Tensor] = {}
@@ -171,7 +171,7 @@ class _Reach:
         self.generators[1] = np.random.get_state, np.random.set_state
 
     def look(self, value: Any, depth: int) -> None:
-        """At something, and at what it holds, so many containers deep."""
+        """Collect from `value` and from what it holds, up to `depth` levels deep."""
         if isinstance(value, Tensor):
             if not value.is_inference() and not value.is_meta and value.layout == torch.strided:
                 self.tensors[id(value)] = value
@@ -213,7 +213,7 @@ class _Reach:
         for cell in getattr(value, "__closure__", None) or ():
             try:
                 held = cell.cell_contents
-            except ValueError:  # not filled yet
+            except ValueError:  # an empty cell
                 continue
             if isinstance(held, int | float | str | bool | tuple | type(None)):
                 self.cells[id(cell)] = cell

@@ -1,4 +1,4 @@
-"""How a network and a function are set: what a plan, and a verdict, take for granted of them."""
+"""The settings of networks and functions, on which plans and verifications depend."""
 
 import dataclasses
 import functools
@@ -15,11 +15,11 @@ _OWN = frozenset(nn.Module().__dict__)
 _MODES = frozenset((bool, str, type(None), torch.dtype, torch.device))
 _NUMBERS = frozenset((int, float))
 _KINDS = _MODES | _NUMBERS
-_MOST = 128  # entries of a container that are looked at; it has no more, or none is
-_AT_ALL = 2048  # values
-_DEPTH = 5  # containers, objects and functions inside each other
-_MANY = 64  # settings, after which numbers are no longer among them
-_LIBRARIES = frozenset(("torch", "quickstudy", "numpy", "builtins"))  # whose functions and classes nobody switches
+_MOST = 128  # larger containers are not searched
+_AT_ALL = 2048  # total number of values
+_DEPTH = 5  # levels of nested containers, objects and functions that are searched
+_MANY = 64  # number of different settings after which plain numbers no longer count
+_LIBRARIES = frozenset(("torch", "quickstudy", "numpy", "builtins"))  # their functions and classes have no settings
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _FOR_ALL = (
     "_global_backward_hooks",
@@ -30,11 +30,11 @@ _FOR_ALL = (
 
 
 class Settings:
-    """Keys for what is remembered of networks, functions and rules, by how they are set.
+    """Makes keys from the settings of networks, functions and rules.
 
-    Numbers count as settings as long as they take few values; those that an object of another kind than a record holds
-    never do. Where one changes with every call (a count, a schedule), everything would be found out anew each time;
-    from then on modes, flags and texts alone are settings.
+    Numbers are part of a key as long as they take few values, except those held by objects that are not records. If a
+    number changes with every call (a count, a schedule), every key would be new, so that nothing could be reused; from
+    then on keys hold only modes, flags and texts.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Settings:
         return Settings, ()
 
     def __call__(self, network: nn.Module, *functions: Any, rule: Any = None) -> tuple[Any, ...]:
-        """What stands for how all of these are set."""
+        """The key for the settings of all arguments."""
         if not self.many:
             key = settings_of(network, *functions, rule=rule)
             self.seen.add(key)
@@ -58,14 +58,14 @@ class Settings:
 def settings_of(
     network: nn.Module, *functions: Any, rule: Any = None, numbers: bool = True, tensors: bool = False
 ) -> tuple[Any, ...]:
-    """Modes, plain attributes, hooks, what functions close over or find in globals, in a tuple that can be a key.
+    """Modes, plain attributes, hooks, and the values in closures and globals of functions, as a hashable tuple.
 
     Args:
         network: a module.
-        functions: losses, objectives, functions of the network; or plain values that they are given.
-        rule: its rate is a number among others, and no setting.
-        numbers: whether plain numbers are settings, besides flags and texts.
-        tensors: whether it matters which tensors functions and attributes hold, as to a compiled graph.
+        functions: losses, objectives, functions of the network, or plain values passed to them.
+        rule: an update rule, whose rate is left out.
+        numbers: whether plain numbers are included, besides flags and texts.
+        tensors: whether tensors are included by identity, as a compiled graph requires.
     """
     found: list[Any] = [torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")]
     found += [_Same(hook) for name in _FOR_ALL for hook in getattr(torch_module, name).values()]
@@ -79,13 +79,13 @@ def settings_of(
 
 
 def hooked(network: nn.Module) -> bool:
-    """Whether hooks see gradients on their way back through the network's modules."""
+    """Whether there are backward hooks on the network's modules."""
     for_all = any(getattr(torch_module, name) for name in _FOR_ALL[:2])
     return for_all or any(m._backward_hooks or m._backward_pre_hooks for _, m in modules_of(network))
 
 
 class _Same:
-    """Stands for one object, which it keeps, so that no other can come to have its place in memory."""
+    """A key for one object by identity. It keeps the object alive, so that its address is not used again."""
 
     __slots__ = ("it",)
 
@@ -100,14 +100,14 @@ class _Same:
 
 
 class _Look:
-    """Notes plain values in `found`, in the order in which they are come upon."""
+    """Appends plain values to `found`, in the order of the search."""
 
     def __init__(self, found: list[Any], *, numbers: bool, tensors: bool):
         self.found, self.kinds, self.tensors = found, _KINDS if numbers else _MODES, tensors
         self.seen: set[int] = set()
 
     def __call__(self, value: Any, depth: int) -> None:
-        """At a value, so many containers, objects and functions deep."""
+        """Search `value`, up to `depth` levels of containers, objects and functions."""
         kind = type(value)
         if kind in _KINDS:
             if kind in self.kinds:
@@ -124,7 +124,7 @@ class _Look:
             self.found.append(None)  # the end: [[0], 1] is not [[0, 1]]
 
     def at_module(self, network: nn.Module) -> None:
-        """At every module of a tree."""
+        """Search every module of a tree."""
         modules = [module for _, module in modules_of(network)]
         self.seen.update(map(id, modules))
         for module in modules:
@@ -145,7 +145,7 @@ class _Look:
             self.found += [(p.shape, p.dtype, p.requires_grad) for p in module._parameters.values() if p is not None]
 
     def at_rule(self, rule: Any) -> None:
-        """At a rule, but for its rate."""
+        """Search a rule, except its rate."""
         self.found += [type(rule), getattr(rule, "linear", None), type(getattr(rule, "lr", None))]
         for name, value in vars(rule).items():
             if name not in _OWN and name != "lr":
@@ -159,7 +159,7 @@ class _Look:
             for cell in value.__closure__ or ():
                 try:
                     self(cell.cell_contents, depth)
-                except ValueError:  # not filled yet
+                except ValueError:  # an empty cell
                     continue
         elif isinstance(value, types.MethodType):
             self._each([value.__func__, value.__self__], depth + 1)
@@ -177,7 +177,7 @@ class _Look:
             self._each(value, depth)
         elif isinstance(own := getattr(value, "__dict__", None), dict):
             parts = [part for item in own.items() for part in item]
-            # other objects count and average as they go; a record, as a configuration is, does not
+            # numbers of other objects are often counts and averages; those of records are configuration
             self._each(parts if is_record(value) else [p for p in parts if type(p) not in _NUMBERS], depth)
         elif dataclasses.is_dataclass(value):  # with slots
             self._each([getattr(value, spot.name, None) for spot in dataclasses.fields(value)], depth)
@@ -185,7 +185,7 @@ class _Look:
             self.found.append(_Same(value))
 
     def _class(self, kind: type, depth: int) -> None:
-        """At a class of the user's: its plain attributes, and what its methods read by name."""
+        """Search a class of the user: its plain attributes, and the globals that its methods read."""
         if kind.__module__.partition(".")[0] in _LIBRARIES:
             return
         for name, value in list(vars(kind).items()):
@@ -196,7 +196,7 @@ class _Look:
                 self._globals(value, depth)
 
     def _globals(self, function: Any, depth: int) -> None:
-        """At what a function of the user's reads by name: globals, and plain values of modules."""
+        """Search the globals that a function of the user reads, and plain values of modules."""
         if (function.__module__ or "").partition(".")[0] in _LIBRARIES:
             return
         known, names = function.__globals__, function.__code__.co_names

@@ -1,4 +1,4 @@
-"""Layers that need a task's support set again when its query points come, and how they get it."""
+"""Layers that need a task's support set again for its query points."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +11,14 @@ from quickstudy.nets.clock import playing
 
 
 def needs_support(network: nn.Module) -> bool:
-    """Whether a layer normalises query points by the support set, as `nets.TaskNorm` does."""
+    """Whether a layer uses the support set for query points, as `nets.TaskNorm` does."""
     return any(getattr(type(module), "uses_support", False) for _, module in modules_of(network))
 
 
 def supported(
     network: nn.Module, function: Callable[..., Any], data: Any, support: Examples | None
 ) -> tuple[Callable[..., Any], Any]:
-    """`(function, data)`, with a pass over the support points before, where the network's layers need one."""
+    """`(function, data)`, preceded by a pass over the support points if the network's layers need one."""
     if support is None or not needs_support(network):
         return function, data
 
@@ -33,11 +33,11 @@ def supported(
 
 
 class FilledIn(nn.Module):
-    """A network whose extra inputs are there already.
+    """A network with its extra inputs filled in.
 
     Args:
         network: `(x, name=tensor, ...) -> output`.
-        inputs: by name; they become parameters.
+        inputs: the extra inputs by name; they become parameters.
     """
 
     def __init__(self, network: nn.Module, inputs: dict[str, nn.Parameter]):
@@ -50,11 +50,11 @@ class FilledIn(nn.Module):
 
 
 class WithSupport(nn.Module):
-    """A network whose layers see its task's support points before every query.
+    """A network that runs on its task's support points before every query.
 
     Args:
         network: `[M, *dx] -> [M, dy]`.
-        support: inputs `[N, *dx]`; None where there are none.
+        support: the inputs `[N, *dx]` of the support set; None if there is none.
     """
 
     support: Tensor | None

@@ -1,4 +1,4 @@
-"""What a module holds: the modules of its tree, its tensors by name, and what it keeps where torch does not look."""
+"""The contents of a module: its submodules and tensors, including those that torch does not register."""
 
 import dataclasses
 import types
@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# what nn.Module keeps for itself, and attributes that hold neither a tensor nor a module
+# nn.Module's own attributes, and types that hold neither tensors nor modules
 OWN = frozenset(nn.Module().__dict__)
 PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 CONTAINERS = (list, tuple, set, frozenset, deque)  # besides dictionaries
-DEPTH = 4  # containers inside each other that are looked into
+DEPTH = 4  # levels of nested containers that are searched
 
 
 def modules_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The modules of the tree, each once and with its prefix, as `named_modules` has them, in a third of its time."""
+    """The modules of the tree with their prefixes, each once: `named_modules` in a third of the time."""
     if type(network).named_modules is not nn.Module.named_modules:
         return [(name and f"{name}.", module) for name, module in network.named_modules()]
     found: list[tuple[str, nn.Module]] = []
@@ -34,9 +34,9 @@ def modules_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def tensors_of(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Parameters and buffers by name, as `named_parameters` and `named_buffers` have them.
+    """Parameters and buffers by name, as in `named_parameters` and `named_buffers`.
 
-    A tensor under several names (tied weights, a module registered twice) has its first.
+    A tensor with several names (tied weights, a module registered twice) appears under the first.
     """
     kind = type(network)
     if kind.named_parameters is not nn.Module.named_parameters or kind.named_buffers is not nn.Module.named_buffers:
@@ -46,13 +46,13 @@ def tensors_of(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]
 
 
 def named_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers, by their first names."""
+    """Parameters and buffers by their first names."""
     params, buffers = tensors_of(network)
     return {**params, **buffers}
 
 
 def owned_tensors(network: nn.Module) -> list[Tensor]:
-    """Every tensor of the tree, once: parameters, buffers, and those kept as plain attributes or in containers."""
+    """Every tensor of the tree once: parameters, buffers, and tensors in plain attributes or containers."""
     return list(_Kept(network).tensors.values())
 
 
@@ -63,22 +63,22 @@ def loose_tensors(network: nn.Module) -> list[Tensor]:
 
 
 def hidden_modules(network: nn.Module) -> list[nn.Module]:
-    """Modules that the tree keeps where torch does not look: in lists, dictionaries and records, or past `setattr`.
+    """Modules that torch does not register: in lists, dictionaries and records, or set without `setattr`.
 
-    Their parameters are constants to torch, but what they note of a pass is a part of the network's.
+    Torch treats their parameters as constants, but what they store in a pass is part of the network's state.
     """
     return list(_Kept(network).hidden)
 
 
 def is_record(value: Any) -> bool:
-    """Whether it is an object that merely holds others: a dataclass, or a namespace."""
+    """Whether `value` is a dataclass instance or a namespace."""
     if isinstance(value, types.SimpleNamespace):
         return True
     return dataclasses.is_dataclass(value) and not isinstance(value, type) and hasattr(value, "__dict__")
 
 
 class _Kept:
-    """Tensors and hidden modules, found in attributes and the containers that these hold."""
+    """The tensors and unregistered modules in a network's attributes and their containers."""
 
     def __init__(self, network: nn.Module):
         self.members = dict.fromkeys(module for _, module in modules_of(network))
