@@ -1,11 +1,11 @@
-"""Where random numbers come from: seeds that belong to a place in a run, and numbers that belong to tasks.
+"""Random numbers: seeds that depend only on the place in a run, and draws that belong to tasks.
 
-A batch, the noise of a step and the validation tasks are pure functions of `(seed, place)`, see `mix`. So a resumed run
+A batch, the noise of a step and the validation tasks are pure functions of `(seed, place)`; see `mix`. So a resumed run
 needs no generator state, and any number of processes can draw the same batch.
 
-A learner that draws for each task in `meta_loss` (a Neural Process its latents) draws by `normal`. Where the batch is
-dealt out, to processes or to slices one after another, the numbers are drawn for the whole batch, and a slice takes
-its own. Anything else that is random there (dropout, say) has a seed of its own for each slice.
+A learner that draws random numbers for each task in `meta_loss`, such as the latents of a Neural Process, calls
+`normal`. When a batch is split among processes, or into slices that run one after another, the numbers are drawn for
+the whole batch and every slice takes its own. Other randomness (such as dropout) has a separate seed for each slice.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ _MASK = (1 << 64) - 1
 
 
 class _Slice(NamedTuple):
-    places: slice  # of the whole batch
-    tasks: int  # in the whole batch
+    places: slice  # of its tasks in the whole batch
+    tasks: int  # number of tasks in the whole batch
     generator: torch.Generator
 
 
@@ -30,11 +30,11 @@ _SLICE: ContextVar[_Slice | None] = ContextVar("slice", default=None)
 
 
 def normal(shape: Sequence[int], *, axis: int, like: Tensor) -> Tensor:
-    """Standard normal numbers of that shape, in the type and on the device of `like`, from torch's own generator.
+    """Standard normal draws from torch's own generator, with the dtype and device of `like`.
 
     Args:
         shape: of the result.
-        axis: the one that is tasks.
+        axis: which axis of `shape` counts tasks.
 
     >>> with sliced(slice(1, None, 2), tasks=5, seed=0, device=torch.device("cpu")):
     ...     part = normal((3, 2), axis=1, like=torch.zeros(()))
@@ -43,7 +43,7 @@ def normal(shape: Sequence[int], *, axis: int, like: Tensor) -> Tensor:
     True
     """
     at = _SLICE.get()
-    if at is None or shape[axis] != len(range(at.tasks)[at.places]):  # a learner's own part of a slice
+    if at is None or shape[axis] != len(range(at.tasks)[at.places]):  # or the learner took a part of the slice
         return torch.randn(shape, dtype=like.dtype, device=like.device)
     whole = [*shape]
     whole[axis] = at.tasks
@@ -53,10 +53,12 @@ def normal(shape: Sequence[int], *, axis: int, like: Tensor) -> Tensor:
 
 @contextmanager
 def sliced(places: slice, *, tasks: int, seed: int, device: torch.device) -> Iterator[None]:
-    """While entered, `normal` gives the numbers of the tasks at `places` in a batch of `tasks`.
+    """A context in which `normal` gives the numbers of the tasks at `places` in a batch of `tasks`.
 
     Args:
-        seed: of the whole batch.
+        places: of the tasks in the whole batch.
+        tasks: number of tasks in the whole batch.
+        seed: for the whole batch.
         device: where the numbers are drawn.
     """
     token = _SLICE.set(_Slice(places, tasks, torch.Generator(device=device).manual_seed(seed)))
@@ -67,7 +69,7 @@ def sliced(places: slice, *, tasks: int, seed: int, device: torch.device) -> Ite
 
 
 class Stream(IntEnum):
-    """What the random numbers are for; streams of one seed are unrelated."""
+    """The purpose of random numbers; streams with the same seed are independent."""
 
     BATCH = 1
     SIZES = 2

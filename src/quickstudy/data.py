@@ -1,4 +1,4 @@
-"""The records that every part of quickstudy speaks: `Examples` (one set of points per task) and `Tasks`.
+"""The records that all parts of quickstudy exchange: `Examples` (one set of points per task) and `Tasks`.
 
 Shape letters, used everywhere: `T` tasks (always the first axis), `N` support points, `M` query points,
 `dx` features of an input, `dy` features of an output. Support and query are what the neural-process
@@ -23,9 +23,9 @@ class Examples(NamedTuple):
 
     Args:
         x: inputs `[T, N, *dx]`: vectors, images or sequences. `N` may be 0.
-        y: outputs `[T, N, *dy]` (vectors, images), or class labels `[T, N]` as integers, one for each position of a
-            point where it has several: `[T, N, H, W]` pixels, `[T, N, L]` places. A position labelled -100 does not
-            count.
+        y: outputs `[T, N, *dy]` (vectors, images), or class labels `[T, N]` as integers. A point with several positions
+            has one label for each: `[T, N, H, W]` for pixels, `[T, N, L]` for the places of a sequence. A position
+            labelled -100 does not count.
         mask: `[T, N]`, True for a real point; None when every point is real. Padding may hold anything,
             NaN included, and changes nothing. (Torch's pytrees count a mask of None as a leaf:
             `vmap(f, in_dims=(Examples(0, 0, None),))` passes over it.)
@@ -56,7 +56,7 @@ class Examples(NamedTuple):
         return self.mask.sum(1)
 
     def first(self, n: int) -> "Examples":
-        """The first `n` places of every task (fewer where `n` exceeds `N`)."""
+        """The first `n` points of every task, padding included (all of them if `n` exceeds `N`)."""
         return Examples(self.x[:, :n], self.y[:, :n], None if self.mask is None else self.mask[:, :n])
 
     def select(self, index: Any) -> "Examples":
@@ -65,7 +65,11 @@ class Examples(NamedTuple):
         return Examples(self.x[index], self.y[index], None if self.mask is None else self.mask[index])
 
     def append(self, other: "Examples") -> "Examples":
-        """The union, task by task: the points of `other` after these. Raises ValueError on unlike tasks."""
+        """The union, task by task: these points, then those of `other`.
+
+        Raises:
+            TypeError, ValueError: if `other` does not hold the same number of tasks, or points of another shape.
+        """
         if not isinstance(other, Examples):
             raise TypeError(f"cannot append a {type(other).__name__} to Examples; build it with Examples(x, y)")
         if self.x.shape[0] != other.x.shape[0] or self.x.shape[2:] != other.x.shape[2:]:
@@ -84,13 +88,13 @@ class Examples(NamedTuple):
         return Examples(torch.cat([self.x, other.x], 1), torch.cat([self.y, other.y], 1), mask)
 
     def real(self) -> Bool[Tensor, "T N"]:
-        """The mask, made when there is none."""
+        """The mask; all True if there is none."""
         if self.mask is not None:
             return self.mask
         return torch.ones(self.x.shape[:2], dtype=torch.bool, device=self.x.device)
 
     def clean(self) -> "Examples":
-        """The same points with zeros in the padding, so that no NaN there can reach a sum or a gradient."""
+        """The same points with zeros in the padding, so that a NaN there reaches no sum and no gradient."""
         if self.mask is None:
             return self
         return Examples(zero_padding(self.x, self.mask), zero_padding(self.y, self.mask), self.mask)
@@ -116,14 +120,14 @@ class Tasks(_TasksFields):
     Args:
         support: the points a learner adapts to (context).
         query: the points its predictions are judged on (target).
-        info: what the family knows of the tasks: amplitude, kernel, oracle log-likelihood ...
-            Every tensor in it has `T` in front.
+        info: what the family knows about the tasks: amplitude, kernel, oracle log-likelihood ...
+            The first axis of every tensor in it is `T`.
     """
 
     __slots__ = ()
 
     def __new__(cls, support: Examples, query: Examples, info: dict[str, Any] | None = None) -> Self:
-        """A record with an `info` of its own."""
+        """`info` is a new, empty dictionary by default."""
         return super().__new__(cls, support, query, {} if info is None else info)
 
     @property
@@ -152,17 +156,17 @@ def zero_padding(values: Shaped[Tensor, "T N *rest"], mask: Bool[Tensor, "T N"])
 
 
 def aligned(lead: Tensor, like: Tensor) -> Tensor:
-    """`lead [*lead]` with axes of size 1 behind, to go with `like [*lead, *rest]`."""
+    """`lead [*lead]` with axes of size 1 appended, so that it broadcasts against `like [*lead, *rest]`."""
     return lead.reshape(lead.shape + (1,) * (like.dim() - lead.dim()))
 
 
 def mean_over_positions(values: Tensor, labels: Tensor, axes: int) -> Tensor:
-    """Each point's mean of `values` over the positions that count; all of it where a point has one label.
+    """Each point's mean of `values` over the positions that count; `values` themselves if a point has one label.
 
     Args:
-        values: `[*points, *positions]`, and so
-        labels: with `IGNORED` at positions that do not count.
-        axes: how many of the axes are those of points.
+        values: `[*points, *positions]`.
+        labels: `[*points, *positions]`, `IGNORED` at positions that do not count.
+        axes: the number of axes in `*points`.
     """
     if labels.dim() == axes:
         return values
@@ -172,7 +176,7 @@ def mean_over_positions(values: Tensor, labels: Tensor, axes: int) -> Tensor:
 
 
 def at_least_float32(like: Tensor) -> torch.dtype:
-    """The type in which numbers such as `like` are added up: half precision loses count at 256, or overflows."""
+    """The type for sums over `like`: half precision cannot count beyond 256 (bfloat16), or overflows (float16)."""
     return torch.promote_types(like.dtype, torch.float32)
 
 
@@ -180,7 +184,7 @@ def pad(sets: Sequence[tuple[Tensor, Tensor]]) -> Examples:
     """Point sets of unequal size as one `Examples`, padded with zeros and masked.
 
     Args:
-        sets: one `(x [n_t, *dx], y [n_t, *dy])` a task.
+        sets: one pair `(x [n_t, *dx], y [n_t, *dy])` for each task.
 
     >>> pad([(torch.ones(3, 1), torch.ones(3, 1)), (torch.ones(1, 1), torch.ones(1, 1))]).sizes()
     tensor([3, 1])
@@ -225,13 +229,13 @@ def collate(batch: Sequence[Tasks]) -> Tasks:
 
 
 def by_size(*sets: Examples) -> list[tuple[Tensor, tuple[Examples, ...]]]:
-    """Unequal tasks as groups of equal size, without padding.
+    """Tasks of unequal size in groups of equal size, without padding.
 
-    For networks that mix points (batch statistics, attention over points), where padding could not be
-    made harmless afterwards.
+    This is for networks that mix points (batch statistics, attention over points): there, padding would change the
+    outputs at real points.
 
     Returns:
-        `(index, sets)` per group: the tasks' places in the batch, and their examples without padding.
+        `(index, sets)` for each group: the tasks' places in the batch, and their examples without padding.
     """
     sizes = torch.stack([examples.sizes() for examples in sets], 1)
     groups = []
@@ -242,7 +246,7 @@ def by_size(*sets: Examples) -> list[tuple[Tensor, tuple[Examples, ...]]]:
 
 
 def _with_axis(index: Any, num_tasks: int) -> Any:
-    """`index` such that a tensor `[T, ...]` keeps its first axis; IndexError for a task that is not there."""
+    """`index` in a form that keeps the first axis of a tensor `[T, ...]`; IndexError if it exceeds `T`."""
     if isinstance(index, Tensor) and index.dim() == 0:
         index = index.item()
     if not isinstance(index, Integral):

@@ -1,6 +1,6 @@
-"""The contracts. A learner turns a support set into a predictor; everything else hangs on that sentence.
+"""The contracts between learners, predictors and task families. A learner turns a support set into a predictor.
 
-These are Protocols: a class of your own fits by having the methods, without inheriting anything.
+These are Protocols: a class of your own needs the methods, and inherits nothing.
 """
 
 import inspect
@@ -25,17 +25,17 @@ class Predictive(Protocol):
 
     @property
     def mean(self) -> Tensor:
-        """`[T, M, *dy]`; of classes their probabilities, `[T, M, C, *positions]`."""
+        """`[T, M, *dy]`; for classification the class probabilities, `[T, M, C, *positions]`."""
 
     @property
     def variance(self) -> Tensor:
-        """As `mean`, of an observation (noise included)."""
+        """The variance of an observation, noise included, shaped as `mean`."""
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
         """`n` draws `[n, T, M, *dy]`, joint over the points of a task; `noise=False` leaves observation noise out."""
 
     def log_prob(self, y: Tensor, mask: Tensor | None = None, joint: bool = False) -> Tensor:
-        """Log density of `y [T, M, *dy]`: `[T, M]`, summed over dy (of labels the mean over positions), 0 where masked.
+        """Log density of `y [T, M, *dy]`: `[T, M]`, summed over dy (labels: the mean over positions), 0 where masked.
 
         `joint=True` gives `[T]`: one joint density per task, not divided by M.
         """
@@ -48,7 +48,7 @@ class Functions(Sequence[Callable[[Tensor], Tensor]]):
 
     Args:
         evaluate: maps `(x, members)` to values `[len(members), T, M, dy]`.
-        n: how many functions there are.
+        n: number of functions.
     """
 
     def __init__(self, evaluate: Callable[[Tensor, list[int]], Tensor], n: int):
@@ -74,11 +74,14 @@ class Functions(Sequence[Callable[[Tensor], Tensor]]):
 
 @runtime_checkable
 class Predictor(Protocol):
-    """What a learner has made of a support set: a map from inputs to beliefs, for all `T` tasks at once."""
+    """The result of adapting to a support set: a map from inputs to beliefs, for all `T` tasks at once."""
 
     def __call__(self, x: Tensor) -> Predictive:
-        """The belief at `x [T, M, *dx]`. There is no mask here: take padding that holds NaN out with
-        `tasks.query.clean().x`, and give the mask to `log_prob`."""
+        """The belief at `x [T, M, *dx]`.
+
+        There is no mask here: replace NaN in padding by zeros with `tasks.query.clean().x`, and pass the mask to
+        `log_prob`.
+        """
 
     def append(self, examples: Examples) -> Self:
         """The predictor for the union of the support set and `examples`."""
@@ -87,7 +90,7 @@ class Predictor(Protocol):
         """`n` functions of `x`, each consistent across calls. Raises NotImplementedError where there are none."""
 
     def task(self, i: int) -> nn.Module:
-        """Task `i`'s adapted model as a plain module `[M, *dx] -> [M, dy]`, where that means something."""
+        """Task `i`'s adapted model as a plain module `[M, *dx] -> [M, dy]`; NotImplementedError if there is none."""
 
 
 @runtime_checkable
@@ -110,7 +113,7 @@ class Learner(Protocol):
 
 @runtime_checkable
 class TaskFamily(Protocol):
-    """Where tasks come from."""
+    """A distribution over tasks, to sample from."""
 
     def sample(
         self,
@@ -132,7 +135,7 @@ def check_steps(steps: Any, name: str = "steps") -> int:
 
 
 def check_task(i: Any, num_tasks: int) -> int:
-    """The place `i` in a batch of `num_tasks`; TypeError unless it is a whole number, IndexError if it is not there."""
+    """The index `i` of a task in a batch, counted from 0; TypeError or IndexError if there is no such task."""
     try:
         place = operator.index(i)
     except TypeError:
@@ -143,7 +146,7 @@ def check_task(i: Any, num_tasks: int) -> int:
 
 
 def check_generator(generator: Any, device: torch.device | None = None) -> None:
-    """Raise TypeError unless `generator` is one, or None; ValueError if it does not draw on `device`."""
+    """Raise TypeError unless `generator` is a `torch.Generator` or None, and ValueError if it is not on `device`."""
     if generator is None:
         return
     if not isinstance(generator, torch.Generator):
@@ -171,7 +174,7 @@ def check_counts(num_tasks: int, support: int, query: int) -> None:
 
 
 def check_learner(learner: Any) -> None:
-    """Raise one clear line unless `learner` is a module with `meta_loss` and `adapt`."""
+    """Raise TypeError unless `learner` is a module with `meta_loss` and `adapt`."""
     check_made("learner", learner)
     if not isinstance(learner, nn.Module) or not all(hasattr(learner, m) for m in ("meta_loss", "adapt")):
         raise TypeError(
@@ -204,7 +207,7 @@ def check_family(family: Any) -> None:
 
 
 def check_drawn(tasks: Any, count: int) -> None:
-    """Raise one clear line unless a family drew `count` sound tasks."""
+    """Raise an error unless `tasks` are `count` tasks that keep the contract."""
     check_tasks(tasks)
     if tasks.num_tasks != count:
         raise ValueError(f"the family drew {tasks.num_tasks} tasks where {count} were asked for; correct its sample()")

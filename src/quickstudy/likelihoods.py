@@ -1,4 +1,4 @@
-"""What a network's output says of an outcome: a loss per point, and a belief.
+"""Likelihoods: how a network's output becomes a loss per point, and a belief about the outcome.
 
 A likelihood makes a gradient-based learner's prediction a density. Without one, float outcomes get squared error
 (no density) and integer labels cross-entropy.
@@ -22,21 +22,21 @@ PointLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Likelihood(Protocol):
-    """How outputs are judged and read. `loss` is what both loops minimise."""
+    """Turns a network's output into a loss and into a belief. Inner and outer loop both minimise `loss`."""
 
     def loss(self, output: Tensor, y: Tensor) -> Tensor:
         """Negative log-likelihood of each point: `output [N, *do]`, `y [N, *dy]` -> `[N]`."""
 
     def predictive(self, output: Tensor) -> Predictive:
-        """The belief that `output [T, M, *do]` stands for."""
+        """The belief that `output [T, M, *do]` parametrises."""
 
 
 class Gaussian(nn.Module):
-    """Normal outcomes around the output, with one standard deviation everywhere.
+    """Normally distributed outcomes: the output is their mean, and one standard deviation holds everywhere.
 
     Args:
         sd: standard deviation of the observation noise, in units of y.
-        learn: meta-learn it, starting from `sd` (it is not adapted in the inner loop).
+        learn: whether to meta-learn it, starting from `sd`. The inner loop does not adapt it.
 
     >>> Gaussian(0.5).loss(torch.zeros(3, 1), torch.zeros(3, 1))
     tensor([0.2258, 0.2258, 0.2258])
@@ -52,7 +52,7 @@ class Gaussian(nn.Module):
         return {"sd": self.sd, "learn": self.learn}
 
     def extra_repr(self) -> str:
-        """The standard deviation as it is now."""
+        """The current standard deviation."""
         now = self.sd
         if self.log_sd is not None and values_are_readable(self.log_sd):
             now = float(self.log_sd.detach().exp())
@@ -66,7 +66,7 @@ class Gaussian(nn.Module):
         return (0.5 * white.square() + log_sd + 0.5 * LOG_2PI).flatten(1).sum(1)
 
     def predictive(self, output: Tensor) -> predictive.Gaussian:
-        """Normal around `output`."""
+        """A normal belief with mean `output`."""
         return predictive.Gaussian(output, (2 * self._log_sd(output).to(output)).exp().expand_as(output))
 
     def _log_sd(self, like: Tensor) -> Tensor:
@@ -76,10 +76,10 @@ class Gaussian(nn.Module):
 
 
 class HeteroscedasticGaussian(nn.Module):
-    """Normal outcomes whose mean and standard deviation the network gives: it has `2 dy` outputs.
+    """Normally distributed outcomes; the network, with `2 dy` outputs, gives both mean and standard deviation.
 
-    The standard deviation is `floor + softplus(raw)`. The first half of the axis after the points is the mean, the
-    other half raw: `[N, 2 dy]`, and for images `[N, 2 C, H, W]`.
+    The standard deviation is `floor + softplus(raw)`. The outputs are `[N, 2 dy]`, for images `[N, 2 C, H, W]`: along
+    that axis the first half is the mean and the second half `raw`.
 
     Args:
         floor: the smallest standard deviation, in units of y.
@@ -104,7 +104,7 @@ class HeteroscedasticGaussian(nn.Module):
         return (0.5 * ((y - mean) / sd).square() + sd.log() + 0.5 * LOG_2PI).flatten(1).sum(1)
 
     def predictive(self, output: Tensor) -> predictive.Gaussian:
-        """Normal with the network's mean and variance."""
+        """A normal belief with the network's mean and variance."""
         mean, sd = self._split(output, 2)
         return predictive.Gaussian(mean, sd.square())
 
@@ -136,11 +136,11 @@ class Categorical(nn.Module):
 
 
 def choose_loss(loss: PointLoss | None, likelihood: Likelihood | None) -> PointLoss:
-    """The loss that a learner's `loss=` and `likelihood=` come to.
+    """The loss per point that follows from a learner's arguments `loss=` and `likelihood=`.
 
     Raises:
         ValueError: if both are given.
-        TypeError: if either is not what it should be.
+        TypeError: if `loss` is not a function, or `likelihood` not a `Likelihood`.
     """
     if loss is not None and likelihood is not None:
         raise ValueError("give loss= or likelihood=, not both: a likelihood is its own loss")
@@ -158,7 +158,7 @@ def choose_loss(loss: PointLoss | None, likelihood: Likelihood | None) -> PointL
 
 
 def default_loss(output: Tensor, y: Tensor) -> Tensor:
-    """Per point `[N]`: for float `y` squared error, summed over all but the points; `cross_entropy` for integers."""
+    """The loss `[N]` of each point: squared error summed over outputs for float `y`, `cross_entropy` for integers."""
     if not y.is_floating_point():
         return cross_entropy(output, y)
     _same_shape(output, y)
@@ -173,8 +173,8 @@ def cross_entropy(output: Tensor, y: Tensor) -> Tensor:
         y: integer labels `[N, *positions]`, -100 where a position does not count.
 
     Raises:
-        TypeError: for outcomes that are no integers.
-        ValueError: for logits and labels whose shapes do not agree, and for a label that is not below C.
+        TypeError: if `y` holds floats.
+        ValueError: if the shapes of logits and labels do not agree, or a label is negative or not below C.
 
     >>> cross_entropy(torch.zeros(3, 2, 4, 4), torch.zeros(3, 4, 4, dtype=torch.long))
     tensor([0.6931, 0.6931, 0.6931])
@@ -202,7 +202,7 @@ def cross_entropy(output: Tensor, y: Tensor) -> Tensor:
 
 
 def _unknown_label(labels: Tensor, classes: int) -> str:
-    """Says which label has no output."""
+    """The message for a label without an output of the network."""
     real = "if y holds real outcomes, write y.float() with an axis of outputs, [T, N, dy]"
     if int(labels.min()) < 0:
         return f"y holds the class label {int(labels.min())}; labels count from 0 ({real})"

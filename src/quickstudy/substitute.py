@@ -1,4 +1,4 @@
-"""A module with other tensors in the place of its own."""
+"""Other tensors as a module's parameters and buffers, for a while."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 @contextmanager
 def substituted(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """`module` with `tensors` as its parameters and buffers, and afterwards as it was.
+    """A context in which `tensors` are the parameters and buffers of `module`; afterwards it has its own again.
 
-    A tensor under several names (tied weights, a submodule registered twice) is given by its first name, as
-    `named_parameters` and `named_buffers` give it, and replaced everywhere. (`torch.func.functional_call` leaves a
-    submodule that is registered twice with the substitutes.)
+    A tensor under several names (tied weights, a submodule registered twice) is replaced under all of them; `tensors`
+    holds its first name, as in `named_parameters` and `named_buffers`. (`torch.func.functional_call` does not restore
+    a submodule that is registered twice.)
     """
     own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     instead = {id(own[name]): tensor for name, tensor in tensors.items()}

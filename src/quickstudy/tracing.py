@@ -1,4 +1,4 @@
-"""Whether what runs now is being traced into a graph, or prepares for that."""
+"""Whether the running code is being traced into a graph, or is the trial run before that."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,10 @@ def is_tracing() -> bool:
 
 
 def is_for_graph() -> bool:
-    """Whether what runs now is the trial run before a graph, or the graph being traced: operations will cost little."""
+    """Whether the running code will be compiled: in the trial run before tracing, and while tracing.
+
+    Cost estimates differ there, since operations in a compiled graph have less overhead.
+    """
     return _rehearsing.get()
 
 
@@ -30,14 +33,14 @@ def values_are_readable(tensor: Tensor) -> bool:
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """While entered, operations are recorded into a graph."""
+    """A context in which operations are recorded into a graph."""
     with _on(_tracing):
         yield
 
 
 @contextmanager
 def rehearsing() -> Iterator[None]:
-    """While entered, what runs prepares a graph."""
+    """A context for the trial run and the tracing of a graph."""
     with _on(_rehearsing):
         yield
 

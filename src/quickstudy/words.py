@@ -1,13 +1,13 @@
-"""What learners and rules say of themselves when they are printed."""
+"""The text of learners and rules when they are printed."""
 
 from collections.abc import Mapping
 from typing import Any
 
-SHOWN = ("minibatch", "checkpoint", "mixed_mode", "truncate", "proximal", "randomness")  # by their own value
+SHOWN = ("minibatch", "checkpoint", "mixed_mode", "truncate", "proximal", "randomness")  # options shown as name=value
 
 
 def set_values(**values: Any) -> str:
-    """`name=value` of those that are set: not None, not False.
+    """`name=value` for each value that is set, that is, neither None nor False.
 
     >>> set_values(lr=0.1, nesterov=False, clip=None)
     'lr=0.1'
@@ -16,11 +16,11 @@ def set_values(**values: Any) -> str:
 
 
 def inner_settings(options: Mapping[str, Any], **own: Any) -> str:
-    """The same of a learner with an inner loop, without what prints itself, as its rule.
+    """The settings of a learner with an inner loop in one line, without its modules, which torch prints below.
 
     Args:
-        options: of its inner loop.
-        own: what comes first.
+        options: of the inner loop.
+        own: the learner's own settings, which come first.
 
     >>> inner_settings({"engine": "loop", "adapt": ["a", "b", "c", "d"]}, steps=2, chunk=None)
     'steps=2, engine=loop, adapt=4 parameters'
