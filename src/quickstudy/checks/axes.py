@@ -39,7 +39,7 @@ def swapped_axes(x: Tensor, y: Tensor) -> str | None:
 
 
 def missing_task_axis(x: Tensor, tasks: int, features: list[int], name: str) -> str:
-    """How inputs become `[T, M, *features]`, after a colon; "" where that cannot be said."""
+    """How inputs become `[T, M, *features]`, after a colon; "" if there is no advice."""
     every = f".expand({tasks}, {', '.join(['-1'] * (1 + len(features)))})" if tasks > 1 else ""
     all_tasks = ", for the same points in every task" if every else ""
     if x.dim() == 2 and len(x) == tasks and features == [1] and tasks > 1:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from quickstudy.checks import check_network
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.options import MAMLOptions
-from quickstudy.inner.rates import Rated, check_rate, rate_at, said
+from quickstudy.inner.rates import Rated, check_rate, rate_at, rate_text
 
 
 class Curvature(nn.Module):
@@ -55,7 +55,7 @@ class Curvature(nn.Module):
 
     def extra_repr(self) -> str:
         """The rate, and the size of the maps."""
-        return f"lr={said(self.lr)}, maps of {sum(p.numel() for p in self.maps.parameters())} numbers, learned"
+        return f"lr={rate_text(self.lr)}, maps of {sum(p.numel() for p in self.maps.parameters())} numbers, learned"
 
     def update(self, name: str, step: int, value: Tensor, gradient: Tensor, slot: Any) -> tuple[Tensor, Any]:
         """The parameter's next value. `gradient` is `[T, *shape]`, or `[*shape]`."""

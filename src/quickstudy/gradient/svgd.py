@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_number
 from quickstudy.data import Examples
-from quickstudy.inner.rates import Rated, check_rate, rate_at, said
-from quickstudy.nets.particles import own_name
+from quickstudy.inner.rates import Rated, check_rate, rate_at, rate_text
+from quickstudy.nets.particles import network_name
 
 
 @final
@@ -51,7 +51,7 @@ class SVGD(nn.Module):
 
     def extra_repr(self) -> str:
         """The rate and the temperature."""
-        return f"lr={said(self.lr)}, temperature={said(self.temperature)}"
+        return f"lr={rate_text(self.lr)}, temperature={rate_text(self.temperature)}"
 
     def direct(self, values: dict[str, Tensor], gradients: dict[str, Tensor], data: Any) -> dict[str, Tensor]:
         """The SVGD directions `[T, P, *shape]`, which take the place of the gradients.
@@ -77,7 +77,7 @@ class SVGD(nn.Module):
 
     def update(self, name: str, step: int, value: Tensor, gradient: Tensor, slot: Any) -> tuple[Tensor, Any]:
         """The parameter's next value; the rule keeps no state."""
-        return value - rate_at(self.lr, own_name(name), step) * gradient, slot
+        return value - rate_at(self.lr, network_name(name), step) * gradient, slot
 
 
 def rbf(products: Tensor) -> tuple[Tensor, Tensor]:

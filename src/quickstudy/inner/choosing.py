@@ -24,7 +24,7 @@ from quickstudy.inner.problem import Problem
 from quickstudy.inner.rates import one_rate
 from quickstudy.inner.state import Engine, Part, beginning
 from quickstudy.inner.transforms import in_transform
-from quickstudy.inner.trees import layout_of, num_tasks, told_of
+from quickstudy.inner.trees import layout_of, num_tasks, whole_layout_of
 from quickstudy.inner.trust import Evidence, Trust
 from quickstudy.inner.trusted import Trusted
 from quickstudy.inner.unroll import Unrolling
@@ -104,7 +104,7 @@ class Choice:
             return [(None, support.clean())]
         return [(index, examples) for index, (examples,) in by_size(support)]
 
-    def deal(self, places: Tensor | None, count: int, data: Any, wanted: Wanted) -> list[Part]:
+    def begin(self, places: Tensor | None, count: int, data: Any, wanted: Wanted) -> list[Part]:
         """The tasks at `places` before their first step, as one part or as a part each.
 
         Args:
@@ -114,7 +114,7 @@ class Choice:
             wanted: the arguments of the call.
         """
         if not wanted.steps or (isinstance(data, Examples) and not data.num_points):
-            return [self.resting(places, count, wanted)]
+            return [self.without_steps(places, count, wanted)]
         tensors = tensors_of(self.problem.network)
         names = self.problem.adapted_names(tensors[0])
         key = self._key(data, count, wanted.steps, wanted.outer, names)
@@ -144,7 +144,7 @@ class Choice:
             return False
         return set(tensors_of(self.problem.network)[0]) <= set(self.problem.adapted_names())
 
-    def resting(self, places: Tensor | None, count: int, wanted: Wanted) -> Part:
+    def without_steps(self, places: Tensor | None, count: int, wanted: Wanted) -> Part:
         """Tasks that take no step, as one part that runs in one pass if possible."""
         apart = self.engine == "loop" or (self.engine == "auto" and unvectorised(self.problem.network) is not None)
         engine = Trusted(Fast(Plan(True), count), self.trust, apart=apart)
@@ -155,8 +155,8 @@ class Choice:
         problem = self.problem
         names = problem.adapted_names() if names is None else names
         own = self.settings(problem.network, *problem.functions(), outer, rule=problem.rule)
-        settings = own, told_of(outer), len(tree_leaves(data))  # with a mask, or without
-        return (is_for_graph(), tuple(names), settings), (num_tasks, steps, told_of(data))
+        settings = own, whole_layout_of(outer), len(tree_leaves(data))  # with a mask, or without
+        return (is_for_graph(), tuple(names), settings), (num_tasks, steps, whole_layout_of(data))
 
     def _made(self, data: Any, num_tasks: int, steps: int, outer: Any) -> Plan:
         """A new plan for data with this layout.

@@ -199,7 +199,7 @@ class InnerLoop:
         support = without_trivial_mask(support)
         parts, shares, again = [], [], needs_support(self.network)
         for places, group in self.choice.groups(support) if wanted.steps or again else [(None, support.clean())]:
-            new = self.choice.deal(places, group.num_tasks, self.first_points(group), wanted)
+            new = self.choice.begin(places, group.num_tasks, self.first_points(group), wanted)
             own = [group] if len(new) == 1 else [group.select(i) for i in range(group.num_tasks)]
             parts += [p._replace(support=real_points(s) if again else None) for p, s in zip(new, own, strict=True)]
             shares += own
@@ -219,7 +219,7 @@ class InnerLoop:
                 "the network has layers that use each task's support set, as TaskNorm does, and with batch= there is "
                 "none; give the inner loop support points, or use other layers"
             )
-        before = self._start((self.choice.resting(None, num_tasks, wanted),), num_tasks, wanted)
+        before = self._start((self.choice.without_steps(None, num_tasks, wanted),), num_tasks, wanted)
         if not wanted.steps:
             return before, lambda step, adapted: [], None
         first = _clean(usable(batch(0, before)))
@@ -227,7 +227,7 @@ class InnerLoop:
         self._whole(first)
         if self.how.checkpoint is not None and any(_has_graph(t) for t in tree_leaves(first)):
             raise ValueError("with checkpoint=, data from batch= cannot carry a graph; pass such tensors as outer=")
-        parts = self.choice.deal(None, num_tasks, first, wanted)
+        parts = self.choice.begin(None, num_tasks, first, wanted)
         held = [first]  # used for the first step, once; a segment that runs again calls batch again
 
         def source(step: int, adapted: Adapted) -> list[Any]:

@@ -16,7 +16,7 @@ from quickstudy.inner.rates import Rated as Rated
 from quickstudy.inner.rates import Rates as Rates
 from quickstudy.inner.rates import check_rate as check_rate
 from quickstudy.inner.rates import rate_at as rate_at
-from quickstudy.inner.rates import said
+from quickstudy.inner.rates import rate_text
 from quickstudy.words import set_values
 
 
@@ -68,7 +68,7 @@ class SGD(nn.Module):
     def extra_repr(self) -> str:
         """The rate, and what else is set."""
         return set_values(
-            lr=said(self.lr),
+            lr=rate_text(self.lr),
             momentum=self.momentum or None,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay or None,
@@ -141,7 +141,7 @@ class Adam(nn.Module):
 
     def extra_repr(self) -> str:
         """The rate, and what else is set."""
-        return set_values(lr=said(self.lr), betas=self.betas, weight_decay=self.weight_decay or None)
+        return set_values(lr=rate_text(self.lr), betas=self.betas, weight_decay=self.weight_decay or None)
 
     def update(self, name: str, step: int, value: Any, gradient: Any, moments: Any) -> tuple[Any, Any]:
         """The parameter's next value and its memory: first moment, second moment, number of steps."""
@@ -179,7 +179,7 @@ class RMSProp(nn.Module):
 
     def extra_repr(self) -> str:
         """The rate, and what else is set."""
-        return set_values(lr=said(self.lr), alpha=self.alpha, weight_decay=self.weight_decay or None)
+        return set_values(lr=rate_text(self.lr), alpha=self.alpha, weight_decay=self.weight_decay or None)
 
     def update(self, name: str, step: int, value: Any, gradient: Any, square: Any) -> tuple[Any, Any]:
         """The parameter's next value and mean square."""

@@ -76,7 +76,7 @@ class Rates(nn.Module):
     def __repr__(self) -> str:
         """One line without the values, which can be many."""
         per = {"scalar": "one for all", "layer": "per layer", "parameter": "per entry"}[self.per]
-        return f"Rates({said(self)}, {per}{' and step' if self.steps else ''})"
+        return f"Rates({rate_text(self)}, {per}{' and step' if self.steps else ''})"
 
     @property
     def scalar(self) -> bool:
@@ -113,12 +113,12 @@ def rate_at(lr: Rated, name: str, step: int) -> Rate:
     return lr  # type: ignore[return-value]
 
 
-def said(lr: Any) -> str:
+def rate_text(lr: Any) -> str:
     """A rate as text: the number, or for many rates their count, mean, and whether they are learned.
 
-    >>> said(0.01), said([0.1, 0.05]), said(nn.Parameter(torch.tensor(0.1)))
+    >>> rate_text(0.01), rate_text([0.1, 0.05]), rate_text(nn.Parameter(torch.tensor(0.1)))
     ('0.01', '[0.1, 0.05]', '0.1 (learned)')
-    >>> said(Rates(nn.Linear(1, 3), 0.01, per="parameter"))
+    >>> rate_text(Rates(nn.Linear(1, 3), 0.01, per="parameter"))
     '6 learned, 0.01 on average'
     """
     if isinstance(lr, Rates):
@@ -126,13 +126,13 @@ def said(lr: Any) -> str:
         mean = f", {(values.exp() if lr.log else values).mean():.3g} on average" if values_are_readable(values) else ""
         return f"{len(values)} {'learned' if lr.learn else 'fixed'}{mean}"
     if isinstance(lr, Mapping):
-        return "{" + ", ".join(f"{pattern}: {said(rate)}" for pattern, rate in lr.items()) + "}"
+        return "{" + ", ".join(f"{pattern}: {rate_text(rate)}" for pattern, rate in lr.items()) + "}"
     if isinstance(lr, Tensor) and not values_are_readable(lr):
         return f"{lr.numel()} values"
     if isinstance(lr, Tensor):
-        return said(lr.tolist()) + (" (learned)" if lr.requires_grad else "")
+        return rate_text(lr.tolist()) + (" (learned)" if lr.requires_grad else "")
     if isinstance(lr, Sequence):
-        return "[" + ", ".join(map(said, lr)) + "]"
+        return "[" + ", ".join(map(rate_text, lr)) + "]"
     return f"{lr:.6g}"
 
 

@@ -35,15 +35,15 @@ def taken(data: Any, places: Tensor) -> Any:
 
 def layout_of(data: Any) -> tuple[Any, ...]:
     """The types, shapes and devices of one task's data, and the values that are no tensors."""
-    return tuple(_told(t, t.shape[1:]) if isinstance(t, Tensor) else _told(t) for t in tree_leaves(data))
+    return tuple(_entry(t, t.shape[1:]) if isinstance(t, Tensor) else _entry(t) for t in tree_leaves(data))
 
 
-def told_of(tree: Any) -> tuple[Any, ...]:
+def whole_layout_of(tree: Any) -> tuple[Any, ...]:
     """The types, whole shapes and devices of tensors, and the values that are no tensors."""
-    return tuple(_told(t, t.shape) if isinstance(t, Tensor) else _told(t) for t in tree_leaves(tree))
+    return tuple(_entry(t, t.shape) if isinstance(t, Tensor) else _entry(t) for t in tree_leaves(tree))
 
 
-def _told(leaf: Any, shape: Any = None) -> Any:
+def _entry(leaf: Any, shape: Any = None) -> Any:
     if isinstance(leaf, Tensor):
         return leaf.dtype, shape, leaf.device, leaf.requires_grad
     return leaf if leaf is None or isinstance(leaf, bool | str) else type(leaf)  # numbers are data

@@ -21,7 +21,7 @@ from quickstudy.inner.points import real_points
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import State
 from quickstudy.inner.transforms import in_transform
-from quickstudy.inner.trees import layout_of, num_tasks, taken, told_of, two_places
+from quickstudy.inner.trees import layout_of, num_tasks, taken, two_places, whole_layout_of
 from quickstudy.inner.trust import Evidence, Trust, shaken
 
 
@@ -86,9 +86,9 @@ class Trusted:
         known = getattr(function, "wraps", function) == self.shown and layout_of(data) == self.layout
         if not self.trust.verify or known or in_transform() or not all(values_are_readable(t) for t in _tensors(data)):
             return self._or_each(fast, each)
-        told = getattr(function, "wraps", function)
-        own = self.trust.settings_of_functions(problem.network, told, outer)
-        settings = "evaluate", _name(told), own, tuple(state.moved), told_of(outer), len(tree_leaves(data))
+        wrapped = getattr(function, "wraps", function)
+        own = self.trust.settings_of_functions(problem.network, wrapped, outer)
+        settings = "evaluate", _name(wrapped), own, tuple(state.moved), whole_layout_of(outer), len(tree_leaves(data))
         why = self._objection_to(settings, problem, state, function, data, outer, step=step)
         if why is not None:
             self.trust.fall_back(why)

@@ -22,7 +22,7 @@ class Moments(NamedTuple):
     points: int
 
 
-class Keeper(Protocol):
+class SupportLayer(Protocol):
     """A layer that stores the moments of the support points.
 
     Attributes:
@@ -77,7 +77,7 @@ def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return x if bias is None else x + bias[:, None]
 
 
-def support_moments(layer: Keeper, x: Tensor) -> Moments:
+def support_moments(layer: SupportLayer, x: Tensor) -> Moments:
     """The moments by which `layer` normalises `x [N, features, L]`: those of the task's support points.
 
     In a support pass, the moments of `x` are computed and stored. In a query pass the stored ones are returned; a layer

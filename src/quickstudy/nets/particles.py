@@ -29,7 +29,7 @@ class Particles(nn.Module):
 
     def __init__(self, network: nn.Module, count: int):
         super().__init__()
-        copies = [network, *(drawn_anew(network) for _ in range(check_whole("particles", count) - 1))]
+        copies = [network, *(reinitialised(network) for _ in range(check_whole("particles", count) - 1))]
         if any(True for _ in network.buffers()):
             raise ValueError("particles of a network with buffers, as BatchNorm has, are not supported; use LayerNorm")
         self.count = count
@@ -55,16 +55,16 @@ class Particles(nn.Module):
         return torch.vmap(run, out_dims=1, randomness="different")(weights)
 
 
-def own_name(name: str) -> str:
+def network_name(name: str) -> str:
     """The name, in the network itself, of the parameter that `Particles` calls `name`.
 
-    >>> own_name("weights.layers/0/weight")
+    >>> network_name("weights.layers/0/weight")
     'layers.0.weight'
     """
     return name.removeprefix("weights.").replace("/", ".")
 
 
-def drawn_anew(network: nn.Module) -> Any:
+def reinitialised(network: nn.Module) -> Any:
     """A copy of `network` with newly initialised weights."""
     other = copy.deepcopy(network)
     kept = {name: p.detach().clone() for name, p in other.named_parameters() if not p.requires_grad}
