@@ -232,6 +232,11 @@ OPTIONS = {
     "a tuple to append": (lambda: S.append((Q.x, Q.y)), TypeError, "cannot append a tuple"),
     "arrays to pad": (lambda: pad([(np.ones((3, 1)), np.ones((3, 1)))]), TypeError, "expected two tensors"),
     "pairs to collate": (lambda: collate([(S, Q)]), TypeError, "expected a sequence of Tasks"),
+    "a seed for a family": (
+        lambda: qs.tasks.Sinusoid().sample(2, support=3, query=3, generator=0),
+        TypeError,
+        "generator must be a torch.Generator or None, not int",
+    ),
     "a seed for samples": (lambda: qs.CNP().adapt(S)(Q.x).sample(2, generator=1), TypeError, "torch.Generator"),
 }
 

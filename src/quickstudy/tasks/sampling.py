@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Split, check_counts, check_split
+from quickstudy.learner import Split, check_counts, check_generator, check_split
 
 Range = float | tuple[float, float]
 """An option of a family: one number for all tasks, or `(low, high)`, drawn uniformly for every task."""
@@ -87,6 +87,7 @@ def split_generator(
     """
     check_counts(num_tasks, support, query)
     check_split(split)
+    check_generator(generator)
     if split == "train":
         return generator
     device = torch.get_default_device() if generator is None else generator.device
