@@ -135,13 +135,10 @@ def check_steps(steps: Any, name: str = "steps") -> int:
 
 
 def check_task(i: Any, num_tasks: int) -> int:
-    """The index `i` of a task in a batch, counted from 0; TypeError or IndexError if there is no such task."""
-    try:
-        place = operator.index(i)
-    except TypeError:
-        raise TypeError(f"task({shown(i)}): expected the number of a task, 0 to {num_tasks - 1}") from None
+    """The index `i` of a task in a batch, counted from 0; IndexError if there is no such task."""
+    place = operator.index(i) if hasattr(i, "__index__") else num_tasks
     if not -num_tasks <= place < num_tasks:
-        raise IndexError(f"task({place}): this predictor has tasks 0 to {num_tasks - 1}")
+        raise IndexError(f"task({shown(i)}): this predictor has tasks 0 to {num_tasks - 1}")
     return place % num_tasks
 
 

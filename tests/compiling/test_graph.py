@@ -5,6 +5,7 @@ import torch
 from learner_table import Lines, net
 from torch import nn
 
+from quickstudy import tracing
 from quickstudy.compiling import compiled, graph
 from quickstudy.gradient.maml import MAML
 from quickstudy.inner.fast import cost
@@ -56,11 +57,11 @@ def test_small_products(sizes, batch):
 
 def test_tracing_is_known_while_it_lasts():
     seen = []
-    graph.compile_graph(lambda x: (seen.append(graph.is_tracing()) or x + 1,), [torch.zeros(1)], "aot_eager")
-    assert seen == [True] and not graph.is_tracing()
-    with graph.rehearsing():
-        assert graph.is_for_graph()
-    assert not graph.is_for_graph()
+    graph.compile_graph(lambda x: (seen.append(tracing.is_tracing()) or x + 1,), [torch.zeros(1)], "aot_eager")
+    assert seen == [True] and not tracing.is_tracing()
+    with tracing.rehearsing():
+        assert tracing.is_for_graph()
+    assert not tracing.is_for_graph()
 
 
 def batch(seed=0):

@@ -110,7 +110,7 @@ PREDICT = {
     "more: one task": (lambda p: p.append(Q.select(0)), ValueError, r"examples.x has shape \[1, 3, 1\]"),
     "more: labels": (lambda p: p.append(Examples(Q.x, LABELS)), ValueError, "examples.y is torch.int64"),
     "task 2 of 2": (lambda p: p.task(2), IndexError, r"task\(2\): this predictor has tasks 0 to 1"),
-    "a task by name": (lambda p: p.task("b"), TypeError, r"task\('b'\): expected the number of a task, 0 to 1"),
+    "a task by name": (lambda p: p.task("b"), IndexError, r"task\('b'\): this predictor has tasks 0 to 1"),
 }
 
 

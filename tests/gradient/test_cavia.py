@@ -99,8 +99,8 @@ def test_the_start_does_not_keep_it_from_one_graph():
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"adapt": "*"}, TypeError, "context alone"),
-        ({"inputs": {}}, TypeError, "context alone"),
+        ({"adapt": "*"}, TypeError, "only its context"),
+        ({"inputs": {}}, TypeError, "only its context"),
         ({"context": -1}, ValueError, "context=-1"),
         ({"context": True}, ValueError, "context=True"),
         ({"lr": 0.1, "rule": qs.optimizers.SGD(0.1)}, ValueError, "lr= or rule="),

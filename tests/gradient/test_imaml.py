@@ -60,9 +60,9 @@ def test_with_a_growing_penalty_it_becomes_one_step_of_maml_and_then_joint_train
     [
         ({"implicit": qs.Implicit()}, TypeError, "cg_steps="),
         ({"proximal": 1.0}, TypeError, "lam="),
-        ({"lam": 0.0}, ValueError, "proximal= above 0"),
-        ({"lam": -1.0}, ValueError, "proximal=-1.0"),
-        ({"cg_steps": 0}, ValueError, "iterations=0"),
+        ({"lam": 0.0}, ValueError, "lam=0.0; expected a positive number"),
+        ({"lam": -1.0}, ValueError, "lam=-1.0"),
+        ({"cg_steps": 0}, ValueError, "cg_steps=0"),
         ({"mixed_mode": True}, ValueError, "leave out mixed_mode"),
     ],
 )

@@ -411,7 +411,7 @@ def test_what_torch_cannot_batch_runs_one_by_one_and_says_so():
     ("options", "says"),
     [
         ({"loss": 3}, "loss=3"),
-        ({"likelihood": likelihoods.Gaussian}, "an instance"),
+        ({"likelihood": likelihoods.Gaussian}, "make one: Gaussian"),
         ({"likelihood": 3}, "an instance"),
         ({"compile": "x"}, "compile='x'"),
         ({"first_order": 3}, "first_order=3"),
