@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import cached_property
 from typing import Any, NamedTuple, final
 
@@ -19,17 +18,6 @@ from quickstudy.tasks.sampling import Batch
 WIDE = (2.4, 2.0, 0.21, 2.5)  # m, m/s, rad, rad/s: the range of CartPole's states before it fails
 NEAR = (0.05, 0.05, 0.05, 0.05)  # half-widths of CartPole's start states
 FEEDBACK = (0.1, 0.3, 1.0, 1.0)  # gains in units of WIDE: push in the direction in which the pole falls
-
-
-class _Stream(IntEnum):
-    """What the random numbers of a held-out batch are for, beside the parameters of its tasks; see `Batch.draw`."""
-
-    ACTIONS = 1
-    WIDTHS = 2
-    STARTS = 3
-    PHYSICS = 4
-    SUPPORT_NOISE = 5
-    QUERY_NOISE = 6
 
 
 @final
@@ -131,16 +119,16 @@ class Transitions:
         encoding, each = encoding.to(walks.state), self._each(batch)
         first = Walks(*(part[:, 0, :support] for part in walks))
         rest = Walks(*(part[:, 1:, :each].flatten(1, 2)[:, :query] for part in walks))
-        known = self._noisy(first.encoded(encoding), batch, _Stream.SUPPORT_NOISE)
-        return Tasks(known, self._noisy(rest.encoded(encoding), batch, _Stream.QUERY_NOISE), dict(info))
+        known = self._noisy(first.encoded(encoding), batch)
+        return Tasks(known, self._noisy(rest.encoded(encoding), batch), dict(info))
 
-    def _noisy(self, examples: Examples, batch: Batch, stream: "_Stream") -> Examples:
+    def _noisy(self, examples: Examples, batch: Batch) -> Examples:
         """`examples` with noise added to reward and end, if these are outputs."""
         x, y, mask = examples
         change, outcomes = y.split([len(self.wide), self.reward + self.end], -1)
         if not outcomes.shape[-1] or not self.noise:
             return examples
-        noise = batch.draw(torch.randn, tuple(outcomes.shape), stream, dtype=y.dtype).to(y.device)
+        noise = batch.draw(torch.randn, tuple(outcomes.shape), dtype=y.dtype).to(y.device)
         return Examples(x, torch.cat([change, outcomes + self.noise * noise], -1), mask)
 
     def _each(self, batch: Batch) -> int:
@@ -156,22 +144,22 @@ class Transitions:
         lanes, ds = 1 + self.lanes, len(self.wide)
         size = (batch.num_tasks, lanes, length)
 
-        def steps(kind: Callable[..., Tensor], stream: _Stream, *features: int) -> Tensor:
-            return batch.draw(kind, (*size, *features), stream, axis=2).to(device)
+        def steps(kind: Callable[..., Tensor], *features: int) -> Tensor:
+            return batch.draw(kind, (*size, *features), axis=2).to(device)
 
         near, wide, feedback = (torch.tensor(v, device=device) for v in (self.near, self.wide, self.feedback))
         own: dict[str, Any] = {"generator": batch.generator, "device": device}
         sign = torch.where(torch.rand(size[:2], **own) < 0.5, -1.0, 1.0) if self.both_signs else 1.0
-        noise = 2 * torch.rand(*size[:2], 1, **own) * steps(torch.randn, _Stream.ACTIONS)
-        factor = steps(torch.rand, _Stream.WIDTHS, 1)
+        noise = 2 * torch.rand(*size[:2], 1, **own) * steps(torch.randn)
+        factor = steps(torch.rand, 1)
         factor[:, 0] = 1
         if self.end:
             factor[:, 2::2] += 1
         width = torch.cat([near.expand(1, ds), wide.expand(self.lanes, ds)]).unsqueeze(1)
-        starts = (2 * steps(torch.rand, _Stream.STARTS, ds) - 1) * factor * width
+        starts = (2 * steps(torch.rand, ds) - 1) * factor * width
         state, gains = starts[:, :, 0], 4 * feedback / wide
         seen: list[tuple[Tensor, ...]] = []
-        physics = batch.stream(_Stream.PHYSICS)
+        physics = batch.stream()
         for step in range(length):
             if step == each:  # the query lanes are complete; only the support's lane goes on
                 state = state[:, :1]

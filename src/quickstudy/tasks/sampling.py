@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from enum import IntEnum
 from functools import cached_property
 from typing import Any, final
 
@@ -95,23 +94,14 @@ def split_generator(
     return torch.Generator(device).manual_seed(seed ^ _SALT[split])
 
 
-class Stream(IntEnum):
-    """What the random numbers of a held-out batch are for, beside the parameters of its tasks."""
-
-    SUPPORT = 1
-    QUERY = 2
-    SUPPORT_NOISE = 3
-    QUERY_NOISE = 4
-
-
 @final
 class Batch:
     """One call of a family's `sample`: its sizes, its random numbers, and the tasks it returns.
 
     A training batch draws all its numbers one after another from the caller's generator, in as few calls as possible,
-    because it is drawn inside a training step. A held-out batch has a separate stream for the parameters of its tasks,
-    and for the inputs and the noise of its support and query points. Equal seeds then give equal tasks whatever the
-    number of points, and a smaller support (or query) set is the first points of a larger one.
+    because it is drawn inside a training step. A held-out batch has separate streams of random numbers for the
+    parameters of its tasks, and for the inputs and the noise of support and query points. Equal seeds then give equal
+    tasks whatever the number of points, and a smaller support (or query) set is the first points of a larger one.
 
     Args:
         num_tasks: T.
@@ -141,6 +131,7 @@ class Batch:
         self.generator = split_generator(num_tasks, support, query, split, generator)
         self.held_out = split != "train"
         self.num_tasks, self.support, self.query, self.grid = num_tasks, support, query, grid
+        self._streams = 0  # how many a held-out batch has used
 
     @property
     def drawn(self) -> int:
@@ -157,46 +148,37 @@ class Batch:
 
     def noise(self, features: int, dtype: torch.dtype | None = None) -> Tensor:
         """Standard normal draws `[T, N + M, features]`, for the outputs of all points."""
-        if not self.held_out:
-            counts = {Stream.SUPPORT_NOISE: self.support + self.query}
-        else:
-            counts = {Stream.SUPPORT_NOISE: self.support, Stream.QUERY_NOISE: self.query}
-        sizes = {stream: (self.num_tasks, count, features) for stream, count in counts.items()}
-        return torch.cat([self.draw(torch.randn, size, stream, dtype=dtype) for stream, size in sizes.items()], 1)
+        counts = [self.support, self.query] if self.held_out else [self.support + self.query]
+        return torch.cat([self.draw(torch.randn, (self.num_tasks, n, features), dtype=dtype) for n in counts], 1)
 
     def draw(
-        self,
-        kind: Callable[..., Tensor],
-        size: tuple[int, ...],
-        purpose: int,
-        *,
-        axis: int = 1,
-        dtype: torch.dtype | None = None,
+        self, kind: Callable[..., Tensor], size: tuple[int, ...], *, axis: int = 1, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """`kind(size)` of random numbers for one purpose.
+        """Random numbers of one kind.
 
-        A training batch draws them in one call. A held-out batch makes a call for each index of `axis`, so that a
-        shorter axis has the first numbers of a longer one.
+        A training batch draws them in one call. A held-out batch draws them from a new stream, by a call for each index
+        of `axis`, so that a shorter axis has the first numbers of a longer one. The order and number of calls of `draw`
+        must not depend on the number of points.
 
         Args:
             kind: torch.rand or torch.randn.
             size: the size of the result.
-            purpose: which stream of a held-out batch; a whole number above 0.
             axis: the axis of points, or of steps in time.
             dtype: None is torch's default.
         """
-        generator = self.stream(purpose)
+        generator = self.stream()
         if not self.held_out:
             return kind(size, generator=generator, device=self._device, dtype=dtype)
         count, rest = size[axis], (*size[:axis], *size[axis + 1 :])
         found = [kind(rest, generator=generator, device=self._device, dtype=dtype) for _ in range(count)]
         return torch.stack(found, axis) if found else torch.empty(size, device=self._device, dtype=dtype)
 
-    def stream(self, purpose: int) -> torch.Generator | None:
-        """In training the caller's generator; of a held-out batch a new one, at the start of the purpose's stream."""
+    def stream(self) -> torch.Generator | None:
+        """In training the caller's generator; of a held-out batch a new generator for every call."""
         if not self.held_out or self.generator is None:
             return self.generator
-        return torch.Generator(self.generator.device).manual_seed(self.generator.initial_seed() + purpose)
+        self._streams += 1
+        return torch.Generator(self.generator.device).manual_seed(self.generator.initial_seed() + self._streams)
 
     def inputs(self, draws: Tensor, domain: tuple[float, float], features: int = 1) -> Tensor:
         """`x [T, N + M, features]` in the domain, from draws in [0, 1) `[T, points * features]`."""
@@ -231,8 +213,8 @@ class Batch:
         if not self.held_out:
             return kind((self.num_tasks, parameters + self.drawn * features), **here)
         found = [kind((self.num_tasks, parameters), **here)]
-        for count, purpose in ((self.support, Stream.SUPPORT), (self.drawn - self.support, Stream.QUERY)):
-            found.append(self.draw(kind, (self.num_tasks, count, features), purpose).flatten(1))
+        for count in (self.support, self.drawn - self.support):
+            found.append(self.draw(kind, (self.num_tasks, count, features)).flatten(1))
         return torch.cat(found, 1)
 
     @cached_property
