@@ -15,6 +15,7 @@ from testing.own_learner import Kernel, NoAdapt
 import quickstudy as qs
 from quickstudy.testing import (
     Check,
+    ContractError,
     Report,
     Row,
     check_environment,
@@ -110,7 +111,10 @@ def test_an_exception_names_the_line_of_the_persons_own_code():
         def mean(self, x, support):
             return torch.cat([x, x.new_zeros(3)])
 
-    [row] = check_learner(Broken, raises=False).rows
+    with pytest.raises(ContractError) as error:
+        check_learner(Broken)
+    assert isinstance(error.value.__cause__, RuntimeError)
+    [row] = error.value.report.rows
     assert "raised RuntimeError: Tensors must have same number of dimensions" in row.why
     assert "(test_checks.py, line" in row.why and "in mean)" in row.why
     assert "NoAdapt has no adapt" in check_learner(NoAdapt, raises=False).rows[0].why

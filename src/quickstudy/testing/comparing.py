@@ -9,15 +9,20 @@ from torch import Tensor
 EXACT = {torch.float64: (1e-7, 1e-7), torch.float32: (1.3e-6, 1e-5)}  # relative and absolute, as torch.testing has them
 
 
-def expect(holds: object, otherwise: str) -> None:
-    """Raise AssertionError with the words `otherwise` unless `holds`."""
+def expect(holds: object, what: str, cure: str = "") -> None:
+    """Raise AssertionError unless `holds`, with what is wrong and what to do about it."""
     if not holds:
-        fail(otherwise)
+        fail(what, cure)
 
 
-def fail(why: str) -> NoReturn:
+def fail(what: str, cure: str = "") -> NoReturn:
     """The property does not hold."""
-    raise AssertionError(why)
+    raise AssertionError(failing(what, cure))
+
+
+def failing(what: str, cure: str) -> str:
+    """What is wrong, and what to do about it in a sentence of its own."""
+    return f"{what}. {cure[0].upper()}{cure[1:]}" if cure else what
 
 
 def expect_tensor(found: Any, name: str) -> None:
@@ -43,24 +48,19 @@ def expect_close(found: Tensor, wanted: Tensor, what: str, cure: str) -> None:
     _expect_alike(found, wanted, what, cure)
     relative, absolute = EXACT.get(found.dtype, (1.3e-6, 1e-5))
     if not torch.allclose(found, wanted.to(found), rtol=relative, atol=absolute):
-        fail(f"{what}: {difference(found, wanted)}. {sentence(cure)}")
+        fail(f"{what}: {difference(found, wanted)}", cure)
 
 
 def expect_equal(found: Tensor, wanted: Tensor, what: str, cure: str) -> None:
     """Raise AssertionError unless two tensors are the same to the last bit."""
     _expect_alike(found, wanted, what, cure)
     if not torch.equal(found, wanted):
-        fail(f"{what}: {difference(found, wanted)}. {sentence(cure)}")
+        fail(f"{what}: {difference(found, wanted)}", cure)
 
 
 def _expect_alike(found: Tensor, wanted: Tensor, what: str, cure: str) -> None:
     if found.shape != wanted.shape:
-        fail(f"{what}: shape {list(found.shape)} in place of {list(wanted.shape)}. {sentence(cure)}")
-
-
-def sentence(words: str) -> str:
-    """The words with a capital letter in front."""
-    return words[:1].upper() + words[1:]
+        fail(f"{what}: shape {list(found.shape)} in place of {list(wanted.shape)}", cure)
 
 
 def difference(found: Tensor, wanted: Tensor) -> str:
@@ -91,16 +91,16 @@ def expect_refused(
         what: is passed to which function, in words.
         cure: what to do about it.
     """
-    cure = sentence(cure)
     names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
     try:
         call()
     except kinds as refusal:
-        expect(str(refusal), f"{what} raises {type(refusal).__name__} without a message. {cure}")
+        expect(str(refusal), f"{what} raises {type(refusal).__name__} without a message", cure)
         return refusal
     except Exception as other:
-        raise AssertionError(f"{what} raises {type(other).__name__} ({other}); expected {names}. {cure}") from other
-    fail(f"{what} raises nothing; expected {names}. {cure}")
+        words = f"{what} raises {type(other).__name__} ({other}); expected {names}"
+        raise AssertionError(failing(words, cure)) from other
+    fail(f"{what} raises nothing; expected {names}", cure)
 
 
 def same_tensors(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:

@@ -28,7 +28,7 @@ def tasks_do_not_meet(case: EnvironmentCase) -> None:
     for i, (a, b) in enumerate(zip(expected, found, strict=True)):
         for task in (0, 2):
             part = unlike(a, b, task)
-            expect(not part, f"{part} of task {task} changed at step {i + 1} with the parameters of task 1. {ROWS}")
+            expect(not part, f"{part} of task {task} changed at step {i + 1} with the parameters of task 1", ROWS)
     same = all(not unlike(a, b, 1) for a, b in zip(expected, found, strict=True))
     expect(not same, "other parameters and actions in task 1 changed nothing there; does step use what set_tasks gave?")
 

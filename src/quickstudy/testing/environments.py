@@ -12,7 +12,7 @@ from quickstudy.learner import SPLITS
 from quickstudy.rl.environment import Environment, Step, home
 from quickstudy.testing import environment_episodes, environment_requests
 from quickstudy.testing.checks import Check, NotPrepared, Property, checks_of, default_type, report_of, said, settings
-from quickstudy.testing.comparing import expect, expect_shape, same_tensors
+from quickstudy.testing.comparing import expect, expect_shape, failing, same_tensors
 from quickstudy.testing.environment_case import PARTS, TASKS, EnvironmentCase, actions_for, run, seeded, unlike
 from quickstudy.testing.report import Report
 
@@ -148,7 +148,7 @@ def observations_lie_in_their_space(case: EnvironmentCase) -> None:
         for one in seen.flatten(0, 1).cpu().numpy():
             words = f"after {i} steps an observation {one.tolist()} of {one.dtype} is not in observation_space {space}"
             cure = "its bounds must hold what is observed, and its dtype torch's default dtype when it is built"
-            expect(space.contains(one), f"{words}: {cure}")
+            expect(space.contains(one), words, cure)
 
 
 def tasks_are_drawn(case: EnvironmentCase) -> None:
@@ -175,7 +175,7 @@ def _check_tasks(case: EnvironmentCase, dtype: torch.dtype) -> None:
             expect(same_tensors(tasks, again), f"{who} gave two different draws; draw from generator= alone")
             like = [other for other, drawn in seen if same_tensors(tasks, drawn)]
             cure = "give each split a seed of its own (quickstudy.tasks.sampling.split_generator)"
-            expect(not like, f"{who} gave the tasks of {', '.join(like)}: {cure}")
+            expect(not like, f"{who} gave the tasks of {', '.join(like)}", cure)
             seen.append((f"split {split!r} with seed {seed}", tasks))
     draws = []
     for _ in range(2):
@@ -203,7 +203,8 @@ def the_callers_data_are_safe(case: EnvironmentCase) -> None:
         cure = "set_tasks keeps copies of tasks, and reset and step return copies of the state (tensor.clone())"
         expect(
             not part,
-            f"{part} at step {i} changed when the tasks given, or what came back before, were written into: {cure}",
+            f"{part} at step {i} changed when the tasks given, or what came back before, were written into",
+            cure,
         )
         found.observation.fill_(math.nan)
         found.reward.fill_(math.nan)
@@ -221,21 +222,20 @@ def everything_is_on_its_device(case: EnvironmentCase) -> None:
             env.set_tasks(case.tasks(env))
             start, steps = run(env, actions_for(env))
     except Exception as error:
-        raise AssertionError(
-            f"where torch's default device is another than the environment's, {said(error)}. {cure}"
-        ) from error
+        words = f"where torch's default device is another than the environment's, {said(error)}"
+        raise AssertionError(failing(words, cure)) from error
     parts = {"reset's observation": start} | {f"step's {name}": getattr(steps[-1], name) for name in PARTS}
     for name, value in parts.items():
-        expect(value.device.type == place.type, f"{name} is on {value.device}, the environment on {place}. {cure}")
+        expect(value.device.type == place.type, f"{name} is on {value.device}, the environment on {place}", cure)
 
 
 def its_repr_is_one_line(case: EnvironmentCase) -> None:
     """`repr` is kept in a run's config.json and compared on resume (docs/design.md, Runs)."""
     once, twice = repr(case.make()), repr(case.make())
     cure = "write a __repr__ that names every option"
-    expect(" at 0x" not in once, f"its repr is {once!r}, which differs in every run: {cure}")
-    expect(once == twice, f"two environments built alike have different reprs: {once!r}, {twice!r}: {cure}")
-    expect("\n" not in once, f"its repr has several lines; a run's config.json takes one: {cure}")
+    expect(" at 0x" not in once, f"its repr is {once!r}, which differs in every run", cure)
+    expect(once == twice, f"two environments built alike have different reprs: {once!r}, {twice!r}", cure)
+    expect("\n" not in once, "its repr has several lines; a run's config.json takes one", cure)
 
 
 PROPERTIES: tuple[Property, ...] = (

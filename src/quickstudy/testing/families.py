@@ -24,7 +24,7 @@ from quickstudy.testing.checks import (
     settings,
     skip,
 )
-from quickstudy.testing.comparing import expect, expect_refused, expect_shape, fail, same_tensors
+from quickstudy.testing.comparing import expect, expect_refused, expect_shape, fail, failing, same_tensors
 from quickstudy.testing.report import Report
 
 CHANCE = "draw every random number with generator=generator, on generator.device"
@@ -195,7 +195,7 @@ def tasks_have_the_default_type(case: FamilyCase) -> None:
             tasks = case.draw(case.make(), 3)
         for name, value in tensors(tasks).items():
             wrong = value.is_floating_point() and value.dtype != dtype
-            expect(not wrong, f"{name} is {value.dtype} where torch's default is {dtype}. {cure}")
+            expect(not wrong, f"{name} is {value.dtype} where torch's default is {dtype}", cure)
 
 
 def tasks_live_on_the_device_of_the_generator(case: FamilyCase) -> None:
@@ -207,10 +207,10 @@ def tasks_live_on_the_device_of_the_generator(case: FamilyCase) -> None:
         with torch.device("meta"):  # a default device without values: whatever is made there by mistake shows
             tasks = family.sample(5, support=3, query=4, generator=case.generator())
     except Exception as error:
-        raise AssertionError(f"{words}, {said(error)}. {cure}") from error
+        raise AssertionError(failing(f"{words}, {said(error)}", cure)) from error
     for name, value in tensors(tasks).items():
         there = value.device.type == case.device.type
-        expect(there, f"{words}, {name} is on {value.device} and the generator on {case.device}. {cure}")
+        expect(there, f"{words}, {name} is on {value.device} and the generator on {case.device}", cure)
 
 
 def equal_seeds_give_equal_tasks(case: FamilyCase) -> None:
@@ -219,9 +219,9 @@ def equal_seeds_give_equal_tasks(case: FamilyCase) -> None:
     for split in SPLITS:
         first = case.draw(family, split=split)
         what = f"sample(split={split!r}) gave two different batches with equal generators"
-        expect(_same(first, case.draw(other, split=split)), f"{what}. {CHANCE}, not by numpy or Python's random")
+        expect(_same(first, case.draw(other, split=split)), what, f"{CHANCE}, not by numpy or Python's random")
         what = f"sample(split={split!r}) gave the same batch with generators of different seeds"
-        expect(not _same(first, case.draw(family, split=split, seed=1)), f"{what}. {CHANCE}")
+        expect(not _same(first, case.draw(family, split=split, seed=1)), what, CHANCE)
 
 
 def a_generator_moves_on(case: FamilyCase) -> None:
@@ -255,7 +255,7 @@ def a_generator_is_the_only_source_of_chance(case: FamilyCase) -> None:
         before = torch.get_rng_state()
         case.draw(family, split=split)
         what = f"sample(split={split!r}, generator=...) drew from torch's own random numbers"
-        expect(torch.equal(before, torch.get_rng_state()), f"{what}, or seeded them. {CHANCE}")
+        expect(torch.equal(before, torch.get_rng_state()), f"{what}, or seeded them", CHANCE)
 
 
 def held_out_tasks_do_not_depend_on_the_numbers_of_points(case: FamilyCase) -> None:
@@ -377,16 +377,16 @@ def impossible_requests_are_refused(case: FamilyCase) -> None:
         call = lambda: family.sample(request.pop("num_tasks"), **request)  # noqa: B023, E731
         refusal = str(expect_refused(call, ValueError, f"sample({given})", cure))
         named = words in refusal and "\n" not in refusal
-        expect(named, f"the message for sample({given}) is {refusal!r}; expected one line that holds {words}. {cure}")
+        expect(named, f"the message for sample({given}) is {refusal!r}; expected one line that holds {words}", cure)
 
 
 def its_repr_tells_families_apart(case: FamilyCase) -> None:
     """`repr` is kept in a run's config.json and compared on resume (docs/your-own.md, Your own task family)."""
     once, twice = repr(case.make()), repr(case.make())
     cure = "make the family a dataclass, or write a __repr__ that names every option"
-    expect(" at 0x" not in once, f"its repr is {once!r}, which differs in every run. {cure}")
-    expect(once == twice, f"two families built alike have different reprs: {once!r}, {twice!r}. {cure}")
-    expect("\n" not in once, f"its repr has several lines; a run's config.json takes one. {cure}")
+    expect(" at 0x" not in once, f"its repr is {once!r}, which differs in every run", cure)
+    expect(once == twice, f"two families built alike have different reprs: {once!r}, {twice!r}", cure)
+    expect("\n" not in once, "its repr has several lines; a run's config.json takes one", cure)
 
 
 def its_options_are_frozen(case: FamilyCase) -> None:

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from quickstudy.data import Examples, Tasks, aligned
 from quickstudy.learner import Predictor, Split, TaskFamily
 
-REPLACED = "write its tensors as parameters, buffers or submodules, so that .to() and state_dict() know them"
-
 
 @dataclass(frozen=True)
 class Lines:

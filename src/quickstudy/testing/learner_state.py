@@ -15,7 +15,7 @@ import quickstudy
 from quickstudy.data import Tasks
 from quickstudy.runs.spec import from_spec, to_spec
 from quickstudy.testing.checks import skip
-from quickstudy.testing.comparing import expect, expect_close, expect_equal
+from quickstudy.testing.comparing import expect, expect_close, expect_equal, failing
 from quickstudy.testing.learner_case import LearnerCase, loss
 
 UNREGISTERED = "register_buffer(...) or nn.Parameter for tensors, nn.ModuleList in place of a list of modules"
@@ -98,7 +98,7 @@ def a_description_rebuilds_it(case: LearnerCase) -> None:
         text = json.dumps(to_spec(learner))
     except TypeError as error:
         cure = "return numbers, texts, lists and modules"
-        raise AssertionError(f"config() holds what JSON cannot: {error}; {cure}") from error
+        raise AssertionError(failing(f"config() holds what JSON cannot: {error}", cure)) from error
     own = _foreign(json.loads(text))
     if own:
         skip(f"{', '.join(own)} is code of your own, which no file holds; give it to quickstudy.load as learner=")
@@ -150,9 +150,10 @@ def types_follow_the_learner(case: LearnerCase) -> None:
             found = loss(learner, tasks)
             mean = case.adapt(learner, tasks.support)(tasks.query.x).mean
         except (RuntimeError, TypeError) as error:
-            raise AssertionError(f"learner and data of {dtype}: {type(error).__name__}: {error}. {cure}") from error
+            words = f"learner and data of {dtype}: {type(error).__name__}: {error}"
+            raise AssertionError(failing(words, cure)) from error
         for name, value in (("meta_loss", found), ("the predicted mean", mean)):
-            expect(value.dtype == dtype, f"{name} is {value.dtype} where learner and data are {dtype}. {cure}")
+            expect(value.dtype == dtype, f"{name} is {value.dtype} where learner and data are {dtype}", cure)
             expect(value.device.type == case.device.type, f"{name} is on {value.device}, the learner on {case.device}")
 
 

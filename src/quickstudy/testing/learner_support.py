@@ -68,7 +68,7 @@ def tasks_of_unequal_sizes_are_as_each_alone(case: LearnerCase) -> None:
         cure = "take the mean over each task's real query points (sum / query.sizes()), then the mean over tasks"
         expect_close(loss(learner, unequal), torch.stack(single).mean(), what, cure)
     finite = bool(gradient(learner, unequal).isfinite().all())
-    expect(finite, f"the gradient of meta_loss is not finite where tasks have {sizes} support points. {MASK}")
+    expect(finite, f"the gradient of meta_loss is not finite where tasks have {sizes} support points", MASK)
 
 
 def a_batch_is_a_loop_over_its_tasks(case: LearnerCase) -> None:

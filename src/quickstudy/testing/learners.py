@@ -163,7 +163,7 @@ def _check_belief(case: LearnerCase, belief: Any, tasks: Tasks) -> None:
     expect(not masked[:, 1:].any(), "log_prob(y, mask) is not 0 where the mask is False, or NaN in y reached it")
     cure = "leave masked points out of the joint density, whatever y holds there"
     joint = belief.log_prob(junk, mask=some.expand(shape), joint=True)
-    expect(bool(joint.isfinite().all()), f"log_prob(y, mask, joint=True) is not finite where masked y are NaN: {cure}")
+    expect(bool(joint.isfinite().all()), "log_prob(y, mask, joint=True) is not finite where masked y are NaN", cure)
 
 
 def _has_density(belief: Any) -> bool:

@@ -77,7 +77,9 @@ class Report:
     def raise_failures(self) -> None:
         """Raise ContractError if a property failed."""
         if self.failures:
-            raise ContractError(self) from self.failures[0].error
+            error = self.failures[0].error
+            # an assertion's own traceback lies within the check, and tells nothing; an exception behind it may
+            raise ContractError(self) from error.__cause__ if isinstance(error, AssertionError) else error
 
     def _with(self, outcome: Outcome) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.outcome == outcome)
