@@ -75,7 +75,7 @@ class Reptile(nn.Module):
 
     @property
     def passes(self) -> int:
-        """Forward passes in one meta-loss."""
+        """Number of forward passes in one meta-loss."""
         return self.steps * (2 if self.data == "all" else 1) + 1
 
     @property

@@ -1,4 +1,4 @@
-"""An even mixture of factorised Gaussians."""
+"""A mixture of factorised Gaussians with equal weights."""
 
 import math
 from typing import NamedTuple
