@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from recipes import running
 
+import quickstudy
 from quickstudy import (
     ANIL,
     BOIL,
@@ -313,11 +315,27 @@ def test_gradient_steps_are_a_policys(runs: dict[str, Path], capsys: pytest.Capt
 
 def test_report(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
+    assert (runs["sinusoid-np"] / "report.html").exists()  # a finished run has one already
     assert main(["report", str(runs["sinusoid-maml"])]) == 0
     assert str(runs["sinusoid-maml"] / "report.html") in capsys.readouterr().out
     assert main(["report", *map(str, runs.values()), "--out", str(tmp_path / "both.html")]) == 0
     page = (tmp_path / "both.html").read_text()
-    assert "2 runs compared" in page and "sinusoid-maml" in page and "sinusoid-np" in page
+    assert "<h1>sinusoid-maml and sinusoid-np</h1>" in page and "Comparison: mean squared error" in page
+
+
+def test_a_page_that_cannot_be_written_costs_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("quickstudy.report.html.write_report", broken)
+    run = tmp_path / "a run"
+    assert main(["run", "sinusoid-oracle", *running.TINY["sinusoid-oracle"], "--out", str(run)]) == 0
+    told = capsys.readouterr()
+    assert "told the task" not in told.err and "mean squared error" in told.out
+    assert f"report:  not written (OSError: no space left on device); the numbers are in {run}" in told.err
+    assert f"quickstudy report '{run}'" in told.err and not (run / "report.html").exists()
 
 
 def test_cite_prints_what_was_used_and_no_more(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -404,7 +422,10 @@ def test_every_citation_is_sound() -> None:
     assert cited <= set(citations.BIBTEX)
 
 
-def test_demo_again_shows_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_again_shows_it_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quickstudy, "tune_adaptation", partial(quickstudy.tune_adaptation, steps=(0, 1), tasks=4))
     arguments = ["demo", *running.TINY["demo"], "--out", str(tmp_path / "demo")]
     assert main(arguments) == 0
     first = capsys.readouterr().out

@@ -81,7 +81,11 @@ def is_import_module(node):
 
 
 ARROWS = {name: imported(name) for name in MODULES}
-BY_TYPE = (PACKAGE, "quickstudy.commands")  # they import nothing heavy until a name is used or a command chosen
+BY_TYPE = (
+    PACKAGE,
+    "quickstudy.commands",
+    "quickstudy.report",
+)  # they import nothing heavy until a name is used or a command chosen
 
 
 def circles(arrows):

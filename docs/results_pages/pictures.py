@@ -12,35 +12,15 @@ from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
 from quickstudy.evaluation.intervals import Metric
 from quickstudy.report import figures
-from quickstudy.report.dots import dots
+from quickstudy.report.dot_plot import dots
 from quickstudy.report.figures import Series
+from quickstudy.report.palette import looks
 from quickstudy.report.tables import PARTS
 from results_pages.experiments.acting import WALKS
 from results_pages.experiments.compared import SETTINGS
 from results_pages.experiments.waves import SHOTS
 from results_pages.record import Record, Value, read
 
-COLOURS = {
-    "maml": figures.BLUE,
-    "promp": figures.GREEN,
-    "meta_sgd": figures.AMBER,
-    "pretrained": figures.ORANGE,
-    "random": figures.AMBER,
-    "oracle": figures.GREY,
-    "np": figures.GREEN,
-    "simulator": figures.GREY,
-    "fixed": figures.ORANGE,
-    "pets": figures.PURPLE,
-    "dqn": figures.SKY,
-    "reinforce": figures.AMBER,
-    "ppo": figures.OLIVE,
-    "BatchNorm/transductive": figures.GREY,
-    "BatchNorm/running statistics": figures.ORANGE,
-    "TaskNorm": figures.BLUE,
-    "MetaBatchNorm": figures.GREEN,
-    "GroupNorm": figures.PURPLE,
-}
-BOUNDS = ("oracle", "simulator", "BatchNorm/transductive")  # dashed: nobody is expected to beat them
 CARTS = ("cartpole-np-masses", "cartpole-np-gains")
 
 
@@ -78,9 +58,8 @@ def digits() -> Figure:
     record = read("digits-norm")
     names = record.learners("accuracy", "k=1/steps=0")
     series = [_steps(name, record, f"{name}/accuracy/k=1/steps={{}}", (0, 1, 3, 6)) for name in names]
-    figure = figures.lines(series, xlabel="gradient steps", ylabel="accuracy (0.2 is chance)", whole=True)
-    figure.axes[0].set_ylim(top=1.0)
-    return figure
+    label = "accuracy (0.2 is chance)"
+    return figures.lines(series, xlabel="gradient steps", ylabel=label, whole=True, bounds=(0.0, 1.0))
 
 
 def returns(record: Record) -> Figure:
@@ -98,16 +77,16 @@ def episodes(record: Record) -> Figure:
     """Of agents that learn as they live: mean and bootstrapped interval over seeds and carts."""
     found = {name: [each["mean"] for each in scores.values()] for name, scores in record.evaluation["scores"].items()}
     series = [
-        Series(PARTS[name], range(1, len(means) + 1), [m["value"] for m in means], None, COLOURS[name], _style(name))
-        for name, means in found.items()
+        Series(PARTS[name], range(1, len(means) + 1), [m["value"] for m in means]) for name, means in found.items()
     ]
     figure = figures.lines(series, xlabel="episodes (logarithmic)", ylabel="steps balanced, of 500")
     longest = max(map(len, found.values()))
     with mplstyle.context(figures.STYLE):
         axes = figure.axes[0]
+        dressed = looks(PARTS[name] for name in found)
         for name, means in found.items():
             low, high = ([m[end] for m in means] for end in ("low", "high"))
-            axes.fill_between(range(1, len(means) + 1), low, high, color=COLOURS[name], alpha=0.15, lw=0)
+            axes.fill_between(range(1, len(means) + 1), low, high, color=dressed[PARTS[name]].colour, alpha=0.12, lw=0)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator([n for n in (1, 2, 3, 4, 5, 10, 20, 50, 100) if n <= longest]))
         axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -131,17 +110,12 @@ def _steps(name: str, record: Record, key: str, counts: Sequence[int]) -> Series
     found = {count: record[key.format(count)] for count in counts}
     finite = {count: value for count, value in found.items() if math.isfinite(value.mean)}
     means, widths = [value.mean for value in finite.values()], [value.ci95 for value in finite.values()]
-    return Series(PARTS.get(name, name.replace("/", ", ")), list(finite), means, widths, COLOURS[name], _style(name))
+    return Series(PARTS.get(name, name.replace("/", ", ")), list(finite), means, widths)
 
 
 def _flat(name: str, value: Value, last: int) -> Series:
-    """What does not change with gradient steps."""
-    places = range(last + 1)
-    return Series(PARTS[name], places, [value.mean] * len(places), [value.ci95] * len(places), COLOURS[name], "--")
-
-
-def _style(name: str) -> str:
-    return "--" if name in BOUNDS else "-"
+    """A value that does not change with gradient steps."""
+    return Series(PARTS[name], (0, last), [value.mean] * 2, [value.ci95] * 2)
 
 
 def _errors(series: Sequence[Series], top: float = math.inf) -> Figure:

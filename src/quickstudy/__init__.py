@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from quickstudy import decide as decide
     from quickstudy import likelihoods as likelihoods
     from quickstudy import nets as nets
+    from quickstudy import report as report
     from quickstudy import rl as rl
     from quickstudy import tasks as tasks
     from quickstudy import testing as testing
@@ -72,6 +73,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "load": "quickstudy.runs.storage",
     "nets": "quickstudy.nets",
     "optimizers": "quickstudy.inner.optimizers",
+    "report": "quickstudy.report",
     "rl": "quickstudy.rl",
     "save": "quickstudy.runs.storage",
     "tasks": "quickstudy.tasks",
@@ -79,7 +81,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "tune_adaptation": "quickstudy.evaluation.tuning",
 }
 
-_MODULES = ("decide", "likelihoods", "nets", "optimizers", "rl", "tasks", "testing")
+_MODULES = ("decide", "likelihoods", "nets", "optimizers", "report", "rl", "tasks", "testing")
 
 __all__ = list(_HOME)
 

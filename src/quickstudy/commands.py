@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -80,15 +81,14 @@ class Cite:
 
 
 def demo(arguments: list[str]) -> None:
-    """Train everything on sine waves, or show what an earlier demo made; with --all, all four systems."""
+    """Train everything on sine waves, or show what an earlier demo made; with --all, navigation and carts too."""
     command = shlex.join(["quickstudy", "demo", *arguments])
     if "--all" in arguments:
         return _demo_all(_parse(All, [a for a in arguments if a != "--all"], "demo --all", All.__doc__), command)
-    about = f"{RECIPES['demo'].summary}. With --all: four systems on one page (see demo --all --help)"
+    about = f"{RECIPES['demo'].summary}. With --all: navigation and carts too, on one page (see demo --all --help)"
     options = _parse(RECIPES["demo"].load().Options, arguments, "demo", about)
     out = options.out or Path("runs/demo")
-    _demo("demo", replace(options, out=out), command)
-    return _report([out], out / "report.html")
+    return _demo("demo", replace(options, out=out), command)
 
 
 def _demo_all(asked: "All", command: str) -> None:
@@ -96,7 +96,7 @@ def _demo_all(asked: "All", command: str) -> None:
 
     _check_free(asked.out)
     folders = each(asked.out, lambda name, options: _demo(name, options, command), seed=asked.seed, device=asked.device)
-    _report(folders, asked.out / "report.html", "Four systems")
+    _report(folders, asked.out / "report.html")
 
 
 def _demo(name: str, options: "Options", command: str) -> None:
@@ -160,7 +160,9 @@ def evaluate(arguments: list[str]) -> None:
         display = Display()
         result = execute(name, options, mode="measure", command=command, reporter=display, write=asked.write)
         metrics |= labelled(result["metrics"], label)
-    _show(metrics, asked.run)
+    _show(metrics, asked.run, name)
+    if asked.write:
+        _page(asked.run)
 
 
 def report(arguments: list[str]) -> None:
@@ -242,22 +244,33 @@ def _execute(name: str, options: "Options", mode: "Mode", command: str | None) -
             display.say(f"stopped; go on with `quickstudy resume {shlex.quote(str(out))}`")
         raise
     if first:
-        _show(result["metrics"], out)
+        _show(result["metrics"], out, name)
+        _page(out)
 
 
-def _show(metrics: Mapping[str, Any], out: Path) -> None:
+def _show(metrics: Mapping[str, Any], out: Path, recipe: str) -> None:
     from quickstudy.report.terminal import show_tables
 
-    show_tables(metrics)
+    show_tables(metrics, recipe=recipe)
     print(f"run:     {out}")
     if (out / "figures").is_dir():
         print(f"figures: {out / 'figures'}{os.sep}")
 
 
-def _report(runs: Sequence[Path], out: Path, title: str | None = None) -> None:
+def _page(out: Path) -> None:
+    """Write the page of the run at `out` into it; where that fails the run has ended well all the same."""
+    try:
+        _report([out], out / "report.html")
+    except Exception as error:  # whatever it is, hours of training may lie behind it
+        why = f"{type(error).__name__}: {error}"
+        again = f"`quickstudy report {shlex.quote(str(out))}`"
+        print(f"report:  not written ({why}); the numbers are in {out / 'result.json'}, try {again}", file=sys.stderr)
+
+
+def _report(runs: Sequence[Path], out: Path) -> None:
     from quickstudy.report.html import write_report
 
-    print(f"report:  {write_report(runs, out, title)}")
+    print(f"report:  {write_report(runs, out)}")
 
 
 def _recipes() -> str:

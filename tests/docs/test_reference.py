@@ -37,6 +37,7 @@ def test_every_public_name_is_listed():
         for name, value in vars(public[room]).items():
             if not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
                 public[f"{room}.{name}"] = value
+    public |= {f"report.{name}": getattr(quickstudy.report, name) for name in quickstudy.report.__all__}
     assert len(public) > 80
     missing = [k for k, v in public.items() if not isinstance(v, ModuleType) and id(v) not in listed]
     assert not missing

@@ -93,6 +93,6 @@ WAYS = ("return", "return_by_transitions")
 
 def test_what_needs_no_experience_is_drawn_as_a_level() -> None:
     level = together.level(Series("oracle", [0], [-2.0], [0.1]), 3)
-    assert (level.x, level.mean, level.ci95, level.style) == ([0, 3], [-2.0, -2.0], [0.1, 0.1], "--")
+    assert (level.x, level.mean, level.ci95) == ([0, 3], [-2.0, -2.0], [0.1, 0.1])
     line = Series("maml", [0, 1], [-40.0, -11.0], [1.0, 1.0])
     assert together.level(line, 1) is line

@@ -2,10 +2,12 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from quickstudy.report import figures, panels
@@ -62,6 +64,24 @@ def test_a_wild_beginning_of_training_may_leave_the_picture() -> None:
     assert all(axes.get_ylim() == pytest.approx((0.95, 2.05)) for axes in figure.axes)
 
 
+@pytest.mark.parametrize("beginning", [3.0, 40.0, -3.0])
+def test_the_validation_curve_stays_within_the_frame(beginning: float) -> None:
+    """Though it begins above nearly all of the training loss."""
+    steps = list(range(100))
+    validation = [beginning if step < 10 else 1.1 for step in steps[::10]]
+    pair = (Series("loss", steps, [1.0] * 100), Series("validation loss", steps[::10], validation))
+    (axes,) = figures.training({"a": pair}).axes
+    low, high = axes.get_ylim()
+    assert all(low < value < high for value in [*validation, 1.0])
+    assert axes.get_yscale() == ("log" if beginning == 40.0 else "linear")
+
+
+def test_what_is_no_number_is_left_out_of_the_frame_of_a_training() -> None:
+    pair = (Series("loss", [1, 2, 3], [math.nan, 2.0, 1.0]), Series("validation loss", [1, 2, 3], [math.inf, 1.5, 1.5]))
+    (axes,) = figures.training({"a": pair}).axes
+    assert 0.5 < axes.get_ylim()[0] < axes.get_ylim()[1] < 2.5
+
+
 @pytest.mark.parametrize("count", [1, 4, 7])
 def test_groups_are_wrapped(count: int) -> None:
     figure = panels.wrapped({f"subject {i}": panel() for i in range(count)}, xlabel="day", ylabel="reaction")
@@ -93,6 +113,43 @@ def test_what_diverges_leaves_the_picture() -> None:
     assert all(value > high for value in axes.lines[0].get_ydata()[2:])
     (axes,) = figures.lines(series[1:], xlabel="steps", ylabel="error", log=True, top=6.0).axes
     assert axes.get_ylim()[1] < 6.0  # a picture that has room is left as it is
+
+
+@pytest.mark.parametrize("draw", [figures.lines, figures.intervals])
+def test_bands_end_at_what_is_possible(draw: Any) -> None:
+    series = [Series("a", [1, 2], [0.99, 0.5], [0.2, 0.2]), Series("b", [1, 2], [1.0, 0.1], [0.0, 0.2])]
+    (axes,) = draw(series, xlabel="steps", ylabel="accuracy", bounds=(0.0, 1.0)).axes
+    low, high = axes.dataLim.intervaly
+    assert (low, high) == (0.0, 1.0)
+
+
+def test_more_than_seven_series_differ_in_line_style_and_marker() -> None:
+    (axes,) = figures.lines([Series(f"mine {i}", [0, 1], [i, i + 1]) for i in range(20)], xlabel="x", ylabel="y").axes
+    assert len({(line.get_linestyle(), line.get_marker()) for line in axes.lines}) == 20
+
+
+def test_the_legend_is_beside_the_data() -> None:
+    figure = figures.lines([Series(f"a learner {i}", [0, 1], [i, i + 1]) for i in range(20)], xlabel="x", ylabel="y")
+    FigureCanvasAgg(figure).draw()
+    legend, axes = figure.legends[0].get_window_extent(), figure.axes[0].get_window_extent()
+    assert legend.x0 > axes.x1 and legend.y0 >= 0 and legend.y1 <= figure.bbox.y1
+
+
+def test_places_that_are_numbers_are_sorted() -> None:
+    series = [Series("a", ["5", "20"], [1.0, 2.0]), Series("b", ["10", "1"], [1.0, 2.0])]
+    (axes,) = figures.intervals(series, xlabel="K", ylabel="error").axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "5", "10", "20"]
+    (axes,) = figures.intervals([Series("a", ["RBF", "5"], [1.0, 2.0])], xlabel="kernel", ylabel="error").axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["RBF", "5"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.1, 2.9), (0.9, 2.1), (2.3, 3.4), (0.03, 40.0), (1e-6, 1.0)])
+def test_a_logarithmic_axis_can_be_read(low: float, high: float) -> None:
+    """It has at least three numbers, and not so many that they run into each other."""
+    (axes,) = figures.lines([Series("a", [0, 1], [low, high])], xlabel="steps", ylabel="error", log=True).axes
+    bottom, top = axes.get_ylim()
+    shown = [tick for tick in axes.get_yticks() if bottom <= tick <= top]
+    assert 3 <= len(shown) <= 10
 
 
 def test_a_figure_is_saved_for_screen_and_paper_and_is_the_same_each_time(tmp_path: Path) -> None:

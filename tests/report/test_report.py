@@ -10,7 +10,9 @@ import pytest
 
 from quickstudy.report import figures, panels
 from quickstudy.report.animation import animate
+from quickstudy.report.comparison import comparison
 from quickstudy.report.html import write_report
+from quickstudy.report.palette import COLOURS
 from quickstudy.report.runs import read_run
 
 
@@ -73,7 +75,16 @@ def test_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
     assert len(images) == 2 and all(image.startswith("data:image/png;base64,iVBOR") for image in images)
     assert not [a for a in page.attributes if a[0] in ("script", "link", "iframe") or a[1] in ("href", "onload")]
     assert not re.search(r"https?://|url\(|@import", text)
-    for fact in ("0.50 ± 0.10", "after 1 step", "K=5", "600 tasks", "2 cores", "abc", "12.3", "finn2017maml"):
+    for fact in (
+        "0.50 ± 0.10",
+        "after 1 step",
+        "K=5",
+        "Means over 600 unseen tasks.",
+        "2 cores",
+        "abc",
+        "12.3",
+        "finn2017maml",
+    ):
         assert fact in page.text, fact
 
 
@@ -90,12 +101,76 @@ def test_comparing_runs(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name / "run", error) for name, error in (("a", 0.5), ("b", 2.0))]
     page = Page(write_report(runs, tmp_path / "report.html").read_text())
     assert "a/run, after 1 step" in page.text and "b/run, after 1 step" in page.text
-    assert "in multiples of the best" in page.text and "x 4.00" in page.text
+    assert "in multiples of the least" in page.text and "x 4.00" in page.text
     pictures = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
     assert pictures[0] == "Comparison: mean squared error, with 95% intervals."
     assert (
         pictures[1:3] == ["Unseen tasks before and after gradient steps. Grey: the truth. Dots: the points seen."] * 2
     )
+
+
+def other_tasks(run: Path, recipe: str, family: str, metrics: dict[str, float]) -> Path:
+    """The run, as if it had been measured on other tasks."""
+    config = json.loads((run / "config.json").read_text()) | {"recipe": recipe, "family": family}
+    (run / "config.json").write_text(json.dumps(config))
+    found = {name: {"mean": mean, "ci95": 0.01, "n": 9, "over": "tasks"} for name, mean in metrics.items()}
+    (run / "result.json").write_text(json.dumps({"metrics": found}))
+    return run
+
+
+def test_runs_of_other_experiments_stand_apart(tmp_path: Path) -> None:
+    cart = other_tasks(make_run(tmp_path / "cart"), "cartpole-np", "CartPole()", {"np/return": 200.0})
+    walk = other_tasks(make_run(tmp_path / "walk"), "navigation2d-maml", "Navigation2D()", {"maml/return": -3.6})
+    page = Page(write_report([cart, walk], tmp_path / "report.html").read_text())
+    assert ("td", "class", "best") not in page.attributes
+    assert page.text.count("return of an episode") == 2 and "Comparison" not in page.text
+    assert "\ncart and walk\n" in page.text
+    assert page.text.index("\ncart\n") < page.text.index("200.000 ± 0.010") < page.text.index("\nwalk\n")
+
+
+def test_bold_is_explained_where_there_is_any(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name, error) for name, error in (("a", 0.5), ("b", 2.0), ("c", 2.1))]
+    for several, clear in ((runs[:2], True), (runs[1:], False)):
+        page = Page(write_report(several, tmp_path / "report.html").read_text())
+        assert (("td", "class", "best") in page.attributes) is clear
+        assert ("Bold: the best of its column" in page.text) is clear
+        assert "K: points in the support set" in page.text
+
+
+def test_the_learner_has_its_colour_in_a_comparison(tmp_path: Path) -> None:
+    value = {"mean": 1.0, "ci95": 0.1}
+    results = {"here": {"mse/k=5": value, "np/mse/k=5": value}, "there": {"mse/k=5": value}}
+    drawn = comparison(results, {"here": "maml", "there": "maml"})
+    assert drawn is not None
+    colours = [bar.lines[0].get_color() for bar in drawn.figure.axes[0].containers]
+    assert colours == [COLOURS["maml"], COLOURS["np"], COLOURS["maml"]]
+    assert drawn.figure.axes[0].get_xlabel() == "K, points in the support set of each task"
+
+
+def test_how_it_was_made(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    learner = {"class": "MAML", "lr": 0.01, "loss": None}
+    more = {"learner": learner, "family": "Sinusoid(noise=0.0)", "options": {"shots": [5, 10]}, "tasks": 25}
+    (run / "config.json").write_text(json.dumps(config | more))
+    text = Page(write_report([run], tmp_path / "report.html").read_text()).text
+    for fact in ("MAML(lr=0.01)", "Sinusoid(noise=0.0)", "shots=[5, 10]", "tasks=25", "quickstudy run sinusoid-maml"):
+        assert fact in text.partition("How it was made")[2], fact
+
+
+def test_nothing_is_cut_in_print(tmp_path: Path) -> None:
+    text = write_report([make_run(tmp_path / "run")], tmp_path / "report.html").read_text()
+    printed = text.partition("@media print {")[2]
+    assert "landscape" in printed and ".wide { overflow: visible; }" in printed and "white-space: pre-wrap" in printed
+
+
+def test_a_figure_has_the_caption_within_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    picture = panels.side_by_side({"MAML": [panels.Panel([0, 1], truth=[0, 1])]})
+    figures.save(picture, run / "figures", "adaptation", "From 7 points.")
+    figures.save(picture, run / "seed-4" / "figures", "beliefs", "From 3 points.")
+    text = Page(write_report([run], tmp_path / "report.html").read_text()).text
+    assert "From 7 points." in text and "From 3 points. (Seed 4 alone.)" in text
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

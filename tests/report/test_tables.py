@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from quickstudy.report.tables import cell, entry, number, tables
+from quickstudy.report.tables import cell, comparable, entry, notes, number, tables
 
 METRICS = {
     f"{part}/mse/k={k}/steps={steps}": {"mean": mean / k / (steps + 1), "ci95": 0.01, "n": 600, "over": "tasks"}
@@ -52,10 +52,67 @@ def test_what_nobody_can_reach_is_never_the_best() -> None:
     assert [table.rows[i][0] for i, _ in table.best] == ["CNP"]
 
 
-def test_multiples_of_the_best() -> None:
+def best(values: dict[str, tuple[float, float | None]]) -> list[str]:
+    """The names of the rows in bold."""
+    (table,) = tables({"": {name: {"mean": mean, "ci95": ci95} for name, (mean, ci95) in values.items()}})
+    return [table.rows[i][0] for i, _ in sorted(table.best)]
+
+
+def test_a_best_whose_interval_touches_another_is_a_tie() -> None:
+    assert best({"maml/mse": (3.50, 0.24), "np/mse": (3.54, 0.24)}) == []
+    assert best({"maml/mse": (1.0, 0.25), "np/mse": (1.5, 0.25)}) == []  # they meet in one point
+    assert best({"maml/mse": (1.0, 0.2), "np/mse": (1.5, 0.2)}) == ["MAML"]
+    assert best({"maml/mse": (1.0, 0.2), "np/mse": (1.5, 0.2), "cnp/mse": (3.0, 1.9)}) == []  # the third may be better
+    assert best({"maml/accuracy": (0.9, 0.01), "np/accuracy": (0.8, 0.05)}) == ["MAML"]
+
+
+def test_without_an_interval_or_a_rival_or_an_order_nothing_is_the_best() -> None:
+    assert best({"maml/mse": (1.0, None), "np/mse": (9.0, 0.1)}) == []
+    assert best({"maml/mse": (1.0, 0.1)}) == []
+    assert best({"maml/coverage90": (0.9, 0.01), "np/coverage90": (0.2, 0.01)}) == []
+    assert best({"maml/mse": (1.0, 0.1), "np/mse": (math.nan, 0.1)}) == []
+
+
+def test_where_adaptation_was_tuned_that_table_alone_says_who_is_best() -> None:
+    values = {"maml/mse": 1.0, "pretrained/mse": 2.0, "maml/tuned_mse": 1.0, "pretrained/tuned_mse": 0.5}
+    tuned, as_trained = tables({"": {name: {"mean": mean, "ci95": 0.1} for name, mean in values.items()}})
+    assert tuned.best == {(1, 1)} and not as_trained.best
+
+
+def test_rows_and_columns_ascend_by_number() -> None:
+    value = {"mean": 1.0, "ci95": 0.1}
+    names = [f"np/mse/k={k}/steps={steps}" for steps in (10, 0, 2) for k in (5, 10, 20, 1, 7)]
+    (table,) = tables({"": dict.fromkeys(names, value)})
+    assert table.header[1:] == ["K=1", "K=5", "K=7", "K=10", "K=20"]
+    assert [row[0].partition(", ")[2] for row in table.rows] == ["before adapting", "after 2 steps", "after 10 steps"]
+    (table,) = tables(
+        {"": dict.fromkeys([f"{a}/return/episode={e}" for e in (150, 2, 1) for a in ("np", "dqn")], value)}
+    )
+    assert [row[0] for row in table.rows] == [
+        f"{name}, episode {e}" for name in ("Neural Process", "DQN, from scratch") for e in (1, 2, 150)
+    ]
+    assert table.header == ["", "mean"]
+
+
+def test_notes_say_what_a_reader_of_these_tables_needs() -> None:
+    clear = tables({"": METRICS})
+    assert [note.partition(":")[0] for note in notes(clear)] == ["K", "±", "Bold"]
+    assert notes(clear)[0] == "K: points in the support set of each task."
+    assert notes(clear, "digits-norm")[0] == "K: labelled images of each class."
+    assert notes(tables({"": {"mse": {"mean": 1.0, "ci95": None}}})) == []
+
+
+def test_multiples_of_the_least() -> None:
     results = {"a": {"mse/k=5": {"mean": 0.2, "ci95": 0.1}}, "b": {"mse/k=5": {"mean": 3.0, "ci95": 0.1}}}
     _, multiples = tables(results, multiples=True)
     assert multiples.rows == [["a", "x 1.00"], ["b", "x 15.0"]]
+
+
+def test_the_last_of_each_learner_is_compared() -> None:
+    rows = comparable({"": METRICS}, "mse")
+    assert list(rows) == ["MAML, after 10 steps", "pretrained, after 10 steps"]
+    value = {"mean": 1.0, "ci95": 0.1}
+    assert list(comparable({"a": {f"return/episode={e}": value for e in (1, 9, 2)}}, "return")) == ["a, episode 9"]
 
 
 def test_several_runs_and_missing_values() -> None:

@@ -113,14 +113,14 @@ class Stage:
             self.seconds += run.seconds
         return qs.load(folder, which=self.options.which, device=device(self.options.device))
 
-    def draw(self, name: str, make: Callable[[], Figure]) -> None:
-        """Save the figure that `make` makes, unless the run is only re-measured.
+    def draw(self, name: str, make: Callable[[], Figure], caption: str = "") -> None:
+        """Save the figure that `make` makes, with its caption for a report, unless the run is only re-measured.
 
         A figure that cannot be drawn, or written, is named in a RuntimeWarning, and costs no result.
         """
         if self.mode != "measure" and self.first:
             try:
-                figures.save(make(), self.folder / "figures", name)
+                figures.save(make(), self.folder / "figures", name, caption)
             except Exception as error:  # whatever it is, hours of training may lie behind it
                 why = f"{type(error).__name__}: {error}"
                 told = f"the figure {name!r} was not drawn ({why}); the run goes on, and its numbers are in result.json"

@@ -27,7 +27,6 @@ def read(stage: Stage, name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
 def evaluate(
     scores: Mapping[str, Tensor],
     stage: Stage,
-    colours: Mapping[str, str],
     *,
     by: Literal["steps", "episodes"],
     first: int,
@@ -38,7 +37,6 @@ def evaluate(
 
     Args:
         scores: of learners; the first is the one that the recipe is about.
-        colours: of learners.
         by: what experience is counted in.
         first: the number of the first.
         over_tasks: draw tasks in the bootstrap, too: where they are not the same ones in all runs.
@@ -55,12 +53,10 @@ def evaluate(
         for name, s in others
     }
     stage.keep("evaluation", {"scores": found, "probability_of_improvement": beaten})
-    stage.draw(
-        "profiles", lambda: profiles({name: s[-1] for name, s in scores.items()}, colours, over_tasks=over_tasks)
-    )
+    stage.draw("profiles", lambda: profiles({name: s[-1] for name, s in scores.items()}, over_tasks=over_tasks))
 
 
-def profiles(scores: Mapping[str, Tensor], colours: Mapping[str, str], *, over_tasks: bool = False) -> Figure:
+def profiles(scores: Mapping[str, Tensor], *, over_tasks: bool = False) -> Figure:
     """Which share of seeds and tasks has a return above each one, with 95% bands; scores `[R, T]`."""
     low, high = (f(torch.stack([f(s) for s in scores.values()])) for f in (torch.min, torch.max))
     room = 0.02 * float(high - low) + 1e-9
@@ -69,25 +65,24 @@ def profiles(scores: Mapping[str, Tensor], colours: Mapping[str, str], *, over_t
     for name, values in scores.items():
         profile = performance_profile(values, thresholds, over_tasks=over_tasks)
         half = (profile.high - profile.low) / 2
-        colour = colours[name]
-        series.append(figures.Series(PARTS[name], thresholds.tolist(), profile.share.tolist(), half.tolist(), colour))
-    return figures.lines(series, xlabel="return", ylabel="share above it")
+        series.append(figures.Series(PARTS[name], thresholds.tolist(), profile.share.tolist(), half.tolist()))
+    return figures.lines(series, xlabel="return of an episode", ylabel="share of tasks with more", bounds=(0.0, 1.0))
 
 
-def experience(scores: Mapping[str, Tensor], colours: Mapping[str, str], xlabel: str) -> Figure:
+def experience(scores: Mapping[str, Tensor], xlabel: str) -> Figure:
     """Mean score against whole-numbered experience from 0 on, with 95% bands of a bootstrap over seeds and tasks."""
     series, longest = [], max(map(len, scores.values())) - 1
     for name, values in scores.items():
         means = [aggregate(s, statistics=("mean",), over_tasks=True)["mean"] for s in values]
         half = [(m.high - m.low) / 2 for m in means]
-        found = figures.Series(PARTS[name], range(len(means)), [m.value for m in means], half, colours[name])
+        found = figures.Series(PARTS[name], range(len(means)), [m.value for m in means], half)
         series.append(level(found, longest))
-    return figures.lines(series, xlabel=xlabel, ylabel="return", whole=True)
+    return figures.lines(series, xlabel=xlabel, ylabel="return of an episode", whole=True)
 
 
 def level(series: figures.Series, last: int) -> figures.Series:
-    """A series of one value as a dashed line to `last`: what needs no experience is the same after any."""
+    """A series of one value as a level line to `last`: what needs no experience is the same after any."""
     if len(series.mean) != 1 or last == series.x[0]:
         return series
     ci95 = None if series.ci95 is None else 2 * list(series.ci95)
-    return series._replace(x=[series.x[0], last], mean=2 * list(series.mean), ci95=ci95, style="--")
+    return series._replace(x=[series.x[0], last], mean=2 * list(series.mean), ci95=ci95)

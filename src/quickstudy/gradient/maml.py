@@ -88,7 +88,7 @@ class MAML(nn.Module):
 
     @property
     def passes(self) -> int:
-        """Number of forward passes in one meta-loss."""
+        """Forward passes in one meta-loss."""
         return self.steps + 1
 
     @property

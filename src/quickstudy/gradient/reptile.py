@@ -75,7 +75,7 @@ class Reptile(nn.Module):
 
     @property
     def passes(self) -> int:
-        """Number of forward passes in one meta-loss."""
+        """Forward passes in one meta-loss."""
         return self.steps * (2 if self.data == "all" else 1) + 1
 
     @property

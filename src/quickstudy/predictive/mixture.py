@@ -1,4 +1,4 @@
-"""A mixture of factorised Gaussians with equal weights."""
+"""An even mixture of factorised Gaussians."""
 
 import math
 from typing import NamedTuple

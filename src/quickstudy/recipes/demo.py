@@ -17,15 +17,11 @@ from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.sinusoid import waves as sinusoids
-from quickstudy.report import figures, panels
+from quickstudy.report import panels
+from quickstudy.report.palette import look
+from quickstudy.report.tables import PARTS
 
-TITLES = {
-    "maml": "MAML",
-    "pretrained": "Pretrained",
-    "np": "Neural Process",
-    "cnp": "CNP",
-    "oracle": "told the task",
-}
+LEARNERS = ("maml", "pretrained", "np", "cnp", "oracle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +42,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Train five learners, measure them on the same unseen waves, draw them side by side."""
     waves = qs.tasks.Sinusoid()
     told = qs.tasks.Informed(waves, ("amplitude", "phase"))
-    families: dict[str, TaskFamily] = dict.fromkeys(TITLES, waves) | {"oracle": told}
+    families: dict[str, TaskFamily] = dict.fromkeys(LEARNERS, waves) | {"oracle": told}
     learners: dict[str, nn.Module] = {
         "maml": qs.MAML(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=1),
         "pretrained": qs.Pretrained(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=10),
@@ -73,12 +69,26 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     metrics |= tuned(learners, waves, options, metrics)
 
     stage.say("drawing")
-    stage.draw("functions", lambda: functions_figure(learners, waves, shots=10))
-    stage.draw("functions-few", lambda: functions_figure(learners, waves, shots=5))
-    labels = {f"{name}/": TITLES[name] for name in ("maml", "pretrained", "np", "cnp", "oracle")}
-    middle = options.shots[len(options.shots) // 2]
-    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, labels, middle))
+    draw(learners, waves, options, metrics, stage)
     return metrics
+
+
+def draw(
+    learners: Mapping[str, nn.Module],
+    family: TaskFamily,
+    options: Options,
+    metrics: Mapping[str, Metric],
+    stage: Stage,
+) -> None:
+    """The same waves through all learners, from fewer points and from more, and the error by number of steps."""
+    few, middle = min(options.shots), sinusoids.middle(options.shots)
+    seen = "Three unseen waves through every learner, {} points seen of each (dots). Grey: the truth."
+    stage.draw("functions", lambda: functions_figure(learners, family, middle), seen.format(middle))
+    if few < middle:
+        stage.draw("functions-few", lambda: functions_figure(learners, family, few), seen.format(few))
+    shown = {f"{name}/": name for name in learners}
+    caption = f"{sinusoids.steps_caption(middle)} MAML and the pretrained network take steps of the rate 0.01, untuned."
+    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, shown, middle), caption)
 
 
 def tuned(
@@ -99,14 +109,12 @@ def tuned(
     return found
 
 
-def functions_figure(learners: dict[str, nn.Module], family: TaskFamily, shots: int) -> Figure:
+def functions_figure(learners: Mapping[str, nn.Module], family: TaskFamily, shots: int) -> Figure:
     """The same unseen waves through all learners."""
     tasks = sinusoids.unseen(family, shots)
-    grid = {
-        TITLES[k]: sinusoids.gradient_panels(learners[k], tasks, figures.COLOURS[k]) for k in ("maml", "pretrained")
-    }
+    grid = {PARTS[k]: sinusoids.gradient_panels(learners[k], tasks, look(k).colour) for k in ("maml", "pretrained")}
     grid |= {
-        TITLES[k]: sinusoids.process_panels(learners[k], tasks, figures.COLOURS[k], samples)
+        PARTS[k]: sinusoids.process_panels(learners[k], tasks, look(k).colour, samples)
         for k, samples in (("np", 64), ("cnp", 0))
     }
     return panels.side_by_side(grid)

@@ -1,4 +1,4 @@
-"""The four systems of quickstudy in small: `quickstudy demo --all` runs them one after the other and writes one page.
+"""Regression, navigation and carts in small: `quickstudy demo --all` runs them one after the other and writes one page.
 
 MAML and Neural Processes on regression (the recipe `demo`), MAML on reinforcement learning (2-D navigation), a Neural
 Process that controls what it learns (carts of unknown masses, length and force).

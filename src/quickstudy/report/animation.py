@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from quickstudy.report.figures import INK, STYLE
+from quickstudy.report.figures import STYLE
+from quickstudy.report.palette import INK
 from quickstudy.runs import atomic
 
 Film = NDArray[np.uint8]

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from quickstudy.report.figures import BLUE, INK, STYLE
+from quickstudy.report.figures import STYLE
+from quickstudy.report.palette import BLUE, INK
 
 
 class Curve(NamedTuple):
@@ -35,6 +36,7 @@ class Panel(NamedTuple):
         mean, sd: `[M]` each: a belief, drawn as a line within a band of two standard deviations.
         samples: `[S, M]`, functions drawn from the belief.
         colour: of the learner.
+        learner: its name, for the legend of `mean`.
     """
 
     x: Any
@@ -46,6 +48,7 @@ class Panel(NamedTuple):
     sd: Any = None
     samples: Any = None
     colour: str = BLUE
+    learner: str = "mean"
 
 
 def draw_panel(axes: Axes, panel: Panel) -> list[Line2D]:
@@ -60,7 +63,7 @@ def draw_panel(axes: Axes, panel: Panel) -> list[Line2D]:
     if panel.mean is not None:
         mean, sd = _array(panel.mean), _array(panel.sd)
         axes.fill_between(x, mean - 2 * sd, mean + 2 * sd, color=panel.colour, alpha=0.18, linewidth=0, zorder=1)
-        handles += axes.plot(x, mean, color=panel.colour, linewidth=1.6, zorder=4, label="mean, 2 sd band")
+        handles += axes.plot(x, mean, color=panel.colour, linewidth=1.6, zorder=4, label=f"{panel.learner}, 2 sd band")
     for curve in panel.curves:
         handles += axes.plot(
             x,

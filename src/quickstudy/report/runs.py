@@ -1,8 +1,13 @@
 """Run folders as the report reads them: configuration, result, training curves and figures, without torch."""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from quickstudy.report.tables import entry
+from quickstudy.runs.frames import to_frame
 
 
 class RunRecord(NamedTuple):
@@ -13,7 +18,8 @@ class RunRecord(NamedTuple):
         config: its `config.json`.
         result: its `result.json`; empty while the run is unfinished.
         curves: part (a learner, a fold or a seed; "" for the run itself) to the lines of its `metrics.jsonl`.
-        figures: its PNGs and GIFs, by name.
+        figures: its PNGs and GIFs, by name; of several seeds also those of the first one.
+        parts: part to its `config.json`, for runs that trained several learners.
     """
 
     path: Path
@@ -21,11 +27,58 @@ class RunRecord(NamedTuple):
     result: dict[str, Any]
     curves: dict[str, list[dict[str, Any]]]
     figures: dict[str, Path]
+    parts: dict[str, dict[str, Any]]
 
     @property
     def name(self) -> str:
         """The folder's name."""
         return self.path.resolve().name
+
+    @property
+    def recipe(self) -> str:
+        """The recipe that made it; empty for a run of `quickstudy.fit`."""
+        return str(self.config.get("recipe") or "")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What was measured, by name; empty while the run is unfinished."""
+        return self.result.get("metrics", {})
+
+    def frame(self) -> Any:
+        """The lines of `curves` as a `pandas.DataFrame`, with the part of each line in the column `part`.
+
+        Raises:
+            ModuleNotFoundError: if pandas is not installed; it is the extra `pandas`.
+        """
+        lines = [{"part": part, **line} for part, found in self.curves.items() for line in found]
+        return to_frame(lines, "frame()")
+
+    def result_frame(self) -> Any:
+        """What was measured as a `pandas.DataFrame`: one row a metric, its name taken apart into columns.
+
+        The columns are `learner` (empty where the run has one only), `metric`, what the name tells besides as whole
+        numbers where it is one (`k`, `steps`, `episode`, `kernel` ...), `mean`, `ci95`, `n` and `over`.
+
+        Raises:
+            ModuleNotFoundError: if pandas is not installed; it is the extra `pandas`.
+        """
+        rows = []
+        for name, value in self.metrics.items():
+            found = entry(name, value)
+            keys = {key: int(word) if word.isdecimal() else word for key, word in found.keys.items()}
+            numbers = {"mean": found.mean, **{key: value.get(key) for key in ("ci95", "n", "over")}}
+            rows.append({"learner": found.part, "metric": found.metric, **keys, **numbers})
+        return to_frame(rows, "result_frame()")
+
+
+def frame(path: str | Path) -> Any:
+    """The `metrics.jsonl` of the run at `path`, and of its parts, as a `pandas.DataFrame`; see `RunRecord.frame`."""
+    return read_run(path).frame()
+
+
+def result_frame(path: str | Path) -> Any:
+    """The `result.json` of the run at `path` as a `pandas.DataFrame`; see `RunRecord.result_frame`."""
+    return read_run(path).result_frame()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -55,16 +108,33 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Everything that a report shows of the run at `path`."""
+    """Everything that a report shows of the run at `path`, without torch.
+
+    Raises:
+        FileNotFoundError: if `path` is no run.
+        ValueError: if a file of it is damaged.
+    """
     path = Path(path)
     config = read_config(path)
-    curves = {}
-    for file in sorted([path / "metrics.jsonl", *path.glob("*/metrics.jsonl")]):
-        if file.exists():
-            curves["" if file.parent == path else file.parent.name] = _lines(file)
-    pictures = [file for ending in ("png", "gif") for file in (path / "figures").glob(f"*.{ending}")]
-    figures = {file.stem: file for file in sorted(pictures, key=lambda file: file.stem)}
-    return RunRecord(path, config, read_result(path), curves, figures)
+    curves = {part: _lines(file) for part, file in _of_parts(path, "metrics.jsonl")}
+    parts = {part: read_json(file) for part, file in _of_parts(path, "config.json") if part}
+    seeds = sorted(path.glob("seed-*/figures"), key=_by_number)[:1]
+    pictures = [file for folder in (*seeds, path / "figures") for file in sorted(folder.glob("*"))]
+    figures = {file.stem: file for file in pictures if file.suffix in (".png", ".gif")}
+    figures = {name: figures[name] for name in sorted(figures)}
+    return RunRecord(path, config, read_result(path), curves, figures, parts)
+
+
+def _of_parts(path: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """The files of that name in the run (part ""), in its parts, and in the parts of its seeds."""
+    for pattern in (name, f"*/{name}", f"*/*/{name}"):
+        for file in sorted(path.glob(pattern), key=_by_number):
+            yield ", ".join(file.relative_to(path).parts[:-1]), file
+
+
+def _by_number(file: Path) -> list[tuple[str, int]]:
+    """For sorting: seed-2 comes before seed-10."""
+    return [(words, int(digits or 0)) for words, digits in re.findall(r"(\D+)(\d*)", str(file))]
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

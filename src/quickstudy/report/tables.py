@@ -1,7 +1,8 @@
 """`result.json` as tables, for the terminal, Markdown and HTML.
 
 A metric's name is `[part/]metric[/key=value ...]`: `maml/mse/k=10/steps=1` is the squared error of the part `maml`
-after 1 gradient step on 10 points. Tables have one row for every part and number of steps, one column for every k.
+after 1 gradient step on 10 points. Tables have one row for every part and number of steps, one column for every k, both
+sorted by number.
 """
 
 import html
@@ -59,8 +60,23 @@ PARTS = {
     "ppo": "PPO, from scratch",
     "actor-critic": "actor-critic in the Neural Process",
 }
-REFERENCES = (PARTS["oracle"], PARTS["exact"], PARTS["simulator"])  # what nobody is expected to beat
+REFERENCES = (PARTS["oracle"], PARTS["exact"], PARTS["simulator"])  # what no learner is expected to beat
 KERNELS = {"rbf": "RBF", "matern52": "Matern 5/2"}
+BOUNDS = {
+    "mse": (0.0, math.inf),
+    "rmse": (0.0, math.inf),
+    "accuracy": (0.0, 1.0),
+    "coverage90": (0.0, 1.0),
+    "calibration_error": (0.0, 0.5),
+}
+"""The least and the greatest possible value of metrics that have one."""
+SUPPORT = {
+    "digits": "labelled images of each class",
+    "navigation2d": "episodes before every gradient step",
+    "table": "rows seen of each held-out group",
+}
+"""What K counts in recipes whose names begin so."""
+POINTS = "points in the support set of each task"
 
 
 class Entry(NamedTuple):
@@ -74,7 +90,7 @@ class Entry(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Cells as text. `best` holds the (row, column) places of the best mean of each column."""
+    """Cells as text. `best` holds the (row, column) places of means that are better than all others of their column."""
 
     title: str
     header: list[str]
@@ -120,7 +136,7 @@ def entry(name: str, value: Mapping[str, Any], prefix: str = "") -> Entry:
 def tables(
     results: Mapping[str, Mapping[str, Any]], metrics: Sequence[str] | None = None, *, multiples: bool = False
 ) -> list[Table]:
-    """One table a metric.
+    """One table a metric, of runs that were measured on the same kind of tasks.
 
     Args:
         results: the name of a run to its `metrics`; the name "" is left out of the rows.
@@ -134,21 +150,43 @@ def tables(
     found = []
     for metric in order:
         chosen = [e for e in entries if e.metric == metric]
-        found += [_table(metric, chosen)] if chosen else []
+        tuned = f"tuned_{metric}" in present  # then that table alone says who is best: here adaptation is not tuned
+        found += [_table(metric, chosen, mark=not tuned)] if chosen else []
         found += [_multiples(metric, chosen)] if multiples and metric in ("mse", "rmse") and _comparable(chosen) else []
     return found
 
 
+def notes(shown: Sequence[Table], recipe: str = "") -> list[str]:
+    """What a reader must know to read these tables: what K counts, what ± is, and what bold means.
+
+    Args:
+        shown: the tables.
+        recipe: whose they are; in some, K counts something else than points.
+    """
+    columns = {column for table in shown for column in table.header}
+    found = [f"K: {counted(recipe)}."] if any(column.startswith("K=") for column in columns) else []
+    if any("±" in cell for table in shown for row in table.rows for cell in row):
+        found.append("±: half the width of the 95% interval.")
+    if any(table.best for table in shown):
+        found.append("Bold: the best of its column, where its interval touches no other; references do not count.")
+    return found
+
+
+def counted(recipe: str) -> str:
+    """What K counts in the metrics of a recipe."""
+    return next((words for start, words in SUPPORT.items() if recipe.startswith(start)), POINTS)
+
+
 def comparable(results: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, dict[str, Entry]]:
-    """The rows of a metric's table after the most gradient steps each: the name of a row to its entries by column."""
+    """The rows of a metric's table after the most experience each: the name of a row to its entries by column."""
     last: dict[tuple[str, str], tuple[int, Entry]] = {}
     for run, found in results.items():
         for name, value in found.items():
             e = entry(name, value, run)
-            steps = int(e.keys.get("steps", 0))
-            place = (e.part, _column(e))
-            if e.metric == metric and math.isfinite(e.mean) and (place not in last or steps >= last[place][0]):
-                last[place] = (steps, e)
+            done = int(e.keys.get("steps", e.keys.get("episode", 0)))
+            place = (e.part, column(e))
+            if e.metric == metric and math.isfinite(e.mean) and (place not in last or done >= last[place][0]):
+                last[place] = (done, e)
     return _grid([e for _, e in last.values()])[0]
 
 
@@ -179,55 +217,78 @@ def cell(mean: float, ci95: float | None) -> str:
     return f"{mean:.{digits}f} ± {ci95:.{digits}f}"
 
 
-def _table(metric: str, entries: Sequence[Entry]) -> Table:
+def column(e: Entry) -> str:
+    """The heading of the column that an entry belongs to."""
+    if "kernel" in e.keys:
+        return KERNELS.get(e.keys["kernel"], e.keys["kernel"])
+    return f"K={e.keys['k']}" if "k" in e.keys else "mean"
+
+
+def _table(metric: str, entries: Sequence[Entry], *, mark: bool) -> Table:
     rows, columns = _grid(entries)
     cells = [[name, *(_cell(found.get(c)) for c in columns)] for name, found in rows.items()]
-    best = frozenset((i, j) for j, c in enumerate(columns, 1) for i in _best(metric, rows, c))
+    best = frozenset((i, j) for j, c in enumerate(columns, 1) for i in _clear_winner(metric, rows, c) if mark)
     return Table(METRICS.get(metric, metric.replace("_", " ")), ["", *columns], cells, best)
 
 
 def _multiples(metric: str, entries: Sequence[Entry]) -> Table:
     """Each mean as a multiple of its column's best."""
     rows, columns = _grid(entries)
-    least = {
-        c: min(found[c].mean for i, found in enumerate(rows.values()) if i in _best(metric, rows, c)) for c in columns
-    }
+    least = {c: min(e.mean for e in _rivals(metric, rows, c).values()) for c in columns}
     cells = [
         [name, *(f"x {number(found[c].mean / least[c])}" if c in found and least[c] > 0 else "" for c in columns)]
         for name, found in rows.items()
     ]
-    return Table(f"{METRICS.get(metric, metric)}, in multiples of the best", ["", *columns], cells)
+    title = f"{METRICS.get(metric, metric)}, in multiples of the least"
+    return Table(title, ["", *("multiple" if c == "mean" else c for c in columns)], cells)
 
 
 def _grid(entries: Sequence[Entry]) -> tuple[dict[str, dict[str, Entry]], list[str]]:
-    rows: dict[str, dict[str, Entry]] = {}
+    """Rows by name, and the names of the columns; numbers ascend, all else stays in order of appearance."""
+    parts = list(dict.fromkeys(e.part for e in entries))
+    numbers = {_row(e): (parts.index(e.part), [_number(v) for k, v in e.keys.items() if k != "k"]) for e in entries}
+    rows: dict[str, dict[str, Entry]] = {name: {} for name in sorted(numbers, key=lambda name: numbers[name])}
     for e in entries:
-        rows.setdefault(_row(e), {})[_column(e)] = e
-    return rows, list(dict.fromkeys(_column(e) for e in entries))
+        rows[_row(e)][column(e)] = e
+    columns = list(dict.fromkeys(column(e) for e in entries))
+    return rows, sorted(columns, key=lambda c: _number(c.removeprefix("K=")) if c.startswith("K=") else -1.0)
+
+
+def _number(text: str) -> float:
+    """The number in a text; what is none stands before all numbers."""
+    try:
+        return float(text)
+    except ValueError:
+        return -math.inf
 
 
 def _comparable(entries: Sequence[Entry]) -> bool:
+    """Whether every column has more than one row that can be compared."""
     rows, columns = _grid(entries)
-    return all(_best("mse", rows, column) for column in columns)
+    return all(len(_rivals("mse", rows, c)) > 1 for c in columns)
 
 
-def _best(metric: str, rows: Mapping[str, Mapping[str, Entry]], column: str) -> list[int]:
-    """The rows with the best mean of a column, where one is better than another; what nobody can reach is left out."""
-    base = metric.removeprefix("tuned_")
-    sign = 1 if base in LOWER_IS_BETTER else -1 if base in HIGHER_IS_BETTER else 0
-    rivals = {i: found[column] for i, found in enumerate(rows.values()) if column in found}
-    means = {i: sign * e.mean for i, e in rivals.items() if math.isfinite(e.mean) and not e.part.endswith(REFERENCES)}
-    return [i for i, mean in means.items() if mean == min(means.values())] if sign and len(means) > 1 else []
+def _rivals(metric: str, rows: Mapping[str, Mapping[str, Entry]], column: str) -> dict[int, Entry]:
+    """The entries of a column that can be the best, by the number of their row; none where no order is the better."""
+    if metric.removeprefix("tuned_") not in LOWER_IS_BETTER | HIGHER_IS_BETTER:
+        return {}
+    found = {i: row[column] for i, row in enumerate(rows.values()) if column in row}
+    return {i: e for i, e in found.items() if math.isfinite(e.mean) and not e.part.endswith(REFERENCES)}
+
+
+def _clear_winner(metric: str, rows: Mapping[str, Mapping[str, Entry]], column: str) -> list[int]:
+    """The row with the best mean of a column, if its interval touches that of no other row; references do not count."""
+    sign = 1 if metric.removeprefix("tuned_") in LOWER_IS_BETTER else -1
+    rivals = _rivals(metric, rows, column)
+    ends = {i: (sign * e.mean - e.ci95, sign * e.mean + e.ci95) for i, e in rivals.items() if e.ci95 is not None}
+    if len(rivals) < 2 or len(ends) < len(rivals):  # without an interval nobody knows how sure a mean is
+        return []
+    best = min(ends, key=lambda i: sum(ends[i]))
+    return [best] if all(ends[best][1] < low for i, (low, _) in ends.items() if i != best) else []
 
 
 def _cell(found: Entry | None) -> str:
     return "" if found is None else cell(found.mean, found.ci95)
-
-
-def _column(e: Entry) -> str:
-    if "kernel" in e.keys:
-        return KERNELS.get(e.keys["kernel"], e.keys["kernel"])
-    return f"K={e.keys['k']}" if "k" in e.keys else "value"
 
 
 def _row(e: Entry) -> str:
@@ -235,5 +296,5 @@ def _row(e: Entry) -> str:
     if "steps" in e.keys:
         steps = int(e.keys["steps"])
         words.append("before adapting" if steps == 0 else f"after {steps} step{'s' if steps > 1 else ''}")
-    words += [f"{k}={v}" for k, v in e.keys.items() if k not in ("k", "steps", "kernel")]
+    words += [f"{k} {v}" for k, v in e.keys.items() if k not in ("k", "steps", "kernel")]
     return ", ".join(words) or ("factor" if e.metric == "factor" else "this learner")

@@ -1,32 +1,59 @@
 """Tables on the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich import box
+from rich import box, table
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from quickstudy.report.tables import tables
+from quickstudy.report.tables import Table, notes, tables
+
+GAP = 2  # characters between columns
 
 
-def show_tables(metrics: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print one table for every metric, the best of each column in bold."""
+def show_tables(metrics: Mapping[str, Any], console: Console | None = None, *, recipe: str = "") -> None:
+    """Print one table for every metric, then what K, ± and bold mean in them.
+
+    A table that is wider than the window is printed in pieces, each with some of its columns.
+
+    Args:
+        metrics: what was measured, by name.
+        console: where; by default stdout.
+        recipe: whose metrics they are; see `quickstudy.report.tables.notes`.
+    """
     console = console or Console(highlight=False)
     if not console.is_terminal:  # nobody's window is too narrow
         console.width = 120
-    for content in tables({"": metrics}):
-        table = Table(
-            title=content.title,
-            title_justify="left",
-            title_style="bold",
-            header_style="",
-            box=box.SIMPLE_HEAD,
-            show_edge=False,
-        )
-        for j, name in enumerate(content.header):
-            table.add_column(name, justify="right" if j else "left", no_wrap=True)
-        for i, row in enumerate(content.rows):
-            table.add_row(*(f"[bold]{cell}[/bold]" if (i, j) in content.best else cell for j, cell in enumerate(row)))
-        console.print(table)
+    shown = tables({"": metrics})
+    for content in shown:
+        for columns in _pieces(content, console.width):
+            console.print(_piece(content, columns))
+            console.print()
+    for note in notes(shown, recipe):
+        console.print(note, markup=False, soft_wrap=True)
+    if shown:
         console.print()
+
+
+def _pieces(content: Table, width: int) -> Iterator[list[int]]:
+    """The numbers of the columns that fit side by side, after the first one, which every piece repeats."""
+    sizes = [GAP + max(map(len, cells)) for cells in zip(content.header, *content.rows, strict=True)]
+    columns: list[int] = []
+    for j in range(1, len(sizes)):
+        if columns and sizes[0] + sum(sizes[c] for c in columns) + sizes[j] > width:
+            yield columns
+            columns = []
+        columns.append(j)
+    yield columns
+
+
+def _piece(content: Table, columns: list[int]) -> table.Table:
+    """The first column of a table and those given, the best of each column in bold."""
+    title = Text(content.title if columns[:1] in ([], [1]) else f"{content.title}, continued", style="bold")
+    drawn = table.Table(title=title, title_justify="left", header_style="", box=box.SIMPLE_HEAD, show_edge=False)
+    for j in (0, *columns):
+        drawn.add_column(Text(content.header[j]), justify="right" if j else "left", overflow="fold")
+    for i, row in enumerate(content.rows):
+        drawn.add_row(*(Text(row[j], style="bold" if (i, j) in content.best else "") for j in (0, *columns)))
+    return drawn

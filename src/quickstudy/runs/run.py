@@ -13,6 +13,7 @@ from quickstudy.evaluation.intervals import Metric
 from quickstudy.runs.atomic import write_file
 from quickstudy.runs.checkpoint import CheckpointError
 from quickstudy.runs.facts import commit, hardware
+from quickstudy.runs.frames import to_frame
 from quickstudy.runs.lock import LOCK
 
 CONFIG, RESULT, FIGURES = "config.json", "result.json", "figures"
@@ -67,6 +68,14 @@ class Run:
         folder = self.path / BEST
         load_weights(self.learner, read_checkpoint(folder).weights, folder)
         return self.learner
+
+    def frame(self) -> Any:
+        """`metrics` as a `pandas.DataFrame`: a row for every line, NaN where a line has no such value.
+
+        Raises:
+            ModuleNotFoundError: if pandas is not installed; it is the extra `pandas`.
+        """
+        return to_frame(self.metrics, "run.frame()")
 
 
 def finish(run: Run, path: Path, metrics: Mapping[str, Metric | Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The fast path: all tasks in one pass, low-rank weights that are never built, gradients whose graph is not kept."""
+"""The fast path: all tasks in one pass, fast weights that are never built, gradients without a tape."""

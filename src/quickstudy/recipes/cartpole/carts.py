@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 import quickstudy as qs
 from quickstudy.chance import Stream, mix
@@ -31,19 +30,8 @@ from quickstudy.rl.environment import EnvironmentTasks
 
 Carts = Literal["masses", "gains"]
 Planner = Literal["mppi", "cem"]
+FEW = 12  # episodes up to which their axis is linear
 METHODS = ("np", "simulator", "fixed", "pets", "dqn", "reinforce", "actor-critic", "ppo", "cnp", "maml")
-COLOURS = {
-    "np": figures.GREEN,
-    "simulator": figures.GREY,
-    "fixed": figures.ORANGE,
-    "pets": figures.PURPLE,
-    "dqn": figures.SKY,
-    "reinforce": figures.AMBER,
-    "actor-critic": figures.WINE,
-    "ppo": figures.OLIVE,
-    "cnp": figures.INK,
-    "maml": figures.BLUE,
-}
 MODEL_FREE = {"dqn": DQN, "reinforce": Reinforce, "ppo": PPO}
 LEARNER = {
     "np": "np",
@@ -184,25 +172,34 @@ def gather(options: Any, stage: Stage) -> None:
     }
     seconds = {name: torch.tensor([seed[name]["seconds"] for seed in kept]).mean(0) for name in kept[0]}
     lives = {name: Life(s[:, 0], seconds[name], 0) for name, s in scores.items()}
-    together.evaluate(scores, stage, COLOURS, by="episodes", first=1, over_tasks=True)
-    stage.draw("episodes", lambda: figure(lives, "episodes"))
-    stage.draw("seconds", lambda: figure(lives, "seconds"))
+    together.evaluate(scores, stage, by="episodes", first=1, over_tasks=True)
+    stage.draw("episodes", lambda: figure(lives, "episodes", options.horizon))
+    stage.draw("seconds", lambda: figure(lives, "seconds", options.horizon))
 
 
-def figure(lives: Mapping[str, Life], by: Literal["episodes", "seconds"]) -> Figure:
-    """Return against episodes or seconds of computation, with 95% bands over carts."""
+def figure(lives: Mapping[str, Life], by: Literal["episodes", "seconds"], most: int) -> Figure:
+    """Return against episodes, or seconds of computation, with 95% bands over carts.
+
+    Args:
+        lives: of the methods compared.
+        by: what is on the horizontal axis.
+        most: steps of an episode, which is the greatest return.
+    """
     series = []
     for name, life in lives.items():
         each = [over_tasks(returns) for returns in life.returns]
         x = list(range(1, len(each) + 1)) if by == "episodes" else life.seconds.tolist()
-        series.append(Series(PARTS[name], x, [m.mean for m in each], [m.ci95 for m in each], COLOURS[name]))
-    drawn = figures.lines(series, xlabel="episodes" if by == "episodes" else "seconds, all carts", ylabel="return")
-    drawn.axes[0].set_xscale("log")
-    places = [x for item in series for x in item.x]
-    crowded = max(places) > 1000 * min(places)
-    drawn.axes[0].xaxis.set_major_locator(LogLocator(subs=(1,) if crowded else (1, 2, 5)))
-    drawn.axes[0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    drawn.axes[0].xaxis.set_minor_formatter(NullFormatter())
+        series.append(Series(PARTS[name], x, [m.mean for m in each], [m.ci95 for m in each]))
+    few = by == "episodes" and max(len(item.x) for item in series) <= FEW
+    drawn = figures.lines(
+        series,
+        xlabel="episode of each cart" if by == "episodes" else "seconds of computation, all carts together",
+        ylabel=f"steps balanced, of {most}",
+        whole=few,
+        bounds=(0.0, float(most)),
+    )
+    if not few:
+        figures.log_scale(drawn.axes[0], "x")
     return drawn
 
 

@@ -98,8 +98,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
 
     lives = carts.measure(learners, options, stage.say, wrap=remembered)
     stage.keep("lives", carts.to_json(lives))
-    stage.draw("episodes", lambda: carts.figure(lives, "episodes"))
-    stage.draw("seconds", lambda: carts.figure(lives, "seconds"))
+    stage.draw("episodes", lambda: carts.figure(lives, "episodes", options.horizon))
+    stage.draw("seconds", lambda: carts.figure(lives, "seconds", options.horizon))
     if stage.mode != "measure" and options.methods[0] not in carts.MODEL_FREE:
         film(decided[options.methods[0]].actions, options, stage)
     return carts.metrics(lives, options.episodes)

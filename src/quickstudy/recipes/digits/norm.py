@@ -35,13 +35,7 @@ from quickstudy.report.runs import read_result
 Norm = Literal["batch", "task", "meta", "group"]
 WAYS, JUDGED = 5, 15  # classes in a task, query images of each when measuring
 NORMS: dict[Norm, str] = {"batch": "BatchNorm", "task": "TaskNorm", "meta": "MetaBatchNorm", "group": "GroupNorm"}
-ROWS = {
-    "BatchNorm/transductive": figures.GREY,
-    "BatchNorm/running statistics": figures.ORANGE,
-    "TaskNorm": figures.BLUE,
-    "MetaBatchNorm": figures.GREEN,
-    "GroupNorm": figures.PURPLE,
-}
+ROWS = ("BatchNorm/transductive", "BatchNorm/running statistics", "TaskNorm", "MetaBatchNorm", "GroupNorm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +110,11 @@ def gather(options: Options, stage: Stage) -> None:
 def accuracy_figure(metrics: Mapping[str, Metric], options: Options) -> Figure:
     """Accuracy after each measured number of gradient steps, a curve for each row."""
     series = []
-    for row, colour in ROWS.items():
+    for row in ROWS:
         found = {s: metrics[f"{row}/accuracy/k={options.shots}/steps={s}"] for s in _counts(options)}
         means, widths = [m.mean for m in found.values()], [m.ci95 for m in found.values()]
-        style = "--" if row.endswith("/transductive") else "-"
-        series.append(figures.Series(row.replace("/", ", "), list(found), means, widths, colour, style))
-    return figures.lines(series, xlabel="gradient steps", ylabel="accuracy", whole=True)
+        series.append(figures.Series(row.replace("/", ", "), list(found), means, widths))
+    return figures.lines(series, xlabel="gradient steps", ylabel="accuracy", whole=True, bounds=(0.0, 1.0))
 
 
 def _measure(name: str, learner: Any, family: Digits, options: Options) -> dict[str, Metric]:

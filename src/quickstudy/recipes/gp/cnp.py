@@ -10,7 +10,7 @@ from quickstudy.evaluation.evaluate import Metric
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.gp import protocol as gp_protocol
-from quickstudy.report import figures
+from quickstudy.report.palette import PURPLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,4 +34,4 @@ class Options(Sampled):
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Train, measure, draw."""
     learner = qs.CNP(width=options.width, sigma_floor=options.sigma_floor)
-    return gp_protocol.run(learner, options, stage, title="CNP", colour=figures.PURPLE, samples=0)
+    return gp_protocol.run(learner, options, stage, title="CNP", colour=PURPLE, samples=0)

@@ -12,7 +12,7 @@ from quickstudy.evaluation.evaluate import Metric
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.gp import protocol as gp_protocol
-from quickstudy.report import figures
+from quickstudy.report.palette import GREEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,4 +50,4 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         sigma_floor=options.sigma_floor,
     )
     samples = 0 if options.paths == "deterministic" else 64
-    return gp_protocol.run(learner, options, stage, title="Neural Process", colour=figures.GREEN, samples=samples)
+    return gp_protocol.run(learner, options, stage, title="Neural Process", colour=GREEN, samples=samples)

@@ -18,11 +18,13 @@ from quickstudy.evaluation.intervals import Metric, over_tasks
 from quickstudy.evaluation.scores import calibration_error, oracle_scores
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
-from quickstudy.report import figures, panels
+from quickstudy.report import panels
+from quickstudy.report.palette import INK
 from quickstudy.report.panels import Panel
 from quickstudy.tasks.kernels import Kernel
 
 KERNELS: tuple[Kernel, ...] = ("rbf", "matern52", "periodic")
+PICTURED = 8  # points seen of each task in the figure
 SIZES: dict[str, Any] = {"support": (3, 46), "query": (3, 46), "points": 49}
 
 
@@ -36,7 +38,11 @@ def run(learner: nn.Module, options: Any, stage: Stage, *, title: str, colour: s
     for kernel in KERNELS:
         stage.say(f"measuring on {options.test_tasks} {kernel} tasks")
         metrics |= measure(trained, kernel, options)
-    stage.draw("beliefs", lambda: panels.side_by_side(_beliefs(trained, title, colour, samples)))
+    stage.draw(
+        "beliefs",
+        lambda: panels.side_by_side(_beliefs(trained, title, colour, samples)),
+        f"Three unseen tasks of the RBF kernel, {PICTURED} points seen of each. Grey line: the function itself.",
+    )
     return metrics
 
 
@@ -67,7 +73,7 @@ def _beliefs(learner: Any, title: str, colour: str, samples: int) -> dict[str, S
     family = qs.tasks.GaussianProcess("rbf")
     device = next(learner.parameters()).device
     generator = torch.Generator(device).manual_seed(3)
-    tasks = family.sample(3, support=8, query=200, split="test", grid=True, generator=generator)
+    tasks = family.sample(3, support=PICTURED, query=200, split="test", grid=True, generator=generator)
     predictor = learner.adapt(tasks.support, generator=generator)
     drawn = predictor.functions(samples, generator)(tasks.query.x) if samples else None
     columns: dict[str, list[Panel]] = {title: [], "Exact posterior": []}
@@ -76,7 +82,7 @@ def _beliefs(learner: Any, title: str, colour: str, samples: int) -> dict[str, S
         ("Exact posterior", family.oracle(tasks)(tasks.query.x), None),
     ):
         for t in range(tasks.num_tasks):
-            columns[column].append(_panel(tasks, t, belief, shown, colour if column == title else figures.GREY))
+            columns[column].append(_panel(tasks, t, belief, shown, colour if column == title else INK))
     return dict(columns)
 
 

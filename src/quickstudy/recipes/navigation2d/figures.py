@@ -16,16 +16,9 @@ from quickstudy.recipes.navigation2d.board import Navigation, environment
 from quickstudy.recipes.navigation2d.measure import GOALS, Measured, Walks
 from quickstudy.report import figures
 from quickstudy.report.animation import animate
+from quickstudy.report.palette import INK, look
 from quickstudy.report.tables import PARTS
 from quickstudy.rl.envs.filmed import Filmed
-
-COLOURS = {
-    "maml": figures.BLUE,
-    "promp": figures.GREEN,
-    "pretrained": figures.ORANGE,
-    "random": figures.AMBER,
-    "oracle": figures.GREY,
-}
 
 
 def walks_figure(learners: Mapping[str, Walks], options: Navigation) -> Figure:
@@ -48,9 +41,9 @@ def walks_figure(learners: Mapping[str, Walks], options: Navigation) -> Figure:
                         axes.set_axis_off()
                         continue
                     for path in walks.paths[k][place]:
-                        axes.plot(*path.T.tolist(), color=COLOURS[name], linewidth=0.8, alpha=0.7)
+                        axes.plot(*path.T.tolist(), color=look(name).colour, linewidth=0.8, alpha=0.7)
                     goal = walks.goals[place].tolist()
-                    axes.plot(*goal, marker="*", color=figures.INK, markersize=6, zorder=3)
+                    axes.plot(*goal, marker="*", color=INK, markersize=6, zorder=3)
                     axes.set(xticks=[], yticks=[], xlim=limits, ylim=limits, aspect="equal")
     return figure
 
@@ -61,10 +54,10 @@ def steps_figure(metrics: Mapping[str, Metric]) -> Figure:
     for name in dict.fromkeys(key.split("/")[0] for key in metrics):
         found = [metric for key, metric in metrics.items() if key.startswith(f"{name}/return/steps=")]
         means, ci = [m.mean for m in found], [m.ci95 for m in found]
-        series.append(figures.Series(PARTS[name], list(range(len(found))), means, ci, COLOURS[name]))
+        series.append(figures.Series(PARTS[name], list(range(len(found))), means, ci))
     longest = max(len(item.mean) for item in series) - 1
     series = [level(item, longest) for item in series]
-    return figures.lines(series, xlabel="gradient steps", ylabel="return", whole=True)
+    return figures.lines(series, xlabel="gradient steps", ylabel="return of an episode", whole=True)
 
 
 def film(learner: Any, options: Navigation, stage: Stage, measured: Measured, *, told: bool = False) -> None:

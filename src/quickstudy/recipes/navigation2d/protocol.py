@@ -11,7 +11,7 @@ from quickstudy.evaluation.intervals import Metric, over_tasks
 from quickstudy.experiments import together
 from quickstudy.experiments.stage import Stage, device
 from quickstudy.recipes.navigation2d.board import Navigation, environment
-from quickstudy.recipes.navigation2d.figures import COLOURS, film, steps_figure, walks_figure
+from quickstudy.recipes.navigation2d.figures import film, steps_figure, walks_figure
 from quickstudy.recipes.navigation2d.measure import measure, rates
 from quickstudy.report.tables import PARTS
 
@@ -95,5 +95,5 @@ def gather(options: Navigation, stage: Stage) -> None:
         name: torch.tensor([seed[name]["return"] for seed in kept], dtype=torch.float64).transpose(0, 1)
         for name in kept[0]
     }
-    together.evaluate(scores, stage, COLOURS, by="steps", first=0)
-    stage.draw("returns", lambda: together.experience(scores, COLOURS, "gradient steps"))
+    together.evaluate(scores, stage, by="steps", first=0)
+    stage.draw("returns", lambda: together.experience(scores, "gradient steps"))

@@ -12,7 +12,8 @@ from quickstudy.evaluation.evaluate import Metric
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid import waves as sinusoids
-from quickstudy.report import figures, panels
+from quickstudy.report import panels
+from quickstudy.report.palette import look
 
 COMPILE: dict[str, bool | Literal["auto"]] = {"auto": "auto", "on": True, "off": False}
 
@@ -68,8 +69,9 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     stage.say(f"measuring on {options.test_tasks} unseen waves")
     metrics = sinusoids.measure(maml, family, options, options.shots, sinusoids.STEPS)
 
-    drawn = sinusoids.gradient_panels(maml, sinusoids.unseen(family), figures.BLUE)
-    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="MAML"))
-    shots = options.shots[len(options.shots) // 2]
-    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "MAML"}, shots))
+    shots = sinusoids.middle(options.shots)
+    drawn = sinusoids.gradient_panels(maml, sinusoids.unseen(family, shots), look("maml").colour)
+    seen = f"Three unseen waves before and after gradient steps on {shots} points (dots). Grey: the truth."
+    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="MAML"), seen)
+    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "maml"}, shots), sinusoids.steps_caption(shots))
     return metrics

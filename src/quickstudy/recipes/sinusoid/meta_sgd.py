@@ -21,9 +21,10 @@ from quickstudy.evaluation.evaluate import Metric
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid import waves as sinusoids
-from quickstudy.report import figures, panels
+from quickstudy.report import panels
+from quickstudy.report.palette import look
+from quickstudy.report.tables import PARTS
 
-TITLES = {"meta_sgd": "Meta-SGD", "maml": "MAML"}
 STEPS = (0, 1, 2, 5, 10)  # gradient steps after which learners are measured; both are trained for 1
 
 
@@ -79,10 +80,11 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         found = sinusoids.measure(learner, family, options, options.shots, STEPS)
         metrics |= {f"{name}/{key}": metric for key, metric in found.items()}
 
-    tasks = sinusoids.unseen(family)
-    drawn = {TITLES[k]: sinusoids.gradient_panels(learners[k], tasks, figures.COLOURS[k], last=1) for k in TITLES}
-    stage.draw("adaptation", lambda: panels.side_by_side(drawn))
-    shots = options.shots[len(options.shots) // 2]
-    labels = {f"{name}/": title for name, title in TITLES.items()}
-    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, labels, shots))
+    shots = sinusoids.middle(options.shots)
+    tasks = sinusoids.unseen(family, shots)
+    drawn = {PARTS[k]: sinusoids.gradient_panels(learners[k], tasks, look(k).colour, last=1) for k in learners}
+    seen = f"The same unseen waves through both learners, before and after a gradient step on {shots} points (dots)."
+    stage.draw("adaptation", lambda: panels.side_by_side(drawn), f"{seen} Grey: the truth.")
+    shown = {f"{name}/": name for name in learners}
+    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, shown, shots), sinusoids.steps_caption(shots))
     return metrics

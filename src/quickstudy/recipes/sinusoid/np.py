@@ -11,7 +11,8 @@ from quickstudy.evaluation.evaluate import Metric
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid import waves as sinusoids
-from quickstudy.report import figures, panels
+from quickstudy.report import panels
+from quickstudy.report.palette import look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     metrics = sinusoids.measure(process, family, options, options.shots)
 
     samples = 0 if options.paths == "deterministic" else 64
-    drawn = sinusoids.process_panels(process, sinusoids.unseen(family, shots=5), figures.GREEN, samples)
-    stage.draw("beliefs", lambda: panels.in_a_row(drawn, title="Neural Process"))
+    shots = min(options.shots)
+    drawn = sinusoids.process_panels(process, sinusoids.unseen(family, shots), look("np").colour, samples)
+    seen = f"Three unseen waves, {shots} points seen of each (dots). Grey: the truth."
+    stage.draw("beliefs", lambda: panels.in_a_row(drawn, title="Neural Process"), seen)
     return metrics

@@ -10,7 +10,8 @@ from quickstudy.evaluation.evaluate import Metric
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid import waves as sinusoids
-from quickstudy.report import figures, panels
+from quickstudy.report import panels
+from quickstudy.report.palette import look
 from quickstudy.report.panels import Curve
 
 
@@ -54,9 +55,10 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
             tasks.query.x[t, :, 0],
             truth=tasks.query.y[t, :, 0],
             curves=(Curve("told the task", mean[t, :, 0]),),
-            colour=figures.GREY,
+            colour=look("oracle").colour,
         )
         for t in range(tasks.num_tasks)
     ]
-    stage.draw("told", lambda: panels.in_a_row(drawn, title="Told the task"))
+    seen = "Three unseen waves, by a network that is told amplitude and phase and sees no points. Pale: the truth."
+    stage.draw("told", lambda: panels.in_a_row(drawn, title="Told the task"), seen)
     return metrics

@@ -10,7 +10,8 @@ from quickstudy.evaluation.evaluate import Metric
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid import waves as sinusoids
-from quickstudy.report import figures, panels
+from quickstudy.report import panels
+from quickstudy.report.palette import look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,10 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     stage.say(f"measuring on {options.test_tasks} unseen waves")
     metrics = sinusoids.measure(pretrained, family, options, options.shots, sinusoids.STEPS)
 
-    drawn = sinusoids.gradient_panels(pretrained, sinusoids.unseen(family), figures.ORANGE)
-    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="Pretrained"))
-    shots = options.shots[len(options.shots) // 2]
-    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "pretrained"}, shots))
+    shots = sinusoids.middle(options.shots)
+    drawn = sinusoids.gradient_panels(pretrained, sinusoids.unseen(family, shots), look("pretrained").colour)
+    seen = f"Three unseen waves before and after gradient steps on {shots} points (dots). Grey: the truth."
+    told = sinusoids.steps_caption(shots)
+    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="Pretrained"), seen)
+    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "pretrained"}, shots), told)
     return metrics

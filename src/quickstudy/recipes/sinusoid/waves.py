@@ -16,7 +16,9 @@ from quickstudy.experiments.options import Sampled
 from quickstudy.learner import TaskFamily
 from quickstudy.report import figures
 from quickstudy.report.figures import Series
+from quickstudy.report.palette import look
 from quickstudy.report.panels import Curve, Panel
+from quickstudy.report.tables import PARTS
 
 Waves = Literal["maml", "meta-sgd"]
 GRID = 100  # points over the domain on which errors are measured, as in the MAML paper's figures
@@ -103,24 +105,46 @@ def process_panels(process: Any, tasks: Tasks, colour: str, samples: int = 0) ->
     ]
 
 
-def steps_figure(metrics: Mapping[str, Metric], labels: Mapping[str, str], shots: int) -> Figure:
+def steps_figure(metrics: Mapping[str, Metric], learners: Mapping[str, str], shots: int) -> Figure:
     """Error by number of gradient steps; learners without steps lie flat, and what diverges leaves the picture.
 
     Args:
-        labels: prefix of the metrics' names to what the legend says.
+        metrics: of all.
+        learners: the key of each learner, such as "maml", by the prefix of its metrics' names.
+        shots: points seen.
     """
     series = []
-    for prefix, label in labels.items():
-        colour = figures.COLOURS.get(prefix.rstrip("/") or label.lower(), figures.BLUE)
+    for prefix, learner in learners.items():
         flat = metrics.get(f"{prefix}mse/k={shots}")
-        found = {s: flat or metrics.get(f"{prefix}mse/k={shots}/steps={s}") for s in STEPS}
+        counts = (STEPS[0], STEPS[-1]) if flat else STEPS
+        found = {s: flat or metrics.get(f"{prefix}mse/k={shots}/steps={s}") for s in counts}
         known = {s: m for s, m in found.items() if m is not None}
         means, widths = [m.mean for m in known.values()], [m.ci95 for m in known.values()]
-        series.append(Series(label, list(known), means, widths, colour, "--" if flat else "-"))
+        series.append(Series(PARTS[learner], list(known), means, widths, *look(learner)))
     title, top = f"{shots} points seen", 2 * max(item.mean[0] for item in series)
     return figures.lines(
-        series, xlabel="gradient steps", ylabel="mean squared error", log=True, title=title, whole=True, top=top
+        series,
+        xlabel="gradient steps",
+        ylabel="mean squared error",
+        log=True,
+        title=title,
+        whole=True,
+        top=top,
+        bounds=(0.0, math.inf),
     )
+
+
+def steps_caption(shots: int) -> str:
+    """What is said below `steps_figure`."""
+    return (
+        f"Error on unseen waves, {shots} points seen of each, by number of gradient steps, with 95% intervals over "
+        "waves. What takes no gradient steps lies flat; what diverges leaves the frame."
+    )
+
+
+def middle(shots: Sequence[int]) -> int:
+    """The number of points seen that figures show, of those that were measured."""
+    return sorted(shots)[len(shots) // 2]
 
 
 def _panel(tasks: Tasks, t: int, **what: object) -> Panel:

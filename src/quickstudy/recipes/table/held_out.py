@@ -13,8 +13,9 @@ from quickstudy.evaluation.scores import task_mean
 from quickstudy.learner import Predictor
 from quickstudy.predictive import DenseGaussian, Gaussian
 from quickstudy.recipes.table.options import Options
-from quickstudy.report import figures
+from quickstudy.report.palette import AMBER, INK
 from quickstudy.report.panels import Curve, Panel
+from quickstudy.report.tables import PARTS
 from quickstudy.tasks import ExactGP, Table, fit_gp
 
 MOST_ROWS = 400  # training rows to which the group-blind curve is fitted
@@ -139,10 +140,11 @@ class HeldOut:
                 mean=own.mean[t, keep, 0],
                 sd=own.variance[t, keep, 0].sqrt(),
                 curves=(
-                    Curve("GP of the training groups", shared.mean[t, keep, 0], "--", figures.GREY, 1.0),
-                    Curve("group-blind", blind.mean[t, keep, 0], ":", figures.AMBER, 1.2),
+                    Curve("GP of the training groups", shared.mean[t, keep, 0], "--", INK, 1.0),
+                    Curve("group-blind", blind.mean[t, keep, 0], ":", AMBER, 1.2),
                 ),
                 colour=colour,
+                learner=PARTS[self.name],
             )
         return drawn
 

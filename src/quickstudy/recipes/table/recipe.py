@@ -14,10 +14,10 @@ from quickstudy.evaluation.intervals import Metric
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.table import held_out
 from quickstudy.recipes.table.options import Options as Options
-from quickstudy.report import figures, panels
+from quickstudy.report import panels
+from quickstudy.report.palette import look
 from quickstudy.report.panels import Panel
 
-COLOURS = {"np": figures.GREEN, "cnp": figures.PURPLE, "maml": figures.BLUE}
 PICTURED = 12  # held-out groups in the figure
 
 
@@ -45,10 +45,21 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         rivals = held_out.Rivals(table)
         groups = [held_out.HeldOut(table, rivals, trained, options.learner, seen) for seen in options.seen]
         scores.append({name: values for each in groups for name, values in each.scores().items()})
-        drawn |= groups[0].pictures(COLOURS[options.learner])
+        drawn |= groups[options.seen.index(min(options.seen))].pictures(look(options.learner).colour)
     shown = dict(list(drawn.items())[:PICTURED])
-    stage.draw("groups", lambda: panels.wrapped(shown, xlabel=options.x[0], ylabel=options.y[0]))
+    told = caption(options, len(drawn))
+    stage.draw("groups", lambda: panels.wrapped(shown, xlabel=options.x[0], ylabel=options.y[0]), told)
     return held_out.summary(scores)
+
+
+def caption(options: Options, groups: int) -> str:
+    """What is said below the figure of groups."""
+    some = f"{PICTURED} of the {groups} groups" if groups > PICTURED else "Every group"
+    rest = f" The other inputs ({', '.join(options.x[1:])}) are not shown." if len(options.x) > 1 else ""
+    return (
+        f"{some}, held out of training and predicted from the {min(options.seen)} rows seen (filled); hollow: the rows "
+        f"to be predicted. Band: two standard deviations.{rest}"
+    )
 
 
 def build(options: Options, table: qs.tasks.Table) -> nn.Module:

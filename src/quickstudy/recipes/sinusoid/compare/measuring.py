@@ -17,7 +17,7 @@ from quickstudy.learner import TaskFamily
 from quickstudy.recipes.sinusoid import waves as sinusoids
 from quickstudy.recipes.sinusoid.compare.methods import METHODS
 from quickstudy.recipes.sinusoid.compare.options import Options
-from quickstudy.report.dots import dots
+from quickstudy.report.dot_plot import dots
 from quickstudy.report.tables import PARTS
 
 STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured
@@ -105,7 +105,7 @@ def best_of(metrics: Mapping[str, Metric], name: str, shots: int) -> Metric:
 def errors_figure(metrics: Mapping[str, Metric], shots: Sequence[int]) -> Figure:
     """Everybody's error after the number of gradient steps that is best on validation tasks."""
     names = dict.fromkeys(key.split("/")[0] for key in metrics)
-    rows = {PARTS[name]: [best_of(metrics, name, k) for k in shots] for name in names}
+    rows = {PARTS[name]: [best_of(metrics, name, k) for k in sorted(shots)] for name in names}
     before = [m.mean for key, m in metrics.items() if "/mse/" in key and key.endswith("/steps=0")]
     top = 2 * max(before, default=math.inf)
-    return dots(rows, [f"{k} points seen" for k in shots], xlabel="mean squared error", top=top)
+    return dots(rows, [f"{k} points seen" for k in sorted(shots)], xlabel="mean squared error", top=top)

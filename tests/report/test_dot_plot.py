@@ -3,7 +3,7 @@
 import math
 
 from quickstudy.evaluation.intervals import Metric
-from quickstudy.report.dots import dots
+from quickstudy.report.dot_plot import dots
 
 
 def metric(mean, ci95=0.1):

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 import matplotlib.style as mplstyle
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from quickstudy.evaluation.intervals import Metric
-from quickstudy.report.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE
+from quickstudy.report.figures import STYLE, log_scale
+from quickstudy.report.palette import BLUE, GREEN, MARKERS, ORANGE, PALETTE, PURPLE, SKY
 
-COLOURS = (ORANGE, BLUE, GREEN, PURPLE, SKY)
+COLOURS = (ORANGE, BLUE, GREEN, PURPLE, SKY, *PALETTE[6:])
 
 
 def dots(rows: Mapping[str, Sequence[Metric]], columns: Sequence[str], *, xlabel: str, top: float = math.inf) -> Figure:
@@ -19,23 +19,27 @@ def dots(rows: Mapping[str, Sequence[Metric]], columns: Sequence[str], *, xlabel
 
     Args:
         rows: a metric for each of `columns`, by the name of the row.
-        columns: what the colours stand for.
+        columns: what colours and markers stand for, at most eleven.
         xlabel: what is measured.
         top: values above it, or that are no numbers, are drawn hollow at the edge.
     """
-    middle = len(columns) // 2
+    middle, step = len(columns) // 2, min(0.22, 0.8 / len(columns))
     names = sorted(rows, key=lambda name: _shown(rows[name][middle].mean, math.inf), reverse=True)
+    if len(columns) > len(COLOURS):
+        raise ValueError(f"{len(columns)} columns are too many to tell apart; give at most {len(COLOURS)}")
     with mplstyle.context(STYLE):
         figure = Figure(figsize=(5.2, 0.9 + 0.17 * len(names)))
         axes = figure.subplots()
-        for j, (column, colour) in enumerate(zip(columns, COLOURS, strict=False)):
+        for j, (column, colour, marker) in enumerate(zip(columns, COLOURS, MARKERS, strict=False)):
             found = [rows[name][j] for name in names]
             means = np.array([_shown(m.mean, top) for m in found])
             half = np.array([m.ci95 if math.isfinite(m.ci95) else 0.0 for m in found])
-            known, at = np.isfinite(means), np.arange(len(names)) + 0.22 * (middle - j)
+            known, at = np.isfinite(means), np.arange(len(names)) + step * (middle - j)
             low = np.minimum(half, 0.9 * means)  # an interval down to 0 would go on for ever
             spans = np.stack([low, half])[:, known]
-            axes.errorbar(means[known], at[known], xerr=spans, fmt="o", ms=3, elinewidth=1, color=colour, label=column)
+            axes.errorbar(
+                means[known], at[known], xerr=spans, fmt=marker, ms=3.5, mew=0, elinewidth=1, color=colour, label=column
+            )
             if not known.all():
                 edge = axes.get_yaxis_transform()
                 axes.plot(
@@ -48,20 +52,13 @@ def dots(rows: Mapping[str, Sequence[Metric]], columns: Sequence[str], *, xlabel
                     transform=edge,
                     clip_on=False,
                 )
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if _decades(axes.get_xlim()) < 2 else (1.0,)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        log_scale(axes, "x")
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.grid(axis="y", linewidth=0.4)
         axes.set_xlabel(xlabel)
         figure.legend(loc="outside upper right", ncols=len(columns))
     return figure
-
-
-def _decades(limits: tuple[float, float]) -> float:
-    return math.log10(limits[1] / limits[0])
 
 
 def _shown(mean: float, top: float) -> float:

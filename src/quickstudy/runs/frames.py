@@ -1,0 +1,24 @@
+"""Records of a run as a pandas data frame. pandas is an extra, imported only when a frame is asked for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def to_frame(rows: Sequence[Mapping[str, Any]], asked: str) -> Any:
+    """A `pandas.DataFrame` with a row for each of `rows`; what a row lacks is NaN.
+
+    Args:
+        rows: records with the same kind of keys.
+        asked: what the user called, for the message.
+
+    Raises:
+        ModuleNotFoundError: if pandas is not installed.
+    """
+    try:
+        import pandas
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            f"{asked} needs pandas, which is not installed; install it with pip install 'quickstudy[pandas]'",
+            name="pandas",
+        ) from None
+    return pandas.DataFrame([dict(row) for row in rows])
