@@ -8,13 +8,11 @@ from collections.abc import Iterator, Sequence
 
 import matplotlib.style as mplstyle
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
 from quickstudy.evaluation.intervals import Metric
 from quickstudy.report import figures
 from quickstudy.report.dot_plot import dots
 from quickstudy.report.figures import Series
-from quickstudy.report.palette import looks
 from quickstudy.report.tables import PARTS
 from results_pages.experiments.acting import WALKS
 from results_pages.experiments.compared import SETTINGS
@@ -22,6 +20,7 @@ from results_pages.experiments.waves import SHOTS
 from results_pages.record import Record, Value, read
 
 CARTS = ("cartpole-np-masses", "cartpole-np-gains")
+FEW = 10  # episodes up to which the axis is not logarithmic
 
 
 def pictures() -> Iterator[tuple[str, Figure]]:
@@ -41,8 +40,7 @@ def waves() -> Figure:
     """MAML, pretrained and told the task in one picture."""
     runs = {"maml": read("sinusoid-maml"), "pretrained": read("sinusoid-pretrained")}
     series = [_steps(name, record, "mse/k=10/steps={}", range(11)) for name, record in runs.items()]
-    bound = read("sinusoid-oracle")["mse/k=10"]
-    return _errors([*series, _flat("oracle", bound, 10)])
+    return _errors([*series, _flat("oracle", read("sinusoid-oracle")["mse/k=10"], 10)])
 
 
 def meta_sgd() -> Figure:
@@ -79,19 +77,16 @@ def episodes(record: Record) -> Figure:
     series = [
         Series(PARTS[name], range(1, len(means) + 1), [m["value"] for m in means]) for name, means in found.items()
     ]
-    figure = figures.lines(series, xlabel="episodes (logarithmic)", ylabel="steps balanced, of 500")
-    longest = max(map(len, found.values()))
+    few = max(map(len, found.values())) <= FEW
+    figure = figures.lines(series, xlabel="episode of each cart", ylabel="steps balanced, of 500", whole=few)
     with mplstyle.context(figures.STYLE):
         axes = figure.axes[0]
-        dressed = looks(PARTS[name] for name in found)
-        for name, means in found.items():
+        for line, means in zip(axes.lines, found.values(), strict=True):
             low, high = ([m[end] for m in means] for end in ("low", "high"))
-            axes.fill_between(range(1, len(means) + 1), low, high, color=dressed[PARTS[name]].colour, alpha=0.12, lw=0)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator([n for n in (1, 2, 3, 4, 5, 10, 20, 50, 100) if n <= longest]))
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.fill_between(range(1, len(means) + 1), low, high, color=line.get_color(), alpha=0.12, lw=0)
         axes.set_ylim(bottom=0)
+        if not few:
+            figures.log_scale(axes, "x")
     return figure
 
 
@@ -114,8 +109,9 @@ def _steps(name: str, record: Record, key: str, counts: Sequence[int]) -> Series
 
 
 def _flat(name: str, value: Value, last: int) -> Series:
-    """A value that does not change with gradient steps."""
-    return Series(PARTS[name], (0, last), [value.mean] * 2, [value.ci95] * 2)
+    """What does not change with gradient steps."""
+    places = range(last + 1)
+    return Series(PARTS[name], places, [value.mean] * len(places), [value.ci95] * len(places))
 
 
 def _errors(series: Sequence[Series], top: float = math.inf) -> Figure:
