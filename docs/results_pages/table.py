@@ -8,9 +8,7 @@ from quickstudy.report.tables import cell, number
 from results_pages.record import Value
 
 Better = Literal["lower", "higher"]
-BOLD = (
-    "Bold: the best of its column, where its interval does not touch that of the next best; otherwise nothing is bold."
-)
+BOLD = "Bold: the best of its column, where its interval touches no other; bounds and published figures do not count."
 
 
 class Row(NamedTuple):
@@ -56,7 +54,7 @@ class Table(NamedTuple):
             if better and row.competes and isinstance(value := row.cells[column], Value) and math.isfinite(value.mean)
         ]
         rivals.sort()
-        if len(rivals) > 1 and rivals[0][0] + rivals[0][1] < rivals[1][0] - rivals[1][1]:
+        if len(rivals) > 1 and all(rivals[0][0] + rivals[0][1] < mean - ci95 for mean, ci95, _ in rivals[1:]):
             yield rivals[0][2]
 
 

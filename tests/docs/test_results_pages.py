@@ -90,6 +90,7 @@ def test_bold_is_what_is_clearly_best():
     assert bold([close, far, bound], "higher", [True, True, False]) == [1]
     assert bold([bound, close, far], "lower", [False, True, True]) == [1]
     assert bold([Value(math.nan), close, far], "lower", [True] * 3) == [1]
+    assert bold([Value(3.0, 0.2), close, Value(9.0, 8.0)], "lower", [True] * 3) == []  # the last may be best
     assert bold([Value(1.0), close, far], "lower", [True] * 3) == []  # without an interval nobody knows
 
 
