@@ -44,7 +44,7 @@ RECIPES: dict[str, Recipe] = {
     "gp-np": Recipe("gp.np", "a Neural Process on draws of Gaussian processes, beside the exact posterior"),
     "gp-cnp": Recipe("gp.cnp", "a Conditional Neural Process on draws of Gaussian processes"),
     "cartpole-np": Recipe(
-        "cartpole.np", "a Neural Process balances carts of unknown mass, beside PETS, DQN, REINFORCE and the true model"
+        "cartpole.np", "a Neural Process balances carts of unknown mass, beside PETS, DQN, REINFORCE and an oracle"
     ),
     "navigation2d-maml": Recipe(
         "navigation2d.maml", "MAML on 2-D navigation: the protocol of the MAML paper, TRPO, 100 updates"
