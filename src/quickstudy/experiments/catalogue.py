@@ -63,6 +63,6 @@ RECIPES: dict[str, Recipe] = {
         "digits.norm", "BatchNorm, TaskNorm, MetaBatchNorm and GroupNorm in MAML, on digits, 5-way 1-shot"
     ),
     "table": Recipe(
-        "table.recipe", "your own CSV file: every group is a task, held-out groups are predicted from their first rows"
+        "table.recipe", "your own CSV file: every group is a task; held-out groups are predicted from first rows"
     ),
 }
