@@ -17,7 +17,7 @@ from quickstudy.experiments.execute import _job, execute
 from quickstudy.experiments.side_by_side import at_a_time, cores, side_by_side
 from quickstudy.experiments.stage import Silent
 from quickstudy.recipes.sinusoid.maml import Options
-from quickstudy.runs.lock import locked
+from quickstudy.runs.lock import Lock
 
 TINY = Options(steps=3, width=8, test_tasks=4, shots=(2, 3), seeds=(3, 5))
 
@@ -120,7 +120,7 @@ def test_all_leave_together_and_go_on(tmp_path, number, code):
 def lock_is_free(folder):
     """Whether nobody trains there."""
     try:
-        with locked(folder):
+        with Lock(folder):
             return True
     except BlockingIOError:
         return False

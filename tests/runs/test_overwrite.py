@@ -12,7 +12,7 @@ from training.workload import Waves, make
 import quickstudy as qs
 from quickstudy.runs import overwrite
 from quickstudy.runs.checkpoint import CheckpointError
-from quickstudy.runs.lock import locked
+from quickstudy.runs.lock import Lock
 from quickstudy.runs.run import read_config
 
 SMALL: dict[str, Any] = {"tasks": 2, "validation_tasks": 2, "support": 2, "query": 2, "compile": False}
@@ -135,7 +135,7 @@ def test_what_fit_did_not_write_is_named_and_nothing_is_deleted(run: Path, intru
     ("change", "says"),
     [
         (lambda config: {"steps": 3}, "is not a run that quickstudy.fit made"),
-        (lambda config: [], "config.json does not hold what it should"),
+        (lambda config: [], "config.json cannot be read: it holds a list, not an object"),
         (lambda config: {**config, "recipe": "demo"}, "is a run of the recipe demo, and is not overwritten"),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_part_of_a_run_is_not_overwritten(run: Path) -> None:
 
 def test_never_while_another_process_trains_there(run: Path) -> None:
     before = content(run)
-    with locked(run), pytest.raises(BlockingIOError, match="another process is training"):
+    with Lock(run), pytest.raises(BlockingIOError, match="another process is training"):
         fit(run, exist="overwrite")
     assert {k: v for k, v in content(run).items() if k != ".lock"} == {k: v for k, v in before.items() if k != ".lock"}
 

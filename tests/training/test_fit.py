@@ -15,7 +15,7 @@ from training.workload import STEPS, Waves, make, train
 import quickstudy as qs
 import quickstudy.training.fit as fit_module
 from quickstudy.runs import place
-from quickstudy.runs.lock import locked
+from quickstudy.runs.lock import Lock
 from quickstudy.runs.run import read_config, read_result
 from quickstudy.training import loop
 from quickstudy.training.loggers.tensorboard import TensorBoard
@@ -458,7 +458,7 @@ def test_a_full_disk_in_the_middle_leaves_the_last_checkpoint(tmp_path: Path, mo
 
 def test_two_trainings_cannot_share_a_folder(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    with locked(tmp_path / "run"), pytest.raises(BlockingIOError, match="another process is training"):
+    with Lock(tmp_path / "run"), pytest.raises(BlockingIOError, match="another process is training"):
         small(tmp_path / "run", steps=1)
     assert small(tmp_path / "run", steps=1).steps == 1  # the lock is free again
 

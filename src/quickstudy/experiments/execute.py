@@ -18,7 +18,7 @@ from quickstudy.parallel.distributed import find_world, is_restart
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.runs import facts
 from quickstudy.runs.atomic import write_file
-from quickstudy.runs.run import is_foreign, is_run
+from quickstudy.runs.run import check_no_links, is_foreign, is_run
 
 
 def execute(
@@ -50,7 +50,7 @@ def execute(
     out = options.out or default_folder(recipe, options)
     options = replace(options, out=out)
     world = find_world()
-    mode, earlier = world.once(lambda: _look(out, mode))
+    mode, earlier = world.once(lambda: _look(out, mode, write))
     if mode == "resume" and is_measured(earlier):
         return earlier
     reporter = reporter if reporter is not None and world.first else Silent()
@@ -106,12 +106,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_file(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
-def _look(out: Path, mode: Mode) -> tuple[Mode, dict[str, Any]]:
+def _look(out: Path, mode: Mode, write: bool) -> tuple[Mode, dict[str, Any]]:
     """The mode, and the result that is there. A job that torchrun has restarted goes on with what it had begun."""
     if mode == "new" and (out / "config.json").exists() and is_restart(read_config(out)):
         mode = "resume"
     if mode == "new":
         check_new(out)
+    if mode != "measure" or write:
+        check_no_links(out)
     return mode, read_result(out)
 
 

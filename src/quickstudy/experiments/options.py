@@ -9,6 +9,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union
 
+from quickstudy.runs.reading import short
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -79,7 +81,7 @@ def from_json(kind: type[Some], values: Mapping[str, Any], out: Path) -> Some:
             hint = f"did you mean {near[0]!r}?" if near else "was it written by another version?"
             raise ValueError(f"{out / 'config.json'} names an unknown option {name!r}; {hint}")
         if not _fits(value, types[name]):
-            raise ValueError(f"{out / 'config.json'} has {name}={value!r}; expected {_words(types[name])}")
+            raise ValueError(f"{out / 'config.json'} has {name}={short(value)}; expected {_words(types[name])}")
     arguments = {name: _read(value, types[name]) for name, value in values.items() if name not in UNKEPT}
     try:
         return kind(**arguments, out=out)

@@ -69,13 +69,17 @@ SCHEDULES: dict[str, tuple[str, ...]] = {"cosine": ("loshchilov2017sgdr",), "war
 def keys_of_run(path: str | Path) -> list[str]:
     """The keys of `BIBTEX` for exactly what the run at `path` used, its parts included, in order of weight."""
     path = Path(path)
-    configs = [read_config(path)]
-    configs += [read_config(file.parent) for file in sorted(path.glob("*/config.json"))]
+    places = [path, *(file.parent for file in sorted(path.glob("*/config.json")))]
+    configs = {place: read_config(place) for place in places}
     found: dict[str, None] = {}
-    for config in configs:
+    for config in configs.values():
         found |= dict.fromkeys(EXPERIMENTS.get(str(config.get("recipe")), ()))
-    for config in configs:
-        found |= dict.fromkeys(keys_of_config(config))
+    for place, config in configs.items():
+        try:
+            found |= dict.fromkeys(keys_of_config(config))
+        except (AttributeError, KeyError, TypeError):
+            what = f"{place / 'config.json'} is damaged: it does not describe its learner as quickstudy does"
+            raise ValueError(f"{what}; restore it from a copy") from None
     return list(found)
 
 

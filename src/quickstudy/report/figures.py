@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from quickstudy.report.palette import INK, SKY, looks
+from quickstudy.runs.atomic import make_folder, write_file
 
 STYLE = str(Path(__file__).with_name("style.mplstyle"))
 CAPTION = "Description"  # the keyword of a PNG's text that holds the caption
@@ -47,13 +48,17 @@ def save(figure: Figure, folder: str | Path, name: str, caption: str = "") -> Pa
 
     Args:
         caption: kept within the PNG; a report of the run shows it below the figure.
+
+    Raises:
+        OSError: if they cannot be written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, page = Path(folder), io.BytesIO()
     with mplstyle.context(STYLE):
-        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+        figure.savefig(page, format="pdf", metadata={"CreationDate": None})
+    make_folder(folder)
+    write_file(folder / f"{name}.pdf", page.getvalue())
     path = folder / f"{name}.png"
-    path.write_bytes(to_png(figure, caption))
+    write_file(path, to_png(figure, caption))
     return path
 
 

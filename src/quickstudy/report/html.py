@@ -13,6 +13,8 @@ from quickstudy.report.experiments import Experiment, experiments, learners_of, 
 from quickstudy.report.provenance import facts
 from quickstudy.report.runs import RunRecord, read_run
 from quickstudy.report.tables import notes, tables
+from quickstudy.runs.atomic import make_folder, write_file
+from quickstudy.runs.reading import read_file
 
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 TRAINING = (
@@ -37,8 +39,8 @@ def write_report(paths: Sequence[str | Path], out: str | Path, title: str | None
     """
     out = Path(out)
     page = build_report([read_run(path) for path in paths], title)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    make_folder(out.parent)
+    write_file(out, page.encode("utf-8", "backslashreplace"))
     return out
 
 
@@ -108,7 +110,7 @@ def _over(runs: Sequence[RunRecord]) -> str:
 
 def _figures(run: RunRecord, name: str) -> str:
     parts = [f"<h3>{_text(name)}</h3>" if name and run.figures else ""]
-    parts += [_image(path.read_bytes(), caption(path) + _of_seed(path)) for path in run.figures.values()]
+    parts += [_image(_picture(path), caption(path) + _of_seed(path)) for path in run.figures.values()]
     return "\n".join(filter(None, parts))
 
 
@@ -116,6 +118,17 @@ def _of_seed(figure: Path) -> str:
     """Of several seeds, the one that a figure shows."""
     folder = figure.parent.parent.name
     return f" (Seed {folder.removeprefix('seed-')} alone.)" if folder.startswith("seed-") else ""
+
+
+def _picture(path: Path) -> bytes:
+    """A figure of a run, which may be anybody's: nothing but a picture is put into a page."""
+    try:
+        data = read_file(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); remove it, or draw it again") from None
+    if not data.startswith((b"\x89PNG\r\n", b"GIF8")):
+        raise ValueError(f"{path} is no PNG and no GIF; remove it, or draw it again")
+    return data
 
 
 def _training(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> str:

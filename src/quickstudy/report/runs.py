@@ -1,6 +1,5 @@
 """Run folders as the report reads them: configuration, result, training curves and figures, without torch."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Any, NamedTuple
 
 from quickstudy.report.tables import entry
 from quickstudy.runs.frames import to_frame
+from quickstudy.runs.metrics_file import parse_lines
+from quickstudy.runs.reading import LARGEST, parse_object, read_file
 
 
 class RunRecord(NamedTuple):
@@ -84,12 +85,9 @@ def result_frame(path: str | Path) -> Any:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises ValueError in one line if it holds none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); restore it from a copy or train anew elsewhere") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not an object; restore it or train anew")
-    return content
+        return parse_object(read_file(path, LARGEST))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: it {error}; restore it from a copy or train anew elsewhere") from None
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -138,8 +136,7 @@ def _by_number(file: Path) -> list[tuple[str, int]]:
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # a last line that was cut short is left out
     try:
-        return [json.loads(line) for line in lines if line]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is damaged ({error}); restore it from a copy or train anew elsewhere") from None
+        return parse_lines(read_file(file))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}; restore it from a copy or train anew elsewhere") from None

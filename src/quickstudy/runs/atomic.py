@@ -62,9 +62,10 @@ def newest(folder: Path) -> Path | None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace the file at `path`. Raises OSError, with what was there before intact."""
+    """Replace the file at `path`, not one that it links to. Raises OSError, with what was there before intact."""
     temporary = _beside(path, "tmp")
     try:
+        temporary.unlink(missing_ok=True)  # left by a kill
         _write_flushed(temporary, data)
         os.replace(temporary, path)
         flush_folder(path.parent)
@@ -101,6 +102,8 @@ def disk_error(error: OSError, path: Path) -> OSError:
         errno.EPERM: "make the folder writable or choose another out",
         errno.EROFS: "choose an out on a writable disk",
         errno.ENOTDIR: "choose an out that is a folder",
+        errno.ENOENT: "was the folder removed or renamed meanwhile?",
+        errno.ELOOP: "put a file in place of the symbolic link",
     }
     reason = error.strerror or str(error)
     cure = cures.get(error.errno or 0, "check the disk")
@@ -112,7 +115,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _write_flushed(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
+    with open(path, "xb") as file:  # new: never through a link
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from quickstudy.runs.atomic import newest, write_folder
 from quickstudy.runs.flatten import flatten, unflatten
+from quickstudy.runs.reading import LARGEST, parse_object, read_file, short
+from quickstudy.runs.reading import CheckpointError as CheckpointError
 
 FORMAT = 1
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint is missing, damaged, or not one; the message names the file and the cure."""
+STATE = "state.json"
 
 
 class Checkpoint(NamedTuple):
@@ -53,7 +52,7 @@ def write_checkpoint(folder: Path, weights: dict[str, Any], training: Any, facts
         files[name] = safetensors.torch.save({k: _plain(t) for k, t in tensors.items()})
         record["parts"][part] = {"sha256": hashlib.sha256(files[name]).hexdigest(), "structure": structure}
     record["sha256"] = _digest(record)
-    files["state.json"] = json.dumps(record, indent=1, allow_nan=False).encode()
+    files[STATE] = json.dumps(record, indent=1, allow_nan=False).encode()
     write_folder(folder, files)
 
 
@@ -66,19 +65,20 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     place = newest(folder)
     if place is None:
         raise CheckpointError(f"there is no checkpoint at {folder}; give a run, a checkpoint or a saved learner")
-    if not any((place / name).exists() for name in ("state.json", "model.safetensors")):
+    if not any((place / name).exists() for name in (STATE, "model.safetensors")):
         raise CheckpointError(f"{folder} is not a checkpoint; give a run, a checkpoint or a saved learner")
-    facts = _read_facts(place / "state.json")
+    facts = _read_facts(place / STATE)
     trees = {part: _read_part(place / f"{part}.safetensors", entry) for part, entry in facts.pop("parts").items()}
-    if "model" not in trees:
-        raise _damaged(place / "state.json", "does not list the weights")
-    return Checkpoint(trees["model"], trees.get("training"), facts)
+    weights = trees["model"]
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise damaged(place / STATE, "does not list the weights by name")
+    return Checkpoint(weights, trees.get("training"), facts)
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
     """The readable part of the checkpoint at `folder`, without its tensors; None if there is no checkpoint."""
     place = newest(folder)
-    return None if place is None else _read_facts(place / "state.json")
+    return None if place is None else _read_facts(place / STATE)
 
 
 def load_weights(learner: nn.Module, weights: dict[str, Any], folder: Path) -> None:
@@ -91,39 +91,47 @@ def load_weights(learner: nn.Module, weights: dict[str, Any], folder: Path) -> N
                 f"the weights in {folder} are of another learner: {name} is {there} there and {here} here; "
                 "build the learner with the options that it was trained with"
             )
-    learner.load_state_dict(weights)
+    try:
+        learner.load_state_dict(weights)
+    except Exception as error:  # a module of somebody's own may read more than tensors
+        raise CheckpointError(f"the weights in {folder} cannot be loaded ({short(error)})") from error
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(path.read_bytes())
-        digest = facts.pop("sha256")
-        whole = digest == _digest(facts)
-    except FileNotFoundError:
-        raise _damaged(path, "is missing") from None
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise _damaged(path, "cannot be read") from None
-    if not whole:
-        raise _damaged(path, "was changed after it was written")
-    if facts["format"] > FORMAT:
-        raise CheckpointError(f"{path} was written by a newer quickstudy (format {facts['format']}); update quickstudy")
+        facts = parse_object(read_file(path, LARGEST))
+    except (FileNotFoundError, NotADirectoryError):
+        raise damaged(path, "is missing") from None
+    except (ValueError, OSError) as error:
+        raise damaged(path, f"cannot be read: it {error}") from None
+    digest = facts.pop("sha256", None)
+    if digest != _digest(facts):
+        raise damaged(path, "was changed after it was written")
+    number = facts.get("format")
+    if isinstance(number, int) and number > FORMAT:
+        raise CheckpointError(f"{path} was written by a newer quickstudy (format {number}); update quickstudy")
+    if type(number) is not int or number != FORMAT:
+        raise damaged(path, f"says format={short(number)}")
+    parts = facts.get("parts")
+    if not isinstance(parts, dict) or "model" not in parts or not set(parts) <= {"model", "training"}:
+        raise damaged(path, "does not list the weights")
     return facts
 
 
-def _read_part(path: Path, entry: dict[str, Any]) -> Any:
+def _read_part(path: Path, entry: Any) -> Any:
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise _damaged(path, "is missing") from None
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise _damaged(path, "is truncated or was changed after it was written")
-    try:
+        data = read_file(path)
+        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise damaged(path, "is truncated or was changed after it was written")
         return unflatten(entry["structure"], safetensors.torch.load(data))
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"cannot be read ({error})") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise damaged(path, "is missing") from None
+    except (safetensors.SafetensorError, ValueError, LookupError, TypeError, OverflowError) as error:
+        raise damaged(path, f"cannot be read: {short(error)}") from None
 
 
-def _damaged(path: Path, what: str) -> CheckpointError:
+def damaged(path: Path, what: str) -> CheckpointError:
+    """The error that says what is wrong with the file of a checkpoint at `path`, and what to do."""
     return CheckpointError(
         f"{path} {what}; restore the folder from a copy, load the run's other checkpoint (which='best' or 'last'), "
         "or train anew in another out"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from quickstudy.runs.checkpoint import CheckpointError
+from quickstudy.runs.reading import CheckpointError, short
 from quickstudy.runs.run import CONFIG
 from quickstudy.runs.standing import Standing
 
@@ -54,7 +54,7 @@ def first_steps(config: Mapping[str, Any], folder: Path) -> int:
     entries = config.get("extended", [])
     steps = entries[0]["steps_before"] if entries else config.get("steps")
     if type(steps) is not int or steps < 1:
-        raise CheckpointError(f"{folder / CONFIG} is damaged: it has steps={steps!r}; restore it from a copy")
+        raise CheckpointError(f"{folder / CONFIG} is damaged: it has steps={short(steps)}; restore it from a copy")
     return steps
 
 
@@ -74,4 +74,4 @@ def check_extended(config: Mapping[str, Any], folder: Path) -> None:
         for entry in entries
     ):
         return
-    raise CheckpointError(f"{folder / CONFIG} is damaged: it has extended={entries!r}; restore it from a copy")
+    raise CheckpointError(f"{folder / CONFIG} is damaged: it has extended={short(entries)}; restore it from a copy")

@@ -3,11 +3,12 @@
 import json
 import math
 import os
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from quickstudy.runs.atomic import disk_error, flush_folder
-from quickstudy.runs.checkpoint import CheckpointError
+from quickstudy.runs.atomic import disk_error, flush_folder, write_file
+from quickstudy.runs.reading import CheckpointError, read_file
 
 METRICS = "metrics.jsonl"
 
@@ -25,16 +26,18 @@ class MetricsFile:
 
     def __init__(self, folder: Path, keep: int = 0):
         self.path = folder / METRICS
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size < keep:
+        kept = _read(self.path)
+        if len(kept) < keep:
             raise CheckpointError(
-                f"{self.path} has {size} bytes and the checkpoint was written after {keep}; "
+                f"{self.path} has {len(kept)} bytes and the checkpoint was written after {keep}; "
                 "restore the file from a copy, or train anew in another out"
             )
-        if keep:
-            _parse(self.path, self.path.read_bytes()[:keep], whole=True)
+        if not kept[:keep].endswith(b"\n"[: bool(keep)]):
+            raise _damaged(self.path)
+        _parse(self.path, kept[:keep])
+        self._length = keep
         try:
-            self._file = open(self.path, "ab")
+            self._file = self._open()
             self._file.truncate(keep)
             flush_folder(folder)
         except OSError as error:
@@ -43,24 +46,56 @@ class MetricsFile:
     def write(self, values: dict[str, Any]) -> None:
         """Append one line. A value that is not finite is left out: JSON has no NaN."""
         finite = {k: v for k, v in values.items() if not (isinstance(v, float) and not math.isfinite(v))}
+        line = json.dumps(finite, allow_nan=False).encode() + b"\n"
         try:
-            self._file.write(json.dumps(finite, allow_nan=False).encode() + b"\n")
+            self._file.write(line)
             self._file.flush()
         except OSError as error:
             raise disk_error(error, self.path) from error
+        self._length += len(line)
 
     def flush(self) -> int:
-        """Make what was written survive a power cut; returns the file's length in bytes."""
+        """Make what was written survive a power cut; returns the file's length in bytes.
+
+        Warns:
+            RuntimeWarning: if the file was removed, replaced or cut short from outside meanwhile.
+        """
         try:
             self._file.flush()
+            if not self._is_there():
+                self._write_again()
             os.fsync(self._file.fileno())
-            return os.fstat(self._file.fileno()).st_size  # tell() still names the end from before a truncation
+            length = os.fstat(self._file.fileno()).st_size  # tell() may still name the end from before a truncation
         except OSError as error:
             raise disk_error(error, self.path) from error
+        if length < self._length:
+            lost = self._length - length
+            warnings.warn(
+                f"{self.path} was cut short from outside: {lost} bytes are lost", RuntimeWarning, stacklevel=2
+            )
+        self._length = length
+        return length
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _open(self) -> IO[bytes]:
+        return open(self.path, "a+b")
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def _write_again(self) -> None:
+        """Put the lines back where they belong: a file that is removed lives on for who has it open."""
+        self._file.seek(0)
+        write_file(self.path, self._file.read())
+        self._file.close()
+        self._file = self._open()
+        warnings.warn(f"{self.path} was removed or replaced while training; it is written again", RuntimeWarning, 2)
 
 
 def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
@@ -70,23 +105,44 @@ def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
         CheckpointError: if the file is damaged.
     """
     path = Path(folder) / METRICS
-    if not path.exists():
-        return []
-    return _parse(path, path.read_bytes())
+    return _parse(path, _read(path))
 
 
-def _parse(path: Path, data: bytes, *, whole: bool = False) -> list[dict[str, Any]]:
-    *complete, rest = data.split(b"\n")
+def _read(path: Path) -> bytes:
     try:
-        lines = [json.loads(line) for line in complete if line]
+        return read_file(path)
+    except FileNotFoundError:
+        return b""
+    except ValueError as error:
+        raise CheckpointError(f"{path} {error}; put a file of a run in its place, or remove it") from None
+
+
+def _parse(path: Path, data: bytes) -> list[dict[str, Any]]:
+    try:
+        return parse_lines(data)
     except ValueError:
-        lines = [None]
-    if (whole and rest) or not all(isinstance(line, dict) and "step" in line for line in lines):
-        raise CheckpointError(
-            f"{path} is damaged: not every line is an object with a step; "
-            "restore the file from a copy, or train anew in another out"
-        )
+        raise _damaged(path) from None
+
+
+def parse_lines(data: bytes) -> list[dict[str, Any]]:
+    """The lines in `data`, but a last one that was cut short. Raises ValueError unless each has a step, and numbers."""
+    try:
+        lines = [json.loads(line) for line in data.split(b"\n")[:-1] if line]
+    except (ValueError, RecursionError):
+        raise ValueError("not every line is JSON") from None
+    for line in lines:
+        if not isinstance(line, dict) or type(line.get("step")) is not int:
+            raise ValueError("not every line is an object with a step")
+        if not all(type(value) in (int, float) for value in line.values()):
+            raise ValueError("not every value is a number")
     return lines
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is damaged: not every line is an object with a step, and numbers; "
+        "restore the file from a copy, or train anew in another out"
+    )
 
 
 TIME_FIELDS = ("seconds", "steps_per_second")  # the fields in which two equal runs may differ

@@ -13,11 +13,11 @@ from quickstudy.runs.atomic import make_folder
 from quickstudy.runs.checkpoint import write_checkpoint
 from quickstudy.runs.config import write_config
 from quickstudy.runs.extension import reopened
-from quickstudy.runs.lock import locked
+from quickstudy.runs.lock import Lock
 from quickstudy.runs.metrics_file import MetricsFile
 from quickstudy.runs.overwrite import remove_run
 from quickstudy.runs.resume import earlier_run, finished_run, is_finished, restore
-from quickstudy.runs.run import BEST, FIGURES, RESULT, Run, is_run, read_config
+from quickstudy.runs.run import BEST, FIGURES, RESULT, Run, check_no_links, is_run, read_config
 from quickstudy.runs.standing import Standing
 
 
@@ -56,6 +56,9 @@ class Place(Protocol):
     def lines(self, standing: Standing) -> Lines:
         """What takes the lines of metrics after that standing."""
 
+    def check(self) -> None:
+        """Raise FileNotFoundError if the place is no longer there."""
+
     def save(self, name: Path, learner: nn.Module, optimizer: Any, facts: dict[str, Any], standing: Standing) -> None:
         """Write a checkpoint: the learner, the optimiser's state, where training stands, and what else is to say."""
 
@@ -74,6 +77,7 @@ class Folder:
 
     def __init__(self, folder: Path, exist: str, restarts: Callable[[dict[str, Any]], bool]):
         self.folder, self._exist, self._restarts = folder, exist, restarts
+        self._lock: Lock | None = None
 
     def look(self, config: dict[str, Any]) -> dict[str, Any] | None:
         """The config of the run to go on with; None for a new one.
@@ -100,7 +104,8 @@ class Folder:
             OSError: if it cannot be written.
         """
         make_folder(self.folder)
-        with locked(self.folder):
+        with Lock(self.folder) as self._lock:
+            check_no_links(self.folder)
             before = self.look(config)  # again: another process may have been here since
             if before is None:
                 if is_run(self.folder):
@@ -114,11 +119,16 @@ class Folder:
 
     def restore(self, learner: nn.Module, load: Callable[[Any], object], config: dict[str, Any]) -> Standing:
         """Put the learner, and by `load` its optimiser, where the last checkpoint left them."""
-        return reopened(restore(self.folder, learner, load), config)
+        return reopened(restore(self.folder, learner, load, config["steps"]), config)
 
     def lines(self, standing: Standing) -> Lines:
         """`metrics.jsonl`, cut back to that standing."""
         return MetricsFile(self.folder, standing.metrics_bytes)
+
+    def check(self) -> None:
+        """Raise FileNotFoundError if the folder was removed or renamed since it was begun."""
+        assert self._lock is not None
+        self._lock.check()
 
     def save(self, name: Path, learner: nn.Module, optimizer: Any, facts: dict[str, Any], standing: Standing) -> None:
         """Write the checkpoint `name`, atomically."""
@@ -156,6 +166,9 @@ class Memory:
     def lines(self, standing: Standing) -> Lines:
         """A list."""
         return self._lines
+
+    def check(self) -> None:
+        """Memory stays."""
 
     def save(self, name: Path, learner: nn.Module, optimizer: Any, facts: dict[str, Any], standing: Standing) -> None:
         """Keep a copy of the best weights; the last ones are the learner's own."""

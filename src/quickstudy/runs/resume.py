@@ -1,5 +1,6 @@
 """What is already in a run folder, and taking up training from it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,18 @@ from torch import nn
 
 from quickstudy.devices import pick_device
 from quickstudy.runs.atomic import is_settled, settle
-from quickstudy.runs.checkpoint import CheckpointError, load_weights, read_checkpoint, read_facts
+from quickstudy.runs.checkpoint import STATE, damaged, load_weights, read_checkpoint, read_facts
 from quickstudy.runs.config import check_same
 from quickstudy.runs.extension import check_extended, extended, first_steps, reopened
-from quickstudy.runs.lock import locked
+from quickstudy.runs.lock import Lock
 from quickstudy.runs.metrics_file import read_metrics
 from quickstudy.runs.overwrite import check_removable, owner
+from quickstudy.runs.reading import CheckpointError, short
 from quickstudy.runs.run import BEST, CONFIG, LAST, RESULT, Run, finish, is_foreign, is_run, read_config
-from quickstudy.runs.standing import Standing
+from quickstudy.runs.standing import Standing, read_standing
 
 EXIST = ("error", "resume", "overwrite", "extend")
+MOST_THREADS = 1024  # the largest machines have fewer cores, and a thread a core is the most that helps
 _OBEYED: dict[str, Any] = {
     "threads": int,
     "device": str,
@@ -73,8 +76,8 @@ def _check_whole(config: dict[str, Any], folder: Path) -> None:
     for name, kinds in _OBEYED.items():
         value = config.get(name, ...)
         right = isinstance(value, kinds) and (name == "compile" or not isinstance(value, bool))
-        if not right or (name == "threads" and value < 1):
-            what = f"has {name}={value!r}" if name in config else f"lacks {name!r}"
+        if not right or (name == "threads" and not 1 <= value <= max(MOST_THREADS, os.cpu_count() or 1)):
+            what = f"has {name}={short(value)}" if name in config else f"lacks {name!r}"
             raise CheckpointError(f"{folder / CONFIG} is damaged: it {what}; restore it from a copy")
     check_extended(config, folder)
 
@@ -104,11 +107,17 @@ def is_finished(folder: Path, config: dict[str, Any]) -> bool:
     return facts is not None and reopened(_standing(facts, folder), config).finished
 
 
-def restore(folder: Path, learner: nn.Module, load_optimizer: Callable[[Any], object]) -> Standing:
+def restore(folder: Path, learner: nn.Module, load_optimizer: Callable[[Any], object], steps: int) -> Standing:
     """Put learner and optimiser where the last checkpoint left them; the beginning if there is none yet.
 
     Args:
-        load_optimizer: takes the optimiser's state.
+        folder: the run.
+        learner: takes the weights.
+        load_optimizer: takes the optimiser's state; whatever it raises means that the state is damaged.
+        steps: of the whole run.
+
+    Raises:
+        CheckpointError: if the checkpoint is damaged or lost, or of another learner.
     """
     _settle_both(folder)
     if not (folder / LAST).exists():
@@ -119,8 +128,13 @@ def restore(folder: Path, learner: nn.Module, load_optimizer: Callable[[Any], ob
         return Standing()
     checkpoint = read_checkpoint(folder / LAST)
     standing = _standing(checkpoint.facts, folder)
+    if standing.step > steps:
+        raise damaged(folder / LAST / STATE, f"says step={standing.step} of {steps}")
     load_weights(learner, checkpoint.weights, folder / LAST)
-    load_optimizer(checkpoint.training["optimizer"])
+    try:
+        load_optimizer(checkpoint.training["optimizer"])
+    except Exception as error:  # any optimiser's, about a state that may be anybody's
+        raise damaged(folder / LAST / STATE, f"holds no state of this optimiser: {short(error)}") from error
     return standing
 
 
@@ -130,7 +144,7 @@ def finished_run(folder: Path, learner: nn.Module, config: dict[str, Any]) -> Ru
     Writes only what a kill at the very end left undone: the replacement of a checkpoint, and a missing `result.json`.
     """
     if not all(is_settled(folder / name) for name in (LAST, BEST)):
-        with locked(folder):
+        with Lock(folder):
             _settle_both(folder)
     checkpoint = read_checkpoint(folder / LAST)
     standing = _standing(checkpoint.facts, folder)
@@ -152,4 +166,7 @@ def _standing(facts: dict[str, Any], folder: Path) -> Standing:
             f"{folder / LAST} is a learner made by quickstudy.save and no checkpoint to go on from; "
             "restore the checkpoint from a copy, or choose another out"
         )
-    return Standing(**facts["standing"])
+    try:
+        return read_standing(facts.get("standing"))
+    except ValueError as error:
+        raise damaged(folder / LAST / STATE, str(error)) from None

@@ -1,6 +1,7 @@
 """A run folder: what is in it, how to read it, and how its result is written."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,10 @@ from torch import nn
 
 from quickstudy.evaluation.intervals import Metric
 from quickstudy.runs.atomic import write_file
-from quickstudy.runs.checkpoint import CheckpointError
 from quickstudy.runs.facts import commit, hardware
 from quickstudy.runs.frames import to_frame
 from quickstudy.runs.lock import LOCK
+from quickstudy.runs.reading import LARGEST, CheckpointError, parse_object, read_file
 
 CONFIG, RESULT, FIGURES = "config.json", "result.json", "figures"
 LAST, BEST = Path("checkpoints", "last"), Path("checkpoints", "best")
@@ -141,15 +142,22 @@ def is_foreign(path: Path) -> bool:
     return not path.is_dir() or any(entry.name not in ours for entry in path.iterdir())
 
 
+def check_no_links(folder: Path) -> None:
+    """Raise CheckpointError if anything in a run is a symbolic link: what is written there would reach its target."""
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if path.is_symlink():
+                raise CheckpointError(
+                    f"{path} is a symbolic link, and a run is not gone on with through links: writing would change "
+                    "what it points to; put a copy in its place, or remove it"
+                )
+
+
 def _read(path: Path, cure: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        return parse_object(read_file(path, LARGEST))
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"there is no {path}; {cure}") from None
-    except ValueError:
-        raise CheckpointError(
-            f"{path} cannot be read: it is truncated or was changed; restore it from a copy"
-        ) from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} does not hold what it should; restore it from a copy")
-    return content
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be read: it {error}; restore it from a copy") from None

@@ -118,7 +118,7 @@ def _from_value(value: Any, network: nn.Module | None = None) -> Any:
     if not isinstance(value, dict):
         return value
     if value.get("class") == "Tensor":
-        tensor = torch.tensor(value["values"])
+        tensor = torch.tensor(value["values"], device="cpu")  # bounded by the file, whatever is built around it
         return nn.Parameter(tensor) if value["learn"] else tensor
     if "class" in value:
         return from_spec(value, network)

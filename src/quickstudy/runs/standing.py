@@ -1,7 +1,14 @@
 """Where a training stands."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
+
+from quickstudy.runs.reading import short
+
+_WHOLE = {"step", "loss_count", "waited", "metrics_bytes", "best_step"}
+_NUMBERS = {"seconds", "loss_sum", "best_loss"}
+_MOST = 1 << 60
 
 
 @dataclass
@@ -31,3 +38,37 @@ class Standing:
     finished: bool = False
     metrics_bytes: int = 0
     validation: dict[str, Any] | None = None
+
+
+def read_standing(values: Any) -> Standing:
+    """The standing in a checkpoint that may be anybody's. Raises ValueError for the first value that cannot be."""
+    names = {field.name for field in fields(Standing)}
+    if not isinstance(values, Mapping) or set(values) != names:
+        given = set(values) if isinstance(values, Mapping) else set()
+        raise ValueError(f"does not say where training stands: {short(sorted(map(str, given ^ names)))} differ")
+    for name, value in values.items():
+        if not _can_be(name, value):
+            raise ValueError(f"says {name}={short(value)}")
+    standing = Standing(**values)
+    if max(standing.loss_count, standing.best_step or 0) > standing.step:
+        raise ValueError(f"says step={standing.step}, and more steps elsewhere")
+    return standing
+
+
+def _can_be(name: str, value: Any) -> bool:
+    if value is None:
+        return name in ("best_loss", "best_step", "validation")
+    if name in _WHOLE:
+        return type(value) is int and 0 <= value < _MOST
+    if name in _NUMBERS:
+        return type(value) in (int, float) and abs(value) < 1e300 and (name != "seconds" or value >= 0)
+    if name == "validation":
+        return _is_metric(value)
+    return isinstance(value, bool)
+
+
+def _is_metric(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"mean", "ci95", "n", "over"}:
+        return False
+    numbers = all(value[key] is None or type(value[key]) in (int, float) for key in ("mean", "ci95"))
+    return numbers and type(value["n"]) is int and value["over"] in ("tasks", "seeds")

@@ -1,6 +1,5 @@
 """`save` a learner to a folder, and `load` one from a folder, a checkpoint or a run. No pickle is read."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,9 @@ from torch import nn
 from quickstudy.devices import pick_device
 from quickstudy.learner import check_learner
 from quickstudy.runs.atomic import newest
-from quickstudy.runs.checkpoint import CheckpointError, load_weights, read_checkpoint, write_checkpoint
+from quickstudy.runs.building import build_described
+from quickstudy.runs.checkpoint import STATE, Checkpoint, damaged, load_weights, read_checkpoint, write_checkpoint
+from quickstudy.runs.reading import LARGEST, CheckpointError, parse_object, read_file, short
 from quickstudy.runs.run import is_run
 from quickstudy.runs.spec import from_spec, to_spec
 
@@ -67,7 +68,7 @@ def load(
             )
     checkpoint = read_checkpoint(folder)
     if learner is None:
-        learner = _build(checkpoint.facts["learner"], set(checkpoint.weights), network)
+        learner = _described(checkpoint, folder, network)
     weight = next(
         (w for w in checkpoint.weights.values() if isinstance(w, torch.Tensor) and w.is_floating_point()), None
     )
@@ -95,6 +96,19 @@ def _is_learner(module: nn.Module) -> bool:
     return any(callable(getattr(module, method, None)) for method in ("adapt", "update"))
 
 
+def _described(checkpoint: Checkpoint, folder: Path, network: nn.Module | None) -> nn.Module:
+    """The learner that the checkpoint describes. Raises CheckpointError if it describes none, or another one."""
+    spec = checkpoint.facts.get("learner")
+    if not isinstance(spec, dict) or not isinstance(spec.get("class", ...), str | None):
+        raise damaged(folder / STATE, "does not describe a learner")
+    if network is None and not _foreign(spec):
+        try:
+            return build_described(lambda: from_spec(spec), checkpoint.weights)
+        except Exception as error:  # a constructor's, given anything
+            raise damaged(folder / STATE, f"describes no learner that can be built: {short(error)}") from error
+    return _build(spec, set(checkpoint.weights), network)
+
+
 def _build(spec: dict[str, Any], weights: set[str], network: nn.Module | None) -> nn.Module:
     """The learner described, or `network` where that is the whole learner."""
     missing = _foreign(spec)
@@ -105,7 +119,7 @@ def _build(spec: dict[str, Any], weights: set[str], network: nn.Module | None) -
     if network is not None and set(network.state_dict()) == weights:
         return network
     if missing - {"network"} and (network is None or not _is_learner(network)):
-        own = f"is {spec['foreign']}," if missing == {""} else f"was trained with {', '.join(sorted(missing))}"
+        own = f"is {spec.get('foreign')}," if missing == {""} else f"was trained with {', '.join(sorted(missing))}"
         raise ValueError(
             f"this {spec['class'] or 'learner'} {own} of its author's own, which no file holds; build the whole "
             "learner as it was then and pass it as learner="
@@ -130,6 +144,6 @@ def _as_path(path: Any) -> Path:
 
 def _is_save(folder: Path) -> bool:
     try:
-        return bool(json.loads((folder / "state.json").read_bytes()).get("kind") == "learner")
-    except (OSError, ValueError, AttributeError):
+        return bool(parse_object(read_file(folder / STATE, LARGEST)).get("kind") == "learner")
+    except (OSError, ValueError):
         return False

@@ -85,7 +85,7 @@ class Loop:
                 self._save(LAST)
             while not at.finished and asked() is None:
                 self._step()
-                ends = at.step == plan.steps
+                ends = at.step >= plan.steps
                 evaluates = ends or at.step % plan.evaluate_every == 0
                 if evaluates or at.step % plan.log_every == 0:
                     self._measure(evaluates)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from quickstudy.parallel.distributed import World, is_restart
 from quickstudy.runs.extension import from_step
+from quickstudy.runs.optimizer_state import load_optimizer
 from quickstudy.runs.place import Folder, Memory, Place
 from quickstudy.runs.resume import check_obeyed
 from quickstudy.runs.run import LAST, Run
@@ -90,7 +92,7 @@ class Session:
             Where training stands.
         """
         self._optimizer = optimizer
-        load = (lambda state: None) if optimizer is None else optimizer.load_state_dict
+        load = (lambda state: None) if optimizer is None else partial(load_optimizer, optimizer)
         with ExitStack() as held:
             self.world.once(lambda: held.enter_context(self._place.begin(self.config)))
             standing = self.world.once(lambda: self._place.restore(self.learner, load, self.config))
@@ -133,6 +135,7 @@ class Session:
 
         def write() -> None:
             assert recorder is not None
+            self._place.check()
             standing.seconds, standing.metrics_bytes = recorder.seconds(), recorder.flush()
             optimizer = {} if self._optimizer is None else self._optimizer.state_dict()
             facts = {"kind": "run", "learner": self.config["learner"]}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quickstudy.runs.optimizer_state import load_optimizer
 from quickstudy.training.schedules import Schedule
 
 OptimizerMaker = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -89,8 +90,8 @@ class Updates:
         return self._optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Of the optimiser."""
-        self._optimizer.load_state_dict(state)
+        """Of the optimiser. Raises ValueError for a state that it cannot have saved."""
+        load_optimizer(self._optimizer, state)
 
 
 def adam(params: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
