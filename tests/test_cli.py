@@ -151,7 +151,13 @@ def test_an_existing_run_names_the_cure(runs: dict[str, Path], capsys: pytest.Ca
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     capsys.readouterr()
     assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(run)]) == 1
-    assert f"`quickstudy resume {run}`" in _only_line(capsys)
+    assert f"holds this run already; go on with it, or see what it found, by `quickstudy resume {run}`" in _only_line(
+        capsys
+    )
+    assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--lr", "0.5", "--out", str(run)]) == 1
+    assert "--lr is 0.001 there and 0.5 here: give --lr 0.001 to go on with that run" in _only_line(capsys)
+    assert main(["run", "sinusoid-np", "--out", str(run)]) == 1
+    assert "holds a run of sinusoid-maml; choose another --out" in _only_line(capsys)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
@@ -183,7 +189,8 @@ def test_anything_besides_is_foreign(left: tuple[str, ...], tmp_path: Path, caps
     ("change", "message"),
     [
         (lambda c: c | {"recipe": "os.system"}, "a recipe 'os.system' that this version lacks"),
-        (lambda c: c | {"recipe": None}, "made by quickstudy.fit and no recipe"),
+        (lambda c: c | {"recipe": None}, "has no checkpoint: it was stopped before its first step"),
+        (lambda c: {"recipe": None, "options": {}}, "was not made by a recipe"),
         (lambda c: c | {"options": c["options"] | {"lrr": 1}}, "unknown option 'lrr'"),
         (lambda c: [c], "holds a list, not an object"),
     ],
@@ -435,9 +442,15 @@ def test_demo_again_shows_it_again(
     assert capsys.readouterr().out == first
     assert (tmp_path / "demo" / "np" / "metrics.jsonl").stat().st_mtime_ns == made
     assert main([*arguments, "--seed", "1"]) == 1
-    assert "holds a run of demo with another seed" in _only_line(capsys)
+    told = _only_line(capsys)
+    assert "holds a run of demo with other options. --seed is 0 there and 1 here: give --seed 0 to go on with" in told
+    assert main([*arguments, "--test-tasks", "5", "--shots", "1", "--steps", "4"]) == 1
+    told = _only_line(capsys)
+    assert "--steps is 3 there and 4 here: give --steps 3 to go on with that run, or choose another --out." in told
+    assert f"`quickstudy evaluate {tmp_path / 'demo'} --tasks 5 --support 1` measures it so." in told
     assert main(["resume", str(tmp_path / "demo" / "np")]) == 1
-    assert f"is a part of the run {tmp_path / 'demo'}" in _only_line(capsys)
+    outer = tmp_path / "demo"
+    assert f"is a part of the run {outer}; `quickstudy resume {outer}` goes on with all of it" in _only_line(capsys)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -3,8 +3,9 @@
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -24,30 +25,30 @@ class UsageError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Resume:
-    """Go on with a run that was stopped. Of a finished run nothing changes."""
+    """Continue a run that was stopped, of a recipe or of quickstudy.fit. A finished run is shown and not changed."""
 
     run: Path
-    """Its folder."""
+    """Folder of the run; of a run with parts, the outer one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Measure a run again, on as many unseen tasks and after as few points, or episodes, as you like."""
+    """Measure a run, of a recipe or of quickstudy.fit, on unseen tasks."""
 
     run: Path
-    """Its folder."""
+    """Folder of the run."""
     tasks: int | None = None
-    """Unseen tasks; by default as many as the recipe took."""
+    """Number of unseen tasks; by default that of the recipe, or 600 (40 for a policy)."""
     support: tuple[int, ...] = ()
-    """Points seen of each task, or of a policy's tasks episodes before every gradient step; by default the recipe's."""
-    steps: int | None = None
-    """Gradient steps of a policy in each task, measured after each of them; by default the recipe's."""
+    """Support points of each task (of a policy: episodes before each gradient step); by default as in the run."""
+    steps: tuple[int, ...] = ()
+    """Numbers of gradient steps after which to measure; by default those of the run."""
     which: Literal["best", "last"] | None = None
-    """Which weights; by default those that the recipe measured."""
+    """Weights to measure: best on the validation tasks, or last; by default those that the run measured."""
     seed: int | None = None
-    """Seed of the unseen tasks; by default the recipe's."""
+    """Seed of the unseen tasks; by default that of the recipe, or 0."""
     write: bool = False
-    """Put the new numbers into result.json."""
+    """Write the numbers to result.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,24 +89,26 @@ def demo(arguments: list[str]) -> None:
     about = f"{RECIPES['demo'].summary}. With --all: navigation and carts too, on one page (see demo --all --help)"
     options = _parse(RECIPES["demo"].load().Options, arguments, "demo", about)
     out = options.out or Path("runs/demo")
-    return _demo("demo", replace(options, out=out), command)
+    return _demo("demo", replace(options, out=out), command, _resuming(out))
 
 
 def _demo_all(asked: "All", command: str) -> None:
     from quickstudy.recipes.systems import each
 
     _check_free(asked.out)
-    folders = each(asked.out, lambda name, options: _demo(name, options, command), seed=asked.seed, device=asked.device)
+    folders = each(
+        asked.out, lambda name, options: _demo(name, options, command, command), seed=asked.seed, device=asked.device
+    )
     _report(folders, asked.out / "report.html")
 
 
-def _demo(name: str, options: "Options", command: str) -> None:
-    """Run a recipe, or show what an earlier call made."""
+def _demo(name: str, options: "Options", command: str, again: str) -> None:
+    """Run a recipe, or show what an earlier call made; `again` is the command that goes on with all of it."""
     assert options.out is not None
-    again = (options.out / "config.json").exists()
-    if again:
+    begun = (options.out / "config.json").exists()
+    if begun:
         _check_same(name, options, options.out)
-    _execute(name, options, "resume" if again else "new", command)
+    _execute(name, options, "resume" if begun else "new", command, again)
 
 
 def list_recipes(arguments: list[str]) -> None:
@@ -128,28 +131,59 @@ def run(arguments: list[str]) -> None:
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}; {nearest(name, RECIPES, 'quickstudy list')}")
     options = _parse(RECIPES[name].load().Options, rest, f"run {name}", RECIPES[name].summary)
-    _execute(name, options, "new", shlex.join(["quickstudy", "run", *arguments]))
+    _run(name, options, shlex.join(["quickstudy", "run", *arguments]))
 
 
 def resume(arguments: list[str]) -> None:
     """Go on with a run."""
     path = _parse(Resume, arguments, "resume", Resume.__doc__).run
+    from quickstudy.experiments import fitted
     from quickstudy.experiments.execute import reopen
 
-    name, options = reopen(path)
-    _execute(name, options, "resume", _command_of(path))
+    made = fitted.find(path)
+    if made is None or made.outer is not None:
+        name, options = reopen(path)
+        return _execute(name, options, "resume", _command_of(path), _resuming(path))
+    display = _display()
+    with _stopping(display, path, _resuming(path)):
+        result = fitted.resume(made, display)
+    return _show(result["metrics"], path) if _is_first() else None
 
 
 def evaluate(arguments: list[str]) -> None:
     """Measure a run again."""
     asked = _parse(Evaluate, arguments, "evaluate", Evaluate.__doc__)
+    from quickstudy.experiments import fitted
+
+    made = fitted.find(asked.run)
+    if made is not None:
+        metrics = fitted.evaluate(made, **_asked(asked))
+        if asked.write:
+            fitted.write(made, metrics)
+        return _show({name: metric.to_json() for name, metric in metrics.items()}, asked.run)
+    return _evaluate_recipe(asked)
+
+
+def _asked(asked: Evaluate) -> dict[str, Any]:
+    """What `fitted.evaluate` takes, checked."""
+    for word, value, least in (("tasks", asked.tasks, 2), ("seed", asked.seed, 0)):
+        if value is not None and value < least:
+            raise UsageError(f"--{word} {value}: expected at least {least}")
+    for word, values, least in (("support", asked.support, 0), ("steps", asked.steps, 0)):
+        if min(values, default=least) < least:
+            raise UsageError(f"--{word} {' '.join(map(str, values))}: expected at least {least}")
+    names = ("tasks", "support", "steps", "which", "seed")
+    return {name: getattr(asked, name) for name in names}
+
+
+def _evaluate_recipe(asked: Evaluate) -> None:
     from quickstudy.experiments.execute import execute, reopen
     from quickstudy.experiments.remeasure import WORDS, labelled, protocols
     from quickstudy.training.display import Display
 
     name, options = reopen(asked.run)
-    size = {"tasks": asked.tasks, "steps": asked.steps}
-    found = protocols(name, options, support=asked.support, which=asked.which, seed=asked.seed, **size)
+    how: dict[str, Any] = {"tasks": asked.tasks, "support": asked.support, "steps": asked.steps}
+    found = protocols(name, options, which=asked.which, seed=asked.seed, **how)
     if asked.write and len(found) > 1:
         raise UsageError("--write keeps one measurement; give one number with --support, or leave --write out")
     for options in found.values():
@@ -228,32 +262,74 @@ def _check(options: "Options", words: Mapping[str, str] | None = None) -> None:
         raise UsageError(str(error)) from None
 
 
-def _execute(name: str, options: "Options", mode: "Mode", command: str | None) -> None:
-    from quickstudy.experiments.execute import default_folder, execute
-    from quickstudy.experiments.stage import Silent
-    from quickstudy.training.display import Display
+def _run(name: str, options: "Options", command: str) -> None:
+    """Run a recipe in a folder that holds no run yet."""
+    from quickstudy.experiments.execute import default_folder
 
     out = options.out or default_folder(name, options)
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    first = alone or os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
-    display: Reporter = Display() if first else Silent()
-    try:
+    if (out / "config.json").exists() and not _restarted(out):
+        _check_same(name, options, out)
+        raise FileExistsError(
+            f"{out} holds this run already; go on with it, or see what it found, by `{_resuming(out)}`, or choose "
+            "another --out"
+        )
+    _execute(name, replace(options, out=out), "new", command, _resuming(out))
+
+
+def _execute(name: str, options: "Options", mode: "Mode", command: str | None, again: str) -> None:
+    from quickstudy.experiments.execute import execute
+
+    assert options.out is not None
+    out, display = options.out, _display()
+    with _stopping(display, out, again):
         result = execute(name, options, mode=mode, command=command, reporter=display)
-    except (KeyboardInterrupt, SystemExit):
-        if (out / "config.json").exists():
-            display.say(f"stopped; go on with `quickstudy resume {shlex.quote(str(out))}`")
-        raise
-    if first:
+    if _is_first():
         _show(result["metrics"], out, name)
         _page(out)
 
 
-def _show(metrics: Mapping[str, Any], out: Path, recipe: str) -> None:
+def _display() -> "Reporter":
+    """Shows how work goes on; of the processes that torchrun started, one speaks."""
+    from quickstudy.experiments.stage import Silent
+    from quickstudy.training.display import Display
+
+    return Display() if _is_first() else Silent()
+
+
+def _is_first() -> bool:
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    return alone or os.environ.get("RANK", "0") == "0"
+
+
+def _restarted(out: Path) -> bool:
+    """Whether torchrun has restarted the job that began the run at `out`."""
+    from quickstudy.parallel.distributed import is_restart
+    from quickstudy.report.runs import read_config
+
+    return is_restart(read_config(out))
+
+
+@contextmanager
+def _stopping(display: "Reporter", out: Path, again: str) -> Iterator[None]:
+    """While entered, somebody who stops the run at `out` is told the command that goes on with it."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if (out / "config.json").exists():
+            display.say(f"stopped; go on with `{again}`")
+        raise
+
+
+def _resuming(out: Path) -> str:
+    return f"quickstudy resume {shlex.quote(str(out))}"
+
+
+def _show(metrics: Mapping[str, Any], out: Path, recipe: str = "") -> None:
     from quickstudy.report.terminal import show_tables
 
     show_tables(metrics, recipe=recipe)
     print(f"run:     {out}")
-    if (out / "figures").is_dir():
+    if any(out.glob("figures/*")):
         print(f"figures: {out / 'figures'}{os.sep}")
 
 
@@ -287,17 +363,15 @@ def _command_of(path: Path) -> str | None:
 
 def _check_same(name: str, options: "Options", out: Path) -> None:
     """Raise FileExistsError if the run at `out` is of another recipe or was made with other options than these."""
+    from quickstudy.experiments.again import differences
     from quickstudy.experiments.execute import reopen
 
     found, before = reopen(out)
     if found != name:
         raise FileExistsError(f"{out} holds a run of {found}; choose another --out")
-    changed = [f.name for f in fields(options) if getattr(options, f.name) != getattr(before, f.name)]
-    if changed:
-        raise FileExistsError(
-            f"{out} holds a run of {name} with another {', '.join(changed)}; "
-            f"show it with `quickstudy report {out}` or choose another --out"
-        )
+    told = differences(options, before, out)
+    if told:
+        raise FileExistsError(f"{out} holds a run of {name} with other options. {' '.join(told)}")
 
 
 def _check_free(out: Path) -> None:

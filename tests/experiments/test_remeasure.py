@@ -25,13 +25,13 @@ def test_numbers_of_points_are_measured_at_once() -> None:
 def test_numbers_of_episodes_are_measured_one_after_the_other() -> None:
     options = navigation2d_maml.Options()
     one = replace(options, test_episodes=20, test_steps=1)
-    assert protocols("navigation2d-maml", options, support=[20], steps=1) == {"": one}
-    several = protocols("navigation2d-maml", options, support=[20, 40], steps=1)
+    assert protocols("navigation2d-maml", options, support=[20], steps=[0, 1]) == {"": one}
+    several = protocols("navigation2d-maml", options, support=[20, 40], steps=[1])
     assert several == {"k=20": one, "k=40": replace(one, test_episodes=40)}
 
 
 def test_what_a_recipe_has_no_option_for_is_refused_in_the_commands_words() -> None:
-    for name, asked in (("support", {"support": (3,)}), ("steps", {"steps": 0})):
+    for name, asked in (("support", {"support": (3,)}), ("steps", {"steps": [0]})):
         with pytest.raises(ValueError, match=f"gp-cnp fixes by its own protocol what --{name} would change"):
             protocols("gp-cnp", gp_cnp.Options(), **asked)
 

@@ -40,7 +40,7 @@ def test_all_systems_stand_on_one_page(
     assert {path: path.read_bytes() for path in kept} == kept
     capsys.readouterr()
     assert main(["demo", "--all", "--out", str(out)]) == 1
-    assert "holds a run of demo with another seed" in capsys.readouterr().err
+    assert "--seed is 1 there and 0 here: give --seed 1 to go on with that run" in capsys.readouterr().err
     assert main(["demo", "--all", "--out", str(out / "demo")]) == 1
     assert "holds a run; choose another --out" in capsys.readouterr().err
     assert main(["demo", "--all", "--steps", "3"]) == 2

@@ -73,9 +73,9 @@ def reopen(path: Path) -> tuple[str, Options]:
     config, above = read_config(path), path.resolve().parent
     name = config.get("recipe")
     if name is None and (above / "config.json").exists():
-        raise ValueError(f"{path} is a part of the run {above}; name that one")
+        raise ValueError(f"{path} is a part of the run {above}; `quickstudy resume {above}` goes on with all of it")
     if name is None:
-        raise ValueError(f"{path} was made by quickstudy.fit and no recipe; go on from Python, with exist='resume'")
+        raise ValueError(f"{path} was not made by a recipe; name a run that was")
     if name not in RECIPES:
         raise ValueError(f"{path} was made by a recipe {name!r} that this version lacks; it has {', '.join(RECIPES)}")
     return name, from_json(RECIPES[name].load().Options, config.get("options") or {}, path)

@@ -50,9 +50,11 @@ LEAST = {"steps": 1, "seed": 0, "test_tasks": 2, "test_episodes": 1, "test_steps
 def check_options(options: Options, words: Mapping[str, str] | None = None) -> None:
     """Raise ValueError in one line if a shared option makes no sense; `words` are what some are called elsewhere."""
     for name, least in LEAST.items():
-        if hasattr(options, name) and getattr(options, name) < least:
+        value = getattr(options, name, least)
+        if (min(value, default=least) if isinstance(value, tuple) else value) < least:
             word = (words or {}).get(name, f"--{name.replace('_', '-')}")
-            raise ValueError(f"{word} {getattr(options, name)}: expected at least {least}")
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            raise ValueError(f"{word} {shown}: expected at least {least}")
     if len(set(options.seeds)) < len(options.seeds) or any(seed < 0 for seed in options.seeds):
         raise ValueError(
             f"--seeds {' '.join(map(str, options.seeds))}: expected different seeds, none of them negative"

@@ -20,7 +20,7 @@ def protocols(
     *,
     tasks: int | None = None,
     support: Sequence[int] = (),
-    steps: int | None = None,
+    steps: Sequence[int] = (),
     which: Literal["best", "last"] | None = None,
     seed: int | None = None,
 ) -> dict[str, Options]:
@@ -34,7 +34,8 @@ def protocols(
         options: of the run.
         tasks: how many unseen tasks.
         support: how much is seen of each task: points, or episodes before every gradient step.
-        steps: gradient steps of a policy in each task.
+        steps: gradient steps in each task after which to measure; of a policy the most of them, for it is measured
+            after each one on the way.
         which: weights.
         seed: of the unseen tasks.
 
@@ -42,13 +43,14 @@ def protocols(
         ValueError: for what the recipe has no option for.
 
     >>> from quickstudy.recipes.navigation2d.maml import Options
-    >>> found = protocols("navigation2d-maml", Options(), support=(20, 40), steps=1)
+    >>> found = protocols("navigation2d-maml", Options(), support=(20, 40), steps=[1])
     >>> [(label, each.test_episodes, each.test_steps) for label, each in found.items()]
     [('k=20', 20, 1), ('k=40', 40, 1)]
     """
     size = next((name for name in SEEN if hasattr(options, name)), SEEN[0])
-    asked = {"test_tasks": tasks, size: tuple(support) or None, "test_steps": steps, "which": which, "test_seed": seed}
-    changes: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
+    counts = tuple(steps) if isinstance(getattr(options, "test_steps", ()), tuple) else max(steps, default=None)
+    asked = {"test_tasks": tasks, size: tuple(support), "test_steps": counts, "which": which, "test_seed": seed}
+    changes: dict[str, Any] = {k: v for k, v in asked.items() if v is not None and v != ()}
     for option in changes:
         if not hasattr(options, option):
             raise ValueError(

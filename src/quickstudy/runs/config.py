@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from quickstudy._version import __version__
+from quickstudy.runs import families
 from quickstudy.runs.atomic import write_file
 from quickstudy.runs.metrics_file import TIME_FIELDS
 from quickstudy.runs.run import CONFIG
@@ -18,7 +19,7 @@ from quickstudy.runs.spec import to_spec
 
 # what a resume may differ in: where and why it was started, how the work is shared, and what the first start decided
 _FREE = {"quickstudy", "torch", "python", "recipe", "options", "command", "compile", "threads", "device"}
-_FREE |= {"processes", "accumulate", "job", "verify", "extended"}
+_FREE |= {"processes", "accumulate", "job", "verify", "extended", "family_spec"}
 
 
 def describe_run(learner: nn.Module, family: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def describe_run(learner: nn.Module, family: object, arguments: Mapping[str, Any
         "python": platform.python_version(),
         "learner": to_spec(learner),
         "family": without_addresses(repr(family)),
+        "family_spec": families.to_spec(family),
         "dtype": str(torch.get_default_dtype())[6:],
         **{name: _value(value) for name, value in arguments.items()},
         "time_fields": list(TIME_FIELDS),

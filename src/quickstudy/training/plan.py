@@ -77,7 +77,7 @@ def make_plan(
         ValueError, TypeError: for the first value that cannot be used.
     """
     steps = check_whole("steps", steps, 1)
-    length = steps if planned is None else planned
+    usual = intervals(steps if planned is None else planned)
     plan = Plan(
         steps=steps,
         seed=check_whole("seed", seed, 0),
@@ -89,11 +89,11 @@ def make_plan(
         optimizer=optimizer,
         schedule=schedule,
         clip=None if clip is None else check_positive("clip", clip),
-        evaluate_every=_interval("evaluate_every", evaluate_every, length // 20),
+        evaluate_every=_interval("evaluate_every", evaluate_every, usual),
         validation_tasks=check_whole("validation_tasks", validation_tasks, 1),
         accumulate=check_whole("accumulate", accumulate, 1),
-        checkpoint_every=_interval("checkpoint_every", checkpoint_every, min(2000, length // 10)),
-        log_every=_interval("log_every", log_every, length // 200),
+        checkpoint_every=_interval("checkpoint_every", checkpoint_every, usual),
+        log_every=_interval("log_every", log_every, usual),
         patience=None if patience is None else check_whole("patience", patience, 1),
     )
     check_points(plan.support, plan.query, plan.points)
@@ -129,5 +129,11 @@ def check_points(support: Size, query: Size, points: int | None) -> None:
         )
 
 
-def _interval(name: str, value: int | None, default: int) -> int:
-    return max(1, default) if value is None else check_whole(name, value, 1)
+def intervals(steps: int) -> dict[str, int]:
+    """The intervals, in steps, of a run of so many steps for which the caller gives none."""
+    shares = {"evaluate_every": steps // 20, "checkpoint_every": min(2000, steps // 10), "log_every": steps // 200}
+    return {name: max(1, share) for name, share in shares.items()}
+
+
+def _interval(name: str, value: int | None, usual: dict[str, int]) -> int:
+    return usual[name] if value is None else check_whole(name, value, 1)

@@ -61,9 +61,13 @@ class Bandit:
         self._last = torch.empty(0, dtype=torch.long)
         self._stage = Stage("Bandit", num_envs=num_envs, horizon=horizon, action_space=self.action_space, device=device)
 
+    def config(self) -> dict[str, Any]:
+        """The arguments that rebuild this environment."""
+        size = {"num_envs": self.num_envs, "horizon": self.horizon}
+        return {"arms": self.arms, "probability": self._range, **size}
+
     def __repr__(self) -> str:
-        parts = f"arms={self.arms}, probability={self._range}, num_envs={self.num_envs}, horizon={self.horizon}"
-        return f"Bandit({parts})"
+        return f"Bandit({', '.join(f'{word}={value!r}' for word, value in self.config().items())})"
 
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None

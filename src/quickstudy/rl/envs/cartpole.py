@@ -101,9 +101,12 @@ class CartPole:
         """gymnasium's CartPole-v1, the same in every task."""
         return cls(masscart=1.0, masspole=0.1, num_envs=num_envs, horizon=horizon, device=device)
 
+    def config(self) -> dict[str, Any]:
+        """The arguments that rebuild this environment."""
+        return {**self._ranges, "flip": self._flip, "num_envs": self.num_envs, "horizon": self.horizon}
+
     def __repr__(self) -> str:
-        physics = ", ".join(f"{k}={v}" for k, v in self._ranges.items())
-        return f"CartPole({physics}, flip={self._flip}, num_envs={self.num_envs}, horizon={self.horizon})"
+        return f"CartPole({', '.join(f'{word}={value!r}' for word, value in self.config().items())})"
 
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None

@@ -41,6 +41,10 @@ class Informed:
         low, high = (np.full(example.shape[-1], sign * np.inf, space.dtype) for sign in (-1, 1))
         self.observation_space = Box(np.append(space.low, low), np.append(space.high, high), dtype=space.dtype)
 
+    def config(self) -> dict[str, Any]:
+        """The arguments that rebuild this environment."""
+        return {"environment": self.environment, "show": self.show}
+
     def __repr__(self) -> str:
         return f"Informed({self.environment!r}, {self.show!r})"
 

@@ -148,10 +148,16 @@ class Navigation2D:
         board: dict[str, Any] = {"goals": "corners", "start": (-0.2, 0.2), "reach": 0.2, "scaled": False}
         return cls(**board | {"reward": "progress", "radius": 0.5, "arrival": "never"} | changes)
 
-    def __repr__(self) -> str:
+    def config(self) -> dict[str, Any]:
+        """The arguments that rebuild this environment."""
         words = ("goals", "start", "reach", "scaled", "inertia", "noise", "walls", "reward", "radius", "arrival")
-        said = ", ".join(f"{word}={getattr(self, '_' + word)!r}" for word in words)
-        return f"Navigation2D({said}, num_envs={self.num_envs}, horizon={self.horizon})"
+        return {word: getattr(self, f"_{word}") for word in words} | {
+            "num_envs": self.num_envs,
+            "horizon": self.horizon,
+        }
+
+    def __repr__(self) -> str:
+        return f"Navigation2D({', '.join(f'{word}={value!r}' for word, value in self.config().items())})"
 
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None

@@ -95,9 +95,13 @@ class TabularMDP:
         env.set_tasks({"transition": transition, "reward": reward})
         return env
 
+    def config(self) -> dict[str, Any]:
+        """The arguments that rebuild this environment."""
+        size = {"num_envs": self.num_envs, "horizon": self.horizon}
+        return {"states": self.states, "actions": self.actions, "noise": self._noise, **size}
+
     def __repr__(self) -> str:
-        parts = f"states={self.states}, actions={self.actions}, noise={self._noise}"
-        return f"TabularMDP({parts}, num_envs={self.num_envs}, horizon={self.horizon})"
+        return f"TabularMDP({', '.join(f'{word}={value!r}' for word, value in self.config().items())})"
 
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
