@@ -13,6 +13,8 @@ torch.set_num_threads(1)  # tests run side by side, one a core
 os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}  # the processes that tests start, too
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a suite that was started in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -38,8 +38,8 @@ from quickstudy.cli import main
 from quickstudy.commands import COMMANDS
 from quickstudy.recipes import RECIPES
 from quickstudy.report import citations
+from quickstudy.runs.rebuild.spec import to_spec
 from quickstudy.runs.signals import Signals
-from quickstudy.runs.spec import to_spec
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from learner_table import LOW_RANK, net
 
 import quickstudy
 from quickstudy.cli import main
-from quickstudy.runs import spec
+from quickstudy.runs.rebuild import spec
 from quickstudy.testing import environment_checks, family_checks, learner_checks
 from quickstudy.testing.checks import report_of
 

@@ -8,7 +8,7 @@ from torch.distributions import Normal
 from quickstudy import likelihoods
 from quickstudy.gradient.maml import MAML
 from quickstudy.nets import MLP
-from quickstudy.runs.spec import from_spec, to_spec
+from quickstudy.runs.rebuild.spec import from_spec, to_spec
 
 
 @pytest.mark.parametrize("learn", [False, True])

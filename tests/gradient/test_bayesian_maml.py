@@ -9,7 +9,7 @@ from torch import nn
 import quickstudy as qs
 from quickstudy.gradient.svgd import SVGD
 from quickstudy.nets.particles import Particles
-from quickstudy.runs.spec import from_spec, to_spec
+from quickstudy.runs.rebuild.spec import from_spec, to_spec
 
 
 @pytest.fixture(autouse=True)

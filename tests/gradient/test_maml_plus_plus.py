@@ -230,7 +230,7 @@ def test_an_adapted_module_keeps_the_step_it_was_adapted_to():
 
 
 def test_its_description_holds_its_switches():
-    from quickstudy.runs.spec import from_spec, to_spec
+    from quickstudy.runs.rebuild.spec import from_spec, to_spec
 
     ours = qs.MAMLPlusPlus(net(), lr=0.05, steps=3, multi_step=0.2, first_order_until=0.1, learn_rates=False)
     copy = from_spec(json.loads(json.dumps(to_spec(ours))))

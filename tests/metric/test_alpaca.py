@@ -14,7 +14,7 @@ from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.metric.last_layer import Weights, _cholesky
 from quickstudy.nets import MLP
 from quickstudy.report import citations
-from quickstudy.runs.spec import from_spec, to_spec
+from quickstudy.runs.rebuild.spec import from_spec, to_spec
 
 
 @pytest.fixture(autouse=True)

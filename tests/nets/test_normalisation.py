@@ -9,7 +9,7 @@ from torch import nn
 
 import quickstudy as qs
 from quickstudy.nets import Conv4, MetaBatchNorm, TaskNorm, replace_batch_norm
-from quickstudy.runs.spec import from_spec, to_spec
+from quickstudy.runs.rebuild.spec import from_spec, to_spec
 
 KINDS = ("task", "meta", "group", "transductive")
 kinds = pytest.mark.parametrize("kind", KINDS)

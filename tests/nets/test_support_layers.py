@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from quickstudy.nets import MetaBatchNorm, TaskNorm
 from quickstudy.nets.clock import at_step, playing, points_role, settle
-from quickstudy.runs.spec import from_spec, to_spec
+from quickstudy.runs.rebuild.spec import from_spec, to_spec
 
 LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "meta": MetaBatchNorm,

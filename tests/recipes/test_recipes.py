@@ -63,7 +63,7 @@ def test_measuring_again_gives_the_same(finished: tuple[str, Path]) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are tested elsewhere; here they would take the time."""
-    monkeypatch.setattr("quickstudy.report.figures.save", lambda figure, folder, name: None)
+    monkeypatch.setattr("quickstudy.report.figures.save", lambda *arguments, **options: None)
 
 
 @pytest.mark.usefixtures("undrawn")

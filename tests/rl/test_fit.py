@@ -8,7 +8,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 import quickstudy as qs
-from quickstudy.runs.spec import to_spec
+from quickstudy.runs.rebuild.spec import to_spec
 from quickstudy.training.loop import NonFiniteLossError
 
 LEARNERS = {  # a new learner that acts adds a line here

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import quickstudy as qs
-from quickstudy.runs import families
-from quickstudy.runs.families import FAMILIES, ForeignFamilyError, from_spec, to_spec
+from quickstudy.runs.rebuild import families
+from quickstudy.runs.rebuild.families import FAMILIES, ForeignFamilyError, from_spec, to_spec
 
 WAVES = qs.tasks.Sinusoid(amplitude=2.0, frequency=(0.8, 1.2), noise=0.1)
 CASES: dict[str, Any] = {

@@ -18,7 +18,7 @@ from quickstudy.evaluation.intervals import Metric, over_tasks
 from quickstudy.experiments.execute import write_json
 from quickstudy.experiments.stage import Reporter
 from quickstudy.report.runs import read_config, read_result
-from quickstudy.runs.families import ForeignFamilyError, from_spec
+from quickstudy.runs.rebuild.families import ForeignFamilyError, from_spec
 from quickstudy.runs.run import BEST, LAST
 from quickstudy.training.plan import Plan, intervals
 from quickstudy.training.schedules import SCHEDULES

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from quickstudy._version import __version__
-from quickstudy.runs import families
 from quickstudy.runs.atomic import write_file
 from quickstudy.runs.metrics_file import TIME_FIELDS
+from quickstudy.runs.rebuild import families
+from quickstudy.runs.rebuild.spec import to_spec
 from quickstudy.runs.run import CONFIG
-from quickstudy.runs.spec import to_spec
 
 # what a resume may differ in: where and why it was started, how the work is shared, and what the first start decided
 _FREE = {"quickstudy", "torch", "python", "recipe", "options", "command", "compile", "threads", "device"}

@@ -10,11 +10,11 @@ from torch import nn
 from quickstudy.devices import pick_device
 from quickstudy.learner import check_learner
 from quickstudy.runs.atomic import newest
-from quickstudy.runs.building import build_described
 from quickstudy.runs.checkpoint import STATE, Checkpoint, damaged, load_weights, read_checkpoint, write_checkpoint
 from quickstudy.runs.reading import LARGEST, CheckpointError, parse_object, read_file, short
+from quickstudy.runs.rebuild.building import build_described
+from quickstudy.runs.rebuild.spec import from_spec, to_spec
 from quickstudy.runs.run import is_run
-from quickstudy.runs.spec import from_spec, to_spec
 
 
 def save(learner: nn.Module, path: Path | str) -> Path:

@@ -13,7 +13,7 @@ from torch import nn
 
 import quickstudy
 from quickstudy.data import Tasks
-from quickstudy.runs.spec import from_spec, to_spec
+from quickstudy.runs.rebuild.spec import from_spec, to_spec
 from quickstudy.testing.checks import skip
 from quickstudy.testing.comparing import expect, expect_close, expect_equal, failing
 from quickstudy.testing.learner_case import LearnerCase, loss

@@ -10,7 +10,7 @@ from quickstudy.data import Tasks
 from quickstudy.evaluation.modes import evaluating
 from quickstudy.parallel.distributed import World
 from quickstudy.parallel.shares import Share, chance_of, deal
-from quickstudy.runs.spec import to_spec
+from quickstudy.runs.rebuild.spec import to_spec
 
 
 class Validation:

@@ -1,0 +1,1 @@
+"""Learners, families and environments as JSON, and back."""
