@@ -264,6 +264,33 @@ def test_evaluate(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> 
     assert (run / "result.json").read_bytes() == before
 
 
+def test_evaluate_after_other_numbers_of_gradient_steps(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs["sinusoid-maml"]
+    before = (run / "result.json").read_bytes()
+    capsys.readouterr()
+    steps = ["0", "2", "3", "4", "12"]
+    assert main(["evaluate", str(run), "--tasks", "4", "--support", "2", "--steps", *steps]) == 0
+    said = capsys.readouterr().out
+    assert all(f"after {count} steps" in said for count in steps[1:]) and "after 1 step " not in said
+    assert "before adapting" in said and (run / "result.json").read_bytes() == before
+    assert main(["evaluate", str(run), "--steps", "2", "-1"]) == 2
+    assert "--steps 2 -1: expected at least 0" in _only_line(capsys)
+
+
+def test_the_number_of_steps_of_training_is_measured_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = [*running.TINY["sinusoid-maml"], "--inner-steps"]
+    assert main(["run", "sinusoid-maml", *tiny, "5", "--out", str(tmp_path / "five")]) == 0
+    said = capsys.readouterr().out
+    assert "after 5 steps" in said and "after 10 steps" in said and "after 4 steps" not in said
+    assert main(["run", "sinusoid-maml", *tiny, "12", "--test-steps", "0", "12", "--out", str(tmp_path / "own")]) == 0
+    said = capsys.readouterr().out
+    assert "after 12 steps" in said and "after 10 steps" not in said
+
+
 def test_evaluate_and_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert main(["run", "gp-cnp", *running.TINY["gp-cnp"], "--out", str(run)]) == 0
@@ -314,10 +341,15 @@ def test_evaluations_of_a_policy_that_make_no_sense(
     assert message in _only_line(capsys)
 
 
-def test_gradient_steps_are_a_policys(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_takes_no_gradient_steps_is_not_measured_after_some(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
-    assert main(["evaluate", str(runs["sinusoid-maml"]), "--steps", "2"]) == 1
-    assert "sinusoid-maml fixes by its own protocol what --steps would change" in _only_line(capsys)
+    assert main(["evaluate", str(runs["sinusoid-np"]), "--steps", "2"]) == 1
+    assert "sinusoid-np fixes by its own protocol what --steps would change" in _only_line(capsys)
+    data = ["--data", str(running.plants(tmp_path)), *running.TINY["table"]]
+    assert main(["run", "table", *data, "--test-steps", "1", "--out", str(tmp_path / "np")]) == 1
+    assert "np adapts without gradient steps; only --learner maml is measured after" in _only_line(capsys)
 
 
 def test_report(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

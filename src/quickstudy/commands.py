@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -160,7 +160,7 @@ def evaluate(arguments: list[str]) -> None:
         metrics = fitted.evaluate(made, **_asked(asked))
         if asked.write:
             fitted.write(made, metrics)
-        return _show({name: metric.to_json() for name, metric in metrics.items()}, asked.run)
+        return _show({name: metric.to_json() for name, metric in metrics.items()}, asked.run, steps=asked.steps)
     return _evaluate_recipe(asked)
 
 
@@ -194,7 +194,7 @@ def _evaluate_recipe(asked: Evaluate) -> None:
         display = Display()
         result = execute(name, options, mode="measure", command=command, reporter=display, write=asked.write)
         metrics |= labelled(result["metrics"], label)
-    _show(metrics, asked.run, name)
+    _show(metrics, asked.run, name, asked.steps)
     if asked.write:
         _page(asked.run)
 
@@ -324,10 +324,13 @@ def _resuming(out: Path) -> str:
     return f"quickstudy resume {shlex.quote(str(out))}"
 
 
-def _show(metrics: Mapping[str, Any], out: Path, recipe: str = "") -> None:
+def _show(metrics: Mapping[str, Any], out: Path, recipe: str = "", steps: Collection[int] = ()) -> None:
+    """Print what was measured of the run at `out`, after these numbers of gradient steps in any case."""
+    from quickstudy.report.runs import read_run
     from quickstudy.report.terminal import show_tables
 
-    show_tables(metrics, recipe=recipe)
+    own = read_run(out).steps
+    show_tables(metrics, recipe=recipe, steps=own | {"": {*own[""], *steps}})
     print(f"run:     {out}")
     if any(out.glob("figures/*")):
         print(f"figures: {out / 'figures'}{os.sep}")

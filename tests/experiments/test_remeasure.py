@@ -30,6 +30,22 @@ def test_numbers_of_episodes_are_measured_one_after_the_other() -> None:
     assert several == {"k=20": one, "k=40": replace(one, test_episodes=40)}
 
 
+GRADIENT = ("sinusoid-maml", "sinusoid-pretrained", "sinusoid-meta-sgd", "sinusoid-compare", "digits-norm", "demo")
+
+
+@pytest.mark.parametrize("recipe", GRADIENT)
+def test_numbers_of_gradient_steps_are_asked_for_of_every_recipe_that_takes_them(recipe: str) -> None:
+    options = RECIPES[recipe].load().Options()
+    assert protocols(recipe, options, steps=[0, 1, 5, 20]) == {"": replace(options, test_steps=(0, 1, 5, 20))}
+    assert options.counts((0, 1, 10), 5) == [0, 1, 5, 10]  # those of training are measured in any case
+    assert replace(options, test_steps=(20, 0, 0)).counts((0, 1, 10), 5) == [0, 20]
+
+
+def test_recipes_without_gradient_steps_have_no_such_option() -> None:
+    others = set(RECIPES) - {*GRADIENT, "table"} - {name for name in RECIPES if name.startswith("navigation2d")}
+    assert not [name for name in others if hasattr(RECIPES[name].load().Options, "test_steps")]
+
+
 def test_what_a_recipe_has_no_option_for_is_refused_in_the_commands_words() -> None:
     for name, asked in (("support", {"support": (3,)}), ("steps", {"steps": [0]})):
         with pytest.raises(ValueError, match=f"gp-cnp fixes by its own protocol what --{name} would change"):

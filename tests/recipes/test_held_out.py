@@ -33,6 +33,27 @@ def test_folds_that_cannot_be_dealt(options: table.Options, folds: int) -> None:
         held_out.folds(replace(options, folds=folds))
 
 
+class Alone:
+    """No rivals."""
+
+    def predictors(self, support: object) -> dict[str, object]:
+        """None."""
+        return {}
+
+
+def test_maml_is_measured_after_the_steps_asked_for(options: table.Options) -> None:
+    first = held_out.folds(options)[0]
+    torch.manual_seed(0)
+    learner = table.build(replace(options, learner="maml"), first)
+    usual = held_out.HeldOut(first, Alone(), learner, "maml", 4).scores()
+    asked = held_out.HeldOut(first, Alone(), learner, "maml", 4, (0, 3)).scores()
+    assert set(usual) == {"maml/mse/k=4", "maml/log_likelihood/k=4"}
+    assert set(asked) == {f"{name}/steps={count}" for name in usual for count in (0, 3)}
+    for name, values in usual.items():
+        assert torch.equal(asked[f"{name}/steps=3"], values)  # as many as in training
+        assert not torch.equal(asked[f"{name}/steps=0"], values)
+
+
 def test_errors_are_in_the_units_of_the_file(options: table.Options) -> None:
     """The group-blind curve's error by hand, from unscaled rows; and a table in millimetres errs ten times as much."""
     first = held_out.folds(options)[0]
@@ -41,7 +62,7 @@ def test_errors_are_in_the_units_of_the_file(options: table.Options) -> None:
     query = groups.tasks.query
     y = first.unscale_y(query.y.double())
     assert y[query.real()].min() > 20  # heights, not standard deviations
-    belief = groups.beliefs(query.x)["group_blind"]
+    belief = groups.beliefs(query.x)["group_blind", None]
     error = torch.where(query.real(), (belief.mean - y).square().squeeze(-1), 0).sum(1) / query.sizes()
     found = held_out.summary([groups.scores()])
     assert found["group_blind/rmse/k=4"].mean == pytest.approx(float(error.mean().sqrt()), rel=1e-4)

@@ -178,6 +178,17 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert "<script" not in write_report([run], tmp_path / "report.html").read_text()
 
 
+def test_the_steps_that_a_run_was_trained_with_are_known(tmp_path: Path) -> None:
+    learner, odd = {"learner": {"steps": 5}}, {"learner": {"steps": "five"}}
+    for part, config in (
+        {"": {"options": {"test_steps": [0, 7]}}, "a": learner, "b": odd, "seed-1/a": learner}
+    ).items():
+        (tmp_path / part).mkdir(parents=True, exist_ok=True)
+        (tmp_path / part / "config.json").write_text(json.dumps(config))
+    assert read_run(tmp_path).steps == {"": {0, 7}, "a": {5}, "b": set()}
+    assert read_run(tmp_path / "a").steps == {"": {5}}
+
+
 def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", finished=False)
     assert "the run is unfinished" in write_report([run], tmp_path / "report.html").read_text()

@@ -41,6 +41,19 @@ def test_one_row_for_each_part_and_step_and_one_column_for_each_size() -> None:
     assert table.best == {(2, 1), (2, 2)}  # MAML after 10 steps
 
 
+def test_numbers_of_steps_that_are_asked_for_are_shown() -> None:
+    def shown(steps: dict[str, set[int]]) -> list[str]:
+        (table,) = tables({"": METRICS}, steps=steps)
+        return [row[0] for row in table.rows]
+
+    assert shown({"": {5}}) == [
+        f"{part}, {when}"
+        for part in ("MAML", "pretrained")
+        for when in ("before adapting", "after 1 step", "after 5 steps", "after 10 steps")
+    ]
+    assert [row for row in shown({"maml": {5}}) if "5 steps" in row] == ["MAML, after 5 steps"]
+
+
 def test_what_nobody_can_reach_is_never_the_best() -> None:
     values = {
         name: {"mean": mean, "ci95": 0.1} for name, mean in (("np/mse", 2.0), ("cnp/mse", 3.0), ("oracle/mse", 1.0))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,6 +40,23 @@ class Sampled(Options):
     """Unseen tasks to measure on."""
     test_seed: int = 0
     """Seed of the unseen tasks. Runs with the same --test-seed and --test-tasks are measured on the same tasks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepped(Sampled):
+    """Options of every recipe whose learners adapt by gradient steps."""
+
+    test_steps: tuple[int, ...] = ()
+    """Numbers of gradient steps after which to measure; by default those of training, and some more."""
+
+    def counts(self, usual: Iterable[int], trained: int) -> list[int]:
+        """The numbers of gradient steps after which to measure a learner.
+
+        Args:
+            usual: those that the recipe measures after, unless the caller asks for others.
+            trained: the one that the learner was trained with, which is measured as well.
+        """
+        return sorted(set(self.test_steps or (*usual, trained)))
 
 
 UNKEPT = ("out", "parallel")

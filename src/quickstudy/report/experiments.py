@@ -70,7 +70,16 @@ def result_tables(*paths: str | Path) -> list[Table]:
     if len(found) > 1:
         apart = " | ".join(", ".join(str(run.path) for run in each.runs) for each in found)
         raise ValueError(f"these runs were measured on different tasks: {apart}; make tables of each kind by itself")
-    return tables(results_of(runs, names_of(runs)), multiples=len(runs) > 1)
+    return tables(results_of(runs, names_of(runs)), multiples=len(runs) > 1, steps=steps_of(runs))
+
+
+def steps_of(runs: Sequence[RunRecord]) -> dict[str, set[int]]:
+    """Numbers of gradient steps that tables of these runs show in any case, by part; see `RunRecord.steps`."""
+    found: dict[str, set[int]] = {}
+    for run in runs:
+        for part, counts in run.steps.items():
+            found.setdefault(part, set()).update(counts)
+    return found
 
 
 def names_of(runs: Sequence[RunRecord]) -> dict[Path, str]:

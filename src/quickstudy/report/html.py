@@ -9,7 +9,7 @@ from typing import Any
 from quickstudy.report import citations, figures
 from quickstudy.report.captions import caption
 from quickstudy.report.comparison import comparison
-from quickstudy.report.experiments import Experiment, experiments, learners_of, names_of, results_of
+from quickstudy.report.experiments import Experiment, experiments, learners_of, names_of, results_of, steps_of
 from quickstudy.report.provenance import facts
 from quickstudy.report.runs import RunRecord, read_run
 from quickstudy.report.tables import notes, tables
@@ -85,7 +85,7 @@ def _results(experiment: Experiment, names: Mapping[Path, str]) -> list[str]:
     """One table a metric, under a line that says how to read them; above them a figure, if runs are compared."""
     several = len(experiment.runs) > 1
     results = results_of(experiment.runs, names)
-    shown = tables(results, multiples=several)
+    shown = tables(results, multiples=several, steps=steps_of(experiment.runs))
     if not shown:
         return []
     recipes = dict.fromkeys(run.recipe for run in experiment.runs)

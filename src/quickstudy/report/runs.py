@@ -45,6 +45,16 @@ class RunRecord(NamedTuple):
         """What was measured, by name; empty while the run is unfinished."""
         return self.result.get("metrics", {})
 
+    @property
+    def steps(self) -> dict[str, set[int]]:
+        """Numbers of gradient steps to show of each part: those of training; and of all parts (""), those asked for."""
+        found = {"": _numbers((self.config.get("options") or {}).get("test_steps"))}
+        for part, config in (("", self.config), *self.parts.items()):
+            learner = config.get("learner")
+            own = _numbers(learner.get("steps")) if isinstance(learner, dict) else set()
+            found.setdefault(part.rpartition(", ")[2], set()).update(own)
+        return found
+
     def frame(self) -> Any:
         """The lines of `curves` as a `pandas.DataFrame`, with the part of each line in the column `part`.
 
@@ -128,6 +138,10 @@ def _of_parts(path: Path, name: str) -> Iterator[tuple[str, Path]]:
     for pattern in (name, f"*/{name}", f"*/*/{name}"):
         for file in sorted(path.glob(pattern), key=_by_number):
             yield ", ".join(file.relative_to(path).parts[:-1]), file
+
+
+def _numbers(value: Any) -> set[int]:
+    return {number for number in (value if isinstance(value, list) else [value]) if type(number) is int}
 
 
 def _by_number(file: Path) -> list[tuple[str, int]]:

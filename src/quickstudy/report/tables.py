@@ -7,7 +7,7 @@ sorted by number.
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 METRICS = {
@@ -134,7 +134,11 @@ def entry(name: str, value: Mapping[str, Any], prefix: str = "") -> Entry:
 
 
 def tables(
-    results: Mapping[str, Mapping[str, Any]], metrics: Sequence[str] | None = None, *, multiples: bool = False
+    results: Mapping[str, Mapping[str, Any]],
+    metrics: Sequence[str] | None = None,
+    *,
+    multiples: bool = False,
+    steps: Mapping[str, Collection[int]] | None = None,
 ) -> list[Table]:
     """One table a metric, of runs that were measured on the same kind of tasks.
 
@@ -142,8 +146,10 @@ def tables(
         results: the name of a run to its `metrics`; the name "" is left out of the rows.
         metrics: which to show, in this order; by default all, in the order of `METRICS`.
         multiples: after a table of errors, say how many times the best each of them is.
+        steps: numbers of gradient steps that are shown in any case, by part, with "" for all parts; of many others the
+            first, 1 and the last are shown.
     """
-    results = {run: _few_steps(found) for run, found in results.items()}
+    results = {run: _few_steps(found, steps or {}) for run, found in results.items()}
     entries = [entry(name, value, run) for run, found in results.items() for name, value in found.items()]
     present = list(dict.fromkeys(e.metric for e in entries))
     order = metrics or [m for m in METRICS if m in present] + [m for m in present if m not in METRICS]
@@ -190,11 +196,16 @@ def comparable(results: Mapping[str, Mapping[str, Any]], metric: str) -> dict[st
     return _grid([e for _, e in last.values()])[0]
 
 
-def _few_steps(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Of many step counts, the first, 1, and the last: the figures show the rest."""
+def _few_steps(metrics: Mapping[str, Any], steps: Mapping[str, Collection[int]]) -> dict[str, Any]:
+    """Of many step counts, the first, 1, the last and those in `steps`: the figures show the rest."""
     counts = {int(name.rpartition("/steps=")[2]) for name in metrics if "/steps=" in name}
-    shown = counts if len(counts) <= 4 else {min(counts), 1, max(counts)}
-    return {k: v for k, v in metrics.items() if "/steps=" not in k or int(k.rpartition("/steps=")[2]) in shown}
+    shown = counts if len(counts) <= 4 else {min(counts), 1, max(counts), *steps.get("", ())}
+
+    def is_shown(name: str) -> bool:
+        count = int(name.rpartition("/steps=")[2])
+        return count in shown or count in steps.get(name.partition("/")[0], ())
+
+    return {name: value for name, value in metrics.items() if "/steps=" not in name or is_shown(name)}
 
 
 def number(value: float) -> str:

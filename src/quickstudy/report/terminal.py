@@ -1,6 +1,6 @@
 """Tables on the terminal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from rich import box, table
@@ -12,7 +12,13 @@ from quickstudy.report.tables import Table, notes, tables
 GAP = 2  # characters between columns
 
 
-def show_tables(metrics: Mapping[str, Any], console: Console | None = None, *, recipe: str = "") -> None:
+def show_tables(
+    metrics: Mapping[str, Any],
+    console: Console | None = None,
+    *,
+    recipe: str = "",
+    steps: Mapping[str, Collection[int]] | None = None,
+) -> None:
     """Print one table for every metric, then what K, ± and bold mean in them.
 
     A table that is wider than the window is printed in pieces, each with some of its columns.
@@ -21,11 +27,12 @@ def show_tables(metrics: Mapping[str, Any], console: Console | None = None, *, r
         metrics: what was measured, by name.
         console: where; by default stdout.
         recipe: whose metrics they are; see `quickstudy.report.tables.notes`.
+        steps: see `quickstudy.report.tables.tables`.
     """
     console = console or Console(highlight=False)
     if not console.is_terminal:  # nobody's window is too narrow
         console.width = 120
-    shown = tables({"": metrics})
+    shown = tables({"": metrics}, steps=steps)
     for content in shown:
         for columns in _pieces(content, console.width):
             console.print(_piece(content, columns))

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 import quickstudy as qs
 from quickstudy.evaluation.intervals import Metric, over_seeds, over_tasks
-from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.options import Stepped
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.digits.family import SIDE, Digits
 from quickstudy.report import figures
@@ -39,7 +39,7 @@ ROWS = ("BatchNorm/transductive", "BatchNorm/running statistics", "TaskNorm", "M
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Sampled):
+class Options(Stepped):
     """Settings for two cores: a quarter of an hour for three seeds."""
 
     steps: int = 800
@@ -139,7 +139,7 @@ def _nearest(family: Digits, options: Options) -> Metric:
 
 
 def _counts(options: Options) -> list[int]:
-    return sorted({0, 1, options.inner_steps, 2 * options.inner_steps})
+    return options.counts((0, 1, 2 * options.inner_steps), options.inner_steps)
 
 
 @contextmanager

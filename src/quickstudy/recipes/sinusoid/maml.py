@@ -9,7 +9,7 @@ from typing import Literal
 
 import quickstudy as qs
 from quickstudy.evaluation.evaluate import Metric
-from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.options import Stepped
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid import waves as sinusoids
 from quickstudy.report import panels
@@ -19,7 +19,7 @@ COMPILE: dict[str, bool | Literal["auto"]] = {"auto": "auto", "on": True, "off":
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Sampled):
+class Options(Stepped):
     """Settings of the paper by default."""
 
     steps: int = 70_000
@@ -67,10 +67,11 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     )
 
     stage.say(f"measuring on {options.test_tasks} unseen waves")
-    metrics = sinusoids.measure(maml, family, options, options.shots, sinusoids.STEPS)
+    counts = options.counts(sinusoids.STEPS, options.inner_steps)
+    metrics = sinusoids.measure(maml, family, options, options.shots, counts)
 
     shots = sinusoids.middle(options.shots)
-    drawn = sinusoids.gradient_panels(maml, sinusoids.unseen(family, shots), look("maml").colour)
+    drawn = sinusoids.gradient_panels(maml, sinusoids.unseen(family, shots), look("maml").colour, max(1, *counts))
     seen = f"Three unseen waves before and after gradient steps on {shots} points (dots). Grey: the truth."
     stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="MAML"), seen)
     stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "maml"}, shots), sinusoids.steps_caption(shots))

@@ -18,7 +18,7 @@ from torch import nn
 
 import quickstudy as qs
 from quickstudy.evaluation.evaluate import Metric
-from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.options import Stepped
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid import waves as sinusoids
 from quickstudy.report import panels
@@ -29,7 +29,7 @@ STEPS = (0, 1, 2, 5, 10)  # gradient steps after which learners are measured; bo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Sampled):
+class Options(Stepped):
     """Settings of the paper by default."""
 
     steps: int = 60_000
@@ -77,7 +77,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     stage.say(f"measuring on {options.test_tasks} unseen waves")
     metrics: dict[str, Metric] = {}
     for name, learner in learners.items():
-        found = sinusoids.measure(learner, family, options, options.shots, STEPS)
+        found = sinusoids.measure(learner, family, options, options.shots, options.counts(STEPS, 1))
         metrics |= {f"{name}/{key}": metric for key, metric in found.items()}
 
     shots = sinusoids.middle(options.shots)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import quickstudy as qs
 from quickstudy.evaluation.evaluate import Metric
-from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.options import Stepped
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid import waves as sinusoids
 from quickstudy.report import panels
@@ -15,7 +15,7 @@ from quickstudy.report.palette import look
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Sampled):
+class Options(Stepped):
     """Settings of the paper by default."""
 
     steps: int = 70_000
@@ -46,7 +46,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     )
 
     stage.say(f"measuring on {options.test_tasks} unseen waves")
-    metrics = sinusoids.measure(pretrained, family, options, options.shots, sinusoids.STEPS)
+    counts = options.counts(sinusoids.STEPS, learner.steps)
+    metrics = sinusoids.measure(pretrained, family, options, options.shots, counts)
 
     shots = sinusoids.middle(options.shots)
     drawn = sinusoids.gradient_panels(pretrained, sinusoids.unseen(family, shots), look("pretrained").colour)

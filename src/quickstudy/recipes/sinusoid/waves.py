@@ -23,7 +23,7 @@ from quickstudy.report.tables import PARTS
 Waves = Literal["maml", "meta-sgd"]
 GRID = 100  # points over the domain on which errors are measured, as in the MAML paper's figures
 CHOOSING = 200  # validation waves on which a number of gradient steps is chosen
-STEPS = tuple(range(11))  # gradient steps after which learners are measured
+STEPS = tuple(range(11))  # gradient steps after which learners are measured, besides those of training
 
 
 def waves(name: Waves) -> TaskFamily:
@@ -114,11 +114,11 @@ def steps_figure(metrics: Mapping[str, Metric], learners: Mapping[str, str], sho
         shots: points seen.
     """
     series = []
+    curves = {prefix: by_steps(metrics, f"{prefix}mse/k={shots}") for prefix in learners}
+    counts = sorted({count for curve in curves.values() for count in curve}) or list(STEPS)
     for prefix, learner in learners.items():
         flat = metrics.get(f"{prefix}mse/k={shots}")
-        counts = (STEPS[0], STEPS[-1]) if flat else STEPS
-        found = {s: flat or metrics.get(f"{prefix}mse/k={shots}/steps={s}") for s in counts}
-        known = {s: m for s, m in found.items() if m is not None}
+        known = {counts[0]: flat, counts[-1]: flat} if flat else curves[prefix]
         means, widths = [m.mean for m in known.values()], [m.ci95 for m in known.values()]
         series.append(Series(PARTS[learner], list(known), means, widths, *look(learner)))
     title, top = f"{shots} points seen", 2 * max(item.mean[0] for item in series)
@@ -132,6 +132,13 @@ def steps_figure(metrics: Mapping[str, Metric], learners: Mapping[str, str], sho
         top=top,
         bounds=(0.0, math.inf),
     )
+
+
+def by_steps(metrics: Mapping[str, Metric], name: str) -> dict[int, Metric]:
+    """The metrics of that name by the number of gradient steps, in order."""
+    start = f"{name}/steps="
+    found = {int(key.removeprefix(start)): metric for key, metric in metrics.items() if key.startswith(start)}
+    return dict(sorted(found.items()))
 
 
 def steps_caption(shots: int) -> str:

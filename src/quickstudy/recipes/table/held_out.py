@@ -84,36 +84,43 @@ class HeldOut:
         learner: trained on it.
         name: of the learner, in the names of the metrics.
         seen: rows seen of each group.
+        steps: numbers of gradient steps of the learner; None stands for its own.
     """
 
-    def __init__(self, table: Table, rivals: Rivals, learner: Any, name: str, seen: int):
-        self.table, self.name, self.seen = table, name, seen
+    def __init__(
+        self, table: Table, rivals: Rivals, learner: Any, name: str, seen: int, steps: Sequence[int | None] = (None,)
+    ):
+        self.table, self.name, self.seen, self.steps = table, name, seen, steps
         self.tasks = table.held_out("test", support=seen)
         self._device = next(learner.parameters()).device
-        chance = torch.Generator(self._device).manual_seed(0)
-        adapted = learner.adapt(self.tasks.support.to(self._device), generator=chance)
-        self._predictors = {name: adapted, **rivals.predictors(self.tasks.support)}
+        self._predictors: dict[tuple[str, int | None], Any] = {}
+        for count in steps:
+            chance = torch.Generator(self._device).manual_seed(0)
+            adapted = learner.adapt(self.tasks.support.to(self._device), steps=count, generator=chance)
+            self._predictors[name, count] = adapted
+        self._predictors |= {(rival, None): p for rival, p in rivals.predictors(self.tasks.support).items()}
 
-    def beliefs(self, x: Tensor) -> dict[str, Any]:
-        """The predictive distributions of all predictors at `x [T, M, dx]`, in the table's units."""
+    def beliefs(self, x: Tensor) -> dict[tuple[str, int | None], Any]:
+        """The predictive distributions at `x [T, M, dx]`, in the table's units, by predictor and its gradient steps."""
         found = {}
-        for name, predictor in self._predictors.items():
+        for key, predictor in self._predictors.items():
             with torch.no_grad():
-                belief = predictor(x.to(self._device) if name == self.name else x)
+                belief = predictor(x.to(self._device) if key[0] == self.name else x)
             # a joint distribution over several outputs cannot be rescaled: take each point by itself
             belief = Gaussian(belief.mean, belief.variance) if isinstance(belief, DenseGaussian) else belief
-            found[name] = self.table.in_units(belief)
+            found[key] = self.table.in_units(belief)
         return found
 
     def scores(self) -> dict[str, Tensor]:
         """Mean squared error and log density of every group, by metric name."""
         query = self.tasks.query
         found: dict[str, Tensor] = {}
-        for name, belief in self.beliefs(query.clean().x).items():
+        for (name, count), belief in self.beliefs(query.clean().x).items():
             y, mask = self.table.unscale_y(query.clean().y).to(belief.mean), query.real().to(belief.mean.device)
             error = task_mean((belief.mean - y).square().mean(-1), mask)
             density = task_mean(belief.log_prob(y, mask), mask)
-            found |= {f"{name}/mse/k={self.seen}": error.cpu(), f"{name}/log_likelihood/k={self.seen}": density.cpu()}
+            size = f"k={self.seen}" + ("" if count is None else f"/steps={count}")
+            found |= {f"{name}/mse/{size}": error.cpu(), f"{name}/log_likelihood/{size}": density.cpu()}
         return found
 
     def pictures(self, colour: str) -> dict[str, Panel]:
@@ -132,7 +139,8 @@ class HeldOut:
         drawn = {}
         for t, group in enumerate(table.groups("test")):
             keep = slice(None) if table.dx == 1 else tasks.query.real()[t]
-            own, shared, blind = (found[name] for name in (self.name, "gp_shared", "group_blind"))
+            own = found[self.name, self.steps[-1]]
+            shared, blind = (found[name, None] for name in ("gp_shared", "group_blind"))
             drawn[f"{table.task} {group}"] = Panel(
                 at[t][keep],
                 seen=_rows(table, tasks.support, t),

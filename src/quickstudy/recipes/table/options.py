@@ -23,6 +23,8 @@ class Options(Shared):
     """Learner: Neural Process (np), Conditional Neural Process (cnp) or MAML (maml)."""
     seen: tuple[int, ...] = (4,)
     """Number of first rows seen of each held-out group, K; several numbers give several columns of results."""
+    test_steps: tuple[int, ...] = ()
+    """Numbers of gradient steps after which to measure MAML; by default as many as in training, 3."""
     folds: int = 3
     """Number of folds; every group is held out once, in one of them."""
     order: Literal["first", "random"] = "first"

@@ -23,6 +23,10 @@ PICTURED = 12  # held-out groups in the figure
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """For every fold: train on the other groups, predict this one's."""
+    if options.test_steps and options.learner != "maml":
+        raise ValueError(
+            f"{options.learner} adapts without gradient steps; only --learner maml is measured after some of them"
+        )
     tables = held_out.folds(options)
     learners = [build(options, table) for table in tables]  # before any training: initial weights depend on the seed
     scores: list[dict[str, Tensor]] = []
@@ -43,7 +47,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
             compile=False,
         )
         rivals = held_out.Rivals(table)
-        groups = [held_out.HeldOut(table, rivals, trained, options.learner, seen) for seen in options.seen]
+        how = (table, rivals, trained, options.learner)
+        groups = [held_out.HeldOut(*how, seen, options.test_steps or (None,)) for seen in options.seen]
         scores.append({name: values for each in groups for name, values in each.scores().items()})
         drawn |= groups[options.seen.index(min(options.seen))].pictures(look(options.learner).colour)
     shown = dict(list(drawn.items())[:PICTURED])

@@ -20,7 +20,7 @@ from quickstudy.recipes.sinusoid.compare.options import Options
 from quickstudy.report.dot_plot import dots
 from quickstudy.report.tables import PARTS
 
-STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured
+STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured, besides those of training
 TIMED = 25  # tasks that are adapted together when it is timed
 
 Facts = dict[str, float]
@@ -28,7 +28,7 @@ Facts = dict[str, float]
 
 def measure(name: str, learner: Any, family: TaskFamily, options: Options) -> tuple[dict[str, Metric], Facts]:
     """How well one learner does, and what it takes."""
-    steps = STEPS if METHODS[name].kind == "gradient" else None
+    steps = options.counts(STEPS, learner.steps) if METHODS[name].kind == "gradient" else None
     found: dict[str, Metric] = {}
     facts: Facts = {}
     for shots in options.shots:

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.options import Stepped
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.sinusoid.compare.families import FAMILIES, Family
 from quickstudy.recipes.sinusoid.compare.methods import METHODS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Sampled):
+class Options(Stepped):
     """The same budget for every learner."""
 
     steps: int = 20_000

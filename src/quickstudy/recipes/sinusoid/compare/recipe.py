@@ -5,10 +5,10 @@ settings of each are chosen by the same number of trials of Optuna on validation
 (`methods.py`). Gradient-based learners have the same network, but CAVIA's has more inputs, WarpGrad's more layers, and
 Bayesian MAML has five of them.
 
-Measured on unseen curves, for each number of support points: the error after 0, 1, 5 and 10 gradient steps, and after
-the number of steps that is best on validation tasks (for the pretrained network its rule is chosen, too);
-log-likelihood and calibration where there is a density; the time to adapt, the number of parameters, and the seconds of
-training.
+Measured on unseen curves, for each number of support points: the error after 0, 1, 5 and 10 gradient steps and those of
+training, and after the number of steps that is best on validation tasks (for the pretrained network its rule is chosen,
+too); log-likelihood and calibration where there is a density; the time to adapt, the number of parameters, and the
+seconds of training.
 """
 
 from collections.abc import Sequence
