@@ -1,4 +1,4 @@
-"""The command line from outside: every command, what it says when misspelt, and what its exit status means."""
+"""The command line: every command, the messages for misspelt ones, and the exit statuses."""
 
 import ast
 import inspect
@@ -115,22 +115,22 @@ def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> 
     ("arguments", "answer"),
     [
         (["evalute"], "did you mean 'evaluate'"),
-        (["xyzzy"], "`quickstudy --help` shows what there is"),
+        (["xyzzy"], "`quickstudy --help` shows the commands"),
         (["run", "sinusoid-mamal"], "did you mean 'sinusoid-maml'"),
-        (["run", "qqq"], "`quickstudy list` shows what there is"),
+        (["run", "qqq"], "`quickstudy list` shows the recipes"),
         (["run", "sinusoid-maml", "--stepss", "3"], "--steps"),
         (["run", "sinusoid-maml", "--steps", "many"], "many"),
         (["run", "sinusoid-maml", "--compile", "maybe"], "auto"),
         (["run", "--steps", "3"], "name the recipe first"),
         (["run", "table", "--task", "a"], "--data"),
         (["demo", "--process-step", "3"], "--process-steps"),
-        (["list", "everything"], "list takes nothing"),
+        (["list", "everything"], "list takes no arguments; leave out everything"),
         (["report"], "at least one run"),
         (["resume"], "required"),
         (["evaluate", "x", "--task", "3"], "--tasks"),
     ],
 )
-def test_misuse_is_answered_with_the_nearest_and_status_2(
+def test_misspelt_arguments_suggest_the_nearest_and_exit_with_status_2(
     arguments: list[str], answer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -146,22 +146,23 @@ def test_a_run_that_is_not_there(command: str, tmp_path: Path, capsys: pytest.Ca
     assert "is not a run: it holds no config.json" in _only_line(capsys)
 
 
-def test_an_existing_run_names_the_cure(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_for_an_existing_run_says_what_to_do(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     run = runs["sinusoid-maml"]
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     capsys.readouterr()
     assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(run)]) == 1
-    assert f"holds this run already; go on with it, or see what it found, by `quickstudy resume {run}`" in _only_line(
-        capsys
-    )
+    expected = f"already holds this run; continue it, or show its results, with `quickstudy resume {run}`"
+    assert expected in _only_line(capsys)
     assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--lr", "0.5", "--out", str(run)]) == 1
-    assert "--lr is 0.001 there and 0.5 here: give --lr 0.001 to go on with that run" in _only_line(capsys)
+    assert "--lr was 0.001 and is now 0.5: give --lr 0.001 to continue that run" in _only_line(capsys)
     assert main(["run", "sinusoid-np", "--out", str(run)]) == 1
     assert "holds a run of sinusoid-maml; choose another --out" in _only_line(capsys)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_a_foreign_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_not_a_run_is_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     assert main(["run", "sinusoid-maml", "--steps", "1", "--out", str(tmp_path)]) == 1
     assert "is not a run of quickstudy; choose another --out" in _only_line(capsys)
@@ -169,7 +170,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("left", [(), (".lock",), ("config.json.tmp",), (".lock", "config.json.tmp")])
-def test_what_a_run_killed_in_its_first_moment_leaves_is_not_foreign(left: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_run_killed_before_its_config_was_written_is_started_again(left: tuple[str, ...], tmp_path: Path) -> None:
     for name in left:
         (tmp_path / name).write_text('{"recipe": "sin')
     assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(tmp_path)]) == 0
@@ -177,7 +178,9 @@ def test_what_a_run_killed_in_its_first_moment_leaves_is_not_foreign(left: tuple
 
 
 @pytest.mark.parametrize("left", [(".lock", "metrics.jsonl"), ("config.json.old",), ("config.json.tmp", "a.csv")])
-def test_anything_besides_is_foreign(left: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_other_files_is_not_changed(
+    left: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in left:
         (tmp_path / name).write_text("precious")
     assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(tmp_path)]) == 1
@@ -222,7 +225,7 @@ def test_a_truncated_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["--seeds", "1", "1"], "expected different seeds"),
     ],
 )
-def test_values_that_make_no_sense_are_one_line_and_status_2(
+def test_invalid_values_are_reported_in_one_line_with_status_2(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", "sinusoid-maml", "--steps", "2", *arguments, "--out", str(tmp_path / "run")]) == 2
@@ -230,7 +233,9 @@ def test_values_that_make_no_sense_are_one_line_and_status_2(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_training_that_cannot_be_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_fit_is_reported_in_one_line_with_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", "sinusoid-maml", "--steps", "2", "--lr", "-1", "--out", str(tmp_path / "run")]) == 1
     assert "lr=-1.0; expected a positive number" in _only_line(capsys)
     assert not (tmp_path / "run").exists()
@@ -246,7 +251,7 @@ def test_a_table_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "did you mean 'plant'" in _only_line(capsys)
 
 
-def test_debug_shows_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_raises_the_exception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError):
         main(["--debug", "resume", str(tmp_path)])
     monkeypatch.setenv("QUICKSTUDY_DEBUG", "1")
@@ -301,7 +306,7 @@ def test_evaluate_and_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert {k: v for k, v in after.items() if k != "metrics"} == {k: v for k, v in before.items() if k != "metrics"}
     capsys.readouterr()
     assert main(["evaluate", str(run), "--support", "3"]) == 1
-    assert "fixes by its own protocol what --support would change" in _only_line(capsys, after="")
+    assert "has a fixed protocol, which --support cannot change" in _only_line(capsys, after="")
 
 
 def test_a_policy_is_evaluated_after_as_many_episodes_and_steps_as_asked(
@@ -333,7 +338,7 @@ def test_a_policy_is_evaluated_after_as_many_episodes_and_steps_as_asked(
         (["--support", "1", "2", "--write"], 2, "--write keeps one measurement"),
     ],
 )
-def test_evaluations_of_a_policy_that_make_no_sense(
+def test_invalid_evaluations_of_a_policy(
     arguments: list[str], status: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"recipe": "navigation2d-maml", "options": {}}))
@@ -341,15 +346,15 @@ def test_evaluations_of_a_policy_that_make_no_sense(
     assert message in _only_line(capsys)
 
 
-def test_what_takes_no_gradient_steps_is_not_measured_after_some(
+def test_learners_without_gradient_steps_reject_numbers_of_steps(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
     assert main(["evaluate", str(runs["sinusoid-np"]), "--steps", "2"]) == 1
-    assert "sinusoid-np fixes by its own protocol what --steps would change" in _only_line(capsys)
+    assert "sinusoid-np has a fixed protocol, which --steps cannot change" in _only_line(capsys)
     data = ["--data", str(running.plants(tmp_path)), *running.TINY["table"]]
     assert main(["run", "table", *data, "--test-steps", "1", "--out", str(tmp_path / "np")]) == 1
-    assert "np adapts without gradient steps; only --learner maml is measured after" in _only_line(capsys)
+    assert "--learner np adapts without gradient steps; leave --test-steps out, or use" in _only_line(capsys)
 
 
 def test_report(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -362,7 +367,7 @@ def test_report(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFix
     assert "<h1>sinusoid-maml and sinusoid-np</h1>" in page and "Comparison: mean squared error" in page
 
 
-def test_a_page_that_cannot_be_written_costs_no_run(
+def test_a_run_succeeds_if_its_page_cannot_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -371,13 +376,13 @@ def test_a_page_that_cannot_be_written_costs_no_run(
     monkeypatch.setattr("quickstudy.report.html.write_report", broken)
     run = tmp_path / "a run"
     assert main(["run", "sinusoid-oracle", *running.TINY["sinusoid-oracle"], "--out", str(run)]) == 0
-    told = capsys.readouterr()
-    assert "told the task" not in told.err and "mean squared error" in told.out
-    assert f"report:  not written (OSError: no space left on device); the numbers are in {run}" in told.err
-    assert f"quickstudy report '{run}'" in told.err and not (run / "report.html").exists()
+    output = capsys.readouterr()
+    assert "told the task" not in output.err and "mean squared error" in output.out
+    assert f"report:  not written (OSError: no space left on device); the numbers are in {run}" in output.err
+    assert f"quickstudy report '{run}'" in output.err and not (run / "report.html").exists()
 
 
-def test_cite_prints_what_was_used_and_no_more(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_cite_prints_exactly_the_methods_used(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["cite", str(runs["sinusoid-maml"])]) == 0
     expected = ["finn2017maml", "kingma2015adam"]
@@ -429,7 +434,7 @@ def test_citations_follow_the_inner_loop() -> None:
     assert list(citations.keys_of_config(config)) == ["nichol2018reptile"]
 
 
-def test_citations_follow_what_acts() -> None:
+def test_citations_follow_the_reinforcement_learner() -> None:
     policy = rl.CategoricalPolicy(nets.MLP(1, [8], 2))
     for learner, expected in (
         (rl.MAMLTRPO(policy), ["finn2017maml", "schulman2015trpo"]),
@@ -445,7 +450,7 @@ def test_citations_follow_what_acts() -> None:
         assert list(citations.keys_of_config({"learner": to_spec(learner)})) == expected
 
 
-def test_every_citation_is_sound() -> None:
+def test_every_citation_is_well_formed() -> None:
     for key, entry in citations.BIBTEX.items():
         assert re.match(rf"@\w+\{{{key},\n", entry) and entry.count("{") == entry.count("}")
         assert all(f"  {field} " in entry for field in ("title", "author", "year"))
@@ -461,7 +466,7 @@ def test_every_citation_is_sound() -> None:
     assert cited <= set(citations.BIBTEX)
 
 
-def test_demo_again_shows_it_again(
+def test_a_second_demo_shows_the_results_of_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quickstudy, "tune_adaptation", partial(quickstudy.tune_adaptation, steps=(0, 1), tasks=4))
@@ -474,19 +479,19 @@ def test_demo_again_shows_it_again(
     assert capsys.readouterr().out == first
     assert (tmp_path / "demo" / "np" / "metrics.jsonl").stat().st_mtime_ns == made
     assert main([*arguments, "--seed", "1"]) == 1
-    told = _only_line(capsys)
-    assert "holds a run of demo with other options. --seed is 0 there and 1 here: give --seed 0 to go on with" in told
+    error = _only_line(capsys)
+    assert "holds a run of demo with other options. --seed was 0 and is now 1: give --seed 0 to continue" in error
     assert main([*arguments, "--test-tasks", "5", "--shots", "1", "--steps", "4"]) == 1
-    told = _only_line(capsys)
-    assert "--steps is 3 there and 4 here: give --steps 3 to go on with that run, or choose another --out." in told
-    assert f"`quickstudy evaluate {tmp_path / 'demo'} --tasks 5 --support 1` measures it so." in told
+    error = _only_line(capsys)
+    assert "--steps was 3 and is now 4: give --steps 3 to continue that run, or choose another --out." in error
+    assert f"`quickstudy evaluate {tmp_path / 'demo'} --tasks 5 --support 1` measures that run this way." in error
     assert main(["resume", str(tmp_path / "demo" / "np")]) == 1
     outer = tmp_path / "demo"
-    assert f"is a part of the run {outer}; `quickstudy resume {outer}` goes on with all of it" in _only_line(capsys)
+    assert f"is a part of the run {outer}; resume all of it with `quickstudy resume {outer}`" in _only_line(capsys)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_save_and_say_how_to_go_on(number: int, status: int, tmp_path: Path) -> None:
+def test_signals_save_and_print_the_command_that_continues(number: int, status: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
     size = ["--steps", "1000000", "--width", "8", "--compile", "off", "--test-tasks", "4"]
     process = subprocess.Popen(
@@ -502,7 +507,7 @@ def test_signals_save_and_say_how_to_go_on(number: int, status: int, tmp_path: P
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == status, said
-    assert f"go on with `quickstudy resume {run}`" in said
+    assert f"continue with `quickstudy resume {run}`" in said
     assert "Traceback" not in said
 
 
@@ -528,11 +533,11 @@ def test_a_signal_that_is_ignored_stays_ignored(number: int, monkeypatch: pytest
         signal.signal(number, before)
 
 
-@pytest.mark.parametrize(("rank", "size", "speaks"), [("7", None, True), ("7", "1", True), ("0", "1", True)])
-def test_a_rank_alone_in_the_environment_is_nothing(
+@pytest.mark.parametrize(("rank", "size", "prints"), [("7", None, True), ("7", "1", True), ("0", "1", True)])
+def test_rank_is_ignored_without_several_processes(
     rank: str,
     size: str | None,
-    speaks: bool,
+    prints: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -542,16 +547,16 @@ def test_a_rank_alone_in_the_environment_is_nothing(
     if size is not None:
         monkeypatch.setenv("WORLD_SIZE", size)
     assert main(["run", "sinusoid-oracle", *running.TINY["sinusoid-oracle"], "--out", str(tmp_path / "run")]) == 0
-    assert ("run:" in capsys.readouterr().out) == speaks
+    assert ("run:" in capsys.readouterr().out) == prints
 
 
-@pytest.mark.parametrize(("size", "told"), [("2", "or unset WORLD_SIZE"), ("two", "expected a whole number")])
-def test_half_of_what_torchrun_sets_is_one_line(
-    size: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("size", "message"), [("2", "or unset WORLD_SIZE"), ("two", "expected a whole number")])
+def test_an_incomplete_torchrun_environment_is_reported_in_one_line(
+    size: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", size)
     assert main(["run", "sinusoid-oracle", *running.TINY["sinusoid-oracle"], "--out", str(tmp_path / "run")]) == 1
-    assert told in _only_line(capsys)
+    assert message in _only_line(capsys)
 
 
 def _only_line(capsys: pytest.CaptureFixture[str], after: str | None = None) -> str:

@@ -1,6 +1,6 @@
 """The command line: `quickstudy demo | list | run RECIPE | resume RUN | evaluate RUN | report RUN... | cite RUN`.
 
-Nothing heavy is imported before a command is chosen: `quickstudy --help` needs neither torch nor matplotlib.
+`quickstudy --help` imports neither torch nor matplotlib; the commands import what they need.
 """
 
 import os
@@ -17,21 +17,21 @@ from quickstudy._version import __version__
 from quickstudy.runs.signals import POLITE
 from quickstudy.screen import screens
 
-HELP = """quickstudy {version}: learn from a few examples, because many were learned before
+HELP = """quickstudy {version}: meta-learning in PyTorch, with MAML, Neural Processes and their families
 
 usage: quickstudy COMMAND ...
 
-  demo             train MAML, a Neural Process and their rivals on sine waves; figures and a report in two minutes
-  list             the recipes
-  run RECIPE       run one: train, measure, draw          (run RECIPE --help shows its options)
-  resume RUN       go on with a run that was stopped
-  evaluate RUN     measure a run again
-  report RUN...    one HTML page about a run, or comparing several
-  cite RUN         BibTeX for what a run used
+  demo             train MAML, a Neural Process and baselines on sine waves, in two minutes, and write a report
+  list             list the recipes
+  run RECIPE       run a recipe: train, measure and draw figures (run RECIPE --help shows its options)
+  resume RUN       continue a run that was stopped; RUN is its folder
+  evaluate RUN     measure a run again, on unseen tasks
+  report RUN...    write one HTML page about a run, or one that compares several runs
+  cite RUN         print BibTeX for the methods that a run used
 
-  --help           this text; after a command, that command's options
-  --version        the version
-  --debug          show where an error came from (so does QUICKSTUDY_DEBUG=1)"""
+  --help           show this text; after a command, show the options of that command
+  --version        show the version
+  --debug          show the traceback of an error (as QUICKSTUDY_DEBUG=1 does)"""
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -39,7 +39,7 @@ OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
-    0 is done, 1 failed, 2 misused, 129 hung up (SIGHUP), 130 interrupted (SIGINT), 143 terminated (SIGTERM).
+    0: success; 1: an error; 2: a wrong command line; 129: SIGHUP; 130: SIGINT; 143: SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("QUICKSTUDY_DEBUG", "") not in ("", "0")
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _run(arguments, debug)
         out.flush()
         if isinstance(out.lost, OSError) and not isinstance(out.lost, BrokenPipeError):  # a reader may leave, as `head`
-            status = _unprinted(out.lost, arguments[0] if arguments else "", status)
+            status = _report_unwritable(out.lost, arguments[0] if arguments else "", status)
     return status
 
 
@@ -61,12 +61,12 @@ def _run(arguments: list[str], debug: bool) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except commands.UsageError as error:
-        _complain(error)
+        _report_error(error)
         return MISUSED
-    except Exception as error:  # the last resort of a command line: one line, unless more is asked for
+    except Exception as error:  # any error is reported in one line, unless --debug is given
         if debug:
             raise
-        _complain(error)
+        _report_error(error)
         return FAILED
 
 
@@ -82,25 +82,25 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"quickstudy {__version__}")
         return OK
     if command not in commands.COMMANDS:
-        near = commands.nearest(command, commands.COMMANDS, "quickstudy --help")
+        near = commands.nearest(command, commands.COMMANDS, "`quickstudy --help` shows the commands")
         raise commands.UsageError(f"there is no command {command!r}; {near}")
     if command not in ("run", "resume") and os.environ.get("WORLD_SIZE", "1") != "1":
-        raise commands.UsageError(f"{command} works in one process; start it without torchrun")
+        raise commands.UsageError(f"{command} runs in one process; start it without torchrun")
     commands.COMMANDS[command](rest)
     return OK
 
 
-def _unprinted(error: OSError, command: str, status: int) -> int:
-    """Say that stdout could not be written; the exit status: a failure, unless the command's work is on disk."""
+def _report_unwritable(error: OSError, command: str, status: int) -> int:
+    """Report that stdout cannot be written; return the exit status, a failure unless the command wrote files."""
     kept = command in commands.KEPT
-    where = "what this command made is on disk" if kept else "free some space, or send the output elsewhere"
-    print(f"quickstudy: the output cannot be written ({error.strerror}); {where}", file=sys.stderr)
+    advice = "the files that the command wrote are on disk" if kept else "free some space, or redirect the output"
+    print(f"quickstudy: the output cannot be written ({error.strerror}); {advice}", file=sys.stderr)
     return status if kept else status or FAILED
 
 
 @contextmanager
 def _signals_exit() -> Iterator[None]:
-    """While entered, SIGTERM and SIGHUP leave through SystemExit (143, 129), so that nothing is left half-written.
+    """Within this context, SIGTERM and SIGHUP raise SystemExit (143, 129), so that files are written to their end.
 
     A signal that the process ignores, as after `nohup`, stays ignored.
     """
@@ -121,15 +121,16 @@ def _signals_exit() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _complain(error: BaseException) -> None:
+def _report_error(error: BaseException) -> None:
+    """Print one line about `error` to stderr; if its kind is unexpected, with its name and a hint at --debug."""
     known = isinstance(error, OSError | ValueError | TypeError | commands.UsageError | NotImplementedError)
     known = known or type(error).__module__.startswith("quickstudy.")
     name = "" if known else f"{type(error).__name__}: "
-    hint = "" if known else " (--debug shows where)"
-    print(f"quickstudy: error: {name}{' '.join(_words(error).split())}{hint}", file=sys.stderr)
+    hint = "" if known else " (--debug shows the traceback)"
+    print(f"quickstudy: error: {name}{' '.join(_message(error).split())}{hint}", file=sys.stderr)
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:  # without the number that str() puts in front
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The commands of the command line. Each reads its arguments, does its work, and prints what came of it."""
+"""The commands of the command line. Each of them parses its arguments, does its work and prints the results."""
 
 import os
 import shlex
@@ -20,7 +20,7 @@ Kind = TypeVar("Kind")
 
 
 class UsageError(Exception):
-    """The command line was misspelt; the message says how."""
+    """The command line has an error; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Resume:
     """Continue a run that was stopped, of a recipe or of quickstudy.fit. A finished run is shown and not changed."""
 
     run: Path
-    """Folder of the run; of a run with parts, the outer one."""
+    """Folder of the run; for a run with several parts or seeds, the outer folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,39 +38,39 @@ class Evaluate:
     run: Path
     """Folder of the run."""
     tasks: int | None = None
-    """Number of unseen tasks; by default that of the recipe, or 600 (40 for a policy)."""
+    """Number of unseen tasks; by default as in the recipe, or 600 for a run of quickstudy.fit (40 for a policy)."""
     support: tuple[int, ...] = ()
-    """Support points of each task (of a policy: episodes before each gradient step); by default as in the run."""
+    """Numbers of support points of a task (for a policy, of episodes before each step); by default as in the run."""
     steps: tuple[int, ...] = ()
-    """Numbers of gradient steps after which to measure; by default those of the run."""
+    """Numbers of gradient steps after which to measure; by default as in the run."""
     which: Literal["best", "last"] | None = None
-    """Weights to measure: best on the validation tasks, or last; by default those that the run measured."""
+    """Weights to measure: the best on the validation tasks, or the last; by default as in the run."""
     seed: int | None = None
-    """Seed of the unseen tasks; by default that of the recipe, or 0."""
+    """Seed of the unseen tasks; by default as in the recipe, or 0 for a run of quickstudy.fit."""
     write: bool = False
     """Write the numbers to result.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Write one HTML page about a run, or comparing several. It opens without a network."""
+    """Write one HTML page about a run, or one that compares several runs. The page needs no network."""
 
     runs: tuple[Path, ...]
-    """Run folders."""
+    """Folders of the runs."""
     out: Path | None = None
-    """Where to write it; by default RUN/report.html, or report.html here for several runs."""
+    """File to write; by default RUN/report.html for one run, and report.html in this folder for several."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class All:
-    """MAML and Neural Processes on regression, navigation and carts, small, on one page, in six minutes at most."""
+    """Run three recipes (regression, navigation, carts) in small sizes, in at most six minutes, and write one page."""
 
     out: Path = Path("runs/demo-all")
     """Folder of the runs and of report.html."""
     seed: int = 0
-    """Of everything."""
+    """Seed of all runs."""
     device: str = "auto"
-    """Where to train: auto (a GPU if there is one), cpu, cuda, cuda:1 ..."""
+    """Device to train on: auto (a GPU if there is one), cpu, cuda, cuda:1 ..."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,43 +78,43 @@ class Cite:
     """Print BibTeX for what a run used."""
 
     run: Path
-    """Its folder."""
+    """Folder of the run."""
 
 
 def demo(arguments: list[str]) -> None:
-    """Train everything on sine waves, or show what an earlier demo made; with --all, navigation and carts too."""
+    """Run the recipe `demo`, or show the results of an earlier demo; with --all, run navigation and carts, too."""
     command = shlex.join(["quickstudy", "demo", *arguments])
     if "--all" in arguments:
         return _demo_all(_parse(All, [a for a in arguments if a != "--all"], "demo --all", All.__doc__), command)
-    about = f"{RECIPES['demo'].summary}. With --all: navigation and carts too, on one page (see demo --all --help)"
+    about = f"{RECIPES['demo'].summary}. With --all, navigation and carts, too; see quickstudy demo --all --help."
     options = _parse(RECIPES["demo"].load().Options, arguments, "demo", about)
     out = options.out or Path("runs/demo")
     return _demo("demo", replace(options, out=out), command, _resuming(out))
 
 
-def _demo_all(asked: "All", command: str) -> None:
+def _demo_all(given: "All", command: str) -> None:
     from quickstudy.recipes.systems import each
 
-    _check_free(asked.out)
+    _check_no_run(given.out)
     folders = each(
-        asked.out, lambda name, options: _demo(name, options, command, command), seed=asked.seed, device=asked.device
+        given.out, lambda name, options: _demo(name, options, command, command), seed=given.seed, device=given.device
     )
-    _report(folders, asked.out / "report.html")
+    _report(folders, given.out / "report.html")
 
 
-def _demo(name: str, options: "Options", command: str, again: str) -> None:
-    """Run a recipe, or show what an earlier call made; `again` is the command that goes on with all of it."""
+def _demo(name: str, options: "Options", command: str, resuming: str) -> None:
+    """Run a recipe, or show the results of an earlier call; `resuming` is the command that continues a stopped demo."""
     assert options.out is not None
-    begun = (options.out / "config.json").exists()
-    if begun:
+    exists = (options.out / "config.json").exists()
+    if exists:
         _check_same(name, options, options.out)
-    _execute(name, options, "resume" if begun else "new", command, again)
+    _execute(name, options, "resume" if exists else "new", command, resuming)
 
 
 def list_recipes(arguments: list[str]) -> None:
     """Print the recipes, one line each."""
     if any(word not in ("--help", "-h") for word in arguments):
-        raise UsageError(f"list takes nothing, not {shlex.join(arguments)}")
+        raise UsageError(f"list takes no arguments; leave out {shlex.join(arguments)}")
     print(_recipes())
 
 
@@ -129,83 +129,85 @@ def run(arguments: list[str]) -> None:
     if name.startswith("-"):
         raise UsageError(f"name the recipe first: quickstudy run RECIPE {shlex.join(arguments)}")
     if name not in RECIPES:
-        raise UsageError(f"there is no recipe {name!r}; {nearest(name, RECIPES, 'quickstudy list')}")
+        raise UsageError(
+            f"there is no recipe {name!r}; {nearest(name, RECIPES, '`quickstudy list` shows the recipes')}"
+        )
     options = _parse(RECIPES[name].load().Options, rest, f"run {name}", RECIPES[name].summary)
     _run(name, options, shlex.join(["quickstudy", "run", *arguments]))
 
 
 def resume(arguments: list[str]) -> None:
-    """Go on with a run."""
+    """Continue a run."""
     path = _parse(Resume, arguments, "resume", Resume.__doc__).run
     from quickstudy.experiments import fitted
     from quickstudy.experiments.execute import reopen
 
-    made = fitted.find(path)
-    if made is None or made.outer is not None:
+    run_of_fit = fitted.find(path)
+    if run_of_fit is None or run_of_fit.outer is not None:
         name, options = reopen(path)
         return _execute(name, options, "resume", _command_of(path), _resuming(path))
     display = _display()
-    with _stopping(display, path, _resuming(path)):
-        result = fitted.resume(made, display)
+    with _message_when_stopped(display, path, _resuming(path)):
+        result = fitted.resume(run_of_fit, display)
     return _show(result["metrics"], path) if _is_first() else None
 
 
 def evaluate(arguments: list[str]) -> None:
     """Measure a run again."""
-    asked = _parse(Evaluate, arguments, "evaluate", Evaluate.__doc__)
+    given = _parse(Evaluate, arguments, "evaluate", Evaluate.__doc__)
     from quickstudy.experiments import fitted
 
-    made = fitted.find(asked.run)
-    if made is not None:
-        metrics = fitted.evaluate(made, **_asked(asked))
-        if asked.write:
-            fitted.write(made, metrics)
-        return _show({name: metric.to_json() for name, metric in metrics.items()}, asked.run, steps=asked.steps)
-    return _evaluate_recipe(asked)
+    run_of_fit = fitted.find(given.run)
+    if run_of_fit is not None:
+        metrics = fitted.evaluate(run_of_fit, **_checked(given))
+        if given.write:
+            fitted.write(run_of_fit, metrics)
+        return _show({name: metric.to_json() for name, metric in metrics.items()}, given.run, steps=given.steps)
+    return _evaluate_recipe(given)
 
 
-def _asked(asked: Evaluate) -> dict[str, Any]:
-    """What `fitted.evaluate` takes, checked."""
-    for word, value, least in (("tasks", asked.tasks, 2), ("seed", asked.seed, 0)):
+def _checked(given: Evaluate) -> dict[str, Any]:
+    """The arguments of `fitted.evaluate`. Raises UsageError if one of them is too small."""
+    for word, value, least in (("tasks", given.tasks, 2), ("seed", given.seed, 0)):
         if value is not None and value < least:
             raise UsageError(f"--{word} {value}: expected at least {least}")
-    for word, values, least in (("support", asked.support, 0), ("steps", asked.steps, 0)):
+    for word, values, least in (("support", given.support, 0), ("steps", given.steps, 0)):
         if min(values, default=least) < least:
             raise UsageError(f"--{word} {' '.join(map(str, values))}: expected at least {least}")
     names = ("tasks", "support", "steps", "which", "seed")
-    return {name: getattr(asked, name) for name in names}
+    return {name: getattr(given, name) for name in names}
 
 
-def _evaluate_recipe(asked: Evaluate) -> None:
+def _evaluate_recipe(given: Evaluate) -> None:
     from quickstudy.experiments.execute import execute, reopen
-    from quickstudy.experiments.remeasure import WORDS, labelled, protocols
+    from quickstudy.experiments.remeasure import NAMES_IN_EVALUATE, labelled, protocols
     from quickstudy.training.display import Display
 
-    name, options = reopen(asked.run)
-    how: dict[str, Any] = {"tasks": asked.tasks, "support": asked.support, "steps": asked.steps}
-    found = protocols(name, options, which=asked.which, seed=asked.seed, **how)
-    if asked.write and len(found) > 1:
+    name, options = reopen(given.run)
+    sizes: dict[str, Any] = {"tasks": given.tasks, "support": given.support, "steps": given.steps}
+    found = protocols(name, options, which=given.which, seed=given.seed, **sizes)
+    if given.write and len(found) > 1:
         raise UsageError("--write keeps one measurement; give one number with --support, or leave --write out")
     for options in found.values():
-        _check(options, WORDS)
+        _check(options, NAMES_IN_EVALUATE)
     metrics: dict[str, Any] = {}
-    command = _command_of(asked.run)
+    command = _command_of(given.run)
     for label, options in found.items():
         display = Display()
-        result = execute(name, options, mode="measure", command=command, reporter=display, write=asked.write)
+        result = execute(name, options, mode="measure", command=command, reporter=display, write=given.write)
         metrics |= labelled(result["metrics"], label)
-    _show(metrics, asked.run, name, asked.steps)
-    if asked.write:
-        _page(asked.run)
+    _show(metrics, given.run, name, given.steps)
+    if given.write:
+        _write_page(given.run)
 
 
 def report(arguments: list[str]) -> None:
     """Write an HTML page."""
-    asked = _parse(Report, arguments, "report", Report.__doc__)
-    if not asked.runs:
+    given = _parse(Report, arguments, "report", Report.__doc__)
+    if not given.runs:
         raise UsageError("report needs the folder of at least one run: quickstudy report RUN...")
-    alone = asked.runs[0] / "report.html"
-    _report(asked.runs, asked.out or (alone if len(asked.runs) == 1 else Path("report.html")))
+    default = given.runs[0] / "report.html" if len(given.runs) == 1 else Path("report.html")
+    _report(given.runs, given.out or default)
 
 
 def cite(arguments: list[str]) -> None:
@@ -228,17 +230,17 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 
 
 KEPT = ("demo", "run", "resume", "report")
-"""Commands whose work is on disk, whether or not what they print can be read."""
+"""Commands that write their results to files. They succeed even if their output cannot be printed."""
 
 
-def nearest(word: str, known: Iterable[str], where: str) -> str:
-    """What to say about a word that is not among those known."""
+def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
+    """A question with the known word that is most like `word`, or the text `otherwise` if none is like it."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"`{where}` shows what there is"
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 def _parse(kind: type[Kind], arguments: list[str], name: str, about: str | None) -> Kind:
-    """The arguments as a dataclass of that kind; tyro answers --help, and misspelt options with the nearest."""
+    """Parse the arguments into a dataclass by tyro, which prints --help, and suggestions for misspelt options."""
     import tyro
 
     from quickstudy.experiments.options import Options
@@ -251,7 +253,7 @@ def _parse(kind: type[Kind], arguments: list[str], name: str, about: str | None)
 
 
 def _check(options: "Options", words: Mapping[str, str] | None = None) -> None:
-    """Raise UsageError for values of shared options that make no sense; `words` are what they are called here."""
+    """Raise UsageError if a shared option has an invalid value; `words` maps options to their names in this command."""
     from quickstudy.devices import pick_device
     from quickstudy.experiments.options import check_options
 
@@ -263,33 +265,33 @@ def _check(options: "Options", words: Mapping[str, str] | None = None) -> None:
 
 
 def _run(name: str, options: "Options", command: str) -> None:
-    """Run a recipe in a folder that holds no run yet."""
+    """Run a recipe. Raises FileExistsError if its folder already holds a run."""
     from quickstudy.experiments.execute import default_folder
 
     out = options.out or default_folder(name, options)
     if (out / "config.json").exists() and not _restarted(out):
         _check_same(name, options, out)
         raise FileExistsError(
-            f"{out} holds this run already; go on with it, or see what it found, by `{_resuming(out)}`, or choose "
+            f"{out} already holds this run; continue it, or show its results, with `{_resuming(out)}`, or choose "
             "another --out"
         )
     _execute(name, replace(options, out=out), "new", command, _resuming(out))
 
 
-def _execute(name: str, options: "Options", mode: "Mode", command: str | None, again: str) -> None:
+def _execute(name: str, options: "Options", mode: "Mode", command: str | None, resuming: str) -> None:
     from quickstudy.experiments.execute import execute
 
     assert options.out is not None
     out, display = options.out, _display()
-    with _stopping(display, out, again):
+    with _message_when_stopped(display, out, resuming):
         result = execute(name, options, mode=mode, command=command, reporter=display)
     if _is_first():
         _show(result["metrics"], out, name)
-        _page(out)
+        _write_page(out)
 
 
 def _display() -> "Reporter":
-    """Shows how work goes on; of the processes that torchrun started, one speaks."""
+    """A reporter that shows progress. Of the processes that torchrun started, only the first one shows it."""
     from quickstudy.experiments.stage import Silent
     from quickstudy.training.display import Display
 
@@ -310,22 +312,23 @@ def _restarted(out: Path) -> bool:
 
 
 @contextmanager
-def _stopping(display: "Reporter", out: Path, again: str) -> Iterator[None]:
-    """While entered, somebody who stops the run at `out` is told the command that goes on with it."""
+def _message_when_stopped(display: "Reporter", out: Path, resuming: str) -> Iterator[None]:
+    """If the run at `out` is interrupted within this context, show the command that continues it."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         if (out / "config.json").exists():
-            display.say(f"stopped; go on with `{again}`")
+            display.say(f"stopped; continue with `{resuming}`")
         raise
 
 
 def _resuming(out: Path) -> str:
+    """The command that continues the run at `out`."""
     return f"quickstudy resume {shlex.quote(str(out))}"
 
 
 def _show(metrics: Mapping[str, Any], out: Path, recipe: str = "", steps: Collection[int] = ()) -> None:
-    """Print what was measured of the run at `out`, after these numbers of gradient steps in any case."""
+    """Print metrics of the run at `out`; the numbers of gradient steps in `steps` are shown in any case."""
     from quickstudy.report.runs import read_run
     from quickstudy.report.terminal import show_tables
 
@@ -336,14 +339,17 @@ def _show(metrics: Mapping[str, Any], out: Path, recipe: str = "", steps: Collec
         print(f"figures: {out / 'figures'}{os.sep}")
 
 
-def _page(out: Path) -> None:
-    """Write the page of the run at `out` into it; where that fails the run has ended well all the same."""
+def _write_page(out: Path) -> None:
+    """Write the HTML page of the run at `out`. If that fails, print a message; the run has succeeded nevertheless."""
     try:
         _report([out], out / "report.html")
-    except Exception as error:  # whatever it is, hours of training may lie behind it
+    except Exception as error:  # any error: the results of a long training must not be lost
         why = f"{type(error).__name__}: {error}"
-        again = f"`quickstudy report {shlex.quote(str(out))}`"
-        print(f"report:  not written ({why}); the numbers are in {out / 'result.json'}, try {again}", file=sys.stderr)
+        retry = f"`quickstudy report {shlex.quote(str(out))}`"
+        print(
+            f"report:  not written ({why}); the numbers are in {out / 'result.json'}; try again with {retry}",
+            file=sys.stderr,
+        )
 
 
 def _report(runs: Sequence[Path], out: Path) -> None:
@@ -358,26 +364,26 @@ def _recipes() -> str:
 
 
 def _command_of(path: Path) -> str | None:
-    """What the user once typed to make this run: its result stays described by it."""
+    """The command that started the run at `path`."""
     from quickstudy.report.runs import read_config
 
     return read_config(path).get("command")
 
 
 def _check_same(name: str, options: "Options", out: Path) -> None:
-    """Raise FileExistsError if the run at `out` is of another recipe or was made with other options than these."""
+    """Raise FileExistsError if the run at `out` has another recipe or other options."""
     from quickstudy.experiments.again import differences
     from quickstudy.experiments.execute import reopen
 
     found, before = reopen(out)
     if found != name:
         raise FileExistsError(f"{out} holds a run of {found}; choose another --out")
-    told = differences(options, before, out)
-    if told:
-        raise FileExistsError(f"{out} holds a run of {name} with other options. {' '.join(told)}")
+    sentences = differences(options, before, out)
+    if sentences:
+        raise FileExistsError(f"{out} holds a run of {name} with other options. {' '.join(sentences)}")
 
 
-def _check_free(out: Path) -> None:
-    """Raise FileExistsError if `out` is itself a run: others would lie among its files."""
+def _check_no_run(out: Path) -> None:
+    """Raise FileExistsError if `out` is the folder of a run, since several runs are written into it."""
     if (out / "config.json").exists():
         raise FileExistsError(f"{out} holds a run; choose another --out")

@@ -1,4 +1,4 @@
-"""Text for people: what their terminal cannot show is spelt otherwise, and one that is gone ends no work."""
+"""Output streams that replace characters which the terminal cannot show, and that never raise if writing fails."""
 
 import codecs
 import os
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_SPELT = {
+_REPLACEMENTS = {
     "±": "+-",
     "×": "x",
     "…": "...",
@@ -21,25 +21,27 @@ _SPELT = {
     "•": "*",
     "·": ".",
 }
-_SPELT |= dict.fromkeys("─━═╌╍┄┅╴╶╸╺", "-") | dict.fromkeys("│┃║╎╏┆┇╵╷╹╻", "|")
-_SPELT |= {chr(code): "+" for code in range(0x2500, 0x2580) if chr(code) not in _SPELT}  # corners and crossings
+_REPLACEMENTS |= dict.fromkeys("─━═╌╍┄┅╴╶╸╺", "-") | dict.fromkeys("│┃║╎╏┆┇╵╷╹╻", "|")
+_REPLACEMENTS |= {
+    chr(code): "+" for code in range(0x2500, 0x2580) if chr(code) not in _REPLACEMENTS
+}  # corners and crossings
 
 
 def spell(error: UnicodeError) -> tuple[str, int]:
-    """Stand in for what an encoding lacks: ASCII that looks alike, an accent left out, or the character's number.
+    """Replace characters that an encoding lacks by similar ASCII, by the letter without accents, or by their number.
 
-    A handler of encoding errors, by the name "quickstudy.spell".
+    This is the handler of encoding errors that is registered as "quickstudy.spell".
 
     >>> "5.9 ± 0.3, Zoë, 猫".encode("ascii", "quickstudy.spell")
     b'5.9 +- 0.3, Zoe, \\\\u732b'
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(_spelt, error.object[error.start : error.end])), error.end
+    return "".join(map(_replacement, error.object[error.start : error.end])), error.end
 
 
-def _spelt(character: str) -> str:
-    plain = _SPELT.get(character) or unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+def _replacement(character: str) -> str:
+    plain = _REPLACEMENTS.get(character) or unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
     return plain or character.encode("ascii", "backslashreplace").decode()
 
 
@@ -47,13 +49,13 @@ codecs.register_error("quickstudy.spell", spell)
 
 
 class Screen:
-    """A text stream for messages: what it cannot show is spelt otherwise, and nothing that happens to it raises.
+    """A text stream for messages that replaces characters which `stream` cannot show, and does not raise exceptions.
 
     Args:
-        stream: where to; None shows nothing.
+        stream: the stream to write to; None discards the text.
 
     Attributes:
-        lost: why writing failed (a full disk, a closed pipe, a terminal that is gone); from then on nothing is written.
+        lost: the error that ended writing (a full disk, a closed pipe or terminal); all later text is discarded.
     """
 
     def __init__(self, stream: Any):
@@ -62,22 +64,22 @@ class Screen:
         self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
-        """Write `text`, if that is possible."""
+        """Write `text`, unless writing has failed."""
         self._try(lambda: self._stream.write(text.encode(self.encoding, "quickstudy.spell").decode(self.encoding)))
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if that is possible."""
+        """Flush the stream, unless writing has failed."""
         self._try(lambda: self._stream.flush())
 
     def isatty(self) -> bool:
-        """Whether somebody may be watching."""
+        """Whether the stream is a terminal that can be written."""
         return bool(self._try(lambda: self._stream.isatty()))
 
-    def _try(self, do: Callable[[], Any]) -> Any:
+    def _try(self, operation: Callable[[], Any]) -> Any:
         if self.lost is None:
             try:
-                return do()
+                return operation()
             except (OSError, ValueError) as error:  # ValueError: the stream was closed
                 self.lost = error
         return None
@@ -88,9 +90,10 @@ class Screen:
 
 @contextmanager
 def screens() -> Iterator[tuple[Screen, Screen]]:
-    """While entered, stdout and stderr are screens.
+    """Within this context, stdout and stderr are `Screen`s.
 
-    What they could not take is dropped at the end: Python would write it again as it exits, and change the exit status.
+    Text that could not be written is discarded at the end; otherwise Python would try again at exit, fail, and change
+    the exit status.
     """
     streams = sys.stdout, sys.stderr
     out, err = Screen(sys.stdout), Screen(sys.stderr)
@@ -102,11 +105,11 @@ def screens() -> Iterator[tuple[Screen, Screen]]:
         for screen, stream in zip((out, err), streams, strict=True):
             screen.flush()
             if isinstance(screen.lost, OSError):
-                _drop(stream)
+                _discard(stream)
 
 
-def _drop(stream: Any) -> None:
-    """Send what `stream` still holds, and all that follows, nowhere."""
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
+def _discard(stream: Any) -> None:
+    """Redirect `stream` to the null device, and flush its buffer there."""
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), stream.fileno())
     stream.flush()

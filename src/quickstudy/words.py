@@ -1,9 +1,9 @@
-"""The text of learners and rules when they are printed."""
+"""Parts of the printed representation of learners and rules."""
 
 from collections.abc import Mapping
 from typing import Any
 
-SHOWN = ("minibatch", "checkpoint", "mixed_mode", "truncate", "proximal", "randomness")  # options shown as name=value
+SHOWN = ("minibatch", "checkpoint", "mixed_mode", "truncate", "proximal", "randomness")  # shown as name=value if set
 
 
 def set_values(**values: Any) -> str:
@@ -16,11 +16,11 @@ def set_values(**values: Any) -> str:
 
 
 def inner_settings(options: Mapping[str, Any], **own: Any) -> str:
-    """The settings of a learner with an inner loop in one line, without its modules, which torch prints below.
+    """The settings of a learner with an inner loop in one line. (Its modules are printed below it, by torch.)
 
     Args:
-        options: of the inner loop.
-        own: the learner's own settings, which come first.
+        options: options of the inner loop.
+        own: further settings of the learner, which come first.
 
     >>> inner_settings({"engine": "loop", "adapt": ["a", "b", "c", "d"]}, steps=2, chunk=None)
     'steps=2, engine=loop, adapt=4 parameters'
@@ -30,11 +30,11 @@ def inner_settings(options: Mapping[str, Any], **own: Any) -> str:
     if options.get("verify") is False:
         shown["verify"] = "False"
     if adapt is not None:
-        shown["adapt"] = adapt if isinstance(adapt, str) else _few(list(adapt))
+        shown["adapt"] = adapt if isinstance(adapt, str) else _short_list(list(adapt))
     if implicit is not None:
         shown["implicit"] = implicit.solver
     return set_values(**own, **shown)
 
 
-def _few(names: list[str]) -> str:
+def _short_list(names: list[str]) -> str:
     return " ".join(names) if len(names) <= 3 else f"{len(names)} parameters"

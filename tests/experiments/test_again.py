@@ -1,4 +1,4 @@
-"""The same command once more, with other options."""
+"""Differences between the options of a command and those of the run in its folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,32 +11,31 @@ from quickstudy.recipes.table import recipe as table
 OUT = Path("my runs/a")
 
 
-def test_nothing_differs() -> None:
+def test_equal_options_have_no_differences() -> None:
     options = waves.Options(out=OUT)
     assert differences(options, replace(options, out=None, parallel=3), OUT) == []
 
 
-def test_what_was_trained_and_what_is_measured_have_cures_of_their_own() -> None:
+def test_options_of_training_and_of_measuring_have_a_sentence_each() -> None:
     before = waves.Options(seeds=(1, 2))
     now = replace(before, steps=10, support=(1, 2), seeds=(), test_tasks=5, shots=(1, 4), which="last")
     trained, measured = differences(now, before, OUT)
     assert trained == (
-        "--steps is 50000 there and 10 here, --seeds is 1 2 there and not given here, --support is 3 20 there and 1 2 "
-        "here: give --steps 50000 --seeds 1 2 --support 3 20 to go on with that run, or choose another --out."
+        "--steps was 50000 and is now 10, --seeds was 1 2 and is now not given, --support was 3 20 and is now 1 2: "
+        "give --steps 50000 --seeds 1 2 --support 3 20 to continue that run, or choose another --out."
     )
-    assert measured.endswith("`quickstudy evaluate 'my runs/a' --which last --tasks 5 --support 1 4` measures it so.")
-    assert measured.startswith(
-        "--which is best there and last here, --test-tasks is 600 there and 5 here, --shots is 5"
-    )
+    command = "`quickstudy evaluate 'my runs/a' --which last --tasks 5 --support 1 4`"
+    assert measured.endswith(f"{command} measures that run this way.")
+    assert measured.startswith("--which was best and is now last, --test-tasks was 600 and is now 5, --shots was 5")
 
 
-def test_the_words_of_a_policy_are_those_of_evaluate() -> None:
+def test_options_of_a_policy_are_named_as_in_evaluate() -> None:
     before = navigation.Options()
     [measured] = differences(replace(before, test_episodes=3, test_steps=1), before, OUT)
     assert "`quickstudy evaluate 'my runs/a' --support 3 --steps 1`" in measured
 
 
-def test_paths_are_compared_by_where_they_are() -> None:
+def test_relative_and_absolute_paths_are_equal() -> None:
     columns = {"task": "a", "x": ("b",), "y": ("c",)}
     now, before = (table.Options(data=path, **columns) for path in (Path("d.csv"), Path("d.csv").absolute()))
     assert differences(now, before, OUT) == []

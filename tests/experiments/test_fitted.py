@@ -1,4 +1,4 @@
-"""Runs of `fit`, without a recipe, from the command line: resumed and measured, or what to write in Python."""
+"""Runs of `fit` without a recipe, resumed and measured from the command line, or the messages where they cannot be."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def act(out: Path, **options: Any) -> Any:
 
 
 def sgd(params: Any) -> torch.optim.Optimizer:
-    """An optimiser of the user's own."""
+    """An optimiser from outside quickstudy."""
     return torch.optim.SGD(params, lr=0.01)
 
 
@@ -59,7 +59,7 @@ def weights(out: Path) -> bytes:
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, method: str, count: int) -> None:
-    """From now on, call number `count` of a method of quickstudy's raises Stop."""
+    """Make call number `count` of a method raise Stop."""
     owner, name = {"sample": (qs.tasks.Sinusoid, "sample"), "update": (qs.rl.MAMLTRPO, "update")}[method]
     original, calls = getattr(owner, name), []
 
@@ -74,7 +74,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, method: str, count: int) -> Non
 
 
 @pytest.mark.parametrize(("kind", "method"), [(fit, "sample"), (act, "update")])
-def test_resume_ends_where_the_whole_run_does(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: Any, method: str
 ) -> None:
     kind(tmp_path / "whole")
@@ -92,7 +92,7 @@ def test_resume_ends_where_the_whole_run_does(
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
 
 
-def test_resume_knows_the_type_of_training_and_an_extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_restores_the_dtype_and_continues_an_extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_default_dtype(torch.float64)
     try:
         for name in ("whole", "broken"):
@@ -108,7 +108,7 @@ def test_resume_knows_the_type_of_training_and_an_extension(tmp_path: Path, monk
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
 
 
-def test_a_stop_says_how_to_go_on(
+def test_an_interrupted_run_prints_the_command_that_continues_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patched, pytest.raises(Stop):
@@ -124,7 +124,7 @@ def test_a_stop_says_how_to_go_on(
     with monkeypatch.context() as patched:
         patched.setattr(fitted.qs.tasks.Sinusoid, "sample", interrupting)
         assert main(["resume", str(tmp_path / "run")]) == 130
-    assert f"stopped; go on with `quickstudy resume {tmp_path / 'run'}`" in capsys.readouterr().err
+    assert f"stopped; continue with `quickstudy resume {tmp_path / 'run'}`" in capsys.readouterr().err
     assert main(["resume", str(tmp_path / "run")]) == 0
 
 
@@ -140,7 +140,7 @@ def test_evaluate_measures_after_the_steps_of_training_and_more(runs: Path, caps
     assert (runs / "maml/result.json").read_bytes() == before
 
 
-def test_evaluate_is_what_python_says(runs: Path) -> None:
+def test_evaluate_equals_the_python_call(runs: Path) -> None:
     found = fitted.find(runs / "maml")
     assert found is not None
     metrics = fitted.evaluate(found, tasks=5, support=(3,), steps=(1,), seed=2)
@@ -148,7 +148,7 @@ def test_evaluate_is_what_python_says(runs: Path) -> None:
     assert {k: m.mean for k, m in metrics.items()} == {k: m.mean for k, m in same.items()}
 
 
-def test_evaluate_writes_beside_what_was_found(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_adds_metrics_to_the_result(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = json.loads((runs / "cnp/result.json").read_text())
     assert main(["evaluate", str(runs / "cnp"), "--tasks", "4", "--write"]) == 0
     after = json.loads((runs / "cnp/result.json").read_text())
@@ -159,7 +159,9 @@ def test_evaluate_writes_beside_what_was_found(runs: Path, capsys: pytest.Captur
     assert capsys.readouterr().err == "quickstudy: error: CNP adapts without gradient steps; leave --steps out\n"
 
 
-def test_what_acts_is_measured_after_episodes_and_steps(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_policy_is_measured_after_numbers_of_episodes_and_steps(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["evaluate", str(runs / "acts"), "--tasks", "3"]) == 0
     said = capsys.readouterr().out
     assert "return of an episode" in said and "before adapting" in said and "after 1 step" in said
@@ -174,14 +176,14 @@ def test_a_part_of_a_recipe_is_measured_too(tmp_path: Path, capsys: pytest.Captu
     assert main(["evaluate", str(tmp_path / "part"), "--tasks", "4", "--steps", "2"]) == 0
     assert "after 2 steps" in capsys.readouterr().out
     assert main(["resume", str(tmp_path / "part")]) == 1
-    assert f"`quickstudy resume {tmp_path}` goes on with all of it" in capsys.readouterr().err
+    assert f"resume all of it with `quickstudy resume {tmp_path}`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("command", "name", "says"),
     [
-        ("resume", "own", ["its tasks come from training.workload.Waves, code or data of its author's own"]),
-        ("resume", "own", ["its optimizer is a function of its author's own, ", "test_fitted.sgd. In Python"]),
+        ("resume", "own", ["its tasks come from training.workload.Waves, code or data from outside quickstudy"]),
+        ("resume", "own", ["its optimizer is a function from outside quickstudy, ", "test_fitted.sgd. In Python"]),
         ("resume", "own", ["call `qs.fit(learner, family, steps=10, tasks=3, support=2, query=4, "]),
         ("resume", "own", ["test_fitted.sgd, schedule='cosine', validation_tasks=3, check"]),
         ("evaluate", "own", ["call `qs.evaluate(qs.load('", "own'), family, support=2)`"]),
@@ -189,15 +191,15 @@ def test_a_part_of_a_recipe_is_measured_too(tmp_path: Path, capsys: pytest.Captu
         ("evaluate", "network", ["network', learner=learner), family, support=(3, 6, 9))`"]),
     ],
 )
-def test_what_no_run_holds_is_said_with_what_to_write(
+def test_parts_from_outside_quickstudy_are_named_with_the_python_call(
     runs: Path, capsys: pytest.CaptureFixture[str], command: str, name: str, says: list[str]
 ) -> None:
     assert main([command, str(runs / name)]) == 1
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and all(part in told for part in says), told
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(part in error for part in says), error
 
 
-def test_the_call_that_is_said_goes_on_with_the_run(
+def test_the_python_call_in_the_message_continues_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patched, pytest.raises(Stop):
@@ -209,14 +211,17 @@ def test_the_call_that_is_said_goes_on_with_the_run(
     assert run.steps == 10 and (tmp_path / "run/result.json").exists()
 
 
-def test_a_run_of_an_earlier_version_is_not_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_an_earlier_version_without_a_description_of_its_tasks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fit(tmp_path / "run")
     config = json.loads((tmp_path / "run/config.json").read_text())
     del config["family_spec"]
     (tmp_path / "run/config.json").write_text(json.dumps(config))
     assert main(["evaluate", str(tmp_path / "run")]) == 1
-    assert "it was made by an earlier version, which did not describe its tasks. In Python" in capsys.readouterr().err
-    assert fit(tmp_path / "run", exist="resume").steps == 10  # in Python it goes on
+    error = capsys.readouterr().err
+    assert "an earlier version made it, which did not store a description of the tasks. In Python" in error
+    assert fit(tmp_path / "run", exist="resume").steps == 10  # it can be resumed in Python
 
 
 def test_a_run_that_was_stopped_before_its_first_checkpoint(
@@ -238,7 +243,7 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint(
         ({"steps": "many"}, "steps='many'; expected a whole number"),
     ],
 )
-def test_a_config_that_is_damaged_is_one_line(
+def test_a_damaged_config_is_reported_in_one_line(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], says: str
 ) -> None:
     config = json.loads((runs / "maml/config.json").read_text()) | change
@@ -246,8 +251,8 @@ def test_a_config_that_is_damaged_is_one_line(
     (tmp_path / "run/config.json").write_text(json.dumps(config))
     os.symlink(runs / "maml/checkpoints", tmp_path / "run/checkpoints")
     assert main(["resume", str(tmp_path / "run")]) == 1
-    told = capsys.readouterr().err
-    assert says in told and told.count("\n") == 1, told
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1, error
 
 
 @pytest.mark.parametrize(
@@ -258,8 +263,6 @@ def test_a_config_that_is_damaged_is_one_line(
         (["--seed", "-1"], "--seed -1: expected at least 0"),
     ],
 )
-def test_arguments_that_make_no_sense(
-    runs: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
-) -> None:
+def test_invalid_arguments(runs: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
     assert main(["evaluate", str(runs / "maml"), *arguments]) == 2
     assert says in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Options as `config.json` keeps them, and what a tampered one is told."""
+"""Options as `config.json` stores them, and the errors for a file that was changed."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from quickstudy.recipes.table import recipe as table
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "table"])
-def test_there_and_back(recipe: str, tmp_path: Path) -> None:
+def test_options_survive_writing_and_reading(recipe: str, tmp_path: Path) -> None:
     kind = RECIPES[recipe].load().Options
     options = kind(seeds=(1, 2), out=tmp_path)
     assert from_json(kind, to_json(options), tmp_path) == options
 
 
-def test_a_file_is_remembered_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_stored_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = table.Options(data=Path("rows.csv"), task="a", x=("b",), y=("c",), out=tmp_path)
     assert from_json(table.Options, to_json(options), tmp_path).data == tmp_path / "rows.csv"
@@ -49,6 +49,6 @@ def test_a_config_that_lacks_an_option(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "bad", [{"steps": 0}, {"seed": -1}, {"test_tasks": 1}, {"test_seed": -1}, {"seeds": (1, 1)}, {"seeds": (-1,)}]
 )
-def test_options_that_make_no_sense(bad: dict[str, int]) -> None:
+def test_invalid_options(bad: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="expected"):
         check_options(Options(**bad))

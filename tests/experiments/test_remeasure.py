@@ -1,17 +1,17 @@
-"""What a run is measured by when it is measured again."""
+"""The options with which a run is measured again."""
 
 from dataclasses import replace
 
 import pytest
 
-from quickstudy.experiments.remeasure import WORDS, labelled, protocols
+from quickstudy.experiments.remeasure import NAMES_IN_EVALUATE, labelled, protocols
 from quickstudy.recipes import RECIPES
 from quickstudy.recipes.gp import cnp as gp_cnp
 from quickstudy.recipes.navigation2d import maml as navigation2d_maml
 from quickstudy.recipes.sinusoid import np as sinusoid_np
 
 
-def test_nothing_asked_is_nothing_changed() -> None:
+def test_without_arguments_the_options_stay() -> None:
     options = sinusoid_np.Options()
     assert protocols("sinusoid-np", options) == {"": options}
 
@@ -34,10 +34,10 @@ GRADIENT = ("sinusoid-maml", "sinusoid-pretrained", "sinusoid-meta-sgd", "sinuso
 
 
 @pytest.mark.parametrize("recipe", GRADIENT)
-def test_numbers_of_gradient_steps_are_asked_for_of_every_recipe_that_takes_them(recipe: str) -> None:
+def test_every_recipe_with_gradient_steps_takes_numbers_of_them(recipe: str) -> None:
     options = RECIPES[recipe].load().Options()
     assert protocols(recipe, options, steps=[0, 1, 5, 20]) == {"": replace(options, test_steps=(0, 1, 5, 20))}
-    assert options.counts((0, 1, 10), 5) == [0, 1, 5, 10]  # those of training are measured in any case
+    assert options.counts((0, 1, 10), 5) == [0, 1, 5, 10]  # the number in training is added
     assert replace(options, test_steps=(20, 0, 0)).counts((0, 1, 10), 5) == [0, 20]
 
 
@@ -46,17 +46,17 @@ def test_recipes_without_gradient_steps_have_no_such_option() -> None:
     assert not [name for name in others if hasattr(RECIPES[name].load().Options, "test_steps")]
 
 
-def test_what_a_recipe_has_no_option_for_is_refused_in_the_commands_words() -> None:
-    for name, asked in (("support", {"support": (3,)}), ("steps", {"steps": [0]})):
-        with pytest.raises(ValueError, match=f"gp-cnp fixes by its own protocol what --{name} would change"):
-            protocols("gp-cnp", gp_cnp.Options(), **asked)
+def test_an_argument_without_an_option_in_the_recipe_raises_an_error() -> None:
+    for name, argument in (("support", {"support": (3,)}), ("steps", {"steps": [0]})):
+        with pytest.raises(ValueError, match=f"gp-cnp has a fixed protocol, which --{name} cannot change"):
+            protocols("gp-cnp", gp_cnp.Options(), **argument)
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
-def test_no_recipe_says_twice_how_much_is_seen(recipe: str) -> None:
+def test_every_recipe_has_at_most_one_option_for_the_support_size(recipe: str) -> None:
     kind = RECIPES[recipe].load().Options
     fields = kind.__dataclass_fields__
-    assert len([name for name, word in WORDS.items() if word == "--support" and name in fields]) <= 1
+    assert len([name for name, word in NAMES_IN_EVALUATE.items() if word == "--support" and name in fields]) <= 1
 
 
 def test_labels_stand_before_other_keys() -> None:

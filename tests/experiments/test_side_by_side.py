@@ -1,4 +1,4 @@
-"""Seeds that run at the same time: the same numbers, one failure for all, and leaving together."""
+"""Seeds that run at the same time: they give the same numbers, and all of them stop if one fails or on a signal."""
 
 import json
 import os
@@ -22,15 +22,15 @@ from quickstudy.runs.lock import Lock
 TINY = Options(steps=3, width=8, test_tasks=4, shots=(2, 3), seeds=(3, 5))
 
 
-def test_as_many_as_there_are_cores_or_as_asked(monkeypatch):
+def test_number_of_processes(monkeypatch):
     many = replace(TINY, seeds=tuple(range(1000)))
     assert at_a_time(many, 1000) == cores() and at_a_time(replace(many, parallel=7), 1000) == 7
     assert at_a_time(replace(TINY, parallel=7), 2) == 2
-    monkeypatch.setenv("WORLD_SIZE", "2")  # torchrun has dealt the cores out already
+    monkeypatch.setenv("WORLD_SIZE", "2")  # under torchrun
     assert at_a_time(many, 1000) == 1
 
 
-def test_the_numbers_are_those_of_one_seed_after_the_other(tmp_path):
+def test_results_equal_those_of_one_seed_at_a_time(tmp_path):
     before = torch.get_num_threads()
     reporter = running.Kept()
     both = execute("sinusoid-maml", replace(TINY, parallel=2, out=tmp_path / "both"), reporter=reporter)
@@ -46,7 +46,7 @@ def test_the_numbers_are_those_of_one_seed_after_the_other(tmp_path):
     assert "parallel" not in options
 
 
-def test_one_failure_is_that_of_all(tmp_path):
+def test_a_failure_stops_all_jobs(tmp_path):
     (tmp_path / "seed-3").mkdir()
     (tmp_path / "seed-3/notes.txt").write_text("mine")
     each = {s: replace(TINY, seed=s, seeds=(), out=tmp_path / f"seed-{s}", steps=10**6) for s in (3, 5)}
@@ -55,7 +55,7 @@ def test_one_failure_is_that_of_all(tmp_path):
         side_by_side(jobs, Silent(), 2)  # the other would take an hour
 
 
-def test_jobs_are_told_of_as_they_end(tmp_path):
+def test_done_is_called_with_every_result(tmp_path):
     done = {}
     each = {s: replace(TINY, seed=s, seeds=(), out=tmp_path / f"seed-{s}") for s in (3, 5)}
     jobs = {f"seed {seed}": partial(_job, "sinusoid-maml", options, {}) for seed, options in each.items()}
@@ -65,12 +65,12 @@ def test_jobs_are_told_of_as_they_end(tmp_path):
 
 ORPHAN = """
 import multiprocessing, time
-from quickstudy.experiments.side_by_side import _run
+from quickstudy.experiments.side_by_side import _run_job
 from quickstudy.runs.signals import Signals
 
 def job(reporter):
     with Signals() as signals:
-        reporter.say("x" * 300_000)  # more than a pipe holds, and nobody reads it
+        reporter.say("x" * 300_000)  # more than a pipe holds, and no process reads it
         print("training", flush=True)
         while signals.received is None:
             time.sleep(0.01)
@@ -79,21 +79,21 @@ def job(reporter):
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("fork")
-    context.Process(target=_run, args=("a", job, 1, context.Queue())).start()
+    context.Process(target=_run_job, args=("a", job, 1, context.Queue())).start()
     time.sleep(600)
 """
 
 
-def test_a_process_whose_parent_is_killed_saves_and_leaves(tmp_path):
+def test_a_process_saves_and_exits_when_its_parent_is_killed(tmp_path):
     (tmp_path / "orphan.py").write_text(ORPHAN)
     with subprocess.Popen([sys.executable, tmp_path / "orphan.py"], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout.readline() == "training\n"
         parent.kill()
-        assert parent.stdout.read() == f"saved {signal.SIGTERM}\n"  # which ends when the child has: it holds the pipe
+        assert parent.stdout.read() == f"saved {signal.SIGTERM}\n"  # ends when the child exits, which holds the pipe
 
 
 def wait_for(condition, seconds=60):
-    """Until `condition()` is true, or raises."""
+    """Wait until `condition()` is true, at most for so many seconds."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and not condition():
         time.sleep(0.05)
@@ -101,7 +101,7 @@ def wait_for(condition, seconds=60):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
-def test_all_leave_together_and_go_on(tmp_path, number, code):
+def test_signals_stop_all_seeds_with_a_checkpoint(tmp_path, number, code):
     small = running.TINY["sinusoid-maml"][2:]  # all but the steps
     command = [sys.executable, "-m", "quickstudy.cli", "run", "sinusoid-maml", *small, "--steps", "100000"]
     run = tmp_path / "run"
@@ -110,7 +110,7 @@ def test_all_leave_together_and_go_on(tmp_path, number, code):
     wait_for(lambda: all(f.exists() and f.stat().st_size for f in files), 120)
     os.kill(process.pid, number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == code and (number == signal.SIGKILL or "go on with `quickstudy resume" in said)
+    assert process.returncode == code and (number == signal.SIGKILL or "continue with `quickstudy resume" in said)
     for seed in (0, 1):
         wait_for(lambda: lock_is_free(run / f"seed-{seed}"))
         state = json.loads((run / f"seed-{seed}/checkpoints/last/state.json").read_text())
@@ -118,7 +118,7 @@ def test_all_leave_together_and_go_on(tmp_path, number, code):
 
 
 def lock_is_free(folder):
-    """Whether nobody trains there."""
+    """Whether no process trains in the folder."""
     try:
         with Lock(folder):
             return True

@@ -8,13 +8,13 @@ from quickstudy.experiments.stage import Silent
 
 
 class Kept(Silent):
-    """A reporter that keeps what is said."""
+    """A reporter that keeps all lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Keep one line."""
         self.lines.append(text)
 
 
@@ -51,12 +51,12 @@ TINY: dict[str, list[str]] = {
 
 
 def tiny(recipe: str, folder: Path) -> list[str]:
-    """The arguments of a run of a second or less."""
+    """The arguments of a run that takes a second or less."""
     return [*TINY[recipe], *(["--data", str(plants(folder))] if recipe == "table" else [])]
 
 
 def plants(folder: Path) -> Path:
-    """A CSV of seven plants that grow, each at its own pace."""
+    """Write a CSV file with the growth of seven plants, and return its path."""
     path = folder / "plants.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)

@@ -1,4 +1,4 @@
-"""Carts: who meets which, what a run keeps, and what is refused."""
+"""Carts: the test carts, the files of a run, and argument checks."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from quickstudy.report.palette import COLOURS
 
 
 @pytest.mark.parametrize("unknown", ["masses", "gains"])
-def test_unseen_carts_are_those_of_test_seed_and_seed_alone(unknown: carts.Carts) -> None:
+def test_unseen_carts_depend_on_test_seed_and_seed_alone(unknown: carts.Carts) -> None:
     env = carts.environment(unknown)
     one, again, other = (carts.unseen(env, 50, 0, seed) for seed in (0, 0, 1))
     assert all(torch.equal(one[k], again[k]) for k in one)
@@ -24,7 +24,7 @@ def test_unseen_carts_are_those_of_test_seed_and_seed_alone(unknown: carts.Carts
     assert 0.01 <= one["masspole"].min() and one["masspole"].max() <= 1.0
 
 
-def test_a_method_alone_does_as_it_does_among_others() -> None:
+def test_a_method_does_not_depend_on_the_other_methods() -> None:
     def returns(*methods: str) -> list[list[float]]:
         sizes = {"test_tasks": 3, "episodes": 2, "horizon": 30, "candidates": 8, "plan": 6, "ensemble_steps": 2}
         options = Options(steps=1, methods=methods, **sizes)
@@ -43,7 +43,7 @@ def test_both_planners_balance_with_the_true_physics(planner: carts.Planner) -> 
     assert said[0].startswith("true simulator: 60 of 1 episodes")
 
 
-def test_lives_are_kept_as_they_were(tmp_path: Path) -> None:
+def test_returns_are_written_to_lives_json(tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["run", "cartpole-np", *running.TINY["cartpole-np"], "--methods", "np", "reinforce"]
     assert main([*arguments, "--unknown", "gains", "--out", str(run)]) == 0
@@ -57,7 +57,7 @@ def test_lives_are_kept_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["cnp", "maml", "actor-critic", "ppo"])
-def test_others_act_where_they_are_asked_for(method: str, tmp_path: Path) -> None:
+def test_optional_methods(method: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["run", "cartpole-np", *running.TINY["cartpole-np"], "--methods", method, "--start", "1"]
     assert main([*arguments, "--imagined", "1", "--out", str(run)]) == 0
@@ -88,7 +88,7 @@ def test_unknown_methods_are_named(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--imagined", "-1"], "--imagined -1: expected at least 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_any_training(
+def test_invalid_options_raise_an_error_before_training(
     arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", "cartpole-np", *arguments, "--out", str(tmp_path / "run")]) != 0

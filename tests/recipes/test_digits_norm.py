@@ -28,7 +28,7 @@ def _images(x: torch.Tensor) -> set[bytes]:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_tasks_are_balanced_and_points_go_round_the_classes(split: Any) -> None:
+def test_tasks_are_balanced_and_points_cycle_through_the_classes(split: Any) -> None:
     tasks = Digits().sample(6, support=10, query=15, split=split, generator=_seeded())
     check_tasks(tasks)
     assert tasks.support.x.shape == (6, 10, 1, 8, 8) and tasks.query.x.shape == (6, 15, 1, 8, 8)
@@ -62,19 +62,19 @@ def test_tasks_are_a_function_of_the_seed() -> None:
 
 
 @pytest.mark.parametrize(("support", "query"), [(4, 5), (5, 6), (500, 50)])
-def test_points_that_cannot_be_are_told(support: int, query: int) -> None:
+def test_invalid_numbers_of_points(support: int, query: int) -> None:
     with pytest.raises(ValueError, match=f"support={support}, query={query}; expected multiples of 5 classes"):
         Digits().sample(2, support=support, query=query)
 
 
-def test_without_scikit_learn_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_scikit_learn_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     digits.pool.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ModuleNotFoundError, match="pip install scikit-learn"):
         Digits().sample(2, support=5, query=5)
 
 
-def test_rows_are_labelled_and_several_seeds_are_drawn_together(tmp_path: Path) -> None:
+def test_rows_are_labelled_and_results_of_seeds_are_drawn(tmp_path: Path) -> None:
     several = ["--seeds", "0", "1", "--parallel", "1", "--lr", "1e-12", "--out", str(tmp_path / "run")]
     assert main(["run", "digits-norm", *running.TINY["digits-norm"], *several]) == 0
     metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
@@ -87,7 +87,7 @@ def test_rows_are_labelled_and_several_seeds_are_drawn_together(tmp_path: Path) 
     parts = [tmp_path / "run" / "seed-0" / f"{norm}_norm" for norm in digits_norm.NORMS]
     first, *others = [qs.load(part, which="last").network for part in parts]
     assert [net.norm for net in (first, *others)] == ["batch", "task", "meta", "group"]
-    for other in others:  # trained by nothing: all set out from the same weights
+    for other in others:  # the learning rate is about 0, so these are the initial weights
         assert all(torch.allclose(v, other.state_dict()[k]) for k, v in first.named_parameters())
 
 

@@ -1,4 +1,4 @@
-"""Held-out groups of a table: every group once, in the table's own units, beside its rivals."""
+"""Predictions for the held-out groups of a table, by a learner and its rivals."""
 
 import math
 from dataclasses import replace
@@ -28,34 +28,34 @@ def test_every_group_is_held_out_once(options: table.Options) -> None:
 
 
 @pytest.mark.parametrize("folds", [1, 6])
-def test_folds_that_cannot_be_dealt(options: table.Options, folds: int) -> None:
-    with pytest.raises(ValueError, match=f"--folds {folds}: 7 groups can be dealt into 2 to 5 folds"):
+def test_invalid_numbers_of_folds(options: table.Options, folds: int) -> None:
+    with pytest.raises(ValueError, match=f"--folds {folds}: 7 groups can be divided into 2 to 5 folds"):
         held_out.folds(replace(options, folds=folds))
 
 
-class Alone:
-    """No rivals."""
+class NoRivals:
+    """Rivals that have no predictors."""
 
     def predictors(self, support: object) -> dict[str, object]:
-        """None."""
+        """Return no predictors."""
         return {}
 
 
-def test_maml_is_measured_after_the_steps_asked_for(options: table.Options) -> None:
+def test_maml_is_measured_after_the_given_numbers_of_steps(options: table.Options) -> None:
     first = held_out.folds(options)[0]
     torch.manual_seed(0)
     learner = table.build(replace(options, learner="maml"), first)
-    usual = held_out.HeldOut(first, Alone(), learner, "maml", 4).scores()
-    asked = held_out.HeldOut(first, Alone(), learner, "maml", 4, (0, 3)).scores()
-    assert set(usual) == {"maml/mse/k=4", "maml/log_likelihood/k=4"}
-    assert set(asked) == {f"{name}/steps={count}" for name in usual for count in (0, 3)}
-    for name, values in usual.items():
-        assert torch.equal(asked[f"{name}/steps=3"], values)  # as many as in training
-        assert not torch.equal(asked[f"{name}/steps=0"], values)
+    default = held_out.HeldOut(first, NoRivals(), learner, "maml", 4).scores()
+    by_steps = held_out.HeldOut(first, NoRivals(), learner, "maml", 4, (0, 3)).scores()
+    assert set(default) == {"maml/mse/k=4", "maml/log_likelihood/k=4"}
+    assert set(by_steps) == {f"{name}/steps={count}" for name in default for count in (0, 3)}
+    for name, values in default.items():
+        assert torch.equal(by_steps[f"{name}/steps=3"], values)  # as many as in training
+        assert not torch.equal(by_steps[f"{name}/steps=0"], values)
 
 
 def test_errors_are_in_the_units_of_the_file(options: table.Options) -> None:
-    """The group-blind curve's error by hand, from unscaled rows; and a table in millimetres errs ten times as much."""
+    """The group-blind error equals that from unscaled rows; values ten times as large have ten times the error."""
     first = held_out.folds(options)[0]
     learner = table.build(options, first)
     groups = held_out.HeldOut(first, held_out.Rivals(first), learner, "np", 4)
@@ -77,8 +77,8 @@ def test_errors_are_in_the_units_of_the_file(options: table.Options) -> None:
         assert again[name].mean == pytest.approx(shifted, rel=1e-3), name
 
 
-def test_the_rivals_see_what_they_may(options: table.Options) -> None:
-    """The curve for everybody is blind to the rows seen; the others go through them; one has one length scale."""
+def test_which_data_the_rivals_use(options: table.Options) -> None:
+    """The group-blind curve ignores the rows seen; both GPs fit them; the shared one has a single length scale."""
     first = held_out.folds(options)[0]
     tasks = first.held_out("test", support=3)
     found = held_out.Rivals(first).predictors(tasks.support)
@@ -90,7 +90,7 @@ def test_the_rivals_see_what_they_may(options: table.Options) -> None:
     assert found["gp"].info["lengthscale"].unique().numel() == tasks.num_tasks
 
 
-def test_the_root_of_a_mean_has_the_interval_of_the_delta_method() -> None:
+def test_root_of_a_mean_has_an_interval_by_the_delta_method() -> None:
     found = held_out.root(Metric(4.0, 0.4, 600, "tasks"))
     assert (found.mean, found.ci95) == (2.0, pytest.approx(0.1))
 

@@ -1,4 +1,4 @@
-"""Navigation: how rates are chosen, who is measured beside whom, and what several seeds say together."""
+"""Navigation: the choice of learning rates, the rivals, and results of several seeds."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from recipes import running
 
 from quickstudy.cli import main
-from quickstudy.experiments import together
+from quickstudy.experiments import across_seeds
 from quickstudy.recipes.navigation2d import measure as navigation_measure
 from quickstudy.recipes.navigation2d.board import Navigation
 from quickstudy.report.figures import Series
@@ -24,7 +24,7 @@ class Returns:
 
 
 class Walker:
-    """Does best after the rates 0.5, 0.05, 0.25, whatever it has seen."""
+    """A learner whose return is largest after steps with the learning rates 0.5, 0.05, 0.25."""
 
     def __init__(self, lr: Any = (), seen: int = 0):
         self.lr, self.seen = list(lr), seen
@@ -40,13 +40,13 @@ class Walker:
         return Returns(-sum(abs(a - b) for a, b in zip(self.lr[: self.seen], best, strict=False)))
 
 
-def test_every_step_takes_the_rate_that_validation_goals_ask_for() -> None:
+def test_every_step_has_the_best_rate_on_validation_goals() -> None:
     options = Navigation(test_episodes=2)
     assert navigation_measure.rates(Walker(), options, 3) == (0.5, 0.05, 0.25)
     assert navigation_measure.rates(Walker(), options, 0) == ()
 
 
-def test_rivals_are_measured_on_the_same_goals_and_seeds_are_gathered(tmp_path: Path) -> None:
+def test_rivals_are_measured_and_seeds_are_combined(tmp_path: Path) -> None:
     run = tmp_path / "run"
     small = [*running.TINY["navigation2d-maml"], "--test-steps", "1", "--rivals", "pretrained", "random", "oracle"]
     assert (
@@ -91,8 +91,8 @@ def test_rivals_are_measured_on_the_same_goals_and_seeds_are_gathered(tmp_path: 
 WAYS = ("return", "return_by_transitions")
 
 
-def test_what_needs_no_experience_is_drawn_as_a_level() -> None:
-    level = together.level(Series("oracle", [0], [-2.0], [0.1]), 3)
+def test_a_series_with_one_value_is_drawn_as_a_horizontal_line() -> None:
+    level = across_seeds.level(Series("oracle", [0], [-2.0], [0.1]), 3)
     assert (level.x, level.mean, level.ci95) == ([0, 3], [-2.0, -2.0], [0.1, 0.1])
     line = Series("maml", [0, 1], [-40.0, -11.0], [1.0, 1.0])
-    assert together.level(line, 1) is line
+    assert across_seeds.level(line, 1) is line

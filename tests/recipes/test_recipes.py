@@ -1,4 +1,4 @@
-"""Every recipe of the table, run small: what it leaves behind, and that resuming and re-measuring hold."""
+"""Every recipe with small sizes: the files of a run, resuming it, and measuring it again."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param, folder / "run"
 
 
-def test_what_a_run_leaves(finished: tuple[str, Path]) -> None:
+def test_files_of_a_run(finished: tuple[str, Path]) -> None:
     recipe, run = finished
     result = json.loads((run / "result.json").read_text())
     assert set(result) == KEYS
@@ -62,7 +62,7 @@ def test_measuring_again_gives_the_same(finished: tuple[str, Path]) -> None:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are tested elsewhere; here they would take the time."""
+    """Save no figures, which take time and are tested elsewhere."""
     monkeypatch.setattr("quickstudy.report.figures.save", lambda *arguments, **options: None)
 
 
@@ -103,13 +103,13 @@ def test_a_run_killed_between_training_and_measuring_is_finished_by_resume(tmp_p
     run = _maml(tmp_path / "run")
     whole = json.loads((run / "result.json").read_text())
     trained = whole | {"metrics": {"validation_loss": {"mean": 1.0, "ci95": 0.1, "n": 100, "over": "tasks"}}}
-    (run / "result.json").write_text(json.dumps(trained))  # what fit leaves when training is over
+    (run / "result.json").write_text(json.dumps(trained))  # as fit writes it after training
     assert main(["resume", str(run)]) == 0
     assert json.loads((run / "result.json").read_text()) == whole
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_parts_that_were_not_trained_yet_are_trained_by_resume(tmp_path: Path) -> None:
+def test_resume_trains_the_parts_that_are_missing(tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert main(["demo", *running.TINY["demo"], "--out", str(run)]) == 0
     whole = json.loads((run / "result.json").read_text())["metrics"]
@@ -133,8 +133,8 @@ def test_the_best_and_the_last_weights_can_be_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_meta_sgd_and_maml_set_out_from_the_same_weights(tmp_path: Path) -> None:
-    """Untrained, with rates that are all MAML's, Meta-SGD is MAML; with others, it is so before adapting only."""
+def test_meta_sgd_and_maml_start_from_the_same_weights(tmp_path: Path) -> None:
+    """Without training, Meta-SGD equals MAML if it has MAML's rate; with another rate only before adapting."""
     small = [*running.TINY["sinusoid-meta-sgd"], "--lr", "1e-12"]
     for name, more in (("same", []), ("other", ["--initial-lr", "0.02"])):
         assert main(["run", "sinusoid-meta-sgd", *small, *more, "--out", str(tmp_path / name)]) == 0
@@ -145,7 +145,7 @@ def test_meta_sgd_and_maml_set_out_from_the_same_weights(tmp_path: Path) -> None
 
 
 def test_the_interval_of_a_ratio() -> None:
-    """Against the bootstrap over tasks."""
+    """The interval agrees with that of a bootstrap over tasks."""
     chance = torch.Generator().manual_seed(0)
     below = torch.rand(600, generator=chance, dtype=torch.float64) + 0.5
     above = 3 * below + torch.rand(600, generator=chance, dtype=torch.float64)
@@ -165,9 +165,7 @@ def _maml(out: Path, *more: str) -> Path:
     ("module", "name", "error"),
     [(figures, "lines", ValueError("no such glyph")), (figures, "save", OSError(28, "No space left on device"))],
 )
-def test_a_figure_that_cannot_be_drawn_costs_no_result(module, name, error, tmp_path, monkeypatch) -> None:
-    """Hours of training may lie behind it."""
-
+def test_a_run_succeeds_if_a_figure_cannot_be_drawn(module, name, error, tmp_path, monkeypatch) -> None:
     def broken(*arguments, **options):
         raise error
 

@@ -1,4 +1,4 @@
-"""The comparison of learners: equal budgets, tuned alike, measured alike."""
+"""The comparison of learners: equal budgets, tuning and measurement."""
 
 import json
 import math
@@ -31,10 +31,10 @@ def test_every_method_can_be_tuned(name):
     found = search(method, lambda choice: trial(method, SMALL, Sinusoid(), choice), 1)
     assert set(found["choice"]) == set(method.space) and found["loss"] > 0
     torch.manual_seed(0)
-    method.make(8, json.loads(json.dumps(found["choice"])))  # as it is read from the file
+    method.make(8, json.loads(json.dumps(found["choice"])))  # the settings survive JSON
 
 
-def test_the_search_asks_as_often_as_it_is_told_and_keeps_the_best():
+def test_the_search_makes_the_given_number_of_trials_and_keeps_the_best():
     asked = []
 
     def judge(choice):
@@ -49,10 +49,10 @@ def test_the_search_asks_as_often_as_it_is_told_and_keeps_the_best():
     assert again[0] == asked[0]  # the sampler has a seed
 
 
-def test_a_learner_whose_trials_all_diverged_is_left_out_and_said_to_be():
+def test_a_learner_whose_trials_all_diverged_is_left_out_with_a_message():
     found = search(METHODS["pretrained"], lambda choice: math.inf, 2)
     assert found["choice"] is None and found["loss"] is None and len(found["trials"]) == 2
-    assert described(found) == "every one of 2 trials diverged; left out"
+    assert described(found) == "all 2 trials diverged; left out"
     assert usable(SMALL, {m: {"choice": {}} for m in SMALL.methods} | {"maml": found})[0] == "fomaml"
     with pytest.raises(RuntimeError, match="every trial of every learner diverged"):
         usable(replace(SMALL, methods=("maml",)), {"maml": found})
@@ -62,12 +62,12 @@ def test_a_learner_whose_trials_all_diverged_is_left_out_and_said_to_be():
 def test_every_family_can_be_compared_on(name):
     tasks = FAMILIES[name](noise=0.1).sample(1000, support=5, query=20, grid=True)
     assert tasks.query.x.shape[2] == tasks.query.y.shape[2] == 1
-    assert 0.3 < tasks.query.y.std() < 5 and tasks.query.x.abs().max() < 11  # no unit is far from that of a wave
+    assert 0.3 < tasks.query.y.std() < 5 and tasks.query.x.abs().max() < 11  # about as large as those of a wave
 
 
-@pytest.mark.slow  # test_side_by_side.py sees to what all recipes have of it
-def test_many_processes_find_and_train_what_one_does(tmp_path, monkeypatch):
-    monkeypatch.setattr(qs, "tune_adaptation", qs.tune_adaptation.func)  # as other processes have it
+@pytest.mark.slow  # test_side_by_side.py tests this quickly for one recipe
+def test_several_processes_give_the_same_results_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(qs, "tune_adaptation", qs.tune_adaptation.func)  # other processes have the unpatched function
     small = replace(SMALL, methods=("maml", "pretrained"), seeds=(0, 1), steps=3)
     threads, said = torch.get_num_threads(), running.Kept()
     many = execute("sinusoid-compare", replace(small, parallel=2, out=tmp_path / "many"), reporter=said)
@@ -82,7 +82,7 @@ def test_many_processes_find_and_train_what_one_does(tmp_path, monkeypatch):
     assert [c["trials"] for c in choices[0].values()] == [c["trials"] for c in choices[1].values()]
 
 
-def test_where_the_best_settings_diverge_the_next_best_are_taken(tmp_path, monkeypatch):
+def test_if_the_best_settings_diverge_the_next_best_are_used(tmp_path, monkeypatch):
     trials = [
         {"choice": {"lr": lr, "inner_lr": 0.01, "steps": 1}, "loss": loss}
         for lr, loss in ((1e-3, 2.0), (2e-3, 1.0), (3e-3, None))
@@ -110,7 +110,7 @@ def test_where_the_best_settings_diverge_the_next_best_are_taken(tmp_path, monke
     measured = run(small, again)
     assert again.seconds == 0 and measured.keys() == metrics.keys()
     assert measured[name].mean == metrics[name].mean
-    on = Stage("sinusoid-compare", small, "resume", None, running.Kept())  # what diverged is not tried again
+    on = Stage("sinusoid-compare", small, "resume", None, running.Kept())  # the settings that diverged are not repeated
     assert run(small, on)[name].mean == metrics[name].mean
 
 
@@ -129,7 +129,7 @@ def test_a_learner_that_diverges_with_all_its_settings_is_left_out(tmp_path, mon
 
     monkeypatch.setattr(stage, "train", diverging)
     assert {key.split("/")[0] for key in run(small, stage)} == {"fomaml"}
-    assert "MAML diverged with each of its settings, and is left out" in said.lines
+    assert "MAML diverged with all of its settings and is left out" in said.lines
 
 
 def test_steps_are_chosen_on_validation_tasks():
@@ -146,7 +146,7 @@ def test_seconds_become_steps():
     assert 1 <= few < many
 
 
-def test_seeds_share_what_was_tuned(tmp_path):
+def test_seeds_share_tuned_settings(tmp_path):
     arguments = running.TINY["sinusoid-compare"]
     assert (
         main(
@@ -176,10 +176,10 @@ def test_seeds_share_what_was_tuned(tmp_path):
 
 def test_medians_are_of_each_fact():
     found = [{"a": {"x": 1.0}, "b": {"x": 0.0}}, {"a": {"x": 5.0}}, {"a": {"x": 2.0}}]
-    assert medians(found) == {"a": {"x": 2.0}}  # one seed of b's diverged
+    assert medians(found) == {"a": {"x": 2.0}}  # b diverged for some seeds
 
 
-def test_bad_options_are_refused():
+def test_invalid_options():
     for change, says in (
         ({"methods": ("mamml",)}, "--methods mamml: choose from maml"),
         ({"trials": 0}, "--trials 0"),

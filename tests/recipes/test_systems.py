@@ -23,7 +23,7 @@ def test_the_settings_are_options_of_their_recipes() -> None:
         RECIPES[recipe].load().Options(**options)
 
 
-def test_all_systems_stand_on_one_page(
+def test_demo_all_writes_one_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = {recipe: options | SIZES[recipe] for recipe, options in systems.SMALL.items()}
@@ -36,11 +36,11 @@ def test_all_systems_stand_on_one_page(
     assert "data:image/gif" in page and page.count("data:image/png") >= 7
     kept = {path: path.read_bytes() for path in out.glob("*/result.json")}
     assert len(kept) == 3
-    assert main(["demo", "--out", str(out), "--seed", "1", "--all"]) == 0  # shows what is there
+    assert main(["demo", "--out", str(out), "--seed", "1", "--all"]) == 0  # shows the results
     assert {path: path.read_bytes() for path in kept} == kept
     capsys.readouterr()
     assert main(["demo", "--all", "--out", str(out)]) == 1
-    assert "--seed is 1 there and 0 here: give --seed 1 to go on with that run" in capsys.readouterr().err
+    assert "--seed was 1 and is now 0: give --seed 1 to continue that run" in capsys.readouterr().err
     assert main(["demo", "--all", "--out", str(out / "demo")]) == 1
     assert "holds a run; choose another --out" in capsys.readouterr().err
     assert main(["demo", "--all", "--steps", "3"]) == 2

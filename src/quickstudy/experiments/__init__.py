@@ -1,1 +1,1 @@
-"""What a recipe stands on: options, stage, several seeds side by side, measuring again."""
+"""The code that recipes share: catalogue, options, stage, several seeds at a time, measuring again."""

@@ -1,4 +1,4 @@
-"""The same command once more: what to do about each option that differs from the run that is there."""
+"""Compare the options of a command with those of the run in its folder, and say what to do about each difference."""
 
 import shlex
 from collections.abc import Mapping
@@ -7,54 +7,57 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy.experiments.options import UNKEPT, Options
-from quickstudy.experiments.remeasure import WORDS
+from quickstudy.experiments.remeasure import NAMES_IN_EVALUATE
 
-MEASURED = {**WORDS, "which": "--which"}
-"""Options of measuring, as `quickstudy evaluate` calls them."""
+MEASURED = {**NAMES_IN_EVALUATE, "which": "--which"}
+"""Options that change the measurement alone, and their names in `quickstudy evaluate`."""
 
 
 def differences(options: Options, before: Options, out: Path) -> list[str]:
-    """One sentence for each kind of option that differs; nothing if the run at `out` is the one that is asked for.
+    """Sentences about the options that differ: one about those of training, one about those of measuring.
 
     Args:
-        options: of this command.
-        before: of the run.
-        out: its folder.
+        options: the options of this command.
+        before: the options of the run.
+        out: folder of the run.
+
+    Returns:
+        No sentence if all options are equal, except for `UNKEPT`.
 
     >>> from quickstudy.recipes.sinusoid.maml import Options
     >>> differences(Options(steps=10, test_tasks=50), Options(), Path("runs/sine"))[0]
-    '--steps is 70000 there and 10 here: give --steps 70000 to go on with that run, or choose another --out.'
+    '--steps was 70000 and is now 10: give --steps 70000 to continue that run, or choose another --out.'
     """
     names = [f.name for f in fields(options) if f.name not in UNKEPT]
-    changed = [name for name in names if _plain(getattr(options, name)) != _plain(getattr(before, name))]
+    changed = [name for name in names if _comparable(getattr(options, name)) != _comparable(getattr(before, name))]
     measured = {name: MEASURED[name] for name in changed if name in MEASURED}
     trained = {name: f"--{name.replace('_', '-')}" for name in changed if name not in MEASURED}
-    told = []
+    sentences = []
     if trained:
         same = _arguments(trained, before)
-        told.append(
-            f"{_listed(trained, options, before)}: give {same} to go on with that run, or choose another --out."
+        sentences.append(
+            f"{_listed(trained, options, before)}: give {same} to continue that run, or choose another --out."
         )
     if measured:
         command = f"quickstudy evaluate {shlex.quote(str(out))} {_arguments(measured, options)}"
-        told.append(f"{_listed(measured, options, before)}: `{command}` measures it so.")
-    return told
+        sentences.append(f"{_listed(measured, options, before)}: `{command}` measures that run this way.")
+    return sentences
 
 
 def _arguments(words: Mapping[str, str], options: Options) -> str:
-    """As one would type them."""
+    """The options and their values as they are typed in a shell."""
     return " ".join(f"{word} {_shown(getattr(options, name))}".rstrip() for name, word in words.items())
 
 
 def _listed(words: Mapping[str, str], options: Options, before: Options) -> str:
-    told = []
+    changes = []
     for name in words:
-        there, here = (_shown(getattr(each, name)) or "not given" for each in (before, options))
-        told.append(f"--{name.replace('_', '-')} is {there} there and {here} here")
-    return ", ".join(told)
+        old, new = (_shown(getattr(each, name)) or "not given" for each in (before, options))
+        changes.append(f"--{name.replace('_', '-')} was {old} and is now {new}")
+    return ", ".join(changes)
 
 
-def _plain(value: Any) -> Any:
+def _comparable(value: Any) -> Any:
     return value.absolute() if isinstance(value, Path) else value
 
 

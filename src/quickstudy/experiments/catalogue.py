@@ -1,4 +1,4 @@
-"""The recipes by name: all that the command line knows before one is chosen. Nothing here imports torch.
+"""The recipes by name. This module does not import torch, and imports a recipe only when it is loaded.
 
 A recipe is a module with a frozen dataclass `Options` and `run(options, stage)`; see `quickstudy.experiments.stage`.
 """
@@ -11,8 +11,8 @@ class Recipe(NamedTuple):
     """One row of the catalogue.
 
     Args:
-        module: where the recipe lives, below `quickstudy.recipes`.
-        summary: one line for `quickstudy list`.
+        module: name of the recipe's module, below `quickstudy.recipes`.
+        summary: one line about the recipe, for `quickstudy list`.
     """
 
     module: str
@@ -63,6 +63,6 @@ RECIPES: dict[str, Recipe] = {
         "digits.norm", "BatchNorm, TaskNorm, MetaBatchNorm and GroupNorm in MAML, on digits, 5-way 1-shot"
     ),
     "table": Recipe(
-        "table.recipe", "your own CSV file: every group is a task; held-out groups are predicted from first rows"
+        "table.recipe", "groups of rows in your CSV file as tasks; held-out groups predicted from their first rows"
     ),
 }

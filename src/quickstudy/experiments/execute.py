@@ -32,31 +32,32 @@ def execute(
 ) -> dict[str, Any]:
     """Run a recipe of the table; returns what `result.json` holds.
 
-    Started by `torchrun`, all processes train each learner together and measure what the first one writes down.
+    Under `torchrun`, all processes train and measure each learner together, and the first one writes the results.
 
     Args:
         recipe: a name in `quickstudy.recipes.RECIPES`.
-        options: of its kind. With `seeds`, each runs in its own folder, and the metrics are means over them.
-        mode: "new", "resume" or "measure"; see `Stage`. A finished run is returned as it is when resumed.
-        command: what the user typed, kept in the run.
-        reporter: whom to tell; by default nobody.
-        write: False leaves `result.json` as it is.
+        options: the recipe's `Options`. With `seeds`, each seed runs in its own folder, and the metrics are means over
+            seeds.
+        mode: "new", "resume" or "measure"; see `Stage`. Resuming a finished run returns its results.
+        command: the command that the user typed; it is stored in the run.
+        reporter: receives progress messages; by default they are discarded.
+        write: whether to write `result.json`.
 
     Raises:
-        FileExistsError: if mode is "new" and the folder holds anything.
+        FileExistsError: if mode is "new" and the folder holds a run or other files.
         ValueError, TypeError, OSError: as `quickstudy.fit`.
     """
     check_options(options)
     out = options.out or default_folder(recipe, options)
     options = replace(options, out=out)
     world = find_world()
-    mode, earlier = world.once(lambda: _look(out, mode, write))
+    mode, earlier = world.once(lambda: _mode_and_result(out, mode, write))
     if mode == "resume" and is_measured(earlier):
         return earlier
     reporter = reporter if reporter is not None and world.first else Silent()
     stage = Stage(recipe, options, mode, command, reporter, write=write, first=world.first)
-    result = _several(stage) if options.seeds else _one(stage)
-    if mode == "measure" and earlier:  # measuring anew changes neither how long training took nor where it was done
+    result = _run_seeds(stage) if options.seeds else _run_one(stage)
+    if mode == "measure" and earlier:  # time, commit and hardware are those of the training
         result |= {key: earlier[key] for key in ("seconds", "steps", "commit", "hardware") if key in earlier}
     if write:
         world.once(lambda: write_json(out / "result.json", result))
@@ -64,50 +65,50 @@ def execute(
 
 
 def reopen(path: Path) -> tuple[str, Options]:
-    """The recipe and options of the run at `path`. The name is looked up in the table, and nowhere else.
+    """The recipe and options of the run at `path`. Recipes are looked up in `RECIPES`; no name is imported.
 
     Raises:
-        FileNotFoundError: if there is no run.
-        ValueError: if it was not made by a recipe.
+        FileNotFoundError: if there is no run at `path`.
+        ValueError: if the run was not made by a recipe of this version, or its options are damaged.
     """
     config, above = read_config(path), path.resolve().parent
     name = config.get("recipe")
     if name is None and (above / "config.json").exists():
-        raise ValueError(f"{path} is a part of the run {above}; `quickstudy resume {above}` goes on with all of it")
+        raise ValueError(f"{path} is a part of the run {above}; resume all of it with `quickstudy resume {above}`")
     if name is None:
-        raise ValueError(f"{path} was not made by a recipe; name a run that was")
+        raise ValueError(f"{path} was not made by a recipe; give the folder of a run that was")
     if name not in RECIPES:
         raise ValueError(f"{path} was made by a recipe {name!r} that this version lacks; it has {', '.join(RECIPES)}")
     return name, from_json(RECIPES[name].load().Options, config.get("options") or {}, path)
 
 
 def default_folder(recipe: str, options: Options) -> Path:
-    """`runs/RECIPE-seedN`, or `runs/RECIPE-seeds` for several."""
+    """`runs/RECIPE-seedN`, or `runs/RECIPE-seeds` for several seeds."""
     return Path("runs") / (f"{recipe}-seeds" if options.seeds else f"{recipe}-seed{options.seed}")
 
 
 def check_new(folder: Path) -> None:
-    """Raise FileExistsError if there is a run in `folder`, or anything else that is not quickstudy's."""
+    """Raise FileExistsError if `folder` holds a run, or files that quickstudy did not write."""
     if is_run(folder):
         raise FileExistsError(
-            f"{folder} holds a run already; go on with it by `quickstudy resume {folder}` or choose another --out"
+            f"{folder} already holds a run; continue it with `quickstudy resume {folder}`, or choose another --out"
         )
     if is_foreign(folder):
         raise FileExistsError(f"{folder} exists and is not a run of quickstudy; choose another --out")
 
 
 def is_measured(result: Mapping[str, Any]) -> bool:
-    """Whether a result is a recipe's, and not only what `fit` leaves: the loss on validation tasks."""
+    """Whether a result holds metrics of a recipe, and not only the validation loss, which `fit` writes."""
     return bool(set(result.get("metrics", ())) - {"validation_loss"})
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a JSON file, all or nothing."""
+    """Write a JSON file atomically."""
     write_file(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
-def _look(out: Path, mode: Mode, write: bool) -> tuple[Mode, dict[str, Any]]:
-    """The mode, and the result that is there. A job that torchrun has restarted goes on with what it had begun."""
+def _mode_and_result(out: Path, mode: Mode, write: bool) -> tuple[Mode, dict[str, Any]]:
+    """The mode ("resume" if torchrun has restarted this job), and the result that the run already has."""
     if mode == "new" and (out / "config.json").exists() and is_restart(read_config(out)):
         mode = "resume"
     if mode == "new":
@@ -117,13 +118,13 @@ def _look(out: Path, mode: Mode, write: bool) -> tuple[Mode, dict[str, Any]]:
     return mode, read_result(out)
 
 
-def _one(stage: Stage) -> dict[str, Any]:
+def _run_one(stage: Stage) -> dict[str, Any]:
     torch.manual_seed(stage.options.seed)
     metrics = RECIPES[stage.recipe].load().run(stage.options, stage)
     return _result(stage, stage.seconds, metrics)
 
 
-def _several(stage: Stage) -> dict[str, Any]:
+def _run_seeds(stage: Stage) -> dict[str, Any]:
     options = stage.options
     if stage.mode != "measure":
         stage.describe()
@@ -132,10 +133,10 @@ def _several(stage: Stage) -> dict[str, Any]:
         module.prepare(options, stage)
     jobs: dict[str, Job] = {}
     for seed in options.seeds:
-        alone = replace(options, seed=seed, seeds=(), out=stage.folder / f"seed-{seed}")
+        own = replace(options, seed=seed, seeds=(), out=stage.folder / f"seed-{seed}")
         prepared = stage.mode == "new" and (stage.folder / f"seed-{seed}" / "config.json").exists()
-        how = {"mode": "resume" if prepared else stage.mode, "command": stage.command, "write": stage.write}
-        jobs[f"seed {seed}"] = partial(_job, stage.recipe, alone, how)
+        arguments = {"mode": "resume" if prepared else stage.mode, "command": stage.command, "write": stage.write}
+        jobs[f"seed {seed}"] = partial(_job, stage.recipe, own, arguments)
     at_once = at_a_time(options, len(jobs))
     if at_once > 1:
         stage.say(f"{len(jobs)} seeds, {at_once} at a time")
@@ -152,9 +153,9 @@ def _several(stage: Stage) -> dict[str, Any]:
     return _result(stage, sum(result["seconds"] for result in results), metrics)
 
 
-def _job(recipe: str, options: Options, how: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """`execute`, as `side_by_side` calls it."""
-    return execute(recipe, options, **how, reporter=reporter)
+def _job(recipe: str, options: Options, arguments: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
+    """`execute` with the reporter last, as `side_by_side` needs it."""
+    return execute(recipe, options, **arguments, reporter=reporter)
 
 
 def _result(stage: Stage, seconds: float, metrics: Mapping[str, Metric]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Options of every recipe, and how `config.json` stores them. Nothing here imports torch."""
+"""Options of every recipe, and how `config.json` stores them. This module does not import torch."""
 
 import dataclasses
 import typing
@@ -23,11 +23,11 @@ class Options:
     seeds: tuple[int, ...] = ()
     """Seeds of several runs, each in OUT/seed-N; OUT/result.json then holds means over seeds."""
     parallel: int = 0
-    """Number of seeds that run at the same time, each with its share of the cores; 0 stands for the number of cores."""
+    """Number of seeds that run at the same time, each with its share of the cores; 0 means the number of cores."""
     device: str = "auto"
     """Device to train on: auto (a GPU if there is one), cpu, cuda, cuda:1 ..."""
     out: Path | None = None
-    """Run folder; by default runs/RECIPE-seedN."""
+    """Folder of the run; by default runs/RECIPE-seedN, or runs/RECIPE-seeds with --seeds."""
     which: Literal["best", "last"] = "best"
     """Weights to measure: the best on the validation tasks, or the last."""
 
@@ -47,25 +47,25 @@ class Stepped(Sampled):
     """Options of every recipe whose learners adapt by gradient steps."""
 
     test_steps: tuple[int, ...] = ()
-    """Numbers of gradient steps after which to measure; by default those of training, and some more."""
+    """Numbers of gradient steps after which to measure; by default the number in training, and some others."""
 
     def counts(self, usual: Iterable[int], trained: int) -> list[int]:
         """The numbers of gradient steps after which to measure a learner.
 
         Args:
-            usual: those that the recipe measures after, unless the caller asks for others.
-            trained: the one that the learner was trained with, which is measured as well.
+            usual: the recipe's own numbers.
+            trained: the number of steps in training. The result is `test_steps` if given, else `usual` and this one.
         """
         return sorted(set(self.test_steps or (*usual, trained)))
 
 
-UNKEPT = ("out", "parallel")
+UNKEPT = ("out", "parallel")  # options that do not change a run, and are not stored in it
 Some = TypeVar("Some", bound=Options)
 LEAST = {"steps": 1, "seed": 0, "test_tasks": 2, "test_episodes": 1, "test_steps": 0, "test_seed": 0, "parallel": 0}
 
 
 def check_options(options: Options, words: Mapping[str, str] | None = None) -> None:
-    """Raise ValueError in one line if a shared option makes no sense; `words` are what some are called elsewhere."""
+    """Raise ValueError if a shared option has an invalid value; `words` maps options to their names in messages."""
     for name, least in LEAST.items():
         value = getattr(options, name, least)
         if (min(value, default=least) if isinstance(value, tuple) else value) < least:
@@ -79,7 +79,7 @@ def check_options(options: Options, words: Mapping[str, str] | None = None) -> N
 
 
 def to_json(options: Options) -> dict[str, Any]:
-    """The options as `config.json` keeps them: all but where the run is, and how many seeds ran at a time."""
+    """The options as `config.json` stores them: all of them except `UNKEPT`, and absolute paths."""
     values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.name not in UNKEPT}
     return {
         k: list(v) if isinstance(v, tuple) else str(v.absolute()) if isinstance(v, Path) else v
@@ -91,7 +91,7 @@ def from_json(kind: type[Some], values: Mapping[str, Any], out: Path) -> Some:
     """The options in a `config.json`, each checked against its type.
 
     Raises:
-        ValueError: naming the option that is unknown, missing or of the wrong type.
+        ValueError: if an option is unknown, missing or of the wrong type; the message names it.
     """
     types = typing.get_type_hints(kind)
     for name, value in values.items():
@@ -106,7 +106,7 @@ def from_json(kind: type[Some], values: Mapping[str, Any], out: Path) -> Some:
         return kind(**arguments, out=out)
     except TypeError as error:
         raise ValueError(
-            f"{out / 'config.json'} lacks options of its recipe ({error}); restore it from a copy"
+            f"{out / 'config.json'} lacks options of its recipe ({error}); restore the file from a copy"
         ) from None
 
 

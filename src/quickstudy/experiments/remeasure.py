@@ -1,4 +1,4 @@
-"""Measuring a run again: on other unseen tasks, and by how much is seen of each of them."""
+"""Measure a run again, on other unseen tasks or with other numbers of support points and steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,10 +6,15 @@ from typing import Any, Literal, TypeVar
 
 from quickstudy.experiments.options import Options
 
-SEEN = ("seen", "shots", "test_episodes")
-"""What recipes call how much is seen of a task: rows or points, or episodes before every gradient step of a policy."""
-WORDS = {"test_tasks": "--tasks", "test_steps": "--steps", "test_seed": "--seed", **dict.fromkeys(SEEN, "--support")}
-"""Options of recipes, as `quickstudy evaluate` calls them."""
+SUPPORT_OPTIONS = ("seen", "shots", "test_episodes")
+"""Options of recipes that set the size of the support set: rows, points, or a policy's episodes before every step."""
+NAMES_IN_EVALUATE = {
+    "test_tasks": "--tasks",
+    "test_steps": "--steps",
+    "test_seed": "--seed",
+    **dict.fromkeys(SUPPORT_OPTIONS, "--support"),
+}
+"""Options of recipes, and their names in `quickstudy evaluate`."""
 
 Value = TypeVar("Value")
 
@@ -24,38 +29,37 @@ def protocols(
     which: Literal["best", "last"] | None = None,
     seed: int | None = None,
 ) -> dict[str, Options]:
-    """The options that measure a run as asked, `{"": options}`; what is None, or empty, stays as it was.
+    """The options of a run with another measurement, `{"": options}`; arguments that are None or empty change nothing.
 
-    A recipe that measures after one number of episodes has options for each number of `support` if there are several,
-    `{"k=20": options, "k=40": options}`; the label is for the names of their metrics, see `labelled`.
+    A recipe for a policy measures one number of episodes at a time. For several numbers in `support`, it gets options
+    for each of them, `{"k=20": options, "k=40": options}`, by a label for the names of the metrics (see `labelled`).
 
     Args:
-        recipe: its name, for messages.
-        options: of the run.
-        tasks: how many unseen tasks.
-        support: how much is seen of each task: points, or episodes before every gradient step.
-        steps: gradient steps in each task after which to measure; of a policy the most of them, for it is measured
-            after each one on the way.
-        which: weights.
-        seed: of the unseen tasks.
+        recipe: name of the recipe, for messages.
+        options: options of the run.
+        tasks: number of unseen tasks.
+        support: size of the support set of each task: points, or episodes before every gradient step.
+        steps: numbers of gradient steps after which to measure. For a policy only the largest counts, since it is
+            measured after every step.
+        which: weights to measure.
+        seed: seed of the unseen tasks.
 
     Raises:
-        ValueError: for what the recipe has no option for.
+        ValueError: if the recipe has no option for an argument that is given.
 
     >>> from quickstudy.recipes.navigation2d.maml import Options
     >>> found = protocols("navigation2d-maml", Options(), support=(20, 40), steps=[1])
     >>> [(label, each.test_episodes, each.test_steps) for label, each in found.items()]
     [('k=20', 20, 1), ('k=40', 40, 1)]
     """
-    size = next((name for name in SEEN if hasattr(options, name)), SEEN[0])
+    size = next((name for name in SUPPORT_OPTIONS if hasattr(options, name)), SUPPORT_OPTIONS[0])
     counts = tuple(steps) if isinstance(getattr(options, "test_steps", ()), tuple) else max(steps, default=None)
-    asked = {"test_tasks": tasks, size: tuple(support), "test_steps": counts, "which": which, "test_seed": seed}
-    changes: dict[str, Any] = {k: v for k, v in asked.items() if v is not None and v != ()}
+    given = {"test_tasks": tasks, size: tuple(support), "test_steps": counts, "which": which, "test_seed": seed}
+    changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None and v != ()}
     for option in changes:
         if not hasattr(options, option):
-            raise ValueError(
-                f"the recipe {recipe} fixes by its own protocol what {WORDS[option]} would change; leave it out"
-            )
+            word = NAMES_IN_EVALUATE[option]
+            raise ValueError(f"the recipe {recipe} has a fixed protocol, which {word} cannot change; leave {word} out")
     if size not in changes or isinstance(getattr(options, size), tuple):
         return {"": replace(options, **changes)}
     several = len(changes[size]) > 1

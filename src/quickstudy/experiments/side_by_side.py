@@ -1,13 +1,13 @@
-"""Several pieces of work at the same time, each a process with its share of the machine's cores: seeds, mostly."""
+"""Run several jobs at the same time, such as the seeds of a recipe, each in a process with its share of the cores."""
 
 import multiprocessing
 import os
-import queue
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from queue import Empty
 from typing import Any
 
 import torch
@@ -18,43 +18,43 @@ from quickstudy.parallel.distributed import portable
 from quickstudy.runs.signals import Signals
 from quickstudy.training.recorder import Progress
 
-EVERY = 20.0  # seconds between two lines of one training
-BREATH = 0.2  # seconds between two looks at the processes
+LINE_SECONDS = 20.0  # time between two progress lines of one training
+WAIT_SECONDS = 0.2  # longest wait for a message before the processes are checked
 
 
 Job = Callable[[Reporter], Any]
-"""What a process does, and whom it tells: a function of a module, or a `partial` of one."""
+"""The work of one process: a function of a module, or a `partial` of one, which reports progress to its argument."""
 
 
 def at_a_time(options: Options, jobs: int) -> int:
-    """How many of `jobs` run together: as many as asked for, or as there are cores; one where torchrun has its own."""
+    """The number of jobs that run at the same time: `options.parallel`, or the number of cores; 1 under torchrun."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return 1
     return min(jobs, options.parallel or cores())
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def side_by_side(
     jobs: Mapping[str, Job], reporter: Reporter, at_once: int, done: Callable[[str, Any], None] | None = None
 ) -> dict[str, Any]:
-    """What each of `jobs` returns, by its name, `at_once` of them at a time.
+    """Run `jobs`, `at_once` of them at a time; return what each of them returns, by name.
 
     Args:
-        jobs: begun in this order; the name stands before all that it says.
-        reporter: is told what they say, a line at a time.
-        at_once: processes; each computes with its share of the cores.
-        done: is told the name of every job and what it returned, once it has.
+        jobs: the jobs by name; they start in this order, and the name precedes every line that a job reports.
+        reporter: receives the lines.
+        at_once: the number of processes; each computes with its share of the cores.
+        done: is called with the name and the return value of every job, as soon as it ends.
 
     Raises:
-        Exception: what went wrong in the first job that failed; the others are stopped, and can be gone on with.
-        KeyboardInterrupt, SystemExit: once all have saved, on SIGINT, SIGTERM and SIGHUP.
+        Exception: the exception of the first job that failed; the other jobs are stopped, and can be resumed.
+        KeyboardInterrupt, SystemExit: on SIGINT, SIGTERM and SIGHUP, after all jobs have saved.
     """
     context = multiprocessing.get_context("spawn")
-    told: Any = context.Queue()
+    messages: Any = context.Queue()
     threads = max(1, min(cores() // at_once, torch.get_num_threads()))
     waiting, running = list(jobs), dict[str, Any]()
     results: dict[str, Any] = {}
@@ -64,12 +64,12 @@ def side_by_side(
             while running or (waiting and failure is None and signals.received is None):
                 while waiting and len(running) < at_once and failure is None and signals.received is None:
                     name = waiting.pop(0)
-                    running[name] = context.Process(target=_run, args=(name, jobs[name], threads, told))
+                    running[name] = context.Process(target=_run_job, args=(name, jobs[name], threads, messages))
                     running[name].start()
                 if failure is not None or signals.received is not None:
                     _stop(running.values())
-                for name, kind, content in _news(told):
-                    if kind == "said":
+                for name, kind, content in _received(messages):
+                    if kind == "line":
                         reporter.say(f"{name}: {content}")
                     elif kind == "done":
                         results[name] = content
@@ -78,7 +78,7 @@ def side_by_side(
                     else:
                         failure = failure or content
                 for name, process in list(running.items()):
-                    if process.exitcode is not None and told.empty():
+                    if process.exitcode is not None and messages.empty():
                         del running[name]
                         if name not in results and failure is None and signals.received is None:
                             failure = RuntimeError(f"{name} ended with exit code {process.exitcode}")
@@ -90,57 +90,57 @@ def side_by_side(
     return {name: results[name] for name in jobs}
 
 
-def _news(told: Any) -> Iterator[tuple[str, str, Any]]:
-    """What the processes have told, waiting a moment for the first of it."""
+def _received(messages: Any) -> Iterator[tuple[str, str, Any]]:
+    """The messages of the processes, (name of the job, kind, content); waits up to `WAIT_SECONDS` for the first."""
     try:
-        yield told.get(timeout=BREATH)
+        yield messages.get(timeout=WAIT_SECONDS)
         while True:
-            yield told.get_nowait()
-    except queue.Empty:
+            yield messages.get_nowait()
+    except Empty:
         return
 
 
 def _stop(processes: Any) -> None:
-    """Ask them to save and leave. (SIGTERM, once: a terminal may have sent them SIGINT already.)"""
+    """Send SIGTERM to every process once, so that it saves and exits; a terminal may already have sent it SIGINT."""
     for process in processes:
-        if process.is_alive() and not getattr(process, "asked", False):
-            process.asked = True
+        if process.is_alive() and not getattr(process, "stopping", False):
+            process.stopping = True
             os.kill(process.pid, signal.SIGTERM)
 
 
-def _run(name: str, job: Job, threads: int, told: Any) -> None:
-    """One job, in a process of its own."""
-    threading.Thread(target=_leave_with_parent, args=(told,), daemon=True).start()
+def _run_job(name: str, job: Job, threads: int, messages: Any) -> None:
+    """Run one job in its own process, and put its lines and its result, or its exception, into `messages`."""
+    threading.Thread(target=_exit_with_parent, args=(messages,), daemon=True).start()
     torch.set_num_threads(threads)
     try:
-        told.put((name, "done", job(_Relay(lambda text: told.put((name, "said", text))))))
+        messages.put((name, "done", job(_Sender(lambda text: messages.put((name, "line", text))))))
     except Exception as error:
-        told.put((name, "failed", portable(error)))
+        messages.put((name, "failed", portable(error)))
 
 
-def _leave_with_parent(told: Any) -> None:
-    """Save and leave when the process that started this one is gone: one that is killed cannot ask."""
+def _exit_with_parent(messages: Any) -> None:
+    """Save and exit when the parent process ends; a parent that is killed cannot send a signal."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    told.cancel_join_thread()  # nobody reads it any more
+    messages.cancel_join_thread()  # no process reads the queue any more
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-class _Relay:
-    """Hands on what a run says, and now and then where its training stands."""
+class _Sender:
+    """A reporter that passes every line to `say`, and the progress of a training as lines."""
 
     def __init__(self, say: Callable[[str], None]):
         self.say = say
 
     @contextmanager
     def training(self, title: str) -> Iterator[Progress]:
-        """A line every `EVERY` seconds, and one at the end."""
+        """Report a line every `LINE_SECONDS` seconds, and one at the end."""
         last = time.monotonic()
 
         def update(step: int, steps: int, loss: float | None, rate: float | None) -> None:
             nonlocal last
-            if rate is None or (step < steps and time.monotonic() - last < EVERY):
+            if rate is None or (step < steps and time.monotonic() - last < LINE_SECONDS):
                 return
             last = time.monotonic()
             self.say(f"{title}: step {step:,} of {steps:,}" + ("" if loss is None else f"  loss {loss:.4g}"))

@@ -1,8 +1,8 @@
-"""What a recipe stands on: a folder, a seed and somebody to tell.
+"""The surroundings of one run of a recipe: its folder, its seed and a reporter of progress.
 
-A recipe's `run(options, stage)` builds its learners, hands them to `stage.train`, measures, draws, and returns its
-metrics. To re-measure a run is to run it again with `train` loading instead of training. A recipe with
-`gather(options, stage)` has it called when all of several seeds have run, to draw them together.
+A recipe's `run(options, stage)` builds its learners, trains them by `stage.train`, measures and draws them, and returns
+its metrics. To measure a run again, `run` is called with a stage that loads the trained learners instead of training.
+If a recipe has a function `gather(options, stage)`, it is called after all seeds of a run have ended, to combine them.
 """
 
 import json
@@ -26,40 +26,41 @@ Mode = Literal["new", "resume", "measure"]
 
 
 class Reporter(Protocol):
-    """Whom a run tells how it goes."""
+    """Receives progress messages."""
 
     def training(self, title: str) -> AbstractContextManager[Progress]:
-        """A display for one training."""
+        """A context manager that returns the `progress` function of one training."""
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Receive one line."""
 
 
 class Silent:
-    """Tells nobody."""
+    """A reporter that discards all messages."""
 
     @contextmanager
     def training(self, title: str) -> Iterator[Progress]:
-        """A display that shows nothing."""
+        """Return a `progress` function that does nothing."""
         del title
         yield lambda step, steps, loss, rate: None
 
     def say(self, text: str) -> None:
-        """Says nothing."""
+        """Discard the line."""
         del text
 
 
 class Stage:
-    """Where one recipe runs, for one seed.
+    """One run of a recipe, for one seed.
 
     Args:
-        recipe: its name.
-        options: with `out` set.
-        mode: "new", "resume" (go on where it stopped) or "measure" (load what was trained, and train nothing).
-        command: what the user typed.
-        reporter: whom to tell.
-        write: what is measured anew takes the place of what was.
-        first: whether this is the process that writes, of those that `torchrun` started; all of them train and measure.
+        recipe: name of the recipe.
+        options: options of the recipe, with `out` set.
+        mode: "new", "resume" (continue where the run stopped) or "measure" (load the trained learners).
+        command: the command that the user typed.
+        reporter: receives progress messages.
+        write: whether a new measurement replaces the old one.
+        first: whether this process writes files. Of the processes that `torchrun` started, the first one does; all of
+            them train and measure.
     """
 
     def __init__(
@@ -78,19 +79,20 @@ class Stage:
         self.recipe, self.options, self.folder = recipe, options, options.out
         self.mode, self.command, self.reporter = mode, command, reporter
         self.write, self.first, self.seconds = write, first, 0.0
-        self.commit = facts.commit()  # of the code that was read, whatever is committed while it trains
+        self.commit = facts.commit()  # before training, since the commit may change meanwhile
 
     def train(
         self, learner: nn.Module, family: Any, *, part: str = "", fit: Callable[..., Any] = qs.fit, **training: Any
     ) -> Any:
-        """Train `learner`, or go on with it, or load it; returns it with the weights that `which` names.
+        """Train `learner`, continue its training or load it, by the mode; return it with the weights `options.which`.
 
         Args:
-            learner: built before any training of the same recipe, so that its initial weights depend on the seed alone.
-            family: where tasks come from: a task family, or an environment.
-            part: a recipe that trains several learners names each; it becomes a folder within the run.
+            learner: the learner to train. Build all learners of a recipe before the first training, so that their
+                initial weights depend on the seed alone.
+            family: a task family, or an environment.
+            part: a name for each learner, if the recipe trains several; it is a folder within the run.
             fit: `quickstudy.fit`, or `quickstudy.rl.fit`.
-            training: arguments of it.
+            training: further arguments of `fit`.
         """
         folder = self.folder / part if part else self.folder
         if self.mode != "measure":
@@ -114,29 +116,31 @@ class Stage:
         return qs.load(folder, which=self.options.which, device=device(self.options.device))
 
     def draw(self, name: str, make: Callable[[], Figure], caption: str = "") -> None:
-        """Save the figure that `make` makes, with its caption for a report, unless the run is only re-measured.
+        """Save the figure that `make()` returns, and its caption, unless the run is only measured again.
 
-        A figure that cannot be drawn, or written, is named in a RuntimeWarning, and costs no result.
+        If the figure cannot be drawn or written, a RuntimeWarning names it, and the run continues.
         """
         if self.mode != "measure" and self.first:
             try:
                 figures.save(make(), self.folder / "figures", name, caption)
-            except Exception as error:  # whatever it is, hours of training may lie behind it
+            except Exception as error:  # any error: the results of a long training must not be lost
                 why = f"{type(error).__name__}: {error}"
-                told = f"the figure {name!r} was not drawn ({why}); the run goes on, and its numbers are in result.json"
-                warnings.warn(told, RuntimeWarning, stacklevel=2)
+                message = (
+                    f"the figure {name!r} was not drawn ({why}); the run continues, its numbers are in result.json"
+                )
+                warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     def keep(self, name: str, content: dict[str, Any]) -> None:
-        """Write `content` as NAME.json into the run, unless it is re-measured to be looked at."""
+        """Write `content` as NAME.json into the run folder, unless the run is measured again with `write=False`."""
         if self.first and (self.mode != "measure" or self.write):
             atomic.write_file(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
 
     def say(self, text: str) -> None:
-        """Tell whoever watches."""
+        """Pass a line to the reporter."""
         self.reporter.say(text)
 
     def describe(self) -> None:
-        """Write the `config.json` of a run that has parts (that of any other is written by `fit`)."""
+        """Write the `config.json` of a run that has parts; for a run without parts, `fit` writes it."""
         path = self.folder / "config.json"
         if self.first and not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -145,5 +149,5 @@ class Stage:
 
 
 def device(name: str) -> str:
-    """`auto` made definite."""
+    """The device of that name; `auto` is a GPU if there is one, and otherwise the CPU."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

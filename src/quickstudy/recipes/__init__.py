@@ -1,4 +1,4 @@
-"""What the command line runs: experiments and nothing else, a folder for each, read top to bottom."""
+"""Recipes, which the command line runs: each is one experiment, and its code reads from top to bottom."""
 
 from quickstudy.experiments.catalogue import RECIPES as RECIPES
 from quickstudy.experiments.catalogue import Recipe as Recipe

@@ -1,7 +1,7 @@
 """The demonstration: MAML, a Neural Process and their rivals on the same sine waves, in about two minutes.
 
-All learners train on MAML's waves and are measured on the same unseen ones. Training is shorter than in the papers; the
-recipes `sinusoid-maml`, `sinusoid-np` ... have the full budgets.
+All learners are trained on the sine waves of the MAML paper and measured on the same unseen ones. Training is shorter
+than in the papers; the recipes `sinusoid-maml`, `sinusoid-np` ... have the full budgets.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ LEARNERS = ("maml", "pretrained", "np", "cnp", "oracle")
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Stepped):
-    """A budget of about two minutes on two cores."""
+    """Options of the recipe. The defaults take about two minutes on two cores."""
 
     steps: int = 12_000
     """Training steps of MAML, the pretrained network and the oracle."""
@@ -39,16 +39,16 @@ class Options(Stepped):
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train five learners, measure them on the same unseen waves, draw them side by side."""
+    """Train five learners, measure them on the same unseen waves, and draw them side by side."""
     waves = qs.tasks.Sinusoid()
-    told = qs.tasks.Informed(waves, ("amplitude", "phase"))
-    families: dict[str, TaskFamily] = dict.fromkeys(LEARNERS, waves) | {"oracle": told}
+    informed = qs.tasks.Informed(waves, ("amplitude", "phase"))
+    families: dict[str, TaskFamily] = dict.fromkeys(LEARNERS, waves) | {"oracle": informed}
     learners: dict[str, nn.Module] = {
         "maml": qs.MAML(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=1),
         "pretrained": qs.Pretrained(qs.nets.MLP(1, [40, 40], 1), lr=0.01, steps=10),
         "np": qs.NeuralProcess(width=options.width, latent=options.width),
         "cnp": qs.CNP(width=options.width),
-        "oracle": qs.Pretrained(qs.nets.MLP(told.dx, [40, 40], 1), steps=0),
+        "oracle": qs.Pretrained(qs.nets.MLP(informed.dx, [40, 40], 1), steps=0),
     }
     gradient: dict[str, Any] = {"steps": options.steps, "tasks": 25, "support": 10, "query": 10, "lr": 1e-3}
     process: dict[str, Any] = {"steps": options.process_steps, "tasks": 16, "support": (3, 20), "query": 20}
@@ -81,23 +81,27 @@ def draw(
     metrics: Mapping[str, Metric],
     stage: Stage,
 ) -> None:
-    """The same waves through all learners, from fewer points and from more, and the error by number of steps."""
+    """Draw predictions of all learners for the same waves, from few points and from more; and error against steps."""
     few, middle = min(options.shots), sinusoids.middle(options.shots)
-    seen = "Three unseen waves through every learner, {} points seen of each (dots). Grey: the truth."
-    stage.draw("functions", lambda: functions_figure(learners, family, middle), seen.format(middle))
+    caption = "Predictions of every learner for three unseen waves, from {} points of each (dots). Grey: the truth."
+    stage.draw("functions", lambda: functions_figure(learners, family, middle), caption.format(middle))
     if few < middle:
-        stage.draw("functions-few", lambda: functions_figure(learners, family, few), seen.format(few))
+        stage.draw("functions-few", lambda: functions_figure(learners, family, few), caption.format(few))
     shown = {f"{name}/": name for name in learners}
-    caption = f"{sinusoids.steps_caption(middle)} MAML and the pretrained network take steps of the rate 0.01, untuned."
-    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, shown, middle), caption)
+    untuned = "The steps of MAML and of the pretrained network have the learning rate 0.01, untuned."
+    stage.draw(
+        "steps",
+        lambda: sinusoids.steps_figure(metrics, shown, middle),
+        f"{sinusoids.steps_caption(middle)} {untuned}",
+    )
 
 
 def tuned(
     learners: Mapping[str, Any], family: TaskFamily, options: Options, metrics: Mapping[str, Metric]
 ) -> dict[str, Metric]:
-    """Errors of MAML and of the pretrained network, each adapting as serves it best on validation waves; their ratio.
+    """Errors of MAML and of the pretrained network with the best adaptation on validation waves, and their ratio.
 
-    For MAML the number of gradient steps is chosen; for the pretrained network also the rule, and its rate.
+    For MAML the number of gradient steps is chosen; for the pretrained network also the rule and its learning rate.
     """
     found: dict[str, Metric] = {}
     for k in options.shots:
@@ -105,7 +109,7 @@ def tuned(
         [error] = sinusoids.measure(rival, family, options, (k,), (rival.steps,)).values()
         steps = sinusoids.best_count(learners["maml"], family, k)
         own = metrics.get(f"maml/mse/k={k}/steps={steps}")
-        if own is None:  # with --test-steps
+        if own is None:  # --test-steps left this number out
             [own] = sinusoids.measure(learners["maml"], family, options, (k,), (steps,)).values()
         found[f"maml/tuned_mse/k={k}"] = own
         found[f"pretrained/tuned_mse/k={k}"] = error
@@ -114,7 +118,7 @@ def tuned(
 
 
 def functions_figure(learners: Mapping[str, nn.Module], family: TaskFamily, shots: int) -> Figure:
-    """The same unseen waves through all learners."""
+    """Predictions of all learners for the same unseen waves."""
     tasks = sinusoids.unseen(family, shots)
     grid = {PARTS[k]: sinusoids.gradient_panels(learners[k], tasks, look(k).colour) for k in ("maml", "pretrained")}
     grid |= {

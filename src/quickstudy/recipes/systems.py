@@ -1,7 +1,7 @@
-"""Regression, navigation and carts in small: `quickstudy demo --all` runs them one after the other and writes one page.
+"""Small versions of three recipes, which `quickstudy demo --all` runs one after the other.
 
-MAML and Neural Processes on regression (the recipe `demo`), MAML on reinforcement learning (2-D navigation), a Neural
-Process that controls what it learns (carts of unknown masses, length and force).
+They are MAML and Neural Processes in regression (`demo`), MAML in reinforcement learning (2-D navigation), and control
+with a Neural Process (carts of unknown masses, length and force).
 """
 
 from collections.abc import Callable
@@ -22,16 +22,16 @@ SMALL: dict[str, dict[str, Any]] = {
         **{"test_tasks": 8, "episodes": 3, "model_free_episodes": 60, "horizon": 200},
     },
 }
-"""Recipes, and the options that differ from their defaults."""
+"""The recipes, and their options that differ from the defaults."""
 
 
 def each(folder: Path, run: Callable[[str, Options], object], **shared: Any) -> list[Path]:
-    """Run every recipe of `SMALL` in a folder of its own below `folder`; return the folders.
+    """Run every recipe of `SMALL` in its own folder within `folder`; return these folders.
 
     Args:
-        folder: of all runs.
-        run: called with the name and the options of each recipe.
-        shared: options for all of them, such as the seed and the device.
+        folder: folder of all runs.
+        run: is called with the name and the options of each recipe.
+        shared: options for all recipes, such as the seed and the device.
     """
     folders = []
     for recipe, options in SMALL.items():

@@ -1,1 +1,1 @@
-"""Carts with unknown masses."""
+"""Neural Processes that control carts of unknown masses."""

@@ -1,4 +1,4 @@
-"""Carts with unknown physics: the two families, the methods compared, their measurement and figures."""
+"""The cart-pole experiment with unknown physics: both families of carts, the methods, the measurement, the figures."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from quickstudy.decide.ppo import PPO
 from quickstudy.decide.reinforce import Reinforce
 from quickstudy.decide.transitions import Transitions
 from quickstudy.evaluation.intervals import Metric, over_tasks
-from quickstudy.experiments import together
+from quickstudy.experiments import across_seeds
 from quickstudy.experiments.stage import Stage
 from quickstudy.report import figures
 from quickstudy.report.figures import Series
@@ -30,7 +30,7 @@ from quickstudy.rl.environment import EnvironmentTasks
 
 Carts = Literal["masses", "gains"]
 Planner = Literal["mppi", "cem"]
-FEW = 12  # episodes up to which their axis is linear
+LINEAR_UP_TO = 12  # largest number of episodes that is drawn on a linear axis
 METHODS = ("np", "simulator", "fixed", "pets", "dqn", "reinforce", "actor-critic", "ppo", "cnp", "maml")
 MODEL_FREE = {"dqn": DQN, "reinforce": Reinforce, "ppo": PPO}
 LEARNER = {
@@ -46,7 +46,7 @@ PLACES = {
 
 
 def check(options: Any) -> None:
-    """Check options before training. Raises ValueError."""
+    """Raise ValueError if an option has an invalid value."""
     methods = options.methods
     if set(methods) - set(METHODS) or not methods or len(set(methods)) < len(methods):
         raise ValueError(f"--methods {' '.join(methods)}: expected some of {' '.join(METHODS)}, each once")
@@ -57,48 +57,48 @@ def check(options: Any) -> None:
 
 
 def environment(carts: Carts, horizon: int = 500) -> Any:
-    """Carts whose masses vary; or masses, length and force, whose sign is reversed in half of the carts."""
+    """The environment: the masses vary, or also length and force, which is reversed in half of the carts."""
     if carts == "masses":
         return qs.rl.CartPole(num_envs=1, horizon=horizon)
     return qs.rl.CartPole(length=(0.25, 1.0), force_mag=(5.0, 20.0), flip=0.5, num_envs=1, horizon=horizon)
 
 
 def family(carts: Carts) -> Transitions:
-    """Transitions of training carts."""
+    """The task family for the learners: transitions of training carts."""
     return Transitions(environment(carts), both_signs=carts == "gains")
 
 
 def unseen(env: Any, tasks: int, test_seed: int, seed: int) -> EnvironmentTasks:
-    """Carts of the test split, other ones for each seed."""
+    """Carts of the test split, which differ between seeds."""
     return env.sample_tasks(
         tasks, split="test", generator=torch.Generator().manual_seed(mix(test_seed, seed, Stream.EVALUATION))
     )
 
 
-def met(options: Any) -> Any:
-    """The environment, with the test carts of this seed."""
+def unseen_carts(options: Any) -> Any:
+    """The environment with the test carts of this seed."""
     env = environment(options.unknown, options.horizon)
     env.set_tasks(unseen(env, options.test_tasks, options.test_seed, options.seed))
     return env
 
 
-def starts(options: Any) -> torch.Generator:
-    """A generator for the initial states: the same ones for every method."""
+def initial_states(options: Any) -> torch.Generator:
+    """A generator of initial states, which are the same for every method."""
     return torch.Generator().manual_seed(mix(options.test_seed, options.seed, Stream.EVALUATION_NOISE))
 
 
 def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transitions, options: Any) -> Agent:
-    """The agent of that method before its first episode, with random numbers of its own."""
+    """The agent of a method before its first episode. Every method has its own stream of random numbers."""
     generator = torch.Generator().manual_seed(mix(options.seed, PLACES[name], Stream.ACTING))
     encoding, tasks = transitions.encoding, env.num_tasks
     if name in MODEL_FREE:
         return MODEL_FREE[name](encoding.state_scale, tasks, generator=generator)
     if name == "actor-critic":
-        return imagining(learners["np"], encoding, tasks, options, generator)
+        return actor_critic(learners["np"], encoding, tasks, options, generator)
     knowledge: Any
     if name in ("np", "cnp"):
         knowledge = Adapting(learners[name], encoding, tasks, generator=generator)
-    elif name == "maml":  # it adapts anew to all transitions seen, which takes longer and longer
+    elif name == "maml":  # MAML adapts again to all transitions every time, which takes longer and longer
         knowledge = Adapting(learners[name], encoding, tasks, every=10, most=200, generator=generator)
     elif name == "fixed":
         knowledge = Known(Fixed(learners[name].network.eval(), encoding))
@@ -112,8 +112,8 @@ def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transit
     return Control(knowledge, planner, Balance.cartpole(), generator=generator)
 
 
-def imagining(learner: Any, encoding: Encoding, tasks: int, options: Any, generator: torch.Generator) -> Agent:
-    """An actor-critic for each cart, initialised by one that was trained on the learner's prior over carts."""
+def actor_critic(learner: Any, encoding: Encoding, tasks: int, options: Any, generator: torch.Generator) -> Agent:
+    """An actor-critic for each cart, initialised with one that is trained on the learner's prior over carts."""
     objective, scale = Balance.cartpole(), encoding.state_scale
     prior = Adapting(learner, encoding, 1, generator=generator)
     sizes = {"updates": options.start, "futures": 64, "functions": 8}
@@ -128,30 +128,30 @@ def measure(
     options: Any,
     say: Callable[[str], None],
     *,
-    wrap: Callable[[str, Agent], Agent] = lambda name, who: who,
+    wrap: Callable[[str, Agent], Agent] = lambda name, agent: agent,
 ) -> dict[str, Life]:
-    """Let every method act on the same unseen carts; `wrap` may wrap its agent."""
-    env, transitions = met(options), family(options.unknown)
+    """Run every method on the same unseen carts; `wrap(name, agent)` returns the agent to use."""
+    env, transitions = unseen_carts(options), family(options.unknown)
     lives = {}
     for name in options.methods:
         episodes = options.model_free_episodes if name in MODEL_FREE else options.episodes
-        who = wrap(name, agent(name, learners, env, transitions, options))
-        lives[name] = live(env, who, episodes=episodes, generator=starts(options))
+        wrapped = wrap(name, agent(name, learners, env, transitions, options))
+        lives[name] = live(env, wrapped, episodes=episodes, generator=initial_states(options))
         say(f"{PARTS[name]}: {_listed(lives[name])}")
     return lives
 
 
-def metrics(lives: Mapping[str, Life], few: int) -> dict[str, Metric]:
-    """Mean returns over carts, in each of the first `few` episodes and in the last."""
+def metrics(lives: Mapping[str, Life], first: int) -> dict[str, Metric]:
+    """Mean returns over carts, in each of the `first` episodes and in the last one."""
     found: dict[str, Metric] = {}
     for name, life in lives.items():
-        episodes = [e for e in range(1, len(life.returns) + 1) if e <= few or e == len(life.returns)]
+        episodes = [e for e in range(1, len(life.returns) + 1) if e <= first or e == len(life.returns)]
         found |= {f"{name}/return/episode={e}": over_tasks(life.returns[e - 1]) for e in episodes}
     return found
 
 
 def to_json(lives: Mapping[str, Life]) -> dict[str, Any]:
-    """Returns, seconds and decisions of every method, for JSON."""
+    """Returns, seconds of computation and numbers of decisions of every method, for JSON."""
     return {
         name: {
             "returns": life.returns.tolist(),
@@ -163,16 +163,16 @@ def to_json(lives: Mapping[str, Life]) -> dict[str, Any]:
 
 
 def gather(options: Any, stage: Stage) -> None:
-    """Combine all seeds: returns over all carts, interquartile means, probabilities of improvement."""
-    kept = together.read(stage, "lives", options.seeds)
-    # every seed has carts of its own: they are tasks, each measured once
+    """Combine the results of all seeds: returns over all carts, interquartile means, probabilities of improvement."""
+    kept = across_seeds.read(stage, "lives", options.seeds)
+    # Every seed has other carts, so the carts of all seeds are tasks that are measured once.
     scores = {
         name: torch.cat([torch.tensor(seed[name]["returns"], dtype=torch.float64) for seed in kept], 1).unsqueeze(1)
         for name in kept[0]
     }
     seconds = {name: torch.tensor([seed[name]["seconds"] for seed in kept]).mean(0) for name in kept[0]}
     lives = {name: Life(s[:, 0], seconds[name], 0) for name, s in scores.items()}
-    together.evaluate(scores, stage, by="episodes", first=1, over_tasks=True)
+    across_seeds.evaluate(scores, stage, by="episodes", first=1, over_tasks=True)
     stage.draw("episodes", lambda: figure(lives, "episodes", options.horizon))
     stage.draw("seconds", lambda: figure(lives, "seconds", options.horizon))
 
@@ -181,29 +181,30 @@ def figure(lives: Mapping[str, Life], by: Literal["episodes", "seconds"], most: 
     """Return against episodes, or seconds of computation, with 95% bands over carts.
 
     Args:
-        lives: of the methods compared.
-        by: what is on the horizontal axis.
-        most: steps of an episode, which is the greatest return.
+        lives: results of the methods, by name.
+        by: quantity on the horizontal axis.
+        most: number of steps of an episode, which is the largest return.
     """
     series = []
     for name, life in lives.items():
         each = [over_tasks(returns) for returns in life.returns]
         x = list(range(1, len(each) + 1)) if by == "episodes" else life.seconds.tolist()
         series.append(Series(PARTS[name], x, [m.mean for m in each], [m.ci95 for m in each]))
-    few = by == "episodes" and max(len(item.x) for item in series) <= FEW
+    linear = by == "episodes" and max(len(item.x) for item in series) <= LINEAR_UP_TO
     drawn = figures.lines(
         series,
         xlabel="episode of each cart" if by == "episodes" else "seconds of computation, all carts together",
         ylabel=f"steps balanced, of {most}",
-        whole=few,
+        whole=linear,
         bounds=(0.0, float(most)),
     )
-    if not few:
+    if not linear:
         figures.log_scale(drawn.axes[0], "x")
     return drawn
 
 
 def _listed(life: Life) -> str:
+    """Mean returns of the first episodes and the last, in one line."""
     means = life.returns.mean(1).tolist()
     shown = means if len(means) <= 6 else [*means[:5], means[-1]]
     return f"{' '.join(f'{m:.0f}' for m in shown)} of {len(means)} episodes in {life.seconds[-1]:.0f} s"

@@ -1,4 +1,4 @@
-"""An animation of one cart: its first episode beside its last, replayed from the recorded actions."""
+"""An animation of one cart in its first and last episodes, replayed from recorded actions."""
 
 from typing import Any, final
 
@@ -11,52 +11,52 @@ from quickstudy.recipes.cartpole import carts
 from quickstudy.report.animation import animate
 from quickstudy.rl.envs.filmed import Filmed
 
-EVERY, RATE = 2, 0.02  # steps to a picture; seconds to a step
+STEPS_PER_FRAME, SECONDS_PER_STEP = 2, 0.02
 
 
 @final
-class Remembered:
-    """An agent that records the actions of `agent`."""
+class Recorded:
+    """An agent that acts as `agent` does and records the actions."""
 
     def __init__(self, agent: Agent):
         self.agent, self.actions = agent, list[Tensor]()
 
     def act(self, state: Tensor) -> Tensor:
-        """As `agent` does."""
+        """Return and record the action of `agent`."""
         self.actions.append(self.agent.act(state))
         return self.actions[-1]
 
     def see(self, moment: Moment) -> None:
-        """As `agent` does."""
+        """Pass the result of the action to `agent`."""
         self.agent.see(moment)
 
     def rest(self) -> None:
-        """As `agent` does."""
+        """Let `agent` train between episodes."""
         self.agent.rest()
 
 
 @final
-class Again:
+class Replayed:
     """An agent that replays recorded actions."""
 
     def __init__(self, actions: list[Tensor]):
         self._actions = iter(actions)
 
     def act(self, state: Tensor) -> Tensor:
-        """The next recorded action."""
+        """Return the next recorded action."""
         return next(self._actions)
 
     def see(self, moment: Moment) -> None:
-        """Learns nothing."""
+        """Do nothing."""
 
     def rest(self) -> None:
-        """Learns nothing."""
+        """Do nothing."""
 
 
 def film(actions: list[Tensor], options: Any, stage: Stage) -> None:
-    """Film the first test cart of this seed in its first and last episodes."""
+    """Write an animation of this seed's first test cart in its first and last episodes."""
     last = options.episodes - 1
-    filmed = Filmed(carts.met(options), every=EVERY, episodes={0, last}, shrink=2)
-    live(filmed, Again(actions), episodes=options.episodes, generator=carts.starts(options))
+    filmed = Filmed(carts.unseen_carts(options), every=STEPS_PER_FRAME, episodes={0, last}, shrink=2)
+    live(filmed, Replayed(actions), episodes=options.episodes, generator=carts.initial_states(options))
     films = {"first episode": filmed.films[0], f"episode {last + 1}": filmed.films[last]}
-    animate(stage.folder / "figures" / "cart.gif", films, fps=1 / (EVERY * RATE))
+    animate(stage.folder / "figures" / "cart.gif", films, fps=1 / (STEPS_PER_FRAME * SECONDS_PER_STEP))

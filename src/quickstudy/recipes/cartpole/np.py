@@ -1,11 +1,11 @@
-"""A Neural Process balances carts with unknown physics, beside rivals on the same carts.
+"""A Neural Process balances carts with unknown physics, in comparison with rivals on the same carts.
 
 The Neural Process is meta-trained on transitions of simulated carts. On an unseen cart every transition is appended to
 the support set, and every plan uses one function sampled from the predictive distribution. The rivals plan with the
 true physics, with a network that was trained on all carts and never adapts, or with networks trained on each cart from
-scratch (PETS); DQN and REINFORCE are model-free. `--methods` adds others: PPO, model-free too; CNP and MAML in place of
-the Neural Process; and an actor-critic for each cart, which learns between episodes from rollouts that the Neural
-Process imagines, and does not plan.
+scratch (PETS); DQN and REINFORCE are model-free. `--methods` can add others: PPO, which is model-free, too; CNP and
+MAML in place of the Neural Process; and an actor-critic for each cart, which does not plan, and is trained between
+episodes on rollouts that the Neural Process imagines.
 """
 
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.cartpole import carts
 from quickstudy.recipes.cartpole.carts import gather as gather
-from quickstudy.recipes.cartpole.film import Remembered, film
+from quickstudy.recipes.cartpole.film import Recorded, film
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
-    """Settings chosen by hand, on carts of other seeds and on some of seed 0."""
+    """Options of the recipe. The defaults were chosen by hand, on carts of other seeds and on some of seed 0."""
 
     steps: int = 8_000
     """Meta-training steps."""
@@ -32,9 +32,9 @@ class Options(Sampled):
     test_seed: int = 0
     """Seed of the unseen carts and of their initial states, together with the training seed."""
     unknown: carts.Carts = "masses"
-    """Unknown: both masses, 0.1 to 3 kg and 0.01 to 1 kg (masses); or also length, force and its sign (gains)."""
+    """Unknown quantities: the masses, 0.1-3 kg and 0.01-1 kg (masses); or also length, force and its sign (gains)."""
     methods: tuple[str, ...] = ("np", "simulator", "fixed", "pets", "dqn", "reinforce")
-    """Methods that act; actor-critic, ppo, cnp and maml can be added."""
+    """Methods to compare; actor-critic, ppo, cnp and maml can be added."""
     episodes: int = 5
     """Episodes on every unseen cart."""
     model_free_episodes: int = 150
@@ -56,7 +56,7 @@ class Options(Sampled):
     imagined: int = 30
     """Batches of imagined rollouts that train the actor-critic after every episode."""
     width: int = 32
-    """Units of every layer of the learners; small, since a plan predicts 250,000 states at once."""
+    """Units of every layer of the learners; few, since a plan predicts 250,000 states at once."""
     latent: int = 16
     """Dimensions of the Neural Process's latent variable."""
     tasks: int = 32
@@ -74,7 +74,7 @@ class Options(Sampled):
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train the learners, let every method act on the unseen carts, draw."""
+    """Train the learners, run every method on the unseen carts, and draw the results."""
     carts.check(options)
     family = carts.family(options.unknown)
     learners = untrained(options, family.encoding.dx, family.encoding.dy)
@@ -85,28 +85,28 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         "query": options.query,
     }
     training |= {"lr": options.lr, "schedule": "cosine", "clip": 1.0}
-    wanted = {carts.LEARNER[name] for name in options.methods if name in carts.LEARNER}
-    for name in [name for name in learners if name in wanted]:
+    used = {carts.LEARNER[name] for name in options.methods if name in carts.LEARNER}
+    for name in [name for name in learners if name in used]:
         learners[name] = stage.train(learners[name], family, part=name, **training).to("cpu")
     stage.describe()
 
-    stage.say(f"{options.test_tasks} unseen carts")
-    decided: dict[str, Remembered] = {}
+    stage.say(f"measuring on {options.test_tasks} unseen carts")
+    recorded: dict[str, Recorded] = {}
 
-    def remembered(name: str, who: Agent) -> Agent:
-        return decided.setdefault(name, Remembered(who)) if name == options.methods[0] else who
+    def record_first(name: str, agent: Agent) -> Agent:
+        return recorded.setdefault(name, Recorded(agent)) if name == options.methods[0] else agent
 
-    lives = carts.measure(learners, options, stage.say, wrap=remembered)
+    lives = carts.measure(learners, options, stage.say, wrap=record_first)
     stage.keep("lives", carts.to_json(lives))
     stage.draw("episodes", lambda: carts.figure(lives, "episodes", options.horizon))
     stage.draw("seconds", lambda: carts.figure(lives, "seconds", options.horizon))
     if stage.mode != "measure" and options.methods[0] not in carts.MODEL_FREE:
-        film(decided[options.methods[0]].actions, options, stage)
+        film(recorded[options.methods[0]].actions, options, stage)
     return carts.metrics(lives, options.episodes)
 
 
 def untrained(options: Options, dx: int, dy: int) -> dict[str, Any]:
-    """All learners, whichever are used: their initial weights are drawn one after another."""
+    """All learners before training, used or not, so that the initial weights do not depend on the methods."""
     sizes: dict[str, Any] = {"width": options.width, "encoder_depth": 3, "decoder_depth": 3, "sigma_floor": 3e-3}
 
     def network() -> qs.nets.MLP:

@@ -12,20 +12,20 @@ from quickstudy.learner import Split
 from quickstudy.tasks.sampling import split_generator, uniform
 
 CLASSES, SIDE = 10, 8
-SHARES = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}  # of the images of each class
+SHARES = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}  # shares of the images of each class
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Digits:
-    """Tasks of `ways` of the ten digits, under labels dealt anew for every task.
+    """Tasks that classify `ways` of the ten digits, with labels that are drawn for every task.
 
-    Training, validation and test tasks have other images, and the same ten digits: ten are too few for three splits of
-    five. What a learner can know beforehand is how digits look; which of them a task has, and under which labels, it
-    must read from the support set.
+    Training, validation and test tasks have different images of the same ten digits, since ten are too few for three
+    splits of five. So a learner can know from training how digits look; which digits a task has, and their labels, it
+    must infer from the support set.
 
     Args:
-        ways: digits in a task.
+        ways: number of digits in a task.
     """
 
     ways: int = 5
@@ -39,19 +39,19 @@ class Digits:
         split: Split = "train",
         generator: torch.Generator | None = None,
     ) -> Tasks:
-        """Draw tasks; points go round the classes, so that the first ones of a support set are a smaller one.
+        """Draw tasks. Points cycle through the classes, so that the first points of a support set are a smaller one.
 
         Args:
-            num_tasks: how many.
-            support, query: points in all, a multiple of `ways`; no image occurs twice in a task.
-            split: whose images.
-            generator: where chance comes from.
+            num_tasks: number of tasks.
+            support, query: total numbers of points, multiples of `ways`; no image occurs twice in a task.
+            split: the split that images come from.
+            generator: source of the random numbers.
 
         Returns:
             Tasks with images `[T, N, 1, 8, 8]` in [0, 1], labels `[T, N]`, and `info` digits `[T, ways]`.
 
         Raises:
-            ValueError: for numbers of points that are not multiples of `ways`, and more than a split has images.
+            ValueError: if a number of points is not a multiple of `ways`, or the split has too few images.
         """
         generator = split_generator(num_tasks, support, query, split, generator)
         images = pool(split).to(torch.get_default_dtype())
@@ -59,7 +59,7 @@ class Digits:
         if support % self.ways or query % self.ways or each > images.shape[1]:
             raise ValueError(
                 f"support={support}, query={query}; expected multiples of {self.ways} classes, and at most "
-                f"{images.shape[1]} images of each in all"
+                f"{images.shape[1]} images of each class in both sets together"
             )
         digits = uniform(num_tasks, CLASSES, generator=generator).argsort(1)[:, : self.ways]
         places = uniform(num_tasks, self.ways, images.shape[1], generator=generator).argsort(2)[:, :, :each]
@@ -75,16 +75,16 @@ class Digits:
 
 @cache
 def pool(split: Split) -> Tensor:
-    """The images of a split in float64, as many of each digit, `[10, P, 1, 8, 8]`.
+    """The images of a split in float64, P of each digit, `[10, P, 1, 8, 8]`.
 
     Raises:
-        ModuleNotFoundError: without scikit-learn.
+        ModuleNotFoundError: if scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "the digits come with scikit-learn; install it by: pip install scikit-learn"
+            "the digits are part of scikit-learn; install it with: pip install scikit-learn"
         ) from error
     data = load_digits()
     images, digits = torch.as_tensor(data.images) / 16, torch.as_tensor(data.target)

@@ -1,18 +1,20 @@
 """Normalisation layers in MAML: handwritten digits, 5 classes, 1 image of each, a convolutional network of four blocks.
 
-Four networks start from the same weights and are trained alike; only their normalisation differs. Six rows:
+Four networks start from the same weights and are trained alike; only their normalisation differs. The results have six
+rows:
 
-- BatchNorm, transductive: the query images normalise each other, as in most published scores.
+- BatchNorm, transductive: query images are normalised by the statistics of all query images, as in most publications.
 - BatchNorm, running statistics: the same weights in eval mode. Means over tasks do not fit adapted weights.
-- TaskNorm, MetaBatchNorm (Bronskill et al. 2020, arXiv 2003.03284): the support images normalise the query images.
-- GroupNorm: every image normalises itself.
-- nearest image: the label of the most similar support image, pixel by pixel, without any learning.
+- TaskNorm, MetaBatchNorm (Bronskill et al. 2020, arXiv 2003.03284): query images are normalised by statistics of the
+  support images.
+- GroupNorm: every image is normalised by its own statistics.
+- nearest image: the label of the support image with the smallest pixel distance, without any learning.
 
 All but the first are inductive: a prediction does not depend on the other query images. K is the number of support
 images of each class.
-The digits are scikit-learn's. Training, validation and test tasks have other images, and the same ten digits, since ten
-are too few for three splits of five. So the tasks are easy: a row shows how well MAML learns with its layer. The last
-weights are measured and not the best ones, since BatchNorm is validated with running statistics.
+The digits are scikit-learn's. Training, validation and test tasks have different images of the same ten digits, since
+ten are too few for three splits of five. So the tasks are easy: a row shows how well MAML learns with its layer. The
+last weights are measured and not the best ones, since BatchNorm is validated with running statistics.
 """
 
 import warnings
@@ -33,14 +35,14 @@ from quickstudy.report import figures
 from quickstudy.report.runs import read_result
 
 Norm = Literal["batch", "task", "meta", "group"]
-WAYS, JUDGED = 5, 15  # classes in a task, query images of each when measuring
+WAYS, TEST_QUERY = 5, 15  # classes of a task, and query images of each class in the measurement
 NORMS: dict[Norm, str] = {"batch": "BatchNorm", "task": "TaskNorm", "meta": "MetaBatchNorm", "group": "GroupNorm"}
 ROWS = ("BatchNorm/transductive", "BatchNorm/running statistics", "TaskNorm", "MetaBatchNorm", "GroupNorm")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Stepped):
-    """Settings for two cores: a quarter of an hour for three seeds."""
+    """Options of the recipe. With the defaults, three seeds take a quarter of an hour on two cores."""
 
     steps: int = 800
     """Meta-training steps of each network."""
@@ -57,7 +59,7 @@ class Options(Stepped):
     lr: float = 1e-3
     """Initial learning rate of Adam; it falls along a cosine."""
     validation_tasks: int = 100
-    """Validation tasks; the loss on them is computed 20 times in a training."""
+    """Validation tasks; the loss on them is computed 20 times during training."""
     filters: int = 32
     """Filters of each convolution."""
     which: Literal["best", "last"] = "last"
@@ -65,8 +67,8 @@ class Options(Stepped):
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train all networks, measure them on the same unseen tasks, draw."""
-    stage.say("splits share the ten digits and no image; labels are dealt anew for every task")
+    """Train all networks, measure them on the same unseen tasks, and draw the results."""
+    stage.say("training, validation and test tasks have the same ten digits, and different images")
     family = Digits(ways=WAYS)
     learners: dict[Norm, Any] = {
         norm: qs.MAML(
@@ -80,7 +82,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         learner.load_state_dict(learners["batch"].state_dict(), strict=False)
 
     metrics: dict[str, Metric] = {}
-    with _without_the_warning():
+    with _without_warning():
         for norm, learner in learners.items():
             trained = stage.train(
                 learner,
@@ -102,13 +104,13 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
 
 
 def gather(options: Options, stage: Stage) -> None:
-    """The figure of all seeds."""
+    """Draw the results of all seeds."""
     found: list[Any] = [read_result(stage.folder / f"seed-{seed}")["metrics"] for seed in options.seeds]
     stage.draw("accuracy", lambda: accuracy_figure(over_seeds(found), options))
 
 
 def accuracy_figure(metrics: Mapping[str, Metric], options: Options) -> Figure:
-    """Accuracy after each measured number of gradient steps, a curve for each row."""
+    """Accuracy against gradient steps, one line for each row."""
     series = []
     for row in ROWS:
         found = {s: metrics[f"{row}/accuracy/k={options.shots}/steps={s}"] for s in _counts(options)}
@@ -118,21 +120,21 @@ def accuracy_figure(metrics: Mapping[str, Metric], options: Options) -> Figure:
 
 
 def _measure(name: str, learner: Any, family: Digits, options: Options) -> dict[str, Metric]:
-    """Accuracy and log-likelihood on unseen tasks; with BatchNorm by both kinds of statistics."""
+    """Accuracy and log-likelihood on unseen tasks; for BatchNorm with both kinds of statistics."""
     points = WAYS * options.shots
-    how: dict[str, Any] = {"tasks": options.test_tasks, "support": points, "query": WAYS * JUDGED}
-    how |= {"steps": _counts(options), "seed": options.test_seed}
-    found = qs.evaluate(learner, family, **how)
+    protocol: dict[str, Any] = {"tasks": options.test_tasks, "support": points, "query": WAYS * TEST_QUERY}
+    protocol |= {"steps": _counts(options), "seed": options.test_seed}
+    found = qs.evaluate(learner, family, **protocol)
     if name == "BatchNorm":
         found = {f"running statistics/{key}": metric for key, metric in found.items()}
-        found |= qs.evaluate(learner, family, transductive=True, **how)
+        found |= qs.evaluate(learner, family, transductive=True, **protocol)
     return {f"{name}/{key}".replace(f"/k={points}", f"/k={options.shots}"): metric for key, metric in found.items()}
 
 
 def _nearest(family: Digits, options: Options) -> Metric:
-    """Accuracy of the label of the nearest support image."""
+    """Accuracy of predicting the label of the nearest support image."""
     chance = torch.Generator().manual_seed(options.test_seed)
-    points = {"support": WAYS * options.shots, "query": WAYS * JUDGED}
+    points = {"support": WAYS * options.shots, "query": WAYS * TEST_QUERY}
     support, query, _ = family.sample(options.test_tasks, **points, split="test", generator=chance)
     nearest = torch.cdist(query.x.flatten(2), support.x.flatten(2)).argmin(2)
     return over_tasks((support.y.gather(1, nearest) == query.y).double().mean(1))
@@ -143,8 +145,8 @@ def _counts(options: Options) -> list[int]:
 
 
 @contextmanager
-def _without_the_warning() -> Iterator[None]:
-    """Without the warning about running statistics: one of the rows shows them."""
+def _without_warning() -> Iterator[None]:
+    """Ignore the warning about running statistics, which one of the rows shows."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "MAML is judged in eval mode", RuntimeWarning)
+        warnings.filterwarnings("ignore", r"MAML .*BatchNorm", RuntimeWarning)
         yield

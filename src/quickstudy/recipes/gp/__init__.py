@@ -1,1 +1,1 @@
-"""Draws of Gaussian processes."""
+"""Neural Processes on samples of Gaussian processes."""

@@ -1,6 +1,6 @@
-"""A Conditional Neural Process on draws of Gaussian processes: see `gp/protocol.py`.
+"""A Conditional Neural Process on samples of Gaussian processes, by the protocol in `gp/protocol.py`.
 
-`--sigma-floor 0.1` bounds the decoder as in the published runs.
+With `--sigma-floor 0.1` the decoder has the bound of the published runs.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from quickstudy.report.palette import PURPLE
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
-    """Settings of the protocol by default."""
+    """Options of the recipe. The defaults are those of the protocol."""
 
     steps: int = 100_000
     """Meta-training steps."""
@@ -32,6 +32,6 @@ class Options(Sampled):
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train, measure, draw."""
+    """Train, measure and draw."""
     learner = qs.CNP(width=options.width, sigma_floor=options.sigma_floor)
     return gp_protocol.run(learner, options, stage, title="CNP", colour=PURPLE, samples=0)

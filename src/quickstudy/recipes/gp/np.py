@@ -1,7 +1,7 @@
-"""A Neural Process on draws of Gaussian processes, beside the exact posterior: see `gp/protocol.py`.
+"""A Neural Process on samples of Gaussian processes, compared with the exact posterior, by `gp/protocol.py`.
 
-`--sigma-floor 0.1` bounds the decoder as in the published runs, where even the exact posterior's moments would score at
-most 0.98.
+With `--sigma-floor 0.1` the decoder has the bound of the published runs. Under this bound, a decoder with the exact
+posterior's moments would have a log-likelihood of at most 0.98.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from quickstudy.report.palette import GREEN
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
-    """Settings of the protocol by default."""
+    """Options of the recipe. The defaults are those of the protocol."""
 
     steps: int = 100_000
     """Meta-training steps."""
@@ -32,7 +32,7 @@ class Options(Sampled):
     objective: Literal["elbo", "iwae", "ml"] = "elbo"
     """Objective: evidence lower bound (elbo), importance-weighted bound (iwae) or Monte-Carlo likelihood (ml)."""
     samples: int = 50
-    """Latent samples of a prediction."""
+    """Number of latent samples for a prediction."""
     sigma_floor: float = 1e-3
     """Smallest standard deviation that the decoder can predict; 0.1 in the published runs."""
     test_tasks: int = 4800
@@ -40,7 +40,7 @@ class Options(Sampled):
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train, measure, draw."""
+    """Train, measure and draw."""
     learner = qs.NeuralProcess(
         width=options.width,
         latent=options.width,

@@ -1,8 +1,7 @@
 """The 1-D regression protocol of Nguyen and Grover 2022 for the Gaussian-process recipes, and their figure.
 
-x in [-2, 2], length scale in [0.1, 0.6], scale in [0.1, 1], noise 0.02. A batch has 3 to 46 support points and 3 to
-49 minus as many query points. Training tasks have the RBF kernel alone; Matern 5/2 and periodic tasks are new at test
-time.
+x in [-2, 2], length scale in [0.1, 0.6], scale in [0.1, 1], noise 0.02. A batch has N support points, 3 to 46, and 3 to
+49 - N query points. Training tasks have the RBF kernel; Matern 5/2 and periodic kernels occur only at test time.
 """
 
 from collections.abc import Sequence
@@ -24,12 +23,12 @@ from quickstudy.report.panels import Panel
 from quickstudy.tasks.kernels import Kernel
 
 KERNELS: tuple[Kernel, ...] = ("rbf", "matern52", "periodic")
-PICTURED = 8  # points seen of each task in the figure
+FIGURE_SUPPORT = 8  # support points of each task in the figure
 SIZES: dict[str, Any] = {"support": (3, 46), "query": (3, 46), "points": 49}
 
 
 def run(learner: nn.Module, options: Any, stage: Stage, *, title: str, colour: str, samples: int) -> dict[str, Metric]:
-    """Train on RBF tasks, measure on all kernels, draw."""
+    """Train on RBF tasks, measure on all kernels, and draw."""
     family = qs.tasks.GaussianProcess("rbf")
     trained = stage.train(
         learner, family, steps=options.steps, tasks=options.tasks, lr=options.lr, schedule="cosine", clip=1.0, **SIZES
@@ -41,13 +40,13 @@ def run(learner: nn.Module, options: Any, stage: Stage, *, title: str, colour: s
     stage.draw(
         "beliefs",
         lambda: panels.side_by_side(_beliefs(trained, title, colour, samples)),
-        f"Three unseen tasks of the RBF kernel, {PICTURED} points seen of each. Grey line: the function itself.",
+        f"Three unseen tasks with the RBF kernel, {FIGURE_SUPPORT} points seen of each. Grey line: the true function.",
     )
     return metrics
 
 
 def measure(learner: Any, kernel: Kernel, options: Sampled, batch: int = 16) -> dict[str, Metric]:
-    """Likelihoods on unseen tasks by the protocol, beside those of the exact posterior, which is given the kernel."""
+    """Scores on unseen tasks by the protocol, of the learner and of the exact posterior, which knows the kernel."""
     family = qs.tasks.GaussianProcess(kernel)
     device = next(learner.parameters()).device
     chance = torch.Generator().manual_seed(options.test_seed)
@@ -58,8 +57,8 @@ def measure(learner: Any, kernel: Kernel, options: Sampled, batch: int = 16) -> 
         generator = torch.Generator(device).manual_seed(int(torch.randint(2**31, (), generator=chance)))
         count = min(batch, options.test_tasks - start)
         tasks = family.sample(count, support=support, query=query, split="test", generator=generator)
-        judged = scores_by_size(learner, tasks, generator=generator) | oracle_scores(tasks.info, tasks.query)
-        for name, values in judged.items():
+        scores = scores_by_size(learner, tasks, generator=generator) | oracle_scores(tasks.info, tasks.query)
+        for name, values in scores.items():
             found.setdefault(name, []).append(values.cpu())
     joined = {name: torch.cat(values) for name, values in found.items()}
     return {
@@ -69,11 +68,11 @@ def measure(learner: Any, kernel: Kernel, options: Sampled, batch: int = 16) -> 
 
 
 def _beliefs(learner: Any, title: str, colour: str, samples: int) -> dict[str, Sequence[Panel]]:
-    """The learner beside the exact posterior on the same three tasks."""
+    """Panels with the learner's predictions and the exact posterior for the same three tasks."""
     family = qs.tasks.GaussianProcess("rbf")
     device = next(learner.parameters()).device
     generator = torch.Generator(device).manual_seed(3)
-    tasks = family.sample(3, support=PICTURED, query=200, split="test", grid=True, generator=generator)
+    tasks = family.sample(3, support=FIGURE_SUPPORT, query=200, split="test", grid=True, generator=generator)
     predictor = learner.adapt(tasks.support, generator=generator)
     drawn = predictor.functions(samples, generator)(tasks.query.x) if samples else None
     columns: dict[str, list[Panel]] = {title: [], "Exact posterior": []}

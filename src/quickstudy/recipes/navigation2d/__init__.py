@@ -1,1 +1,1 @@
-"""2-D navigation."""
+"""Reinforcement learning in 2-D navigation."""

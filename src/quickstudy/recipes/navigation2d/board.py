@@ -1,4 +1,4 @@
-"""Options of the navigation recipes, and the boards."""
+"""Options and environments of the navigation recipes."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from quickstudy.experiments.options import Options
 
 @dataclass(frozen=True, kw_only=True)
 class Navigation(Options):
-    """The authors' settings by default, except for the learning rates at test time."""
+    """Options of all navigation recipes. The defaults are the authors', except for the learning rates at test time."""
 
     steps: int = 100
     """Updates of the policy (100 in the authors' script)."""
@@ -26,7 +26,7 @@ class Navigation(Options):
     max_kl: float = 0.01
     """Largest KL divergence of an update (the trust region of TRPO)."""
     board: Literal["maml", "unit"] = "maml"
-    """The MAML paper's plane, or the walled unit board with noise and inertia."""
+    """Board: the MAML paper's plane (maml), or the walled unit board with noise and inertia (unit)."""
     test_tasks: int = 200
     """Unseen goals to measure on."""
     test_episodes: int = 40
@@ -36,14 +36,14 @@ class Navigation(Options):
     test_seed: int = 0
     """Seed of the unseen goals and of the episodes on them."""
     which: Literal["best", "last"] = "last"
-    """Weights to measure: best on the validation goals, or last."""
+    """Weights to measure: the best on the validation goals, or the last."""
 
 
-def environment(options: Navigation, episodes: int, *, told: bool = False, device: str = "cpu") -> Any:
-    """The board; `told` adds the goal to the observations."""
-    # policies act in [-1, 1] on both boards: an inner rate means the same there
-    where: Any = {"num_envs": episodes, "device": device}
-    board: Any = qs.rl.Navigation2D(**where)
+def environment(options: Navigation, episodes: int, *, sees_goal: bool = False, device: str = "cpu") -> Any:
+    """The environment; `sees_goal` adds the goal to the observations."""
+    # Actions are in [-1, 1] on both boards, so that the same inner learning rate suits both.
+    arguments: Any = {"num_envs": episodes, "device": device}
+    board: Any = qs.rl.Navigation2D(**arguments)
     if options.board == "unit":
-        board = qs.rl.Navigation2D.unit_board(scaled=True, **where)
-    return qs.rl.Informed(board, ("goal",)) if told else board
+        board = qs.rl.Navigation2D.unit_board(scaled=True, **arguments)
+    return qs.rl.Informed(board, ("goal",)) if sees_goal else board

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 import quickstudy as qs
 from quickstudy.chance import Stream, mix
 from quickstudy.evaluation.intervals import Metric
+from quickstudy.experiments.across_seeds import level
 from quickstudy.experiments.stage import Stage
-from quickstudy.experiments.together import level
 from quickstudy.recipes.navigation2d.board import Navigation, environment
 from quickstudy.recipes.navigation2d.measure import GOALS, Measured, Walks
 from quickstudy.report import figures
@@ -22,7 +22,7 @@ from quickstudy.rl.envs.filmed import Filmed
 
 
 def walks_figure(learners: Mapping[str, Walks], options: Navigation) -> Figure:
-    """Paths towards the same goals for every learner; a row for every number of gradient steps."""
+    """Paths towards the same goals for every learner, one row for each number of gradient steps."""
     rows = max(len(walks.paths) for walks in learners.values())
     goals = max(len(walks.goals) for walks in learners.values())
     span = max(float(walks.goals.abs().max()) for walks in learners.values()) + 0.25
@@ -49,7 +49,7 @@ def walks_figure(learners: Mapping[str, Walks], options: Navigation) -> Figure:
 
 
 def steps_figure(metrics: Mapping[str, Metric]) -> Figure:
-    """Return against gradient steps, one line a learner."""
+    """Return against gradient steps, one line for each learner."""
     series = []
     for name in dict.fromkeys(key.split("/")[0] for key in metrics):
         found = [metric for key, metric in metrics.items() if key.startswith(f"{name}/return/steps=")]
@@ -60,15 +60,15 @@ def steps_figure(metrics: Mapping[str, Metric]) -> Figure:
     return figures.lines(series, xlabel="gradient steps", ylabel="return of an episode", whole=True)
 
 
-def film(learner: Any, options: Navigation, stage: Stage, measured: Measured, *, told: bool = False) -> None:
-    """An animation of one goal, before and after every gradient step."""
+def film(learner: Any, options: Navigation, stage: Stage, measured: Measured, *, sees_goal: bool = False) -> None:
+    """Write an animation of the paths to one goal, before and after every gradient step."""
     lr, steps = measured.rates, len(measured.returns["return"]) - 1
     chance = torch.Generator().manual_seed(mix(options.test_seed, 0, Stream.EVALUATION))
-    board = environment(options, options.test_episodes, told=told)
+    board = environment(options, options.test_episodes, sees_goal=sees_goal)
     goals = board.sample_tasks(options.test_tasks, split="test", generator=chance)
     far = int((goals["goal"] - 0.5 * (options.board == "unit")).norm(dim=1)[:GOALS].argmax())
     filmed = Filmed(environment(options, options.test_episodes), which=(0, 0), shrink=2)
-    board = qs.rl.Informed(filmed, ("goal",)) if told else filmed
+    board = qs.rl.Informed(filmed, ("goal",)) if sees_goal else filmed
     board.set_tasks({name: values[far : far + 1] for name, values in goals.items()})
     actor = learner.actor(lr=list(lr) or None)
     for k in range(steps + 1):

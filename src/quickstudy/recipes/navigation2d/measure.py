@@ -1,4 +1,4 @@
-"""Returns of policies that adapt to unseen goals."""
+"""Measure the returns of policies that adapt to unseen goals."""
 
 from typing import Any, NamedTuple
 
@@ -9,18 +9,18 @@ import quickstudy as qs
 from quickstudy.chance import Stream, mix
 from quickstudy.recipes.navigation2d.board import Navigation, environment
 
-RATES = (2.0, 1.0, 0.5, 0.2, 0.1)  # times the learning rate of training: the candidates at test time
+RATES = (2.0, 1.0, 0.5, 0.2, 0.1)  # candidates at test time, as multiples of the learning rate of training
 CHOOSING = 40  # validation goals on which a learning rate is chosen
 GOALS, WALKS = 4, 3  # goals that are drawn, and paths for each
-WAYS = ("return", "return_by_transitions")
+WAYS = ("return", "return_by_transitions")  # metrics: a step's data are counted in episodes, or in transitions
 
 
 class Walks(NamedTuple):
-    """What the figure shows: some goals, and paths of the policy.
+    """The goals and paths that the figure shows.
 
     Args:
-        goals: `[G, 2]`.
-        paths: for every number of gradient steps and every goal, some paths `[n, 2]`.
+        goals: goals `[G, 2]`.
+        paths: for every number of gradient steps and every goal, some paths `[n, 2]` of the policy.
     """
 
     goals: Tensor
@@ -33,7 +33,7 @@ class Measured(NamedTuple):
     Args:
         returns: for each of `WAYS`, after 0, 1 ... gradient steps: the mean return of an episode, for each goal, `[T]`.
         rates: learning rates of the gradient steps.
-        walks: paths for some goals.
+        walks: paths to some of the goals.
     """
 
     returns: dict[str, list[Tensor]]
@@ -41,22 +41,24 @@ class Measured(NamedTuple):
     walks: Walks
 
     def to_json(self) -> dict[str, Any]:
-        """Returns and rates."""
+        """The returns and learning rates, for JSON."""
         found = {way: [[round(v, 4) for v in r.tolist()] for r in rows] for way, rows in self.returns.items()}
         return {**found, "rates": self.rates}
 
 
-def measure(learner: Any, options: Navigation, *, told: bool = False) -> Measured:
+def measure(learner: Any, options: Navigation, *, sees_goal: bool = False) -> Measured:
     """Mean return of an episode for unseen goals after 0, 1 ... `test_steps` gradient steps.
 
     The data of a gradient step are counted in two ways: `test_episodes` episodes; or, as in the authors' code,
-    `test_episodes` x horizon transitions, which hold more episodes once the policy reaches its goal sooner.
+    `test_episodes` x horizon transitions, which contain more episodes if the policy reaches its goal sooner.
 
     Args:
-        told: the policy sees the goal.
+        learner: the trained learner.
+        options: options of the recipe; `test_lr` are the learning rates of the steps.
+        sees_goal: whether the policy observes the goal.
     """
     steps = options.test_steps
-    board = environment(options, options.test_episodes, told=told)
+    board = environment(options, options.test_episodes, sees_goal=sees_goal)
     seed = torch.Generator().manual_seed(mix(options.test_seed, 0, Stream.EVALUATION))
     goals = board.sample_tasks(options.test_tasks, split="test", generator=seed)
     board.set_tasks(goals)
@@ -72,14 +74,14 @@ def measure(learner: Any, options: Navigation, *, told: bool = False) -> Measure
                 paths.append(_walks(episodes))
             if k < steps:
                 by_episodes = way == "return"
-                seen = episodes if by_episodes else actor.rollout(board, generator=chance, restart=True)
-                actor = actor.adapt(seen)
+                data = episodes if by_episodes else actor.rollout(board, generator=chance, restart=True)
+                actor = actor.adapt(data)
     return Measured(found, list(options.test_lr[:steps]), Walks(goals["goal"][:GOALS], paths))
 
 
-def rates(learner: Any, options: Navigation, steps: int, *, told: bool = False) -> tuple[float, ...]:
-    """The learning rate of each gradient step, of those in `RATES`, with the best return on validation goals."""
-    board = environment(options, options.test_episodes, told=told)
+def rates(learner: Any, options: Navigation, steps: int, *, sees_goal: bool = False) -> tuple[float, ...]:
+    """The learning rate of each gradient step: the candidate of `RATES` with the best return on validation goals."""
+    board = environment(options, options.test_episodes, sees_goal=sees_goal)
     seed = torch.Generator().manual_seed(mix(options.seed, 0, Stream.VALIDATION))
     board.set_tasks(board.sample_tasks(CHOOSING, split="validation", generator=seed))
     chosen: list[float] = []
@@ -94,13 +96,13 @@ def rates(learner: Any, options: Navigation, steps: int, *, told: bool = False) 
 
     for _ in range(steps):
         seen.append(after(chosen[-1] if chosen else options.inner_lr))
-        returns = {share: float(after(share * options.inner_lr).returns().mean()) for share in RATES}
-        chosen.append(max(returns, key=lambda share: returns[share]) * options.inner_lr)
+        returns = {factor: float(after(factor * options.inner_lr).returns().mean()) for factor in RATES}
+        chosen.append(max(returns, key=lambda factor: returns[factor]) * options.inner_lr)
     return tuple(chosen)
 
 
 def _walks(episodes: qs.rl.Episodes) -> list[list[Tensor]]:
-    """At most `WALKS` paths in each of the first `GOALS` tasks."""
+    """Up to `WALKS` paths in each of the first `GOALS` tasks."""
     tasks, walks, _ = episodes.mask.shape
     return [[_walk(episodes, goal, e) for e in range(min(WALKS, walks))] for goal in range(min(GOALS, tasks))]
 

@@ -1,4 +1,4 @@
-"""The upper bound on 2-D navigation: a policy that sees the goal (Finn et al. 2017, section 5.3). Published: -2.3."""
+"""The upper bound on 2-D navigation: a policy that observes the goal (Finn et al. 2017, section 5.3; return -2.3)."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from quickstudy.recipes.navigation2d.protocol import gather as gather
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Navigation):
-    """The settings of the other navigation recipes."""
+    """Options of the recipe. The defaults are those of the other navigation recipes, except for the steps."""
 
     steps: int = 200
-    """Updates of the policy: more than the others take, since it learns to reach every goal."""
+    """Updates of the policy; more than in the other recipes, since it learns to reach every goal."""
     test_steps: int = 0
-    """Gradient steps on each unseen goal; none, since the policy sees the goal."""
+    """Gradient steps on each unseen goal; by default none, since the policy sees the goal."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train, measure, draw."""
-    oracle = navigation.train(navigation.trpo(options, steps=0, told=True), options, stage, told=True)
+    """Train, measure and draw."""
+    oracle = navigation.train(navigation.trpo(options, steps=0, sees_goal=True), options, stage, sees_goal=True)
     return navigation.report({"oracle": oracle}, options, stage)

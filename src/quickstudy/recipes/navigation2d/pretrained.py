@@ -1,7 +1,7 @@
-"""The rival on 2-D navigation: one policy for all goals, then fine-tuned (Finn et al. 2017, section 5.3).
+"""The baseline on 2-D navigation: one policy for all goals, then fine-tuned (Finn et al. 2017, section 5.3).
 
-TRPO on the mixture of goals, without adapting; measured as `navigation2d-maml` is, on the same goals. Published: -40.8,
--19.7, -11.7, -8.5.
+TRPO trains the policy on the mixture of goals, without adaptation. It is measured like `navigation2d-maml`, on the same
+goals. Published returns after 0 to 3 gradient steps: -40.8, -19.7, -11.7, -8.5.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from quickstudy.recipes.navigation2d.protocol import gather as gather
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Navigation):
-    """The authors' settings by default, but for the rates of measuring."""
+    """Options of the recipe. The defaults are the authors', except for the learning rates at test time."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train, measure, draw."""
+    """Train, measure and draw."""
     pretrained = navigation.train(navigation.trpo(options, steps=0), options, stage)
     return navigation.report({"pretrained": pretrained}, options, stage)

@@ -1,7 +1,7 @@
-"""ProMP on 2-D navigation: as `navigation2d-maml`, with the outer steps of Rothfuss et al. 2019 (arXiv 1810.06784).
+"""ProMP on 2-D navigation: like `navigation2d-maml`, with the outer steps of Rothfuss et al. 2019 (arXiv 1810.06784).
 
-Five clipped steps of Adam on each update's episodes, in place of one step within a trust region. The board and the
-measurement are those of Finn et al. 2017; the ProMP paper shows other environments.
+Each update takes five clipped steps of Adam on its episodes, in place of one step within a trust region. The board and
+the measurement are those of Finn et al. 2017; the ProMP paper uses other environments.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from quickstudy.recipes.navigation2d.protocol import gather as gather
 
 @dataclass(frozen=True, kw_only=True)
 class Options(navigation.WithRivals):
-    """The settings of `navigation2d-maml`, with the paper's clip, penalty and number of outer steps."""
+    """Options of the recipe. The defaults are those of `navigation2d-maml`, and the paper's clip, penalty and steps."""
 
     inner_steps: int = 1
     """Inner gradient steps in training."""
     clip: float = 0.3
-    """Clip of the likelihood ratio: 1 - clip to 1 + clip (0.3 in the paper)."""
+    """Clipping of the likelihood ratio: to the range from 1 - clip to 1 + clip (0.3 in the paper)."""
     inner_kl: float = 5e-4
     """Weight of the KL penalty between the policy before an update and after it (5e-4 in the paper)."""
     outer_lr: float = 3e-3
@@ -30,7 +30,7 @@ class Options(navigation.WithRivals):
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train, measure, draw."""
+    """Train, measure and draw."""
     promp = qs.rl.ProMP(
         navigation.policy(options),
         lr=options.inner_lr,

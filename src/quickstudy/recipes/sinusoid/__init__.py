@@ -1,1 +1,1 @@
-"""Sine waves: MAML's experiments, and every learner on the same waves."""
+"""Sine waves: the experiments of the MAML paper, and a comparison of all learners."""

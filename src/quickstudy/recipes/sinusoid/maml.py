@@ -20,7 +20,7 @@ COMPILE: dict[str, bool | Literal["auto"]] = {"auto": "auto", "on": True, "off":
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Stepped):
-    """Settings of the paper by default."""
+    """Options of the recipe. The defaults are those of the paper."""
 
     steps: int = 70_000
     """Meta-training steps."""
@@ -43,13 +43,13 @@ class Options(Stepped):
     width: int = 40
     """Units in each of the two hidden layers."""
     waves: sinusoids.Waves = "maml"
-    """Family of waves: amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
+    """Family of waves: amplitude and phase vary (maml), or also frequency, as in the Meta-SGD paper (meta-sgd)."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Whether to compile the meta-gradient; auto decides by shapes and number of steps."""
+    """Whether to compile the meta-gradient; auto decides from the shapes and the number of steps."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train, measure, draw."""
+    """Train, measure and draw."""
     family = sinusoids.waves(options.waves)
     network = qs.nets.MLP(1, [options.width, options.width], 1)
     learner = qs.MAML(network, lr=options.inner_lr, steps=options.inner_steps, first_order=options.first_order)
@@ -72,7 +72,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
 
     shots = sinusoids.middle(options.shots)
     drawn = sinusoids.gradient_panels(maml, sinusoids.unseen(family, shots), look("maml").colour, max(1, *counts))
-    seen = f"Three unseen waves before and after gradient steps on {shots} points (dots). Grey: the truth."
-    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="MAML"), seen)
+    caption = f"Three unseen waves before and after gradient steps on {shots} points (dots). Grey: the truth."
+    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="MAML"), caption)
     stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "maml"}, shots), sinusoids.steps_caption(shots))
     return metrics

@@ -1,14 +1,15 @@
-"""Meta-SGD beside MAML on sine waves whose frequency varies too: the regression experiment of Li et al. 2017.
+"""Meta-SGD and MAML on sine waves of varying frequency: the regression experiment of Li et al. 2017.
 
-y = A sin(w x - b), A in [0.1, 5], w in [0.8, 1.2], b in [0, pi], x in [-5, 5] (with + b in the paper: the same tasks,
-seen in a mirror); one inner step on 10 support points in training, and 10 query points; 60,000 steps. Both learners
-start from the same weights and see the same batches. The error is measured on 100 points over the domain.
+y = A sin(w x - b), A in [0.1, 5], w in [0.8, 1.2], b in [0, pi], x in [-5, 5] (the paper has + b, which gives the
+mirror images of these tasks); one inner step on 10 support points in training, and 10 query points; 60,000 steps. Both
+learners start from the same weights and see the same batches. The error is measured on 100 points over the domain.
 
-The paper draws 100 curves with K points of each, 100 times over. Here each of the 10,000 adaptations is on a curve of
-its own, so that tasks are independent, as the intervals assume.
+The paper draws 100 curves with K points of each, and repeats this 100 times. Here each of the 10,000 adaptations has a
+curve of its own, so that the tasks are independent, as the confidence intervals assume.
 
-A meta-batch has 25 tasks, as in MAML's own experiment; the paper's is recalled as 4 (`--tasks 4`), not checked. The
-paper draws the first value of the learned rates from a small interval; here it is MAML's rate.
+A meta-batch has 25 tasks, as in the MAML paper's experiment. In the Meta-SGD paper it may have 4 (`--tasks 4`); this
+has not been checked. The paper draws the initial values of the learned rates from a small interval; here they are
+MAML's rate.
 """
 
 import copy
@@ -30,7 +31,7 @@ STEPS = (0, 1, 2, 5, 10)  # gradient steps after which learners are measured; bo
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Stepped):
-    """Settings of the paper by default."""
+    """Options of the recipe. The defaults are those of the paper."""
 
     steps: int = 60_000
     """Meta-training steps of each learner."""
@@ -49,13 +50,13 @@ class Options(Stepped):
     width: int = 40
     """Units in each of the two hidden layers."""
     waves: sinusoids.Waves = "meta-sgd"
-    """Family of waves: frequency varies too (meta-sgd), or only amplitude and phase, as in the MAML paper (maml)."""
+    """Family of waves: amplitude, phase and frequency vary (meta-sgd), or amplitude and phase alone (maml)."""
     test_tasks: int = 10_000
-    """Unseen tasks to measure on: as many as the paper's 100 curves times 100."""
+    """Unseen tasks to measure on; as many as in the paper, which repeats 100 curves 100 times."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train both, measure them on the same unseen waves, draw."""
+    """Train both learners, measure them on the same unseen waves, and draw the results."""
     family = sinusoids.waves(options.waves)
     network = qs.nets.MLP(1, [options.width, options.width], 1)
     learners: dict[str, nn.Module] = {
@@ -83,8 +84,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     shots = sinusoids.middle(options.shots)
     tasks = sinusoids.unseen(family, shots)
     drawn = {PARTS[k]: sinusoids.gradient_panels(learners[k], tasks, look(k).colour, last=1) for k in learners}
-    seen = f"The same unseen waves through both learners, before and after a gradient step on {shots} points (dots)."
-    stage.draw("adaptation", lambda: panels.side_by_side(drawn), f"{seen} Grey: the truth.")
+    caption = f"The same unseen waves by both learners, before and after a gradient step on {shots} points (dots)."
+    stage.draw("adaptation", lambda: panels.side_by_side(drawn), f"{caption} Grey: the truth.")
     shown = {f"{name}/": name for name in learners}
     stage.draw("steps", lambda: sinusoids.steps_figure(metrics, shown, shots), sinusoids.steps_caption(shots))
     return metrics

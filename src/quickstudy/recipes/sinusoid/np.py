@@ -1,6 +1,6 @@
 """A Neural Process (Garnelo et al. 2018) on the waves of `sinusoid-maml`, measured in the same way.
 
-Adapting takes no gradient step: the support points are encoded, and functions are decoded.
+The Neural Process adapts without gradient steps: it encodes the support points and decodes functions.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from quickstudy.report.palette import look
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
-    """Settings chosen by hand on validation tasks."""
+    """Options of the recipe. The defaults were chosen by hand on validation tasks."""
 
     steps: int = 50_000
     """Meta-training steps."""
@@ -42,11 +42,11 @@ class Options(Sampled):
     sigma_floor: float = 1e-3
     """Smallest standard deviation that the decoder can predict."""
     waves: sinusoids.Waves = "maml"
-    """Family of waves: amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
+    """Family of waves: amplitude and phase vary (maml), or also frequency, as in the Meta-SGD paper (meta-sgd)."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train, measure, draw."""
+    """Train, measure and draw."""
     family = sinusoids.waves(options.waves)
     learner = qs.NeuralProcess(
         width=options.width, paths=options.paths, objective=options.objective, sigma_floor=options.sigma_floor
@@ -70,6 +70,6 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     samples = 0 if options.paths == "deterministic" else 64
     shots = min(options.shots)
     drawn = sinusoids.process_panels(process, sinusoids.unseen(family, shots), look("np").colour, samples)
-    seen = f"Three unseen waves, {shots} points seen of each (dots). Grey: the truth."
-    stage.draw("beliefs", lambda: panels.in_a_row(drawn, title="Neural Process"), seen)
+    caption = f"Three unseen waves, {shots} points seen of each (dots). Grey: the truth."
+    stage.draw("beliefs", lambda: panels.in_a_row(drawn, title="Neural Process"), caption)
     return metrics

@@ -1,6 +1,6 @@
-"""The oracle of section 5.1 of Finn et al. 2017: the same network is given amplitude and phase, and does not adapt.
+"""The oracle of section 5.1 of Finn et al. 2017: the same network receives amplitude and phase, and does not adapt.
 
-Its error is that of the network itself; a learner that sees only points can hardly do better.
+Its error is a practical lower bound for learners that see only points.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from quickstudy.report.panels import Curve
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
-    """Settings of the paper by default."""
+    """Options of the recipe. The defaults are those of the paper."""
 
     steps: int = 70_000
     """Training steps."""
     tasks: int = 25
     """Waves in a batch."""
     shots: tuple[int, ...] = (5, 10, 20)
-    """Support points of each unseen wave, K; the network that is told the task does not use them."""
+    """Support points of each unseen wave, K; the oracle does not use them, so that its error does not depend on K."""
     query: int = 10
     """Points of each wave in a batch."""
     lr: float = 1e-3
@@ -34,7 +34,7 @@ class Options(Sampled):
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train, measure, draw."""
+    """Train, measure and draw."""
     family = qs.tasks.Informed(qs.tasks.Sinusoid(), ("amplitude", "phase"))
     learner = qs.Pretrained(qs.nets.MLP(family.dx, [options.width, options.width], 1), steps=0)
 
@@ -42,7 +42,6 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         learner, family, steps=options.steps, tasks=options.tasks, support=1, query=options.query, lr=options.lr
     )
 
-    # it takes no gradient step and does not use the support points
     stage.say(f"measuring on {options.test_tasks} unseen waves")
     found = sinusoids.measure(oracle, family, options, options.shots, steps=(0,))
     metrics = {name.removesuffix("/steps=0"): metric for name, metric in found.items()}
@@ -59,6 +58,6 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         )
         for t in range(tasks.num_tasks)
     ]
-    seen = "Three unseen waves, by a network that is told amplitude and phase and sees no points. Pale: the truth."
-    stage.draw("told", lambda: panels.in_a_row(drawn, title="Told the task"), seen)
+    caption = "Three unseen waves, by a network that receives amplitude and phase and sees no points. Pale: the truth."
+    stage.draw("told", lambda: panels.in_a_row(drawn, title="Told the task"), caption)
     return metrics

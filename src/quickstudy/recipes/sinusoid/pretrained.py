@@ -1,4 +1,4 @@
-"""The rival of section 5.1 of Finn et al. 2017: one network trained on the points of all waves, then fine-tuned.
+"""The baseline of section 5.1 of Finn et al. 2017: one network trained on the points of all waves, then fine-tuned.
 
 The network, the batches and the measurements are those of `sinusoid-maml`; only the training differs.
 """
@@ -16,7 +16,7 @@ from quickstudy.report.palette import look
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Stepped):
-    """Settings of the paper by default."""
+    """Options of the recipe. The defaults are those of the paper."""
 
     steps: int = 70_000
     """Training steps."""
@@ -33,11 +33,11 @@ class Options(Stepped):
     width: int = 40
     """Units in each of the two hidden layers."""
     waves: sinusoids.Waves = "maml"
-    """Family of waves: amplitude and phase vary (maml), or frequency too, as in the Meta-SGD paper (meta-sgd)."""
+    """Family of waves: amplitude and phase vary (maml), or also frequency, as in the Meta-SGD paper (meta-sgd)."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Train, measure, draw."""
+    """Train, measure and draw."""
     family = sinusoids.waves(options.waves)
     learner = qs.Pretrained(qs.nets.MLP(1, [options.width, options.width], 1), lr=options.inner_lr, steps=10)
 
@@ -51,8 +51,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
 
     shots = sinusoids.middle(options.shots)
     drawn = sinusoids.gradient_panels(pretrained, sinusoids.unseen(family, shots), look("pretrained").colour)
-    seen = f"Three unseen waves before and after gradient steps on {shots} points (dots). Grey: the truth."
-    told = sinusoids.steps_caption(shots)
-    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="Pretrained"), seen)
-    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "pretrained"}, shots), told)
+    caption = f"Three unseen waves before and after gradient steps on {shots} points (dots). Grey: the truth."
+    stage.draw("adaptation", lambda: panels.in_a_row(drawn, title="Pretrained"), caption)
+    steps_caption = sinusoids.steps_caption(shots)
+    stage.draw("steps", lambda: sinusoids.steps_figure(metrics, {"": "pretrained"}, shots), steps_caption)
     return metrics

@@ -1,4 +1,4 @@
-"""What the sinusoid recipes share: the families of waves, the measurement, and the figures."""
+"""Code that the sinusoid recipes share: the families of waves, the measurement and the figures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,14 @@ STEPS = tuple(range(11))  # gradient steps after which learners are measured, be
 
 
 def waves(name: Waves) -> TaskFamily:
-    """MAML's waves, or those of the Meta-SGD paper, whose frequency varies too."""
+    """The waves of the MAML paper, or those of the Meta-SGD paper, whose frequency varies, too."""
     return qs.tasks.Sinusoid() if name == "maml" else qs.tasks.Sinusoid.meta_sgd()
 
 
 def measure(
     learner: nn.Module, family: TaskFamily, options: Sampled, shots: Sequence[int], steps: Sequence[int] | None = None
 ) -> dict[str, Metric]:
-    """Error (and log-likelihood, where there is one) on unseen waves, on a grid over the whole domain."""
+    """Error (and log-likelihood, if the learner has one) on unseen waves, on a grid over the whole domain."""
     return qs.evaluate(
         learner,
         family,
@@ -48,10 +48,10 @@ def measure(
 
 
 def best_count(learner: Any, family: TaskFamily, shots: int) -> int:
-    """The number of gradient steps, of `STEPS` or as in training, with the least error on validation tasks."""
+    """The number of gradient steps with the smallest error on validation tasks; one of `STEPS`, or as in training."""
     counts = sorted({*STEPS, learner.steps})
-    how: dict[str, Any] = {"query": GRID, "grid": True, "split": "validation"}
-    found = qs.evaluate(learner, family, tasks=CHOOSING, support=shots, steps=counts, **how)
+    protocol: dict[str, Any] = {"query": GRID, "grid": True, "split": "validation"}
+    found = qs.evaluate(learner, family, tasks=CHOOSING, support=shots, steps=counts, **protocol)
     errors = {count: found[f"mse/k={shots}/steps={count}"].mean for count in counts}
     return min(counts, key=lambda count: errors[count] if math.isfinite(errors[count]) else math.inf)
 
@@ -64,14 +64,14 @@ def ratio(above: Metric, below: Metric) -> Metric:
 
 
 def unseen(family: Any, shots: int = 10, tasks: int = 3, points: int = 200) -> Tasks:
-    """A few unseen tasks for a picture, the same each time; the query is the function itself."""
+    """A few unseen tasks for a figure, the same for every call; the query set is a grid on the function."""
     generator = torch.Generator().manual_seed(9)
     drawn = family.sample(tasks, support=max(10, shots), query=points, split="test", grid=True, generator=generator)
     return drawn._replace(support=drawn.support.first(shots))
 
 
 def gradient_panels(learner: Any, tasks: Tasks, colour: str, last: int = 10) -> list[Panel]:
-    """Each task before adapting, after 1 step and after the `last`."""
+    """Panels with the predictions for each task before adapting, after 1 step and after `last` steps."""
     looks = {0: ("before", ":", 1.2), 1: ("after 1 step", "--", 1.2)}
     looks[last] = ("after 1 step" if last == 1 else f"after {last} steps", "-", 1.6)
     there = tasks.to(next(learner.parameters()).device)
@@ -86,7 +86,7 @@ def gradient_panels(learner: Any, tasks: Tasks, colour: str, last: int = 10) -> 
 
 
 def process_panels(process: Any, tasks: Tasks, colour: str, samples: int = 0) -> list[Panel]:
-    """Each task's mean and band, over `samples` functions drawn from the belief."""
+    """Panels with the mean and band for each task, and `samples` functions drawn from the predictive distribution."""
     there = tasks.to(next(process.parameters()).device)
     predictor = process.adapt(there.support, generator=torch.Generator().manual_seed(0))
     belief = predictor(there.query.x)
@@ -106,12 +106,12 @@ def process_panels(process: Any, tasks: Tasks, colour: str, samples: int = 0) ->
 
 
 def steps_figure(metrics: Mapping[str, Metric], learners: Mapping[str, str], shots: int) -> Figure:
-    """Error by number of gradient steps; learners without steps lie flat, and what diverges leaves the picture.
+    """Error against gradient steps. Learners without steps are horizontal lines; divergent curves are cut off.
 
     Args:
-        metrics: of all.
+        metrics: the metrics of all learners.
         learners: the key of each learner, such as "maml", by the prefix of its metrics' names.
-        shots: points seen.
+        shots: number of support points.
     """
     series = []
     curves = {prefix: by_steps(metrics, f"{prefix}mse/k={shots}") for prefix in learners}
@@ -135,22 +135,22 @@ def steps_figure(metrics: Mapping[str, Metric], learners: Mapping[str, str], sho
 
 
 def by_steps(metrics: Mapping[str, Metric], name: str) -> dict[int, Metric]:
-    """The metrics of that name by the number of gradient steps, in order."""
+    """The metrics called `name`, by the number of gradient steps, in increasing order."""
     start = f"{name}/steps="
     found = {int(key.removeprefix(start)): metric for key, metric in metrics.items() if key.startswith(start)}
     return dict(sorted(found.items()))
 
 
 def steps_caption(shots: int) -> str:
-    """What is said below `steps_figure`."""
+    """The caption of `steps_figure`."""
     return (
-        f"Error on unseen waves, {shots} points seen of each, by number of gradient steps, with 95% intervals over "
-        "waves. What takes no gradient steps lies flat; what diverges leaves the frame."
+        f"Error on unseen waves, {shots} points seen of each, against gradient steps, with 95% intervals over waves. "
+        "Learners without gradient steps are horizontal lines; divergent curves are cut off."
     )
 
 
 def middle(shots: Sequence[int]) -> int:
-    """The number of points seen that figures show, of those that were measured."""
+    """The middle one of the measured numbers of support points, which figures show."""
     return sorted(shots)[len(shots) // 2]
 
 

@@ -1,1 +1,1 @@
-"""A table of your own: one task a group."""
+"""Groups of rows in a CSV file as tasks."""

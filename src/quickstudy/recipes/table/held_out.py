@@ -1,4 +1,4 @@
-"""Held-out groups of a table, predicted from their first rows by a learner and its rivals, in the table's own units."""
+"""Predict held-out groups of a table from their first rows, by a learner and its rivals, in the units of the table."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -18,14 +18,14 @@ from quickstudy.report.panels import Curve, Panel
 from quickstudy.report.tables import PARTS
 from quickstudy.tasks import ExactGP, Table, fit_gp
 
-MOST_ROWS = 400  # training rows to which the group-blind curve is fitted
+MOST_ROWS = 400  # largest number of training rows to which the group-blind curve is fitted
 
 
 def folds(options: Options) -> list[Table]:
-    """The file once for every fold, with that fold's groups held out and, for choosing weights, a few to validate on.
+    """A table for every fold, whose test groups are those of the fold; 15% of the other groups are for validation.
 
     Raises:
-        ValueError: if there are fewer groups than the folds need.
+        ValueError: if there are too few groups for the folds.
     """
     read = partial(
         Table.from_csv,
@@ -38,27 +38,29 @@ def folds(options: Options) -> list[Table]:
     )
     names = read().names
     if not 2 <= options.folds <= len(names) - 2:
-        raise ValueError(f"--folds {options.folds}: {len(names)} groups can be dealt into 2 to {len(names) - 2} folds")
+        raise ValueError(
+            f"--folds {options.folds}: {len(names)} groups can be divided into 2 to {len(names) - 2} folds"
+        )
     chance = torch.Generator().manual_seed(options.seed)
-    dealt = [names[i] for i in torch.randperm(len(names), generator=chance).tolist()]
+    shuffled = [names[i] for i in torch.randperm(len(names), generator=chance).tolist()]
     tables = []
     for i in range(options.folds):
-        test = dealt[i :: options.folds]
-        rest = [name for name in dealt if name not in test]
-        few = max(1, round(0.15 * len(rest)))
-        splits = {"train": rest[few:], "validation": rest[:few], "test": test}
+        test = shuffled[i :: options.folds]
+        rest = [name for name in shuffled if name not in test]
+        count = max(1, round(0.15 * len(rest)))
+        splits = {"train": rest[count:], "validation": rest[:count], "test": test}
         tables.append(read(splits=splits, order=options.order))
     return tables
 
 
 class Rivals:
-    """Predictors without meta-learning, fitted once to the training groups of a table."""
+    """Predictors without meta-learning, fitted to the training groups of a table."""
 
     def __init__(self, table: Table):
         training = table.points.points.select(torch.tensor(table.points.splits["train"]))
         x, y = training.x[training.real()], training.y[training.real()]
-        few = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MOST_ROWS]
-        self._blind = fit_gp(Examples(x[few][None], y[few][None]), noise=(1e-2, 10.0))
+        rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MOST_ROWS]
+        self._blind = fit_gp(Examples(x[rows][None], y[rows][None]), noise=(1e-2, 10.0))
         self._shared = fit_gp(training, shared=True).info
 
     def predictors(self, support: Examples) -> dict[str, Predictor]:
@@ -76,15 +78,15 @@ class Rivals:
 
 
 class HeldOut:
-    """The held-out groups of a table, predicted from their first rows by a learner and its rivals.
+    """Predictions for the held-out groups of a table from their first rows, by a learner and its rivals.
 
     Args:
-        table: with test groups.
-        rivals: fitted to it.
-        learner: trained on it.
-        name: of the learner, in the names of the metrics.
-        seen: rows seen of each group.
-        steps: numbers of gradient steps of the learner; None stands for its own.
+        table: a table with test groups.
+        rivals: the rivals, fitted to the table.
+        learner: the learner, trained on the table.
+        name: name of the learner in the names of the metrics.
+        seen: number of rows seen of each group.
+        steps: numbers of gradient steps of the learner; None means its own number.
     """
 
     def __init__(
@@ -101,18 +103,18 @@ class HeldOut:
         self._predictors |= {(rival, None): p for rival, p in rivals.predictors(self.tasks.support).items()}
 
     def beliefs(self, x: Tensor) -> dict[tuple[str, int | None], Any]:
-        """The predictive distributions at `x [T, M, dx]`, in the table's units, by predictor and its gradient steps."""
+        """The predictive distributions at `x [T, M, dx]` in the table's units, by predictor and gradient steps."""
         found = {}
         for key, predictor in self._predictors.items():
             with torch.no_grad():
                 belief = predictor(x.to(self._device) if key[0] == self.name else x)
-            # a joint distribution over several outputs cannot be rescaled: take each point by itself
+            # a joint distribution over several outputs cannot be rescaled, but the marginals can
             belief = Gaussian(belief.mean, belief.variance) if isinstance(belief, DenseGaussian) else belief
             found[key] = self.table.in_units(belief)
         return found
 
     def scores(self) -> dict[str, Tensor]:
-        """Mean squared error and log density of every group, by metric name."""
+        """Mean squared error and log density for every group, by the name of the metric."""
         query = self.tasks.query
         found: dict[str, Tensor] = {}
         for (name, count), belief in self.beliefs(query.clean().x).items():
@@ -124,7 +126,7 @@ class HeldOut:
         return found
 
     def pictures(self, colour: str) -> dict[str, Panel]:
-        """Every group over the first input, for the first output."""
+        """A panel for every group: the first output against the first input."""
         table, tasks = self.table, self.tasks
         if table.dx == 1:
             places = table.points.points.x[table.points.points.real()]
@@ -134,7 +136,7 @@ class HeldOut:
                 .expand(tasks.num_tasks, -1, -1)
             )
         else:
-            x = tasks.query.clean().x  # a curve would need the other inputs: mark the rows themselves
+            x = tasks.query.clean().x  # a curve would need values of the other inputs, so only the rows are drawn
         found, at = self.beliefs(x), table.unscale_x(x)[..., 0]
         drawn = {}
         for t, group in enumerate(table.groups("test")):
@@ -158,13 +160,13 @@ class HeldOut:
 
 
 def summary(scores: Sequence[Mapping[str, Tensor]]) -> dict[str, Metric]:
-    """Root mean squared errors and mean log densities over the groups of all folds."""
+    """Root mean squared errors, and mean log densities, over the groups of all folds."""
     joined = {name: over_tasks(torch.cat([each[name] for each in scores])) for name in scores[0]}
     return {name.replace("/mse/", "/rmse/"): root(m) if "/mse/" in name else m for name, m in joined.items()}
 
 
 def root(metric: Metric) -> Metric:
-    """The square root of a mean, with its interval to first order."""
+    """The square root of a mean, with a confidence interval by the delta method."""
     size = metric.mean**0.5
     return metric._replace(mean=size, ci95=metric.ci95 / (2 * size) if size else 0.0, values=None)
 

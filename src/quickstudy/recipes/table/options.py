@@ -1,4 +1,4 @@
-"""Options of the recipe `table`: the file, its columns, and how to learn from them."""
+"""Options of the recipe `table`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +9,12 @@ from quickstudy.experiments.options import Options as Shared
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Shared):
-    """The file, its columns, and how to learn from them."""
+    """Options of the recipe: the file, its columns, and how to learn from them."""
 
     data: Path
     """CSV file with a header line."""
     task: str
-    """Column that names the group of each row, such as a subject."""
+    """Column that names the group of each row, such as a subject; every group is a task."""
     x: tuple[str, ...]
     """Columns of the inputs; the rows of a group are sorted by the first of them."""
     y: tuple[str, ...]
@@ -26,7 +26,7 @@ class Options(Shared):
     test_steps: tuple[int, ...] = ()
     """Numbers of gradient steps after which to measure MAML; by default as many as in training, 3."""
     folds: int = 3
-    """Number of folds; every group is held out once, in one of them."""
+    """Number of folds into which the groups are divided; every fold is held out once."""
     order: Literal["first", "random"] = "first"
     """Support rows in training: the first rows of a group, as when measuring (first), or any rows (random)."""
     missing: Literal["error", "drop"] = "error"
@@ -34,11 +34,11 @@ class Options(Shared):
     short: Literal["error", "drop"] = "error"
     """What to do with a group of a single row: stop with an error, or drop the group."""
     steps: int = 600
-    """Meta-training steps for every fold; few, since some dozens of groups are soon overfitted."""
+    """Meta-training steps for every fold; few, since a learner soon overfits a few dozen groups."""
     tasks: int = 16
     """Groups in a meta-batch."""
     query: int = 10
-    """Query rows of each group in training, where it has as many."""
+    """Query rows of each group in training; fewer if the group has fewer."""
     lr: float = 1e-3
     """Initial learning rate of Adam; it falls along a cosine."""
     width: int = 32
@@ -46,4 +46,4 @@ class Options(Shared):
     objective: Literal["elbo", "iwae", "ml"] = "ml"
     """Neural Process objective: evidence lower bound (elbo), its importance-weighted form (iwae), likelihood (ml)."""
     sigma_floor: float = 0.1
-    """Smallest standard deviation that a process can predict, relative to that of the column."""
+    """Smallest standard deviation that np and cnp can predict, relative to that of the column."""

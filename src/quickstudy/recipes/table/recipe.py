@@ -1,4 +1,4 @@
-"""Your own CSV: every group of its rows is a task. Held-out groups are predicted from their first few rows.
+"""Groups of rows in your CSV file as tasks: held-out groups are predicted from their first few rows.
 
     quickstudy run table --data sleep.csv --task subject --x day --y reaction
 
@@ -18,17 +18,17 @@ from quickstudy.report import panels
 from quickstudy.report.palette import look
 from quickstudy.report.panels import Panel
 
-PICTURED = 12  # held-out groups in the figure
+MOST_PANELS = 12  # largest number of held-out groups in the figure
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """For every fold: train on the other groups, predict this one's."""
+    """For every fold, train on the other groups and predict those of the fold."""
     if options.test_steps and options.learner != "maml":
         raise ValueError(
-            f"{options.learner} adapts without gradient steps; only --learner maml is measured after some of them"
+            f"--learner {options.learner} adapts without gradient steps; leave --test-steps out, or use --learner maml"
         )
     tables = held_out.folds(options)
-    learners = [build(options, table) for table in tables]  # before any training: initial weights depend on the seed
+    learners = [build(options, table) for table in tables]  # before training, so that weights depend on the seed alone
     scores: list[dict[str, Tensor]] = []
     drawn: dict[str, Panel] = {}
     for i, (table, learner) in enumerate(zip(tables, learners, strict=True), 1):
@@ -47,28 +47,28 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
             compile=False,
         )
         rivals = held_out.Rivals(table)
-        how = (table, rivals, trained, options.learner)
-        groups = [held_out.HeldOut(*how, seen, options.test_steps or (None,)) for seen in options.seen]
+        learned = (table, rivals, trained, options.learner)
+        groups = [held_out.HeldOut(*learned, seen, options.test_steps or (None,)) for seen in options.seen]
         scores.append({name: values for each in groups for name, values in each.scores().items()})
         drawn |= groups[options.seen.index(min(options.seen))].pictures(look(options.learner).colour)
-    shown = dict(list(drawn.items())[:PICTURED])
-    told = caption(options, len(drawn))
-    stage.draw("groups", lambda: panels.wrapped(shown, xlabel=options.x[0], ylabel=options.y[0]), told)
+    shown = dict(list(drawn.items())[:MOST_PANELS])
+    text = caption(options, len(drawn))
+    stage.draw("groups", lambda: panels.wrapped(shown, xlabel=options.x[0], ylabel=options.y[0]), text)
     return held_out.summary(scores)
 
 
 def caption(options: Options, groups: int) -> str:
-    """What is said below the figure of groups."""
-    some = f"{PICTURED} of the {groups} groups" if groups > PICTURED else "Every group"
+    """The caption of the figure of groups."""
+    some = f"{MOST_PANELS} of the {groups} groups" if groups > MOST_PANELS else "Every group"
     rest = f" The other inputs ({', '.join(options.x[1:])}) are not shown." if len(options.x) > 1 else ""
     return (
-        f"{some}, held out of training and predicted from the {min(options.seen)} rows seen (filled); hollow: the rows "
-        f"to be predicted. Band: two standard deviations.{rest}"
+        f"{some}, held out of training and predicted from the {min(options.seen)} rows seen (filled). Hollow: the rows "
+        f"to predict. Band: two standard deviations.{rest}"
     )
 
 
 def build(options: Options, table: qs.tasks.Table) -> nn.Module:
-    """The learner that was asked for."""
+    """The learner `options.learner` for this table."""
     if options.learner == "np":
         return qs.NeuralProcess(
             table.dx,

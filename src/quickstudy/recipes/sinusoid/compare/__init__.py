@@ -1,1 +1,1 @@
-"""Every learner on the same curves under an equal budget."""
+"""A comparison of all learners on the same curves, with equal budgets."""

@@ -1,4 +1,4 @@
-"""The families of curves that learners are compared on: sine waves, and harder ones."""
+"""The task families on which learners are compared: sine waves, and harder families of curves."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,7 @@ from quickstudy.learner import TaskFamily
 
 Family = Literal["sinusoid", "sinusoid-meta-sgd", "harmonic", "sine-and-line", "steps", "pendulum", "pharmacokinetics"]
 
-# A person's curve in units of 2.5 hours and 4 mg/L, so that inputs and outputs are about as large as those of a wave.
+# In units of 2.5 hours and 4 mg/L, inputs and outputs are about as large as those of a sine wave.
 _pharmacokinetics = partial(
     qs.tasks.Pharmacokinetics,
     absorption=(1.25, 10.0),
@@ -18,7 +18,7 @@ _pharmacokinetics = partial(
     domain=(0.0, 10.0),
 )
 
-FAMILIES: dict[str, Callable[..., TaskFamily]] = {  # each takes `noise=`
+FAMILIES: dict[str, Callable[..., TaskFamily]] = {  # each of them has an argument `noise`
     "sinusoid": qs.tasks.Sinusoid,
     "sinusoid-meta-sgd": qs.tasks.Sinusoid.meta_sgd,
     "harmonic": qs.tasks.Harmonic,

@@ -1,4 +1,4 @@
-"""What is measured of everybody who takes part in a comparison: errors on unseen curves, and what adapting takes."""
+"""Measurements of every learner in a comparison: errors on unseen curves, time to adapt, number of parameters."""
 
 import json
 import math
@@ -20,14 +20,14 @@ from quickstudy.recipes.sinusoid.compare.options import Options
 from quickstudy.report.dot_plot import dots
 from quickstudy.report.tables import PARTS
 
-STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured, besides those of training
-TIMED = 25  # tasks that are adapted together when it is timed
+STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured, besides the number in training
+TIMED_TASKS = 25  # tasks in the batch with which adaptation is timed
 
 Facts = dict[str, float]
 
 
 def measure(name: str, learner: Any, family: TaskFamily, options: Options) -> tuple[dict[str, Metric], Facts]:
-    """How well one learner does, and what it takes."""
+    """Metrics of one learner, and facts: its parameters, its time to adapt, its tuned numbers of gradient steps."""
     steps = options.counts(STEPS, learner.steps) if METHODS[name].kind == "gradient" else None
     found: dict[str, Metric] = {}
     facts: Facts = {}
@@ -42,68 +42,68 @@ def measure(name: str, learner: Any, family: TaskFamily, options: Options) -> tu
             facts[f"tuned_steps/k={shots}"] = count
         found |= measured | {"tuned_" + key.split("/steps=")[0]: metric for key, metric in best.items()}
     facts["parameters"] = sum(p.numel() for p in learner.parameters())
-    facts["adapt_ms"] = round(1e3 * adapting(learner, family, 10 if steps else None), 3)
+    facts["adapt_ms"] = round(1e3 * adaptation_seconds(learner, family, 10 if steps else None), 3)
     return found, facts
 
 
-def adapting(learner: Any, family: TaskFamily, steps: int | None) -> float:
-    """Seconds to adapt to 10 points of 25 tasks and to predict 100 more, the median of 20 times."""
-    place = next(learner.parameters()).device
-    chance = torch.Generator(place).manual_seed(0)
-    tasks = family.sample(TIMED, support=10, query=100, split="test", generator=chance)
+def adaptation_seconds(learner: Any, family: TaskFamily, steps: int | None) -> float:
+    """Seconds to adapt to 10 points and predict 100 points of each of 25 tasks; the median of 20 measurements."""
+    device = next(learner.parameters()).device
+    chance = torch.Generator(device).manual_seed(0)
+    tasks = family.sample(TIMED_TASKS, support=10, query=100, split="test", generator=chance)
 
-    def once() -> None:
+    def adapt() -> None:
         with torch.no_grad():
             learner.adapt(tasks.support, steps=steps)(tasks.query.x).mean.sum().item()
 
-    return timed(once, 20)
+    return median_seconds(adapt, 20)
 
 
 def steps_within(seconds: float, learner: Any, family: TaskFamily, options: Options) -> int:
-    """How many meta-training steps take about so many seconds here."""
-    draw = family.sample(options.tasks, support=sum(options.support) // 2, query=options.query)
-    draw = draw.to(next(learner.parameters()).device)
+    """The number of meta-training steps that take about `seconds` on this machine."""
+    tasks = family.sample(options.tasks, support=sum(options.support) // 2, query=options.query)
+    tasks = tasks.to(next(learner.parameters()).device)
 
-    def once() -> None:
-        learner.meta_loss(draw).backward()
-        sum(p.grad.sum() for p in learner.parameters() if p.grad is not None).item()  # a GPU is waited for
+    def step() -> None:
+        learner.meta_loss(tasks).backward()
+        sum(p.grad.sum() for p in learner.parameters() if p.grad is not None).item()  # waits for a GPU
         learner.zero_grad()
 
-    return max(1, round(seconds / timed(once, 30)))
+    return max(1, round(seconds / median_seconds(step, 30)))
 
 
-def timed(once: Callable[[], None], times: int) -> float:
-    """The median of `times` calls in seconds, after a few more."""
+def median_seconds(function: Callable[[], None], calls: int) -> float:
+    """The median duration of `calls` calls in seconds, after five calls that are not timed."""
     for _ in range(5):
-        once()
-    spans = []
-    for _ in range(times):
+        function()
+    seconds = []
+    for _ in range(calls):
         start = time.perf_counter()
-        once()
-        spans.append(time.perf_counter() - start)
-    return median(spans)
+        function()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
 
 
-def what_training_took(stage: Stage) -> dict[str, Facts]:
-    """Of a run that is measured again: measuring changes neither steps nor seconds of training."""
+def training_facts(stage: Stage) -> dict[str, Facts]:
+    """Steps and seconds of training from `facts.json` of a run that is measured again, which keeps them."""
     file = stage.folder / "facts.json"
     found = json.loads(file.read_text()) if file.exists() else {}
     return {name: {key: one[key] for key in ("steps", "training_seconds", "diverged")} for name, one in found.items()}
 
 
 def medians(facts: Sequence[Mapping[str, Facts]]) -> dict[str, Facts]:
-    """What it took, the median over seeds; of what has a result in all of them."""
+    """The medians of all facts over seeds, for the learners that have a result for every seed."""
     names = [name for name in facts[0] if all(name in one for one in facts)]
     return {name: {key: median(one[name][key] for one in facts) for key in facts[0][name]} for name in names}
 
 
 def best_of(metrics: Mapping[str, Metric], name: str, shots: int) -> Metric:
-    """Its error with `shots` points seen: after the number of gradient steps chosen for it, or as it adapts."""
+    """The error of a learner with `shots` support points, after the chosen number of steps if it has gradient steps."""
     return metrics[f"{name}/tuned_mse/k={shots}"]
 
 
 def errors_figure(metrics: Mapping[str, Metric], shots: Sequence[int]) -> Figure:
-    """Everybody's error after the number of gradient steps that is best on validation tasks."""
+    """The errors of all learners, after the number of gradient steps that is best on validation tasks."""
     names = dict.fromkeys(key.split("/")[0] for key in metrics)
     rows = {PARTS[name]: [best_of(metrics, name, k) for k in sorted(shots)] for name in names}
     before = [m.mean for key, m in metrics.items() if "/mse/" in key and key.endswith("/steps=0")]

@@ -23,10 +23,10 @@ class Method(NamedTuple):
     """One method of the comparison.
 
     Args:
-        make: `(width, choice) -> learner`.
-        space: the search space of the choice.
-        kind: "gradient" adapts by gradient steps; "once" in closed form or by encoding.
-        cost: of a meta-step, in units of MAML's, roughly; the longest trainings are started first.
+        make: function `(width, choice) -> learner`.
+        space: search space of the choice.
+        kind: "gradient" if the learner adapts by gradient steps; "once" if in closed form or by an encoder.
+        cost: approximate time of a meta-step, relative to MAML's; the longest trainings are started first.
     """
 
     make: Callable[[int, Choice], nn.Module]
@@ -36,12 +36,12 @@ class Method(NamedTuple):
 
 
 def net(width: int, inputs: int = 1, outputs: int = 1) -> qs.nets.MLP:
-    """The network of the MAML paper, two hidden layers of ReLUs."""
+    """The network of the MAML paper, with two hidden layers and ReLU activations."""
     return qs.nets.MLP(inputs, [width, width], outputs)
 
 
 def inner(c: Choice) -> dict[str, Any]:
-    """Rate and number of inner steps."""
+    """The learning rate and the number of the inner steps."""
     return {"lr": c["inner_lr"], "steps": c["steps"]}
 
 
@@ -60,21 +60,21 @@ def plus_plus(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
 
 
 def implicit(network: nn.Module, *, lr: float, lam: float) -> nn.Module:
-    """iMAML with Adam inside: the meta-gradient cannot correct an inner problem that has become too steep."""
+    """iMAML with Adam inside, since its meta-gradient cannot correct inner problems that become too steep."""
     return qs.iMAML(network, lam=lam, rule=qs.optimizers.Adam(lr), steps=16)
 
 
 def bayesian(network: nn.Module, *, lr: float, steps: int) -> nn.Module:
-    """Bayesian MAML with learned rates; the size of its steps does not depend on the noise that is learned."""
+    """Bayesian MAML with learned rates; the size of its steps does not depend on the learned noise."""
     rates = qs.optimizers.Rates(network, lr, per="parameter", steps=steps)
-    how: dict[str, Any] = {
+    likelihood: dict[str, Any] = {
         "inner_likelihood": qs.likelihoods.Gaussian(1.0),
         "temperature": nn.Parameter(torch.ones(())),
     }
-    return qs.BayesianMAML(network, particles=5, lr=rates, steps=steps, **how)
+    return qs.BayesianMAML(network, particles=5, lr=rates, steps=steps, **likelihood)
 
 
-METHODS: dict[str, Method] = {  # their titles are in `report.tables.PARTS`
+METHODS: dict[str, Method] = {  # `report.tables.PARTS` has their titles
     "maml": Method(lambda w, c: qs.MAML(net(w), **inner(c)), STEPS),
     "fomaml": Method(lambda w, c: qs.FOMAML(net(w), **inner(c)), STEPS),
     "reptile": Method(lambda w, c: qs.Reptile(net(w), **inner(c)), {**INNER, "steps": [5, 10]}, cost=4),
@@ -95,7 +95,11 @@ METHODS: dict[str, Method] = {  # their titles are in `report.tables.PARTS`
     ),
     "imaml": Method(
         lambda w, c: implicit(net(w), lr=c["inner_lr"], lam=c["lam"]),
-        {"lr": (3e-4, 5e-3), "inner_lr": (5e-3, 0.05), "lam": (1.0, 5.0)},  # 0.01 leaves problems it cannot solve
+        {
+            "lr": (3e-4, 5e-3),
+            "inner_lr": (5e-3, 0.05),
+            "lam": (1.0, 5.0),
+        },  # with 0.01 it cannot solve some inner problems
         cost=8,
     ),
     "cavia": Method(

@@ -10,20 +10,20 @@ from quickstudy.recipes.sinusoid.compare.methods import METHODS
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Stepped):
-    """The same budget for every learner."""
+    """Options of the recipe; every learner has the same budget."""
 
     steps: int = 20_000
     """Meta-training steps of every learner."""
     seconds: float = 0.0
-    """Budget in seconds of losses and gradients, timed when training begins, in place of steps; 0 uses steps."""
+    """Budget in seconds, converted into steps by timing losses and gradients before training; 0 means --steps."""
     methods: tuple[str, ...] = tuple(METHODS)
     """Methods to compare."""
     trials: int = 6
-    """Settings tried for every method, on validation tasks."""
+    """Number of settings that are tried for every method, on validation tasks."""
     trial_steps: int = 4_000
     """Meta-training steps of every trial."""
     family: Family = "sinusoid"
-    """Family of curves: MAML's waves, those of the Meta-SGD paper (frequency varies too), or a harder family."""
+    """Family of curves: MAML's waves, those of the Meta-SGD paper (of varying frequency), or a harder family."""
     noise: float = 0.0
     """Standard deviation of the observations' noise."""
     shots: tuple[int, ...] = (5, 10, 20)
@@ -48,7 +48,7 @@ def curves(options: Options) -> TaskFamily:
 
 
 def check(options: Options) -> None:
-    """Raise ValueError for options that make no sense."""
+    """Raise ValueError if an option has an invalid value."""
     unknown = [name for name in options.methods if name not in METHODS]
     if unknown:
         raise ValueError(f"--methods {unknown[0]}: choose from {', '.join(METHODS)}")

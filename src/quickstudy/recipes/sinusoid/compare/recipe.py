@@ -1,14 +1,14 @@
-"""Every learner on the same curves, with the same budget.
+"""A comparison of all learners on the same curves, with the same budget.
 
-All learners see the same batches for the same number of steps (or seconds), with Adam and a cosine schedule. The
-settings of each are chosen by the same number of trials of Optuna on validation tasks, within its ranges
-(`methods.py`). Gradient-based learners have the same network, but CAVIA's has more inputs, WarpGrad's more layers, and
-Bayesian MAML has five of them.
+All learners are trained on the same batches for the same number of steps (or seconds), with Adam and a cosine schedule.
+The settings of each learner are chosen by the same number of trials of Optuna on validation tasks, within its ranges
+(`methods.py`). Gradient-based learners have the same network, except that CAVIA's has more inputs, WarpGrad's has more
+layers, and Bayesian MAML has five networks.
 
-Measured on unseen curves, for each number of support points: the error after 0, 1, 5 and 10 gradient steps and those of
-training, and after the number of steps that is best on validation tasks (for the pretrained network its rule is chosen,
-too); log-likelihood and calibration where there is a density; the time to adapt, the number of parameters, and the
-seconds of training.
+The measurements on unseen curves, for each number of support points, are: the error after 0, 1, 5 and 10 gradient
+steps, after the number in training, and after the number that is best on validation tasks (for the pretrained network
+its rule is chosen, too); log-likelihood and calibration of learners with a density; the time to adapt, the number of
+parameters, and the seconds of training.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from quickstudy.evaluation.intervals import Metric, over_seeds
-from quickstudy.experiments import together
+from quickstudy.experiments import across_seeds
 from quickstudy.experiments.side_by_side import at_a_time, side_by_side
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid.compare.measuring import (
@@ -26,7 +26,7 @@ from quickstudy.recipes.sinusoid.compare.measuring import (
     errors_figure,
     measure,
     medians,
-    what_training_took,
+    training_facts,
 )
 from quickstudy.recipes.sinusoid.compare.options import Options as Options
 from quickstudy.recipes.sinusoid.compare.options import check, curves
@@ -37,14 +37,14 @@ from quickstudy.report.tables import PARTS
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
-    """Tune, train, measure, draw."""
+    """Tune, train, measure and draw."""
     check(options)
     family = curves(options)
     stage.describe()
     found = choices(options, family, stage)
     metrics: dict[str, Metric] = {}
     facts: dict[str, Facts] = {}
-    earlier = what_training_took(stage)
+    earlier = training_facts(stage)
     for name in usable(options, found):
         learner, trained = train(name, found[name], options, stage, family)
         if learner is None:
@@ -60,7 +60,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
 
 
 def prepare(options: Options, stage: Stage) -> None:
-    """Tune once for all seeds; train all learners of all seeds side by side where several processes may run."""
+    """Tune once for all seeds; if several processes may run, train the learners of all seeds at the same time."""
     check(options)
     family = curves(options)
     found = choices(options, family, stage)
@@ -68,15 +68,14 @@ def prepare(options: Options, stage: Stage) -> None:
     at_once = at_a_time(options, len(names) * len(options.seeds))
     if stage.mode == "measure" or at_once == 1:
         return
-    names = sorted(
-        names, key=lambda name: -found[name]["seconds"]
-    )  # the longest first, so that processes end at about the same time
+    # The longest trainings start first, so that the processes end at about the same time.
+    names = sorted(names, key=lambda name: -found[name]["seconds"])
     assert options.out is not None
-    each = [replace(options, seed=seed, seeds=(), out=options.out / f"seed-{seed}") for seed in options.seeds]
+    by_seed = [replace(options, seed=seed, seeds=(), out=options.out / f"seed-{seed}") for seed in options.seeds]
     jobs = {
-        f"seed {one.seed}, {PARTS[name]}": partial(train_alone, name, found[name], one, stage.command)
+        f"seed {own.seed}, {PARTS[name]}": partial(train_alone, name, found[name], own, stage.command)
         for name in names
-        for one in each
+        for own in by_seed
     }
     stage.say(f"{len(names)} learners of {len(options.seeds)} seeds, {at_once} at a time")
     side_by_side(jobs, stage.reporter, at_once)
@@ -86,7 +85,7 @@ def usable(options: Options, found: dict[str, Found]) -> list[str]:
     """The methods for which tuning found settings.
 
     Raises:
-        RuntimeError: if there is none.
+        RuntimeError: if every trial of every method diverged.
     """
     names = [name for name in options.methods if found[name]["choice"] is not None]
     if not names:
@@ -95,8 +94,8 @@ def usable(options: Options, found: dict[str, Found]) -> list[str]:
 
 
 def gather(options: Options, stage: Stage) -> None:
-    """The figure of all seeds."""
+    """Draw the results of all seeds."""
     seeds: Sequence[Any] = [read_result(stage.folder / f"seed-{seed}")["metrics"] for seed in options.seeds]
     metrics = over_seeds(seeds)
-    stage.keep("facts", medians(together.read(stage, "facts", options.seeds)))
+    stage.keep("facts", medians(across_seeds.read(stage, "facts", options.seeds)))
     stage.draw("errors", lambda: errors_figure(metrics, options.shots))

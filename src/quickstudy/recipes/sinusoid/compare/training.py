@@ -1,4 +1,4 @@
-"""Training with the settings found for each method, or with the next best where those diverge."""
+"""Train each method with its best settings, or with the next best ones if those diverge."""
 
 import json
 from typing import Any
@@ -17,19 +17,19 @@ from quickstudy.report.tables import PARTS
 from quickstudy.runs.atomic import write_file
 from quickstudy.training.loop import NonFiniteLossError
 
-DIVERGED = "diverged.json"  # in the folder of a training: it is not tried again
+DIVERGED = "diverged.json"  # file in the folder of a training that diverged, which is not repeated
 
 
 def train_alone(name: str, found: Found, options: Options, command: str | None, reporter: Reporter) -> None:
-    """Train one learner of one seed, in the folder where a run of that seed will find it."""
+    """Train one learner for one seed, in the folder that the run of that seed uses."""
     stage = Stage("sinusoid-compare", options, "resume", command, reporter)
     train(name, found, options, stage, curves(options))
 
 
 def train(name: str, found: Found, options: Options, stage: Stage, family: TaskFamily) -> tuple[Any, Facts]:
-    """Train a learner with the settings found for it, or the next best where those diverge; return it and its facts.
+    """Train a learner with its best settings, or the next best ones if those diverge; return it and its facts.
 
-    The learner is None where all settings diverge: then it has no result for this seed, nor a mean over seeds.
+    The learner is None if it diverges with all settings; then it has no result for this seed, and no mean over seeds.
     """
     steps, before = 0, stage.seconds
     settings = ranked(found)
@@ -41,11 +41,11 @@ def train(name: str, found: Found, options: Options, stage: Stage, family: TaskF
         torch.manual_seed(options.seed)
         learner = METHODS[name].make(options.width, choice)
         steps = budget(options, stage, part, learner, family)
-        how = training(options, choice, steps)
-        for set_by_the_stage in ("seed", "device", "evaluate_every"):
-            del how[set_by_the_stage]
+        arguments = training(options, choice, steps)
+        for set_by_stage in ("seed", "device", "evaluate_every"):
+            del arguments[set_by_stage]
         try:
-            learner = stage.train(learner, family, part=part, **how)
+            learner = stage.train(learner, family, part=part, **arguments)
         except NonFiniteLossError as error:
             stage.say(f"{PARTS[name]} diverged at step {error.step:,} with settings {number + 1} of {len(settings)}")
             diverged.parent.mkdir(parents=True, exist_ok=True)
@@ -56,15 +56,15 @@ def train(name: str, found: Found, options: Options, stage: Stage, family: TaskF
             "training_seconds": round(stage.seconds - before, 3),
             "diverged": number,
         }
-    stage.say(f"{PARTS[name]} diverged with each of its settings, and is left out")
+    stage.say(f"{PARTS[name]} diverged with all of its settings and is left out")
     return None, {}
 
 
 def budget(options: Options, stage: Stage, part: str, learner: nn.Module, family: TaskFamily) -> int:
-    """Meta-training steps: as the run has them already, as asked for, or as many as the seconds allow."""
+    """The number of meta-training steps: `options.steps`, that of the existing run, or as many as the seconds allow."""
     if not options.seconds:
         return options.steps
-    begun = stage.folder / part
-    if (begun / "config.json").exists():
-        return int(read_config(begun)["steps"])
+    folder = stage.folder / part
+    if (folder / "config.json").exists():
+        return int(read_config(folder)["steps"])
     return steps_within(options.seconds, learner.to(device(options.device)), family, options)

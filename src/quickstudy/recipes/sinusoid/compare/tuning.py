@@ -24,18 +24,18 @@ from quickstudy.report.tables import PARTS
 from quickstudy.training.loop import NonFiniteLossError
 
 FILE = "choices.json"
-STEPS = (1, 5, 10)  # a trial counts its best error after these numbers of gradient steps, and after that of training
-TASKS = 200  # of the validation split
+STEPS = (1, 5, 10)  # a trial is scored after these numbers of gradient steps and that of training; the best counts
+TASKS = 200  # number of validation tasks
 
 Found = dict[str, Any]
-"""`{"choice": settings, "loss": of the best trial, "trials": [...], "seconds": of all trials}`; choice and loss are
-None where every trial diverged."""
+"""`{"choice": best settings, "loss": its error, "trials": [...], "seconds": time of all trials}`; choice and loss are
+None if every trial diverged."""
 
 
 def choices(options: Options, family: TaskFamily, stage: Stage) -> dict[str, Found]:
-    """Settings for every method, by name: read from the run's folder, or from that of all its seeds, or found now.
+    """Settings for every method, by name: read from the folder of the run or of all its seeds, or else tuned.
 
-    With several seeds, methods are tuned side by side where `options.parallel` or the cores allow it.
+    With several seeds, methods are tuned at the same time if `options.parallel` or the cores allow it.
     """
     above = stage.folder.parent
     shared = stage.folder.name == f"seed-{options.seed}" and of_all_seeds(above, options)
@@ -64,16 +64,16 @@ def choices(options: Options, family: TaskFamily, stage: Stage) -> dict[str, Fou
 
 
 def of_all_seeds(folder: Path, options: Options) -> bool:
-    """Whether `folder` is the run of several seeds of which this is one."""
+    """Whether `folder` holds the run of several seeds to which the run with these options belongs."""
     if not (folder / "config.json").exists():
         return False
-    theirs = read_config(folder).get("options") or {}
+    outer = read_config(folder).get("options") or {}
     own = to_json(options)
-    return all(theirs.get(name) == own[name] for name in own if name not in ("seed", "seeds"))
+    return all(outer.get(name) == own[name] for name in own if name not in ("seed", "seeds"))
 
 
 def tune(name: str, options: Options, family: TaskFamily, reporter: Reporter) -> Found:
-    """Find settings for one method."""
+    """Find the settings of one method."""
     del reporter  # a trial is too short for progress messages
     return search(METHODS[name], partial(trial, METHODS[name], options, family), options.trials)
 
@@ -85,39 +85,39 @@ def ranked(found: Found) -> list[Choice]:
 
 
 def described(found: Found) -> str:
-    """The settings found, in one line."""
+    """The settings, in one line."""
     trials = len(found["trials"])
     if found["choice"] is None:
-        return f"every one of {trials} trials diverged; left out"
+        return f"all {trials} trials diverged; left out"
     shown = ", ".join(f"{k} {v:.3g}" for k, v in found["choice"].items())
     return f"{shown} (error {found['loss']:.3g}, best of {trials})"
 
 
 def search(method: Method, judge: Callable[[Choice], float], trials: int) -> Found:
-    """The best of `trials` choices, by Optuna's TPESampler with a fixed seed, whose first ten trials are random.
+    """The best of `trials` choices of Optuna's TPESampler with a fixed seed; its first ten choices are random.
 
     Raises:
-        ModuleNotFoundError: without Optuna.
+        ModuleNotFoundError: if Optuna is not installed.
     """
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("tuning needs Optuna; install it by: pip install 'quickstudy[tune]'") from error
+        raise ModuleNotFoundError("tuning needs Optuna; install it with: pip install 'quickstudy[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study, begun = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0)), time.perf_counter()
+    study, start = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0)), time.perf_counter()
     done: list[Found] = []
     for _ in range(trials):
-        asked = study.ask()
-        choice = {name: suggest(asked, name, values) for name, values in method.space.items()}
+        current = study.ask()
+        choice = {name: suggest(current, name, values) for name, values in method.space.items()}
         loss = judge(choice)
         done.append({"choice": choice, "loss": loss if math.isfinite(loss) else None})
         if math.isfinite(loss):
-            study.tell(asked, loss)
+            study.tell(current, loss)
         else:
-            study.tell(asked, state=optuna.trial.TrialState.FAIL)
+            study.tell(current, state=optuna.trial.TrialState.FAIL)
     finite = [each for each in done if each["loss"] is not None]
     best = min(finite, key=lambda each: each["loss"]) if finite else {"choice": None, "loss": None}
-    return {**best, "trials": done, "seconds": round(time.perf_counter() - begun, 3)}
+    return {**best, "trials": done, "seconds": round(time.perf_counter() - start, 3)}
 
 
 def suggest(trial: Any, name: str, values: Any) -> Any:
@@ -141,14 +141,14 @@ def trial(method: Method, options: Options, family: TaskFamily, choice: Choice) 
 
 
 def training(options: Options, choice: Choice, steps: int) -> dict[str, Any]:
-    """Arguments of `fit`: the same for every method, except for the learning rate."""
+    """Arguments of `fit`, which are the same for every method except for the learning rate."""
     sizes = {"tasks": options.tasks, "support": options.support, "query": options.query}
-    how = {"lr": choice["lr"], "schedule": "cosine", "clip": options.clip}
-    return {"steps": steps, **sizes, **how, "seed": options.seed, "device": options.device, "evaluate_every": steps}
+    updates = {"lr": choice["lr"], "schedule": "cosine", "clip": options.clip}
+    return {"steps": steps, **sizes, **updates, "seed": options.seed, "device": options.device, "evaluate_every": steps}
 
 
 def validation_error(learner: nn.Module, method: Method, options: Options, family: TaskFamily) -> float:
-    """The mean squared error for the middle number of points seen, after the best number of steps."""
+    """The mean squared error with the middle number of support points, after the best number of gradient steps."""
     shots = options.shots[len(options.shots) // 2]
     own: Any = learner
     found: Mapping[str, Any] = qs.evaluate(

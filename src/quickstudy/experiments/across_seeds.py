@@ -1,6 +1,6 @@
-"""What recipes of learners that act say of several seeds together, as Agarwal et al. 2021 (arXiv 2108.13264) ask for.
+"""Statistics over several seeds for recipes of reinforcement learning, as recommended by Agarwal et al. 2021.
 
-Scores are `[S, R, T]` by learner: after S amounts of experience, of R seeds, on T tasks.
+(arXiv 2108.13264.) Each learner has scores `[S, R, T]`: after S amounts of experience, for R seeds, on T tasks.
 """
 
 import json
@@ -20,7 +20,7 @@ THRESHOLDS = 60  # of a performance profile
 
 
 def read(stage: Stage, name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """What `stage.keep(name, ...)` kept of each seed."""
+    """The content of NAME.json, which `stage.keep` wrote, for each seed."""
     return [json.loads((stage.folder / f"seed-{seed}" / f"{name}.json").read_text()) for seed in seeds]
 
 
@@ -32,14 +32,16 @@ def evaluate(
     first: int,
     over_tasks: bool = False,
 ) -> None:
-    """Keep interquartile means and means with stratified bootstrap intervals, and how likely the first learner beats
-    each other one, as `evaluation.json`; draw performance profiles after all experience.
+    """Write `evaluation.json`, and draw performance profiles after the largest amount of experience.
+
+    The file holds interquartile means and means with stratified bootstrap intervals, and the probability that the first
+    learner beats each of the others.
 
     Args:
-        scores: of learners; the first is the one that the recipe is about.
-        by: what experience is counted in.
-        first: the number of the first.
-        over_tasks: draw tasks in the bootstrap, too: where they are not the same ones in all runs.
+        scores: the scores of each learner, by name; the first learner is the subject of the recipe.
+        by: the unit of experience.
+        first: the number of units after which the first scores were measured.
+        over_tasks: whether the bootstrap resamples tasks, too; use it if the runs have different tasks.
     """
     found: dict[str, Any] = {}
     for name, values in scores.items():
@@ -57,7 +59,7 @@ def evaluate(
 
 
 def profiles(scores: Mapping[str, Tensor], *, over_tasks: bool = False) -> Figure:
-    """Which share of seeds and tasks has a return above each one, with 95% bands; scores `[R, T]`."""
+    """The share of seeds and tasks with a return above each threshold, with 95% bands; scores are `[R, T]`."""
     low, high = (f(torch.stack([f(s) for s in scores.values()])) for f in (torch.min, torch.max))
     room = 0.02 * float(high - low) + 1e-9
     thresholds = torch.linspace(float(low) - room, float(high) + room, THRESHOLDS)
@@ -70,7 +72,7 @@ def profiles(scores: Mapping[str, Tensor], *, over_tasks: bool = False) -> Figur
 
 
 def experience(scores: Mapping[str, Tensor], xlabel: str) -> Figure:
-    """Mean score against whole-numbered experience from 0 on, with 95% bands of a bootstrap over seeds and tasks."""
+    """Mean score against experience (0, 1 ...), with 95% bands of a bootstrap over seeds and tasks."""
     series, longest = [], max(map(len, scores.values())) - 1
     for name, values in scores.items():
         means = [aggregate(s, statistics=("mean",), over_tasks=True)["mean"] for s in values]
@@ -81,7 +83,7 @@ def experience(scores: Mapping[str, Tensor], xlabel: str) -> Figure:
 
 
 def level(series: figures.Series, last: int) -> figures.Series:
-    """A series of one value as a level line to `last`: what needs no experience is the same after any."""
+    """A series with one value as a horizontal line up to `last`: a learner that does not adapt keeps its score."""
     if len(series.mean) != 1 or last == series.x[0]:
         return series
     ci95 = None if series.ci95 is None else 2 * list(series.ci95)

@@ -1,4 +1,4 @@
-"""Carts: several seeds together, and a life acted out again for the camera."""
+"""Carts: results of several seeds, and the animation, which replays recorded actions."""
 
 import json
 from pathlib import Path
@@ -10,20 +10,20 @@ from recipes import running
 from quickstudy.cli import main
 from quickstudy.decide.living import live
 from quickstudy.recipes.cartpole import carts
-from quickstudy.recipes.cartpole.film import Again, Remembered
+from quickstudy.recipes.cartpole.film import Recorded, Replayed
 from quickstudy.recipes.cartpole.np import Options
 
 
-def test_what_was_decided_is_lived_again() -> None:
+def test_replayed_actions_give_the_same_returns() -> None:
     sizes = {"test_tasks": 3, "episodes": 2, "horizon": 40, "candidates": 8, "plan": 4}
     options, kept = Options(steps=1, methods=("simulator",), **sizes), {}
-    lives = carts.measure({}, options, lambda text: None, wrap=lambda name, who: kept.setdefault(name, Remembered(who)))
-    again = Again(kept["simulator"].actions)
-    found = live(carts.met(options), again, episodes=2, generator=carts.starts(options))
+    lives = carts.measure({}, options, lambda text: None, wrap=lambda name, x: kept.setdefault(name, Recorded(x)))
+    replayed = Replayed(kept["simulator"].actions)
+    found = live(carts.unseen_carts(options), replayed, episodes=2, generator=carts.initial_states(options))
     assert torch.equal(found.returns, lives["simulator"].returns) and len(found.returns.unique()) > 1
 
 
-def test_seeds_are_gathered_and_the_first_cart_is_filmed(tmp_path: Path) -> None:
+def test_results_of_seeds_are_combined_and_the_first_cart_is_animated(tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["run", "cartpole-np", *running.TINY["cartpole-np"], "--methods", "np", "reinforce"]
     assert main([*arguments, "--seeds", "0", "1", "--parallel", "1", "--out", str(run)]) == 0
