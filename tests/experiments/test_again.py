@@ -35,6 +35,14 @@ def test_options_of_a_policy_are_named_as_in_evaluate() -> None:
     assert "`quickstudy evaluate 'my runs/a' --support 3 --steps 1`" in measured
 
 
+def test_switches_are_written_as_in_a_shell() -> None:
+    before = navigation.Options()
+    [trained] = differences(replace(before, first_order=True), before, OUT)
+    assert trained.startswith("--first-order was False and is now True: give --no-first-order to continue that run")
+    [trained] = differences(before, replace(before, first_order=True), OUT)
+    assert "give --first-order to continue that run" in trained
+
+
 def test_relative_and_absolute_paths_are_equal() -> None:
     columns = {"task": "a", "x": ("b",), "y": ("c",)}
     now, before = (table.Options(data=path, **columns) for path in (Path("d.csv"), Path("d.csv").absolute()))

@@ -46,7 +46,13 @@ def differences(options: Options, before: Options, out: Path) -> list[str]:
 
 def _arguments(words: Mapping[str, str], options: Options) -> str:
     """The options and their values as they are typed in a shell."""
-    return " ".join(f"{word} {_shown(getattr(options, name))}".rstrip() for name, word in words.items())
+    return " ".join(_argument(word, getattr(options, name)) for name, word in words.items())
+
+
+def _argument(word: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return word if value else word.replace("--", "--no-", 1)
+    return f"{word} {_shown(value)}".rstrip()
 
 
 def _listed(words: Mapping[str, str], options: Options, before: Options) -> str:
