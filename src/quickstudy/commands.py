@@ -58,7 +58,7 @@ class Report:
     runs: tuple[Path, ...]
     """Folders of the runs."""
     out: Path | None = None
-    """File to write; by default RUN/report.html for one run, and report.html in this folder for several."""
+    """File to write; by default RUN/report.html for one run, and ./report.html for several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def demo(arguments: list[str]) -> None:
     command = shlex.join(["quickstudy", "demo", *arguments])
     if "--all" in arguments:
         return _demo_all(_parse(All, [a for a in arguments if a != "--all"], "demo --all", All.__doc__), command)
-    about = f"{RECIPES['demo'].summary}. With --all, navigation and carts, too; see quickstudy demo --all --help."
+    about = f"{RECIPES['demo'].summary}. --all adds navigation and carts (see quickstudy demo --all --help)."
     options = _parse(RECIPES["demo"].load().Options, arguments, "demo", about)
     out = options.out or Path("runs/demo")
     return _demo("demo", replace(options, out=out), command, _resuming(out))

@@ -6,6 +6,7 @@ than in the papers; the recipes `sinusoid-maml`, `sinusoid-np` ... have the full
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -36,6 +37,8 @@ class Options(Stepped):
     """Support points of each unseen wave, K; several numbers are measured one after another."""
     width: int = 64
     """Units of every layer of the Neural Process and the CNP."""
+    out: Path | None = None
+    """Folder of the run; by default runs/demo, or runs/demo-seedN with quickstudy run demo."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:

@@ -30,7 +30,7 @@ class Options(Sampled):
     test_tasks: int = 20
     """Unseen carts; each seed has its own."""
     test_seed: int = 0
-    """Seed of the unseen carts and of their initial states, together with the training seed."""
+    """Seed of the unseen carts and of their initial states; they depend on --seed, too."""
     unknown: carts.Carts = "masses"
     """Unknown quantities: the masses, 0.1-3 kg and 0.01-1 kg (masses); or also length, force and its sign (gains)."""
     methods: tuple[str, ...] = ("np", "simulator", "fixed", "pets", "dqn", "reinforce")

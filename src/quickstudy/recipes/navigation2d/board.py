@@ -22,7 +22,7 @@ class Navigation(Options):
     inner_lr: float = 0.5
     """Learning rate of the inner gradient step (0.5 in the authors' code)."""
     test_lr: tuple[float, ...] = ()
-    """Learning rates of the gradient steps at test time, in order; by default the best of five on validation goals."""
+    """Learning rates of the gradient steps at test time, in order; by default chosen among five on validation goals."""
     max_kl: float = 0.01
     """Largest KL divergence of an update (the trust region of TRPO)."""
     board: Literal["maml", "unit"] = "maml"

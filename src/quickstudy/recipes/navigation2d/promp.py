@@ -20,7 +20,7 @@ class Options(navigation.WithRivals):
     inner_steps: int = 1
     """Inner gradient steps in training."""
     clip: float = 0.3
-    """Clipping of the likelihood ratio: to the range from 1 - clip to 1 + clip (0.3 in the paper)."""
+    """Distance from 1 at which the likelihood ratio is clipped (0.3 in the paper)."""
     inner_kl: float = 5e-4
     """Weight of the KL penalty between the policy before an update and after it (5e-4 in the paper)."""
     outer_lr: float = 3e-3
