@@ -41,10 +41,10 @@ RECIPES: dict[str, Recipe] = {
         "every learner on the same sine waves, with equal budgets, tuned by equal numbers of trials",
     ),
     "sinusoid-np": Recipe("sinusoid.np", "a Neural Process on MAML's sine waves"),
-    "gp-np": Recipe("gp.np", "a Neural Process on draws of Gaussian processes, beside the exact posterior"),
-    "gp-cnp": Recipe("gp.cnp", "a Conditional Neural Process on draws of Gaussian processes"),
+    "gp-np": Recipe("gp.np", "a Neural Process on samples of Gaussian processes, compared with the exact posterior"),
+    "gp-cnp": Recipe("gp.cnp", "a Conditional Neural Process on samples of Gaussian processes"),
     "cartpole-np": Recipe(
-        "cartpole.np", "a Neural Process balances carts of unknown mass, beside PETS, DQN, REINFORCE and an oracle"
+        "cartpole.np", "a Neural Process balances carts of unknown mass; rivals: PETS, DQN, REINFORCE, an oracle"
     ),
     "navigation2d-maml": Recipe(
         "navigation2d.maml", "MAML on 2-D navigation: the protocol of the MAML paper, TRPO, 100 updates"

@@ -62,7 +62,7 @@ class Options(Sampled):
     tasks: int = 32
     """Carts in a meta-batch."""
     support: tuple[int, int] = (0, 50)
-    """Fewest and most support transitions in training; the number is drawn anew for every batch."""
+    """Fewest and most support transitions in training; the number is drawn for every batch."""
     query: int = 64
     """Query transitions of each cart in training."""
     lr: float = 2e-3

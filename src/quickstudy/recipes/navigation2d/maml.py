@@ -2,8 +2,9 @@
 
 A point moves from the origin to a goal U(-0.5, 0.5)^2 that it does not observe; the reward is minus the distance.
 TRPO meta-trains the policy for its return after one policy-gradient step on 20 episodes. The return on 200 unseen goals
-is measured after 0 to 3 gradient steps, each on 40 episodes (or on 4,000 transitions), beside one policy trained on all
-goals and an untrained one. Published: MAML -40.4, -11.7, -3.3, -3.2; pretrained -40.8, -19.7, -11.7, -8.5.
+is measured after 0 to 3 gradient steps, each on 40 episodes (or on 4,000 transitions), and compared with a policy
+trained on all goals and an untrained one. Published: MAML -40.4, -11.7, -3.3, -3.2; pretrained -40.8, -19.7, -11.7,
+-8.5.
 """
 
 from dataclasses import dataclass

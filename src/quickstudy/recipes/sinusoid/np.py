@@ -26,7 +26,7 @@ class Options(Sampled):
     shots: tuple[int, ...] = (5, 10, 20)
     """Support points of each unseen wave, K; several numbers are measured one after another."""
     support: tuple[int, int] = (3, 20)
-    """Fewest and most support points in training; the number is drawn anew for every batch."""
+    """Fewest and most support points in training; the number is drawn for every batch."""
     query: int = 20
     """Query points of each task in training."""
     lr: float = 1e-3

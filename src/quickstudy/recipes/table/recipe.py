@@ -3,8 +3,8 @@
     quickstudy run table --data sleep.csv --task subject --x day --y reaction
 
 Groups are divided into folds; each fold in turn is held out and predicted by a learner trained on the others. Error and
-log-likelihood are in the file's own units, beside those of a Gaussian process fitted to the same few rows, of one whose
-hyperparameters are fitted to the training groups, and of one curve through all training rows that ignores groups.
+log-likelihood are in the units of the file. The rivals are a Gaussian process fitted to the same few rows, one whose
+hyperparameters are fitted to the training groups, and one curve through all training rows that ignores groups.
 """
 
 from torch import Tensor, nn

@@ -31,7 +31,7 @@ class Options(Stepped):
     tasks: int = 25
     """Tasks in a meta-batch."""
     support: tuple[int, int] = (5, 20)
-    """Fewest and most support points in training; the number is drawn anew for every batch."""
+    """Fewest and most support points in training; the number is drawn for every batch."""
     query: int = 10
     """Query points of each task in training."""
     width: int = 40
