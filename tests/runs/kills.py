@@ -1,11 +1,11 @@
-"""Work that is killed at its file operations and started again, many times, from one warm Python.
+"""Kills trainings at their file operations and starts them again, many times, from one Python process.
 
     python kills.py FOLDER '{"fit": {"singles": 10, "pairs": 5, "seed": 0}, "rl.fit": [[["write", 3, 0]], ...], ...}'
 
-Each work is first done undisturbed, and its file operations are counted. Then it begins again and again in a new
-folder, dies at one of them, is started anew, dies once more if it comes so far, and is at last left to finish. Which
-operations these are is chosen, so many single ones and pairs, or given. Prints, as JSON, what came
-of each. A fork an attempt, so that torch is imported once.
+Each workload first runs undisturbed, and its file operations are counted. Then it starts many times in a new folder, is
+killed at one operation, starts again, is killed a second time if it gets that far, and at last runs to its end. The
+operations are drawn at random (a number of single kills and of pairs) or given. Prints the outcome of each as JSON.
+Each attempt is a fork, so torch is imported once.
 """
 
 import contextlib
@@ -32,17 +32,43 @@ from quickstudy.cli import main as command_line
 
 TIMED = {"seconds", "steps_per_second"}
 BUSY = "another process is training in"
+OLD_RATE = 0.1
 TINY = ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"]
 
 
 def fit(folder: Path) -> None:
     """`quickstudy.fit`, with dropout and batch statistics, so that every kind of state is there."""
+    _fit(folder / "run")
+
+
+def _fit(run: Path, network: torch.nn.Module | None = None, **options: Any) -> None:
     torch.manual_seed(0)
     layers = (torch.nn.Linear(1, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 1))
-    learner = qs.Pretrained(torch.nn.Sequential(*layers))
+    learner = qs.Pretrained(torch.nn.Sequential(*layers) if network is None else network)
     sizes: dict[str, Any] = {"tasks": 4, "validation_tasks": 4, "support": (2, 4), "query": 4}
     every = {"log_every": 1, "evaluate_every": 3, "checkpoint_every": 2}
-    qs.fit(learner, qs.tasks.Sinusoid(), steps=7, out=folder / "run", exist="resume", device="cpu", **sizes, **every)
+    usual = {"steps": 7, "exist": "resume", "device": "cpu", **sizes, **every}
+    qs.fit(learner, qs.tasks.Sinusoid(), out=run, **{**usual, **options})
+
+
+class _Stopping:
+    """A logger that stops the training after its third step, without a checkpoint."""
+
+    def start(self, folder: Path, config: dict[str, Any], step: int) -> None:
+        """Does nothing."""
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Raises KeyboardInterrupt."""
+        if step == 3:
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+def _stopped(folder: Path) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        _fit(folder / "run", qs.nets.MLP(1, [8], 1), loggers=[_Stopping()])
 
 
 def rl_fit(folder: Path) -> None:
@@ -51,6 +77,29 @@ def rl_fit(folder: Path) -> None:
     learner = qs.rl.MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [4], 2), 2))
     world = qs.rl.Navigation2D(num_envs=2, horizon=4)
     qs.rl.fit(learner, world, steps=5, tasks=2, out=folder / "run", exist="resume", checkpoint_every=2, device="cpu")
+
+
+def extend(folder: Path) -> None:
+    """`fit` with `exist="extend"`, of the run that `fit` makes."""
+    try:
+        _fit(folder / "run", steps=11, exist="extend")
+    except ValueError as error:  # the kill came when the extension was finished
+        if "steps=11 does not extend" not in str(error):
+            raise
+
+
+def overwrite(folder: Path) -> None:
+    """`fit` with `exist="overwrite"`, in place of a run with another rate; what is no longer that run is resumed."""
+    config = folder / "run" / "config.json"
+    is_old = config.exists() and json.loads(config.read_text())["lr"] == OLD_RATE
+    if is_old and differences(outcome(folder), outcome(folder.parent / "base")):
+        raise SystemExit("the old run is not whole")
+    _fit(folder / "run", exist="overwrite" if is_old else "resume")
+
+
+def resume(folder: Path) -> None:
+    """`quickstudy resume` of a run of `fit` that stopped after its third step."""
+    raise SystemExit(command_line(["resume", str(folder / "run")]))
 
 
 def parts(folder: Path) -> None:
@@ -63,11 +112,24 @@ def seeds(folder: Path) -> None:
     _typed(["run", "sinusoid-maml", *TINY, "--device", "cpu", "--seeds", "3", "5", "--parallel", "2"], folder / "run")
 
 
-WORKLOADS: dict[str, Callable[[Path], None]] = {"fit": fit, "rl.fit": rl_fit, "parts": parts, "seeds": seeds}
+WORKLOADS: dict[str, Callable[[Path], None]] = {
+    "fit": fit,
+    "rl.fit": rl_fit,
+    "extend": extend,
+    "overwrite": overwrite,
+    "resume": resume,
+    "parts": parts,
+    "seeds": seeds,
+}
+BASES: dict[str, Callable[[Path], None]] = {  # the run with which a workload begins
+    "extend": fit,
+    "overwrite": lambda folder: _fit(folder / "run", lr=OLD_RATE),
+    "resume": _stopped,
+}
 
 
 def _typed(command: list[str], out: Path) -> None:
-    """The command as a person would type it: the same again, and where it says so, `quickstudy resume`."""
+    """Run the command as a person would: the same command again or, if the message says so, `quickstudy resume`."""
     if command_line([*command, "--out", str(out)]) == 0:
         return
     with open(os.environ["KILLS_STDERR"]) as file:
@@ -78,7 +140,7 @@ def _typed(command: list[str], out: Path) -> None:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Every file of a run, without times: what must be equal to the bit."""
+    """Every file of a run, without times. All of it must be equal to the bit."""
     found: dict[str, Any] = {}
     for path in sorted(p for p in (folder / "run").rglob("*") if p.is_file()):
         name, data = str(path.relative_to(folder)), path.read_bytes()
@@ -104,7 +166,7 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
 
 
 def attempt(work: Callable[[Path], None], folder: Path, kill: Kill | None, log: Path | None = None) -> tuple[int, str]:
-    """Do the work in a fork of this process: how it ended (minus a signal, or an exit code), and what it said."""
+    """Run the workload in a fork of this process; returns the exit code (or minus the signal) and the output."""
     said = folder / "said"
     child = os.fork()
     if child == 0:
@@ -130,7 +192,7 @@ def _code(work: Callable[[Path], None], folder: Path) -> int:
 
 
 def orphans(seconds: float = 60.0) -> int:
-    """Wait for processes that a killed one left; how many there were."""
+    """Wait for the processes that a killed one started; returns their number."""
     count, until = 0, time.monotonic() + seconds
     with contextlib.suppress(ChildProcessError):
         while time.monotonic() < until:
@@ -141,10 +203,21 @@ def orphans(seconds: float = 60.0) -> int:
     return count
 
 
-def try_out(work: Callable[[Path], None], folder: Path, kills: list[Kill], expected: dict[str, Any]) -> dict[str, Any]:
+def begin(name: str, folder: Path) -> None:
+    """Make the folder of a workload, with a copy of the run with which it begins."""
+    folder.mkdir(parents=True)
+    if name in BASES:
+        base = folder.parent / "base"
+        if not base.exists():
+            base.mkdir()
+            BASES[name](base)
+        shutil.copytree(base / "run", folder / "run")
+
+
+def try_out(name: str, folder: Path, kills: list[Kill], expected: dict[str, Any]) -> dict[str, Any]:
     """One run that dies at each of `kills` in turn, and is then finished."""
-    folder.mkdir()
-    died = 0
+    begin(name, folder)
+    work, died = WORKLOADS[name], 0
     for kill in kills:
         code, said = attempt(work, folder, kill)
         orphans()
@@ -164,7 +237,7 @@ def try_out(work: Callable[[Path], None], folder: Path, kills: list[Kill], expec
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file as it is."""
+    """The bytes of every file of the run."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in (folder / "run").rglob("*") if p.is_file()}
 
 
@@ -183,12 +256,13 @@ def choose(operations: dict[tuple[str, int], int], singles: int, pairs: int, see
 
 
 def undisturbed(name: str, folder: Path) -> tuple[dict[str, Any], dict[tuple[str, int], int]]:
-    """The outcome of a work that nobody kills, and how many operations it makes, by kind and process."""
+    """The outcome of a workload that is not killed, and the number of its operations, by kind and process."""
     warm, whole = folder / "warm", folder / "whole"
-    warm.mkdir(parents=True)
-    whole.mkdir()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        WORKLOADS["parts" if name == "seeds" else name](warm)  # what it imports, it imports before the fork
+        begin(name, warm)
+        begin(name, whole)
+        with contextlib.suppress(SystemExit):
+            WORKLOADS["parts" if name == "seeds" else name](warm)  # everything is imported before the fork
     code, said = attempt(WORKLOADS[name], whole, None, folder / "log")
     assert code == 0, said
     lines = (line.split() for line in (folder / "log").read_text().splitlines())
@@ -196,7 +270,7 @@ def undisturbed(name: str, folder: Path) -> tuple[dict[str, Any], dict[tuple[str
 
 
 def main() -> None:
-    """Do what the command line asks for."""
+    """Run the workloads that the command line names."""
     torch.set_num_threads(1)
     context = multiprocessing.get_context("fork")  # a seed that is spawned would import torch anew
     multiprocessing.get_context = lambda kind=None: context  # type: ignore[assignment,misc]
@@ -207,7 +281,7 @@ def main() -> None:
         place = folder / name
         expected, operations = undisturbed(name, place)
         orders = choose(operations, **how) if isinstance(how, dict) else [[Kill(*kill) for kill in run] for run in how]
-        answer[name] = [try_out(WORKLOADS[name], place / str(i), kills, expected) for i, kills in enumerate(orders)]
+        answer[name] = [try_out(name, place / str(i), kills, expected) for i, kills in enumerate(orders)]
     print(json.dumps(answer))
 
 

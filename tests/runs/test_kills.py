@@ -13,7 +13,7 @@ import pytest
 from runs import kills
 from runs.faults import KINDS
 
-ONCE_LOST = {  # what did not end equal when this was first tried
+ONCE_LOST = {  # these did not end equal once
     "fit": [
         [["torn", 6, 0], ["unlink", 1, 0], ["unlink", 5, 0]],  # twice before the first checkpoint after step 0
         [["mkdir", 6, 0], ["write", 5, 0], ["unlink", 2, 0]],
@@ -30,13 +30,16 @@ ONCE_LOST = {  # what did not end equal when this was first tried
 LONG = {
     "fit": {"singles": 70, "pairs": 50, "seed": 0},
     "rl.fit": {"singles": 50, "pairs": 40, "seed": 0},
+    "extend": {"singles": 40, "pairs": 30, "seed": 0},
+    "overwrite": {"singles": 40, "pairs": 30, "seed": 0},
+    "resume": {"singles": 30, "pairs": 20, "seed": 0},
     "parts": {"singles": 40, "pairs": 30, "seed": 0},
     "seeds": {"singles": 50, "pairs": 30, "seed": 0},
 }
 
 
 def inject(orders: Mapping[str, Any], folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Let `kills.py` do what is asked; what came of every run."""
+    """Run `kills.py` with these orders; returns the outcome of every run."""
     tests = str(Path(kills.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([tests, *sys.path])}
     command = [sys.executable, kills.__file__, str(folder), json.dumps(orders)]
@@ -47,24 +50,24 @@ def inject(orders: Mapping[str, Any], folder: Path) -> dict[str, list[dict[str, 
 
 
 def check(found: dict[str, list[dict[str, Any]]]) -> Counter[tuple[str, str]]:
-    """Every run must end equal, or be refused with nothing lost; counts the kills by work and kind."""
+    """Check that every run ended as the undisturbed one; returns the number of kills by workload and kind."""
     counted: Counter[tuple[str, str]] = Counter()
     for work, runs in found.items():
         for run in runs:
-            told = f"{work} {run}"
-            assert run["code"] == 0 and run["differ"] == [], told
-            assert run["died"] >= 1, told
+            message = f"{work} {run}"
+            assert run["code"] == 0 and run["differ"] == [], message
+            assert run["died"] >= 1, message
             counted.update((work, kind) for kind, *_ in run["kills"][: run["died"]])
     return counted
 
 
-def test_what_was_once_lost(tmp_path: Path) -> None:
+def test_runs_that_were_once_lost(tmp_path: Path) -> None:
     counted = check(inject(ONCE_LOST, tmp_path))
     assert counted.total() >= 12
 
 
 @pytest.mark.slow
-def test_three_hundred(tmp_path: Path) -> None:
+def test_random_kills(tmp_path: Path) -> None:
     counted = check(inject(LONG, tmp_path))
     print(json.dumps({f"{work} {kind}": count for (work, kind), count in sorted(counted.items())}))
     assert counted.total() >= 300

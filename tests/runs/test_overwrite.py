@@ -13,7 +13,7 @@ import quickstudy as qs
 from quickstudy.runs import overwrite
 from quickstudy.runs.checkpoint import CheckpointError
 from quickstudy.runs.lock import Lock
-from quickstudy.runs.run import read_config
+from quickstudy.runs.run import is_run, read_config
 
 SMALL: dict[str, Any] = {"tasks": 2, "validation_tasks": 2, "support": 2, "query": 2, "compile": False}
 
@@ -109,6 +109,11 @@ def a_folder_with_the_name_of_a_file(run: Path) -> str:
     return "report.html"
 
 
+def a_copy_of_the_config(run: Path) -> str:
+    shutil.copy(run / "config.json", run / "config.json.overwritten")
+    return "config.json.overwritten"
+
+
 INTRUDERS = [
     a_file,
     a_figure,
@@ -118,6 +123,7 @@ INTRUDERS = [
     a_link,
     a_linked_folder,
     a_folder_with_the_name_of_a_file,
+    a_copy_of_the_config,
 ]
 
 
@@ -175,7 +181,7 @@ def test_bad_arguments_are_refused_before_anything_is_deleted(run: Path) -> None
 
 @pytest.mark.parametrize("place", range(0, 12, 2))
 def test_a_deletion_that_is_cut_short_is_repeated(run: Path, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
-    """And until then the folder never looks like a finished run."""
+    """Until then the folder is no run, and nothing reads what is left of the old one."""
     calls = 0
 
     def failing(original: Any) -> Any:
@@ -193,6 +199,6 @@ def test_a_deletion_that_is_cut_short_is_repeated(run: Path, monkeypatch: pytest
         patched.setattr(Path, "rmdir", failing(Path.rmdir))
         with pytest.raises(OSError, match="cannot write .*Input/output error"):
             overwrite.remove_run(run, read_config(run))
-    assert (run / "config.json").exists() and (run / "result.json").exists() == (place == 0)
+    assert not is_run(run) and (run / "config.json.overwritten").exists()
     fit(run, steps=3, exist="overwrite")
     assert torch.isfinite(next(qs.load(run).parameters())).all()

@@ -146,6 +146,28 @@ def test_a_signal_saves_before_leaving(
     assert outcome(train("gradient", tmp_path / "run", exist="resume").path) == unbroken["gradient"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_that_is_ignored_does_not_stop_the_training(
+    tmp_path: Path, unbroken: dict[str, Any], number: int
+) -> None:
+    """As SIGHUP is for a training under nohup."""
+    calls: list[Any] = []
+
+    def interrupt() -> None:
+        calls.append(signal.getsignal(number))
+        if len(calls) == 25:
+            os.kill(os.getpid(), number)
+
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        train("gradient", tmp_path / "run", Waves(interrupt))
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert len(calls) > 25 and set(calls) == {signal.SIG_IGN}
+    assert outcome(tmp_path / "run") == unbroken["gradient"]
+
+
 def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
     def interrupt() -> None:
         if (tmp_path / "run" / "checkpoints" / "last").exists():

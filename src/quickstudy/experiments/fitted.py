@@ -18,6 +18,7 @@ from quickstudy.evaluation.intervals import Metric, over_tasks
 from quickstudy.experiments.execute import write_json
 from quickstudy.experiments.stage import Reporter
 from quickstudy.report.runs import read_config, read_result
+from quickstudy.runs.atomic import newest
 from quickstudy.runs.rebuild.families import ForeignFamilyError, from_spec
 from quickstudy.runs.run import BEST, LAST
 from quickstudy.training.plan import Plan, intervals
@@ -143,7 +144,7 @@ def evaluate(
         ForeignRunError: if a part of the run cannot be rebuilt.
         ValueError: if an argument is invalid.
     """
-    which = which or ("best" if (run.path / BEST).is_dir() else "last")
+    which = which or ("last" if newest(run.path / BEST) is None else "best")
     sizes = tuple(support) or _sizes(run.config.get("support", ()))
     with _dtype(run):
         learner, family, problems = _rebuilt(run, which, "cpu")
@@ -193,7 +194,7 @@ def returns(learner: Any, environment: Any, tasks: int, steps: Sequence[int], se
 
 def _rebuilt(run: Fitted, which: Literal["best", "last"], device: str | None) -> tuple[Any, Any, list[str]]:
     """The learner with a checkpoint's weights, the family or environment, and reasons why they cannot be rebuilt."""
-    if not (run.path / LAST).exists():
+    if newest(run.path / LAST) is None:
         raise ValueError(
             f"{run.path} has no checkpoint: it was stopped before its first step, and its initial weights are lost; "
             "train it again from Python"

@@ -1,8 +1,8 @@
-"""A finished run that is lengthened: which ones may be, what `config.json` says of it, and where training stands then.
+"""Extending a finished run: the checks, the new `config.json`, and the standing from which training continues.
 
-`config.json` gets the new number of `steps`, and one entry in `extended` for every time: from which step on, and how
-many steps the run had been planned for and has now. It is written before training goes on, and so it tells a run that
-is to be lengthened from a finished one: the last checkpoint of the latter stands after the step where it begins.
+`config.json` gets the new number of `steps` and a new entry in `extended`: the step where the extension begins, and the
+planned number of steps before and after it. It is written before training continues. A run has finished its last
+extension if its last checkpoint is finished and stands after the step where that extension begins.
 """
 
 from collections.abc import Mapping
@@ -11,25 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy.runs.reading import CheckpointError, short
-from quickstudy.runs.run import CONFIG
+from quickstudy.runs.run import CONFIG, RESULT
 from quickstudy.runs.standing import Standing
 
 
 def extended(before: dict[str, Any], steps: int, at: Standing | None, folder: Path) -> dict[str, Any]:
-    """The config of the run lengthened to `steps`; as it is if that has been begun already, and was interrupted.
+    """The config of the run extended to `steps`; the same config if this extension was begun before and interrupted.
 
     Args:
-        before: its config.
-        steps: all steps, those that it has included.
-        at: where its last checkpoint stands; None if it has none yet.
+        before: the run's config.
+        steps: the new total number of steps.
+        at: the standing of the last checkpoint; None if there is no checkpoint yet.
+        folder: the run.
 
     Raises:
-        ValueError: if it is not finished, or has as many steps already.
+        ValueError: if the run is not finished, or already has that many steps.
     """
     planned, done = before["steps"], 0 if at is None else at.step
-    if at is None or not at.finished or done <= from_step(before):
-        if from_step(before) and steps == planned:
-            return before
+    trained = at is not None and at.finished and done > from_step(before)
+    if from_step(before) and steps == planned and not (trained and (folder / RESULT).exists()):
+        return before  # this extension was interrupted, maybe just before it wrote its result
+    if not trained:
         raise ValueError(
             f"the run in {folder} is not finished (step {done} of {planned}), so it cannot be extended; finish it "
             f"first, by steps={planned}, exist='resume'"
@@ -44,13 +46,13 @@ def extended(before: dict[str, Any], steps: int, at: Standing | None, folder: Pa
 
 
 def from_step(config: Mapping[str, Any]) -> int:
-    """The step from which the run's last extension goes on; 0 for a run that was not extended."""
+    """The step where the run's last extension begins; 0 for a run that was not extended."""
     entries = config.get("extended", [])
     return int(entries[-1]["from_step"]) if entries else 0
 
 
 def first_steps(config: Mapping[str, Any], folder: Path) -> int:
-    """How many steps the run was planned for at first: its intervals are shares of that."""
+    """The number of steps planned before any extension; the default intervals depend on it."""
     entries = config.get("extended", [])
     steps = entries[0]["steps_before"] if entries else config.get("steps")
     if type(steps) is not int or steps < 1:
@@ -59,14 +61,14 @@ def first_steps(config: Mapping[str, Any], folder: Path) -> int:
 
 
 def reopened(at: Standing, config: Mapping[str, Any]) -> Standing:
-    """The standing to go on from: that of a finished run which is now extended is a standing in the middle."""
+    """The standing from which training continues: an extension reopens the standing of a finished run."""
     if at.finished and at.step <= from_step(config):
         return replace(at, finished=False, stopped_early=False, waited=0, validation=None)
     return at
 
 
 def check_extended(config: Mapping[str, Any], folder: Path) -> None:
-    """Raise CheckpointError unless the extensions in a config are what `extended` writes."""
+    """Raise CheckpointError unless the `extended` entries of a config have the form that `extended` writes."""
     entries = config.get("extended", [])
     names = ("from_step", "steps_before", "steps")
     if isinstance(entries, list) and all(

@@ -1,7 +1,8 @@
-"""Deleting a run: what `fit` wrote, and nothing else.
+"""Deletes a run to overwrite it: the files that `fit` wrote, and nothing else.
 
-A folder that holds anything more is refused before anything is deleted. Files are deleted by the names that `fit`
-gives them, links are never followed, and `config.json` goes last: a deletion that is cut short can be repeated.
+A folder that holds anything else is not touched. Files are deleted by the names that `fit` gives them, and links are
+never followed. `config.json` is first renamed `config.json.overwritten`; from then on the folder is not a run, so a run
+that is deleted in part is never read. That file is deleted last, so an interrupted deletion can be completed.
 """
 
 import os
@@ -10,35 +11,37 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from quickstudy.runs.atomic import disk_error
+from quickstudy.runs.atomic import disk_error, flush_folder
 from quickstudy.runs.lock import LOCK
-from quickstudy.runs.run import CONFIG, read_config
+from quickstudy.runs.run import CONFIG, OVERWRITTEN, is_half_deleted, read_config
 
 _CHECKPOINT = r"checkpoints/(last|best)(\.tmp|\.new|\.old)?"
 _FILES = re.compile(
-    r"(config|result)\.json(\.tmp)?|report\.html(\.tmp)?|metrics\.jsonl|\.lock|tensorboard/events\.out\.tfevents\.\d+"
+    r"((config|result)\.json|report\.html|metrics\.jsonl)(\.tmp)?|\.lock|tensorboard/events\.out\.tfevents\.\d+"
     rf"|{_CHECKPOINT}/(state\.json|(model|training)\.safetensors)"
 )
 _FOLDERS = re.compile(rf"{_CHECKPOINT}|checkpoints|tensorboard|figures")
-_SAID = ("quickstudy", "learner", "family", "steps", "time_fields")  # what every config that `fit` wrote says
+_KEYS = ("quickstudy", "learner", "family", "steps", "time_fields")  # every `config.json` that `fit` wrote has these
 
 
 def check_removable(folder: Path, config: dict[str, Any]) -> None:
     """Raise FileExistsError unless `folder` is a run that `fit` made, with nothing else in it.
 
     Args:
-        config: of the run that is to take its place.
+        config: of the new run.
 
     Raises:
-        CheckpointError: if `config.json` cannot be read, so that it is not certain whose the folder is.
+        CheckpointError: if `config.json` cannot be read.
     """
     before = read_config(folder)
     whose = owner(folder, before, config)
-    if whose is not None or not all(name in before for name in _SAID):
+    if whose is not None or not all(name in before for name in _KEYS):
         raise FileExistsError(
             f"{folder} is {whose or 'not a run that quickstudy.fit made'}, and is not overwritten; choose another out"
         )
     for path, name in _entries(folder):
+        if name == OVERWRITTEN and not path.is_symlink() and is_half_deleted(folder):
+            continue
         ours = _FOLDERS if path.is_dir() else _FILES
         if path.is_symlink() or not ours.fullmatch(name):
             raise FileExistsError(
@@ -48,11 +51,11 @@ def check_removable(folder: Path, config: dict[str, Any]) -> None:
 
 
 def owner(folder: Path, before: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """Which larger thing the run in `folder` belongs to; None for a run of its own.
+    """The larger run or the recipe that the run in `folder` belongs to, in words; None if it stands alone.
 
     Args:
-        before: its config.
-        config: of the run that is to take its place, or to lengthen it.
+        before: the config of the run in `folder`.
+        config: of the run that replaces or extends it.
     """
     above = folder.resolve().parent
     if (above / CONFIG).exists():
@@ -62,33 +65,36 @@ def owner(folder: Path, before: Mapping[str, Any], config: Mapping[str, Any]) ->
 
 
 def remove_run(folder: Path, config: dict[str, Any]) -> None:
-    """Delete the run in `folder`, whose lock is held; the folder and the lock stay.
+    """Delete the run in `folder`, or the rest of it; the folder and `.lock`, which the caller holds, stay.
+
+    Args:
+        config: of the new run.
 
     Raises:
         FileExistsError: as `check_removable`, before anything is deleted.
         OSError: if a file cannot be deleted.
     """
     check_removable(folder, config)
-    entries = sorted(_entries(folder), key=lambda entry: _order(entry[1]))
-    for path, name in entries:
-        if name == LOCK:
-            continue
-        try:
+    path = folder / CONFIG
+    try:
+        if path.exists():
+            os.replace(path, folder / OVERWRITTEN)
+        flush_folder(folder)
+        # files before their folders, and the old config last
+        entries = sorted(_entries(folder), key=lambda entry: (entry[1] == OVERWRITTEN, -entry[1].count("/")))
+        for path, name in entries:
+            if name == LOCK:
+                continue
             if path.is_dir():
-                path.rmdir()  # empty by now, or it fails
+                path.rmdir()  # fails unless it is empty
             else:
                 path.unlink()
-        except OSError as error:
-            raise disk_error(error, path) from error
-
-
-def _order(name: str) -> tuple[int, int]:
-    """The result first, so that what is left never looks finished; files before their folders; the config last."""
-    return (name.startswith(CONFIG)) * 2 - name.startswith("result"), -name.count("/")
+    except OSError as error:
+        raise disk_error(error, path) from error
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, str]]:
-    """All that `folder` holds, with its path from there; links are not followed."""
+    """Every entry below `folder`, with its path relative to `folder`; links are not followed."""
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(place, name)

@@ -17,7 +17,7 @@ from quickstudy.runs.lock import Lock
 from quickstudy.runs.metrics_file import MetricsFile
 from quickstudy.runs.overwrite import remove_run
 from quickstudy.runs.resume import earlier_run, finished_run, is_finished, restore
-from quickstudy.runs.run import BEST, FIGURES, RESULT, Run, check_no_links, is_run, read_config
+from quickstudy.runs.run import BEST, FIGURES, RESULT, Run, check_no_links, is_half_deleted, is_run, read_config
 from quickstudy.runs.standing import Standing
 
 
@@ -108,7 +108,7 @@ class Folder:
             check_no_links(self.folder)
             before = self.look(config)  # again: another process may have been here since
             if before is None:
-                if is_run(self.folder):
+                if is_run(self.folder) or is_half_deleted(self.folder):
                     remove_run(self.folder, config)
                 write_config(self.folder, config)
             elif before != read_config(self.folder):

@@ -17,7 +17,18 @@ from quickstudy.runs.lock import Lock
 from quickstudy.runs.metrics_file import read_metrics
 from quickstudy.runs.overwrite import check_removable, owner
 from quickstudy.runs.reading import CheckpointError, short
-from quickstudy.runs.run import BEST, CONFIG, LAST, RESULT, Run, finish, is_foreign, is_run, read_config
+from quickstudy.runs.run import (
+    BEST,
+    CONFIG,
+    LAST,
+    RESULT,
+    Run,
+    finish,
+    is_foreign,
+    is_half_deleted,
+    is_run,
+    read_config,
+)
 from quickstudy.runs.standing import Standing, read_standing
 
 EXIST = ("error", "resume", "overwrite", "extend")
@@ -41,6 +52,14 @@ def earlier_run(folder: Path, exist: str, config: dict[str, Any]) -> dict[str, A
     """
     if exist not in EXIST:
         raise ValueError(f"exist={exist!r}; expected {', '.join(map(repr, EXIST[:-1]))} or {EXIST[-1]!r}")
+    if is_half_deleted(folder) and exist in ("resume", "overwrite"):
+        check_removable(folder, config)
+        return None
+    if is_half_deleted(folder):
+        raise FileExistsError(
+            f"{folder} holds the rest of a run whose overwriting was interrupted; train the new run with "
+            "exist='overwrite', or choose another out"
+        )
     if is_foreign(folder):
         raise FileExistsError(f"{folder} holds something that is not a run of quickstudy; choose another out")
     if not is_run(folder):

@@ -18,6 +18,7 @@ from quickstudy.runs.lock import LOCK
 from quickstudy.runs.reading import LARGEST, CheckpointError, parse_object, read_file
 
 CONFIG, RESULT, FIGURES = "config.json", "result.json", "figures"
+OVERWRITTEN = "config.json.overwritten"  # what `config.json` is called while its run is deleted
 LAST, BEST = Path("checkpoints", "last"), Path("checkpoints", "best")
 
 
@@ -120,8 +121,9 @@ def write_result(
 
 
 def read_config(path: Path | str) -> dict[str, Any]:
-    """What `config.json` of a run holds. Raises CheckpointError if `path` is not a run or the file is damaged."""
-    return _read(Path(path) / CONFIG, "train one with quickstudy.fit(..., out=...)")
+    """The `config.json` of a run, half deleted or not. Raises CheckpointError if it is missing or damaged."""
+    name = OVERWRITTEN if is_half_deleted(path) else CONFIG
+    return _read(Path(path) / name, "train one with quickstudy.fit(..., out=...)")
 
 
 def read_result(path: Path | str) -> dict[str, Any]:
@@ -132,6 +134,11 @@ def read_result(path: Path | str) -> dict[str, Any]:
 def is_run(path: Path | str) -> bool:
     """Whether `path` is a run folder."""
     return (Path(path) / CONFIG).is_file()
+
+
+def is_half_deleted(path: Path | str) -> bool:
+    """Whether `path` holds the rest of a run whose deletion was interrupted."""
+    return not is_run(path) and (Path(path) / OVERWRITTEN).is_file()
 
 
 def is_foreign(path: Path) -> bool:
