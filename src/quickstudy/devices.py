@@ -1,10 +1,10 @@
-"""The device that computes."""
+"""The choice of the device."""
 
 import torch
 
 
 def pick_device(device: torch.device | str) -> torch.device:
-    """The device asked for; "auto" is a GPU if there is one. Raises ValueError if it is not there."""
+    """The device of that name; "auto" is a GPU if there is one. Raises ValueError if the machine lacks it."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

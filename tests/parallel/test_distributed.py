@@ -101,11 +101,11 @@ def test_two_processes_end_as_one(folder: Path, endings: dict[str, Any], tmp_pat
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("taken", "FileExistsError: there is a run in .* already; go on with it by exist='resume'"),
+        ("taken", "FileExistsError: there is a run in .* already; continue it by exist='resume'"),
         ("told", "SystemExit: 143"),
         ("accident", "RuntimeError: this process had an accident"),
         ("early accident", "RuntimeError: this process had an accident"),
-        ("unlike", "ValueError: process 1 was started otherwise than process 0: lr was 0.001 and is now 0.5; start"),
+        ("unlike", "ValueError: process 1 and process 0 have different arguments: lr was 0.001 and is now 0.5; start"),
         (
             "too many",
             "ValueError: tasks=4 cannot be divided among 2 processes with accumulate=3; expected at least 6 tasks",

@@ -153,7 +153,7 @@ class _File:
 
 
 def die() -> None:
-    """End this process as a power cut would: nothing is flushed, nothing is told."""
+    """End this process by SIGKILL: nothing is flushed, and no handler runs."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""A run folder that somebody removes, renames or edits while a training writes into it; disks that are full."""
+"""Run folders that are removed, renamed or edited during training, and full disks."""
 
 import errno
 import json
@@ -77,7 +77,7 @@ def test_metrics_that_are_cut_short_are_named(tmp_path: Path) -> None:
     def cut(run: Path) -> None:
         os.truncate(run / "metrics.jsonl", 0)
 
-    with pytest.warns(RuntimeWarning, match=r"metrics\.jsonl was cut short from outside: \d+ bytes are lost"):
+    with pytest.warns(RuntimeWarning, match=r"metrics\.jsonl was cut short by another program: \d+ bytes are lost"):
         run = train("gradient", tmp_path / "run", at_batch(25, cut, tmp_path / "run"))
     assert run.metrics[0]["step"] > 20 and run.metrics[-1]["step"] == STEPS
     assert train("gradient", tmp_path / "run", exist="resume").metrics == run.metrics

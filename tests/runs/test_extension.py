@@ -105,16 +105,16 @@ def test_what_anneals_stays_as_it_was_at_the_end(tmp_path: Path) -> None:
     def learner() -> Any:
         torch.manual_seed(0)
         made = qs.MAMLPlusPlus(qs.nets.MLP(1, [4], 1), steps=2)
-        made.told = []
+        made.progress_seen = []
         anneal = made.anneal
-        made.anneal = lambda progress: (made.told.append(progress), anneal(progress))
+        made.anneal = lambda progress: (made.progress_seen.append(progress), anneal(progress))
         return made
 
     options: dict[str, Any] = {**SMALL, "out": tmp_path / "run"}
     qs.fit(learner(), Waves(), steps=4, **options)
     longer = learner()
     qs.fit(longer, Waves(), steps=6, exist="extend", **options)
-    assert longer.told == [1.0, 1.0]
+    assert longer.progress_seen == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -154,10 +154,10 @@ def test_another_run_is_not_extended(tmp_path: Path) -> None:
     fit(tmp_path / "run", 10, recipe="waves")
     with pytest.raises(ValueError, match="lr was 0.001 and is now 0.1"):
         fit(tmp_path / "run", 20, exist="extend", recipe="waves", lr=0.1)
-    with pytest.raises(ValueError, match="is a run of the recipe waves, which says how long it is"):
+    with pytest.raises(ValueError, match="is a run of the recipe waves, which fixes its number of steps"):
         fit(tmp_path / "run", 20, exist="extend")
     fit(tmp_path / "run/part", 10)
-    with pytest.raises(ValueError, match="is a part of the run .*run, which says how long it is"):
+    with pytest.raises(ValueError, match="is a part of the run .*run, which fixes its number of steps"):
         fit(tmp_path / "run/part", 20, exist="extend")
 
 

@@ -220,7 +220,7 @@ def test_the_threads_of_the_run_are_obeyed(victim: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"steps": STEPS + 1}, "steps was 60 and is now 61"),
         ({"lr": 0.5}, "lr was 0.001 and is now 0.5"),
@@ -229,9 +229,9 @@ def test_the_threads_of_the_run_are_obeyed(victim: Path) -> None:
         ({"kind": "process"}, "learner.* was"),
     ],
 )
-def test_only_the_same_run_is_resumed(victim: Path, change: dict[str, Any], told: str) -> None:
+def test_only_the_same_run_is_resumed(victim: Path, change: dict[str, Any], message: str) -> None:
     before = {p: p.read_bytes() for p in victim.rglob("*") if p.is_file()}
-    with pytest.raises(ValueError, match=told) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         train(change.pop("kind", "gradient"), victim, change.pop("family", None), exist="resume", **change)
     assert "\n" not in str(caught.value)
     assert {p: p.read_bytes() for p in victim.rglob("*") if p.is_file()} == before
@@ -254,7 +254,7 @@ def test_metrics_that_were_overwritten_are_an_error(victim: Path, byte: bytes) -
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"threads": None}, "threads=None"),
         ({"threads": "x"}, "threads='x'"),
@@ -266,10 +266,10 @@ def test_metrics_that_were_overwritten_are_an_error(victim: Path, byte: bytes) -
         *(({name: ...}, f"lacks '{name}'") for name in ("threads", "compile", "device", "recipe", "command")),
     ],
 )
-def test_a_damaged_config_is_one_line(victim: Path, change: dict[str, Any], told: str) -> None:
+def test_a_damaged_config_is_one_line(victim: Path, change: dict[str, Any], message: str) -> None:
     config = {k: v for k, v in (read_config(victim) | change).items() if v is not ...}
     (victim / "config.json").write_text(json.dumps(config))
-    with pytest.raises(qs.runs.checkpoint.CheckpointError, match=told) as caught:
+    with pytest.raises(qs.runs.checkpoint.CheckpointError, match=message) as caught:
         train("gradient", victim, exist="resume")
     assert "\n" not in str(caught.value)
 
@@ -280,10 +280,10 @@ def test_another_engine_is_another_run(victim: Path) -> None:
         train("gradient", victim, exist="resume")
 
 
-def test_a_saved_learner_is_no_checkpoint_to_go_on_from(victim: Path) -> None:
+def test_a_saved_learner_is_not_a_checkpoint_of_a_training(victim: Path) -> None:
     shutil.rmtree(victim / "checkpoints" / "last")
     qs.save(make("gradient"), victim / "checkpoints" / "last")
-    with pytest.raises(qs.runs.checkpoint.CheckpointError, match=r"made by quickstudy\.save and no checkpoint"):
+    with pytest.raises(qs.runs.checkpoint.CheckpointError, match=r"made by quickstudy\.save, not a checkpoint"):
         train("gradient", victim, exist="resume")
 
 

@@ -85,7 +85,7 @@ def test_a_whole_learner_stands_in_where_parts_are_the_authors_own(tmp_path: Pat
 
     learner = build()
     qs.save(learner, tmp_path / "learner")
-    with pytest.raises(ValueError, match=r"this MAML was trained with loss of its author's own.*learner="):
+    with pytest.raises(ValueError, match=r"this MAML was trained with a custom loss, which is not saved.*learner="):
         qs.load(tmp_path / "learner")
     for name in ("learner", "network"):
         given = build().train()
@@ -93,7 +93,7 @@ def test_a_whole_learner_stands_in_where_parts_are_the_authors_own(tmp_path: Pat
         assert all(torch.equal(a, b) for a, b in zip(given.parameters(), learner.parameters(), strict=True))
         with pytest.raises(CheckpointError, match="of another learner"):
             qs.load(tmp_path / "learner", **{name: build(5)})
-    with pytest.raises(ValueError, match=r"with loss of its author's own.*learner="):  # the network is not enough
+    with pytest.raises(ValueError, match=r"with a custom loss, .*learner="):  # the network is not enough
         qs.load(tmp_path / "learner", network=qs.nets.MLP(1, [4], 1))
 
 
@@ -103,7 +103,7 @@ def test_a_learner_of_a_class_of_ones_own_is_loaded_into_one(tmp_path: Path) -> 
 
     learner = Mine(qs.nets.MLP(1, [4], 1))
     qs.save(learner, tmp_path / "learner")
-    with pytest.raises(ValueError, match=r"this learner is .*Mine, of its author's own.*learner=") as caught:
+    with pytest.raises(ValueError, match=r"this learner is of a custom class, .*Mine, .*learner=") as caught:
         qs.load(tmp_path / "learner")
     assert "\n" not in str(caught.value)
     given = Mine(qs.nets.MLP(1, [4], 1))
@@ -118,7 +118,7 @@ def test_learner_and_network_are_told_apart(tmp_path: Path) -> None:
     qs.save(qs.MAML(network()), tmp_path / "foreign")
     qs.save(make("gradient"), tmp_path / "known")
     given = make("gradient")
-    assert qs.load(tmp_path / "known", learner=given) is given  # described whole, and welcome all the same
+    assert qs.load(tmp_path / "known", learner=given) is given  # not needed, but accepted
     with pytest.raises(ValueError, match="network= is a whole CNP; pass it as learner="):
         qs.load(tmp_path / "foreign", network=qs.CNP(width=4))
     with pytest.raises(TypeError, match=r"learner is a Sequential, which has no adapt.*as network="):
@@ -130,14 +130,14 @@ def test_learner_and_network_are_told_apart(tmp_path: Path) -> None:
 
 def test_bad_arguments_are_one_line(tmp_path: Path) -> None:
     qs.save(make("gradient"), tmp_path / "learner")
-    for options, told in (
+    for options, message in (
         ({"network": 3}, "network is a int"),
         ({"learner": 3}, "learner is a int"),
-        ({"network": qs.nets.MLP(1, [8], 1)}, "this MAML is described whole; leave network= out"),
+        ({"network": qs.nets.MLP(1, [8], 1)}, "this MAML needs no network; leave network= out"),
         ({"device": "bla"}, "unknown device 'bla'"),
         ({"path": 3}, "path=3; expected the path of a folder"),
     ):
-        with pytest.raises((TypeError, ValueError), match=told) as caught:
+        with pytest.raises((TypeError, ValueError), match=message) as caught:
             qs.load(**{"path": tmp_path / "learner", **options})  # type: ignore[arg-type]
         assert "\n" not in str(caught.value)
     with pytest.raises(TypeError, match="learner is a int"):

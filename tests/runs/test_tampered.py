@@ -164,7 +164,7 @@ LEARNERS = {
     "layers that do not fit into memory": at("learner", "network", "hidden", to=[10**6, 10**6]),
     "units beyond numbers": at("learner", "network", "hidden", to=[10**30]),
     "other units": at("learner", "network", "hidden", to=[9]),
-    "an argument that nobody knows": at("learner", "surprise", to=1),
+    "an unknown argument": at("learner", "surprise", to=1),
     "nested": at("learner", "network", to=nested(150, None)),
 }
 
@@ -230,7 +230,7 @@ LINKS = ["metrics.jsonl", ".lock", "checkpoints/last/state.json", "result.json",
 @pytest.mark.parametrize("dangling", [False, True])
 def test_links_are_not_written_through(run: Path, tmp_path: Path, name: str, dangling: bool) -> None:
     if dangling and name in ("config.json", "checkpoints", "checkpoints/last", STATE):
-        pytest.skip("without it there is no run to go on with")
+        pytest.skip("without it there is no run")
     target, place = tmp_path / "precious", run / name
     if place.is_dir():
         place.rename(target)

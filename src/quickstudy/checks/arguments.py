@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def check_network(network: Any) -> nn.Module:
-    """`network`, or TypeError unless it is a module."""
+    """Return `network`. Raises TypeError unless it is a module."""
     check_made("network", network)
     if not isinstance(network, nn.Module):
         raise TypeError(f"network must be a torch.nn.Module [N, *dx] -> [N, dy], not {type(network).__name__}")
@@ -17,7 +17,7 @@ def check_network(network: Any) -> nn.Module:
 
 
 def check_made(name: str, value: Any, arguments: str = "...") -> None:
-    """Raise TypeError for a class where an object of it is expected; `arguments` are an example of what it takes."""
+    """Raise TypeError if `value` is a class and not an object of it; `arguments` are an example of its arguments."""
     if isinstance(value, type):
         raise TypeError(f"{name} is the class {value.__name__}; make one: {value.__name__}({arguments})")
 
@@ -30,28 +30,28 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
 
 
 def check_switch(name: str, value: Any) -> bool:
-    """`value`, or TypeError unless it is True or False."""
+    """Return `value`. Raises TypeError unless it is True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{name}={shown(value)}; expected True or False")
     return value
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> int:
-    """`value` as an int (numpy's become Python's); ValueError unless it is a whole number of at least `least`."""
+    """`value` as a Python int. Raises ValueError unless it is a whole number of at least `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={shown(value)}; expected a whole number of at least {least}")
     return int(value)
 
 
 def check_number(name: str, value: Any) -> float:
-    """`value` as a Python number; ValueError unless it is finite and at least 0."""
+    """`value` as a Python number. Raises ValueError unless it is finite and at least 0."""
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < math.inf:  # type: ignore[operator]
         raise ValueError(f"{name}={shown(value)}; expected a finite number of at least 0")
     return value if isinstance(value, int | float) else float(value)
 
 
 def check_unit(name: str, value: Any) -> float:
-    """`value`, or ValueError unless it is at least 0 and below 1."""
+    """`value` as a Python number. Raises ValueError unless it is at least 0 and below 1."""
     number = check_number(name, value)
     if number >= 1:
         raise ValueError(f"{name}={shown(value)}; expected a number of at least 0 and below 1")
@@ -59,14 +59,14 @@ def check_unit(name: str, value: Any) -> float:
 
 
 def check_positive(name: str, value: Any) -> int | float:
-    """`value` as a Python number; ValueError unless it is a finite number above 0."""
+    """`value` as a Python number. Raises ValueError unless it is finite and above 0."""
     if not isinstance(value, Real) or isinstance(value, bool) or not (math.isfinite(value) and float(value) > 0):
         raise ValueError(f"{name}={shown(value)}; expected a positive number")
     return int(value) if isinstance(value, Integral) else float(value)
 
 
 def shown(value: Any) -> str:
-    """`value` in an error message: its repr where that is short, otherwise its type.
+    """`value` for an error message: its repr if that is short, otherwise its type.
 
     >>> import torch
     >>> shown(0.5), shown(nn.Linear(1, 2)), shown(torch.zeros(2, 2))

@@ -1,10 +1,10 @@
-"""What to write when a tensor lacks an axis or has its axes in another order: the advice in error messages."""
+"""The advice in error messages about tensors that lack an axis, or have their axes in another order."""
 
 from torch import Tensor
 
 
 def missing_axis(x: Tensor, y: Tensor) -> str:
-    """How inputs with fewer than three axes become `[T, N, *dx]`."""
+    """What to write to make `[T, N, *dx]` from inputs with fewer than three axes."""
     short = y.dim() < 2 and y.is_floating_point()
     if x.dim() < 2:
         of_y = ", and y.reshape(1, -1, 1)" if short else ""
@@ -15,7 +15,7 @@ def missing_axis(x: Tensor, y: Tensor) -> str:
 
 
 def missing_axis_of_y(x: Tensor, y: Tensor) -> str:
-    """The same for real outputs."""
+    """What to write to make `[T, N, *dy]` from real outputs with fewer than three axes."""
     if y.shape == x.shape[:2]:
         one = ", or x.unsqueeze(0) and y.unsqueeze(0) for the points of one task" if x.shape[1] == 1 < len(x) else ""
         return f"write y.unsqueeze(-1) for one number a point, or y.long() for class labels{one}"
@@ -27,19 +27,19 @@ def missing_axis_of_y(x: Tensor, y: Tensor) -> str:
 
 
 def swapped_axes(x: Tensor, y: Tensor) -> str | None:
-    """What to write where the points are the last axis; None where they are not."""
+    """What to write if the points are the last axis; None if they are not."""
     swapped = {
         "x": x.dim() == 3 and (len(x), x.shape[2]) == y.shape[:2],
         "y": y.dim() == 3 and (len(y), y.shape[2]) == x.shape[:2],
     }
-    if all(swapped.values()):  # what has several points has them in the right place
+    if all(swapped.values()):  # the tensor with several points has them in the right place
         swapped["x" if x.shape[1] > y.shape[1] else "y"] = False
     name = next((name for name, found in swapped.items() if found), None)
     return None if name is None else f"write {name}.transpose(1, 2), as points come before features"
 
 
 def missing_task_axis(x: Tensor, tasks: int, features: list[int], name: str) -> str:
-    """How inputs become `[T, M, *features]`, after a colon; "" if there is no advice."""
+    """What to write to make `[T, M, *features]` from inputs, after a colon; "" if there is no advice."""
     every = f".expand({tasks}, {', '.join(['-1'] * (1 + len(features)))})" if tasks > 1 else ""
     all_tasks = ", for the same points in every task" if every else ""
     if x.dim() == 2 and len(x) == tasks and features == [1] and tasks > 1:

@@ -95,7 +95,7 @@ def check_tasks(tasks: Tasks, learner: HasParameters | None = None) -> None:
             f"support is on {support.x.device} and query on {query.x.device}; move both with tasks.to(device)"
         )
     if query.num_points == 0:
-        raise ValueError("query holds no point, so there is nothing to be judged on; give at least one per task")
+        raise ValueError("query holds no point, so there is nothing to predict; give at least one per task")
     if query.mask is not None and values_are_readable(query.x) and not bool(query.mask.any(1).all()):
         empty = int((~query.mask.any(1)).nonzero()[0])
         raise ValueError(f"task {empty} has no real query point (query.mask is False); give every task at least one")
@@ -180,14 +180,14 @@ def check_losses(losses: Any, num_points: int, *, masked: bool) -> None:
 
 
 def _to_examples(given: Any, name: str) -> str:
-    """How what was given becomes `Examples`."""
+    """What to write to make `Examples` from `given`."""
     if isinstance(given, Tasks):
         return "pass its .support" if name == "support" else "pass its .support or .query"
     return f"build it from inputs and outputs, {name} = quickstudy.Examples(x, y)"
 
 
 def _to_tasks(given: Any) -> str:
-    """How what was given becomes `Tasks`."""
+    """What to write to make `Tasks` from `given`."""
     if callable(getattr(given, "sample", None)):
         return "draw some from it with .sample(num_tasks, support=..., query=...)"
     return "build it from two Examples, quickstudy.Tasks(support, query), or draw it with a family's sample()"

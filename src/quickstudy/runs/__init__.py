@@ -1,1 +1,1 @@
-"""A run folder on disk: checkpoint, configuration, metrics, lock, resume, save and load."""
+"""Run folders on disk: checkpoints, configuration, metrics, lock, resume, save and load."""

@@ -1,7 +1,8 @@
-"""Folders and files that a kill, a power cut or a full disk leaves either as they were or as they should be.
+"""Atomic replacement of folders and files: after a kill, a power cut or a full disk the old or the new one is there.
 
-A folder is replaced in four moves: `name.tmp` is written and flushed, renamed `name.new` (complete from here on),
-`name` is renamed `name.old`, `name.new` becomes `name`. Between any two moves, `newest` finds a complete one.
+A folder is replaced in four moves: `name.tmp` is written and flushed, then renamed `name.new` (it is complete from here
+on), `name` is renamed `name.old`, and `name.new` is renamed `name`. Between any two moves, `newest` finds a complete
+folder.
 """
 
 import errno
@@ -12,7 +13,7 @@ from pathlib import Path
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Replace `folder` by one that holds exactly `files`. Raises OSError, with what was there before intact."""
+    """Replace `folder` by one that holds exactly `files`. If it raises OSError, the previous folder is intact."""
     temporary, new, old = (_beside(folder, suffix) for suffix in ("tmp", "new", "old"))
     try:
         settle(folder)
@@ -28,11 +29,11 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise disk_error(error, folder) from error
-    shutil.rmtree(old, ignore_errors=True)  # the next write removes what is left of it
+    shutil.rmtree(old, ignore_errors=True)  # what is left is removed by the next write
 
 
 def settle(folder: Path) -> None:
-    """Finish a replacement of `folder` that was cut short, or undo one that was not complete."""
+    """Finish an interrupted replacement of `folder` if the new content is complete; otherwise undo it."""
     temporary, new, old = (_beside(folder, suffix) for suffix in ("tmp", "new", "old"))
     if temporary.exists():
         shutil.rmtree(temporary)
@@ -49,12 +50,12 @@ def settle(folder: Path) -> None:
 
 
 def is_settled(folder: Path) -> bool:
-    """Whether no replacement of `folder` was cut short."""
+    """Whether no interrupted replacement of `folder` is left."""
     return not any(_beside(folder, suffix).exists() for suffix in ("tmp", "new", "old"))
 
 
 def newest(folder: Path) -> Path | None:
-    """Where the last complete content of `folder` lies, changing nothing; None if there has never been one."""
+    """The path of the last complete content of `folder`; None if there is none. Changes nothing."""
     for place in (_beside(folder, "new"), folder, _beside(folder, "old")):
         if place.is_dir():
             return place
@@ -62,10 +63,10 @@ def newest(folder: Path) -> Path | None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace the file at `path`, not one that it links to. Raises OSError, with what was there before intact."""
+    """Replace the file at `path`; a link is replaced, not followed. If it raises OSError, the old file is intact."""
     temporary = _beside(path, "tmp")
     try:
-        temporary.unlink(missing_ok=True)  # left by a kill
+        temporary.unlink(missing_ok=True)  # a killed process may have left it
         _write_flushed(temporary, data)
         os.replace(temporary, path)
         flush_folder(path.parent)
@@ -76,7 +77,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and its parents where they are missing. Raises OSError."""
+    """Make `folder`, and its parents if they are missing. Raises OSError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -84,7 +85,7 @@ def make_folder(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make names in `folder` survive a power cut: what was made there, renamed and removed."""
+    """Flush the names in `folder` to the disk, so that new, renamed and removed files survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -93,7 +94,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def disk_error(error: OSError, path: Path) -> OSError:
-    """The same error in one line that says what to do."""
+    """The same error with a message of one line that says what to do."""
     cures = {
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some of your quota",
@@ -102,7 +103,7 @@ def disk_error(error: OSError, path: Path) -> OSError:
         errno.EPERM: "make the folder writable or choose another out",
         errno.EROFS: "choose an out on a writable disk",
         errno.ENOTDIR: "choose an out that is a folder",
-        errno.ENOENT: "was the folder removed or renamed meanwhile?",
+        errno.ENOENT: "was the folder removed or renamed?",
         errno.ELOOP: "put a file in place of the symbolic link",
     }
     reason = error.strerror or str(error)
@@ -115,7 +116,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _write_flushed(path: Path, data: bytes) -> None:
-    with open(path, "xb") as file:  # new: never through a link
+    with open(path, "xb") as file:  # x: a new file, so a link is never followed
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

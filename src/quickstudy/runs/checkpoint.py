@@ -1,7 +1,7 @@
-"""Checkpoints: a folder of safetensors plus JSON, whole or not there, and never pickle.
+"""Checkpoints: folders of safetensors and JSON files, written atomically, without pickle.
 
 `model.safetensors` holds the learner's `state_dict`, `training.safetensors` the tensors of the optimiser, and
-`state.json` everything else: where training stands, the structure of both, and the digests that tell damage.
+`state.json` everything else: where training stands, the structure of both, and digests that detect damage.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ STATE = "state.json"
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint folder holds.
+    """The content of a checkpoint folder.
 
     Args:
         weights: the learner's `state_dict`.
         training: the optimiser's state; None in a folder made by `save`.
-        facts: the readable rest: the learner's description, and where training stood.
+        facts: the rest of `state.json`: the learner's description, and where training stood.
     """
 
     weights: dict[str, Any]
@@ -39,8 +39,12 @@ class Checkpoint(NamedTuple):
 def write_checkpoint(folder: Path, weights: dict[str, Any], training: Any, facts: dict[str, Any]) -> None:
     """Replace the checkpoint at `folder`, atomically.
 
+    Args:
+        folder: the checkpoint.
+        weights, training, facts: as in `Checkpoint`.
+
     Raises:
-        OSError: if it cannot be written; the one before is then intact.
+        OSError: if it cannot be written; the previous checkpoint is then intact.
         TypeError: for state that JSON and safetensors cannot hold.
     """
     parts = {"model": weights} if training is None else {"model": weights, "training": training}
@@ -57,10 +61,10 @@ def write_checkpoint(folder: Path, weights: dict[str, Any], training: Any, facts
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """The checkpoint at `folder`; one whose replacement was cut short is found too. Changes nothing.
+    """Read the checkpoint at `folder`, also if its replacement was interrupted. Changes nothing.
 
     Raises:
-        CheckpointError: if it is missing or damaged.
+        CheckpointError: if the checkpoint is missing or damaged.
     """
     place = newest(folder)
     if place is None:
@@ -76,16 +80,16 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
-    """The readable part of the checkpoint at `folder`, without its tensors; None if there is no checkpoint."""
+    """Read `state.json` of the checkpoint at `folder`, without the tensors; None if there is no checkpoint."""
     place = newest(folder)
     return None if place is None else _read_facts(place / STATE)
 
 
 def load_weights(learner: nn.Module, weights: dict[str, Any], folder: Path) -> None:
-    """Copy `weights` into `learner`. Raises CheckpointError, naming the first misfit, where they are of another one."""
-    mine = learner.state_dict()
-    for name in (*mine, *weights):
-        here, there = (_describe(state.get(name)) for state in (mine, weights))
+    """Copy `weights` into `learner`. Raises CheckpointError, naming the first difference, if they do not fit."""
+    own = learner.state_dict()
+    for name in (*own, *weights):
+        here, there = (_describe(state.get(name)) for state in (own, weights))
         if here != there:
             raise CheckpointError(
                 f"the weights in {folder} are of another learner: {name} is {there} there and {here} here; "
@@ -93,7 +97,7 @@ def load_weights(learner: nn.Module, weights: dict[str, Any], folder: Path) -> N
             )
     try:
         learner.load_state_dict(weights)
-    except Exception as error:  # a module of somebody's own may read more than tensors
+    except Exception as error:  # a user's module may read more than tensors
         raise CheckpointError(f"the weights in {folder} cannot be loaded ({short(error)})") from error
 
 
@@ -131,7 +135,7 @@ def _read_part(path: Path, entry: Any) -> Any:
 
 
 def damaged(path: Path, what: str) -> CheckpointError:
-    """The error that says what is wrong with the file of a checkpoint at `path`, and what to do."""
+    """The error for a damaged checkpoint file at `path`: what is wrong with it, and what to do."""
     return CheckpointError(
         f"{path} {what}; restore the folder from a copy, load the run's other checkpoint (which='best' or 'last'), "
         "or train anew in another out"
@@ -143,7 +147,7 @@ def _digest(record: dict[str, Any]) -> str:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """A copy that shares no memory: safetensors refuses tensors that do."""
+    """A copy on the CPU that shares no memory with other tensors, as safetensors requires."""
     return tensor.detach().cpu().clone().contiguous()
 
 

@@ -1,4 +1,4 @@
-"""`config.json`: everything that makes a run what it is, and the comparison that a resume stands on."""
+"""`config.json`: the description of a run, and the comparison of two descriptions when a run is resumed."""
 
 import json
 import platform
@@ -17,13 +17,14 @@ from quickstudy.runs.rebuild import families
 from quickstudy.runs.rebuild.spec import to_spec
 from quickstudy.runs.run import CONFIG
 
-# what a resume may differ in: where and why it was started, how the work is shared, and what the first start decided
+# A resume may differ in these: they record versions, how the run was started and shared among processes, and what was
+# decided at its start.
 _FREE = {"quickstudy", "torch", "python", "recipe", "options", "command", "compile", "threads", "device"}
 _FREE |= {"processes", "accumulate", "job", "verify", "extended", "family_spec"}
 
 
 def describe_run(learner: nn.Module, family: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a run: learner, family or environment, the arguments of `fit`, and the versions it ran with."""
+    """The config of a run: learner, family or environment, the arguments of `fit`, and the versions of the software."""
     return {
         "quickstudy": __version__,
         "torch": torch.__version__,
@@ -43,7 +44,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 
 def check_json(name: str, value: Any) -> Any:
-    """`value` as JSON will give it back; TypeError if JSON cannot hold it."""
+    """`value` after a round trip through JSON. Raises TypeError if JSON cannot hold it."""
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -53,7 +54,7 @@ def check_json(name: str, value: Any) -> Any:
 
 
 def check_same(config: Mapping[str, Any], before: Mapping[str, Any], folder: Path) -> None:
-    """Raise ValueError, naming the first difference, unless `config` is of the same run as `before`."""
+    """Raise ValueError, naming the first difference, unless `config` describes the same run as `before`."""
     for name in (name for name in config if name not in _FREE):
         difference = _difference(name, config[name], before.get(name))
         if difference is None:
@@ -62,18 +63,18 @@ def check_same(config: Mapping[str, Any], before: Mapping[str, Any], folder: Pat
         if name == "steps":
             longer = type(before.get(name)) is int and config[name] > before[name]
             cure = "a run's length is part of it (its schedule and its evaluations depend on it): give another out" + (
-                ", or lengthen it by exist='extend' once it is finished" if longer else ""
+                ", or lengthen it by exist='extend' when it is finished" if longer else ""
             )
         raise ValueError(f"the run in {folder} is another one: {difference}; {cure}")
 
 
 def check_alike(config: Mapping[str, Any], first: Mapping[str, Any], rank: int) -> None:
-    """Raise ValueError unless process `rank` was started with what process 0 was; of threads, 0's count is taken."""
+    """Raise ValueError unless process `rank` has the config of process 0; the number of threads may differ."""
     for name in (name for name in config if name != "threads"):
         difference = _difference(name, config[name], first.get(name))
         if difference is not None:
             raise ValueError(
-                f"process {rank} was started otherwise than process 0: {difference}; start all of them alike"
+                f"process {rank} and process 0 have different arguments: {difference}; start all with the same ones"
             )
 
 
@@ -87,7 +88,7 @@ def without_addresses(text: str) -> str:
 
 
 def _value(value: Any) -> Any:
-    """As JSON gives it back: callables by name, tuples as lists."""
+    """`value` as JSON can hold it: callables by name, tuples as lists."""
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     return list(value) if isinstance(value, tuple) else value

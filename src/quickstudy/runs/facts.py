@@ -1,4 +1,4 @@
-"""Where a result comes from: the commit of the code and the kind of machine, in general terms."""
+"""The origin of a result: the commit of the code, and the kind of machine."""
 
 import os
 import platform
@@ -12,10 +12,10 @@ import torch
 
 @cache
 def commit() -> str | None:
-    """The commit of the checkout that quickstudy runs from; None when it was installed from a package.
+    """The commit of the checkout that quickstudy runs from; None if it was installed from a package.
 
-    As it was when first asked: that is the code that runs, whatever is committed meanwhile. A copy without history, as
-    in a container, can be told by the environment variable QUICKSTUDY_COMMIT.
+    The value is that of the first call, so a commit made during a run does not change it. For a copy without history,
+    as in a container, the environment variable QUICKSTUDY_COMMIT gives the commit.
     """
     checkout = Path(__file__).resolve().parents[3]
     if not (checkout / ".git").exists() or not (checkout / "src" / "quickstudy").is_dir():
@@ -30,7 +30,7 @@ def commit() -> str | None:
 
 
 def hardware(device: torch.device | str = "cpu") -> str:
-    """Such as "2 cores of an AMD EPYC", or "one NVIDIA H100" for a GPU."""
+    """The machine in words, such as "2 cores of an AMD EPYC", or "one NVIDIA H100" for a GPU."""
     if torch.device(device).type == "cuda":
         return f"one {torch.cuda.get_device_name(device)}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

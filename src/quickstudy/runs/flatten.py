@@ -1,8 +1,8 @@
-"""Nested state as JSON plus named tensors, and back: how optimiser state is kept without pickle.
+"""Nested state as JSON plus named tensors, and back: the format of optimiser state, without pickle.
 
 JSON has no tuples, no integer keys and no infinities, so containers and such floats carry a tag:
 `{"tuple": [...]}`, `{"dict": [[key, value], ...]}`, `{"float": "nan"}`, and `{"tensor": name}` for a tensor.
-A tensor that occurs twice (tied weights) is kept once, under its first name.
+A tensor that occurs twice (tied weights) is stored once, under its first name.
 """
 
 import math
@@ -34,7 +34,7 @@ def flatten(tree: Any) -> tuple[Any, dict[str, Tensor]]:
 
 
 def unflatten(structure: Any, tensors: dict[str, Tensor]) -> Any:
-    """The nested state that `flatten` was given. Raises ValueError or KeyError on what it cannot have written."""
+    """The inverse of `flatten`. Raises ValueError or KeyError for anything that `flatten` does not write."""
     if structure is None or isinstance(structure, bool | int | float | str):
         return structure
     if not isinstance(structure, dict) or len(structure) != 1:

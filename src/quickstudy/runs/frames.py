@@ -1,15 +1,15 @@
-"""Records of a run as a pandas data frame. pandas is an extra, imported only when a frame is asked for."""
+"""Records of a run as a pandas data frame. pandas is an extra and is imported only when a frame is made."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def to_frame(rows: Sequence[Mapping[str, Any]], asked: str) -> Any:
-    """A `pandas.DataFrame` with a row for each of `rows`; what a row lacks is NaN.
+    """A `pandas.DataFrame` with a row for each of `rows`; missing values are NaN.
 
     Args:
         rows: records with the same kind of keys.
-        asked: what the user called, for the message.
+        asked: the call that the user made, for the message.
 
     Raises:
         ModuleNotFoundError: if pandas is not installed.

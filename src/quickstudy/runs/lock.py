@@ -1,4 +1,4 @@
-"""One process at a time in a run folder, and the folder still there."""
+"""The lock of a run folder: one process trains there at a time, and notices if the folder is removed or renamed."""
 
 import os
 from pathlib import Path
@@ -8,32 +8,32 @@ from quickstudy.runs.atomic import disk_error
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: run folders are not guarded there
+except ImportError:  # not a POSIX system: run folders are not locked
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 
 
 class Lock:
-    """Held while entered. The kernel frees it however the process ends, SIGKILL included.
+    """A context that holds the lock. The kernel frees it when the process ends, also by SIGKILL.
 
     Args:
         folder: the run.
 
     Raises:
-        BlockingIOError: on entering, if another process trains there.
+        BlockingIOError: if another process trains in the folder.
     """
 
     def __init__(self, folder: Path):
         self._folder = folder
         self._file: IO[bytes] | None = None
-        self._place: os.stat_result | None = None
+        self._status: os.stat_result | None = None
 
     def __enter__(self) -> "Lock":
         try:
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
             self._file = os.fdopen(os.open(self._folder / LOCK, flags, 0o666), "r+b")
-            self._place = os.stat(self._folder)
+            self._status = os.stat(self._folder)
         except OSError as error:
             raise disk_error(error, self._folder / LOCK) from error
         if fcntl is not None:
@@ -51,13 +51,13 @@ class Lock:
         self._file.close()
 
     def check(self) -> None:
-        """Raise FileNotFoundError unless the folder is the one that was locked: it may have been removed or renamed."""
+        """Raise FileNotFoundError if the folder was removed or renamed since it was locked."""
         try:
-            same = self._place is not None and os.path.samestat(os.stat(self._folder), self._place)
+            same = self._status is not None and os.path.samestat(os.stat(self._folder), self._status)
         except OSError:
             same = False
         if not same:
             raise FileNotFoundError(
                 f"the run folder {self._folder} was removed or renamed while it was trained in, so training stopped; "
-                "if it has another name now, go on there from its last checkpoint"
+                "if it has another name now, resume it there"
             )

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one JSON object a line, cut back to the checkpoint on resume."""
+"""`metrics.jsonl`: one JSON object on each line; a resume truncates the file to the checkpoint."""
 
 import json
 import math
@@ -18,7 +18,7 @@ class MetricsFile:
 
     Args:
         folder: the run.
-        keep: how many bytes were there at the checkpoint that training goes on from; the rest is cut off.
+        keep: length of the file, in bytes, at the checkpoint from which training continues; the rest is cut off.
 
     Raises:
         CheckpointError: if the file is shorter than that, or damaged.
@@ -44,7 +44,7 @@ class MetricsFile:
             raise disk_error(error, self.path) from error
 
     def write(self, values: dict[str, Any]) -> None:
-        """Append one line. A value that is not finite is left out: JSON has no NaN."""
+        """Append one line. Values that are not finite are left out, as JSON has no NaN."""
         finite = {k: v for k, v in values.items() if not (isinstance(v, float) and not math.isfinite(v))}
         line = json.dumps(finite, allow_nan=False).encode() + b"\n"
         try:
@@ -55,23 +55,23 @@ class MetricsFile:
         self._length += len(line)
 
     def flush(self) -> int:
-        """Make what was written survive a power cut; returns the file's length in bytes.
+        """Flush the file to the disk, so that it survives a power cut; returns its length in bytes.
 
         Warns:
-            RuntimeWarning: if the file was removed, replaced or cut short from outside meanwhile.
+            RuntimeWarning: if the file was removed, replaced or cut short by another program.
         """
         try:
             self._file.flush()
             if not self._is_there():
                 self._write_again()
             os.fsync(self._file.fileno())
-            length = os.fstat(self._file.fileno()).st_size  # tell() may still name the end from before a truncation
+            length = os.fstat(self._file.fileno()).st_size  # tell() may give the end before a truncation
         except OSError as error:
             raise disk_error(error, self.path) from error
         if length < self._length:
             lost = self._length - length
             warnings.warn(
-                f"{self.path} was cut short from outside: {lost} bytes are lost", RuntimeWarning, stacklevel=2
+                f"{self.path} was cut short by another program: {lost} bytes are lost", RuntimeWarning, stacklevel=2
             )
         self._length = length
         return length
@@ -90,7 +90,7 @@ class MetricsFile:
             return False
 
     def _write_again(self) -> None:
-        """Put the lines back where they belong: a file that is removed lives on for who has it open."""
+        """Write the removed file again: its lines can still be read through the open handle."""
         self._file.seek(0)
         write_file(self.path, self._file.read())
         self._file.close()
@@ -99,7 +99,7 @@ class MetricsFile:
 
 
 def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, oldest first; a last line that was cut short is left out.
+    """The lines of a run's `metrics.jsonl`, oldest first, without an incomplete last line.
 
     Raises:
         CheckpointError: if the file is damaged.
@@ -125,7 +125,7 @@ def _parse(path: Path, data: bytes) -> list[dict[str, Any]]:
 
 
 def parse_lines(data: bytes) -> list[dict[str, Any]]:
-    """The lines in `data`, but a last one that was cut short. Raises ValueError unless each has a step, and numbers."""
+    """The lines in `data`, without an incomplete last one. Raises ValueError unless each has a step, and numbers."""
     try:
         lines = [json.loads(line) for line in data.split(b"\n")[:-1] if line]
     except (ValueError, RecursionError):
@@ -145,4 +145,4 @@ def _damaged(path: Path) -> CheckpointError:
     )
 
 
-TIME_FIELDS = ("seconds", "steps_per_second")  # the fields in which two equal runs may differ
+TIME_FIELDS = ("seconds", "steps_per_second")  # two equal runs may differ in these fields

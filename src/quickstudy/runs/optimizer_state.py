@@ -1,4 +1,4 @@
-"""The state of an optimiser, as a checkpoint that may be anybody's has it: looked at before it is loaded."""
+"""Loads the state of an optimiser from a checkpoint of unknown origin; the state is checked first."""
 
 from typing import Any
 
@@ -12,33 +12,33 @@ _LIKE_PARAMETERS = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"
 
 
 def load_optimizer(optimizer: Any, state: Any) -> None:
-    """Give `optimizer` the `state`. Raises ValueError, naming the first thing wrong, for one it cannot have saved.
+    """Load `state` into `optimizer`. Raises ValueError, naming the first fault, if `state` is not one of its states.
 
     Args:
-        optimizer: of torch, or anything else with `load_state_dict`, which must then look for itself.
-        state: what its `state_dict()` was.
+        optimizer: an optimiser of torch; or another object with `load_state_dict`, which must check the state itself.
+        state: from its `state_dict()`.
     """
     if isinstance(optimizer, torch.optim.Optimizer):
         _check_groups(optimizer.state_dict(), state)
         params = [p for group in optimizer.param_groups for p in group["params"]]
         for index, values in state["state"].items():
             if type(index) is not int or not 0 <= index < len(params) or not isinstance(values, dict):
-                raise ValueError(f"there is a state of parameter {short(index)}")
+                raise ValueError(f"it has a state for parameter {short(index)}, which does not exist")
             _check_values(values, params[index], adam=isinstance(optimizer, torch.optim.Adam))
     optimizer.load_state_dict(state)
 
 
 def _check_groups(own: dict[str, Any], state: Any) -> None:
     if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
-        raise ValueError("it is no dictionary with a state")
+        raise ValueError("it is not a dictionary with a state")
     groups = state.get("param_groups")
     if not isinstance(groups, list) or len(groups) != len(own["param_groups"]):
         raise ValueError("it has other groups of parameters")
-    for mine, theirs in zip(own["param_groups"], groups, strict=True):
-        for name, value in mine.items():
-            if not isinstance(theirs, dict) or name not in theirs or not _alike(value, theirs[name]):
+    for expected, given in zip(own["param_groups"], groups, strict=True):
+        for name, value in expected.items():
+            if not isinstance(given, dict) or name not in given or not _alike(value, given[name]):
                 raise ValueError(f"a group of parameters has another {name}")
-        if theirs["params"] != mine["params"]:
+        if given["params"] != expected["params"]:
             raise ValueError("its groups hold other parameters")
 
 
@@ -52,13 +52,13 @@ def _check_values(values: dict[Any, Any], parameter: nn.Parameter, *, adam: bool
             raise ValueError(f"step is {short(value)}")
 
 
-def _alike(mine: Any, theirs: Any) -> bool:
-    """Whether two settings of a group are of one kind; a switch may be unset (None)."""
-    if isinstance(mine, list | tuple):
-        return type(mine) is type(theirs) and len(mine) == len(theirs) and all(map(_alike, mine, theirs))
-    if isinstance(mine, Tensor):
-        return isinstance(theirs, Tensor) and mine.shape == theirs.shape
+def _alike(expected: Any, given: Any) -> bool:
+    """Whether two settings of a group have the same type; a bool may be None."""
+    if isinstance(expected, list | tuple):
+        return type(expected) is type(given) and len(expected) == len(given) and all(map(_alike, expected, given))
+    if isinstance(expected, Tensor):
+        return isinstance(given, Tensor) and expected.shape == given.shape
     for kinds in ((bool, type(None)), (int, float, Tensor)):
-        if type(mine) in kinds:
-            return type(theirs) in kinds
-    return type(mine) is type(theirs)
+        if type(expected) in kinds:
+            return type(given) in kinds
+    return type(expected) is type(given)

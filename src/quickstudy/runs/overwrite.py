@@ -28,22 +28,23 @@ def check_removable(folder: Path, config: dict[str, Any]) -> None:
     """Raise FileExistsError unless `folder` is a run that `fit` made, with nothing else in it.
 
     Args:
+        folder: the run, or the rest of one that is half deleted.
         config: of the new run.
 
     Raises:
         CheckpointError: if `config.json` cannot be read.
     """
     before = read_config(folder)
-    whose = owner(folder, before, config)
-    if whose is not None or not all(name in before for name in _KEYS):
+    larger = owner(folder, before, config)
+    if larger is not None or not all(name in before for name in _KEYS):
         raise FileExistsError(
-            f"{folder} is {whose or 'not a run that quickstudy.fit made'}, and is not overwritten; choose another out"
+            f"{folder} is {larger or 'not a run that quickstudy.fit made'}, and is not overwritten; choose another out"
         )
     for path, name in _entries(folder):
         if name == OVERWRITTEN and not path.is_symlink() and is_half_deleted(folder):
             continue
-        ours = _FOLDERS if path.is_dir() else _FILES
-        if path.is_symlink() or not ours.fullmatch(name):
+        written = _FOLDERS if path.is_dir() else _FILES
+        if path.is_symlink() or not written.fullmatch(name):
             raise FileExistsError(
                 f"{path} was not written by quickstudy.fit, and exist='overwrite' deletes nothing else; move it away, "
                 "or choose another out"
@@ -54,7 +55,8 @@ def owner(folder: Path, before: Mapping[str, Any], config: Mapping[str, Any]) ->
     """The larger run or the recipe that the run in `folder` belongs to, in words; None if it stands alone.
 
     Args:
-        before: the config of the run in `folder`.
+        folder: the run.
+        before: its config.
         config: of the run that replaces or extends it.
     """
     above = folder.resolve().parent
@@ -68,6 +70,7 @@ def remove_run(folder: Path, config: dict[str, Any]) -> None:
     """Delete the run in `folder`, or the rest of it; the folder and `.lock`, which the caller holds, stay.
 
     Args:
+        folder: the run.
         config: of the new run.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where a training is kept: in a run folder, or in memory."""
+"""Storage of a training: a run folder, or memory."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -22,57 +22,57 @@ from quickstudy.runs.standing import Standing
 
 
 class Lines(Protocol):
-    """What takes the lines of metrics."""
+    """Stores the lines of metrics."""
 
     def write(self, values: dict[str, Any]) -> None:
         """Append one line."""
 
     def flush(self) -> int:
-        """Make what was written safe; returns the length in bytes."""
+        """Flush the lines to the disk; returns their length in bytes."""
 
     def close(self) -> None:
-        """No more lines come."""
+        """Close the storage; no line may follow."""
 
 
 class Place(Protocol):
-    """Where a training is kept: `fit` looks, begins, restores, saves and finishes here."""
+    """Storage of a training."""
 
     @property
     def folder(self) -> Path | None:
-        """The run folder, if there is one."""
+        """The run folder; None for a run in memory."""
 
     def look(self, config: dict[str, Any]) -> dict[str, Any] | None:
-        """The config of the run to go on with; None for a new one. Changes nothing."""
+        """The config of the run that is continued; None for a new run. Changes nothing."""
 
     def is_finished(self, config: dict[str, Any]) -> bool:
-        """Whether the run with this config is trained to its end."""
+        """Whether the run with this config is finished."""
 
     def begin(self, config: dict[str, Any]) -> AbstractContextManager[None]:
-        """Take the place: while entered, nobody else trains there."""
+        """A context in which this process alone trains the run."""
 
     def restore(self, learner: nn.Module, load: Callable[[Any], object], config: dict[str, Any]) -> Standing:
-        """Put the learner, and by `load` its optimiser, where the last checkpoint left them."""
+        """Load the last checkpoint into the learner and, by `load`, its optimiser; returns where training stands."""
 
     def lines(self, standing: Standing) -> Lines:
-        """What takes the lines of metrics after that standing."""
+        """The storage of metrics, with the lines up to `standing`."""
 
     def check(self) -> None:
-        """Raise FileNotFoundError if the place is no longer there."""
+        """Raise FileNotFoundError if the run folder was removed or renamed."""
 
     def save(self, name: Path, learner: nn.Module, optimizer: Any, facts: dict[str, Any], standing: Standing) -> None:
-        """Write a checkpoint: the learner, the optimiser's state, where training stands, and what else is to say."""
+        """Write a checkpoint: the learner, the optimiser's state, the facts, and where training stands."""
 
     def finish(self, learner: nn.Module, config: dict[str, Any]) -> Run:
         """The finished run."""
 
 
 class Folder:
-    """A run folder.
+    """Storage in a run folder.
 
     Args:
         folder: its path.
-        exist: what to do with a run that is there: "error", "resume", "overwrite" or "extend".
-        restarts: whether this call is the restart of one that began the run with such a config, and goes on with it.
+        exist: what to do if the folder holds a run: "error", "resume", "overwrite" or "extend".
+        restarts: config of a run -> whether torchrun restarted the job that began it. Such a run is resumed.
     """
 
     def __init__(self, folder: Path, exist: str, restarts: Callable[[dict[str, Any]], bool]):
@@ -80,11 +80,11 @@ class Folder:
         self._lock: Lock | None = None
 
     def look(self, config: dict[str, Any]) -> dict[str, Any] | None:
-        """The config of the run to go on with; None for a new one.
+        """The config of the run that is continued; None for a new run. Changes nothing.
 
         Raises:
-            FileExistsError: if there is something that must not be written into.
-            ValueError: if there is another run, or one that cannot be extended.
+            FileExistsError: if the folder holds something that is not overwritten.
+            ValueError: if it holds another run, or one that cannot be extended.
             CheckpointError: if the run is damaged.
         """
         if self._exist != "resume" and is_run(self.folder) and self._restarts(read_config(self.folder)):
@@ -92,12 +92,12 @@ class Folder:
         return earlier_run(self.folder, self._exist, config)
 
     def is_finished(self, config: dict[str, Any]) -> bool:
-        """Whether the run with this config is trained to its end."""
+        """Whether the run with this config is finished."""
         return is_finished(self.folder, config)
 
     @contextmanager
     def begin(self, config: dict[str, Any]) -> Iterator[None]:
-        """Make the folder, hold its lock, and write `config.json` where it is missing or an extension changes it.
+        """Make the folder, hold its lock, and write `config.json` if it is missing or changed by an extension.
 
         Raises:
             BlockingIOError: if another process trains there.
@@ -106,27 +106,27 @@ class Folder:
         make_folder(self.folder)
         with Lock(self.folder) as self._lock:
             check_no_links(self.folder)
-            before = self.look(config)  # again: another process may have been here since
+            before = self.look(config)  # again: another process may have changed the folder
             if before is None:
                 if is_run(self.folder) or is_half_deleted(self.folder):
                     remove_run(self.folder, config)
                 write_config(self.folder, config)
             elif before != read_config(self.folder):
-                (self.folder / RESULT).unlink(missing_ok=True)  # before the config: it is written anew where it lacks
+                (self.folder / RESULT).unlink(missing_ok=True)  # first, as a resume writes a missing result
                 write_config(self.folder, before)
             make_folder(self.folder / FIGURES)
             yield
 
     def restore(self, learner: nn.Module, load: Callable[[Any], object], config: dict[str, Any]) -> Standing:
-        """Put the learner, and by `load` its optimiser, where the last checkpoint left them."""
+        """Load the last checkpoint into the learner and, by `load`, its optimiser; returns where training stands."""
         return reopened(restore(self.folder, learner, load, config["steps"]), config)
 
     def lines(self, standing: Standing) -> Lines:
-        """`metrics.jsonl`, cut back to that standing."""
+        """`metrics.jsonl`, truncated to `standing`."""
         return MetricsFile(self.folder, standing.metrics_bytes)
 
     def check(self) -> None:
-        """Raise FileNotFoundError if the folder was removed or renamed since it was begun."""
+        """Raise FileNotFoundError if the folder was removed or renamed since `begin`."""
         assert self._lock is not None
         self._lock.check()
 
@@ -136,12 +136,12 @@ class Folder:
         write_checkpoint(self.folder / name, learner.state_dict(), {"optimizer": optimizer}, facts)
 
     def finish(self, learner: nn.Module, config: dict[str, Any]) -> Run:
-        """The finished run as the disk has it, with its last weights in `learner`."""
+        """The finished run, read from the disk, with the last weights in `learner`."""
         return finished_run(self.folder, learner, config)
 
 
 class Memory:
-    """Nothing on disk: metrics and the best weights are kept for as long as the `Run` is."""
+    """Storage in memory: the metrics and the best weights exist as long as the `Run`."""
 
     folder = None
 
@@ -149,29 +149,29 @@ class Memory:
         self._lines, self._standing, self._best = _List(), Standing(), dict[str, Any]()
 
     def look(self, config: dict[str, Any]) -> None:
-        """There is never an earlier run."""
+        """None: there is no earlier run."""
 
     def is_finished(self, config: dict[str, Any]) -> bool:
-        """Never before it is trained."""
+        """False: there is no earlier run."""
         return False
 
     def begin(self, config: dict[str, Any]) -> AbstractContextManager[None]:
-        """Nobody else can train there."""
+        """A context without effect."""
         return nullcontext()
 
     def restore(self, learner: nn.Module, load: Callable[[Any], object], config: dict[str, Any]) -> Standing:
-        """The beginning."""
+        """The standing before the first step."""
         return Standing()
 
     def lines(self, standing: Standing) -> Lines:
-        """A list."""
+        """The lines in memory."""
         return self._lines
 
     def check(self) -> None:
-        """Memory stays."""
+        """Does nothing."""
 
     def save(self, name: Path, learner: nn.Module, optimizer: Any, facts: dict[str, Any], standing: Standing) -> None:
-        """Keep a copy of the best weights; the last ones are the learner's own."""
+        """Keep a copy of the best weights; the learner itself has the last ones."""
         self._standing = standing
         if name == BEST:
             self._best = {k: v.clone() if hasattr(v, "clone") else v for k, v in learner.state_dict().items()}
@@ -190,7 +190,7 @@ class _List:
 
     def write(self, values: dict[str, Any]) -> None:
         finite = {k: v for k, v in values.items() if not (isinstance(v, float) and not math.isfinite(v))}
-        self.written.append(finite)  # as a file would have it
+        self.written.append(finite)  # as in `metrics.jsonl`
 
     def flush(self) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""Reading files of a run, which may be anybody's: regular files that hold sound JSON, or one error."""
+"""Reads files of a run of unknown origin; anything but a regular file with valid JSON raises an error."""
 
 import json
 import os
@@ -6,34 +6,34 @@ import stat
 from pathlib import Path
 from typing import Any
 
-DEEPEST = 100  # objects and lists within each other; what quickstudy writes has less than 20
-LARGEST = 1 << 28  # bytes of a JSON file; a description of a learner with a million rates has a tenth of that
+DEEPEST = 100  # nested objects and lists; quickstudy writes fewer than 20
+LARGEST = 1 << 28  # bytes of a JSON file; the description of a learner with a million rates needs a tenth of that
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint, or another file of a run, is missing, damaged or not one; the message names it and the cure."""
+    """A checkpoint or another file of a run is missing or damaged; the message names the file and what to do."""
 
 
 def read_file(path: Path, largest: int | None = None) -> bytes:
-    """What the regular file at `path` holds.
+    """The bytes of the regular file at `path`.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: if there is none.
-        ValueError: for what is no regular file (reading a pipe might never end), or is larger than `largest` bytes.
+        FileNotFoundError, NotADirectoryError: if there is no such file.
+        ValueError: if it is not a regular file (reading a pipe might never end), or is larger than `largest` bytes.
     """
-    # a pipe is opened without waiting for its writer
+    # O_NONBLOCK: opening a pipe does not wait for a writer
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:
         facts = os.fstat(handle)
         if not stat.S_ISREG(facts.st_mode):
             raise ValueError("is not a regular file")
         if largest is not None and facts.st_size > largest:
-            raise ValueError(f"has {facts.st_size} bytes, and no run writes more than {largest}")
+            raise ValueError(f"has {facts.st_size} bytes; expected at most {largest}")
         return file.read()
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """The JSON object in `data`. Raises ValueError for anything else, for NaN, and for what is nested too deeply."""
+    """The JSON object in `data`. Raises ValueError for anything else, for NaN, and if it is nested too deeply."""
     try:
         content = json.loads(data, parse_constant=_refuse)
     except RecursionError:
@@ -52,10 +52,10 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 
 def short(value: Any) -> str:
-    """`value` as an error message quotes it."""
+    """The repr of `value` for an error message, shortened."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

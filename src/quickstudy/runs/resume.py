@@ -1,4 +1,4 @@
-"""What is already in a run folder, and taking up training from it."""
+"""Finds the run in a folder, and restores training from its last checkpoint."""
 
 import os
 from collections.abc import Callable
@@ -32,8 +32,8 @@ from quickstudy.runs.run import (
 from quickstudy.runs.standing import Standing, read_standing
 
 EXIST = ("error", "resume", "overwrite", "extend")
-MOST_THREADS = 1024  # the largest machines have fewer cores, and a thread a core is the most that helps
-_OBEYED: dict[str, Any] = {
+MOST_THREADS = 1024  # more than the cores of the largest machines
+_REQUIRED: dict[str, Any] = {
     "threads": int,
     "device": str,
     "compile": bool,
@@ -44,11 +44,17 @@ _OBEYED: dict[str, Any] = {
 
 
 def earlier_run(folder: Path, exist: str, config: dict[str, Any]) -> dict[str, Any] | None:
-    """The config of the run in `folder` that `config` goes on with; None if there is none yet.
+    """The config of the run in `folder` that is continued; None if a new run begins there.
+
+    Args:
+        folder: the run folder, which need not exist.
+        exist: what to do if it holds a run; see `quickstudy.fit`.
+        config: of this call.
 
     Raises:
-        FileExistsError: if there is something that must not be written into.
-        ValueError: if it is another run.
+        FileExistsError: if the folder holds something that is not overwritten.
+        ValueError: if it holds another run, or one that cannot be extended.
+        CheckpointError: if the run is damaged.
     """
     if exist not in EXIST:
         raise ValueError(f"exist={exist!r}; expected {', '.join(map(repr, EXIST[:-1]))} or {EXIST[-1]!r}")
@@ -68,7 +74,7 @@ def earlier_run(folder: Path, exist: str, config: dict[str, Any]) -> dict[str, A
         return None
     if exist == "error":
         raise FileExistsError(
-            f"there is a run in {folder} already; go on with it by exist='resume', lengthen it by 'extend', replace it "
+            f"there is a run in {folder} already; continue it by exist='resume', lengthen it by 'extend', replace it "
             "by 'overwrite', or choose another out"
         )
     if exist == "overwrite":
@@ -84,15 +90,15 @@ def earlier_run(folder: Path, exist: str, config: dict[str, Any]) -> dict[str, A
 
 
 def _extended(folder: Path, before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    if (whose := owner(folder, before, config)) is not None:
-        raise ValueError(f"the run in {folder} is {whose}, which says how long it is; choose another out")
+    if (larger := owner(folder, before, config)) is not None:
+        raise ValueError(f"the run in {folder} is {larger}, which fixes its number of steps; choose another out")
     facts = read_facts(folder / LAST)
     return extended(before, config["steps"], None if facts is None else _standing(facts, folder), folder)
 
 
 def _check_whole(config: dict[str, Any], folder: Path) -> None:
-    """Raise CheckpointError unless `config` says all that a resume obeys or passes on."""
-    for name, kinds in _OBEYED.items():
+    """Raise CheckpointError unless `config` has every entry that a resume needs, with the right type."""
+    for name, kinds in _REQUIRED.items():
         value = config.get(name, ...)
         right = isinstance(value, kinds) and (name == "compile" or not isinstance(value, bool))
         if not right or (name == "threads" and not 1 <= value <= max(MOST_THREADS, os.cpu_count() or 1)):
@@ -102,15 +108,19 @@ def _check_whole(config: dict[str, Any], folder: Path) -> None:
 
 
 def check_obeyed(before: dict[str, Any], compile: bool | str, device: torch.device | str) -> None:
-    """Raise ValueError if what the run was begun with is now asked to be otherwise."""
+    """Raise ValueError if `compile` or `device` differs from the run's."""
     if compile != "auto" and bool(compile) != before["compile"]:
-        raise ValueError(f"the run was begun with compile={before['compile']}; resume it so, or with compile='auto'")
+        raise ValueError(
+            f"the run was begun with compile={before['compile']}; resume it with that or with compile='auto'"
+        )
     if device != "auto" and str(pick_device(device)) != before["device"]:
-        raise ValueError(f"the run was begun on device {before['device']!r}; resume it there, or with device='auto'")
+        raise ValueError(
+            f"the run was begun on device {before['device']!r}; resume it on that device or with device='auto'"
+        )
 
 
 def planned_steps(folder: Path | None, exist: str) -> int | None:
-    """How many steps the run in `folder` was planned for at first, if it was extended since, or is to be; else None."""
+    """The number of steps planned before any extension, if the run was or will be extended; otherwise None."""
     if folder is None or exist not in ("resume", "extend") or not is_run(folder):
         return None
     config = read_config(folder)
@@ -121,26 +131,29 @@ def planned_steps(folder: Path | None, exist: str) -> int | None:
 
 
 def is_finished(folder: Path, config: dict[str, Any]) -> bool:
-    """Whether the run in `folder`, which has this config, was trained to its end."""
+    """Whether the run in `folder`, which has this config, is finished."""
     facts = read_facts(folder / LAST)
     return facts is not None and reopened(_standing(facts, folder), config).finished
 
 
 def restore(folder: Path, learner: nn.Module, load_optimizer: Callable[[Any], object], steps: int) -> Standing:
-    """Put learner and optimiser where the last checkpoint left them; the beginning if there is none yet.
+    """Load the last checkpoint into learner and optimiser.
 
     Args:
         folder: the run.
-        learner: takes the weights.
-        load_optimizer: takes the optimiser's state; whatever it raises means that the state is damaged.
-        steps: of the whole run.
+        learner: receives the weights.
+        load_optimizer: loads the optimiser's state; any error that it raises means that the state is damaged.
+        steps: number of steps of the whole run.
+
+    Returns:
+        Where training stands; before the first step if there is no checkpoint yet.
 
     Raises:
-        CheckpointError: if the checkpoint is damaged or lost, or of another learner.
+        CheckpointError: if the checkpoint is damaged, lost, or of another learner.
     """
     _settle_both(folder)
     if not (folder / LAST).exists():
-        if read_metrics(folder):  # not killed in its first moment: something has been lost since
+        if read_metrics(folder):  # the first checkpoint is written before any metrics
             raise CheckpointError(
                 f"{folder} has metrics and no checkpoint; restore {LAST} from a copy, or choose another out"
             )
@@ -152,15 +165,15 @@ def restore(folder: Path, learner: nn.Module, load_optimizer: Callable[[Any], ob
     load_weights(learner, checkpoint.weights, folder / LAST)
     try:
         load_optimizer(checkpoint.training["optimizer"])
-    except Exception as error:  # any optimiser's, about a state that may be anybody's
-        raise damaged(folder / LAST / STATE, f"holds no state of this optimiser: {short(error)}") from error
+    except Exception as error:  # the optimiser and the state may come from anywhere
+        raise damaged(folder / LAST / STATE, f"does not hold a state of this optimiser: {short(error)}") from error
     return standing
 
 
 def finished_run(folder: Path, learner: nn.Module, config: dict[str, Any]) -> Run:
     """The finished run in `folder`, with its last weights in `learner`.
 
-    Writes only what a kill at the very end left undone: the replacement of a checkpoint, and a missing `result.json`.
+    Completes what a kill at the very end may leave undone: the replacement of a checkpoint, and `result.json`.
     """
     if not all(is_settled(folder / name) for name in (LAST, BEST)):
         with Lock(folder):
@@ -182,7 +195,7 @@ def _settle_both(folder: Path) -> None:
 def _standing(facts: dict[str, Any], folder: Path) -> Standing:
     if facts.get("kind") != "run":
         raise CheckpointError(
-            f"{folder / LAST} is a learner made by quickstudy.save and no checkpoint to go on from; "
+            f"{folder / LAST} is a learner made by quickstudy.save, not a checkpoint of a training; "
             "restore the checkpoint from a copy, or choose another out"
         )
     try:

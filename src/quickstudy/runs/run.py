@@ -1,4 +1,4 @@
-"""A run folder: what is in it, how to read it, and how its result is written."""
+"""The files of a run folder: their names, how they are read, and how the result is written."""
 
 import json
 import os
@@ -27,14 +27,14 @@ class Run:
     """A finished training.
 
     Args:
-        path: the run folder; None for a run that was kept in memory.
-        learner: with the last weights.
-        config: what `config.json` holds.
-        steps: how many were done: fewer than asked for if stopped early.
-        seconds: of training, those before interruptions included.
-        best_step: after how many steps the validation loss was least; None if it never was finite.
+        path: the run folder; None for a run in memory.
+        learner: has the last weights.
+        config: the content of `config.json`.
+        steps: number of steps done; fewer than planned if training stopped early.
+        seconds: duration of training, including the time before interruptions.
+        best_step: number of steps after which the validation loss was lowest; None if it was never finite.
         metrics: the lines of `metrics.jsonl`.
-        best: the best weights of a run that was kept in memory.
+        best: the best weights of a run in memory.
 
     >>> Run(Path("runs/sine"), nn.Linear(1, 1), {}, 300, 12.3, 285, [])
     Run(runs/sine: Linear, 300 steps in 12 s, best at step 285)
@@ -55,10 +55,10 @@ class Run:
         return f"Run({self.path or 'in memory'}: {name}, {self.steps} steps in {self.seconds:.0f} s{best})"
 
     def load_best(self) -> nn.Module:
-        """Copy the weights with the least validation loss into `learner`, and return it.
+        """Copy the weights with the lowest validation loss into `learner`, and return it.
 
         Raises:
-            CheckpointError: if there are none: the loss was never finite, or the run trains what acts.
+            CheckpointError: if there are none: the loss was never finite, or the run was made by `rl.fit`.
         """
         from quickstudy.runs.checkpoint import load_weights, read_checkpoint
 
@@ -121,14 +121,14 @@ def write_result(
 
 
 def read_config(path: Path | str) -> dict[str, Any]:
-    """The `config.json` of a run, half deleted or not. Raises CheckpointError if it is missing or damaged."""
+    """The content of a run's `config.json`, also of a half-deleted run. Raises CheckpointError if it cannot be read."""
     name = OVERWRITTEN if is_half_deleted(path) else CONFIG
     return _read(Path(path) / name, "train one with quickstudy.fit(..., out=...)")
 
 
 def read_result(path: Path | str) -> dict[str, Any]:
-    """What `result.json` of a run holds. Raises CheckpointError if there is none (yet) or it is damaged."""
-    return _read(Path(path) / RESULT, "a run has one when it is finished: resume it")
+    """The content of a run's `result.json`. Raises CheckpointError if it is missing (yet) or damaged."""
+    return _read(Path(path) / RESULT, "it is written when the run is finished: resume the run")
 
 
 def is_run(path: Path | str) -> bool:
@@ -142,22 +142,22 @@ def is_half_deleted(path: Path | str) -> bool:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether `path` holds something that is not a run's: it is a file, or a folder with other things in it."""
+    """Whether `path` is a file, or a folder with anything that is not a run."""
     if not path.exists() or is_run(path):
         return False
-    ours = {LOCK, f"{CONFIG}.tmp"}  # all that a run killed in its first moment leaves
-    return not path.is_dir() or any(entry.name not in ours for entry in path.iterdir())
+    first = {LOCK, f"{CONFIG}.tmp"}  # a run that is killed before it has a config leaves only these
+    return not path.is_dir() or any(entry.name not in first for entry in path.iterdir())
 
 
 def check_no_links(folder: Path) -> None:
-    """Raise CheckpointError if anything in a run is a symbolic link: what is written there would reach its target."""
+    """Raise CheckpointError if a run contains a symbolic link: writing would change the file that it points to."""
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(place, name)
             if path.is_symlink():
                 raise CheckpointError(
-                    f"{path} is a symbolic link, and a run is not gone on with through links: writing would change "
-                    "what it points to; put a copy in its place, or remove it"
+                    f"{path} is a symbolic link, and a run with links is not resumed, as writing would change what "
+                    "they point to; put a copy in its place, or remove it"
                 )
 
 

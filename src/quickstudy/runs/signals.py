@@ -1,4 +1,4 @@
-"""Leaving politely: the first SIGINT, SIGTERM or SIGHUP is remembered until the step is done."""
+"""Handles SIGINT, SIGTERM and SIGHUP: the signal is noted, so that training can save before the process exits."""
 
 import signal
 import threading
@@ -6,14 +6,14 @@ from types import FrameType
 from typing import Any
 
 POLITE = (signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
-"""Signals that ask a process to leave; SIGHUP comes when a terminal or a connection closes, and Windows has none."""
+"""Signals that ask a process to exit; SIGHUP is sent when a terminal or a connection closes, and not on Windows."""
 
 
 class Signals:
-    """While entered, `received` is the SIGINT, SIGTERM or SIGHUP that asked the process to leave, or None.
+    """A context that catches SIGINT, SIGTERM and SIGHUP. `received` is the last one that arrived, or None.
 
-    A second SIGINT raises KeyboardInterrupt at once. Signals that the process ignores stay ignored, and outside the
-    main thread, where Python cannot catch signals, nothing changes.
+    A second SIGINT raises KeyboardInterrupt at once. Signals that the process ignores (SIGHUP under `nohup`) stay
+    ignored. Outside the main thread, where Python cannot catch signals, the context has no effect.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Signals:
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, *POLITE):
-                # None: installed from C, and could not be put back
+                # None: the handler was installed from C and could not be restored
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._previous[number] = signal.signal(number, self._remember)
         return self
@@ -33,7 +33,7 @@ class Signals:
             signal.signal(number, handler)
 
     def leave(self) -> None:
-        """Raise what the received signal means: KeyboardInterrupt, or SystemExit: 143 for SIGTERM, 129 for SIGHUP."""
+        """Raise KeyboardInterrupt after SIGINT, SystemExit 143 after SIGTERM, and SystemExit 129 after SIGHUP."""
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
         if self.received is not None:

@@ -1,4 +1,4 @@
-"""Where a training stands."""
+"""The progress of a training, as a checkpoint stores it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,18 +13,18 @@ _MOST = 1 << 60
 
 @dataclass
 class Standing:
-    """Where training stands: with the weights and the optimiser's state, all that a resume needs.
+    """Where training stands. With the weights and the optimiser's state this is all that a resume needs.
 
     Args:
-        step: updates done.
-        seconds: of training.
-        loss_sum, loss_count: of the steps since the last line of metrics.
-        best_loss, best_step: the least validation loss, and after how many steps.
-        waited: evaluations since then.
+        step: number of updates done.
+        seconds: duration of training.
+        loss_sum, loss_count: sum of the losses since the last line of metrics, and their number.
+        best_loss, best_step: the lowest validation loss, and the number of steps after which it was measured.
+        waited: number of evaluations since the best one.
         stopped_early: whether patience ran out.
-        finished: whether training is over.
+        finished: whether training has ended.
         metrics_bytes: length of `metrics.jsonl`.
-        validation: the last validation loss with its interval over tasks, once finished.
+        validation: the last validation loss with its interval over tasks; None until training has ended.
     """
 
     step: int = 0
@@ -41,7 +41,7 @@ class Standing:
 
 
 def read_standing(values: Any) -> Standing:
-    """The standing in a checkpoint that may be anybody's. Raises ValueError for the first value that cannot be."""
+    """The standing in a checkpoint of unknown origin. Raises ValueError, naming the first impossible value."""
     names = {field.name for field in fields(Standing)}
     if not isinstance(values, Mapping) or set(values) != names:
         given = set(values) if isinstance(values, Mapping) else set()

@@ -18,10 +18,10 @@ from quickstudy.runs.run import is_run
 
 
 def save(learner: nn.Module, path: Path | str) -> Path:
-    """Save a learner, description and weights, as the folder `path`. An earlier save there is replaced.
+    """Save a learner, its description and its weights, as the folder `path`. An earlier save there is replaced.
 
     Raises:
-        TypeError: for what is no learner or no path.
+        TypeError: if `learner` is not a learner, or `path` is not a path.
         FileExistsError: if something else is at `path`.
         OSError: if it cannot be written; an earlier save is then intact.
     """
@@ -41,19 +41,20 @@ def load(
     network: nn.Module | None = None,
     device: torch.device | str = "cpu",
 ) -> Any:
-    """The learner in a run folder, a checkpoint folder, or a folder made by `save`, in eval mode.
+    """Load the learner in a run folder, a checkpoint folder, or a folder made by `save`, in eval mode.
 
     Args:
-        which: of a run's checkpoints: the one with the least validation loss, or the last one.
-        learner: a whole learner, built as the saved one was; its weights are overwritten, and it is what is returned.
-            Needed where the learner's class or a part of it (a loss, an optimiser) is your own.
-        network: enough where only the network is your own: that network, built anew; its weights are overwritten. A
-            whole learner is taken here as well.
-        device: where to.
+        path: the folder.
+        which: the checkpoint of a run: that with the lowest validation loss, or the last one.
+        learner: a learner, built as the saved one was. Its weights are overwritten, and it is returned. Needed if the
+            learner's class or a part of it (a loss, an optimiser) is your own.
+        network: the network, built as it was then, if only the network is your own. Its weights are overwritten. A
+            whole learner is accepted as well.
+        device: of the learner that is returned.
 
     Raises:
         CheckpointError: if the folder is missing, damaged or of another learner.
-        TypeError, ValueError: for bad arguments; if `learner` or `network` is needed, or given where the other is.
+        TypeError, ValueError: for bad arguments, or if `learner` or `network` is needed and not given.
     """
     if which not in ("best", "last"):
         raise ValueError(f"which={which!r}; expected 'best' or 'last'")
@@ -63,8 +64,8 @@ def load(
         run, folder = folder, folder / "checkpoints" / which
         if which == "best" and newest(folder) is None:
             raise CheckpointError(
-                f"{run} has no best checkpoint: it was not validated yet, or it trains what acts, and keeps the last "
-                "one; use which='last'"
+                f"{run} has no best checkpoint: it was not validated yet, or it was made by rl.fit, which keeps the "
+                "last one only; use which='last'"
             )
     checkpoint = read_checkpoint(folder)
     if learner is None:
@@ -79,7 +80,7 @@ def load(
 
 
 def _check_given(learner: Any, network: Any) -> None:
-    """Raise TypeError or ValueError unless at most one is given, a whole learner or a network."""
+    """Raise TypeError or ValueError unless at most one of `learner` and `network` is given, and it is one."""
     if learner is not None and network is not None:
         raise ValueError("learner= and network= are both given; give the whole learner, or its network alone")
     for name, module in (("learner", learner), ("network", network)):
@@ -97,32 +98,35 @@ def _is_learner(module: nn.Module) -> bool:
 
 
 def _described(checkpoint: Checkpoint, folder: Path, network: nn.Module | None) -> nn.Module:
-    """The learner that the checkpoint describes. Raises CheckpointError if it describes none, or another one."""
+    """The learner that the checkpoint describes. Raises CheckpointError if it cannot be built or does not fit."""
     spec = checkpoint.facts.get("learner")
     if not isinstance(spec, dict) or not isinstance(spec.get("class", ...), str | None):
         raise damaged(folder / STATE, "does not describe a learner")
     if network is None and not _foreign(spec):
         try:
             return build_described(lambda: from_spec(spec), checkpoint.weights)
-        except Exception as error:  # a constructor's, given anything
-            raise damaged(folder / STATE, f"describes no learner that can be built: {short(error)}") from error
+        except Exception as error:  # any constructor, with any arguments
+            raise damaged(folder / STATE, f"describes a learner that cannot be built: {short(error)}") from error
     return _build(spec, set(checkpoint.weights), network)
 
 
 def _build(spec: dict[str, Any], weights: set[str], network: nn.Module | None) -> nn.Module:
-    """The learner described, or `network` where that is the whole learner."""
+    """The learner that `spec` describes, or `network` if that is the whole learner."""
     missing = _foreign(spec)
     if not missing and network is not None:
-        raise ValueError(
-            f"this {spec['class']} is described whole; leave network= out (learner= takes a whole learner)"
-        )
+        raise ValueError(f"this {spec['class']} needs no network; leave network= out (learner= takes a whole learner)")
     if network is not None and set(network.state_dict()) == weights:
         return network
     if missing - {"network"} and (network is None or not _is_learner(network)):
-        own = f"is {spec.get('foreign')}," if missing == {""} else f"was trained with {', '.join(sorted(missing))}"
+        parts = " and ".join(sorted(missing))
+        custom = (
+            f"is of a custom class, {spec.get('foreign')},"
+            if missing == {""}
+            else f"was trained with a custom {parts},"
+        )
         raise ValueError(
-            f"this {spec['class'] or 'learner'} {own} of its author's own, which no file holds; build the whole "
-            "learner as it was then and pass it as learner="
+            f"this {spec['class'] or 'learner'} {custom} which is not saved; build the whole learner as it was then "
+            "and pass it as learner="
         )
     if missing == {"network"} and network is not None and _is_learner(network):
         raise ValueError(f"network= is a whole {type(network).__name__}; pass it as learner=")
@@ -130,7 +134,7 @@ def _build(spec: dict[str, Any], weights: set[str], network: nn.Module | None) -
 
 
 def _foreign(spec: dict[str, Any]) -> set[str]:
-    """Which parts are not quickstudy's own; "" is the learner itself."""
+    """The names of parts that are not quickstudy's own; "" is the learner itself."""
     if spec["class"] is None:
         return {""}
     return {key for key, value in spec.items() if isinstance(value, dict) and "class" in value and _foreign(value)}

@@ -1,1 +1,1 @@
-"""Learners, families and environments as JSON, and back."""
+"""Describes learners, families and environments as JSON, and builds them from it."""

@@ -1,4 +1,4 @@
-"""Building the learner that a file describes, which may be anybody's: at first without memory, and within bounds."""
+"""Builds the learner that a file of unknown origin describes: first without memory, and within bounds."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,19 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-CALLS, CALLS_PER_WEIGHT = 10_000, 100  # of torch, in building a learner; those of quickstudy make 30 a weight
+CALLS, CALLS_PER_WEIGHT = 10_000, 100  # bounds on calls of torch; learners of quickstudy make 30 for each weight
 
 FILLS = {"normal_", "uniform_", "zero_", "fill_", "erfinv_", "clamp_", "mul_", "add_"}
 
 
 def build_described(build: Callable[[], nn.Module], weights: Mapping[str, Any]) -> nn.Module:
-    """What `build` makes, if it has these weights; ValueError otherwise, and whatever its constructor raises.
+    """The result of `build`, if its parameters and buffers have the shapes of `weights`; otherwise ValueError.
 
-    It is first built on torch's "meta" device, where a tensor has a shape and no memory, and within a number of calls:
-    a file of a few bytes can describe a network of any width and depth. What passes needs no more than its weights.
+    A file of a few bytes can describe a network of any width and depth. So the learner is first built on torch's "meta"
+    device, where tensors have no memory, with a bounded number of calls, and its shapes are compared with the weights.
 
     Args:
-        build: makes the learner.
+        build: builds the learner; its errors are passed on.
         weights: by name, as read from the file.
     """
     with torch.device("meta"), _Budget(CALLS + CALLS_PER_WEIGHT * len(weights)):
@@ -27,7 +27,7 @@ def build_described(build: Callable[[], nn.Module], weights: Mapping[str, Any]) 
     for name in (*described, *weights):
         here, there = described.get(name), weights.get(name)
         if isinstance(here, Tensor) != isinstance(there, Tensor) or _shape(here) != _shape(there):
-            raise ValueError(f"{name} is not the same in the description and in the weights")
+            raise ValueError(f"{name} differs between the description and the weights")
     return build()
 
 
@@ -36,7 +36,7 @@ def _shape(value: Any) -> tuple[int, ...] | None:
 
 
 class _Budget(TorchFunctionMode):
-    """Allows so many calls of torch's functions."""
+    """Raises ValueError after a number of calls of torch's functions."""
 
     def __init__(self, calls: int):
         super().__init__()
@@ -50,5 +50,5 @@ class _Budget(TorchFunctionMode):
             raise ValueError("it has many more parts than weights")
         filled = args[0] if args else (kwargs or {}).get("tensor")
         if getattr(function, "__name__", "") in FILLS and isinstance(filled, Tensor) and filled.is_meta:
-            return filled  # there is nothing to fill, and torch would import for a second what says so
+            return filled  # has no values; torch would import modules for a second
         return function(*args, **(kwargs or {}))

@@ -1,14 +1,14 @@
-"""Task families and environments as JSON, and back.
+"""Describes task families and environments as JSON, and builds them from it.
 
-Names are looked up in one fixed table: nothing that a file says is ever imported.
+Names are looked up in one fixed table, so no name in a file is ever imported.
 """
 
 import dataclasses
 from importlib import import_module
 from typing import Any
 
-# The module of each class that is rebuilt from its arguments. Families of the user's own data are none of them: no run
-# keeps data. The names of environments begin with "rl.".
+# The module of each class that is built from its arguments. Families of the user's own data are not among them, as runs
+# keep no data. The names of environments begin with "rl.".
 FAMILIES: dict[str, str] = {
     "Sinusoid": "quickstudy.tasks.sinusoid",
     "SineAndLine": "quickstudy.tasks.sine_and_line",
@@ -25,18 +25,18 @@ FAMILIES: dict[str, str] = {
     "rl.TabularMDP": "quickstudy.rl.envs.tabular_mdp",
     "rl.Informed": "quickstudy.rl.envs.informed",
 }
-LARGEST = 100_000  # of whole numbers in a description, which may be anybody's: features, waves, environments ...
-DEEPEST = 10  # families within families
+LARGEST = 100_000  # bound on integers in a description: numbers of features, waves, environments ...
+DEEPEST = 10  # bound on nested families
 
 
 class ForeignFamilyError(ValueError):
-    """A family that cannot be rebuilt from a run: a class of somebody's own, or data that no run keeps."""
+    """A family that cannot be built from a run: a custom class, or data, which runs do not keep."""
 
 
 def to_spec(family: object) -> dict[str, Any]:
-    """A JSON-able description from which `from_spec` builds the family, or environment, anew.
+    """A description of a family or environment, for JSON, from which `from_spec` builds it.
 
-    What cannot be rebuilt is described by its type, as foreign.
+    A family that cannot be built from its arguments is described as foreign, by its type.
 
     >>> from quickstudy.tasks import Sawtooth
     >>> to_spec(Sawtooth())
@@ -50,24 +50,24 @@ def to_spec(family: object) -> dict[str, Any]:
 
 
 def from_spec(spec: Any, device: str | None = None, *, depth: int = 0) -> Any:
-    """The family, or environment, that `to_spec` described.
+    """The family or environment that `to_spec` described.
 
     Args:
-        spec: what `to_spec` gave.
+        spec: from `to_spec`.
         device: of environments; a family has the device of its generator.
-        depth: how many families this one is within.
+        depth: number of families around this one.
 
     Raises:
-        ForeignFamilyError: if it cannot be rebuilt.
+        ForeignFamilyError: if it cannot be built.
         ValueError: if the description is damaged, or was written by another version.
     """
     name = spec.get("class", "") if isinstance(spec, dict) else ""
     if name is None:
         raise ForeignFamilyError(str(spec.get("foreign")))
     if not isinstance(name, str) or name not in FAMILIES:
-        raise ValueError(f"{name!r} is no family that this version knows")
+        raise ValueError(f"this version has no family {name!r}")
     if depth > DEEPEST:
-        raise ValueError(f"more than {DEEPEST} families are within each other")
+        raise ValueError(f"more than {DEEPEST} families are nested")
     arguments = {key: _from_value(value, device, depth) for key, value in spec.items() if key != "class"}
     if name.startswith("rl.") and name != "rl.Informed":
         arguments["device"] = device
@@ -96,5 +96,5 @@ def _from_value(value: Any, device: str | None, depth: int) -> Any:
     if isinstance(value, dict):
         return from_spec(value, device, depth=depth + 1)
     if type(value) is int and not 0 <= value <= LARGEST:
-        raise ValueError(f"{value} is no number of anything; expected 0 to {LARGEST:,}")
+        raise ValueError(f"it has the number {value}; expected 0 to {LARGEST:,}")
     return value

@@ -1,4 +1,7 @@
-"""Learners as JSON, and back. Names are looked up in one fixed table: nothing that a file says is ever imported."""
+"""Describes learners as JSON, and builds them from it.
+
+Names are looked up in one fixed table, so no name in a file is ever imported.
+"""
 
 import json
 from importlib import import_module
@@ -7,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Where each class lives that a run can be rebuilt from; it is imported when a run names it.
+# The module of each class that can be built from a description; it is imported when a description names it.
 CLASSES: dict[str, str] = {
     "MAML": "quickstudy.gradient.maml",
     "MAMLPlusPlus": "quickstudy.gradient.maml_plus_plus",
@@ -46,10 +49,10 @@ CLASSES: dict[str, str] = {
 
 
 def to_spec(module: nn.Module) -> dict[str, Any]:
-    """A JSON-able description from which `from_spec` builds the module anew (with fresh weights).
+    """A description of a module, for JSON, from which `from_spec` builds it with new weights.
 
-    A class of quickstudy is described by its `config()`; anything else by its type, as foreign, and by a `config()` of
-    its own, which tells runs apart.
+    A class of quickstudy is described by its `config()`. Any other class is described as foreign, by its type and its
+    `config()` if it has one, so that different runs have different descriptions.
 
     >>> from quickstudy.nets import MLP
     >>> to_spec(MLP(1, [8], 1))
@@ -66,12 +69,12 @@ def to_spec(module: nn.Module) -> dict[str, Any]:
 
 
 def _own_config(module: Any) -> dict[str, Any]:
-    """What a class of somebody's own says of itself, if that can be written down."""
+    """The `config()` of a custom class, if it has one that JSON can hold."""
     try:
         config = module.config()
         found = {"config": _value(config)} if isinstance(config, dict) else {}
         json.dumps(found)
-    except (AttributeError, TypeError, ValueError):  # it may be anything by that name
+    except (AttributeError, TypeError, ValueError):  # any object may be called `config`
         return {}
     return found
 
@@ -80,17 +83,17 @@ def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Modu
     """The module that `to_spec` described.
 
     Args:
-        spec: what `to_spec` gave.
-        network: stands in for a network that is not one of `quickstudy.nets`.
+        spec: from `to_spec`.
+        network: used in place of a network that is not one of `quickstudy.nets`.
 
     Raises:
-        ValueError: if the description is damaged or needs a module that only its author has.
+        ValueError: if the description is damaged, or has a part that is not quickstudy's own.
     """
     name = spec.get("class")
     if name is None:
         if network is None:
             raise ValueError(
-                f"this learner was trained with a network of its author's own, {spec.get('foreign')}; "
+                f"this learner was trained with a custom network, {spec.get('foreign')}; "
                 "build it and pass it as network="
             )
         return network
@@ -104,7 +107,7 @@ def from_spec(spec: dict[str, Any], network: nn.Module | None = None) -> nn.Modu
         if foreign and key != "network":
             raise ValueError(
                 f"this learner was trained with {key}={value.get('foreign')}, and code is never read from a file; "
-                "build the whole learner as you did then and pass it as learner="
+                "build the whole learner as it was then and pass it as learner="
             )
         arguments[key] = _from_value(value, network if key == "network" else None)
     try:
@@ -118,7 +121,7 @@ def _from_value(value: Any, network: nn.Module | None = None) -> Any:
     if not isinstance(value, dict):
         return value
     if value.get("class") == "Tensor":
-        tensor = torch.tensor(value["values"], device="cpu")  # bounded by the file, whatever is built around it
+        tensor = torch.tensor(value["values"], device="cpu")  # even on the meta device: its size is bounded by the file
         return nn.Parameter(tensor) if value["learn"] else tensor
     if "class" in value:
         return from_spec(value, network)
@@ -141,7 +144,7 @@ def _value(value: Any) -> Any:
 
 
 def _is_known(kind: type[Any]) -> bool:
-    """Whether a class is one of quickstudy's own (and not somebody's class of the same name)."""
+    """Whether a class is quickstudy's own, and not one of the same name."""
     return CLASSES.get(kind.__name__) == kind.__module__ and _class(kind.__name__) is kind
 
 
