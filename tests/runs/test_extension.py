@@ -1,4 +1,4 @@
-"""A finished run that is lengthened: what goes on, what begins anew, and what is refused."""
+"""Extending a finished run: what continues, what restarts, and which calls raise an error."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ class Stop(Exception):
 
 
 def fit(out: Path, steps: int, kind: str = "gradient", stop: int | None = None, **options: Any) -> Any:
-    """A run that raises Stop as it draws its batch number `stop` (the first one is only looked at)."""
+    """A run that raises Stop as it draws its batch number `stop` (the first one is drawn before training)."""
     calls: list[int] = []
 
     def hook() -> None:
@@ -54,7 +54,7 @@ def test_a_run_of_constant_rate_that_is_extended_is_the_longer_run(tmp_path: Pat
     assert fit(tmp_path / "short", 23, exist="resume").config == read_config(tmp_path / "short")
 
 
-def test_a_schedule_with_a_name_begins_anew_and_ones_own_goes_on(tmp_path: Path) -> None:
+def test_a_named_schedule_restarts_and_a_schedule_function_continues(tmp_path: Path) -> None:
     for name, schedule in (("cosine", "cosine"), ("own", lambda step: 1 / (step + 1))):
         fit(tmp_path / name, 6, schedule=schedule, lr=1.0)
         fit(tmp_path / name, 9, schedule=schedule, lr=1.0, exist="extend")
@@ -65,7 +65,7 @@ def test_a_schedule_with_a_name_begins_anew_and_ones_own_goes_on(tmp_path: Path)
 
 @pytest.mark.parametrize("stop", [2, 3, 6])  # before the first added step, after it, and after a checkpoint
 @pytest.mark.parametrize("exist", ["extend", "resume"])
-def test_an_extension_that_is_interrupted_is_gone_on_with(tmp_path: Path, stop: int, exist: str) -> None:
+def test_an_interrupted_extension_is_resumed(tmp_path: Path, stop: int, exist: str) -> None:
     options: dict[str, Any] = {"schedule": "cosine", "patience": 100}
     for name in ("whole", "broken"):
         fit(tmp_path / name, 10, **options)
@@ -101,7 +101,7 @@ def test_a_run_that_stopped_early_is_extended_from_there(tmp_path: Path) -> None
     assert run.config["extended"] == [{"from_step": early.steps, "steps_before": 30, "steps": 30}]
 
 
-def test_what_anneals_stays_as_it_was_at_the_end(tmp_path: Path) -> None:
+def test_an_annealed_learner_keeps_its_last_state(tmp_path: Path) -> None:
     def learner() -> Any:
         torch.manual_seed(0)
         made = qs.MAMLPlusPlus(qs.nets.MLP(1, [4], 1), steps=2)
@@ -172,7 +172,7 @@ def test_a_config_with_damaged_extensions_is_one_line(tmp_path: Path, entries: A
         assert "\n" not in str(caught.value)
 
 
-def test_what_acts_is_extended_too(tmp_path: Path) -> None:
+def test_a_run_of_rl_fit_is_extended(tmp_path: Path) -> None:
     def go(out: str, steps: int, **options: Any) -> Any:
         torch.manual_seed(0)
         made = qs.rl.MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [4], 2), 2), lr=0.1)

@@ -1,4 +1,4 @@
-"""A run that is killed at any of its file operations, once or twice, ends as if it had not been."""
+"""A run that is killed at any of its file operations, once or twice, and resumed ends as an undisturbed one."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A run that was killed, wherever, ends as if it had not been."""
+"""A run that is killed at any point and resumed ends as an undisturbed one."""
 
 import json
 import os

@@ -79,7 +79,7 @@ def squares(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (output - y).square().sum(-1)
 
 
-def test_a_whole_learner_stands_in_where_parts_are_the_authors_own(tmp_path: Path) -> None:
+def test_a_whole_learner_replaces_custom_parts(tmp_path: Path) -> None:
     def build(width: int = 4) -> torch.nn.Module:
         return qs.MAML(qs.nets.MLP(1, [width], 1), lr=0.3, loss=squares)
 
@@ -97,7 +97,7 @@ def test_a_whole_learner_stands_in_where_parts_are_the_authors_own(tmp_path: Pat
         qs.load(tmp_path / "learner", network=qs.nets.MLP(1, [4], 1))
 
 
-def test_a_learner_of_a_class_of_ones_own_is_loaded_into_one(tmp_path: Path) -> None:
+def test_a_learner_of_a_custom_class_is_loaded_into_a_new_one(tmp_path: Path) -> None:
     class Mine(qs.MAML):
         """Of the user's own."""
 
@@ -111,7 +111,7 @@ def test_a_learner_of_a_class_of_ones_own_is_loaded_into_one(tmp_path: Path) -> 
     assert all(torch.equal(a, b) for a, b in zip(given.parameters(), learner.parameters(), strict=True))
 
 
-def test_learner_and_network_are_told_apart(tmp_path: Path) -> None:
+def test_learner_and_network_are_distinguished(tmp_path: Path) -> None:
     def network() -> torch.nn.Module:
         return torch.nn.Sequential(torch.nn.Linear(1, 1))
 

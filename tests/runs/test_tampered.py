@@ -1,4 +1,4 @@
-"""Runs of strangers: whatever their files say, reading them ends soon, in what they hold or in one CheckpointError."""
+"""Runs of unknown origin: reading their files ends soon, with their content or with one CheckpointError."""
 
 import copy
 import hashlib
