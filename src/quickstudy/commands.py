@@ -48,7 +48,7 @@ class Evaluate:
     seed: int | None = None
     """Seed of the unseen tasks; by default as in the recipe, or 0 for a run of quickstudy.fit."""
     write: bool = False
-    """Write the numbers to result.json."""
+    """Write the numbers to result.json and report.html."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,9 @@ def resume(arguments: list[str]) -> None:
     display = _display()
     with _message_when_stopped(display, path, _resuming(path)):
         result = fitted.resume(run_of_fit, display)
-    return _show(result["metrics"], path) if _is_first() else None
+    if _is_first():
+        _show(result["metrics"], path)
+        _write_page(path)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -162,7 +164,8 @@ def evaluate(arguments: list[str]) -> None:
         metrics = fitted.evaluate(run_of_fit, **_checked(given))
         if given.write:
             fitted.write(run_of_fit, metrics)
-        return _show({name: metric.to_json() for name, metric in metrics.items()}, given.run, steps=given.steps)
+        _show({name: metric.to_json() for name, metric in metrics.items()}, given.run, steps=given.steps)
+        return _write_page(given.run) if given.write else None
     return _evaluate_recipe(given)
 
 

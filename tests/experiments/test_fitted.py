@@ -88,6 +88,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "broken")]
     assert results[0]["metrics"] == results[1]["metrics"]
+    assert "validation loss" in (tmp_path / "broken/report.html").read_text()
     assert main(["resume", str(tmp_path / "broken")]) == 0  # finished: shown again, and nothing changes
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
 
@@ -155,6 +156,9 @@ def test_evaluate_adds_metrics_to_the_result(runs: Path, capsys: pytest.CaptureF
     assert after["metrics"]["validation_loss"] == before["metrics"]["validation_loss"]
     assert after["metrics"]["log_likelihood/k=5"]["n"] == 4
     assert {k: v for k, v in after.items() if k != "metrics"} == {k: v for k, v in before.items() if k != "metrics"}
+    page = (runs / "cnp/report.html").read_text()
+    assert "log-likelihood per point" in page and "Means over 4 unseen tasks." in page
+    assert f"report:  {runs / 'cnp/report.html'}" in capsys.readouterr().out
     assert main(["evaluate", str(runs / "cnp"), "--steps", "1"]) == 1
     assert capsys.readouterr().err == "quickstudy: error: CNP adapts without gradient steps; leave --steps out\n"
 

@@ -88,6 +88,18 @@ def test_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
         assert fact in page.text, fact
 
 
+@pytest.mark.parametrize("tested", [False, True])
+def test_tasks_that_choose_the_best_weights_are_not_called_unseen(tmp_path: Path, tested: bool) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"learner": {"class": "MAML"}}))
+    metrics = {"validation_loss": {"mean": 0.5, "ci95": 0.1, "n": 100, "over": "tasks"}}
+    metrics |= {"mse/k=5": {"mean": 0.7, "ci95": 0.1, "n": 600, "over": "tasks"}} if tested else {}
+    (tmp_path / "result.json").write_text(json.dumps({"metrics": metrics}))
+    text = Page(write_report([tmp_path], tmp_path / "report.html").read_text()).text
+    assert f"Means over {'600 unseen' if tested else '100 validation'} tasks." in text
+    assert "Validation loss: on validation tasks, which also choose the best weights, and not on unseen tasks." in text
+    assert text.count("unseen") == 1 + tested
+
+
 def test_animations_are_within_it(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     animate(run / "figures" / "life.gif", {"before": np.zeros((2, 20, 30, 3), np.uint8)})
@@ -105,7 +117,8 @@ def test_comparing_runs(tmp_path: Path) -> None:
     pictures = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
     assert pictures[0] == "Comparison: mean squared error, with 95% intervals."
     assert (
-        pictures[1:3] == ["Unseen tasks before and after gradient steps. Grey: the truth. Dots: the points seen."] * 2
+        pictures[1:3]
+        == ["Unseen tasks before and after gradient steps. Grey: the truth. Dots: the points seen."] * 2
     )
 
 

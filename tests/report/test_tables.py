@@ -115,6 +115,11 @@ def test_notes_say_what_a_reader_of_these_tables_needs() -> None:
     assert notes(tables({"": {"mse": {"mean": 1.0, "ci95": None}}})) == []
 
 
+def test_validation_losses_are_not_called_losses_on_unseen_tasks() -> None:
+    (note,) = notes(tables({"": {"maml/validation_loss": {"mean": 1.0, "ci95": None}}}))
+    assert note == "Validation loss: on validation tasks, which also choose the best weights, and not on unseen tasks."
+
+
 def test_multiples_of_the_least() -> None:
     results = {"a": {"mse/k=5": {"mean": 0.2, "ci95": 0.1}}, "b": {"mse/k=5": {"mean": 3.0, "ci95": 0.1}}}
     _, multiples = tables(results, multiples=True)

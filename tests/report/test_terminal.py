@@ -46,3 +46,10 @@ def test_names_are_no_markup() -> None:
     console = Console(file=io.StringIO(), width=80)
     show_tables({"[red]mine/mse": {"mean": 1.0, "ci95": 0.1}}, console)
     assert isinstance(console.file, io.StringIO) and "[red]mine" in console.file.getvalue()
+
+
+def test_validation_losses_are_explained() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    show_tables({"validation_loss": {"mean": 1.0, "ci95": 0.1, "n": 9, "over": "tasks"}}, console)
+    assert isinstance(console.file, io.StringIO)
+    assert "Validation loss: on validation tasks, which also choose the best weights" in console.file.getvalue()

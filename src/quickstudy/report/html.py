@@ -12,7 +12,7 @@ from quickstudy.report.comparison import comparison
 from quickstudy.report.experiments import Experiment, experiments, learners_of, names_of, results_of, steps_of
 from quickstudy.report.provenance import facts
 from quickstudy.report.runs import RunRecord, read_run
-from quickstudy.report.tables import notes, tables
+from quickstudy.report.tables import VALIDATION, entry, notes, tables
 from quickstudy.runs.atomic import make_folder, write_file
 from quickstudy.runs.reading import read_file
 
@@ -100,12 +100,15 @@ def _results(experiment: Experiment, names: Mapping[Path, str]) -> list[str]:
 
 
 def _over(runs: Sequence[RunRecord]) -> str:
-    """What the means are taken over."""
-    measured = [value for run in runs for value in run.metrics.values()]
+    """Return a sentence with the number of tasks or seeds behind a mean; validation losses count if alone."""
+    found = [(entry(name, value).metric, value) for run in runs for name, value in run.metrics.items()]
+    tested = [value for metric, value in found if metric != VALIDATION]
+    measured = tested or [value for _, value in found]
     counts = sorted({value["n"] for value in measured if value.get("n") is not None})
     over = " and ".join(sorted({str(value.get("over", "tasks")) for value in measured}))
     many = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}" if counts else "some"
-    return f"Means over {many} unseen tasks." if over == "tasks" else f"Means over {many} {over}."
+    kind = "" if over != "tasks" else "unseen " if tested else "validation "
+    return f"Means over {many} {kind}{over}."
 
 
 def _figures(run: RunRecord, name: str) -> str:

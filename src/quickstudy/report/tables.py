@@ -24,7 +24,8 @@ METRICS = {
 }
 # the same, where everybody adapts by the number of steps (and the pretrained rival by the rule) that serves it best
 TUNED = {f"tuned_{name}": f"{title}, adapting as serves best on validation tasks" for name, title in METRICS.items()}
-METRICS = {**TUNED, **METRICS}
+VALIDATION = "validation_loss"  # the metric that `fit` writes: the loss on the tasks that choose the best weights
+METRICS = {**TUNED, **METRICS, VALIDATION: "validation loss"}
 LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
 HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accuracy", "return", "return_by_transitions"})
 PARTS = {
@@ -171,6 +172,10 @@ def notes(shown: Sequence[Table], recipe: str = "") -> list[str]:
     """
     columns = {column for table in shown for column in table.header}
     found = [f"K: {counted(recipe)}."] if any(column.startswith("K=") for column in columns) else []
+    if any(table.title == METRICS[VALIDATION] for table in shown):
+        found.append(
+            "Validation loss: on validation tasks, which also choose the best weights, and not on unseen tasks."
+        )
     if any("±" in cell for table in shown for row in table.rows for cell in row):
         found.append("±: half the width of the 95% interval.")
     if any(table.best for table in shown):
