@@ -14,6 +14,7 @@ import quickstudy as qs
 from quickstudy.cli import main
 from quickstudy.experiments import fitted
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
 SMALL: dict[str, Any] = {"steps": 10, "tasks": 3, "validation_tasks": 3, "query": 4, "checkpoint_every": 4}
 
 

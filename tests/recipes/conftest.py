@@ -1,4 +1,4 @@
-"""Make the tuning of a rival's adaptation short; it has its own tests."""
+"""Make figures and the tuning of a rival's adaptation cheap; both have their own tests."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,6 +6,11 @@ from functools import partial
 import pytest
 
 import quickstudy as qs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_figures(quick_figures: None) -> None:
+    """Draw all figures of recipes small; tests/report has the tests of figures."""
 
 
 @pytest.fixture(scope="session", autouse=True)

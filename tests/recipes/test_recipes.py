@@ -42,7 +42,6 @@ def test_files_of_a_run(finished: tuple[str, Path]) -> None:
         assert math.isfinite(metric["mean"]) and metric["over"] == "tasks" and metric["n"] >= 4, name
     pictures = list((run / "figures").glob("*.png"))
     assert pictures and all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
-    assert all(path.with_suffix(".pdf").stat().st_size > 1000 for path in pictures)
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: tuple[str, Path]) -> None:
