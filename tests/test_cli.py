@@ -41,6 +41,8 @@ from quickstudy.report import citations
 from quickstudy.runs.rebuild.spec import to_spec
 from quickstudy.runs.signals import Signals
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -143,7 +145,7 @@ def test_a_run_that_is_not_there(command: str, tmp_path: Path, capsys: pytest.Ca
     assert _only_line(capsys).startswith(f"quickstudy: error: there is no run at {tmp_path / 'nothing'}")
     (tmp_path / "other").mkdir()
     assert main([command, str(tmp_path / "other")]) == 1
-    assert "is not a run: it holds no config.json" in _only_line(capsys)
+    assert "is not a run: it has no config.json" in _only_line(capsys)
 
 
 def test_the_error_for_an_existing_run_says_what_to_do(

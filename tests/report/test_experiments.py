@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quickstudy.report.experiments import experiments, families, result_tables, untold
+from quickstudy.report.experiments import experiments, families, result_tables, without_informed
 from quickstudy.report.runs import read_run
 
 WAVES = "Sinusoid(amplitude=(0.1, 5.0), noise=0.0)"
@@ -32,7 +32,7 @@ def make(folder: Path, family: str | None, *, recipe: str = "", error: float = 1
     ],
 )
 def test_being_told_of_the_task_changes_no_task(family: str, inner: str) -> None:
-    assert untold(family) == inner
+    assert without_informed(family) == inner
 
 
 def test_runs_on_the_same_tasks_belong_together(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The page: everything within it, nothing from elsewhere, whatever the names of the runs."""
 
+import functools
 import json
 import re
 from html.parser import HTMLParser
@@ -14,6 +15,8 @@ from quickstudy.report.comparison import comparison
 from quickstudy.report.html import write_report
 from quickstudy.report.palette import COLOURS
 from quickstudy.report.runs import read_run
+
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 
 class Page(HTMLParser):
@@ -61,9 +64,15 @@ def make_run(folder: Path, error: float = 0.5, finished: bool = True) -> Path:
             "commit": "abc",
         }
         (folder / "result.json").write_text(json.dumps(result | {"metrics": metrics}))
-        picture = panels.side_by_side({"MAML": [panels.Panel([0, 1], truth=[0, 1])]})
-        figures.save(picture, folder / "figures", "adaptation")
+        (folder / "figures").mkdir()
+        (folder / "figures" / "adaptation.png").write_bytes(picture())
     return folder
+
+
+@functools.cache
+def picture() -> bytes:
+    """A PNG as recipes save it."""
+    return figures.to_png(panels.side_by_side({"MAML": [panels.Panel([0, 1], truth=[0, 1])]}))
 
 
 def test_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
@@ -118,7 +127,7 @@ def test_comparing_runs(tmp_path: Path) -> None:
     assert pictures[0] == "Comparison: mean squared error, with 95% intervals."
     assert (
         pictures[1:3]
-        == ["Unseen tasks before and after gradient steps. Grey: the truth. Dots: the points seen."] * 2
+        == ["Unseen tasks before and after gradient steps. Grey: the truth. Dots: the support points."] * 2
     )
 
 
@@ -179,11 +188,11 @@ def test_nothing_is_cut_in_print(tmp_path: Path) -> None:
 
 def test_a_figure_has_the_caption_within_it(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    picture = panels.side_by_side({"MAML": [panels.Panel([0, 1], truth=[0, 1])]})
-    figures.save(picture, run / "figures", "adaptation", "From 7 points.")
-    figures.save(picture, run / "seed-4" / "figures", "beliefs", "From 3 points.")
+    drawn = panels.side_by_side({"MAML": [panels.Panel([0, 1], truth=[0, 1])]})
+    figures.save(drawn, run / "figures", "adaptation", "From 7 points.")
+    figures.save(drawn, run / "seed-4" / "figures", "beliefs", "From 3 points.")
     text = Page(write_report([run], tmp_path / "report.html").read_text()).text
-    assert "From 7 points." in text and "From 3 points. (Seed 4 alone.)" in text
+    assert "From 7 points." in text and "From 3 points. (Seed 4 only.)" in text
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
     from quickstudy import report
 
-    run = report.read_run("runs/sine")  # what it was made with, what was measured, the lines of its training
-    report.result_frame("runs/sine")  # what was measured, as a pandas data frame
+    run = report.read_run("runs/sine")  # its configuration, results and training curves
+    report.result_frame("runs/sine")  # its results, as a pandas data frame
     report.write_report(["runs/sine", "runs/other"], "both.html")
 
-The page on plotting in the documentation shows each name at work. All are imported at their first use.
+The page on plotting in the documentation has an example of each name. All are imported at their first use.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""Animations: films side by side under captions, as a GIF that plays again and again.
+"""Animations: films side by side under captions, as a GIF that repeats.
 
-Films are pictures `[F, height, width, 3]` of 8 bits, as `quickstudy.rl.envs.filmed.Filmed` takes them.
+A film is an array of pictures `[F, height, width, 3]`, uint8, as `quickstudy.rl.envs.filmed.Filmed` records them.
 """
 
 import io
@@ -20,23 +20,23 @@ from quickstudy.report.palette import INK
 from quickstudy.runs import atomic
 
 Film = NDArray[np.uint8]
-LEVELS = 32  # of red, green and blue
-COLOURS = 255  # in a GIF's palette; one more says what has not changed
-GAP, CAPTION = 8, 24  # pixels between films, and of the line above them
+LEVELS = 32  # different values of red, green and blue
+COLOURS = 255  # in a GIF's palette; one more marks pixels that have not changed
+GAP, CAPTION = 8, 24  # pixels between films, and height of the captions in pixels
 
 
 def animate(path: str | Path, films: Mapping[str, Film], *, fps: float = 25, hold: float = 1.0) -> Path:
     """Write films side by side, each under its caption, as one GIF.
 
     Args:
-        path: of the GIF; folders are made.
-        films: caption -> pictures `[F, height, width, 3]`; one that is over stays, paler, until the last one is.
-        fps: pictures a second, at most 50.
-        hold: seconds more that the last picture stays.
+        path: path of the GIF; its folder is created if needed.
+        films: pictures `[F, height, width, 3]` by caption; the last picture of a shorter film stays, paler, to the end.
+        fps: pictures per second, at most 50.
+        hold: seconds for which the last picture stays longer.
 
     Raises:
-        ValueError: if there is no film, or one that is no film; see `write_gif`.
-        OSError: if it cannot be written, with what was there before intact.
+        ValueError: if there is no film, or an array that is not a film; see `write_gif`.
+        OSError: if the file cannot be written; a file of that name is then unchanged.
 
     >>> import torch, quickstudy as qs
     >>> from quickstudy.rl.envs.filmed import Filmed
@@ -53,7 +53,7 @@ def animate(path: str | Path, films: Mapping[str, Film], *, fps: float = 25, hol
 
 
 def beside(films: Mapping[str, Film]) -> Film:
-    """The films as one, `[F, height, width, 3]`, with F of the longest; arguments as of `animate`."""
+    """Join films into one, `[F, height, width, 3]`, as long as the longest; arguments as of `animate`."""
     if not films:
         raise ValueError("there is no film to show; give {caption: pictures [F, height, width, 3]}")
     for caption, film in films.items():
@@ -64,24 +64,24 @@ def beside(films: Mapping[str, Film]) -> Film:
     for caption, film in films.items():
         over = np.repeat(film[-1:] // 2 + 128, longest - len(film), 0)
         below = np.full((longest, height - film.shape[1], film.shape[2], 3), 255, np.uint8)
-        above = np.repeat(_written(caption, film.shape[2])[None], longest, 0)
+        above = np.repeat(_drawn_text(caption, film.shape[2])[None], longest, 0)
         columns += [np.concatenate([above, np.concatenate([film, over]), below], 1)]
         columns += [np.full((longest, CAPTION + height, GAP, 3), 255, np.uint8)]
     return np.concatenate(columns[:-1], 2)
 
 
 def write_gif(path: str | Path, film: Film, *, fps: float = 25, hold: float = 0.0) -> Path:
-    """Write a film as a GIF with one palette for all pictures; only what changes from one to the next takes room.
+    """Write a film as a GIF with one palette for all pictures, which stores only what changes between pictures.
 
-    GIFs count time in hundredths of a second: single pictures stay a little longer or shorter, the whole is right.
+    GIFs count time in hundredths of a second, so single pictures last a little longer or shorter; the total is right.
 
     Args:
         path, fps, hold: as of `animate`.
         film: pictures `[F, height, width, 3]`.
 
     Raises:
-        ValueError: for what is no film, and unless `fps` is above 0 and at most 50, as viewers slow faster ones down.
-        OSError: if it cannot be written, with what was there before intact.
+        ValueError: if `film` is not a film, or `fps` is not above 0 and at most 50 (viewers slow faster ones down).
+        OSError: if the file cannot be written; a file of that name is then unchanged.
 
     >>> write_gif("grey.gif", np.full((3, 8, 8, 3), 128, np.uint8)).stat().st_size < 200
     True
@@ -106,7 +106,7 @@ def write_gif(path: str | Path, film: Film, *, fps: float = 25, hold: float = 0.
 
 
 def _in_few_colours(film: Film) -> list[Image.Image]:
-    """The pictures with one palette: the commonest colours, the others as the nearest of those. White stays white."""
+    """Convert pictures to one palette of the most frequent colours; others become the nearest, white stays white."""
     scale = (LEVELS - 1) / 255
     levels = np.round(np.arange(256) * scale).astype(np.uint16)
     codes = (levels[film[..., 0]] * LEVELS + levels[film[..., 1]]) * LEVELS + levels[film[..., 2]]
@@ -123,10 +123,10 @@ def _in_few_colours(film: Film) -> list[Image.Image]:
     return pictures
 
 
-def _written(caption: str, width: int) -> Film:
-    """A line of text, `[CAPTION, width, 3]`."""
+def _drawn_text(caption: str, width: int) -> Film:
+    """Draw a line of text, `[CAPTION, width, 3]`."""
     with mplstyle.context(STYLE):
-        figure = Figure(figsize=((width + 0.5) / 100, (CAPTION + 0.5) / 100), dpi=100)  # halves: sizes are cut off
+        figure = Figure(figsize=((width + 0.5) / 100, (CAPTION + 0.5) / 100), dpi=100)  # matplotlib rounds down
         figure.text(0.5, 0.45, caption, ha="center", va="center", fontsize=9, color=INK)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

@@ -1,4 +1,4 @@
-"""What is said below the figures of a run."""
+"""Captions of the figures of a run."""
 
 from pathlib import Path
 
@@ -7,28 +7,28 @@ from PIL import Image
 from quickstudy.report.figures import CAPTION
 
 COMMON = {
-    "functions": "The same unseen tasks through every learner. Grey: the truth. Dots: the points seen.",
-    "functions-few": "The same tasks again, from fewer points.",
-    "adaptation": "Unseen tasks before and after gradient steps. Grey: the truth. Dots: the points seen.",
+    "functions": "The same unseen tasks, as each learner predicts them. Grey: the truth. Dots: the support points.",
+    "functions-few": "The same tasks, predicted from fewer points.",
+    "adaptation": "Unseen tasks before and after gradient steps. Grey: the truth. Dots: the support points.",
     "steps": "Error on unseen tasks by number of gradient steps, with 95% intervals over tasks.",
     "beliefs": "Unseen tasks: mean, band of two standard deviations and sampled functions. Grey: the truth.",
     "groups": "Held-out groups, predicted from their first rows (filled). Hollow: the rows to be predicted.",
-    "told": "Unseen tasks, by a network that is told amplitude and phase. Grey: the truth.",
-    "walks": "The way to unseen goals (stars) after every gradient step, three episodes each.",
-    "walking": "One goal, before and after every gradient step.",
-    "cart": "An unseen cart in its first episode and in its last.",
-    "episodes": "Return by episode in unseen tasks, with 95% bands.",
-    "seconds": "The same by seconds of acting and thinking, all carts together.",
+    "told": "Unseen tasks, predicted by a network that is given amplitude and phase. Grey: the truth.",
+    "walks": "Paths to unseen goals (stars) after every gradient step, three episodes each.",
+    "walking": "Paths to one goal, before and after every gradient step.",
+    "cart": "An unseen cart in its first and in its last episode.",
+    "episodes": "Return of each episode in unseen tasks, with 95% bands.",
+    "seconds": "Return of each episode by seconds of acting and computing, summed over all carts.",
     "returns": "Return of an episode in unseen tasks, with 95% intervals.",
-    "profiles": "Share of seeds and tasks with a return above each, with 95% bands.",
+    "profiles": "Share of seeds and tasks with a return above each value, with 95% bands.",
     "accuracy": "Accuracy on unseen tasks by number of gradient steps, with 95% intervals.",
-    "errors": "Error on unseen tasks, with 95% intervals; the least at the top. Hollow at the edge: beyond the frame.",
+    "errors": "Error on unseen tasks, with 95% intervals, the least at the top. Hollow: beyond the edge of the figure.",
 }
-"""Captions by a figure's name, for files that hold none of their own."""
+"""Captions by the name of a figure, for files that contain none."""
 
 
 def caption(path: Path) -> str:
-    """The caption within the file, or else the one that figures of this name have, or else the name itself."""
+    """Return the caption within the file, or else the one of figures of this name, or else the name itself."""
     return _within(path) or COMMON.get(path.stem) or path.stem.replace("-", " ")
 
 
@@ -36,5 +36,5 @@ def _within(path: Path) -> str:
     try:
         with Image.open(path) as picture:
             return str(picture.info.get(CAPTION, ""))
-    except (OSError, ValueError):  # no picture, or a damaged one: it is shown as any other
+    except (OSError, ValueError):  # not a picture, or a damaged one
         return ""

@@ -1,4 +1,4 @@
-"""BibTeX for what a run used: `quickstudy cite RUN`."""
+"""BibTeX of the papers behind a run, for `quickstudy cite RUN`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ BIBTEX: dict[str, str] = {
     entry[1]: entry[0] for entry in _ENTRY.finditer((files("quickstudy.report") / "references.bib").read_text("utf-8"))
 }
 
-# The papers whose experiment a recipe is.
+# The papers whose experiments the recipes repeat.
 EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "demo": ("finn2017maml",),
     "sinusoid-maml": ("finn2017maml",),
@@ -33,7 +33,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "navigation2d-oracle": ("finn2017maml",),
     "digits-norm": ("bronskill2020tasknorm", "finn2017maml"),
 }
-# The papers of what a run's configuration names.
+# The papers of the learners, objectives, estimators, families and schedules in a run's configuration.
 LEARNERS: dict[str, tuple[str, ...]] = {
     "MAML": ("finn2017maml",),
     "FOMAML": ("finn2017maml",),
@@ -67,7 +67,7 @@ SCHEDULES: dict[str, tuple[str, ...]] = {"cosine": ("loshchilov2017sgdr",), "war
 
 
 def keys_of_run(path: str | Path) -> list[str]:
-    """The keys of `BIBTEX` for exactly what the run at `path` used, its parts included, in order of weight."""
+    """Return the keys of `BIBTEX` for the run at `path` and its parts, the papers of the recipe first."""
     path = Path(path)
     places = [path, *(file.parent for file in sorted(path.glob("*/config.json")))]
     configs = {place: read_config(place) for place in places}
@@ -84,7 +84,7 @@ def keys_of_run(path: str | Path) -> list[str]:
 
 
 def keys_of_inner_loop(learner: Mapping[str, Any]) -> Iterator[str]:
-    """The keys that a gradient-based learner's options call for. Meta-SGD is known by its rates, ANIL by its head."""
+    """Yield the keys for the options of a gradient-based learner, such as Meta-SGD for a learned rate per entry."""
     rule = learner.get("rule") or {}
     rates = rule.get("lr")
     rates = rates if isinstance(rates, Mapping) else {}
@@ -95,15 +95,18 @@ def keys_of_inner_loop(learner: Mapping[str, Any]) -> Iterator[str]:
     if rule.get("class") == "Curvature":
         yield "park2019metacurvature"
     if learner.get("adapt") is not None:
-        yield _key_of_what_moves(learner)
+        yield _key_of_adapted(learner)
     if learner.get("implicit") is not None:
         yield "rajeswaran2019imaml"
     if learner.get("mixed_mode"):
         yield "kemaev2025mixflow"
 
 
-def _key_of_what_moves(learner: Mapping[str, Any]) -> str:
-    """An input alone is CAVIA's; all but the last layer BOIL's, where the network is known; a part else ANIL's."""
+def _key_of_adapted(learner: Mapping[str, Any]) -> str:
+    """Return the key for what is adapted: CAVIA for inputs only, BOIL for all but the last layer, else ANIL.
+
+    BOIL is recognised only if the network is an MLP, whose last layer is known.
+    """
     adapt, network = learner["adapt"], learner.get("network") or {}
     patterns = [adapt] if isinstance(adapt, str) else list(adapt)
     if set(patterns) <= set(learner.get("inputs") or {}):
@@ -117,9 +120,9 @@ def _key_of_what_moves(learner: Mapping[str, Any]) -> str:
 
 
 def keys_of_config(config: Mapping[str, Any]) -> Iterator[str]:
-    """The keys that one `config.json` calls for: its learner, objective, tasks, optimiser and schedule."""
+    """Yield the keys for one `config.json`: for its learner, objective, tasks, optimiser and schedule."""
     learner = config.get("learner") or {}
-    if not learner:  # of a run with parts, which speak for themselves
+    if not learner:  # a run with parts, which have configurations of their own
         return
     yield from LEARNERS.get(str(learner.get("class")), ())
     yield from keys_of_inner_loop(learner)
@@ -129,7 +132,7 @@ def keys_of_config(config: Mapping[str, Any]) -> Iterator[str]:
     for start, keys in FAMILIES.items():
         if start in str(config.get("family", "")):
             yield from keys
-    optimizer = learner.get("optimizer", config.get("optimizer"))  # what acts has its own, or, as TRPO, none
+    optimizer = learner.get("optimizer", config.get("optimizer"))  # a policy has its own, or none, as with TRPO
     if learner.get("class") != "MAMLTRPO" and (optimizer is None or "Adam" in str(optimizer)):
         yield "kingma2015adam"
     yield from SCHEDULES.get(str(config.get("schedule")), ())

@@ -10,11 +10,11 @@ from quickstudy.report import figures
 from quickstudy.report.palette import KEYS, looks
 from quickstudy.report.tables import BOUNDS, KERNELS, LOWER_IS_BETTER, METRICS, Entry, comparable, counted
 
-ORDER = ("mse", "rmse", "accuracy", "return", "log_likelihood")  # the first that several runs were measured by is drawn
+ORDER = ("mse", "rmse", "accuracy", "return", "log_likelihood")  # the first that several runs have is drawn
 
 
 class Comparison(NamedTuple):
-    """A figure and what is said below it."""
+    """A figure and its caption."""
 
     figure: Figure
     caption: str
@@ -23,12 +23,14 @@ class Comparison(NamedTuple):
 def comparison(
     results: Mapping[str, Mapping[str, Any]], learners: Mapping[str, str], recipe: str = ""
 ) -> Comparison | None:
-    """The errors, returns or likelihoods of several runs after the most experience; None if they have none in common.
+    """Draw the errors, returns or likelihoods of several runs after the most steps or episodes.
+
+    Returns None if the runs have no such metric in common.
 
     Args:
-        results: the name of a run to its `metrics`, as of `quickstudy.report.tables.tables`.
-        learners: the name of a run to the key of its learner, such as "maml", where it has one.
-        recipe: that made the runs, which decides what K counts.
+        results: the `metrics` of each run, by its name, as for `quickstudy.report.tables.tables`.
+        learners: the key of each run's learner, such as "maml", by the name of the run.
+        recipe: the recipe that made the runs, which decides what K counts.
     """
     for metric in ORDER:
         rows = comparable(results, metric)
@@ -38,14 +40,14 @@ def comparison(
 
 
 def _figure(metric: str, rows: Mapping[str, Mapping[str, Entry]], learners: Mapping[str, str], recipe: str) -> Figure:
-    dressed = looks(rows, {name: _learner(row, learners) or name for name, row in rows.items()})
+    look_of = looks(rows, {name: _learner(row, learners) or name for name, row in rows.items()})
     series = [
         figures.Series(
             name,
             [column.removeprefix("K=") for column in row],
             [e.mean for e in row.values()],
             [e.ci95 or 0.0 for e in row.values()],
-            *dressed[name],
+            *look_of[name],
         )
         for name, row in rows.items()
     ]
@@ -57,13 +59,13 @@ def _figure(metric: str, rows: Mapping[str, Mapping[str, Entry]], learners: Mapp
         log=metric in LOWER_IS_BETTER and all(mean > 0 for item in series for mean in item.mean),
         bounds=BOUNDS.get(metric, (-math.inf, math.inf)),
     )
-    if columns == {"mean"}:  # one place, which needs no name
+    if columns == {"mean"}:  # a single column needs no label
         figure.axes[0].set_xticks([])
     return figure
 
 
 def _learner(row: Mapping[str, Entry], learners: Mapping[str, str]) -> str | None:
-    """The key of a row's learner: named in the row itself, or the only one of its run."""
+    """Return the key of a row's learner: the one named in the row, or the only one of its run."""
     part = next(iter(row.values())).part
     return KEYS.get(part.rpartition(", ")[2]) or learners.get(part)
 

@@ -1,4 +1,4 @@
-"""Many learners in one picture: a row for each, the best at the top."""
+"""A dot plot of many learners: a row for each, the best at the top."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ COLOURS = (ORANGE, BLUE, GREEN, PURPLE, SKY, *PALETTE[6:])
 
 
 def dots(rows: Mapping[str, Sequence[Metric]], columns: Sequence[str], *, xlabel: str, top: float = math.inf) -> Figure:
-    """Means with 95% intervals on a logarithmic scale, rows sorted by their middle column.
+    """Draw means with 95% intervals on a logarithmic scale, with rows sorted by their middle column.
 
     Args:
-        rows: a metric for each of `columns`, by the name of the row.
-        columns: what colours and markers stand for, at most eleven.
-        xlabel: what is measured.
-        top: values above it, or that are no numbers, are drawn hollow at the edge.
+        rows: one metric for each of `columns`, by the name of the row.
+        columns: names of the columns, which have a colour and a marker each; at most eleven.
+        xlabel: label of the x axis.
+        top: values above it, or not finite, are drawn hollow at the edge.
     """
     middle, step = len(columns) // 2, min(0.22, 0.8 / len(columns))
     names = sorted(rows, key=lambda name: _shown(rows[name][middle].mean, math.inf), reverse=True)
@@ -35,7 +35,7 @@ def dots(rows: Mapping[str, Sequence[Metric]], columns: Sequence[str], *, xlabel
             means = np.array([_shown(m.mean, top) for m in found])
             half = np.array([m.ci95 if math.isfinite(m.ci95) else 0.0 for m in found])
             known, at = np.isfinite(means), np.arange(len(names)) + step * (middle - j)
-            low = np.minimum(half, 0.9 * means)  # an interval down to 0 would go on for ever
+            low = np.minimum(half, 0.9 * means)  # a logarithmic axis has no 0
             spans = np.stack([low, half])[:, known]
             axes.errorbar(
                 means[known], at[known], xerr=spans, fmt=marker, ms=3.5, mew=0, elinewidth=1, color=colour, label=column
@@ -62,7 +62,7 @@ def dots(rows: Mapping[str, Sequence[Metric]], columns: Sequence[str], *, xlabel
 
 
 def _shown(mean: float, top: float) -> float:
-    """NaN for what is off the picture, and for sorting the worst."""
+    """Return the mean, or NaN if it is beyond `top`; with an infinite `top`, infinity if the mean is not finite."""
     if not math.isfinite(mean):
         return math.nan if top < math.inf else math.inf
     return mean if mean <= top else math.nan

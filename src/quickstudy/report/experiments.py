@@ -1,4 +1,4 @@
-"""Which runs may be compared: those that were measured on the same kind of tasks; and what they are called then."""
+"""Groups of runs that can be compared, as they were measured on the same kind of tasks, and their names in tables."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,18 @@ from typing import Any, NamedTuple
 from quickstudy.report.runs import RunRecord, read_run
 from quickstudy.report.tables import PARTS, Table, tables
 
-MEASURED_ON = (
-    "data",
-    "task",
-    "x",
-    "y",
-    "horizon",
-)  # options of recipes that change what is measured, beside the family
-SIZES = re.compile(r",? ?(?:num_envs|split|points)=[\w/]+(?:\(.*?\))?")  # what says how much is drawn, not from where
+# options of recipes that, like the family, change the tasks
+MEASURED_ON = ("data", "task", "x", "y", "horizon")
+# arguments of a family that set how much is drawn, and leave the distribution of tasks as it is
+SIZES = re.compile(r",? ?(?:num_envs|split|points)=[\w/]+(?:\(.*?\))?")
 
 
 class Experiment(NamedTuple):
-    """Runs whose numbers may stand in one table.
+    """Runs whose results can be shown in one table.
 
     Args:
-        runs: their records.
-        tasks: descriptions of the task families, as `config.json` has them; empty where it has none.
+        runs: records of the runs.
+        tasks: descriptions of the task families, as in `config.json`; empty if it has none.
     """
 
     runs: list[RunRecord]
@@ -31,7 +27,7 @@ class Experiment(NamedTuple):
 
     @property
     def title(self) -> str:
-        """A few words for a heading: the name of a single run, or the families and how many runs there are."""
+        """A heading: the name of a single run, or the task families and the number of runs."""
         if len(self.runs) == 1:
             return self.runs[0].name
         families = dict.fromkeys(task.partition("(")[0] for task in self.tasks)
@@ -39,10 +35,11 @@ class Experiment(NamedTuple):
 
 
 def experiments(runs: Sequence[RunRecord]) -> list[Experiment]:
-    """The runs by experiment, in order of appearance.
+    """Group runs by experiment, in order of appearance.
 
-    Runs belong together if their learners were trained on the same task families (told of the task or not) and their
-    recipes were given the same data and horizon. Runs without a known family belong together if one recipe made them.
+    Runs belong to one experiment if their learners were trained on the same task families (with or without task
+    parameters as inputs) and their recipes had the same data and horizon. Runs without a known family belong to one
+    experiment if the same recipe made them.
     """
     found: dict[Any, Experiment] = {}
     for run in runs:
@@ -54,14 +51,14 @@ def experiments(runs: Sequence[RunRecord]) -> list[Experiment]:
 
 
 def result_tables(*paths: str | Path) -> list[Table]:
-    """The tables of one run, or of several beside each other, as a report shows them.
+    """Return the tables of one run, or tables that compare several, as a report shows them.
 
     Args:
         paths: run folders.
 
     Raises:
-        FileNotFoundError: if one of `paths` is no run.
-        ValueError: if there is none, if a file is damaged, or if the runs were measured on different tasks.
+        FileNotFoundError: if one of `paths` is not a run.
+        ValueError: if no path is given, if a file is damaged, or if the runs were measured on different tasks.
     """
     runs = [read_run(path) for path in paths]
     if not runs:
@@ -69,12 +66,12 @@ def result_tables(*paths: str | Path) -> list[Table]:
     found = experiments(runs)
     if len(found) > 1:
         apart = " | ".join(", ".join(str(run.path) for run in each.runs) for each in found)
-        raise ValueError(f"these runs were measured on different tasks: {apart}; make tables of each kind by itself")
+        raise ValueError(f"these runs were measured on different tasks: {apart}; make separate tables for them")
     return tables(results_of(runs, names_of(runs)), multiples=len(runs) > 1, steps=steps_of(runs))
 
 
 def steps_of(runs: Sequence[RunRecord]) -> dict[str, set[int]]:
-    """Numbers of gradient steps that tables of these runs show in any case, by part; see `RunRecord.steps`."""
+    """Return the numbers of gradient steps that tables of these runs always show, by part; see `RunRecord.steps`."""
     found: dict[str, set[int]] = {}
     for run in runs:
         for part, counts in run.steps.items():
@@ -83,10 +80,10 @@ def steps_of(runs: Sequence[RunRecord]) -> dict[str, set[int]]:
 
 
 def names_of(runs: Sequence[RunRecord]) -> dict[Path, str]:
-    """The folders' names by their paths, each with as much of its path as it takes to tell it from the others.
+    """Return the name of each folder by its path, with as many parent folders as make the names different.
 
     Raises:
-        ValueError: if a run is named twice.
+        ValueError: if a run is given twice.
     """
     parts = [run.path.resolve().parts for run in runs]
     for depth in range(1, max(map(len, parts)) + 1):
@@ -98,28 +95,28 @@ def names_of(runs: Sequence[RunRecord]) -> dict[Path, str]:
 
 
 def results_of(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> dict[str, dict[str, Any]]:
-    """What was measured by what a run is called in tables, which is nothing for a single run."""
+    """Return the metrics of each run, by its name in tables; a single run has the name ""."""
     return {_row_name(run, names) if len(runs) > 1 else "": run.metrics for run in runs}
 
 
 def learners_of(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> dict[str, str]:
-    """The key of the learner that a run is about, by what the run is called in tables: its recipe ends with it."""
+    """Return the key of each run's learner, with which the name of its recipe ends, by the run's name in tables."""
     return {_row_name(run, names): run.recipe.rpartition("-")[2] for run in runs}
 
 
 def _row_name(run: RunRecord, names: Mapping[Path, str]) -> str:
-    """What a run is called in tables; an oracle says that it is one, so that it never counts as the best."""
+    """Return the name of a run in tables; that of an oracle is marked, so that it never counts as the best."""
     return f"{names[run.path]}, {PARTS['oracle']}" if run.recipe.endswith("-oracle") else names[run.path]
 
 
 def families(run: RunRecord) -> tuple[str, ...]:
-    """The task families of a run and of its parts, without what a learner is told and how many tasks are drawn."""
+    """Return the task families of a run and of its parts, without `Informed(...)` and without sizes."""
     described = [str(config["family"]) for config in (run.config, *run.parts.values()) if config.get("family")]
-    return tuple(dict.fromkeys(SIZES.sub("", untold(text)) for text in described))
+    return tuple(dict.fromkeys(SIZES.sub("", without_informed(text)) for text in described))
 
 
-def untold(family: str) -> str:
-    """The family within `Informed(...)`, which tells learners something of its tasks; any other stays as it is."""
+def without_informed(family: str) -> str:
+    """Return the family within `Informed(...)`, which adds task parameters to the inputs; others are unchanged."""
     if not family.startswith("Informed("):
         return family
     inner, depth = family.removeprefix("Informed(").removeprefix("family="), 0

@@ -1,7 +1,7 @@
-"""Figures at paper width, in matplotlib alone: the style, how a figure is saved, and curves of numbers.
+"""Figures at paper width, drawn by matplotlib: their style, how they are saved, and curves of numbers.
 
-Arrays go in, a `Figure` comes out; `save` writes it as PNG for the screen and PDF for the paper. No window is opened.
-Pictures of tasks are in `quickstudy.report.panels`, colours and markers in `quickstudy.report.palette`.
+The functions take arrays and return a `Figure`; `save` writes it as PNG for the screen and as PDF for papers. No window
+is opened. Pictures of tasks are in `quickstudy.report.panels`, colours and markers in `quickstudy.report.palette`.
 """
 
 import io
@@ -20,18 +20,18 @@ from quickstudy.report.palette import INK, SKY, looks
 from quickstudy.runs.atomic import make_folder, write_file
 
 STYLE = str(Path(__file__).with_name("style.mplstyle"))
-CAPTION = "Description"  # the keyword of a PNG's text that holds the caption
+CAPTION = "Description"  # keyword of the text in a PNG that holds the caption
 
 
 class Series(NamedTuple):
     """Values with 95% intervals, for `lines` and `intervals`.
 
     Args:
-        label: what the legend says.
-        x: where the values are: numbers, or names of places for `intervals`.
+        label: text of the legend.
+        x: positions of the values: numbers, or names for `intervals`.
         mean: the values.
         ci95: half the widths of their intervals.
-        colour, style, marker: by default those that `quickstudy.report.palette` gives to the label.
+        colour, style, marker: by default those of the label in `quickstudy.report.palette`.
     """
 
     label: str
@@ -44,13 +44,16 @@ class Series(NamedTuple):
 
 
 def save(figure: Figure, folder: str | Path, name: str, caption: str = "") -> Path:
-    """Write `figure` as NAME.png and NAME.pdf; gives the path of the PNG.
+    """Write `figure` as NAME.png and NAME.pdf; returns the path of the PNG.
 
     Args:
-        caption: kept within the PNG; a report of the run shows it below the figure.
+        figure: the figure.
+        folder: the folder to write into; it is created if needed.
+        name: name of the files, without suffix.
+        caption: stored in the PNG; a report of the run shows it below the figure.
 
     Raises:
-        OSError: if they cannot be written.
+        OSError: if a file cannot be written.
     """
     folder, page = Path(folder), io.BytesIO()
     with mplstyle.context(STYLE):
@@ -63,11 +66,11 @@ def save(figure: Figure, folder: str | Path, name: str, caption: str = "") -> Pa
 
 
 def to_png(figure: Figure, caption: str = "") -> bytes:
-    """The picture that `save` writes, in memory."""
+    """Return the PNG that `save` writes."""
     buffer = io.BytesIO()
-    told = {CAPTION: caption} if caption else {}
+    text = {CAPTION: caption} if caption else {}
     with mplstyle.context(STYLE):
-        figure.savefig(buffer, format="png", metadata={"Software": None, **told})
+        figure.savefig(buffer, format="png", metadata={"Software": None, **text})
     return buffer.getvalue()
 
 
@@ -82,24 +85,25 @@ def lines(
     top: float = math.inf,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Figure:
-    """Values along an axis with their 95% bands, and a legend beside them.
+    """Draw values along an axis with their 95% bands, and a legend beside them.
 
     Args:
         series: at least one.
-        xlabel, ylabel: what the axes show, with the unit where there is one.
-        log: the values on a logarithmic scale.
-        whole: mark every place, for whole-numbered axes; else a few places of each curve are marked.
-        top: a curve that goes above it, or is no number any more, leaves the picture.
+        xlabel, ylabel: labels of the axes, with the unit if there is one.
+        log: whether the y axis is logarithmic.
+        title: title of the figure.
+        whole: whether each point has a marker, for axes of whole numbers; by default a few of each curve have one.
+        top: upper limit of the y axis; curves leave the figure where they are higher, or not finite.
         bounds: the least and the greatest possible value; bands end there.
     """
     with mplstyle.context(STYLE):
         figure = Figure(figsize=_size(len(series)))
         axes = figure.subplots()
-        for place, item in enumerate(dressed(series)):
+        for place, item in enumerate(with_looks(series)):
             x, mean = np.asarray(item.x), np.asarray(item.mean, float)
             (line,) = axes.plot(
                 x,
-                np.fmin(mean, 10 * top) if top < math.inf else mean,  # near enough not to squeeze the rest
+                np.fmin(mean, 10 * top) if top < math.inf else mean,  # far values would squeeze the others
                 linestyle=item.style,
                 color=item.colour,
                 label=item.label,
@@ -110,10 +114,10 @@ def lines(
             )
             if item.ci95 is not None:
                 low, high = _ends(mean, np.asarray(item.ci95, float), bounds)
-                low = np.maximum(low, mean / 10) if log else low  # a band down to 0 would go on for ever
+                low = np.maximum(low, mean / 10) if log else low  # a logarithmic axis has no 0
                 axes.fill_between(x, *np.minimum((low, high), 10 * top), color=line.get_color(), alpha=0.12, lw=0)
         if log:
-            axes.set_yscale("log")  # before the limit, which would keep the other end where it is
+            axes.set_yscale("log")  # before the upper limit, which would fix the lower one too
         if axes.get_ylim()[1] > top:
             axes.set_ylim(top=top)
         if log:
@@ -133,15 +137,15 @@ def intervals(
     title: str = "",
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Figure:
-    """Means with 95% intervals at named places, a marker for each series; arguments as of `lines`.
+    """Draw means with 95% intervals at named positions, with a marker for each series; arguments as of `lines`.
 
-    Places that are all numbers are sorted; names stay in order of appearance.
+    Positions are sorted if all are numbers; otherwise they keep their order.
     """
     with mplstyle.context(STYLE):
         figure = Figure(figsize=_size(len(series)))
         axes = figure.subplots()
         names = _in_order([place for item in series for place in item.x])
-        for i, item in enumerate(dressed(series)):
+        for i, item in enumerate(with_looks(series)):
             shift = (i - (len(series) - 1) / 2) * min(0.16, 0.7 / len(series))
             at = [names.index(place) + shift for place in item.x]
             mean, half = np.asarray(item.mean, float), np.asarray(item.ci95 or 0.0, float)
@@ -172,9 +176,12 @@ def intervals(
 
 
 def training(curves: Mapping[str, tuple[Series, Series]]) -> Figure:
-    """A panel for every training: its loss, and that on validation tasks, which never leaves the panel.
+    """Draw the training loss and the validation loss of each training in a panel of its own.
 
-    Where the training loss begins far above all else, its beginning does.
+    The panel shows all of the validation loss. A training loss that begins far above it is cut off at the top.
+
+    Args:
+        curves: training and validation loss, by the title of the panel.
     """
     columns = min(len(curves), 4)
     height = -(-len(curves) // columns)
@@ -197,7 +204,7 @@ def training(curves: Mapping[str, tuple[Series, Series]]) -> Figure:
 
 
 def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Make an axis logarithmic, with plain numbers at enough places to be read, however few decades it spans."""
+    """Make an axis logarithmic, with enough plain numbers to be read even if it spans less than a decade."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = axis.get_view_interval()
@@ -211,8 +218,8 @@ def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def dressed(series: Sequence[Series]) -> list[Series]:
-    """The series with a look each, where they have none of their own."""
+def with_looks(series: Sequence[Series]) -> list[Series]:
+    """Return the series with a colour, line style and marker for those that have none of their own."""
     given = looks(item.label for item in series)
     return [
         item._replace(
@@ -225,18 +232,18 @@ def dressed(series: Sequence[Series]) -> list[Series]:
 
 
 def _size(entries: int) -> tuple[float, float]:
-    """Inches; higher where the legend is long."""
+    """Return width and height in inches; the height grows with the legend."""
     return 4.9, max(2.7, 0.5 + 0.16 * entries)
 
 
-def _marked(points: int, place: int, several: int) -> tuple[int, int] | None:
-    """Which points of a long curve have a marker: some eight, at other places than those of the other curves."""
+def _marked(points: int, place: int, curves: int) -> tuple[int, int] | None:
+    """Return (first, every) for the markers of a curve: about eight, at other points than those of other curves."""
     every = max(1, points // 8)
-    return (place * every // max(several, 1), every) if every > 1 else None
+    return (place * every // max(curves, 1), every) if every > 1 else None
 
 
 def _in_order(places: Sequence[Any]) -> list[Any]:
-    """Places once each: numbers ascending, names in order of appearance."""
+    """Return the different places: numbers ascending, names in order of appearance."""
     found = list(dict.fromkeys(places))
     try:
         return sorted(found, key=float)
@@ -245,13 +252,13 @@ def _in_order(places: Sequence[Any]) -> list[Any]:
 
 
 def _ends(mean: Any, half: Any, bounds: tuple[float, float]) -> tuple[Any, Any]:
-    """The ends of intervals, within what is possible; a mean beyond that, by rounding, stays within its interval."""
+    """Return the ends of intervals, clipped to `bounds`; an interval always contains its mean."""
     least, greatest = bounds
     return np.minimum(np.maximum(mean - half, least), mean), np.maximum(np.minimum(mean + half, greatest), mean)
 
 
 def _frame_training(axes: Axes, training: Any, validation: Any) -> None:
-    """Limits that hold all of the validation curve and all but the wildest of the training curve."""
+    """Set limits that show all of the validation curve, and the training curve up to its 97% quantile."""
     training, validation = (values[np.isfinite(values)] for values in (training, validation))
     shown = np.concatenate([training, validation])
     if not len(shown):

@@ -1,4 +1,4 @@
-"""One self-contained page about one or more runs: no script, no network, figures within the file."""
+"""One self-contained HTML page about one or more runs: no script, no network, figures within the file."""
 
 import base64
 import html
@@ -19,22 +19,22 @@ from quickstudy.runs.reading import read_file
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 TRAINING = (
     "The loss in training, and on validation tasks. Learners minimise losses of different kinds: compare the shapes "
-    "of curves, not their heights. A training loss that begins far above all else leaves the frame."
+    "of curves, not their heights. A training loss that begins far above all other values is cut off at the top."
 )
 
 
 def write_report(paths: Sequence[str | Path], out: str | Path, title: str | None = None) -> Path:
-    """Write one page about the runs at `paths`; returns its path.
+    """Write one HTML page about the runs at `paths`; returns its path.
 
-    Runs that were measured on the same kind of tasks share tables; others stand apart.
+    Runs that were measured on the same kind of tasks share tables; others have sections of their own.
 
     Args:
         paths: run folders.
-        out: the file to write; folders are made.
-        title: of the page; by default the names of the runs.
+        out: the file to write; its folder is created if needed.
+        title: title of the page; by default the names of the runs.
 
     Raises:
-        FileNotFoundError: if one of `paths` is no run.
+        FileNotFoundError: if one of `paths` is not a run.
         ValueError: if a file of a run is damaged, or a run is named twice.
     """
     out = Path(out)
@@ -45,7 +45,7 @@ def write_report(paths: Sequence[str | Path], out: str | Path, title: str | None
 
 
 def build_report(runs: Sequence[RunRecord], title: str | None = None) -> str:
-    """The page as text."""
+    """Return the page about these runs as HTML."""
     names = names_of(runs)
     title = title or _title(list(names.values()))
     several = experiments(runs)
@@ -69,7 +69,7 @@ def _title(names: Sequence[str]) -> str:
 
 
 def _experiment(experiment: Experiment, names: Mapping[Path, str], *, alone: bool) -> str:
-    """The figures and results of runs that may be compared: of a single run its figures first, else its results."""
+    """Return the section of an experiment. Figures come first for a single run, results for several."""
     one = len(experiment.runs) == 1
     pictures = [_figures(run, "" if one else names[run.path]) for run in experiment.runs]
     head = [] if alone else [f"<h2>{_text(experiment.title)}</h2>"]
@@ -77,12 +77,12 @@ def _experiment(experiment: Experiment, names: Mapping[Path, str], *, alone: boo
     results = results if len(results) > 1 else []
     unfinished = [names[run.path] for run in experiment.runs if not run.metrics]
     if unfinished:
-        head += [f'<p class="lead">{_text("Not measured yet, the run is unfinished: " + ", ".join(unfinished))}.</p>']
+        head += [f'<p class="lead">{_text("No results yet, the run is unfinished: " + ", ".join(unfinished))}.</p>']
     return "\n".join(filter(None, [*head, *(pictures + results if one else results + pictures)]))
 
 
 def _results(experiment: Experiment, names: Mapping[Path, str]) -> list[str]:
-    """One table a metric, under a line that says how to read them; above them a figure, if runs are compared."""
+    """Return a line that explains the tables, a figure if runs are compared, and one table for each metric."""
     several = len(experiment.runs) > 1
     results = results_of(experiment.runs, names)
     shown = tables(results, multiples=several, steps=steps_of(experiment.runs))
@@ -118,19 +118,19 @@ def _figures(run: RunRecord, name: str) -> str:
 
 
 def _of_seed(figure: Path) -> str:
-    """Of several seeds, the one that a figure shows."""
+    """Return the seed that a figure shows, for runs of several seeds."""
     folder = figure.parent.parent.name
-    return f" (Seed {folder.removeprefix('seed-')} alone.)" if folder.startswith("seed-") else ""
+    return f" (Seed {folder.removeprefix('seed-')} only.)" if folder.startswith("seed-") else ""
 
 
 def _picture(path: Path) -> bytes:
-    """A figure of a run, which may be anybody's: nothing but a picture is put into a page."""
+    """Read a figure of a run. The run may come from anywhere, so anything but a picture raises ValueError."""
     try:
         data = read_file(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}); remove it, or draw it again") from None
     if not data.startswith((b"\x89PNG\r\n", b"GIF8")):
-        raise ValueError(f"{path} is no PNG and no GIF; remove it, or draw it again")
+        raise ValueError(f"{path} is neither a PNG nor a GIF; remove it, or draw it again")
     return data
 
 
@@ -168,16 +168,16 @@ def _citations(runs: Sequence[RunRecord]) -> str:
     )
 
 
-def _image(data: bytes, said: str) -> str:
+def _image(data: bytes, caption: str) -> str:
     encoded = base64.b64encode(data).decode()
     kind = "gif" if data.startswith(b"GIF8") else "png"
     if kind == "gif":
         width = int.from_bytes(data[6:8], "little")
     else:
-        width = int.from_bytes(data[16:20], "big") // 2  # 200 dots to the inch, shown at 100: the size it has on paper
+        width = int.from_bytes(data[16:20], "big") // 2  # 200 dots per inch, shown at 100: the size on paper
     return (
-        f'<figure><img width="{width}" alt="{_text(said)}" src="data:image/{kind};base64,{encoded}">'
-        f"<figcaption>{_text(said)}</figcaption></figure>"
+        f'<figure><img width="{width}" alt="{_text(caption)}" src="data:image/{kind};base64,{encoded}">'
+        f"<figcaption>{_text(caption)}</figcaption></figure>"
     )
 
 

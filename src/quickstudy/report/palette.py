@@ -1,7 +1,7 @@
-"""How learners look in figures: each has a colour, a line style and a marker of its own, the same in every figure.
+"""Colour, line style and marker of each learner, the same in every figure.
 
-Colours alone would not do: there are more learners than colours that everybody can tell apart. Line style and marker
-together differ for sixty learners, in greyscale and for colour-blind readers too.
+There are more learners than colours that everybody can tell apart. The pairs of line style and marker differ for sixty
+learners, so that figures can be read in greyscale and by colour-blind readers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ COLOURS = {
 
 
 class Look(NamedTuple):
-    """How one learner is drawn: a colour, matplotlib's name of a line style, and that of a marker."""
+    """How one learner is drawn: a colour, and matplotlib's names of a line style and of a marker."""
 
     colour: str
     style: str
@@ -50,15 +50,15 @@ KEYS = {title: key for key, title in PARTS.items()}
 
 
 def looks(names: Iterable[str], learners: Mapping[str, str] | None = None) -> dict[str, Look]:
-    """A look for each of `names`, no two alike.
+    """Return a different look for each of `names`.
 
-    A learner that quickstudy knows keeps its colour, line style and marker wherever it is drawn. The same learner in
-    several runs keeps its colour, and takes another line style and marker. Others take what is free; a colour is
-    used again only once all twelve are taken.
+    A learner that quickstudy knows has the same colour, line style and marker in every figure. The same learner in
+    several runs has one colour, and a line style and marker for each run. Others get looks that are free; a colour is
+    used twice only if all twelve are in use.
 
     Args:
-        names: what the legend says, or the key of a learner, such as "maml".
-        learners: the key of the learner behind a name, where the name alone does not tell it.
+        names: names in the legend, or keys of learners, such as "maml".
+        learners: the key of the learner that a name stands for, if the name is not one that quickstudy knows.
 
     >>> found = looks(["MAML", "mine", "MAML, other seed"], {"MAML, other seed": "maml"})
     >>> [found["MAML"].colour == found[name].colour for name in ("mine", "MAML, other seed")]
@@ -76,18 +76,18 @@ def looks(names: Iterable[str], learners: Mapping[str, str] | None = None) -> di
 
 
 def look(key: str) -> Look:
-    """How one learner looks by itself, such as `look("maml")`."""
+    """Return the look of a single learner, such as `look("maml")`."""
     return looks([key])[key]
 
 
 def _colour(key: str, taken: Sequence[str]) -> str:
-    """The learner's own colour, or else the next free one; once none is free they start again."""
+    """Return the learner's own colour, or else the next free one; if none is free, colours are used again in order."""
     free = [colour for colour in PALETTE if colour not in taken] or [PALETTE[len(taken) % len(PALETTE)]]
     return COLOURS[key] if COLOURS.get(key) in free else free[0]
 
 
 def _style(place: int, taken: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """The line style and marker of a place, or of the next one that is free."""
+    """Return the line style and marker of a place, or of the next place that is free."""
     several = len(STYLES) * len(MARKERS)
     pairs = [(STYLES[i % len(STYLES)], MARKERS[i % len(MARKERS)]) for i in range(place, place + several)]
     return next((pair for pair in pairs if pair not in taken), pairs[len(taken) % several])

@@ -1,4 +1,4 @@
-"""Pictures of tasks: the truth, the points seen, and what learners make of them, side by side."""
+"""Pictures of tasks: the true function, the support points, and the predictions of learners, side by side."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from quickstudy.report.palette import BLUE, INK
 
 
 class Curve(NamedTuple):
-    """One line of a panel. `style` is a matplotlib line style."""
+    """One line of a panel, with a matplotlib line style."""
 
     label: str
     y: Any
@@ -25,18 +25,19 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One task as one learner sees it.
+    """One task, as one learner predicts it.
 
     Args:
-        x: `[M]`, where the curves are drawn.
-        truth: `[M]`, the function itself, if known.
+        x: inputs of all curves, `[M]`.
+        truth: the true function, `[M]`, if known.
         seen: `(x, y)` of the support points.
         unseen: `(x, y)` of points to be predicted, drawn hollow.
         curves: lines over `x`.
-        mean, sd: `[M]` each: a belief, drawn as a line within a band of two standard deviations.
-        samples: `[S, M]`, functions drawn from the belief.
-        colour: of the learner.
-        learner: its name, for the legend of `mean`.
+        mean, sd: mean and standard deviation of the prediction, `[M]` each, drawn as a line within a band of two
+            standard deviations.
+        samples: functions sampled from the prediction, `[S, M]`.
+        colour: colour of the learner.
+        learner: name of the learner, for the legend of `mean`.
     """
 
     x: Any
@@ -52,10 +53,10 @@ class Panel(NamedTuple):
 
 
 def draw_panel(axes: Axes, panel: Panel) -> list[Line2D]:
-    """Draw one task; gives the handles that a legend should name."""
+    """Draw one task; returns the handles for a legend."""
     x = _array(panel.x)
     handles: list[Line2D] = []
-    if panel.truth is not None:  # wide and pale: still seen where a curve lies exactly on it
+    if panel.truth is not None:  # wide and pale, so that it can be seen under a curve
         handles += axes.plot(x, _array(panel.truth), color="#B8B8B8", linewidth=3.2, zorder=1.5, label="truth")
     if panel.samples is not None:
         drawn = axes.plot(x, _array(panel.samples).T, color=panel.colour, linewidth=0.5, alpha=0.3, zorder=2)
@@ -92,11 +93,12 @@ def side_by_side(
     ylabel: str = "y",
     rows: Sequence[str] = (),
 ) -> Figure:
-    """A column for every learner, a row for every task; each column has its own legend below.
+    """Draw a column for each learner and a row for each task, with a legend below each column.
 
     Args:
-        grid: column title to its panels, from the top down.
-        rows: what to write at the left of each row, before `ylabel`.
+        grid: the panels of each column, from the top down, by the title of the column.
+        xlabel, ylabel: labels of the axes.
+        rows: text at the left of each row, above `ylabel`.
     """
     height = max(len(column) for column in grid.values())
     with mplstyle.context(STYLE):
@@ -117,7 +119,7 @@ def side_by_side(
 
 
 def in_a_row(tasks: Sequence[Panel], *, title: str = "", xlabel: str = "x", ylabel: str = "y") -> Figure:
-    """Several tasks through one learner, under one legend."""
+    """Draw several tasks of one learner in a row, with one legend."""
     with mplstyle.context(STYLE):
         figure = Figure(figsize=(2.1 * len(tasks) + 0.4, 2.5))
         figure.suptitle(title, fontsize=9, fontweight="bold")
@@ -132,7 +134,7 @@ def in_a_row(tasks: Sequence[Panel], *, title: str = "", xlabel: str = "x", ylab
 
 
 def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: int = 4) -> Figure:
-    """One panel for every group, wrapped into rows, under one legend: `quickstudy run table`."""
+    """Draw one panel for each group, in rows of `columns`, with one legend, as `quickstudy run table` does."""
     columns = min(columns, len(groups))
     height = -(-len(groups) // columns)
     with mplstyle.context(STYLE):
@@ -143,7 +145,7 @@ def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: i
             axes.flat[place].set_title(name, fontsize=8, fontweight="normal")
         for spare in axes.flat[len(groups) :]:
             spare.set_axis_off()
-        for j in range(columns):  # the lowest panel of each column carries the ticks
+        for j in range(columns):  # the lowest panel of each column has the tick labels
             lowest = axes[(len(groups) - 1 - j) // columns, j]
             lowest.tick_params(labelbottom=True)
         figure.supxlabel(xlabel, fontsize=8, color="#333333")
@@ -154,12 +156,12 @@ def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: i
 
 
 def _array(values: Any) -> np.ndarray:
-    """Numbers, lists, arrays or tensors on any device, as an array."""
+    """Convert numbers, lists, arrays or tensors on any device to an array."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
 
 
 def _limits(column: Sequence[Panel]) -> tuple[float, float]:
-    """The range of truths and points, with a quarter of room: a wild curve may leave the picture."""
+    """Return the range of true functions and points, plus a quarter at each end; curves may go beyond it."""
     sets = [panel.truth for panel in column if panel.truth is not None]
     sets += [pair[1] for panel in column for pair in (panel.seen, panel.unseen) if pair is not None and len(pair[1])]
     values = np.concatenate([_array(values).ravel() for values in sets])

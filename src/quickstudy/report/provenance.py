@@ -1,4 +1,4 @@
-"""How a run was made, in words: its learners, tasks, options, command, and where and how long it was computed."""
+"""How a run was made, as text: its learners, tasks, options, command, hardware and duration."""
 
 import shlex
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ TRAINING = (
 )
 """Arguments of `fit` that are shown."""
 APART = ("seed", "seeds", "steps")  # options that have a line of their own
-LONG = 60  # letters of a mapping without a name, beyond which only its size is shown
+LONG = 60  # of a mapping that is longer as text, only the number of entries is shown
 
 
 def facts(run: RunRecord) -> dict[str, str]:
-    """What a reader needs to make the run again, by name; what is not known is left out."""
+    """Return what a reader needs to repeat the run, by name, without what is not known."""
     config, result = run.config, run.result
     options = {k: v for k, v in (config.get("options") or {}).items() if k not in APART}
     found: dict[str, Any] = {"recipe": run.recipe}
@@ -35,13 +35,13 @@ def facts(run: RunRecord) -> dict[str, str]:
 
 
 def command(run: RunRecord) -> str:
-    """What was typed to make the run; empty if it was made from Python."""
+    """Return the command that made the run; empty if it was made from Python."""
     typed = run.result.get("command") or run.config.get("command") or ""
     return typed if isinstance(typed, str) else shlex.join(map(str, typed))
 
 
 def described(value: Any) -> str:
-    """A learner, or any other value of a `config.json`, as one would write it in Python; options left out are None.
+    """Return a learner, or any other value of a `config.json`, as Python code, without options that are None.
 
     >>> described({"class": "MAML", "network": {"class": "MLP", "hidden": [40, 40]}, "lr": 0.01, "loss": None})
     'MAML(network=MLP(hidden=[40, 40]), lr=0.01)'
@@ -57,9 +57,9 @@ def described(value: Any) -> str:
 
 
 def _of_parts(run: RunRecord) -> dict[str, str]:
-    """Learner, task family and arguments of the training; of several parts each, those that agree together.
+    """Return learner, task family and training arguments; parts that have the same ones share a line.
 
-    Of several seeds the first one speaks for all: they differ in nothing else.
+    Only the first of several seeds is described, as the others differ in nothing else.
     """
     first = next((part.partition(", ")[0] for part in run.parts if part.startswith("seed-")), "")
     shown = {

@@ -1,4 +1,4 @@
-"""Run folders as the report reads them: configuration, result, training curves and figures, without torch."""
+"""Reading a run folder for reports: configuration, result, training curves and figures, without torch."""
 
 import re
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from quickstudy.runs.reading import LARGEST, parse_object, read_file
 
 
 class RunRecord(NamedTuple):
-    """One run folder, read.
+    """The contents of a run folder.
 
     Args:
         path: the folder.
-        config: its `config.json`.
-        result: its `result.json`; empty while the run is unfinished.
-        curves: part (a learner, a fold or a seed; "" for the run itself) to the lines of its `metrics.jsonl`.
-        figures: its PNGs and GIFs, by name; of several seeds also those of the first one.
-        parts: part to its `config.json`, for runs that trained several learners.
+        config: the contents of `config.json`.
+        result: the contents of `result.json`; empty while the run is unfinished.
+        curves: the lines of `metrics.jsonl`, by part: a learner, a fold or a seed; "" for the run itself.
+        figures: paths of PNGs and GIFs, by name; for several seeds also those of the first seed.
+        parts: the contents of each part's `config.json`, for runs that trained several learners.
     """
 
     path: Path
@@ -32,22 +32,22 @@ class RunRecord(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """Name of the folder."""
         return self.path.resolve().name
 
     @property
     def recipe(self) -> str:
-        """The recipe that made it; empty for a run of `quickstudy.fit`."""
+        """Name of the recipe that made the run; empty for a run of `quickstudy.fit`."""
         return str(self.config.get("recipe") or "")
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What was measured, by name; empty while the run is unfinished."""
+        """Measured values, by name; empty while the run is unfinished."""
         return self.result.get("metrics", {})
 
     @property
     def steps(self) -> dict[str, set[int]]:
-        """Numbers of gradient steps to show of each part: those of training; and of all parts (""), those asked for."""
+        """Numbers of gradient steps to show, by part: those of training. Those of `--test-steps` are for all ("")."""
         found = {"": _numbers((self.config.get("options") or {}).get("test_steps"))}
         for part, config in (("", self.config), *self.parts.items()):
             learner = config.get("learner")
@@ -56,22 +56,22 @@ class RunRecord(NamedTuple):
         return found
 
     def frame(self) -> Any:
-        """The lines of `curves` as a `pandas.DataFrame`, with the part of each line in the column `part`.
+        """Return the lines of `curves` as a `pandas.DataFrame`, with the part of each line in the column `part`.
 
         Raises:
-            ModuleNotFoundError: if pandas is not installed; it is the extra `pandas`.
+            ModuleNotFoundError: if pandas is not installed; it is in the extra `pandas`.
         """
         lines = [{"part": part, **line} for part, found in self.curves.items() for line in found]
         return to_frame(lines, "frame()")
 
     def result_frame(self) -> Any:
-        """What was measured as a `pandas.DataFrame`: one row a metric, its name taken apart into columns.
+        """Return the metrics as a `pandas.DataFrame`: one row for each, with its name split into columns.
 
-        The columns are `learner` (empty where the run has one only), `metric`, what the name tells besides as whole
-        numbers where it is one (`k`, `steps`, `episode`, `kernel` ...), `mean`, `ci95`, `n` and `over`.
+        The columns are `learner` (empty if the run has only one), `metric`, the keys in the name (`k`, `steps`,
+        `episode`, `kernel` ...; whole numbers are integers), `mean`, `ci95`, `n` and `over`.
 
         Raises:
-            ModuleNotFoundError: if pandas is not installed; it is the extra `pandas`.
+            ModuleNotFoundError: if pandas is not installed; it is in the extra `pandas`.
         """
         rows = []
         for name, value in self.metrics.items():
@@ -83,17 +83,17 @@ class RunRecord(NamedTuple):
 
 
 def frame(path: str | Path) -> Any:
-    """The `metrics.jsonl` of the run at `path`, and of its parts, as a `pandas.DataFrame`; see `RunRecord.frame`."""
+    """Return the `metrics.jsonl` of a run and of its parts as a `pandas.DataFrame`; see `RunRecord.frame`."""
     return read_run(path).frame()
 
 
 def result_frame(path: str | Path) -> Any:
-    """The `result.json` of the run at `path` as a `pandas.DataFrame`; see `RunRecord.result_frame`."""
+    """Return the `result.json` of the run at `path` as a `pandas.DataFrame`; see `RunRecord.result_frame`."""
     return read_run(path).result_frame()
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises ValueError in one line if it holds none."""
+    """Return the object in a JSON file. Raises ValueError, with a message of one line, if the file is damaged."""
     try:
         return parse_object(read_file(path, LARGEST))
     except ValueError as error:
@@ -101,26 +101,26 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A run's `config.json`. Raises FileNotFoundError, saying what to do, if `path` is no run."""
+    """Return the `config.json` of a run. Raises FileNotFoundError, which says what to do, if `path` is not a run."""
     if not path.is_dir():
         raise FileNotFoundError(f"there is no run at {path}; `quickstudy run RECIPE --out {path}` would make one")
     if not (path / "config.json").exists():
-        raise FileNotFoundError(f"{path} is not a run: it holds no config.json; name the folder that --out named")
+        raise FileNotFoundError(f"{path} is not a run: it has no config.json; give the folder that --out named")
     return read_json(path / "config.json")
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """A run's `result.json`, or nothing while it is unfinished."""
+    """Return the `result.json` of a run; empty while the run is unfinished."""
     file = path / "result.json"
     return read_json(file) if file.exists() else {}
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Everything that a report shows of the run at `path`, without torch.
+    """Read everything that a report shows of the run at `path`, without importing torch.
 
     Raises:
-        FileNotFoundError: if `path` is no run.
-        ValueError: if a file of it is damaged.
+        FileNotFoundError: if `path` is not a run.
+        ValueError: if a file of the run is damaged.
     """
     path = Path(path)
     config = read_config(path)
@@ -134,7 +134,7 @@ def read_run(path: str | Path) -> RunRecord:
 
 
 def _of_parts(path: Path, name: str) -> Iterator[tuple[str, Path]]:
-    """The files of that name in the run (part ""), in its parts, and in the parts of its seeds."""
+    """Yield the files of that name in the run (part ""), in its parts, and in the parts of its seeds."""
     for pattern in (name, f"*/{name}", f"*/*/{name}"):
         for file in sorted(path.glob(pattern), key=_by_number):
             yield ", ".join(file.relative_to(path).parts[:-1]), file
@@ -145,7 +145,7 @@ def _numbers(value: Any) -> set[int]:
 
 
 def _by_number(file: Path) -> list[tuple[str, int]]:
-    """For sorting: seed-2 comes before seed-10."""
+    """Return a sort key by which seed-2 comes before seed-10."""
     return [(words, int(digits or 0)) for words, digits in re.findall(r"(\D+)(\d*)", str(file))]
 
 

@@ -1,8 +1,8 @@
 """`result.json` as tables, for the terminal, Markdown and HTML.
 
-A metric's name is `[part/]metric[/key=value ...]`: `maml/mse/k=10/steps=1` is the squared error of the part `maml`
-after 1 gradient step on 10 points. Tables have one row for every part and number of steps, one column for every k, both
-sorted by number.
+The name of a metric is `[part/]metric[/key=value ...]`: `maml/mse/k=10/steps=1` is the squared error of the part `maml`
+after 1 gradient step on 10 points. Tables have one row for each part and number of steps, and one column for each k,
+both in ascending order.
 """
 
 import html
@@ -20,10 +20,10 @@ METRICS = {
     "accuracy": "accuracy",
     "return": "return of an episode",
     "return_by_transitions": "return of an episode, adapted on equal numbers of transitions",
-    "factor": "error of the pretrained network / error of MAML, each adapting as serves it best on validation tasks",
+    "factor": "error of the pretrained network / error of MAML, adaptation of both tuned on validation tasks",
 }
-# the same, where everybody adapts by the number of steps (and the pretrained rival by the rule) that serves it best
-TUNED = {f"tuned_{name}": f"{title}, adapting as serves best on validation tasks" for name, title in METRICS.items()}
+# the same metrics after the number of steps (for the pretrained rival also with the rule) chosen on validation tasks
+TUNED = {f"tuned_{name}": f"{title}, adaptation tuned on validation tasks" for name, title in METRICS.items()}
 VALIDATION = "validation_loss"  # the metric that `fit` writes: the loss on the tasks that choose the best weights
 METRICS = {**TUNED, **METRICS, VALIDATION: "validation loss"}
 LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
@@ -61,7 +61,7 @@ PARTS = {
     "ppo": "PPO, from scratch",
     "actor-critic": "actor-critic in the Neural Process",
 }
-REFERENCES = (PARTS["oracle"], PARTS["exact"], PARTS["simulator"])  # what no learner is expected to beat
+REFERENCES = (PARTS["oracle"], PARTS["exact"], PARTS["simulator"])  # no learner is expected to beat these
 KERNELS = {"rbf": "RBF", "matern52": "Matern 5/2"}
 BOUNDS = {
     "mse": (0.0, math.inf),
@@ -76,12 +76,12 @@ SUPPORT = {
     "navigation2d": "episodes before every gradient step",
     "table": "rows seen of each held-out group",
 }
-"""What K counts in recipes whose names begin so."""
+"""What K counts, by the beginning of a recipe's name."""
 POINTS = "points in the support set of each task"
 
 
 class Entry(NamedTuple):
-    """One measured value, with its name taken apart."""
+    """One measured value, with its name split into parts."""
 
     part: str
     metric: str
@@ -91,7 +91,7 @@ class Entry(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Cells as text. `best` holds the (row, column) places of means that are better than all others of their column."""
+    """Cells as text. `best` holds (row, column) of each mean that is clearly the best of its column."""
 
     title: str
     header: list[str]
@@ -99,12 +99,12 @@ class Table(NamedTuple):
     best: frozenset[tuple[int, int]] = frozenset()
 
     def markdown(self) -> str:
-        """As a Markdown table."""
+        """Return the table as Markdown."""
         lines = [self.header, [":--", *("--:" for _ in self.header[1:])], *self.rows]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
     def html(self) -> str:
-        """As an HTML table with a caption."""
+        """Return the table as HTML, with a caption."""
 
         def row(cells: Sequence[str], tag: str, number: int) -> str:
             marks = [' class="best"' if (number, j) in self.best else "" for j in range(len(cells))]
@@ -122,7 +122,7 @@ class Table(NamedTuple):
 
 
 def entry(name: str, value: Mapping[str, Any], prefix: str = "") -> Entry:
-    """Take a metric's name apart. `oracle_X` is metric X of the exact posterior."""
+    """Split the name of a metric into its parts. `oracle_X` is metric X of the exact posterior."""
     words = name.split("/")
     keys = dict(word.split("=", 1) for word in words if "=" in word)
     plain = [word for word in words if "=" not in word]
@@ -130,7 +130,7 @@ def entry(name: str, value: Mapping[str, Any], prefix: str = "") -> Entry:
     if metric.startswith("oracle_"):
         metric, parts = metric.removeprefix("oracle_"), [*parts, "exact"]
     part = ", ".join(filter(None, [prefix, *(PARTS.get(p, p) for p in parts)]))
-    mean = math.nan if value["mean"] is None else value["mean"]  # JSON's word for what is not finite
+    mean = math.nan if value["mean"] is None else value["mean"]  # result.json has null for NaN and infinity
     return Entry(part, metric, keys, mean, value.get("ci95"))
 
 
@@ -141,14 +141,14 @@ def tables(
     multiples: bool = False,
     steps: Mapping[str, Collection[int]] | None = None,
 ) -> list[Table]:
-    """One table a metric, of runs that were measured on the same kind of tasks.
+    """Return one table for each metric, for runs that were measured on the same kind of tasks.
 
     Args:
-        results: the name of a run to its `metrics`; the name "" is left out of the rows.
-        metrics: which to show, in this order; by default all, in the order of `METRICS`.
-        multiples: after a table of errors, say how many times the best each of them is.
-        steps: numbers of gradient steps that are shown in any case, by part, with "" for all parts; of many others the
-            first, 1 and the last are shown.
+        results: the `metrics` of each run, by its name; rows do not contain the name "".
+        metrics: names of the metrics to show, in this order; by default all, in the order of `METRICS`.
+        multiples: whether a second table follows each table of errors, with multiples of the least error.
+        steps: numbers of gradient steps that are always shown, by part, with "" for all parts. If there are more than
+            four other numbers, only the first, 1 and the last of them are shown.
     """
     results = {run: _few_steps(found, steps or {}) for run, found in results.items()}
     entries = [entry(name, value, run) for run, found in results.items() for name, value in found.items()]
@@ -157,18 +157,18 @@ def tables(
     found = []
     for metric in order:
         chosen = [e for e in entries if e.metric == metric]
-        tuned = f"tuned_{metric}" in present  # then that table alone says who is best: here adaptation is not tuned
+        tuned = f"tuned_{metric}" in present  # then only the table with tuned adaptation marks the best
         found += [_table(metric, chosen, mark=not tuned)] if chosen else []
         found += [_multiples(metric, chosen)] if multiples and metric in ("mse", "rmse") and _comparable(chosen) else []
     return found
 
 
 def notes(shown: Sequence[Table], recipe: str = "") -> list[str]:
-    """What a reader must know to read these tables: what K counts, what ± is, and what bold means.
+    """Return the notes that explain these tables: what K counts, what ± is, and what bold means.
 
     Args:
         shown: the tables.
-        recipe: whose they are; in some, K counts something else than points.
+        recipe: name of the recipe that was measured; in some recipes K does not count points.
     """
     columns = {column for table in shown for column in table.header}
     found = [f"K: {counted(recipe)}."] if any(column.startswith("K=") for column in columns) else []
@@ -179,17 +179,17 @@ def notes(shown: Sequence[Table], recipe: str = "") -> list[str]:
     if any("±" in cell for table in shown for row in table.rows for cell in row):
         found.append("±: half the width of the 95% interval.")
     if any(table.best for table in shown):
-        found.append("Bold: the best of its column, where its interval touches no other; references do not count.")
+        found.append("Bold: the best of its column, if its interval touches no other; references do not count.")
     return found
 
 
 def counted(recipe: str) -> str:
-    """What K counts in the metrics of a recipe."""
+    """Return what K counts in the metrics of a recipe."""
     return next((words for start, words in SUPPORT.items() if recipe.startswith(start)), POINTS)
 
 
 def comparable(results: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, dict[str, Entry]]:
-    """The rows of a metric's table after the most experience each: the name of a row to its entries by column."""
+    """Return the entries of a metric by row and column, each after its largest number of steps or episodes."""
     last: dict[tuple[str, str], tuple[int, Entry]] = {}
     for run, found in results.items():
         for name, value in found.items():
@@ -202,7 +202,7 @@ def comparable(results: Mapping[str, Mapping[str, Any]], metric: str) -> dict[st
 
 
 def _few_steps(metrics: Mapping[str, Any], steps: Mapping[str, Collection[int]]) -> dict[str, Any]:
-    """Of many step counts, the first, 1, the last and those in `steps`: the figures show the rest."""
+    """Drop the metrics of most step counts if there are many: keep the first, 1, the last and those in `steps`."""
     counts = {int(name.rpartition("/steps=")[2]) for name in metrics if "/steps=" in name}
     shown = counts if len(counts) <= 4 else {min(counts), 1, max(counts), *steps.get("", ())}
 
@@ -214,7 +214,7 @@ def _few_steps(metrics: Mapping[str, Any], steps: Mapping[str, Collection[int]])
 
 
 def number(value: float) -> str:
-    """Three significant digits, without an exponent where that reads well."""
+    """Format a number with three significant digits, and an exponent only if it is very large or small."""
     if not math.isfinite(value):
         return "not finite"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
@@ -224,7 +224,7 @@ def number(value: float) -> str:
 
 
 def cell(mean: float, ci95: float | None) -> str:
-    """`mean ± ci95`, both to the digits that the interval deserves."""
+    """Format `mean ± ci95`, both with as many digits as show two of the interval."""
     if ci95 is None or not math.isfinite(ci95) or not math.isfinite(mean) or ci95 == 0:
         return number(mean)
     if max(abs(mean), ci95) >= 1e6:
@@ -234,7 +234,7 @@ def cell(mean: float, ci95: float | None) -> str:
 
 
 def column(e: Entry) -> str:
-    """The heading of the column that an entry belongs to."""
+    """Return the heading of the column that an entry belongs to."""
     if "kernel" in e.keys:
         return KERNELS.get(e.keys["kernel"], e.keys["kernel"])
     return f"K={e.keys['k']}" if "k" in e.keys else "mean"
@@ -248,7 +248,7 @@ def _table(metric: str, entries: Sequence[Entry], *, mark: bool) -> Table:
 
 
 def _multiples(metric: str, entries: Sequence[Entry]) -> Table:
-    """Each mean as a multiple of its column's best."""
+    """Return a table with each mean as a multiple of the best of its column."""
     rows, columns = _grid(entries)
     least = {c: min(e.mean for e in _rivals(metric, rows, c).values()) for c in columns}
     cells = [
@@ -260,7 +260,7 @@ def _multiples(metric: str, entries: Sequence[Entry]) -> Table:
 
 
 def _grid(entries: Sequence[Entry]) -> tuple[dict[str, dict[str, Entry]], list[str]]:
-    """Rows by name, and the names of the columns; numbers ascend, all else stays in order of appearance."""
+    """Return the rows by name, and the names of the columns. Numbers ascend; other names keep their order."""
     parts = list(dict.fromkeys(e.part for e in entries))
     numbers = {_row(e): (parts.index(e.part), [_number(v) for k, v in e.keys.items() if k != "k"]) for e in entries}
     rows: dict[str, dict[str, Entry]] = {name: {} for name in sorted(numbers, key=lambda name: numbers[name])}
@@ -271,7 +271,7 @@ def _grid(entries: Sequence[Entry]) -> tuple[dict[str, dict[str, Entry]], list[s
 
 
 def _number(text: str) -> float:
-    """The number in a text; what is none stands before all numbers."""
+    """Return the number in a text, or minus infinity if it is not a number."""
     try:
         return float(text)
     except ValueError:
@@ -279,13 +279,13 @@ def _number(text: str) -> float:
 
 
 def _comparable(entries: Sequence[Entry]) -> bool:
-    """Whether every column has more than one row that can be compared."""
+    """Return whether every column has more than one row that can be compared."""
     rows, columns = _grid(entries)
     return all(len(_rivals("mse", rows, c)) > 1 for c in columns)
 
 
 def _rivals(metric: str, rows: Mapping[str, Mapping[str, Entry]], column: str) -> dict[int, Entry]:
-    """The entries of a column that can be the best, by the number of their row; none where no order is the better."""
+    """Return the entries of a column that can be the best, by row number; none if the metric has no best."""
     if metric.removeprefix("tuned_") not in LOWER_IS_BETTER | HIGHER_IS_BETTER:
         return {}
     found = {i: row[column] for i, row in enumerate(rows.values()) if column in row}
@@ -293,11 +293,11 @@ def _rivals(metric: str, rows: Mapping[str, Mapping[str, Entry]], column: str) -
 
 
 def _clear_winner(metric: str, rows: Mapping[str, Mapping[str, Entry]], column: str) -> list[int]:
-    """The row with the best mean of a column, if its interval touches that of no other row; references do not count."""
+    """Return the row with the best mean of a column, if its interval touches no other; references do not count."""
     sign = 1 if metric.removeprefix("tuned_") in LOWER_IS_BETTER else -1
     rivals = _rivals(metric, rows, column)
     ends = {i: (sign * e.mean - e.ci95, sign * e.mean + e.ci95) for i, e in rivals.items() if e.ci95 is not None}
-    if len(rivals) < 2 or len(ends) < len(rivals):  # without an interval nobody knows how sure a mean is
+    if len(rivals) < 2 or len(ends) < len(rivals):  # means without intervals cannot be compared
         return []
     best = min(ends, key=lambda i: sum(ends[i]))
     return [best] if all(ends[best][1] < low for i, (low, _) in ends.items() if i != best) else []

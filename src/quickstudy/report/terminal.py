@@ -19,18 +19,18 @@ def show_tables(
     recipe: str = "",
     steps: Mapping[str, Collection[int]] | None = None,
 ) -> None:
-    """Print one table for every metric, then what K, ± and bold mean in them.
+    """Print one table for each metric, then the meaning of K, ± and bold.
 
     A table that is wider than the window is printed in pieces, each with some of its columns.
 
     Args:
-        metrics: what was measured, by name.
-        console: where; by default stdout.
-        recipe: whose metrics they are; see `quickstudy.report.tables.notes`.
-        steps: see `quickstudy.report.tables.tables`.
+        metrics: the measured values, by name.
+        console: the console to print on; by default stdout.
+        recipe: the recipe that was measured; see `quickstudy.report.tables.notes`.
+        steps: numbers of gradient steps to show; see `quickstudy.report.tables.tables`.
     """
     console = console or Console(highlight=False)
-    if not console.is_terminal:  # nobody's window is too narrow
+    if not console.is_terminal:  # there is no window that could be too narrow
         console.width = 120
     shown = tables({"": metrics}, steps=steps)
     for content in shown:
@@ -44,7 +44,7 @@ def show_tables(
 
 
 def _pieces(content: Table, width: int) -> Iterator[list[int]]:
-    """The numbers of the columns that fit side by side, after the first one, which every piece repeats."""
+    """Yield the columns that fit side by side, by number, without the first one, which every piece repeats."""
     sizes = [GAP + max(map(len, cells)) for cells in zip(content.header, *content.rows, strict=True)]
     columns: list[int] = []
     for j in range(1, len(sizes)):
@@ -56,7 +56,7 @@ def _pieces(content: Table, width: int) -> Iterator[list[int]]:
 
 
 def _piece(content: Table, columns: list[int]) -> table.Table:
-    """The first column of a table and those given, the best of each column in bold."""
+    """Return the first column of a table and the given ones, with the best value of each in bold."""
     title = Text(content.title if columns[:1] in ([], [1]) else f"{content.title}, continued", style="bold")
     drawn = table.Table(title=title, title_justify="left", header_style="", box=box.SIMPLE_HEAD, show_edge=False)
     for j in (0, *columns):
