@@ -211,7 +211,7 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("size", "told"), [("2", "WORLD_SIZE=2 without RANK.* start it by torchrun"), ("two", "WORLD_SIZE='two'")]
+    ("size", "told"), [("2", "WORLD_SIZE=2 without RANK.* start the script by torchrun"), ("two", "WORLD_SIZE='two'")]
 )
 def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch, size: str, told: str) -> None:
     monkeypatch.delenv("RANK", raising=False)
@@ -248,8 +248,8 @@ def test_an_error_that_cannot_be_sent_is_told_all_the_same() -> None:
 
 def test_gpus_are_not_named_where_each_process_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ValueError, match="each has its own; use device='cuda'"):
+    with pytest.raises(ValueError, match="each of which uses its own GPU; use device='cuda'"):
         World(0, 2, 0).pick("cuda:0")
-    with pytest.raises(ValueError, match="process 1 is the 2. of its machine, where torch sees 1 GPUs"):
+    with pytest.raises(ValueError, match="process 1 needs GPU number 1 of its machine, where torch sees 1 GPUs"):
         World(1, 2, 1).pick("cuda")
     assert World(1, 2, 1).pick("cpu").type == "cpu"

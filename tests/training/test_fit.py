@@ -342,7 +342,7 @@ BAD = {
     "no path": ({"out": ""}, "out=''"),
     "nothing to train": ({"learner": torch.nn.Identity()}, "learner is a Identity"),
     "everything frozen": ({"learner": Line().requires_grad_(False)}, "nothing to train"),
-    "a loss per point": ({"learner": Vector()}, r"meta_loss gave \[25, 10, 1\]; expected a scalar"),
+    "a loss per point": ({"learner": Vector()}, r"meta_loss returned shape \[25, 10, 1\]; expected a scalar"),
     "no family": ({"family": [1, 2]}, "family is a list"),
     "data in double precision": ({"learner": Line().double()}, "float64"),
     "what cannot be compiled": ({"compile": True}, "compile=True: Line cannot be compiled"),
@@ -405,9 +405,9 @@ def test_a_run_in_memory_whose_validation_is_never_finite_has_no_best_weights() 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"exist": "resume"}, "exist='resume' is about a run folder; give its path as out="),
-        ({"exist": "maybe"}, "exist='maybe' is about a run folder"),
-        ({"loggers": [TensorBoard()]}, "loggers write beside a run folder"),
+        ({"exist": "resume"}, "exist='resume' needs a run folder; give its path as out="),
+        ({"exist": "maybe"}, "exist='maybe' needs a run folder"),
+        ({"loggers": [TensorBoard()]}, "loggers need a run folder"),
     ],
 )
 def test_what_needs_a_folder_is_refused_in_memory(options: Any, told: str) -> None:

@@ -127,7 +127,7 @@ def test_a_logger_that_cannot_be_closed_does_not_hide_what_ended_training(tmp_pa
 
     with pytest.raises(KeyError) as caught:
         train("gradient", tmp_path / "run", loggers=[Jammed()], progress=lambda step, *rest: step > 5 and stop(step))
-    assert caught.value.__notes__ == ["besides, Jammed could not be closed: jammed"]
+    assert caught.value.__notes__ == ["in addition, Jammed could not be closed: jammed"]
     with pytest.raises(OSError, match="jammed"):
         train("gradient", tmp_path / "other", loggers=[Jammed()])
 

@@ -1,1 +1,1 @@
-"""How well a learner does: scores, intervals, bootstrap, and tuning of its adaptation."""
+"""Evaluation of learners: scores, intervals, bootstrap, and tuning of their adaptation."""

@@ -1,4 +1,4 @@
-"""`evaluate`: how well a learner does on unseen tasks, by support size and number of gradient steps."""
+"""`evaluate`: scores of a learner on unseen tasks, by support size and number of gradient steps."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ from quickstudy.evaluation.modes import evaluating
 from quickstudy.evaluation.scores import calibration_error, oracle_scores, scores
 from quickstudy.learner import Split, TaskFamily, check_drawn, check_family, check_learner, check_split
 
-SAMPLED = 100  # tasks are drawn so many at a time, whatever the batch: a seed means the same tasks
+SAMPLED = 100  # tasks that are drawn at a time; it does not depend on `batch`, so that a seed gives the same tasks
 
 
 def evaluate(
@@ -37,39 +37,42 @@ def evaluate(
     device: torch.device | str | None = None,
     transductive: bool = False,
 ) -> dict[str, Metric]:
-    """Means over unseen tasks with 95% confidence intervals, in eval mode; nothing of the learner is changed.
+    """Measure a learner on unseen tasks in eval mode: means with 95% confidence intervals. The learner is unchanged.
 
-    All support sizes and step counts are judged on the same tasks, a smaller support set being the first points of a
-    larger one. A family that knows an oracle's likelihood, which depends on the support set, is asked to sample once
-    for each size, from the same seed.
+    All support sizes and numbers of steps are measured on the same tasks, and a smaller support set is the first points
+    of a larger one. If the family knows the likelihood of an oracle, which depends on the support set, tasks are
+    sampled again for each size, from the same seed.
 
-    The intervals treat tasks as independent draws; where a family draws from few groups of its own data, measure each
+    The intervals treat tasks as independent draws. If a family draws from few groups of its own data, measure each
     held-out group once instead.
 
     Args:
-        tasks: how many; 600 as in the MAML paper.
+        learner: the learner.
+        family: the task family.
+        tasks: number of tasks; 600 as in the MAML paper.
         support: support sizes.
-        steps: numbers of gradient steps; by default 0, 1, 10 and as many as in training. For learners without an
-            inner loop, leave it out.
+        steps: numbers of gradient steps; by default 0, 1, 10 and that of training. Leave it out for learners without an
+            inner loop.
         query: query points per task.
-        grid: query points evenly spaced over the family's domain.
-        seed: of tasks and noise. Two calls with equal `seed` and `tasks` see the same tasks of the package's families,
-            whatever their support sizes; of another family they do if it samples the same tasks for every support size,
-            or if the largest support size is the same.
-        batch: how many tasks are adapted at once, at most 100; for memory's sake. The tasks do not depend on it. What a
-            learner draws at random (a Neural Process's latents) does, as that is drawn for a whole batch.
-        device: where to; the learner's own by default.
-        transductive: BatchNorm layers normalise support and query points by the statistics of the points that are seen
-            together, in place of running statistics. Query points then help to predict each other: such scores compare
-            with published transductive ones, and with no others.
+        grid: whether query points are evenly spaced over the family's domain.
+        split: the split from which tasks are drawn.
+        seed: seed of tasks and noise. Two calls with equal `seed` and `tasks` use the same tasks of the package's
+            families for all support sizes. For other families they do if the family samples the same tasks for every
+            support size, or if the largest support size is the same.
+        batch: number of tasks that are adapted at once, at most 100, to bound memory. The tasks do not depend on it,
+            but what a learner draws at random (a Neural Process's latents) does, as it is drawn for a whole batch.
+        device: device to evaluate on; by default the learner's own.
+        transductive: whether BatchNorm layers normalise support and query points by their own batch statistics instead
+            of running statistics. Query points then help to predict each other: compare such scores only with other
+            transductive ones.
 
     Returns:
         Metrics by name: `"mse/k=10/steps=1"`, or `"mse/k=10"` for learners without an inner loop. `mse` is the mean
         over points and outputs; `log_likelihood` the marginal one per point; `joint_log_likelihood` the joint one
         divided by the number of points; `coverage90` the share of outputs inside the central 90% interval;
         `calibration_error` the mean distance of the coverage of central intervals from their nominal 10% to 90%.
-        For classes, `accuracy` and `log_likelihood`. `oracle_log_likelihood` and `oracle_joint_log_likelihood` are
-        what the family says is possible. With `transductive` the names say so: `"transductive/accuracy/k=5/steps=1"`.
+        Classes have `accuracy` and `log_likelihood`. `oracle_log_likelihood` and `oracle_joint_log_likelihood` are
+        those of the family's oracle. With `transductive`, names are `"transductive/accuracy/k=5/steps=1"`.
 
     Raises:
         ValueError, TypeError: for bad arguments.
@@ -106,7 +109,7 @@ def evaluate(
                 for size, drawn in _by_support(draw, min(SAMPLED, tasks - start), supports, generator, seed, number):
                     for first in range(0, drawn.num_tasks, batch):
                         noise = mix(seed, start + first, Stream.EVALUATION_NOISE)
-                        for name, values in _judge(learner, drawn.select(slice(first, first + batch)), counts, noise):
+                        for name, values in _measure(learner, drawn.select(slice(first, first + batch)), counts, noise):
                             found.setdefault(name.format(k=size), []).append(values.detach().cpu())
     finally:
         learner.to(home)
@@ -120,10 +123,10 @@ def evaluate(
 def scores_by_size(
     learner: nn.Module, tasks: Tasks, *, steps: int | None = None, generator: torch.Generator | None = None
 ) -> dict[str, Tensor]:
-    """Each task's `scores` of the adapted learner, in the tasks' order, detached.
+    """Return the `scores` of the adapted learner on each task, in the order of the tasks, detached.
 
-    Tasks of unequal size are judged in groups of equal size, without padding: a network that mixes points would mix
-    padding in.
+    Tasks of unequal size are evaluated in groups of equal size, without padding, which would affect a network that
+    mixes points.
     """
     places, groups = [], []
     for index, (support, query) in by_size(tasks.support, tasks.query):
@@ -137,7 +140,7 @@ def scores_by_size(
 
 
 def _home(learner: nn.Module) -> torch.device:
-    """Where the learner is; one without parameters and buffers is on the processor."""
+    """Return the device of the learner: the CPU if it has no parameters and buffers."""
     for tensor in (*learner.parameters(), *learner.buffers()):
         return tensor.device
     return torch.device("cpu")
@@ -151,7 +154,7 @@ def _takes_grid(family: TaskFamily) -> bool:
 def _by_support(
     draw: Callable[..., Tasks], count: int, supports: list[int], generator: torch.Generator, seed: int, number: int
 ) -> Iterator[tuple[int, Tasks]]:
-    """The same tasks with support sets of each size; drawn anew where the family knows an oracle's likelihood."""
+    """Yield the same tasks with support sets of each size, sampled again if the family has an oracle's likelihood."""
     most = max(supports)
     tasks = draw(count, support=most, generator=generator.manual_seed(mix(seed, number, Stream.EVALUATION)))
     check_drawn(tasks, count)
@@ -166,8 +169,8 @@ def _by_support(
             yield size, tasks._replace(support=tasks.support.first(size))
 
 
-def _judge(learner: nn.Module, tasks: Tasks, counts: list[int] | None, noise: int) -> Iterator[tuple[str, Tensor]]:
-    """Metric names (with a place for the support size) and their values `[T]`, for every step count."""
+def _measure(learner: nn.Module, tasks: Tasks, counts: list[int] | None, noise: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield names of metrics (with `{k}` for the support size) and values `[T]`, for each number of steps."""
     check_fits(learner, tasks.support)
     device = tasks.support.x.device
     for count in [None] if counts is None else counts:
@@ -185,7 +188,7 @@ def _summary(name: str, values: Tensor) -> Metric:
 
 
 def _steps(learner: nn.Module, steps: int | Sequence[int] | None) -> list[int] | None:
-    """The step counts to judge; None for a learner without an inner loop."""
+    """Return the numbers of steps to measure after; None for a learner without an inner loop."""
     own = getattr(learner, "steps", None)
     if not isinstance(own, int):
         if steps is not None:

@@ -16,11 +16,11 @@ class Metric(NamedTuple):
     """A mean with its 95% confidence interval.
 
     Args:
-        mean: over `n` tasks or seeds.
-        ci95: half the width of the 95% confidence interval of the mean; NaN where `n` is 1.
-        n: how many values there are.
+        mean: mean over `n` tasks or seeds.
+        ci95: half the width of the 95% confidence interval of the mean; NaN if `n` is 1.
+        n: number of values.
         over: "tasks" or "seeds".
-        values: the values themselves, `[n]` in float64, for paired comparisons.
+        values: the values, `[n]` in float64, for paired comparisons.
 
     >>> metric = Metric(0.25, 0.0123, 600, "tasks")
     >>> str(metric), metric
@@ -40,13 +40,13 @@ class Metric(NamedTuple):
         return f"Metric({self}, {self.n} {self.over})"
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it: without the values; NaN and infinity become null."""
+        """Return the metric as JSON, without the values, and with null for NaN and infinity."""
         number = {k: v if math.isfinite(v) else None for k, v in (("mean", self.mean), ("ci95", self.ci95))}
         return {**number, "n": self.n, "over": self.over}
 
 
 def over_tasks(values: Tensor) -> Metric:
-    """The mean of one value per task, with the interval 1.96 s / sqrt(n), s the sample's standard deviation.
+    """Return the mean of one value per task, with the interval 1.96 s / sqrt(n), s the sample's standard deviation.
 
     >>> str(over_tasks(torch.tensor([1.0, 2.0, 3.0])))
     '2 ± 1.13'
@@ -56,19 +56,19 @@ def over_tasks(values: Tensor) -> Metric:
 
 
 def over_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
-    """The mean over runs that differ in their seeds alone, with Student's t interval.
+    """Return the mean over runs that differ only in their seeds, with Student's t interval.
 
     Args:
-        results: one `{name: Metric or {"mean": ...} or number}` for every seed; names that some lack are left out.
+        results: one `{name: Metric or {"mean": ...} or number}` for each seed; the result has the names that all have.
 
     Raises:
-        ValueError: if there is no result.
+        ValueError: if `results` is empty.
 
     >>> over_seeds([{"mse": 1.0}, {"mse": 3.0}])["mse"][:4]
     (2.0, 12.706, 2, 'seeds')
     """
     if not results:
-        raise ValueError("over_seeds() was given no results; give one mapping of metrics for every seed")
+        raise ValueError("over_seeds() was given no results; give one mapping of metrics for each seed")
     combined = {}
     for name in results[0]:
         if all(name in result for result in results):
@@ -88,7 +88,7 @@ def _standard_error(values: Tensor) -> float:
 
 
 def _student(freedom: int) -> float:
-    """The 97.5% quantile: tabulated, then by its expansion in 1/freedom (Abramowitz and Stegun 26.7.5)."""
+    """Return the 97.5% quantile from the table, or by its expansion in 1/freedom (Abramowitz and Stegun 26.7.5)."""
     if freedom < 1:
         return math.nan
     if freedom <= len(_T):

@@ -1,4 +1,4 @@
-"""Evaluation mode, and what BatchNorm does in it: batch statistics on request, a warning about running statistics."""
+"""Eval mode for evaluations: batch statistics for BatchNorm on request, and a warning about running statistics."""
 
 import warnings
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _warned: WeakSet[nn.Module] = WeakSet()
 
 @contextmanager
 def batch_statistics(learner: nn.Module) -> Iterator[None]:
-    """While entered, BatchNorm layers normalise each batch by its own statistics, and record none."""
+    """Make BatchNorm layers normalise each batch by its own statistics, and record none."""
     norms: list[Any] = [m for m in learner.modules() if isinstance(m, _BatchNorm | StepNorm)]
     before = [(norm.training, norm.track_running_stats) for norm in norms]
     try:
@@ -31,10 +31,10 @@ def batch_statistics(learner: nn.Module) -> Iterator[None]:
 
 
 def warn_of_running_statistics(learner: nn.Module) -> None:
-    """Warn, once for each learner, if its network trains on batch statistics and will be adapted on running ones.
+    """Warn, once for each learner, if its network is trained on batch statistics but adapted on running statistics.
 
-    Call it before the learner goes into eval mode. There is no warning for `Pretrained`, which learns its running
-    statistics as any plain network does, nor for BatchNorm that is in eval mode while the learner trains.
+    Call it before the learner is set to eval mode. There is no warning for `Pretrained`, whose running statistics are
+    learned as in any plain network, nor for BatchNorm layers that are in eval mode while the learner trains.
     """
     adapts = any(isinstance(value, InnerLoop) for value in vars(learner).values())
     if learner in _warned or not adapts or isinstance(learner, Pretrained):
@@ -53,7 +53,7 @@ def warn_of_running_statistics(learner: nn.Module) -> None:
     warnings.warn(
         f"{type(learner).__name__} is judged in eval mode, where BatchNorm ({names[0]}{rest}) normalises by running "
         "statistics: means over tasks, which do not fit the activations of adapted weights, so scores may fall to "
-        "chance. Take qs.nets.replace_batch_norm(network, 'task'), 'meta' or 'group' before training, or measure with "
+        "chance. Use qs.nets.replace_batch_norm(network, 'task'), 'meta' or 'group' before training, or measure with "
         "qs.evaluate(..., transductive=True)",
         RuntimeWarning,
         stacklevel=5,
@@ -62,10 +62,11 @@ def warn_of_running_statistics(learner: nn.Module) -> None:
 
 @contextmanager
 def evaluating(learner: nn.Module, *, transductive: bool = False) -> Iterator[None]:
-    """While entered, the learner is in eval mode; afterwards every part of it is in its former mode.
+    """Set the learner to eval mode, and restore the mode of each of its modules at the end.
 
     Args:
-        transductive: BatchNorm layers normalise by batch statistics instead of running ones.
+        learner: the learner.
+        transductive: whether BatchNorm layers normalise by batch statistics instead of running ones.
     """
     if not transductive:
         warn_of_running_statistics(learner)

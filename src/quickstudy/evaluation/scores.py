@@ -9,19 +9,22 @@ from quickstudy.data import Examples, at_least_float32, mean_over_positions
 from quickstudy.evaluation.intervals import Metric, over_tasks
 from quickstudy.predictive import NoDensityError
 
-LEVELS = tuple(k / 10 for k in range(1, 10))  # of the central intervals on which calibration is judged
+LEVELS = tuple(k / 10 for k in range(1, 10))  # probabilities of the central intervals in `calibration_error`
 
 
 def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
-    """Each task's mean over its real query points, `[T]` (`calibration_error`: the coverage at each level, `[T, 9]`).
+    """Return the mean of each score over the real query points of each task, `[T]`.
+
+    `calibration_error` is the coverage at each level instead, `[T, 9]`; see the function of that name.
 
     Args:
-        belief: a `Predictive` at `query.x`. One without a density has `mse` only, one of classes `accuracy` (of a point
-            with many positions the share that is right) and `log_likelihood`.
+        belief: a `Predictive` at `query.x`. Without a density it has only `mse`; for classes it has `accuracy` (of a
+            point with many positions, the share of right ones) and `log_likelihood`.
+        query: the query points.
 
     Raises:
-        ValueError: for a belief about outcomes of another shape, as where a `loss=` of one's own reads outputs that are
-            no outcomes.
+        ValueError: if the shapes of predictions and outcomes differ, for example if a user's own `loss=` takes outputs
+            that are not predictions of `y`.
     """
     clean = query.clean()
     if not clean.y.is_floating_point():
@@ -55,7 +58,7 @@ def _check_shape(mean: Tensor, y: Tensor) -> None:
 
 
 def oracle_scores(info: dict[str, Any], query: Examples) -> dict[str, Tensor]:
-    """The likelihoods of the family's oracle, in the units of `scores`."""
+    """Return the likelihoods of the family's oracle, in the units of `scores`."""
     found = {}
     if "oracle_log_prob" in info:
         found["oracle_log_likelihood"] = task_mean(info["oracle_log_prob"], query.mask)
@@ -65,7 +68,7 @@ def oracle_scores(info: dict[str, Any], query: Examples) -> dict[str, Tensor]:
 
 
 def task_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of `values [T, M]` over each task's real points, `[T]`, in at least float32."""
+    """Return the mean of `values [T, M]` over each task's real points, `[T]`, in at least float32."""
     wide = values.to(at_least_float32(values))
     if mask is None:
         return wide.mean(1)
@@ -73,13 +76,13 @@ def task_mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def calibration_error(coverage: Tensor) -> Metric:
-    """How far the coverage of central intervals is from their nominal 10%, 20%, ... 90%, on average.
+    """Return the mean distance of the coverage of central intervals from their nominal 10%, 20%, ... 90%.
 
-    The coverage is first averaged over tasks, since that of one task's few points is off by chance alone. The
-    interval is the jackknife's (leaving out one task at a time), and `values` are its pseudo-values.
+    The coverage is first averaged over tasks, as that of one task's few points differs from the nominal one by chance.
+    The interval is the jackknife's (leaving out one task at a time), and `values` are its pseudo-values.
 
     Args:
-        coverage: of each task at each level, `[T, 9]`.
+        coverage: coverage of each task at each level, `[T, 9]`.
     """
     coverage = coverage.detach().to("cpu", torch.float64)
     n, nominal = len(coverage), torch.tensor(LEVELS, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""`tune_adaptation`: the rule and the number of gradient steps with which a learner adapts best."""
+"""`tune_adaptation` finds the rule and the number of gradient steps with which a learner adapts best."""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ SAMPLED = 100  # tasks adapted at a time
 
 
 class Trial(NamedTuple):
-    """One way to adapt.
+    """One rule and number of steps that were tried.
 
     Args:
-        rule: of the steps.
-        steps: how many.
-        loss: the mean over validation tasks; infinite where it diverged.
+        rule: the rule of the gradient steps.
+        steps: the number of steps.
+        loss: the mean loss over validation tasks; infinite if it diverged.
     """
 
     rule: Rule
@@ -34,17 +34,17 @@ class Trial(NamedTuple):
     loss: float
 
     def __repr__(self) -> str:
-        """One line, whatever the rule consists of."""
+        """Describe the trial in one line."""
         rule: Any = self.rule
         return f"Trial({type(rule).__name__}({rule.extra_repr()}), steps={self.steps}, loss={self.loss:.4g})"
 
 
 class Tuned(NamedTuple):
-    """What tuning found.
+    """The result of `tune_adaptation`.
 
     Args:
-        learner: the same network, adapting in the best way.
-        trials: all ways, best first.
+        learner: a learner of the same network, with the best rule and number of steps.
+        trials: all trials, best first.
     """
 
     learner: Any
@@ -62,21 +62,21 @@ def tune_adaptation(
     tasks: int = 200,
     seed: int = 0,
 ) -> Tuned:
-    """Find how `learner` adapts best, so that a rival such as `Pretrained` is as strong as it can be.
+    """Find the rule and number of steps with which `learner` adapts best, for a fair comparison with other learners.
 
     Every rule runs once, for the largest number of steps; the learner's own loss on the query points is measured after
-    each number in `steps`. All rules see the same tasks of the validation split.
+    each number in `steps`. All rules are tried on the same tasks of the validation split.
 
     Args:
-        learner: with an inner loop and a rule: `Pretrained`, `MAML` and their like. It is left as it is.
-        family: of the tasks.
-        support: points seen of each task. Tune for each number of points that you report.
-        rules: of `quickstudy.optimizers`; by default the learner's own, and gradient descent and Adam, each with six
-            rates from 0.001 to 0.3.
-        steps: numbers of steps to judge.
-        query: points each task is judged on.
-        tasks: how many.
-        seed: of the tasks.
+        learner: a learner with an inner loop and a rule, such as `Pretrained` or `MAML`. It is not changed.
+        family: the task family.
+        support: number of support points per task. Tune for each number of points that you report.
+        rules: rules of `quickstudy.optimizers`; by default the learner's own, and gradient descent and Adam, each with
+            six rates from 0.001 to 0.3.
+        steps: numbers of steps to try.
+        query: number of query points per task.
+        tasks: number of tasks.
+        seed: seed of the tasks.
 
     Raises:
         TypeError, ValueError: for a learner without a rule, and for bad sizes.
@@ -94,7 +94,7 @@ def tune_adaptation(
     sizes = {"support": check_whole("support", support, 1), "query": check_whole("query", query, 1)}
     counts = sorted({check_steps(count) for count in steps})
     if not counts:
-        raise ValueError("steps=() holds no number of steps to judge")
+        raise ValueError("steps=() is empty; give at least one number of steps to try")
     own: Any = learner.inner
     rules = rules or [own.rule, *(kind(rate) for kind in (SGD, Adam) for rate in RATES)]
     trials = []
@@ -104,25 +104,25 @@ def tune_adaptation(
         trials += [Trial(rule, count, loss) for count, loss in zip(counts, losses, strict=True)]
     trials.sort(key=lambda trial: trial.loss)
     if not math.isfinite(trials[0].loss):
-        raise ValueError("every rule diverged, on every number of steps; is the learner itself finite?")
+        raise ValueError("every rule diverged after every number of steps; check that the learner's weights are finite")
     return Tuned(with_rule(learner, trials[0].rule, trials[0].steps), trials)
 
 
 def with_rule(learner: Any, rule: Rule, steps: int) -> Any:
-    """A learner of the same network that adapts by `rule`, so many steps.
+    """Return a learner of the same network that adapts by `steps` steps of `rule`.
 
-    Options that only change how a meta-gradient is computed are left out: they need not fit the new rule.
+    Options that only change how a meta-gradient is computed are dropped, as the new rule may not support them.
     """
     settings = {k: v for k, v in learner.config().items() if k not in ("lr", "rule", "steps", *OF_GRADIENTS)}
     made = type(learner)(**settings, rule=rule, steps=steps)
-    made.training = learner.training  # not those of the network's parts, which are shared
+    made.training = learner.training  # only its own mode: the modules of the network are shared
     return made
 
 
 def _losses(
     learner: Any, family: TaskFamily, counts: list[int], tasks: int, sizes: dict[str, int], seed: int
 ) -> list[float]:
-    """The mean loss after each of `counts` steps."""
+    """Return the mean loss after each of `counts` steps."""
     place = next(learner.parameters()).device
     totals = dict.fromkeys(counts, 0.0)
     with evaluating(learner):
@@ -131,10 +131,10 @@ def _losses(
             some = min(SAMPLED, tasks - start)
             drawn = family.sample(some, **sizes, split="validation", generator=chance)
 
-            def judge(adapted: Adapted, query: Any = drawn.query) -> None:
+            def add_loss(adapted: Adapted, query: Any = drawn.query) -> None:
                 if adapted.steps in totals:
                     totals[adapted.steps] += float(adapted.losses(query).detach().sum()) / tasks
 
-            judge(learner.inner(drawn.support, steps=0, create_graph=False))
-            learner.inner(drawn.support, steps=counts[-1], create_graph=False, each=judge)
+            add_loss(learner.inner(drawn.support, steps=0, create_graph=False))
+            learner.inner(drawn.support, steps=counts[-1], create_graph=False, each=add_loss)
     return [loss if math.isfinite(loss) else math.inf for loss in totals.values()]

@@ -1,7 +1,7 @@
-"""Many processes as one training: the processes that `torchrun` started, and how they communicate.
+"""Training with many processes: those that `torchrun` started, and how they communicate.
 
-Process 0 alone writes to the disk. An error in one process is raised in all of them, so that none waits for an answer
-that will not come. Without torchrun there is one process, and nothing here does anything.
+Only process 0 writes to the disk. An error in one process is raised in all of them, so that none waits for a process
+that has failed. Without torchrun there is one process, and it communicates with nobody.
 """
 
 import atexit
@@ -23,7 +23,7 @@ from quickstudy.runs.flatten import flatten, unflatten
 from quickstudy.runs.signals import POLITE, Signals
 
 T = TypeVar("T")
-WORDS: Final = 3  # places at the end of what is summed: has failed, was interrupted, was told to terminate
+WORDS: Final = 3  # flags at the end of the summed tensor: failed, received SIGINT, received SIGTERM or the like
 _NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -35,9 +35,9 @@ class World:
     """The processes of one training.
 
     Args:
-        rank: of this one, 0 to `size - 1`.
-        size: how many there are.
-        local: the rank among those of the same machine, which is the number of its GPU.
+        rank: rank of this process, 0 to `size - 1`.
+        size: number of processes.
+        local: rank of this process on its machine, which is the number of its GPU.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, local: int = 0):
@@ -51,26 +51,28 @@ class World:
         return self.rank == 0
 
     def pick(self, device: torch.device | str) -> torch.device:
-        """The device asked for; of several processes, each takes a GPU of its own, which becomes torch's current one.
+        """Return the requested device. Each of several processes takes its own GPU, which becomes torch's current one.
 
         Raises:
-            ValueError: if it is not there.
+            ValueError: if the device does not exist.
         """
         picked = pick_device(device)
         if self.size == 1 or picked.type == "cpu":
             return picked
         if picked.index is not None:
-            raise ValueError(f"device {device!r} with {self.size} processes: each has its own; use device='cuda'")
+            raise ValueError(
+                f"device {device!r} with {self.size} processes, each of which uses its own GPU; use device='cuda'"
+            )
         if self.local >= torch.cuda.device_count():
             raise ValueError(
-                f"process {self.rank} is the {self.local + 1}. of its machine, where torch sees "
-                f"{torch.cuda.device_count()} GPUs; start one process a GPU, or use device='cpu'"
+                f"process {self.rank} needs GPU number {self.local} of its machine, where torch sees "
+                f"{torch.cuda.device_count()} GPUs; start one process per GPU, or use device='cpu'"
             )
         torch.cuda.set_device(self.local)
         return picked
 
     def each(self, make: Callable[[], T]) -> list[T]:
-        """Call `make` in every process; the results in the order of ranks. An error in one process is raised in all."""
+        """Call `make` in every process; returns all results by rank. An error in one process is raised in all."""
         if self.size == 1:
             return [make()]
         mine: tuple[Any, Exception | None]
@@ -87,7 +89,7 @@ class World:
         return [value for value, _ in found]
 
     def together(self, make: Callable[[], T]) -> T:
-        """Call `make` in every process; the result of this one. An error in one process is raised in all."""
+        """Call `make` in every process; returns that of this process. An error in one process is raised in all."""
         if self.size == 1:
             return make()
         kept: list[T] = []
@@ -95,32 +97,36 @@ class World:
         return kept[0]
 
     def once(self, make: Callable[[], T]) -> T:
-        """Call `make` in process 0 alone; its result, in every process. An error is raised in all."""
+        """Call `make` only in process 0; returns its result in every process. An error is raised in all."""
         if self.size == 1:
             return make()
         return self.each(lambda: make() if self.first else None)[0]  # type: ignore[return-value]
 
     def listen(self, signals: Signals) -> None:
-        """Send the signal that `signals` received here to the other processes with every `sum`."""
+        """Send the signal that this process received to the other processes with every `sum`."""
         self._signals, self._asked = signals, None
 
     def asked(self) -> int | None:
-        """The signal that stops the training: received here, or by any process before the last `sum`."""
+        """Return the signal that stops the training, received by any process before the last `sum`.
+
+        A single process returns the signal that it has received.
+        """
         if self.size > 1:
             return self._asked
         return None if self._signals is None else self._signals.received
 
     def agree_to_leave(self) -> None:
-        """Stop all processes if one stops: share a signal that some received after the last `sum`."""
+        """Share signals that processes received after the last `sum`, so that all processes stop if one does."""
         if self.size > 1 and self._signals is not None:
             mine = self._signals
             received = {number for number in self.each(lambda: mine.received) if number is not None}
             mine.received = max(received, default=None)  # SIGTERM before SIGINT
 
     def sum(self, flat: Tensor, failure: Exception | None = None) -> None:
-        """Sum `flat` over all processes, in place. Its last `WORDS` places are overwritten.
+        """Sum `flat` over all processes, in place. Its last `WORDS` entries are overwritten.
 
         Args:
+            flat: a vector.
             failure: an error of this process, which is raised in all processes.
         """
         if self.size == 1:
@@ -137,7 +143,7 @@ class World:
             self.each(lambda: _throw(failure))
         self._asked = signal.SIGTERM if terminated else signal.SIGINT if interrupted else None
 
-    def spread(self, learner: nn.Module) -> None:
+    def broadcast(self, learner: nn.Module) -> None:
         """Give every process the parameters and buffers that `learner` has in process 0."""
         if self.size > 1:
             with torch.no_grad(), _communicating():
@@ -146,8 +152,8 @@ class World:
                     dist.broadcast(sent, 0)
                     tensor.copy_(sent)
 
-    def hand_on(self, state: Any) -> Any:
-        """The nested state of process 0, in every process."""
+    def broadcast_state(self, state: Any) -> Any:
+        """Return the nested state of process 0 in every process."""
         if self.size == 1:
             return state
         structure, tensors = flatten(state)
@@ -162,7 +168,7 @@ class World:
 
 
 def find_world() -> World:
-    """The processes that torchrun started, joined by gloo, and on GPUs nccl; without torchrun, a world of one.
+    """Connect the processes that torchrun started, by gloo, and on GPUs nccl; without torchrun, there is only one.
 
     Raises:
         ValueError: if environment variables that torchrun sets are missing.
@@ -175,7 +181,7 @@ def find_world() -> World:
     missing = [name for name in _NEEDED if name not in os.environ]
     if missing:
         raise ValueError(
-            f"WORLD_SIZE={size} without {', '.join(missing)} in the environment; start it by torchrun, "
+            f"WORLD_SIZE={size} without {', '.join(missing)} in the environment; start the script by torchrun, "
             "or unset WORLD_SIZE"
         )
     store, rank, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
@@ -185,26 +191,26 @@ def find_world() -> World:
         store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    atexit.register(_leave)  # its threads, left alone, may abort the process as Python ends
+    atexit.register(_leave)  # threads of the group that still run may abort the process when Python ends
     return World(dist.get_rank(), size, _number("LOCAL_RANK", 0))
 
 
 def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
-        gc.collect()  # whatever else holds the group: its threads end with the last reference
+        gc.collect()  # the threads of the group end with the last reference to it
 
 
 def job() -> str | None:
-    """The name of the job that `torchrun` started, the same after a restart of its workers; None without torchrun."""
+    """Return the name of torchrun's job, which a restart of its workers does not change; None without torchrun."""
     if "TORCHELASTIC_RESTART_COUNT" not in os.environ:
         return None
     name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    return name if name != "none" else f"agent {os.getppid()}"  # torchrun calls its job "none" where nobody named it
+    return name if name != "none" else f"agent {os.getppid()}"  # torchrun calls a job without a name "none"
 
 
 def is_restart(config: Mapping[str, Any]) -> bool:
-    """Whether torchrun restarted the job that began the run with this config, so that the run is to be resumed."""
+    """Return whether torchrun restarted the job that began the run with this config, which should then be resumed."""
     return _number("TORCHELASTIC_RESTART_COUNT", 0) > 0 and config.get("job") == job()
 
 
@@ -217,22 +223,22 @@ def _number(name: str, default: int) -> int:
 
 @contextmanager
 def _communicating() -> Iterator[None]:
-    """While entered, a broken connection raises LostProcessError."""
+    """Turn errors of a broken connection into LostProcessError."""
     try:
         yield
     except RuntimeError as error:
-        reason = re.sub(r"^\[\S*\] ", "", str(error)).split(". ")[0]  # without the place in gloo, and its advice
+        reason = re.sub(r"^\[\S*\] ", "", str(error)).split(". ")[0]  # without the source line of gloo, and its advice
         raise LostProcessError(
-            f"another process of this training is gone ({reason}); go on from the last checkpoint by exist='resume' "
-            "(torchrun --max-restarts does it by itself)"
+            f"another process of this training is gone ({reason}); continue from the last checkpoint by exist='resume' "
+            "(torchrun --max-restarts does so automatically)"
         ) from error
 
 
 def portable(error: Exception | None) -> Exception | None:
-    """The error, or one with the same message that can be pickled."""
+    """Return the error, or a RuntimeError with the same message if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever a foreign class does when it is copied
+    except Exception:  # pickling a class of another package can raise anything
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 

@@ -1,8 +1,7 @@
-"""The meta-gradient of a batch that is divided among processes, and into slices that a process takes one after another.
+"""The meta-gradient of a batch that is divided among processes, and into slices that each process takes in turn.
 
 Of `n = processes * accumulate` slices, slice `i` holds the tasks `i, i + n, i + 2n, ...`, and process `r` takes the
-slices `r, r + processes, ...`. So the result depends on `n` alone; the number of processes changes only the order in
-which slices are added.
+slices `r, r + processes, ...`. So the result depends only on `n`, apart from the order in which slices are added.
 """
 
 from collections.abc import Iterator
@@ -22,10 +21,10 @@ class Share(NamedTuple):
     """A slice of a batch.
 
     Args:
-        number: of the slice.
-        of: how many slices there are.
-        whole: tasks in the batch.
-        tasks: those of the slice.
+        number: number of this slice.
+        of: number of slices in the batch.
+        whole: number of tasks in the batch.
+        tasks: the tasks of this slice.
     """
 
     number: int
@@ -35,12 +34,12 @@ class Share(NamedTuple):
 
     @property
     def weight(self) -> float:
-        """Its share of the mean over tasks."""
+        """Weight of the slice in the mean over tasks."""
         return self.tasks.num_tasks / self.whole
 
 
 def deal(tasks: Tasks, world: World, accumulate: int) -> list[Share]:
-    """The slices that this process takes; none is empty."""
+    """Return the slices of this process; none is empty."""
     count, of = tasks.num_tasks, world.size * accumulate
     if of == 1:
         return [Share(0, 1, count, tasks)]
@@ -62,8 +61,10 @@ def chance_of(share: Share, noise: int, device: torch.device, *, alike: bool = F
     """Seed torch's generators for a slice.
 
     Args:
+        share: the slice.
         noise: seed of the whole batch.
-        alike: all tasks use the same random numbers, so that all slices must.
+        device: device of the tasks.
+        alike: whether all tasks, and thus all slices, use the same random numbers.
     """
     if share.of == 1:
         seed_noise(noise, device)
@@ -75,42 +76,42 @@ def chance_of(share: Share, noise: int, device: torch.device, *, alike: bool = F
 
 
 class Shared:
-    """Tasks -> (loss, gradients) of the whole batch, the same in every process.
+    """A function tasks -> (loss, gradients) of the whole batch, with the same result in every process.
 
-    Processes communicate once a step, by one sum of a flat tensor: gradients, loss and running statistics, each
-    slice's weighted by its share of the tasks.
+    Processes communicate once in each step, by the sum of a flat tensor of gradients, loss and running statistics, in
+    which each slice is weighted by its share of the tasks.
 
     Args:
-        learner: whose gradient it is. Its buffers become the mean over tasks of what each slice left.
-        gradient: of a slice.
+        learner: the learner. Its buffers become the mean over tasks of their values after each slice.
+        gradient: the function for one slice.
         world: the processes.
-        accumulate: slices that each takes.
+        accumulate: number of slices for each process.
     """
 
     def __init__(self, learner: nn.Module, gradient: Gradient, world: World, accumulate: int):
         self._learner, self._gradient, self._world, self._accumulate = learner, gradient, world, accumulate
         self._params = [p for p in learner.parameters() if p.requires_grad]
-        # an inner loop that gives all tasks the same dropout masks gives them to all slices
+        # an inner loop with the same dropout masks for all tasks needs them in all slices too
         self._alike = getattr(getattr(learner, "inner", None), "randomness", "different") == "same"
 
     def __call__(self, tasks: Tasks) -> tuple[Tensor, list[Tensor]]:
-        """Loss and gradients of the whole batch. An error in one process is raised in all."""
+        """Return loss and gradients of the whole batch. An error in one process is raised in all."""
         failure = None
         try:
             flat = self._own(tasks)
         except Exception as error:
-            failure, flat = error, self._nothing()
+            failure, flat = error, self._zeros()
         self._world.sum(flat, failure)
         *gradients, loss = self._unpacked(flat)
         return loss, gradients
 
     def fail(self, error: Exception) -> None:
         """Raise the error in all processes, in place of a gradient."""
-        self._world.sum(self._nothing(), error)
+        self._world.sum(self._zeros(), error)
 
     def _own(self, tasks: Tasks) -> Tensor:
-        """The summand of this process."""
-        noise, device = torch.default_generator.initial_seed(), self._params[0].device  # as the loop has seeded it
+        """Return the summand of this process."""
+        noise, device = torch.default_generator.initial_seed(), self._params[0].device  # the loop's seed of this step
         before = [b.clone() for b in self._learner.buffers()]
         flat = None
         for share in deal(tasks, self._world, self._accumulate):
@@ -123,18 +124,18 @@ class Shared:
             mine = torch.cat([part.detach().reshape(-1) for part in parts]).mul_(share.weight)
             flat = mine if flat is None else flat.add_(mine)
         for buffer, value in zip(self._learner.buffers(), before, strict=True):
-            if _averaged(buffer):  # a count stays as a slice has left it: each counts the batch once
+            if _averaged(buffer):  # counts keep their value after the last slice, as each slice counts the batch once
                 buffer.copy_(value)
         assert flat is not None
         return flat
 
-    def _nothing(self) -> Tensor:
+    def _zeros(self) -> Tensor:
         parts = [*self._params, self._params[0].new_zeros(1 + WORDS)]
         parts += [b for b in self._learner.buffers() if _averaged(b)]
         return torch.cat([torch.zeros_like(part).reshape(-1) for part in parts])
 
     def _unpacked(self, flat: Tensor) -> list[Tensor]:
-        """The gradients and the loss in `flat`; the changes of the buffers are added to the learner."""
+        """Return the gradients and the loss in `flat`, and add the changes of the buffers to the learner."""
         places = [p.shape for p in self._params]
         buffers = [b for b in self._learner.buffers() if _averaged(b)]
         shapes = [*places, torch.Size(()), *(b.shape for b in buffers)]
@@ -153,5 +154,5 @@ def _averaged(buffer: Tensor) -> bool:
 
 
 def _moved(buffer: Tensor, before: Tensor) -> Tensor:
-    """The difference; exactly 0 where nothing was written, also where infinity stands (as in masks)."""
+    """Return the difference, which is exactly 0 for equal values, also for infinite ones (as in masks)."""
     return torch.where(buffer == before, 0, buffer - before)

@@ -1,4 +1,4 @@
-"""The arguments of `fit` that are not part of its plan, checked before anything is written."""
+"""Checks of those arguments of `fit` that are not part of its plan, before anything is written."""
 
 import os
 import warnings
@@ -15,10 +15,10 @@ from quickstudy.training.recorder import Progress
 
 
 def check_folder(out: Any, exist: Any) -> Path | None:
-    """`out` as a path, or None; TypeError or ValueError unless it can be one, and a run can be kept so."""
+    """Return `out` as a path, or None. Raises TypeError or ValueError unless `out` and `exist` can be used together."""
     if out is None:
         if exist != "error":
-            raise ValueError(f"exist={exist!r} is about a run folder; give its path as out=")
+            raise ValueError(f"exist={exist!r} needs a run folder; give its path as out=")
         return None
     if not isinstance(out, str | os.PathLike) or not str(out):
         raise TypeError(f"out={out!r}; expected the path of a folder for the run, or None to keep it in memory")
@@ -27,15 +27,15 @@ def check_folder(out: Any, exist: Any) -> Path | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a caller wants besides the plan. The fields are arguments of `fit`, and change nothing of what is learned.
+    """Arguments of `fit` that do not change what is learned.
 
     Args:
         out: the run folder; None for a run in memory.
         exist: what to do if there is a run already.
-        compile: the meta-gradient; "auto" decides.
-        device: where to train; "auto" decides.
-        loggers: besides `metrics.jsonl`.
-        progress: a display of the caller's own; True or False; None shows one where a person watches.
+        compile: whether to compile the meta-gradient, or "auto".
+        device: where to train, or "auto".
+        loggers: loggers besides `metrics.jsonl`.
+        progress: a function that receives progress; True or False; None shows it in notebooks and on terminals.
     """
 
     out: Path | None
@@ -55,7 +55,7 @@ def make_request(
     loggers: Any,
     progress: Any,
 ) -> Request:
-    """The request, checked.
+    """Check the arguments and return them as a request.
 
     Raises:
         TypeError, ValueError: for the first value that cannot be used.
@@ -69,14 +69,14 @@ def make_request(
     for logger in loggers:
         require(getattr(logger, "package", None))
     if loggers and folder is None:
-        raise ValueError("loggers write beside a run folder; give its path as out=, or leave loggers= out")
+        raise ValueError("loggers need a run folder; give its path as out=, or leave loggers= out")
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise TypeError(f"progress={progress!r}; expected True, False or a callable: (step, steps, loss, rate) -> None")
     return Request(out=folder, exist=exist, compile=compile, device=device, loggers=loggers, progress=progress)
 
 
 def give_notice(request: Request) -> None:
-    """Warn the caller of `fit` whose run is kept in memory."""
+    """Warn the caller of `fit` if the run is kept in memory."""
     if request.out is None:
         warnings.warn(
             "the run is kept in memory (out=None) and cannot be resumed; give out='runs/NAME' to keep it on disk",
@@ -87,12 +87,12 @@ def give_notice(request: Request) -> None:
 
 @dataclass(frozen=True)
 class Notes:
-    """What a caller says about a run; noted in `config.json`, and used for nothing else.
+    """Facts about a run that `fit` only writes to `config.json`.
 
     Args:
-        recipe: its name.
-        options: of the recipe, as JSON.
-        command: what the user typed.
+        recipe: name of the recipe.
+        options: options of the recipe, as JSON.
+        command: the command that the user typed.
     """
 
     recipe: str | None
@@ -101,8 +101,8 @@ class Notes:
 
 
 def make_notes(recipe: Any, options: Any, command: Any) -> Notes:
-    """The notes, checked; TypeError for what is no text, or no JSON."""
-    for name, word in (("recipe", recipe), ("command", command)):
-        if word is not None and not isinstance(word, str):
-            raise TypeError(f"{name}={word!r}; expected a text")
+    """Check the notes and return them. Raises TypeError unless names are strings and options are JSON."""
+    for name, text in (("recipe", recipe), ("command", command)):
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"{name}={text!r}; expected a text")
     return Notes(recipe, check_json("options", options), command)

@@ -10,11 +10,11 @@ from quickstudy.data import Tasks
 from quickstudy.learner import TaskFamily
 
 Size = int | tuple[int, int]
-SPREAD = 4  # sizes of held-out batches, at least, where sizes are a range
+SPREAD = 4  # least number of validation batches if sizes are a range
 
 
 class Sizes(NamedTuple):
-    """How many tasks a batch holds, and how many support and query points each of them has."""
+    """The number of tasks in a batch, and the numbers of support and query points of each task."""
 
     tasks: int
     support: int
@@ -22,16 +22,16 @@ class Sizes(NamedTuple):
 
 
 class Batches:
-    """Batches of tasks from a family: `batches(step)` gives the same tasks whenever and wherever it is asked.
+    """Batches of tasks from a family: `batches(step)` always returns the same tasks for a step.
 
     Args:
-        family: where tasks come from.
-        seed: of the run.
-        tasks: how many tasks a batch holds.
-        support: points to learn from; an inclusive range `(low, high)` is drawn from once per step.
-        query: points to be judged on; as `support`.
-        points: the most points that support and query may have together.
-        device: where the tasks are made.
+        family: the task family.
+        seed: seed of the run.
+        tasks: number of tasks in a batch.
+        support: number of support points, or an inclusive range `(low, high)` from which it is drawn at each step.
+        query: number of query points, or a range, as for `support`.
+        points: largest number of support and query points together.
+        device: device on which the tasks are sampled.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class Batches:
         self._generator = torch.Generator(device=device)
 
     def __call__(self, step: int, *, rank: int = 0, world: int = 1) -> Tasks:
-        """The tasks of `step`; of `world` processes, process `rank` takes every `world`-th of them."""
+        """Return the tasks of `step`. Of `world` processes, process `rank` gets every `world`-th of them."""
         support, query = self.sizes(step)
         self._generator.manual_seed(mix(self.seed, step, Stream.BATCH))
         tasks = self.family.sample(self.tasks, support=support, query=query, split="train", generator=self._generator)
         return tasks if world == 1 else tasks.select(slice(rank, None, world))
 
     def sizes(self, step: int) -> tuple[int, int]:
-        """How many support and query points the tasks of `step` have."""
+        """Return the numbers of support and query points of the tasks of `step`."""
         draw = mix(self.seed, step, Stream.SIZES)
         low, high = self.support
         support = low + draw % (high - low + 1)
@@ -65,10 +65,10 @@ class Batches:
         return support, low + (draw >> 31) % (high - low + 1)
 
     def validation(self, count: int) -> list[Tasks]:
-        """`count` held-out tasks, always the same, in batches of at most `tasks`.
+        """Return `count` validation tasks, always the same, in batches of at most `tasks`.
 
-        Where support or query is a range, the batches are equally large, at least `SPREAD` of them if `count` allows,
-        and their sizes are evenly spaced from the low end of the range to the high end, for every seed the same.
+        If support or query is a range, there are at least `SPREAD` batches, if `count` allows, of equal numbers of
+        tasks. Their sizes are evenly spaced from the low end of the range to the high end, and the same for all seeds.
         """
         batches = []
         for place, (tasks, support, query) in enumerate(self.validation_sizes(count)):
@@ -79,7 +79,7 @@ class Batches:
         return batches
 
     def validation_sizes(self, count: int) -> list[Sizes]:
-        """Those of each batch of `count` held-out tasks."""
+        """Return the sizes of each batch of `count` validation tasks."""
         least, most = self.support
         if least == most and self.query[0] == self.query[1]:
             starts = range(0, count, self.tasks)
@@ -93,19 +93,19 @@ class Batches:
         return found
 
     def _query_range(self, support: int) -> tuple[int, int]:
-        """The fewest and most query points beside so many support points."""
+        """Return the least and the largest number of query points beside so many support points."""
         low, high = self.query
         return low, high if self.points is None else min(high, self.points - support)
 
 
 def _between(low: int, high: int, place: int, places: int) -> int:
-    """The whole number at `place` of `places` evenly spaced from `low` to `high`; the middle if there is one place."""
+    """Return number `place` of `places` whole numbers evenly spaced from `low` to `high`; the middle for one place."""
     share = place / (places - 1) if places > 1 else 0.5
     return low + round(share * (high - low))
 
 
 def as_range(size: Size) -> tuple[int, int]:
-    """`(size, size)` for a number; a range as it is.
+    """Return `(size, size)` for a number, and a range unchanged.
 
     >>> as_range(5), as_range((3, 7))
     ((5, 5), (3, 7))

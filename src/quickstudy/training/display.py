@@ -1,6 +1,6 @@
 """Progress of a training: a bar in a notebook or on a terminal, a line every few seconds elsewhere.
 
-`fit` and the command line show it alike. On a terminal and elsewhere it goes to stderr.
+`fit` and the command line use the same display. Outside a notebook it is written to stderr.
 """
 
 import html
@@ -22,12 +22,12 @@ NOTEBOOK_EVERY = 0.2  # seconds between two updates of a notebook's cell
 
 
 class Display:
-    """Shows trainings and says lines.
+    """Shows the progress of trainings, and prints lines.
 
     Args:
-        console: where; by default stderr.
-        every: seconds between lines where there is no terminal.
-        clock: for tests.
+        console: the console to write to; by default stderr.
+        every: seconds between lines if the console is not a terminal.
+        clock: returns the time in seconds; tests replace it.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Display:
         self.every, self._clock = every, clock
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self.console.print(text, markup=False)
 
     @contextmanager
     def training(self, title: str) -> Iterator[Progress]:
-        """A display for one training: call what it gives with (step, steps, loss, rate)."""
+        """Show one training; yields a function to call with (step, steps, loss, rate)."""
         if in_notebook():
             yield self._cell(title)
         elif self.console.is_terminal:
@@ -68,7 +68,7 @@ class Display:
             yield update
 
     def _cell(self, title: str) -> Progress:
-        """A bar in the output of a notebook's cell. It needs IPython alone, which every notebook has."""
+        """Return a function that shows a bar below a notebook's cell. It only needs IPython, which notebooks have."""
         from IPython.display import display
 
         handle: Any = None
@@ -91,13 +91,13 @@ class Display:
 
     def _lines(self, title: str) -> Progress:
         last = self._clock()
-        said = -1
+        printed = -1
 
         def update(step: int, steps: int, loss: float | None, rate: float | None) -> None:
-            nonlocal last, said
-            done = step == steps and said != steps
+            nonlocal last, printed
+            done = step == steps and printed != steps
             if rate is not None and (done or self._clock() - last >= self.every):
-                last, said = self._clock(), step
+                last, printed = self._clock(), step
                 self.say(f"{title}: step {step:,} of {steps:,}  {_facts(step, steps, loss, rate)}")
 
         return update
@@ -105,12 +105,12 @@ class Display:
 
 @contextmanager
 def shown(progress: bool | Progress | None, title: str) -> Iterator[Progress | None]:
-    """What receives the progress of one training, or None.
+    """Yield the function that receives the progress of one training, or None.
 
     Args:
-        progress: as of `quickstudy.fit`: a function of the caller's own, True or False, or None for a display where a
-            person watches.
-        title: of the display.
+        progress: as for `quickstudy.fit`: the caller's own function, True or False, or None for a display in notebooks
+            and on terminals.
+        title: title of the display.
     """
     if callable(progress):
         yield progress
@@ -122,12 +122,12 @@ def shown(progress: bool | Progress | None, title: str) -> Iterator[Progress | N
 
 
 def is_watched() -> bool:
-    """Whether a person may be looking: in a notebook, or where stderr is a terminal."""
+    """Return whether a person may be watching: in a notebook, or if stderr is a terminal."""
     return in_notebook() or Screen(sys.stderr).isatty()
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
+    """Return whether this process is the kernel of a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 

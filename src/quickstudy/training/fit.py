@@ -65,41 +65,43 @@ def fit(
 ) -> Run:
     """Meta-train `learner` on tasks of `family`, in place, and keep everything in the folder `out`.
 
-    Killed at any moment and called again with `exist="resume"`, it ends with the same weights and metrics, to the
-    bit, on the same machine and torch version. The learner is trained in training mode and judged in eval mode.
-    Started by `torchrun`, all processes train the one run together.
+    A run that is killed at any moment, and resumed by the same call with `exist="resume"`, ends with exactly the same
+    weights and metrics on the same machine and torch version. The learner is trained in training mode and validated in
+    eval mode. Under `torchrun`, all processes train one run together.
 
     Args:
-        steps: updates of the meta-parameters.
-        out: the run folder, made here. None keeps the run in memory, with a warning: it has metrics, the last and the
-            best weights, cannot be resumed, and is gone with the `Run`.
-        seed: of the batches and of all noise. The initial weights are the learner's own.
-        exist: what to do if there is a run in `out`. "error": refuse. "resume": go on with it; a finished one is
-            returned untouched. "overwrite": delete it, if the folder holds what `fit` wrote and nothing else. "extend":
-            lengthen a finished run to `steps`, those that it has included; a schedule with a name begins anew with the
-            added steps, a learner that anneals stays as it was at the end, and intervals stay what they were.
-        tasks: in a batch; 25 as in the MAML paper's sinusoids.
-        support, query: points per task; an inclusive range (low, high) is drawn from once per step.
-        points: the most that support and query may have together.
-        lr: of Adam, the default optimiser.
-        optimizer: parameters -> `torch.optim.Optimizer`, in place of Adam.
-        schedule: "constant", "cosine", "warmup_cosine", or step -> factor on the rate.
-        clip: the largest norm of the meta-gradient.
-        evaluate_every: steps between evaluations on held-out tasks; a 20th of the run by default.
-        validation_tasks: how many held-out tasks, the same each time. Where support or query is a range, their sizes
-            are evenly spaced from its low to its high end, whatever the seed.
-        checkpoint_every: steps between checkpoints; a 10th of the run by default, at most 2000.
-        log_every: steps between lines of metrics; a 200th of the run by default.
+        learner: the learner; its parameters that require grad are trained.
+        family: the tasks to train and validate on.
+        steps: number of updates of the meta-parameters.
+        out: the run folder, which is created. With None the run is kept in memory, with a warning: it has metrics and
+            the last and the best weights, but cannot be resumed.
+        seed: seed of the batches and of all noise. The initial weights are the learner's own.
+        exist: what to do if `out` holds a run. "error": raise FileExistsError. "resume": continue it; a finished run is
+            returned unchanged. "overwrite": delete it, if the folder holds only files that `fit` wrote. "extend":
+            lengthen a finished run to `steps` steps in all; a named schedule starts again for the added steps, a
+            learner that anneals stays as it was at the end, and intervals stay as they were.
+        tasks: number of tasks in a batch; 25 as in the MAML paper's sinusoids.
+        support, query: points per task; from an inclusive range (low, high) the number is drawn at each step.
+        points: largest number of support and query points together.
+        lr: learning rate of Adam, the default optimiser.
+        optimizer: function parameters -> `torch.optim.Optimizer`, in place of Adam.
+        schedule: "constant", "cosine", "warmup_cosine", or a function step -> factor on the rate.
+        clip: largest norm of the meta-gradient; larger gradients are scaled down to it.
+        evaluate_every: steps between evaluations on validation tasks; by default a 20th of the run.
+        validation_tasks: number of validation tasks, which are the same each time. If support or query is a range,
+            their sizes are evenly spaced from its low to its high end, for every seed.
+        checkpoint_every: steps between checkpoints; by default a 10th of the run, at most 2000.
+        log_every: steps between lines of metrics; by default a 200th of the run.
         patience: stop after so many evaluations without a better validation loss.
-        compile: compile the meta-gradient; "auto" decides by shapes and step count.
-        accumulate: take the batch, or a process's share of it, in so many slices, one after another, which bounds
-            memory; the gradient is that of the whole.
-        device: "auto" is a GPU if there is one; started by `torchrun`, each process takes its own.
-        loggers: besides `metrics.jsonl`, and TensorBoard where it is installed.
-        progress: True shows a bar, in a notebook or on stderr (where that is no terminal, a line every ten seconds);
-            False shows nothing. By default there is a bar where a person watches: in a notebook, and where stderr is a
-            terminal. A function of your own receives (step, steps, loss, steps per second).
-        recipe, options, command: noted in `config.json` and `result.json`.
+        compile: whether to compile the meta-gradient; "auto" decides by shapes and number of steps.
+        accumulate: number of slices into which the batch, or a process's share of it, is divided. They are computed one
+            after another, which needs less memory; the gradient is that of the whole batch.
+        device: "auto" is a GPU if there is one; under `torchrun`, each process takes its own.
+        loggers: loggers besides `metrics.jsonl`, and TensorBoard if it is installed.
+        progress: True shows a bar in a notebook or on stderr (a line every ten seconds if stderr is not a terminal);
+            False shows nothing. By default there is a bar in notebooks and if stderr is a terminal. A function of your
+            own receives (step, steps, loss, steps per second).
+        recipe, options, command: facts that are written to `config.json` and `result.json`.
 
     Returns:
         The run; its `learner` is the one given, with the last weights.
@@ -108,11 +110,11 @@ def fit(
         ValueError, TypeError: for bad arguments, before anything is written.
         FileExistsError: if `out` holds a run (with `exist="error"`) or anything else; with `exist="overwrite"` if it
             holds something that `fit` did not write.
-        BlockingIOError: if another process trains there.
-        NonFiniteLossError: if the loss or its gradient is not finite; the last good checkpoint stays.
+        BlockingIOError: if another process is training in `out`.
+        NonFiniteLossError: if the loss or its gradient is not finite; the last good checkpoint is kept.
         CheckpointError: if the run to resume is damaged.
-        OSError: if the disk is full or cannot be written; the last checkpoint stays.
-        LostProcessError: if another process of the training is gone; the last checkpoint stays.
+        OSError: if the disk is full or cannot be written; the last checkpoint is kept.
+        LostProcessError: if another process of the training has died; the last checkpoint is kept.
 
     >>> import quickstudy as qs, tempfile
     >>> learner = qs.MAML(qs.nets.MLP(1, [8], 1))
@@ -159,7 +161,7 @@ def _fit(learner: nn.Module, family: TaskFamily, plan: Plan, request: Request, n
     if session.is_finished():
         return session.run()
     with surroundings(learner, session.config):
-        world.spread(learner)
+        world.broadcast(learner)
         batches, first, validation = _check_together(learner, family, plan, session.config["device"], world)
         updates = _make_updates(session, plan)
         gradient = _make_gradient(session, plan, first)
@@ -180,7 +182,7 @@ def _fit(learner: nn.Module, family: TaskFamily, plan: Plan, request: Request, n
 
 
 def _environment(learner: nn.Module, request: Request, world: World) -> dict[str, Any]:
-    """What `config.json` says of how and where the learner is trained."""
+    """Return the entries of `config.json` about how and where the learner is trained."""
     return {
         "engine": resolved_engine(learner),
         "verify": verification(learner, bool(request.compile)),
@@ -193,29 +195,29 @@ def _environment(learner: nn.Module, request: Request, world: World) -> dict[str
 
 
 def _check_alike(config: dict[str, Any], world: World) -> None:
-    """Raise ValueError, in all processes, unless all of them were started alike."""
+    """Raise ValueError in all processes unless all of them have the same arguments."""
     if world.size > 1:
-        told = world.once(lambda: config)
-        world.together(lambda: check_alike(config, told, world.rank))
+        of_first = world.once(lambda: config)
+        world.together(lambda: check_alike(config, of_first, world.rank))
 
 
 def _check_together(
     learner: nn.Module, family: TaskFamily, plan: Plan, device: str, world: World
 ) -> tuple[Batches, Tasks, Validation]:
-    """What training needs, tried once before anything is written: the tasks, and the learner on held-out ones."""
+    """Make and try batches and validation before anything is written; returns them with the first batch."""
     sizes: dict[str, Any] = {"support": plan.support, "query": plan.query, "points": plan.points}
     batches = Batches(family, seed=plan.seed, tasks=plan.tasks, **sizes, device=device)
 
     def draw() -> tuple[Tasks, list[Tasks]]:
-        held_out, counts = batches.validation(plan.validation_tasks), batches.validation_sizes(plan.validation_tasks)
+        drawn, counts = batches.validation(plan.validation_tasks), batches.validation_sizes(plan.validation_tasks)
         first = batches(0)
-        for tasks, count in ((first, plan.tasks), (held_out[0], counts[0].tasks)):
+        for tasks, count in ((first, plan.tasks), (drawn[0], counts[0].tasks)):
             check_drawn(tasks, count)
             check_fits(learner, tasks.support)
-        return first, held_out
+        return first, drawn
 
-    first, held_out = world.together(draw)
-    validation = Validation(learner, held_out, plan.seed, world, plan.accumulate)
+    first, validation_tasks = world.together(draw)
+    validation = Validation(learner, validation_tasks, plan.seed, world, plan.accumulate)
     validation()
     return batches, first, validation
 
@@ -226,12 +228,12 @@ def _make_updates(session: Session, plan: Plan) -> Updates:
 
 
 def _own_loggers(request: Request) -> list[Logger]:
-    """Those that `fit` uses by itself."""
+    """Return the loggers that `fit` adds itself."""
     return [TensorBoard()] if request.out is not None and available() else []
 
 
 def _make_gradient(session: Session, plan: Plan, first: Tasks) -> Gradient:
-    """The meta-gradient of a whole batch, tried on the first one; a new run notes in its config what was decided."""
+    """Return the meta-gradient of a batch, tried on the first; a new run gets `compile` and `verify` in its config."""
     learner, config, world = session.learner, session.config, session.world
     asked, fixed = session.request.compile, plan.fixed_sizes
     if not session.begun:
@@ -245,12 +247,12 @@ def _make_gradient(session: Session, plan: Plan, first: Tasks) -> Gradient:
 
 
 def _try_gradient(session: Session, share: Share) -> Gradient:
-    """The gradient of a slice, tried on the first one; eager where "auto" could not compile it."""
+    """Return the gradient of a slice, tried on the first one; eager if "auto" could not compile it."""
     learner, config, world = session.learner, session.config, session.world
     gradient, noise = make_gradient(learner, config["compile"]), mix(config["seed"], 0, Stream.NOISE)
-    look = compare if config["compile"] else attempt
+    check = compare if config["compile"] else attempt
     try:
-        world.together(lambda: look(learner, gradient, share.tasks, noise))
+        world.together(lambda: check(learner, gradient, share.tasks, noise))
     except Untraceable as error:
         if session.request.compile != "auto":
             raise ValueError(f"compile=True: {error}; use compile=False or 'auto'") from error

@@ -1,4 +1,4 @@
-"""The meta-gradient that `fit` steps along, and the proof that compiling has not changed it."""
+"""The meta-gradient for `fit`, and the check that compiling has not changed it."""
 
 from torch import Tensor, nn
 
@@ -12,10 +12,10 @@ VERIFY_EVERY = 1000  # steps
 
 
 def decide(compile: bool | str, learner: nn.Module, steps: int, tasks: Tasks, *, fixed_sizes: bool) -> bool:
-    """Whether to compile: as told, or for "auto" by shapes and step count alone.
+    """Return whether to compile: as requested, or for "auto" by shapes and number of steps.
 
     Raises:
-        ValueError: if compilation is asked for and cannot be had.
+        ValueError: if compilation is requested but not possible.
     """
     if compile == "auto":
         return is_own(learner) and should_compile(learner, steps, tasks, fixed_sizes=fixed_sizes)
@@ -28,20 +28,20 @@ def decide(compile: bool | str, learner: nn.Module, steps: int, tasks: Tasks, *,
 
 
 def make_gradient(learner: nn.Module, compile: bool) -> Gradient:
-    """A function of tasks giving `(loss, gradients)`, in the order of the parameters that require grad."""
+    """Return a function tasks -> `(loss, gradients)`, with gradients of the parameters that require grad, in order."""
     return meta_gradient(learner if is_own(learner) else _MetaLoss(learner), compile=compile)
 
 
 def resolved_engine(learner: nn.Module) -> str | None:
-    """What `engine="auto"` comes to for this learner's network; None for a learner without an inner loop."""
+    """Return the engine that `engine="auto"` chooses for this learner's network; None without an inner loop."""
     inner = getattr(learner, "inner", None)
     return inner.known_engine() if isinstance(inner, InnerLoop) else None
 
 
 def verification(learner: nn.Module, compiled: bool) -> dict[str, int] | None:
-    """At which steps the inner loop is shown to agree with plain PyTorch, as `config.json` says it; None for never.
+    """Return the steps at which the inner loop is compared with plain PyTorch, for `config.json`; None for never.
 
-    A compiled meta-gradient is one graph, which is compared at the first step and stays what it is.
+    A compiled meta-gradient is one fixed graph, which is compared only at the first step.
     """
     if not any(loop.verify for loop in _loops(learner)):
         return None
@@ -49,7 +49,7 @@ def verification(learner: nn.Module, compiled: bool) -> dict[str, int] | None:
 
 
 def verify_again(learner: nn.Module) -> None:
-    """Have every inner loop of the learner show once more, at its next step, that it agrees with plain PyTorch."""
+    """Make every inner loop of the learner compare itself with plain PyTorch again at its next step."""
     for loop in _loops(learner):
         loop.verify_again()
 
@@ -59,7 +59,7 @@ def _loops(learner: nn.Module) -> list[InnerLoop]:
 
 
 def attempt(learner: nn.Module, gradient: Gradient, tasks: Tasks, seed: int) -> tuple[Tensor, list[Tensor]]:
-    """`gradient(tasks)`, leaving no trace in the learner's buffers; `seed` is of torch's own generators."""
+    """Return `gradient(tasks)` and restore the learner's buffers; `seed` seeds torch's own generators."""
     buffers = [buffer.clone() for buffer in learner.buffers()]
     seed_noise(seed, tasks.support.x.device)
     answer = gradient(tasks)
@@ -69,10 +69,13 @@ def attempt(learner: nn.Module, gradient: Gradient, tasks: Tasks, seed: int) -> 
 
 
 def compare(learner: nn.Module, gradient: Gradient, tasks: Tasks, seed: int) -> None:
-    """Raise RuntimeError unless the compiled `gradient` equals the eager one on `tasks`. Leaves no trace.
+    """Raise RuntimeError unless the compiled `gradient` equals the eager one on `tasks`. The learner is unchanged.
 
     Args:
-        seed: of torch's own generators, for both.
+        learner: the learner.
+        gradient: its compiled meta-gradient.
+        tasks: the tasks to compare on.
+        seed: seed of torch's own generators, for both.
     """
     exact = attempt(learner, make_gradient(learner, compile=False), tasks, seed)
     if (why := difference(exact, attempt(learner, gradient, tasks, seed))) is not None:
@@ -83,7 +86,7 @@ def compare(learner: nn.Module, gradient: Gradient, tasks: Tasks, seed: int) -> 
 
 
 class _MetaLoss(nn.Module):
-    """A learner of the user's own, whose `forward` may be anything, as a module whose `forward` is its meta-loss."""
+    """A module whose `forward` is the meta-loss of a user's learner, whose own `forward` may be anything."""
 
     def __init__(self, learner: nn.Module):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The training loop: step, measure, save; the same whether or not it was ever interrupted."""
+"""The training loop. Interruptions do not change its results."""
 
 import math
 from pathlib import Path
@@ -25,7 +25,7 @@ from quickstudy.training.validation import Validation
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss or its gradient became NaN or infinite; `step`, `seed` and `checkpoint` say where and what is left."""
+    """The loss or its gradient became NaN or infinite. `checkpoint` is the last good one, None for a run in memory."""
 
     def __init__(self, message: str, *, step: int, seed: int, checkpoint: Path | None):
         super().__init__(message)
@@ -33,17 +33,17 @@ class NonFiniteLossError(RuntimeError):
 
 
 class Loop:
-    """Trains from a standing to the end.
+    """Trains from a given state to the end.
 
     Args:
-        session: the learner in training mode, the processes that train it, and where checkpoints go.
+        session: the learner in training mode, the processes that train it, and the place for checkpoints.
         plan: steps, intervals and patience.
-        standing: where to begin.
-        recorder: takes the metrics; None in all processes but the first.
-        batches: step -> tasks.
-        gradient: tasks -> (loss, gradients).
+        standing: the state of training to start from.
+        recorder: receives the metrics; None in all processes but the first.
+        batches: function step -> tasks.
+        gradient: function tasks -> (loss, gradients).
         updates: applies the gradients.
-        validation: the loss on held-out tasks.
+        validation: returns the validation loss.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Loop:
         self._learner, self._world = session.learner, session.world
         self._anneal = getattr(session.learner, "anneal", None)
         self._device = updates.params[0].device
-        # on an accelerator the sum stays there: reading every loss would make the processor wait for it
+        # on an accelerator the sum stays there: reading every loss would make the CPU wait for it
         self._waits = self._device.type == "cpu"
         self._sum: float | Tensor = standing.loss_sum
         if not self._waits:
@@ -76,7 +76,7 @@ class Loop:
             NonFiniteLossError: if the loss or its gradient is not finite.
             KeyboardInterrupt, SystemExit: after saving, on SIGINT, SIGTERM and SIGHUP.
             OSError: if a checkpoint or the metrics cannot be written.
-            LostProcessError: if another process of the training is gone.
+            LostProcessError: if another process of the training has died.
         """
         at, plan, asked = self.standing, self._plan, self._world.asked
         with Signals() as signals:
@@ -121,12 +121,12 @@ class Loop:
         try:
             return self._batches(step)
         except Exception as error:
-            if isinstance(self._gradient, Shared):  # other processes wait for this one's part
+            if isinstance(self._gradient, Shared):  # other processes are waiting for this one
                 self._gradient.fail(error)
             raise
 
     def _measure(self, evaluates: bool) -> None:
-        """Write a line of metrics; with an evaluation, look whether this is the best learner so far."""
+        """Write a line of metrics; with `evaluates`, validate, and save the weights if they are the best so far."""
         at = self.standing
         values = {"loss": self._read_sum() / at.loss_count, "lr": self._updates.lr}
         improved = False

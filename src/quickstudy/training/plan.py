@@ -1,4 +1,4 @@
-"""The plan of a training: the arguments of `fit` that make a run what it is, checked and complete."""
+"""The plan of a training: the arguments of `fit` that determine its result, with defaults filled in."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from quickstudy.training.updates import OptimizerMaker, check_maker
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How `fit` trains. The fields are its arguments of the same names; `config.json` holds all of them."""
+    """Arguments of `fit` by their names. `config.json` holds all of them."""
 
     steps: int
     seed: int
@@ -33,9 +33,10 @@ class Plan:
     patience: int | None
 
     def factor(self, start: int) -> Schedule:
-        """Step -> factor on the rate. A schedule with a name begins anew at the step `start`, for the steps after it.
+        """Return a function step -> factor on the rate.
 
-        A schedule of the user's own is a function of all steps, and stays that.
+        A named schedule starts again at the step `start`, for the steps after it. A user's own schedule is a function
+        of all steps, so `start` does not affect it.
         """
         if callable(self.schedule) or not start:
             return make_schedule(self.schedule, self.steps)
@@ -68,10 +69,10 @@ def make_plan(
     patience: int | None,
     planned: int | None = None,
 ) -> Plan:
-    """The plan with these values, checked; intervals that are None get their default.
+    """Check these values and return them as a plan; intervals that are None get their defaults.
 
     Args:
-        planned: how many steps the run had at first, if it was extended since: intervals are shares of that.
+        planned: the number of steps of a run before it was extended; default intervals are shares of it.
 
     Raises:
         ValueError, TypeError: for the first value that cannot be used.
@@ -105,7 +106,7 @@ def make_plan(
 
 
 def check_size(name: str, value: Any, least: int) -> Size:
-    """A number of points or an inclusive range of them, as given; ValueError otherwise."""
+    """Return `value` if it is a number of points or an inclusive range of them. Raises ValueError otherwise."""
     if isinstance(value, list | tuple):
         if len(value) != 2:
             raise ValueError(f"{name}={value!r}; expected a number of points or a range (low, high)")
@@ -130,7 +131,7 @@ def check_points(support: Size, query: Size, points: int | None) -> None:
 
 
 def intervals(steps: int) -> dict[str, int]:
-    """The intervals, in steps, of a run of so many steps for which the caller gives none."""
+    """Return the default intervals, in steps, of a run of `steps` steps."""
     shares = {"evaluate_every": steps // 20, "checkpoint_every": min(2000, steps // 10), "log_every": steps // 200}
     return {name: max(1, share) for name, share in shares.items()}
 

@@ -1,4 +1,4 @@
-"""One place that a training run reports to: the metrics file, the loggers and the progress display."""
+"""The recorder of a training, which writes to the metrics file, the loggers and the progress display."""
 
 import time
 from collections.abc import Sequence
@@ -10,21 +10,28 @@ from quickstudy.training.loggers import Logger
 
 
 class Progress(Protocol):
-    """Shows how training goes: called after every line of `metrics.jsonl`, and once before the first step."""
+    """Receives progress: it is called after every line of `metrics.jsonl`, and once before the first step."""
 
     def __call__(self, step: int, steps: int, loss: float | None, rate: float | None) -> None:
-        """`step` of `steps` are done; `loss` is the last mean, `rate` steps per second (None before the first)."""
+        """Show that `step` of `steps` are done.
+
+        Args:
+            step: number of steps done.
+            steps: number of steps of the run.
+            loss: mean training loss since the previous call; None before the first step.
+            rate: steps per second; None before the first step.
+        """
 
 
 class Recorder:
-    """Hands a run's metrics to everybody who wants them, and keeps its clock.
+    """Writes the metrics of a run to its file, loggers and display, and measures its time.
 
     Args:
-        lines: what takes the metrics, `metrics.jsonl` mostly.
-        loggers: others, which were started.
-        progress: a display, or None.
-        steps: of the whole run.
-        standing: where training begins: the steps and seconds before it.
+        lines: writes the lines of metrics, usually to `metrics.jsonl`.
+        loggers: loggers, which must have been started.
+        progress: receives progress, or None.
+        steps: number of steps of the whole run.
+        standing: the state of training at the start, with the steps and seconds before it.
     """
 
     def __init__(
@@ -43,11 +50,11 @@ class Recorder:
             progress(standing.step, steps, None, None)
 
     def seconds(self) -> float:
-        """Of training so far, those before an interruption included."""
+        """Return the seconds of training so far, including those before interruptions."""
         return time.perf_counter() - self._begin
 
     def record(self, step: int, values: dict[str, float]) -> None:
-        """One line of metrics after `step` steps."""
+        """Write one line of metrics after `step` steps."""
         seconds = self.seconds()
         rate = (step - self._last[0]) / max(seconds - self._last[1], 1e-9)
         self._last = (step, seconds)
@@ -59,14 +66,14 @@ class Recorder:
             self._progress(step, self._steps, values["loss"], rate)
 
     def flush(self) -> int:
-        """Make the metrics file safe; returns its length in bytes."""
+        """Flush the metrics file to disk; returns its length in bytes."""
         return self._lines.flush()
 
     def __enter__(self) -> "Recorder":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Close the file and the loggers. What ended training is not hidden by a logger that cannot be closed."""
+        """Close the file and the loggers. An error of training is not replaced by one of closing a logger."""
         self._lines.close()
         for logger in self._loggers:
             try:
@@ -75,6 +82,6 @@ class Recorder:
                 if error is None:
                     error = failure
                 else:
-                    error.add_note(f"besides, {type(logger).__name__} could not be closed: {failure}")
+                    error.add_note(f"in addition, {type(logger).__name__} could not be closed: {failure}")
         if kind is None and error is not None:
             raise error

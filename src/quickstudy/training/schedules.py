@@ -1,4 +1,4 @@
-"""Learning-rate schedules in closed form: the factor of a step depends on the step alone."""
+"""Learning-rate schedules in closed form: the factor depends only on the step."""
 
 import math
 from collections.abc import Callable
@@ -9,12 +9,12 @@ WARMUP = 0.05  # the share of the steps over which "warmup_cosine" rises
 
 
 def make_schedule(schedule: str | Schedule, steps: int) -> Schedule:
-    """The factor on the learning rate at each step (0 to `steps` - 1).
+    """Return a function step -> factor on the learning rate, for steps 0 to `steps` - 1.
 
     Args:
         schedule: "constant"; "cosine", (1 + cos(pi s / S)) / 2; "warmup_cosine", which first rises
             linearly over 5% of the steps; or your own `step -> factor`.
-        steps: how many steps the run has, S.
+        steps: number of steps of the run, S.
 
     Raises:
         ValueError: for an unknown name.

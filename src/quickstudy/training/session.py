@@ -1,4 +1,4 @@
-"""A training and the place where it is kept: what `quickstudy.fit` and `quickstudy.rl.fit` have in common."""
+"""A training and its run folder: the part that `quickstudy.fit` and `quickstudy.rl.fit` have in common."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,24 +22,24 @@ from quickstudy.training.recorder import Recorder
 
 
 class Stateful(Protocol):
-    """What has a state that a checkpoint keeps: an optimiser."""
+    """An object whose state checkpoints keep, such as an optimiser."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state."""
+        """Return the state."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state."""
+        """Restore the state."""
 
 
 class Session:
     """One training of a learner, in a run folder or in memory.
 
-    Making one looks at the folder and writes nothing. Of several processes, the first one alone touches the disk.
+    The constructor reads the folder and writes nothing. Of several processes, only the first uses the disk.
 
     Args:
-        request: where the run is kept, and what to do if there is one already.
-        learner: trained in place.
-        config: what `config.json` would say of this call; `self.config` is the run's own if it was begun before.
+        request: the run folder, and what to do if it holds a run.
+        learner: the learner, which is trained in place.
+        config: the `config.json` of this call; `self.config` is that of the run if it was started before.
         world: the processes that train together.
 
     Raises:
@@ -69,46 +69,46 @@ class Session:
         return None if self._place.folder is None else self._place.folder / LAST
 
     def what_is_left(self) -> str:
-        """What there is to go on from when training fails, for its message."""
+        """Return a text about the last checkpoint, for messages of failed trainings."""
         return "nothing was saved (out=None)" if self.last is None else f"the last good checkpoint is {self.last}"
 
     @property
     def from_step(self) -> int:
-        """The step from which a run that was extended goes on, and its schedule anew; else 0."""
+        """The step at which the extension of a run begins, and its schedule starts again; 0 if it was not extended."""
         return from_step(self.config)
 
     def is_finished(self) -> bool:
-        """Whether the run was trained to its end before."""
+        """Return whether the run was finished by an earlier call."""
         return self.begun and self.world.once(lambda: self._place.is_finished(self.config))
 
     @contextmanager
     def open(self, optimizer: Stateful | None) -> Iterator[Standing]:
-        """Make the folder, hold its lock, and put learner and optimiser where the last checkpoint left them.
+        """Create and lock the folder, and load the last checkpoint into the learner and the optimiser.
 
         Args:
-            optimizer: kept in every checkpoint; None for a learner without one.
+            optimizer: the optimiser, whose state is in every checkpoint; None for a learner without one.
 
         Yields:
-            Where training stands.
+            The state of training.
         """
         self._optimizer = optimizer
         load = (lambda state: None) if optimizer is None else partial(load_optimizer, optimizer)
         with ExitStack() as held:
             self.world.once(lambda: held.enter_context(self._place.begin(self.config)))
             standing = self.world.once(lambda: self._place.restore(self.learner, load, self.config))
-            self.world.spread(self.learner)
+            self.world.broadcast(self.learner)
             if standing.step and optimizer is not None and self.world.size > 1:
-                load(self.world.hand_on(optimizer.state_dict() if self.world.first else None))
+                load(self.world.broadcast_state(optimizer.state_dict() if self.world.first else None))
             yield standing
 
     @contextmanager
     def recording(self, standing: Standing, steps: int, *loggers: Logger) -> Iterator[Recorder | None]:
-        """Open what takes the metrics; None in all processes but the first.
+        """Open the recorder of metrics; yields None in all processes but the first.
 
         Args:
-            standing: where training begins.
-            steps: of the whole run.
-            loggers: besides those of the request.
+            standing: the state of training at the start.
+            steps: number of steps of the whole run.
+            loggers: loggers besides those of the request.
         """
 
         with ExitStack() as held:
@@ -118,7 +118,7 @@ class Session:
                 return held.enter_context(self._recorder(standing, steps, mine)) if self.world.first else None
 
             yield self.world.together(record)
-            self.world.together(held.pop_all().close)  # a logger that cannot be closed ends all processes alike
+            self.world.together(held.pop_all().close)  # an error of closing a logger is raised in all processes
 
     @contextmanager
     def _recorder(self, standing: Standing, steps: int, loggers: list[Logger]) -> Iterator[Recorder]:
@@ -131,7 +131,7 @@ class Session:
                 yield recorder
 
     def save(self, name: Path, standing: Standing, recorder: Recorder | None) -> None:
-        """Write the checkpoint `name`, in the first process; it learns from the recorder what time it is."""
+        """Write the checkpoint `name`, in the first process, with the seconds of training from the recorder."""
 
         def write() -> None:
             assert recorder is not None
@@ -144,7 +144,7 @@ class Session:
         self.world.once(write)
 
     def run(self) -> Run:
-        """The finished run as it is kept, read by the first process and told to the others."""
+        """Return the finished run, which the first process reads and sends to the others."""
         runs: list[Run] = []
 
         def read() -> tuple[int, float, int | None, list[dict[str, Any]]]:
@@ -152,5 +152,5 @@ class Session:
             return runs[0].steps, runs[0].seconds, runs[0].best_step, runs[0].metrics
 
         found = self.world.once(read)
-        self.world.spread(self.learner)
+        self.world.broadcast(self.learner)
         return runs[0] if runs else Run(self._place.folder, self.learner, self.config, *found)

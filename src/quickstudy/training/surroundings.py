@@ -1,4 +1,4 @@
-"""What surrounds a training: device, threads, training mode and torch's random numbers."""
+"""The environment of a training: device, threads, training mode and torch's random numbers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from quickstudy.devices import pick_device
 
 @contextmanager
 def surroundings(learner: nn.Module, config: dict[str, Any]) -> Iterator[None]:
-    """The run's device, its number of threads and training mode; torch's threads and random numbers are put back."""
+    """Set device, threads and training mode of a run; restore threads, modes and random numbers at the end."""
     device, threads = pick_device(config["device"]), torch.get_num_threads()
     modes = {module: module.training for module in learner.modules()}
     learner.to(device).train()

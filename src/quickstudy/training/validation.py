@@ -1,4 +1,4 @@
-"""The loss on held-out tasks, always the same ones."""
+"""The loss on validation tasks, which are always the same."""
 
 from collections.abc import Callable
 
@@ -14,16 +14,16 @@ from quickstudy.runs.rebuild.spec import to_spec
 
 
 class Validation:
-    """`validation()` is the learner's mean meta-loss on held-out tasks, in eval mode.
+    """`validation()` returns the learner's mean meta-loss on validation tasks, in eval mode.
 
-    The tasks and the noise are the same each time, so that two values differ by the learner alone.
+    The tasks and the noise are the same each time, so that only the learner changes the loss.
 
     Args:
-        learner: to be judged.
-        tasks: batches of held-out tasks.
-        seed: of the run.
-        world: the processes that share the work; all of them must ask.
-        accumulate: into how many slices each takes its share of a batch.
+        learner: the learner.
+        tasks: batches of validation tasks.
+        seed: seed of the run.
+        world: the processes that share the work; all of them must call.
+        accumulate: number of slices into which each process divides its share of a batch.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Validation:
         self._dealt = [(place, share) for place, t in enumerate(tasks) for share in deal(t, self._world, accumulate)]
 
     def __call__(self) -> float:
-        """The mean over all tasks."""
+        """Return the mean over all tasks."""
         weights = [share.tasks.num_tasks for _, share in self._dealt]
 
         def own() -> float:
@@ -43,7 +43,7 @@ class Validation:
         return sum(self._world.each(own)) / sum(tasks.num_tasks for tasks in self._tasks)
 
     def each(self) -> Tensor:
-        """The loss of every task alone, `[T]`; slower."""
+        """Return the loss of each task, `[T]`, which is slower."""
         single = [tasks.select(slice(i, i + 1)) for tasks in self._tasks for i in range(tasks.num_tasks)]
         dealt = [(place, Share(0, 1, 1, task)) for place, task in enumerate(single)]
         rank, size = self._world.rank, self._world.size
@@ -63,16 +63,16 @@ class Validation:
 
 def _scalar(loss: Tensor) -> Tensor:
     if not isinstance(loss, Tensor) or loss.dim() != 0:
-        what = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"meta_loss gave {what}; expected a scalar tensor: the mean over tasks and points")
+        what = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"meta_loss returned {what}; expected a scalar tensor: the mean over tasks and points")
     return loss
 
 
 def unchecked_loss(learner: nn.Module) -> Callable[[Tasks], Tensor]:
-    """The meta-loss: of quickstudy's own learners without checks of its input, of anybody else's their `meta_loss`."""
+    """Return the meta-loss as a function: of quickstudy's own learners without checks of its input."""
     return learner if is_own(learner) else learner.meta_loss  # type: ignore[return-value]
 
 
 def is_own(learner: nn.Module) -> bool:
-    """Whether the learner is one of quickstudy's own classes (not a subclass): their `forward` is the meta-loss."""
+    """Return whether the learner's class is one of quickstudy's own (no subclass), whose `forward` is the meta-loss."""
     return to_spec(learner)["class"] is not None

@@ -1,4 +1,4 @@
-"""Where metrics go besides `metrics.jsonl`: one adapter a file, each imported only when used."""
+"""Loggers, which receive metrics besides `metrics.jsonl`: one adapter per file, imported only when used."""
 
 import importlib.util
 import sys
@@ -8,23 +8,29 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class Logger(Protocol):
-    """Receives what `fit` measures. Give any number of them as `fit(..., loggers=[...])`."""
+    """Receives the metrics of `fit(..., loggers=[...])`, which takes any number of loggers."""
 
     def start(self, folder: Path, config: dict[str, Any], step: int) -> None:
-        """Training begins in `folder`, after `step` steps (more than 0 on resume: later entries are void)."""
+        """Begin logging for a run.
+
+        Args:
+            folder: the run folder.
+            config: the contents of `config.json`.
+            step: steps done before; if it is above 0, the run is resumed, and entries of later steps are void.
+        """
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """The metrics after `step` steps."""
+        """Log the metrics after `step` steps."""
 
     def close(self) -> None:
-        """Training is over, or was broken off."""
+        """End logging: training is finished or was interrupted."""
 
 
 def require(package: str | None) -> None:
-    """Raise ModuleNotFoundError, which says what to install, unless the package that a logger names is there."""
+    """Raise ModuleNotFoundError, which says what to install, unless the package that a logger needs is installed."""
     if package is not None and package not in sys.modules and importlib.util.find_spec(package) is None:
         raise ModuleNotFoundError(
-            f"this logger needs the package {package}, which is not installed; pip install 'quickstudy[{package}]' "
-            "brings it",
+            f"this logger needs the package {package}, which is not installed; install it by pip install "
+            f"'quickstudy[{package}]'",
             name=package,
         )

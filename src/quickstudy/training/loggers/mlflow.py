@@ -6,10 +6,10 @@ from typing import Any
 
 
 class MLflow:
-    """`fit(..., loggers=[MLflow(experiment="sines")])`, to the tracking server that MLflow is set to.
+    """Logs to the MLflow tracking server that is configured: `fit(..., loggers=[MLflow(experiment="sines")])`.
 
     Args:
-        experiment: the experiment's name.
+        experiment: name of the experiment.
     """
 
     package = "mlflow"
@@ -28,7 +28,7 @@ class MLflow:
         mlflow.log_params({key: json.dumps(value)[:500] for key, value in config.items()})
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """One point per metric."""
+        """Log one point of each metric."""
         self._mlflow.log_metrics(values, step=step)
 
     def close(self) -> None:

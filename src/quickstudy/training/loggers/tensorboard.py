@@ -1,4 +1,4 @@
-"""TensorBoard. `fit` uses it by itself when the `tensorboard` package is installed."""
+"""TensorBoard. `fit` uses it whenever the `tensorboard` package is installed."""
 
 import importlib.util
 import time
@@ -9,7 +9,7 @@ from quickstudy.runs.atomic import disk_error
 
 
 def available() -> bool:
-    """Whether the `tensorboard` package is installed."""
+    """Return whether the `tensorboard` package is installed."""
     return importlib.util.find_spec("tensorboard") is not None
 
 
@@ -35,7 +35,7 @@ class TensorBoard:
             self._write(step=step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """One scalar per metric. Raises OSError."""
+        """Log one scalar for each metric. Raises OSError."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]

@@ -5,11 +5,11 @@ from typing import Any
 
 
 class WandB:
-    """`fit(..., loggers=[WandB(project="sines")])`.
+    """Logs to Weights & Biases: `fit(..., loggers=[WandB(project="sines")])`.
 
     Args:
-        project: the project's name.
-        options: anything else that `wandb.init` takes.
+        project: name of the project.
+        options: further arguments of `wandb.init`.
     """
 
     package = "wandb"
@@ -26,7 +26,7 @@ class WandB:
         self._run.define_metric("*", step_metric="step")
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """One row, with the training step as a value of its own."""
+        """Log one row, with the training step as one of its values."""
         self._run.log({**values, "step": step})
 
     def close(self) -> None:
