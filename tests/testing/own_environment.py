@@ -256,7 +256,7 @@ WRONG = [
     (TasksMeet, "tasks do not meet", "keep the axes [T, E] apart"),
     (IgnoresTasks, "tasks do not meet", "does step use what set_tasks gave?"),
     (ResetsAll, "a reset of some leaves the others", "torch.where(mask, new, old)"),
-    (OneClock, "a reset of some leaves the others", "count the steps of each by itself"),
+    (OneClock, "a reset of some leaves the others", "count the steps of each separately"),
     (DrawsByMask, "a reset draws the same whatever the mask", "draw for all environments"),
     (TooLong, "the horizon truncates", "at step 6 of a horizon of 6"),
     (PaysTheDead, "what is done stays done", "a finished episode gave a reward"),

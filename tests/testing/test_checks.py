@@ -77,9 +77,11 @@ def test_a_property_may_be_left_out_with_a_reason():
 
 
 def test_a_property_that_is_none_cannot_be_left_out():
-    with pytest.raises(ValueError, match="'splits share tasks', which is no property; did you mean 'splits share no"):
+    with pytest.raises(
+        ValueError, match="'splits share tasks', which is not a property; did you mean 'splits share no"
+    ):
         family_checks(Decay, skip={"splits share tasks": "why"})
-    with pytest.raises(ValueError, match="no property; the properties are 'shapes are"):
+    with pytest.raises(ValueError, match="not a property; the properties are 'shapes are"):
         family_checks(Decay, skip={"zzz": "why"})
 
 
@@ -97,7 +99,7 @@ def test_what_cannot_be_built_is_one_failure():
     [row] = report.rows
     assert row.why.startswith("make() raised ZeroDivisionError: division by zero (test_checks.py, line ")
     assert report.not_run == len(learner_checks(Kernel)) - 1
-    assert f"{report.not_run} more properties were not checked: mend this one first." in str(report)
+    assert f"{report.not_run} more properties were not checked: fix this one first." in str(report)
 
 
 def test_the_same_object_twice_is_refused():

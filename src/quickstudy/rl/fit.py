@@ -1,4 +1,4 @@
-"""`quickstudy.rl.fit`: meta-train what acts, into a run folder that survives being killed."""
+"""`quickstudy.rl.fit`: meta-train a policy, with a run folder from which a killed run can be resumed."""
 
 import math
 from collections.abc import Sequence
@@ -48,26 +48,27 @@ def fit(
 ) -> Run:
     """Meta-train `learner` on tasks of `environment`, in place, and keep everything in the folder `out`.
 
-    The tasks of a step and all chance in its episodes are a pure function of (seed, step), so that a run killed at any
-    moment and called again with `exist="resume"` ends with the same weights, to the bit. `metrics.jsonl` has a line a
-    step: the returns after 0, 1, ... inner steps, `loss` (minus the last of them) and transitions a second.
+    The tasks of a step and all random numbers of its episodes are a pure function of (seed, step), so that a run that
+    is killed at any moment, and resumed by the same call with `exist="resume"`, ends with exactly the same weights.
+    `metrics.jsonl` has one line for each step: the returns after 0, 1, ... inner steps, `loss` (minus the last of
+    them), and the number of transitions.
 
     Args:
-        learner: with `update(environment, generator=...) -> metrics` and `practise(environment, generator=...)`, such
-            as `MAMLTRPO`; an `optimizer` that it has is kept with it.
-        environment: with as many environments a task as episodes are wanted before every step.
-        steps: updates.
-        tasks: T, in an update.
-        checkpoint_every: in steps.
-        device: that of the environment, which "auto" takes.
-        out, seed, exist, loggers, progress, recipe, options, command: as of `quickstudy.fit`.
+        learner: a learner with `update(environment, generator=...) -> metrics` and `practise(environment,
+            generator=...)`, such as `MAMLTRPO`. If it has an `optimizer`, checkpoints include its state.
+        environment: an environment; its number of environments per task is the number of episodes for each inner step.
+        steps: number of updates.
+        tasks: T, the number of tasks in an update.
+        checkpoint_every: steps between checkpoints.
+        device: device of the environment; "auto" reads it from the environment.
+        out, seed, exist, loggers, progress, recipe, options, command: as in `quickstudy.fit`.
 
     Raises:
         ValueError, TypeError: for bad arguments, before anything is written.
         FileExistsError: if `out` holds a run (with `exist="error"`) or anything else; with `exist="overwrite"` if it
             holds something that `fit` did not write.
-        NonFiniteLossError: if returns or parameters are not finite; the last good checkpoint stays.
-        EnvironmentFailure: if an environment fails; the last checkpoint stays.
+        NonFiniteLossError: if returns or parameters are not finite; the last good checkpoint is kept.
+        EnvironmentFailure: if an environment fails; the last checkpoint is kept.
 
     >>> import quickstudy as qs, tempfile
     >>> learner = qs.rl.MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [8], 2), 2))
@@ -112,7 +113,7 @@ def fit(
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How `fit` trains. The fields are its arguments of the same names; `config.json` holds all of them."""
+    """Arguments of `fit` by their names. `config.json` holds all of them."""
 
     steps: int
     seed: int
@@ -121,16 +122,16 @@ class Plan:
 
 
 def _check_acting(learner: nn.Module, environment: Any) -> None:
-    """Raise TypeError unless the learner can act, and in this environment."""
+    """Raise TypeError unless the learner has the methods of a policy learner and the environment fits the contract."""
     for method in ("update", "practise"):
         if not callable(getattr(learner, method, None)):
             raise TypeError(f"{type(learner).__name__} has no {method}(environment, generator=...); use quickstudy.fit")
     if not isinstance(environment, Environment):
-        raise TypeError(f"{type(environment).__name__} is no environment; see quickstudy.rl.Environment")
+        raise TypeError(f"{type(environment).__name__} is not an environment; see quickstudy.rl.Environment")
 
 
 def _device(device: torch.device | str, environment: Environment) -> torch.device:
-    """The environment's, which is where its observations will be; of one that does not say, the one asked for."""
+    """Return the device of the environment, or `device` if the environment has no attribute `device`."""
     place = home(environment)
     if place is None:
         return torch.device("cpu") if device == "auto" else pick_device(device)
@@ -152,7 +153,7 @@ def _train(session: Session, environment: Environment, plan: Plan, at: Standing,
             last = at.step == plan.steps or signals.received is not None
             if last or at.step % plan.checkpoint_every == 0:
                 session.save(LAST, at, recorder)
-        if at.step == plan.steps:  # kept already, should this fail
+        if at.step == plan.steps:  # the last step is saved already, in case validation fails
             at.validation, at.finished = _validated(session, environment, plan), True
             session.save(LAST, at, recorder)
     signals.leave()
@@ -169,7 +170,7 @@ def _update(session: Session, environment: Environment, plan: Plan, step: int) -
         name = type(getattr(environment, "environment", environment)).__name__
         kind = EnvironmentFailure if isinstance(error, EnvironmentFailure) else ValueError
         left = session.what_is_left()
-        left += "" if session.last is None else ", from which exist='resume' goes on"
+        left += "" if session.last is None else ", from which exist='resume' continues"
         raise kind(f"{error} ({name}, in update {step + 1} of seed {plan.seed}; {left})") from error
     bad = [name for name, value in values.items() if name.startswith(("loss", "return")) and not math.isfinite(value)]
     bad += [name for name, p in learner.named_parameters() if not bool(p.isfinite().all())]
@@ -184,7 +185,7 @@ def _update(session: Session, environment: Environment, plan: Plan, step: int) -
 
 
 def _validated(session: Session, environment: Environment, plan: Plan) -> dict[str, Any]:
-    """Minus the return after adapting, on as many tasks of the validation split as an update has."""
+    """Return minus the mean return after adapting, on `plan.tasks` tasks of the validation split."""
     learner: Any = session.learner
     chance = torch.Generator(device=session.config["device"]).manual_seed(mix(plan.seed, 0, Stream.VALIDATION))
     environment.set_tasks(environment.sample_tasks(plan.tasks, split="validation", generator=chance))

@@ -1,7 +1,7 @@
-"""The contracts as checks for anybody's classes: does this learner, task family or environment keep its promises?
+"""Checks of the contracts for any class: whether a learner, task family or environment has the required properties.
 
-`check_learner`, `check_family` and `check_environment` run every property that the package's own classes are tested
-for, and return a report. `learner_checks`, `family_checks` and `environment_checks` give the properties one by one:
+`check_learner`, `check_family` and `check_environment` check every property that the package's own classes are tested
+for, and return a report. `learner_checks`, `family_checks` and `environment_checks` return the properties one by one:
 
     @pytest.mark.parametrize("check", qs.testing.learner_checks(MyLearner), ids=str)
     def test_my_learner(check):

@@ -1,6 +1,6 @@
-"""One property as a check that can be called, and many of them as a report.
+"""Checks of single properties, and reports of many checks.
 
-A check leaves everything outside as it was: random numbers of torch, numpy and Python, torch's default type and device.
+A check restores the random numbers of torch, numpy and Python, and torch's default type and device.
 """
 
 import random
@@ -11,14 +11,14 @@ from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
-from unittest import SkipTest  # which pytest knows, too
+from unittest import SkipTest  # pytest treats it as a skip, too
 
 import numpy as np
 import torch
 
 from quickstudy.testing.report import Report, Row
 
-Property = Callable[[Any], None]  # of the case: raises AssertionError where the property does not hold
+Property = Callable[[Any], None]  # takes the case, and raises AssertionError if the property does not hold
 _HERE = str(Path(__file__).parent)
 _PACKAGE = str(Path(_HERE).parent)
 _LIBRARIES = tuple(str(Path(str(module.__file__)).parent) for module in (torch, np))
@@ -30,8 +30,8 @@ class Check(NamedTuple):
     A check whose property does not apply raises `unittest.SkipTest`, which pytest shows as skipped.
 
     Args:
-        name: the property in plain words; `str(check)` is the name.
-        run: the check itself, without arguments.
+        name: the property as a sentence; `str(check)` returns it.
+        run: a function without arguments that checks the property.
     """
 
     name: str
@@ -46,39 +46,39 @@ class Check(NamedTuple):
 
 
 class NotPrepared(AssertionError):
-    """Nothing can be checked: the class cannot be built, or does not run on plain data at all."""
+    """No property can be checked, as the class cannot be built or fails on simple data."""
 
 
 def skip(why: str) -> NoReturn:
-    """End a check whose property does not apply."""
+    """Raise SkipTest, which ends a check whose property does not apply."""
     raise SkipTest(why)
 
 
 def name_of(function: Property) -> str:
-    """The property in plain words."""
+    """Return the name of a property."""
     return function.__name__.replace("_", " ")
 
 
 def checks_of(
     properties: Sequence[Property], case: Any, skipped: Mapping[str, str] | None, settings: Callable[[], Any]
 ) -> tuple[Check, ...]:
-    """Each property of the case as a check.
+    """Return each property of the case as a check.
 
     Args:
-        properties: functions of the case.
-        case: what is checked.
-        skipped: reasons, by the names of properties that are not checked.
-        settings: a context in which each runs.
+        properties: functions that take the case.
+        case: the class under test.
+        skipped: reasons why properties are not checked, by their names.
+        settings: returns the context in which each check runs.
 
     Raises:
-        ValueError: for a name that is no property.
+        ValueError: for a name that is not a property.
     """
     names = [name_of(function) for function in properties]
     for name in skipped or {}:
         if name not in names:
             near = get_close_matches(name, names, n=1, cutoff=0.3)
             hint = f"did you mean {near[0]!r}?" if near else f"the properties are {', '.join(map(repr, names))}"
-            raise ValueError(f"skip names {name!r}, which is no property; {hint}")
+            raise ValueError(f"skip names {name!r}, which is not a property; {hint}")
     return tuple(
         Check(name, _check(function, case, (skipped or {}).get(name), settings))
         for name, function in zip(names, properties, strict=True)
@@ -98,15 +98,15 @@ def _check(function: Property, case: Any, reason: str | None, settings: Callable
 
 
 def report_of(make: Callable[[], Any], checks: Sequence[Check], *, raises: bool) -> Report:
-    """Run all checks, whatever fails, and report. Where the class does not run on plain data, only the first is.
+    """Run all checks, even if some fail, and report. If the class fails on simple data, only the first check runs.
 
     Args:
-        make: builds what is checked, whose class gives the report its name.
-        checks: of it.
-        raises: raise an error if a property fails.
+        make: builds the object to check; the report is named after its class.
+        checks: the checks.
+        raises: whether to raise an error if a property fails.
 
     Raises:
-        ContractError: if a property failed and `raises`.
+        ContractError: if a property failed and `raises` is True.
     """
     rows: list[Row] = []
     for check in checks:
@@ -120,7 +120,7 @@ def report_of(make: Callable[[], Any], checks: Sequence[Check], *, raises: bool)
 
 
 def _name(make: Callable[[], Any]) -> str:
-    """The class that is checked; the name of `make` where it cannot be built."""
+    """Return the name of the class that is checked, or of `make` if it fails."""
     with settings(torch.get_default_dtype(), "cpu"):
         try:
             return type(make()).__name__
@@ -137,12 +137,12 @@ def _row(check: Check) -> Row:
     except SkipTest as reason:
         outcome, why = "skipped", str(reason)
     except Exception as found:
-        outcome, why, error = "failed", said(found), found
+        outcome, why, error = "failed", error_text(found), found
     return Row(check.name, outcome, why, time.perf_counter() - begin, error)  # type: ignore[arg-type]
 
 
-def said(error: BaseException) -> str:
-    """The error in words: an assertion's own, or which exception was raised where."""
+def error_text(error: BaseException) -> str:
+    """Return the message of an assertion, or which other exception was raised where."""
     if isinstance(error, AssertionError) and str(error):
         return str(error)
     frame = _place(error)
@@ -151,7 +151,7 @@ def said(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost line of the person's own code; where there is none, of quickstudy's."""
+    """Return the innermost line of the user's own code, or else of quickstudy's."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_HERE)]
     frames = [f for f in frames if not f.filename.startswith((*_LIBRARIES, "<"))]
     own = [f for f in frames if not f.filename.startswith(_PACKAGE)]
@@ -161,7 +161,7 @@ def _place(error: BaseException) -> traceback.FrameSummary | None:
 
 @contextmanager
 def default_type(dtype: torch.dtype) -> Iterator[None]:
-    """Torch's default type is `dtype` while entered."""
+    """Set torch's default type to `dtype`, and restore it at the end."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -172,7 +172,7 @@ def default_type(dtype: torch.dtype) -> Iterator[None]:
 
 @contextmanager
 def settings(dtype: torch.dtype, device: torch.device | str) -> Iterator[None]:
-    """Seeded random numbers, torch's default type and device, gradients on; afterwards all is as it was."""
+    """Seed random numbers, set torch's default type and device, and enable gradients; restore all at the end."""
     place = torch.device(device)
     python, legacy = random.getstate(), np.random.get_state()
     devices = [] if place.type == "cpu" else [place]

@@ -1,4 +1,4 @@
-"""Comparisons whose messages hold the values that differ, where, and what to do about it."""
+"""Comparisons whose messages say which values differ, where, and what to do about it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -6,22 +6,28 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-EXACT = {torch.float64: (1e-7, 1e-7), torch.float32: (1.3e-6, 1e-5)}  # relative and absolute, as torch.testing has them
+EXACT = {torch.float64: (1e-7, 1e-7), torch.float32: (1.3e-6, 1e-5)}  # relative and absolute, as in torch.testing
 
 
 def expect(holds: object, what: str, cure: str = "") -> None:
-    """Raise AssertionError unless `holds`, with what is wrong and what to do about it."""
+    """Raise AssertionError unless `holds`.
+
+    Args:
+        holds: the condition.
+        what: says what is wrong.
+        cure: says what to do about it.
+    """
     if not holds:
         fail(what, cure)
 
 
 def fail(what: str, cure: str = "") -> NoReturn:
-    """The property does not hold."""
+    """Raise AssertionError with this message."""
     raise AssertionError(failing(what, cure))
 
 
 def failing(what: str, cure: str) -> str:
-    """What is wrong, and what to do about it in a sentence of its own."""
+    """Return a message that says what is wrong, and what to do about it in a second sentence."""
     return f"{what}. {cure[0].upper()}{cure[1:]}" if cure else what
 
 
@@ -42,8 +48,8 @@ def expect_close(found: Tensor, wanted: Tensor, what: str, cure: str) -> None:
 
     Args:
         found, wanted: tensors.
-        what: a sentence about the difference; the values are added.
-        cure: what to do about it.
+        what: says what differs; the values are added.
+        cure: says what to do about it.
     """
     _expect_alike(found, wanted, what, cure)
     relative, absolute = EXACT.get(found.dtype, (1.3e-6, 1e-5))
@@ -52,7 +58,7 @@ def expect_close(found: Tensor, wanted: Tensor, what: str, cure: str) -> None:
 
 
 def expect_equal(found: Tensor, wanted: Tensor, what: str, cure: str) -> None:
-    """Raise AssertionError unless two tensors are the same to the last bit."""
+    """Raise AssertionError unless two tensors are exactly equal."""
     _expect_alike(found, wanted, what, cure)
     if not torch.equal(found, wanted):
         fail(f"{what}: {difference(found, wanted)}", cure)
@@ -64,7 +70,7 @@ def _expect_alike(found: Tensor, wanted: Tensor, what: str, cure: str) -> None:
 
 
 def difference(found: Tensor, wanted: Tensor) -> str:
-    """The two values that differ most, and their place."""
+    """Return a text with the two values that differ most, and their place."""
     found, wanted = found.detach(), wanted.detach()
     if found.dim() == 0:
         return f"{value(found)} in place of {value(wanted)}"
@@ -76,27 +82,27 @@ def difference(found: Tensor, wanted: Tensor) -> str:
 
 
 def value(number: Tensor) -> str:
-    """A number as it is read."""
+    """Format a number."""
     return f"{number.item():.6g}" if number.is_floating_point() else str(number.item())
 
 
-def expect_refused(
+def expect_raises(
     call: Callable[[], Any], kinds: type[Exception] | tuple[type[Exception], ...], what: str, cure: str
 ) -> Exception:
-    """The exception that `call` raises; AssertionError if it raises none, or another kind.
+    """Return the exception that `call` raises. Raises AssertionError if it raises none, or another kind.
 
     Args:
-        call: without arguments.
-        kinds: the exceptions that are expected.
-        what: is passed to which function, in words.
-        cure: what to do about it.
+        call: a function without arguments.
+        kinds: the expected exceptions.
+        what: describes the call.
+        cure: says what to do if the exception is not raised.
     """
     names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
     try:
         call()
-    except kinds as refusal:
-        expect(str(refusal), f"{what} raises {type(refusal).__name__} without a message", cure)
-        return refusal
+    except kinds as error:
+        expect(str(error), f"{what} raises {type(error).__name__} without a message", cure)
+        return error
     except Exception as other:
         words = f"{what} raises {type(other).__name__} ({other}); expected {names}"
         raise AssertionError(failing(words, cure)) from other
@@ -104,5 +110,5 @@ def expect_refused(
 
 
 def same_tensors(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
-    """Whether two dictionaries hold the same tensors, to the last bit."""
+    """Return whether two dictionaries hold exactly equal tensors."""
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)

@@ -1,4 +1,4 @@
-"""An environment under test: how it is built, and the runs that every check makes."""
+"""An environment under test: how it is built, and how checks run it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from quickstudy.rl.environment import EnvironmentTasks, Step
 
-TASKS = 3  # of each batch
+TASKS = 3  # number of tasks in each batch
 PARTS = ("observation", "reward", "terminated", "truncated")
 
 
 @dataclass(frozen=True)
 class EnvironmentCase:
-    """What the properties of an environment are checked with.
+    """An environment under test.
 
     Args:
         make: builds a new environment, with no tasks set.
@@ -25,23 +25,23 @@ class EnvironmentCase:
     make: Callable[[], Any]
 
     def ready(self, seed: int = 0) -> Any:
-        """A new environment with tasks set."""
+        """Return a new environment with tasks set."""
         env = self.make()
         env.set_tasks(self.tasks(env, seed=seed))
         return env
 
     def tasks(self, env: Any, num_tasks: int = TASKS, *, seed: int = 0) -> EnvironmentTasks:
-        """Tasks of the environment, from a seeded generator."""
+        """Draw tasks of the environment from a seeded generator."""
         return env.sample_tasks(num_tasks, generator=seeded(seed))
 
 
 def seeded(seed: int = 0) -> torch.Generator:
-    """A generator on the CPU."""
+    """Return a seeded generator on the CPU."""
     return torch.Generator("cpu").manual_seed(seed)
 
 
 def actions_for(env: Any, steps: int | None = None, *, seed: int = 5) -> list[Tensor]:
-    """Random actions of all environments, for an episode and a few steps more unless `steps`; within their space."""
+    """Draw actions for all environments within their space, for `steps` steps; by default for one episode."""
     shape, draw = (env.num_tasks, env.num_envs), seeded(seed)
     steps = env.horizon if steps is None else steps
     if isinstance(env.action_space, Discrete):
@@ -53,13 +53,13 @@ def actions_for(env: Any, steps: int | None = None, *, seed: int = 5) -> list[Te
 
 
 def run(env: Any, actions: list[Tensor], seed: int = 9) -> tuple[Tensor, list[Step]]:
-    """The first observation after a reset from a seed, and each step."""
+    """Reset with a seed and take these actions; returns the first observation and all steps."""
     observation, _ = env.reset(generator=seeded(seed))
     return observation, [env.step(action) for action in actions]
 
 
-def unlike(a: Step, b: Step, task: int | slice = slice(None)) -> str:
-    """Which part of two steps differs, and where; empty if none does."""
+def differing_part(a: Step, b: Step, task: int | slice = slice(None)) -> str:
+    """Return the name of the first part in which two steps differ; empty if there is none."""
     for name in PARTS:
         if not torch.equal(getattr(a, name)[task], getattr(b, name)[task]):
             return name
@@ -67,10 +67,10 @@ def unlike(a: Step, b: Step, task: int | slice = slice(None)) -> str:
 
 
 def mask_of(env: Any, value: bool = False) -> Tensor:
-    """A mask `[T, E]`."""
+    """Return a mask `[T, E]` filled with `value`."""
     return torch.full((env.num_tasks, env.num_envs), value, device="cpu")
 
 
 def is_continuous(env: Any) -> bool:
-    """Whether actions are real numbers."""
+    """Return whether actions are real numbers."""
     return isinstance(env.action_space, Box)

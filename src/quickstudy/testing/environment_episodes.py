@@ -1,4 +1,4 @@
-"""Properties of an environment that concern episodes: resets, the horizon, ends, and tasks that do not meet.
+"""Properties of an environment's episodes: resets, the horizon, ends, and the independence of tasks.
 
 The contract is in docs/design.md, "The public contract", and in the docstring of `quickstudy.rl.Environment`.
 """
@@ -12,13 +12,22 @@ from torch import Tensor
 from quickstudy.rl.environment import Step
 from quickstudy.testing.checks import default_type, skip
 from quickstudy.testing.comparing import expect, expect_close, expect_equal
-from quickstudy.testing.environment_case import PARTS, TASKS, EnvironmentCase, actions_for, mask_of, run, seeded, unlike
+from quickstudy.testing.environment_case import (
+    PARTS,
+    TASKS,
+    EnvironmentCase,
+    actions_for,
+    differing_part,
+    mask_of,
+    run,
+    seeded,
+)
 
 ROWS = "keep the axes [T, E] apart in every operation: no mean, sort or normalisation over them"
 
 
 def tasks_do_not_meet(case: EnvironmentCase) -> None:
-    """Other parameters and other actions in one task change nothing in the others (docs/acting.md, Environments)."""
+    """Parameters and actions of one task do not affect the others (docs/acting.md, Environments)."""
     env = case.ready()
     tasks, actions = case.tasks(env), actions_for(env)
     _, expected = run(env, actions)
@@ -27,14 +36,14 @@ def tasks_do_not_meet(case: EnvironmentCase) -> None:
     _, found = run(env, [torch.cat([a[:1], a[1:2].flip(1), a[2:]]) for a in actions])
     for i, (a, b) in enumerate(zip(expected, found, strict=True)):
         for task in (0, 2):
-            part = unlike(a, b, task)
+            part = differing_part(a, b, task)
             expect(not part, f"{part} of task {task} changed at step {i + 1} with the parameters of task 1", ROWS)
-    same = all(not unlike(a, b, 1) for a, b in zip(expected, found, strict=True))
+    same = all(not differing_part(a, b, 1) for a, b in zip(expected, found, strict=True))
     expect(not same, "other parameters and actions in task 1 changed nothing there; does step use what set_tasks gave?")
 
 
 def a_batch_is_a_loop(case: EnvironmentCase) -> None:
-    """A batch is as one environment for each task, taking turns at one generator (docs/acting.md, Environments)."""
+    """A batch equals single environments that draw in turn from one generator (docs/acting.md, Environments)."""
     with default_type(torch.float64):
         _check_loop(case)
 
@@ -61,7 +70,7 @@ def _check_loop(case: EnvironmentCase) -> None:
 
 
 def _joined(steps: list[Step]) -> Step:
-    """The steps of single tasks as one of a batch."""
+    """Join the steps of single tasks into one of a batch."""
     parts = {name: torch.cat([getattr(step, name) for step in steps]) for name in PARTS}
     return Step(**parts, info={})
 
@@ -90,10 +99,10 @@ def a_reset_of_some_leaves_the_others(case: EnvironmentCase) -> None:
     steps = [env.step(a) for a in actions_for(env, horizon, seed=6)]
     done = torch.stack([s.terminated | s.truncated for s in steps])
     left = horizon - early
-    words = f"environments that reset(mask) did not name ran on after their {horizon} steps: a reset began them anew"
+    words = f"environments that reset(mask) did not name ran on after their {horizon} steps: they were reset, too"
     expect(done[left - 1 :, ~mask].all(), words)
     words = f"environments that reset(mask) named were truncated before they had {horizon} steps of their own"
-    expect(not any(bool(s.truncated[mask].any()) for s in steps[:-1]), f"{words}: count the steps of each by itself")
+    expect(not any(bool(s.truncated[mask].any()) for s in steps[:-1]), f"{words}: count the steps of each separately")
     expect(done[-1].all(), f"environments that reset(mask) named ran on after {horizon} steps")
     first = env.reset(mask_of(env, True), generator=seeded(9))[0]
     what = "reset with a mask of True differs from reset() with an equal generator"
@@ -108,7 +117,7 @@ def a_reset_of_none_changes_nothing(case: EnvironmentCase) -> None:
     what = "observations changed by a reset with a mask of False"
     expect_equal(observation, steps[-1].observation, what, "keep the state where the mask is False")
     after = env.step(actions_for(env)[0])
-    part = unlike(after, steps[-1]._replace(reward=torch.zeros_like(after.reward)))
+    part = differing_part(after, steps[-1]._replace(reward=torch.zeros_like(after.reward)))
     expect(not part, f"{part} changed after a reset with a mask of False, though all episodes were done")
 
 
@@ -145,7 +154,7 @@ def what_is_done_stays_done(case: EnvironmentCase) -> None:
     done = steps[0].terminated | steps[0].truncated
     for before, after in pairwise(steps):
         done = before.terminated | before.truncated
-        what, cure = "the observation of a finished episode changed", "leave the state of what is done as it was"
+        what, cure = "the observation of a finished episode changed", "keep the state of finished episodes"
         expect_equal(after.observation[done], before.observation[done], what, cure)
         expect(not after.reward[done].any(), "a finished episode gave a reward; expected 0 until it is reset")
         for name in ("terminated", "truncated"):
@@ -155,7 +164,7 @@ def what_is_done_stays_done(case: EnvironmentCase) -> None:
 
 
 def tasks_can_be_set_and_set_back(case: EnvironmentCase) -> None:
-    """Nothing is left of tasks that were set between, however many they were (docs/design.md, Environment)."""
+    """Tasks that were set in between, in any number, leave no effect (docs/design.md, Environment)."""
     env = case.ready()
     tasks, actions = case.tasks(env), actions_for(env)
     start, steps = run(env, actions)
@@ -166,7 +175,7 @@ def tasks_can_be_set_and_set_back(case: EnvironmentCase) -> None:
 
 
 def equal_seeds_give_equal_runs(case: EnvironmentCase) -> None:
-    """Everything random is drawn from the generator of the last reset that gave one (docs/design.md, Environment)."""
+    """All random numbers come from the generator of the last reset that had one (docs/design.md, Environment)."""
     env = case.ready()
     start, steps = run(env, actions_for(env))
     again = case.ready()
@@ -178,7 +187,7 @@ def _expect_run(start: Tensor, steps: list[Step], found: tuple[Tensor, list[Step
     cure = "draw from the generator that reset was given, and keep nothing from one episode for the next"
     expect_equal(found[0], start, f"the first observation differs {when}", cure)
     for i, (a, b) in enumerate(zip(found[1], steps, strict=True), 1):
-        part = unlike(a, b)
+        part = differing_part(a, b)
         if part:
             expect_equal(getattr(a, part), getattr(b, part), f"{part} at step {i} differs {when}", cure)
 

@@ -1,4 +1,4 @@
-"""`check_environment`: every property of the contract on somebody's environment."""
+"""`check_environment`: checks of every property of the contract on an environment."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,9 +11,18 @@ from torch import Tensor
 from quickstudy.learner import SPLITS
 from quickstudy.rl.environment import Environment, Step, home
 from quickstudy.testing import environment_episodes, environment_requests
-from quickstudy.testing.checks import Check, NotPrepared, Property, checks_of, default_type, report_of, said, settings
+from quickstudy.testing.checks import (
+    Check,
+    NotPrepared,
+    Property,
+    checks_of,
+    default_type,
+    error_text,
+    report_of,
+    settings,
+)
 from quickstudy.testing.comparing import expect, expect_shape, failing, same_tensors
-from quickstudy.testing.environment_case import PARTS, TASKS, EnvironmentCase, actions_for, run, seeded, unlike
+from quickstudy.testing.environment_case import PARTS, TASKS, EnvironmentCase, actions_for, differing_part, run, seeded
 from quickstudy.testing.report import Report
 
 MEMBERS = ("num_envs", "horizon", "observation_space", "action_space", "num_tasks")
@@ -25,8 +34,8 @@ def check_environment(
 ) -> Report:
     """Check every property of an environment on a class of your own.
 
-    All of them run, whatever fails: about 40 episodes. Torch's, numpy's and Python's random numbers are left as they
-    were. Whether actions are discrete or continuous is read from `action_space`.
+    All checks run even if some fail, and take about 40 episodes. The random numbers of torch, numpy and Python are
+    restored at the end. Whether actions are discrete or continuous is read from `action_space`.
 
     Args:
         make: builds a new environment at each call, with no tasks set. A small one is best:
@@ -39,7 +48,7 @@ def check_environment(
 
     Raises:
         ContractError: an AssertionError that lists every property that fails, and why.
-        TypeError, ValueError: for arguments that cannot be.
+        TypeError, ValueError: for bad arguments.
 
     >>> import quickstudy as qs
     >>> check_environment(lambda: qs.rl.Navigation2D(num_envs=4, horizon=8)).passed
@@ -49,11 +58,11 @@ def check_environment(
 
 
 def environment_checks(make: Callable[[], Environment], *, skip: Mapping[str, str] | None = None) -> tuple[Check, ...]:
-    """The properties of an environment, each as a check, for `pytest.mark.parametrize("check", ..., ids=str)`.
+    """Return the properties of an environment, each as a check, for `pytest.mark.parametrize("check", ..., ids=str)`.
 
     Args:
         make: builds a new environment at each call, with no tasks set.
-        skip: properties that do not hold by definition, with the reason.
+        skip: reasons for properties that do not hold by definition, by their names.
 
     >>> import quickstudy as qs
     >>> checks = environment_checks(lambda: qs.rl.Bandit(num_envs=2, horizon=5))
@@ -93,14 +102,14 @@ def it_has_the_members_of_the_contract(case: EnvironmentCase) -> None:
         expect(pair, f"reset returned a {type(begun).__name__}; expected a tuple (observation, info)")
         run(env, actions_for(env))
     except Exception as error:
-        raise NotPrepared(f"set_tasks, reset and {env.horizon} steps of 2 tasks: {said(error)}") from error
+        raise NotPrepared(f"set_tasks, reset and {env.horizon} steps of 2 tasks: {error_text(error)}") from error
 
 
 def _built(case: EnvironmentCase) -> Any:
     try:
         first, second = case.make(), case.make()
     except Exception as error:
-        raise NotPrepared(f"make() {said(error)}") from error
+        raise NotPrepared(f"make() {error_text(error)}") from error
     if first is second:
         raise NotPrepared(
             "make() returned the same environment twice; build a new one at each call, inside the function"
@@ -140,7 +149,7 @@ def _check_step(env: Any, step: Any, dtype: torch.dtype) -> None:
 
 
 def observations_lie_in_their_space(case: EnvironmentCase) -> None:
-    """Every observation is one of `observation_space` (docs/design.md, Environment)."""
+    """Every observation is in `observation_space` (docs/design.md, Environment)."""
     env = case.ready()
     space = env.observation_space
     observation, steps = run(env, actions_for(env))
@@ -152,7 +161,7 @@ def observations_lie_in_their_space(case: EnvironmentCase) -> None:
 
 
 def tasks_are_drawn(case: EnvironmentCase) -> None:
-    """`sample_tasks` is equal for equal seeds and splits, and another otherwise (docs/design.md, Environment)."""
+    """`sample_tasks` depends on the seed and the split, and on nothing else (docs/design.md, Environment)."""
     for dtype in (torch.float32, torch.float64):
         with default_type(dtype):
             _check_tasks(case, dtype)
@@ -172,7 +181,7 @@ def _check_tasks(case: EnvironmentCase, dtype: torch.dtype) -> None:
                 wrong = value.is_floating_point() and value.dtype != dtype
                 expect(not wrong, f"{name} of the tasks is {value.dtype} where torch's default is {dtype}")
             who = f"sample_tasks(split={split!r}) with seed {seed}"
-            expect(same_tensors(tasks, again), f"{who} gave two different draws; draw from generator= alone")
+            expect(same_tensors(tasks, again), f"{who} gave two different draws; draw only from generator=")
             like = [other for other, drawn in seen if same_tensors(tasks, drawn)]
             cure = "give each split a seed of its own (quickstudy.tasks.sampling.split_generator)"
             expect(not like, f"{who} gave the tasks of {', '.join(like)}", cure)
@@ -186,7 +195,7 @@ def _check_tasks(case: EnvironmentCase, dtype: torch.dtype) -> None:
 
 
 def the_callers_data_are_safe(case: EnvironmentCase) -> None:
-    """Writing into what was given to it or came from it changes nothing later (docs/design.md, Habits)."""
+    """Changing tensors that it received or returned does not affect it (docs/design.md, Habits)."""
     env = case.ready()
     actions = actions_for(env)
     expected = run(env, actions)[1]
@@ -199,11 +208,11 @@ def the_callers_data_are_safe(case: EnvironmentCase) -> None:
         given = action.clone()
         found = env.step(given)
         expect(torch.equal(given, action), "step wrote into the action that it was given")
-        part = unlike(found, wanted)
+        part = differing_part(found, wanted)
         cure = "set_tasks keeps copies of tasks, and reset and step return copies of the state (tensor.clone())"
         expect(
             not part,
-            f"{part} at step {i} changed when the tasks given, or what came back before, were written into",
+            f"{part} at step {i} changed when the caller wrote into its own tasks, or into tensors returned before",
             cure,
         )
         found.observation.fill_(math.nan)
@@ -213,16 +222,16 @@ def the_callers_data_are_safe(case: EnvironmentCase) -> None:
 
 
 def everything_is_on_its_device(case: EnvironmentCase) -> None:
-    """What it gives is where it says it is (`device`), whatever torch's default device (docs/acting.md)."""
+    """All results are on its `device`, whatever torch's default device is (docs/acting.md)."""
     env = case.make()
     place = home(env) or torch.device("cpu")
     cure = "keep the device that the environment was built on, and pass device= wherever a tensor is made"
     try:
-        with torch.device("meta"):  # a default device without values: whatever is made there by mistake shows
+        with torch.device("meta"):  # tensors made on it by mistake have no values, so that they are found
             env.set_tasks(case.tasks(env))
             start, steps = run(env, actions_for(env))
     except Exception as error:
-        words = f"where torch's default device is another than the environment's, {said(error)}"
+        words = f"where torch's default device is another than the environment's, {error_text(error)}"
         raise AssertionError(failing(words, cure)) from error
     parts = {"reset's observation": start} | {f"step's {name}": getattr(steps[-1], name) for name in PARTS}
     for name, value in parts.items():

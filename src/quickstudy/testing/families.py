@@ -1,4 +1,4 @@
-"""`check_family`: every property of the contract on somebody's task family."""
+"""`check_family`: checks of every property of the contract on a task family."""
 
 import itertools
 import math
@@ -19,12 +19,12 @@ from quickstudy.testing.checks import (
     Property,
     checks_of,
     default_type,
+    error_text,
     report_of,
-    said,
     settings,
     skip,
 )
-from quickstudy.testing.comparing import expect, expect_refused, expect_shape, fail, failing, same_tensors
+from quickstudy.testing.comparing import expect, expect_raises, expect_shape, fail, failing, same_tensors
 from quickstudy.testing.report import Report
 
 CHANCE = "draw every random number with generator=generator, on generator.device"
@@ -36,21 +36,21 @@ class FamilyCase:
     """A task family under test.
 
     Args:
-        make: builds it.
-        device: of the generators.
+        make: builds the family.
+        device: device of the generators.
     """
 
     make: Callable[[], Any]
     device: torch.device
 
     def generator(self, seed: int = 0) -> torch.Generator:
-        """A seeded generator."""
+        """Return a seeded generator."""
         return torch.Generator(self.device).manual_seed(seed)
 
     def draw(
         self, family: Any, num_tasks: int = 5, *, support: int = 3, query: int = 4, seed: int = 0, **options: Any
     ) -> Tasks:
-        """Tasks of the family, from a seeded generator."""
+        """Draw tasks of the family from a seeded generator."""
         return family.sample(num_tasks, support=support, query=query, generator=self.generator(seed), **options)
 
 
@@ -63,8 +63,8 @@ def check_family(
 ) -> Report:
     """Check every property of a task family on a class of your own.
 
-    All of them run, whatever fails, within a second or two for most families. Torch's, numpy's and Python's random
-    numbers are left as they were.
+    All checks run even if some fail, and take a second or two for most families. The random numbers of torch, numpy and
+    Python are restored at the end.
 
     Args:
         make: builds the family: its class, or `lambda: MyFamily(noise=0.1)`.
@@ -76,7 +76,7 @@ def check_family(
 
     Raises:
         ContractError: an AssertionError that lists every property that fails, and why.
-        TypeError, ValueError: for arguments that cannot be.
+        TypeError, ValueError: for bad arguments.
 
     >>> import quickstudy as qs
     >>> check_family(qs.tasks.Sinusoid).passed
@@ -91,12 +91,12 @@ def family_checks(
     skip: Mapping[str, str] | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[Check, ...]:
-    """The properties of a task family, each as a check, for `pytest.mark.parametrize("check", ..., ids=str)`.
+    """Return the properties of a task family, each as a check, for `pytest.mark.parametrize("check", ..., ids=str)`.
 
     Args:
         make: builds the family.
-        skip: properties that do not hold by definition, with the reason.
-        device: of the generators, and so of the tasks.
+        skip: reasons for properties that do not hold by definition, by their names.
+        device: device of the generators, and so of the tasks.
 
     >>> import quickstudy as qs
     >>> checks = family_checks(qs.tasks.Sinusoid)
@@ -114,7 +114,7 @@ def family_checks(
 
 
 def tensors(tasks: Tasks) -> dict[str, Tensor]:
-    """All tensors of tasks, by name."""
+    """Return all tensors of tasks, by name."""
     support, query, info = tasks
     parts = {"support.x": support.x, "support.y": support.y, "query.x": query.x, "query.y": query.y}
     masks = {"support.mask": support.mask, "query.mask": query.mask}
@@ -136,7 +136,7 @@ def shapes_are_those_of_the_contract(case: FamilyCase) -> None:
             check_tasks(tasks)
         except Exception as error:
             where = f"sample({num_tasks}, support={support}, query={query}, split={split!r})"
-            raise NotPrepared(f"{where}: {said(error)}") from error
+            raise NotPrepared(f"{where}: {error_text(error)}") from error
         for name, examples, points in (("support", tasks.support, support), ("query", tasks.query, query)):
             expect_shape(examples.x, (num_tasks, points, *examples.x.shape[2:]), f"{name}.x")
             _check_features(family, examples, name)
@@ -146,14 +146,14 @@ def _built(case: FamilyCase) -> Any:
     try:
         family = case.make()
     except Exception as error:
-        raise NotPrepared(f"make() {said(error)}") from error
+        raise NotPrepared(f"make() {error_text(error)}") from error
     if not isinstance(family, TaskFamily):
         raise NotPrepared(f"make() returned a {type(family).__name__}, which has no sample(); a family has sample()")
     return family
 
 
 def _check_features(family: Any, examples: Examples, name: str) -> None:
-    """What the family says of its features (`dx`, `dy`), where it says it."""
+    """Check the attributes `dx` and `dy` of the family, if it has them."""
     dx, dy = getattr(family, "dx", None), getattr(family, "dy", None)
     found = examples.x.shape[2:].numel()
     if dx is not None:
@@ -204,17 +204,17 @@ def tasks_live_on_the_device_of_the_generator(case: FamilyCase) -> None:
     cure = "pass device=generator.device (or x.device, or x.new_zeros) wherever sample makes a tensor"
     words = "where torch's default device is another than the generator's"
     try:
-        with torch.device("meta"):  # a default device without values: whatever is made there by mistake shows
+        with torch.device("meta"):  # tensors made on it by mistake have no values, so that they are found
             tasks = family.sample(5, support=3, query=4, generator=case.generator())
     except Exception as error:
-        raise AssertionError(failing(f"{words}, {said(error)}", cure)) from error
+        raise AssertionError(failing(f"{words}, {error_text(error)}", cure)) from error
     for name, value in tensors(tasks).items():
         there = value.device.type == case.device.type
         expect(there, f"{words}, {name} is on {value.device} and the generator on {case.device}", cure)
 
 
 def equal_seeds_give_equal_tasks(case: FamilyCase) -> None:
-    """Tasks are a pure function of the generator's state; other seeds give others (docs/design.md, Determinism)."""
+    """Tasks are a pure function of the generator's state, and differ between seeds (docs/design.md, Determinism)."""
     family, other = case.make(), case.make()
     for split in SPLITS:
         first = case.draw(family, split=split)
@@ -225,7 +225,7 @@ def equal_seeds_give_equal_tasks(case: FamilyCase) -> None:
 
 
 def a_generator_moves_on(case: FamilyCase) -> None:
-    """A second batch from the same generator is another (docs/design.md, Determinism)."""
+    """A second batch from the same generator has other tasks (docs/design.md, Determinism)."""
     family = case.make()
     for split in SPLITS:
         draw = case.generator()
@@ -269,8 +269,8 @@ def held_out_tasks_do_not_depend_on_the_numbers_of_points(case: FamilyCase) -> N
         kept = torch.equal(small.query.x, seen.query.x) and torch.equal(small.support.x, asked.support.x)
         if not kept or not torch.equal(small.support.x, seen.support.first(3).x):
             skip(
-                f"tasks of split {split!r} are others where support= or query= differ, so that scores at several sizes "
-                "are of unlike tasks; quickstudy.tasks.sampling.Batch draws them alike"
+                f"tasks of split {split!r} change with support= or query=, so that scores at several sizes are not of "
+                "the same tasks; quickstudy.tasks.sampling.Batch draws the same tasks for all sizes"
             )
         for one, other in ((small.support, seen.support.first(3)), (small.query, seen.query)):
             alike = one.y.shape == other.y.shape and torch.allclose(one.y, other.y, atol=2e-5, rtol=1e-4)
@@ -315,7 +315,7 @@ def query_points_are_not_support_points(case: FamilyCase) -> None:
     tasks = case.draw(case.make(), 8, support=6, query=6)
     support, query = tasks.support, tasks.query
     if not (query.x.is_floating_point() and query.y.is_floating_point()):
-        skip("its inputs or outputs are no real numbers, so that two points may well be equal")
+        skip("its inputs or outputs are not real numbers, so that two points may be equal")
     same = (support.x.flatten(2)[:, :, None] == query.x.flatten(2)[:, None]).all(-1)
     same &= (support.y.flatten(2)[:, :, None] == query.y.flatten(2)[:, None]).all(-1)
     same &= support.real()[:, :, None] & query.real()[:, None]
@@ -368,16 +368,16 @@ REQUESTS: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 def impossible_requests_are_refused(case: FamilyCase) -> None:
-    """Counts and splits that cannot be raise ValueError, in one line with the value (docs/design.md, Habits)."""
+    """Bad counts and splits raise ValueError, with the value in a message of one line (docs/design.md, Habits)."""
     cure = f"call quickstudy.learner.check_counts and check_split, or {SPLIT}, which does both"
     family = case.make()
     for change, words in REQUESTS:
         request = {"num_tasks": 2, "support": 3, "query": 4, "split": "train", **change}
         given = ", ".join(f"{name}={value!r}" for name, value in change.items())
         call = lambda: family.sample(request.pop("num_tasks"), **request)  # noqa: B023, E731
-        refusal = str(expect_refused(call, ValueError, f"sample({given})", cure))
-        named = words in refusal and "\n" not in refusal
-        expect(named, f"the message for sample({given}) is {refusal!r}; expected one line that holds {words}", cure)
+        message = str(expect_raises(call, ValueError, f"sample({given})", cure))
+        named = words in message and "\n" not in message
+        expect(named, f"the message for sample({given}) is {message!r}; expected one line that contains {words}", cure)
 
 
 def its_repr_tells_families_apart(case: FamilyCase) -> None:
@@ -390,7 +390,7 @@ def its_repr_tells_families_apart(case: FamilyCase) -> None:
 
 
 def its_options_are_frozen(case: FamilyCase) -> None:
-    """Options that cannot be set stay those that a run wrote down (docs/your-own.md, Your own task family)."""
+    """Options cannot be changed, so that they stay as in a run's config (docs/your-own.md, Your own task family)."""
     family = case.make()
     try:
         family.dx = 7

@@ -1,4 +1,4 @@
-"""Properties of a learner that concern its loss and its gradient.
+"""Properties of a learner's loss and gradient.
 
 The contract is in docs/design.md, "The public contract".
 """
@@ -16,7 +16,7 @@ from quickstudy.testing.checks import skip
 from quickstudy.testing.comparing import expect, expect_close
 from quickstudy.testing.learner_case import LearnerCase, Lines, gradient, loss, parameters
 
-STEPS = (1e-5, 1e-6, 1e-4)  # of finite differences; a kink of the network within one is no fault
+STEPS = (1e-5, 1e-6, 1e-4)  # of finite differences; one must agree, as a kink of the network may lie within a step
 
 
 def the_loss_is_a_mean_over_query_points(case: LearnerCase) -> None:
@@ -53,14 +53,14 @@ def gradients_equal_finite_differences(case: LearnerCase) -> None:
             return
         slopes.append(slope)
     raise AssertionError(
-        f"along a random direction the gradient of meta_loss says {found:.8g} and finite differences {slopes[0]:.8g}. "
-        "Something between parameters and loss is detached, computed under no_grad or in place, or changes with each "
-        "call; where the gradient is approximate by definition (first order), skip this property and say so"
+        f"along a random direction the derivative of meta_loss is {found:.8g} by its gradient and {slopes[0]:.8g} by "
+        "finite differences. Something between parameters and loss is detached, computed under no_grad or in place, or "
+        "changes with each call; if the gradient is approximate by definition (first order), skip this property"
     )
 
 
 def torch_func_gives_the_same_gradient(case: LearnerCase) -> None:
-    """Where `forward` is the loss, `torch.func.grad` gives the same gradient (docs/design.md, Learner)."""
+    """If `forward` is the loss, `torch.func.grad` gives the same gradient (docs/design.md, Learner)."""
     learner, tasks = case.learner(), case.tasks()
     if case.draws_in_loss(learner, tasks):
         skip("its loss draws random numbers, which torch.func refuses")
@@ -69,8 +69,8 @@ def torch_func_gives_the_same_gradient(case: LearnerCase) -> None:
     tensors = {k: p.detach() for k, p in learner.named_parameters() if p.requires_grad}
     try:
         found = torch.func.grad(lambda p: functional_call(learner, p, (tasks,)))(tensors)
-    except NotImplementedError as refusal:
-        skip(f"it refuses transforms of torch.func: {refusal}")
+    except NotImplementedError as error:
+        skip(f"it does not support transforms of torch.func: {error}")
     together = torch.cat([g.flatten() for g in found.values()])
     what = "torch.func.grad of forward differs from the gradient of meta_loss"
     expect_close(together, gradient(learner, tasks), what, "leave .data, .item() and in-place changes out of the loss")
@@ -93,7 +93,7 @@ def training_beats_the_prior(case: LearnerCase) -> None:
     if not parameters(learner):
         skip("it has no parameters to learn")
     optimizer = torch.optim.Adam(parameters(learner), lr=1e-2)
-    num_tasks = 4 if getattr(learner, "engine", None) == "loop" else 16  # one by one takes its time
+    num_tasks = 4 if getattr(learner, "engine", None) == "loop" else 16  # the loop is slow
     tasks = case.tasks(100, support=8, query=20, seed=2)
     enough = 0.7 if isinstance(case.family, Lines) else 1.0
     for step in range(1, case.training_steps + 1):
@@ -106,13 +106,16 @@ def training_beats_the_prior(case: LearnerCase) -> None:
                 return
     raise AssertionError(
         f"after {case.training_steps} steps of Adam the error of adapted predictions is {adapted:.4g} and that of the "
-        f"prior {prior:.4g}; expected less than {enough:g} of it. Does the loss reach what adapt uses, and does adapt "
-        "use the support set? A learner that needs longer: training_steps=...; training_steps=0 leaves this out"
+        f"prior {prior:.4g}; expected less than {enough:g} of it. Check that the loss depends on what adapt uses, and "
+        "that adapt uses the support set. For slower learners give training_steps=; training_steps=0 omits this check"
     )
 
 
 def _errors(case: LearnerCase, learner: Any, tasks: Tasks) -> tuple[float, float]:
-    """The mean squared error (of classes, one minus the probability of the right one), adapted and of the prior."""
+    """Return the errors of adapted predictions and of the prior.
+
+    The error is the mean squared error; for classes, one minus the probability of the right class.
+    """
     learner.eval()
     errors = []
     for options in ({}, {"steps": 0}):
@@ -128,7 +131,7 @@ def _errors(case: LearnerCase, learner: Any, tasks: Tasks) -> tuple[float, float
 
 
 def a_linear_rule_gives_the_same_on_low_rank_weights(case: LearnerCase) -> None:
-    """A rule with `linear = True` steps low-rank weights as it does whole ones (docs/design.md, The inner loop)."""
+    """A rule with `linear = True` gives the same steps on low-rank weights (docs/design.md, The inner loop)."""
     learner = case.learner()
     rule: Any = getattr(getattr(learner, "inner", None), "rule", None)
     if not isinstance(learner, MAML) or not rule.linear or not one_rate(rule.lr) or learner.options.get("implicit"):

@@ -1,4 +1,4 @@
-"""Properties of a learner that concern what it keeps: weights, modes, random numbers, descriptions, files.
+"""Properties of a learner's state: weights, modes, random numbers, descriptions, files.
 
 The contract is in docs/design.md, "The public contract".
 """
@@ -22,7 +22,7 @@ UNREGISTERED = "register_buffer(...) or nn.Parameter for tensors, nn.ModuleList 
 
 
 def equal_seeds_give_equal_results(case: LearnerCase) -> None:
-    """Losses are a function of torch's seed, predictions of the generator's (docs/design.md, Determinism)."""
+    """Losses depend on torch's seed, and predictions on the generator's (docs/design.md, Determinism)."""
     learner, tasks = case.learner(training=True), case.tasks()
     what = "meta_loss gave two values after the same torch.manual_seed"
     cure = "draw from torch's random numbers (quickstudy.chance.normal), neither numpy's nor Python's"
@@ -38,7 +38,7 @@ def equal_seeds_give_equal_results(case: LearnerCase) -> None:
 
 
 def adapting_and_predicting_change_nothing(case: LearnerCase) -> None:
-    """`adapt` leaves the learner, its modes and gradients, and the caller's data alone (docs/design.md, Habits)."""
+    """`adapt` does not change the learner, its modes and gradients, or the caller's data (docs/design.md, Habits)."""
     for training in (True, False):
         learner, tasks = case.learner(training=training), case.tasks()
         state, modes = {k: v.clone() for k, v in learner.state_dict().items()}, _modes(learner)
@@ -79,7 +79,8 @@ def _modes(learner: nn.Module) -> dict[str, bool]:
 def _expect_modes(learner: nn.Module, before: dict[str, bool], who: str) -> None:
     changed = [name for name, training in _modes(learner).items() if before.get(name, training) != training]
     expect(
-        not changed, f"{who} switched {', '.join(changed[:3])} between training and eval mode; set it back afterwards"
+        not changed,
+        f"{who} switched {', '.join(changed[:3])} between training and eval mode; restore the mode afterwards",
     )
 
 
@@ -92,7 +93,7 @@ def weights_survive_state_dict(case: LearnerCase) -> None:
 
 
 def a_description_rebuilds_it(case: LearnerCase) -> None:
-    """What `config()` says, written as JSON, rebuilds a learner of quickstudy's own classes (docs/design.md, Runs)."""
+    """A learner of quickstudy's own classes is rebuilt from its `config()` as JSON (docs/design.md, Runs)."""
     learner, tasks = case.learner(), case.tasks()
     try:
         text = json.dumps(to_spec(learner))
@@ -119,14 +120,14 @@ def a_saved_learner_is_loaded_as_it_was(case: LearnerCase) -> None:
 
 
 def _like(copy: Any, learner: Any) -> Any:
-    """The copy, as far in its training as the learner is: progress is told to a learner, not kept in it."""
+    """Set the training progress of the copy to that of the learner, as it is not in the `state_dict`."""
     if hasattr(learner, "progress") and hasattr(learner, "anneal"):
         copy.anneal(learner.progress)
     return copy
 
 
 def _foreign(spec: Any, name: str = "the learner") -> list[str]:
-    """The parts of a description that quickstudy cannot build."""
+    """Return the parts of a description that quickstudy cannot build."""
     if not isinstance(spec, dict):
         return []
     if "class" in spec and spec["class"] is None:
@@ -165,8 +166,8 @@ def functions_are_consistent_or_refused(case: LearnerCase) -> None:
     x, shape = tasks.query.x, tuple(predictor(tasks.query.x).mean.shape)
     try:
         functions = predictor.functions(5, case.generator(0))
-    except NotImplementedError as refusal:
-        expect("function" in str(refusal), "functions() raises without a message that says it has no functions")
+    except NotImplementedError as error:
+        expect("function" in str(error), "functions() raises without a message that says it has no functions")
         return
     values = functions(x)
     expect(tuple(values.shape) == (5, *shape), f"functions(x) has shape {list(values.shape)}; expected {[5, *shape]}")
@@ -176,9 +177,9 @@ def functions_are_consistent_or_refused(case: LearnerCase) -> None:
     expect_close(functions[2](x), values[2], "functions[2](x) differs from functions(x)[2]", cure)
     what = "values of the functions changed when fewer inputs were asked for"
     expect_close(functions(x[:, :2]), values[:, :, :2], what, cure)
-    expect(values.std(0).min() > 0, "the 5 functions are the same at some input: draw each by itself")
+    expect(values.std(0).min() > 0, "the 5 functions are the same at some input: draw each independently")
     again = predictor.functions(5, case.generator(0))(x)
-    expect_equal(again, values, "functions differ with equal generators", "draw from generator= alone")
+    expect_equal(again, values, "functions differ with equal generators", "draw only from generator=")
 
 
 def training_progress_is_accepted(case: LearnerCase) -> None:

@@ -1,4 +1,4 @@
-"""Properties of a learner that concern support sets: their order, size, padding and union.
+"""Properties of a learner with respect to support sets: their order, size, padding and union.
 
 The contract is in docs/design.md, "The public contract".
 """
@@ -12,7 +12,7 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.gradient.maml import MAML
 from quickstudy.learner import Predictive
 from quickstudy.testing.checks import skip
-from quickstudy.testing.comparing import expect, expect_close, expect_refused
+from quickstudy.testing.comparing import expect, expect_close, expect_raises
 from quickstudy.testing.learner_case import LearnerCase, cut, gradient, longer, loss, reordered, rest
 
 WRONG = (ValueError, TypeError)
@@ -30,7 +30,7 @@ def the_order_of_the_support_set_does_not_matter(case: LearnerCase) -> None:
 
 
 def padding_changes_nothing(case: LearnerCase) -> None:
-    """Padding may hold anything, NaN included, and changes nothing (docs/design.md, Padding)."""
+    """Padding may contain anything, NaN included, and has no effect (docs/design.md, Padding)."""
     learner, tasks = case.learner(), case.tasks()
     padded = Tasks(longer(tasks.support, 3), longer(tasks.query, 5))
     only_support, only_query = Tasks(padded.support, tasks.query), Tasks(tasks.support, padded.query)
@@ -47,14 +47,14 @@ def padding_changes_nothing(case: LearnerCase) -> None:
 
 
 def tasks_of_unequal_sizes_are_as_each_alone(case: LearnerCase) -> None:
-    """With masks each task is what it is without the others and without padding (docs/design.md, Padding)."""
+    """With masks, results of a task do not depend on other tasks or on padding (docs/design.md, Padding)."""
     learner, tasks = case.learner(), case.tasks()
     sizes, asked = [0, 3, 6], [4, 1, 2]
     unequal = Tasks(cut(tasks.support, sizes), cut(tasks.query, asked))
     together = case.adapt(learner, unequal.support)(tasks.query.x).mean
     draws = case.draws_in_adapt(learner, tasks)
     for i, size in enumerate(sizes):
-        # what is drawn for a task depends on its place: where something is drawn, the batch stays, and all are as long
+        # random numbers of a task depend on its place in the batch: if there are any, compare within the whole batch
         place = slice(None) if draws else slice(i, i + 1)
         alone = case.adapt(learner, tasks.support.select(place).first(size))(tasks.query.x[place]).mean
         what = f"the prediction for a task with {size} support points differs where others have more, and it is padded"
@@ -72,7 +72,7 @@ def tasks_of_unequal_sizes_are_as_each_alone(case: LearnerCase) -> None:
 
 
 def a_batch_is_a_loop_over_its_tasks(case: LearnerCase) -> None:
-    """Tasks do not meet: a task's prediction and loss are the same in any batch (docs/design.md, Learner)."""
+    """Tasks are independent: a task's prediction and loss are the same in any batch (docs/design.md, Learner)."""
     learner, tasks = case.learner(), case.tasks()
     predictor = case.adapt(learner, tasks.support)
     together = predictor(tasks.query.x)
@@ -93,14 +93,14 @@ def a_batch_is_a_loop_over_its_tasks(case: LearnerCase) -> None:
 
 
 def _middle(one: Tensor | None, other: Tensor | None) -> Any:
-    """The middle task of `one` between tasks of `other`."""
+    """Return the tasks of `other` with the middle one replaced by that of `one`."""
     if one is None or other is None:
         return one
     return torch.cat([other[:1], one[1:2], other[2:]])
 
 
 def _check_module(case: LearnerCase, predictor: Any, together: Predictive, tasks: Tasks, i: int) -> None:
-    """`predictor.task(i)` predicts as the predictor does, where it is implemented."""
+    """Check that `predictor.task(i)` predicts as the predictor does, if it is implemented."""
     try:
         module = predictor.task(i)
     except NotImplementedError:
@@ -116,13 +116,13 @@ def _check_module(case: LearnerCase, predictor: Any, together: Predictive, tasks
 
 
 def a_prediction_does_not_depend_on_other_query_points(case: LearnerCase) -> None:
-    """In eval mode a point is predicted from the support set and its own input alone (docs/design.md, BatchNorm)."""
+    """In eval mode a prediction depends only on the support set and its own input (docs/design.md, BatchNorm)."""
     learner, tasks = case.learner(), case.tasks()
     predictor = case.adapt(learner, tasks.support)
     x = tasks.query.x
     what = "the prediction at a point changed when other query points were left out"
     cure = (
-        "take no statistics over axis 1 of x; where points are meant to help to predict each other, skip this property "
+        "take no statistics over axis 1 of x; if query points should help to predict each other, skip this property "
         "and evaluate with transductive=True"
     )
     expect_close(predictor(x[:, :2]).mean, predictor(x).mean[:, :2], what, cure)
@@ -185,7 +185,7 @@ def _check_size(case: LearnerCase, points: int) -> None:
 
 
 def broken_data_are_refused(case: LearnerCase) -> None:
-    """NaN at a real point, and a task without query points, raise an error (docs/design.md, Habits)."""
+    """NaN at a real point, and tasks without query points, raise an error (docs/design.md, Habits)."""
     learner, tasks = case.learner(), case.tasks()
     support, query = (Examples(e.x, e.y, None) for e in tasks[:2])
     if not support.x.is_floating_point():
@@ -198,9 +198,9 @@ def broken_data_are_refused(case: LearnerCase) -> None:
         "meta_loss of a task without real query points": lambda: loss(learner, Tasks(support, cut(query, [4, 0, 4]))),
     }
     for what, call in cases.items():
-        expect_refused(
+        expect_raises(
             call, WRONG, what, "call quickstudy.checks.check_tasks(tasks), and check_examples(support, 'support')"
         )
     predictor = case.adapt(learner, support)
     cure = "call quickstudy.checks.check_inputs(x, support) in the predictor"
-    expect_refused(lambda: predictor(query.x[:1]), WRONG, "a predictor for 3 tasks called with inputs of 1", cure)
+    expect_raises(lambda: predictor(query.x[:1]), WRONG, "a predictor for 3 tasks called with inputs of 1", cure)

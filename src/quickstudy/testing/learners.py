@@ -1,4 +1,4 @@
-"""`check_learner`: every property of the contract on somebody's learner."""
+"""`check_learner`: checks of every property of the contract on a learner."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,8 +9,8 @@ from torch import nn
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Learner, Predictive, Predictor, TaskFamily
 from quickstudy.testing import learner_loss, learner_state, learner_support
-from quickstudy.testing.checks import Check, NotPrepared, Property, checks_of, report_of, said, settings
-from quickstudy.testing.comparing import expect, expect_refused, expect_shape, expect_tensor
+from quickstudy.testing.checks import Check, NotPrepared, Property, checks_of, error_text, report_of, settings
+from quickstudy.testing.comparing import expect, expect_raises, expect_shape, expect_tensor
 from quickstudy.testing.learner_case import LearnerCase, Lines, longer, loss
 from quickstudy.testing.report import Report
 
@@ -27,12 +27,12 @@ def check_learner(
 ) -> Report:
     """Check every property of a learner on a class of your own.
 
-    All of them run, whatever fails. They run in float64 and leave torch's, numpy's and Python's random numbers as they
-    were; a small learner takes a few seconds.
+    All checks run even if some fail, in float64, and take a few seconds for a small learner. The random numbers of
+    torch, numpy and Python are restored at the end.
 
     Args:
-        make: builds a new learner at each call: its class, or `lambda: MyLearner(width=16)`. Small and smooth is best:
-            16 units and tanh make gradients exact to many digits.
+        make: builds a new learner at each call: its class, or `lambda: MyLearner(width=16)`. A small and smooth network
+            is best: with 16 units and tanh, finite differences are exact to many digits.
         family, skip, training_steps, many_points, device: see `learner_checks`.
         raises: raise `ContractError` if a property fails; False only returns the report.
 
@@ -41,7 +41,7 @@ def check_learner(
 
     Raises:
         ContractError: an AssertionError that lists every property that fails, and why.
-        TypeError, ValueError: for arguments that cannot be.
+        TypeError, ValueError: for bad arguments.
 
     >>> import quickstudy as qs
     >>> report = check_learner(lambda: qs.CNP(width=16), training_steps=40, raises=False)
@@ -63,17 +63,18 @@ def learner_checks(
     many_points: int = 1000,
     device: torch.device | str = "cpu",
 ) -> tuple[Check, ...]:
-    """The properties of a learner, each as a check, for `pytest.mark.parametrize("check", ..., ids=str)`.
+    """Return the properties of a learner, each as a check, for `pytest.mark.parametrize("check", ..., ids=str)`.
 
     Args:
         make: builds a new learner at each call.
-        family: the tasks it is checked on, where it cannot learn lines y = a x + b with one input and one output. (They
-            are asked for 6 support and 4 query points, and for one and many; what is too few is masked.)
-        skip: properties that do not hold by definition, with the reason: a first-order method has
+        family: the tasks to check it on; by default lines y = a x + b, with one input and one output. (Checks draw 6
+            support and 4 query points, and also 1 and `many_points`; a family with fewer points may mask the others.)
+        skip: reasons for properties that do not hold by definition, by their names: a first-order method has
             `{"gradients equal finite differences": "first order: the second derivative is left out"}`.
-        training_steps: of Adam (rate 0.01) after which, at the latest, adapting must beat the prior. 0 leaves it out.
-        many_points: in the largest support set.
-        device: where everything is.
+        training_steps: largest number of steps of Adam (rate 0.01) after which adapting must beat the prior. 0 omits
+            this check.
+        many_points: number of points in the largest support set.
+        device: device of learner and tasks.
 
     >>> import quickstudy as qs
     >>> checks = learner_checks(lambda: qs.CNP(width=16))
@@ -92,7 +93,7 @@ def learner_checks(
 
 
 def the_methods_and_shapes_are_those_of_the_contract(case: LearnerCase) -> None:
-    """`meta_loss`, `adapt`, and what they return (docs/design.md, Learner, Predictor and Predictive)."""
+    """`meta_loss` and `adapt` return what the contract says (docs/design.md, Learner, Predictor and Predictive)."""
     learner = _built(case)
     tasks = case.tasks()
     try:
@@ -103,11 +104,11 @@ def the_methods_and_shapes_are_those_of_the_contract(case: LearnerCase) -> None:
     except AssertionError as error:
         raise NotPrepared(str(error)) from error
     except Exception as error:
-        raise NotPrepared(f"on tasks with x {list(tasks.support.x.shape)}, {said(error)}") from error
+        raise NotPrepared(f"on tasks with x {list(tasks.support.x.shape)}, {error_text(error)}") from error
     expect_shape(found, (), "meta_loss(tasks)")
     expect(found.requires_grad, "meta_loss(tasks) has no graph back to the parameters: something is detached")
     missing = [name for name in ("append", "functions", "task") if not hasattr(predictor, name)]
-    expect(not missing, f"the predictor lacks {', '.join(missing)}; where there is none, raise NotImplementedError")
+    expect(not missing, f"the predictor lacks {', '.join(missing)}; a method may raise NotImplementedError")
     expect(isinstance(predictor, Predictor), "the predictor does not fit quickstudy.learner.Predictor")
     _check_belief(case, belief, tasks)
 
@@ -116,7 +117,7 @@ def _built(case: LearnerCase) -> Any:
     try:
         first, second = case.make(), case.make()
     except Exception as error:
-        raise NotPrepared(f"make() {said(error)}") from error
+        raise NotPrepared(f"make() {error_text(error)}") from error
     if not isinstance(first, nn.Module):
         raise NotPrepared(f"make() returned a {type(first).__name__}; expected a torch.nn.Module")
     if first is second:
@@ -129,7 +130,7 @@ def _built(case: LearnerCase) -> Any:
 
 
 def _check_mean(belief: Any, query: Examples) -> None:
-    """The mean has the shape of the outputs; of classes, it is their probabilities."""
+    """Check that the mean has the shape of the outputs, or of class probabilities."""
     expect_tensor(belief.mean, "mean")
     if query.y.is_floating_point():
         expect_shape(belief.mean, query.y.shape, "mean")
@@ -169,15 +170,15 @@ def _check_belief(case: LearnerCase, belief: Any, tasks: Tasks) -> None:
 def _has_density(belief: Any) -> bool:
     try:
         return belief.variance is not None
-    except NotImplementedError as refusal:
-        expect(str(refusal), "variance raises NotImplementedError without a message; say what the learner lacks")
+    except NotImplementedError as error:
+        expect(str(error), "variance raises NotImplementedError without a message; say what the learner lacks")
         return False
 
 
 def _expect_no_density(belief: Any, name: str, y: Any) -> None:
     call = (lambda: belief.sample(2)) if name == "sample" else (lambda: belief.log_prob(y))
     cure = "return quickstudy.predictive.Point, which raises it, or add a likelihood="
-    expect_refused(call, NotImplementedError, f"{name}() of a prediction without a variance", cure)
+    expect_raises(call, NotImplementedError, f"{name}() of a prediction without a variance", cure)
 
 
 PROPERTIES: tuple[Property, ...] = (

@@ -1,4 +1,4 @@
-"""What a check found: one row per property, as a table and as an error."""
+"""The report of a check, with one row for each property: as a table and as an error."""
 
 import textwrap
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ class Row(NamedTuple):
     """The outcome for one property.
 
     Args:
-        property: in plain words.
+        property: name of the property.
         outcome: "passed", "failed" or "skipped".
-        why: it failed or was skipped; empty where it passed.
-        seconds: it took.
-        error: the exception behind a failure, with its traceback.
+        why: reason why it failed or was skipped; empty if it passed.
+        seconds: duration of the check.
+        error: the exception of a failure, with its traceback.
     """
 
     property: str
@@ -31,9 +31,9 @@ class Report:
     """The outcome of every property that was checked, shown as a table.
 
     Args:
-        subject: the name of the class that was checked.
-        rows: one for each property, in the order in which they ran.
-        not_run: how many were left out, because the class does not run on plain data.
+        subject: name of the class that was checked.
+        rows: one row for each property, in the order in which they ran.
+        not_run: number of properties that were not checked, as the class fails on simple data.
 
     >>> report = Report("Decay", (Row("equal seeds give equal tasks", "passed", "", 0.01),))
     >>> report.passed, report.failures
@@ -69,7 +69,7 @@ class Report:
             for row in rows:
                 lines += ["", f"{title}: {row.property}", *_wrapped(row.why, "    ")]
         if self.not_run:
-            lines += ["", f"{self.not_run} more properties were not checked: mend this one first."]
+            lines += ["", f"{self.not_run} more properties were not checked: fix this one first."]
         return "\n".join(lines)
 
     __repr__ = __str__  # so that a notebook shows the table
@@ -78,7 +78,7 @@ class Report:
         """Raise ContractError if a property failed."""
         if self.failures:
             error = self.failures[0].error
-            # an assertion's own traceback lies within the check, and tells nothing; an exception behind it may
+            # the traceback of an assertion only shows the check; that of its cause shows the user's code
             raise ContractError(self) from error.__cause__ if isinstance(error, AssertionError) else error
 
     def _with(self, outcome: Outcome) -> tuple[Row, ...]:
@@ -91,10 +91,10 @@ class Report:
 
 
 class ContractError(AssertionError):
-    """A class does not keep its contract. The message lists all properties that fail; `report` has every row.
+    """A class violates its contract. The message lists all properties that fail; `report` has every row.
 
     Args:
-        report: of the check, with at least one failure.
+        report: the report, with at least one failure.
     """
 
     def __init__(self, report: Report):
@@ -103,7 +103,7 @@ class ContractError(AssertionError):
         for row in report.failures:
             lines += [f"- {row.property}:", *_wrapped(row.why, "    ")]
         if report.not_run:
-            lines.append(f"{report.not_run} more were not checked: mend this one first.")
+            lines.append(f"{report.not_run} more were not checked: fix this one first.")
         super().__init__("\n".join(lines))
 
 

@@ -24,9 +24,9 @@ class Informed:
         ValueError: for observations that are not vectors, and for names that its tasks do not have.
 
     >>> from quickstudy.rl.envs.navigation2d import Navigation2D
-    >>> told = Informed(Navigation2D(num_envs=3), ("goal",))
-    >>> told.set_tasks(told.sample_tasks(5))
-    >>> told.reset()[0].shape, told.observation_space.shape
+    >>> environment = Informed(Navigation2D(num_envs=3), ("goal",))
+    >>> environment.set_tasks(environment.sample_tasks(5))
+    >>> environment.reset()[0].shape, environment.observation_space.shape
     (torch.Size([5, 3, 4]), (4,))
     """
 
