@@ -61,7 +61,7 @@ def test_what_cannot_be_tuned_is_refused():
         qs.tune_adaptation(qs.CNP(), FAMILY, support=5)
     with pytest.raises(ValueError, match="support=0"):
         qs.tune_adaptation(rival(), FAMILY, support=0)
-    with pytest.raises(ValueError, match="steps=.. holds no number"):
+    with pytest.raises(ValueError, match="steps=.. is empty; give at least one number"):
         qs.tune_adaptation(rival(), FAMILY, support=5, steps=())
     with pytest.raises(ValueError, match="every rule diverged"):
         qs.tune_adaptation(rival(), FAMILY, support=5, rules=[qs.optimizers.SGD(1e9)], steps=(20,), tasks=3)

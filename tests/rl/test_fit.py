@@ -190,7 +190,7 @@ def test_bad_arguments_are_refused_before_anything_is_written(tmp_path, change, 
 def test_what_cannot_act_or_be_acted_in_is_refused(tmp_path):
     with pytest.raises(TypeError, match="no update"):
         fit(qs.MAML(qs.nets.MLP(1, [2], 1)), tmp_path / "run")
-    with pytest.raises(TypeError, match="no environment"):
+    with pytest.raises(TypeError, match="is not an environment"):
         qs.rl.fit(learner(), qs.tasks.Sinusoid(), steps=1, out=tmp_path / "run")
     with pytest.raises(FileExistsError, match="already"):
         fit(learner(), tmp_path / "twice", steps=1)

@@ -274,5 +274,5 @@ WRONG = [
     (NoAdapt, "the methods and shapes are those of the contract", "NoAdapt has no adapt"),
     (Transductive, "a prediction does not depend on other query points", "Take no statistics over axis 1"),
     (NoMaskInDensity, "the methods and shapes are those of the contract", "is not 0 where the mask is False"),
-    (DoesNotLearn, "training beats the prior", "does adapt use the support set?"),
+    (DoesNotLearn, "training beats the prior", "that adapt uses the support set"),
 ]
