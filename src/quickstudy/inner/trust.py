@@ -178,7 +178,7 @@ def difference(
 
 def shaken(tensor: Tensor, precision: torch.dtype | None = None) -> Tensor:
     """The tensor with other last digits in `precision`, by default that of its own type."""
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() or tensor.layout != torch.strided:
         return tensor
     eps = torch.finfo(precision or tensor.dtype).eps
     noise = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0)).to(tensor) * 2 - 1

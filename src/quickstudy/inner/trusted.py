@@ -115,8 +115,10 @@ class Trusted:
 
         def evidence(run: Callable[[Problem, State, Any], Any], *, shake: bool = False) -> Evidence:
             here, given = few.built().detach(), _cloned(points)
-            moved = {k: shaken(v) if shake else v for k, v in here.moved.items()}
-            moved = {k: _begun(v) for k, v in moved.items()}
+            if shake:  # all weights: without inner steps none is moved
+                moved, shared = ({k: shaken(v) for k, v in of.items()} for of in (here.moved, here.shared))
+                here = here._replace(moved=moved, shared=shared)
+            moved = {k: _begun(v) for k, v in here.moved.items()}
             shared = {k: _begun(v) if few.shared[k].requires_grad else v.clone() for k, v in here.shared.items()}
             judge = problem.judge()
             with untouched(problem.network, *problem.functions(), function, outer), torch.enable_grad():

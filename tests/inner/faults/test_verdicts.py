@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import quickstudy as qs
+from quickstudy.inner.fast.engine import Fast
 from quickstudy.inner.modules.settings import Settings, settings_of
 from quickstudy.inner.trust import EVERY, UNDECIDED, difference
 
@@ -242,6 +243,39 @@ def test_functions_of_the_adapted_networks_are_verified_each(way):
         answers.append(torch.autograd.grad(value, list(problem.network.parameters())))
     for a, b in zip(*answers, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("factor", [1.0, 2.0], ids=["right", "wrong"])
+def test_rounding_of_a_function_at_its_minimum_is_no_difference(steps, factor, monkeypatch):
+    """The divergence from its own outputs, in float32: all that is left of values and gradients is rounding.
+
+    Away from the minimum an engine that is wrong is refused.
+    """
+    right = Fast.evaluate
+
+    def rounds_otherwise(self, problem, state, function, data, outer, step):
+        shared = {k: p * (1 + 1e-7) for k, p in state.shared.items()}
+        value, buffers = right(self, problem, state._replace(shared=shared), function, data, outer, step)
+        return factor * value, buffers
+
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).float()  # here the default is double
+    x, y = (t.float() for t in points())
+    adapted = qs.MAML(network, lr=0.1, steps=steps).inner(qs.Examples(x, y))
+    before = adapted(x).detach()
+    monkeypatch.setattr(Fast, "evaluate", rounds_otherwise)
+
+    def divergence(model, data, outer):
+        belief, now = data[1].log_softmax(-1), model(data[0]).log_softmax(-1)
+        return (belief.exp() * (belief - now)).sum(-1).mean()
+
+    adapted.evaluate(divergence, (x, before))  # warnings are errors
+    if factor == 1.0:
+        adapted.evaluate(divergence, (x, before + torch.randn_like(before)))
+    else:
+        with pytest.warns(RuntimeWarning, match="tasks run one by one"):
+            adapted.evaluate(divergence, (x, before + torch.randn_like(before)))
 
 
 # what else a call depends on
