@@ -30,12 +30,13 @@ MODULES = [module.name for module in pkgutil.walk_packages(quickstudy.__path__, 
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """The Python blocks of a page, each with the place it stands, long trainings cut to a few steps."""
+    """The Python blocks of a page, each with the place it stands, long trainings cut to a few steps on few tasks."""
     text = page.read_text()
     found = []
     for match in BLOCK.finditer(text):
         line = text[: match.start()].count("\n") + 1
         code = re.sub(r"\bsteps=(\d[\d_]{3,})", _few, match.group(1))
+        code = re.sub(r"(?<=\bsteps=4, )tasks=\d+(?=, out)", "tasks=2", code)  # as learners that act are trained
         code = re.sub(
             r"(?<=\bfit\().*\bsteps=\d{2,3}\b", lambda found: re.sub(r"\bsteps=\d+", "steps=4", found[0]), code
         )
