@@ -171,15 +171,19 @@ def test_a_folder_that_is_not_a_run_is_not_changed(tmp_path: Path, capsys: pytes
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("left", [(), (".lock",), ("config.json.tmp",), (".lock", "config.json.tmp")])
+@pytest.mark.parametrize(
+    "left", [(), (".lock",), ("config.json.quickstudy-tmp",), (".lock", "config.json.quickstudy-tmp")]
+)
 def test_a_run_killed_before_its_config_was_written_is_started_again(left: tuple[str, ...], tmp_path: Path) -> None:
     for name in left:
         (tmp_path / name).write_text('{"recipe": "sin')
     assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "result.json").exists() and not (tmp_path / "config.json.tmp").exists()
+    assert (tmp_path / "result.json").exists() and not (tmp_path / "config.json.quickstudy-tmp").exists()
 
 
-@pytest.mark.parametrize("left", [(".lock", "metrics.jsonl"), ("config.json.old",), ("config.json.tmp", "a.csv")])
+@pytest.mark.parametrize(
+    "left", [(".lock", "metrics.jsonl"), ("config.json.quickstudy-old",), ("config.json.quickstudy-tmp", "a.csv")]
+)
 def test_a_folder_with_other_files_is_not_changed(
     left: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

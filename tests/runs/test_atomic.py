@@ -11,13 +11,13 @@ from quickstudy.runs import atomic
 from quickstudy.runs.atomic import newest, settle, write_file, write_folder
 
 MOVES = [  # which folders exist after each move of a replacement of A by B
-    ({"last": "A", "last.tmp": "half"}, "A"),
-    ({"last": "A", "last.new": "B"}, "B"),
-    ({"last.old": "A", "last.new": "B"}, "B"),
-    ({"last.old": "A", "last": "B"}, "B"),
-    ({"last.tmp": "half"}, None),
-    ({"last.new": "B"}, "B"),
-    ({"last.old": "A"}, "A"),
+    ({"last": "A", "last.quickstudy-tmp": "half"}, "A"),
+    ({"last": "A", "last.quickstudy-new": "B"}, "B"),
+    ({"last.quickstudy-old": "A", "last.quickstudy-new": "B"}, "B"),
+    ({"last.quickstudy-old": "A", "last": "B"}, "B"),
+    ({"last.quickstudy-tmp": "half"}, None),
+    ({"last.quickstudy-new": "B"}, "B"),
+    ({"last.quickstudy-old": "A"}, "A"),
 ]
 
 

@@ -121,7 +121,7 @@ def test_extend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
                 fit(state / "run", steps=4)
             fit(state / "run")
             different = kills.differences(kills.outcome(state), whole)
-            assert set(different) <= {"run/config.json.tmp"}  # which the next change of the config removes
+            assert set(different) <= {"run/config.json.quickstudy-tmp"}  # which the next change of the config removes
         elif state in unsettled([state]) and number % 3 == 0:
             check_readers(state, capsys)
             assert kills.differences(kills.outcome(state), expected) == []

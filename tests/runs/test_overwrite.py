@@ -37,8 +37,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made") / "run"
     fit(out)
     (out / "report.html").write_text("a page")
-    (out / "checkpoints/last.tmp").mkdir()  # as a kill may leave it
-    (out / "checkpoints/last.tmp/model.safetensors").write_bytes(b"half")
+    (out / "checkpoints/last.quickstudy-tmp").mkdir()  # as a kill may leave it
+    (out / "checkpoints/last.quickstudy-tmp/model.safetensors").write_bytes(b"half")
     return out
 
 

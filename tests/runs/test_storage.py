@@ -22,6 +22,19 @@ def test_a_saved_learner_comes_back(tmp_path: Path, kind: str) -> None:
         assert back.state_dict()[name].dtype == torch.float64
 
 
+def test_saving_leaves_the_user_s_files_beside_it_alone(tmp_path: Path) -> None:
+    """Nor does `load` take one of them for the save."""
+    learner = qs.CNP(width=4)
+    for suffix in ("tmp", "new", "old"):
+        (tmp_path / f"model.{suffix}").mkdir()
+        (tmp_path / f"model.{suffix}" / "notes.txt").write_text("mine")
+    for _ in range(2):
+        qs.save(learner, tmp_path / "model")
+    assert qs.load(tmp_path / "model").config() == learner.config()
+    for suffix in ("tmp", "new", "old"):
+        assert (tmp_path / f"model.{suffix}" / "notes.txt").read_text() == "mine"
+
+
 def test_a_save_replaces_a_save_and_nothing_else(tmp_path: Path) -> None:
     one, two = make("gradient"), qs.MAML(qs.nets.MLP(1, [3], 1))
     qs.save(one, tmp_path / "learner")

@@ -247,7 +247,7 @@ def test_links_are_not_written_through(run: Path, tmp_path: Path, name: str, dan
     assert _tree(target) == before
 
 
-@pytest.mark.parametrize("name", [".lock", "config.json.tmp"])
+@pytest.mark.parametrize("name", [".lock", "config.json.quickstudy-tmp"])
 def test_links_in_a_new_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "run").mkdir()

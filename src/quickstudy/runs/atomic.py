@@ -1,8 +1,8 @@
 """Atomic replacement of folders and files: after a kill, a power cut or a full disk the old or the new one is there.
 
-A folder is replaced in four moves: `name.tmp` is written and flushed, then renamed `name.new` (it is complete from here
-on), `name` is renamed `name.old`, and `name.new` is renamed `name`. Between any two moves, `newest` finds a complete
-folder.
+A folder is replaced in four moves: `name.quickstudy-tmp` is written and flushed, then renamed `name.quickstudy-new`,
+which is complete; `name` is renamed `name.quickstudy-old`, and `name.quickstudy-new` is renamed `name`. Between any two
+moves, `newest` finds a complete folder. The suffixes are long, so that no file of the user has such a name.
 """
 
 import errno
@@ -10,11 +10,12 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Replace `folder` by one that holds exactly `files`. If it raises OSError, the previous folder is intact."""
-    temporary, new, old = (_beside(folder, suffix) for suffix in ("tmp", "new", "old"))
+    temporary, new, old = _beside(folder, "tmp"), _beside(folder, "new"), _beside(folder, "old")
     try:
         settle(folder)
         temporary.mkdir(parents=True)
@@ -34,7 +35,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def settle(folder: Path) -> None:
     """Finish an interrupted replacement of `folder` if the new content is complete; otherwise undo it."""
-    temporary, new, old = (_beside(folder, suffix) for suffix in ("tmp", "new", "old"))
+    temporary, new, old = _beside(folder, "tmp"), _beside(folder, "new"), _beside(folder, "old")
     if temporary.exists():
         shutil.rmtree(temporary)
     if old.exists() and (folder.exists() or new.exists()):
@@ -51,7 +52,7 @@ def settle(folder: Path) -> None:
 
 def is_settled(folder: Path) -> bool:
     """Whether no interrupted replacement of `folder` is left."""
-    return not any(_beside(folder, suffix).exists() for suffix in ("tmp", "new", "old"))
+    return not any(path.exists() for path in (_beside(folder, "tmp"), _beside(folder, "new"), _beside(folder, "old")))
 
 
 def newest(folder: Path) -> Path | None:
@@ -111,8 +112,13 @@ def disk_error(error: OSError, path: Path) -> OSError:
     return OSError(error.errno, f"cannot write {path}: {reason}; {cure}. What was saved before is intact")
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(f"{path.name}.{suffix}")
+def temporary_name(name: str) -> str:
+    """The name of a file or folder while it is written, before it replaces `name`."""
+    return f"{name}.quickstudy-tmp"
+
+
+def _beside(path: Path, state: Literal["tmp", "new", "old"]) -> Path:
+    return path.with_name(f"{path.name}.quickstudy-{state}")
 
 
 def _write_flushed(path: Path, data: bytes) -> None:

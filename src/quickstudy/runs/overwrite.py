@@ -15,9 +15,9 @@ from quickstudy.runs.atomic import disk_error, flush_folder
 from quickstudy.runs.lock import LOCK
 from quickstudy.runs.run import CONFIG, OVERWRITTEN, is_half_deleted, read_config
 
-_CHECKPOINT = r"checkpoints/(last|best)(\.tmp|\.new|\.old)?"
+_CHECKPOINT = r"checkpoints/(last|best)(\.quickstudy-(tmp|new|old))?"
 _FILES = re.compile(
-    r"((config|result)\.json|report\.html|metrics\.jsonl)(\.tmp)?|\.lock|tensorboard/events\.out\.tfevents\.\d+"
+    r"((config|result)\.json|report\.html|metrics\.jsonl)(\.quickstudy-tmp)?|\.lock|tensorboard/events\.out\.tfevents\.\d+"
     rf"|{_CHECKPOINT}/(state\.json|(model|training)\.safetensors)"
 )
 _FOLDERS = re.compile(rf"{_CHECKPOINT}|checkpoints|tensorboard|figures")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from quickstudy.evaluation.intervals import Metric
-from quickstudy.runs.atomic import write_file
+from quickstudy.runs.atomic import temporary_name, write_file
 from quickstudy.runs.facts import commit, hardware
 from quickstudy.runs.frames import to_frame
 from quickstudy.runs.lock import LOCK
@@ -145,7 +145,7 @@ def is_foreign(path: Path) -> bool:
     """Whether `path` is a file, or a folder with anything that is not a run."""
     if not path.exists() or is_run(path):
         return False
-    first = {LOCK, f"{CONFIG}.tmp"}  # a run that is killed before it has a config leaves only these
+    first = {LOCK, temporary_name(CONFIG)}  # a run that is killed before it has a config leaves only these
     return not path.is_dir() or any(entry.name not in first for entry in path.iterdir())
 
 
