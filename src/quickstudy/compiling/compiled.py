@@ -25,7 +25,7 @@ from quickstudy.tracing import rehearsing
 
 Gradient = Callable[[Tasks], tuple[Tensor, list[Tensor]]]
 
-WORTH_COMPILING = 24_000  # forward passes in total; a graph costs 20 s and saves 0.9 ms per pass on a small network
+WORTH_COMPILING = 16_000  # forward passes in total; a graph costs 20 s and saves 1.5 ms per pass on a small network
 MOST_GRAPHS = 8  # per learner; every batch shape needs its own graph
 _PLAIN = frozenset((bool, int, float, str, tuple))
 TOLERANCE = 1e-3  # relative; float32 sums in another order differ by 1e-6, a lost second-order term by 1e-2 and more

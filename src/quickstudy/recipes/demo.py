@@ -29,14 +29,16 @@ LEARNERS = ("maml", "pretrained", "np", "cnp", "oracle")
 class Options(Stepped):
     """Options of the recipe. The defaults take about two minutes on two cores."""
 
-    steps: int = 12_000
+    steps: int = 8_000
     """Training steps of MAML, the pretrained network and the oracle."""
-    process_steps: int = 5_000
+    process_steps: int = 3_000
     """Training steps of the Neural Process and the CNP."""
     shots: tuple[int, ...] = (5, 10, 20)
     """Support points of each unseen wave, K; several numbers are measured one after another."""
     width: int = 64
     """Units of every layer of the Neural Process and the CNP."""
+    test_tasks: int = 300
+    """Number of unseen tasks."""
     out: Path | None = None
     """Folder of the run; by default runs/demo, or runs/demo-seedN with quickstudy run demo."""
 
