@@ -136,19 +136,23 @@ def test_one_tasks_network_predicts_as_the_predictor_does(name: str) -> None:
 @layers
 def test_before_adapting_the_support_points_normalise_too(name: str) -> None:
     net, tasks = Net(LAYERS[name]()), drawn(*TASKS["equal"])
-    out = qs.MAML(net, lr=RATE).adapt(tasks.support, steps=0)(tasks.query.x).mean
+    out = qs.inner_loop(net, lr=RATE)(tasks.support, steps=0)(tasks.query.x)
     own = dict(net.named_parameters())
     for t in range(3):
         torch.testing.assert_close(out[t], by_hand(name, own, tasks.support.x[t], tasks.query.x[t]))
 
 
 @layers
-def test_an_empty_support_set_is_the_prior_and_finite(name: str) -> None:
+def test_an_empty_support_set_and_no_steps_are_the_prior_and_finite(name: str) -> None:
     net, tasks = Net(LAYERS[name]()), drawn(*TASKS["equal"])
-    predictor = qs.MAML(net, lr=RATE).adapt(tasks.support.first(0))
+    learner = qs.MAML(net, lr=RATE)
+    predictor = learner.adapt(tasks.support.first(0))
     out = predictor(tasks.query.x).mean
     assert out.isfinite().all()
     torch.testing.assert_close(predictor(tasks.query.x[:, :1]).mean, out[:, :1])
+    before = learner.adapt(tasks.support, steps=0)
+    for prior in (before, before.append(tasks.support)):
+        assert torch.equal(prior(tasks.query.x).mean, out)
 
 
 @layers

@@ -13,6 +13,7 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.modules.purity import reseed
+from quickstudy.inner.modules.support import needs_support
 from quickstudy.inner.transforms import exact_kernels, in_transform
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps
 from quickstudy.likelihoods import Likelihood
@@ -101,10 +102,16 @@ def predictor(
     seed = draw_seed(generator) if seed is None else seed
     with seeded(seed, support.x.device):
         order = None if seed is None else torch.Generator(device=support.x.device).manual_seed(seed)
-        adapted = in_chunks(inner, support, steps, chunk, create_graph=create_graph, generator=order)
+        seen = _seen(inner, support, steps)
+        adapted = in_chunks(inner, seen, steps, chunk, create_graph=create_graph, generator=order)
 
     readapt = Readapt(inner, likelihood, steps, create_graph, chunk, seed)
     return GradientPredictor(adapted, support, reader(likelihood, support.y), readapt)
+
+
+def _seen(inner: InnerLoop, support: Examples, steps: int) -> Examples:
+    """The points that the networks see: none after 0 steps, so that layers such as `nets.TaskNorm` predict the prior."""
+    return support.first(0)._replace(mask=None) if steps == 0 and needs_support(inner.network) else support
 
 
 def in_chunks(
@@ -144,7 +151,8 @@ def meta_losses(inner: InnerLoop, tasks: Tasks, steps: int, weights: Sequence[fl
     """
     path: list[Adapted] = []
     with exact_kernels():  # here once, so that inner calls need not switch
-        adapted = inner(tasks.support, steps=steps, each=path.append if any(weights[:-1]) else None)
+        support = _seen(inner, tasks.support, steps)
+        adapted = inner(support, steps=steps, each=path.append if any(weights[:-1]) else None)
         losses = query_losses(adapted, tasks.query)
         if not path:
             return losses
