@@ -1,5 +1,6 @@
 """What every test starts from: one thread, float32, seeded random numbers; nothing leaks into the next."""
 
+import gc
 import io
 import os
 import signal
@@ -18,6 +19,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a suite that was 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if not torch.accelerator.is_available():
+    # torch.manual_seed notes the stack for each kind of device, to seed it later: milliseconds each time
+    torch.cuda.manual_seed_all = torch.xpu.manual_seed_all = torch.mtia.manual_seed_all = lambda seed: None
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what lives to the end: modules, and 12,000 tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ mypy's, and a checker that answered first would hide the package's own messages 
 import functools
 import inspect
 from collections.abc import Callable
+from types import CodeType
 from typing import Any, get_args
 
 import jaxtyping
@@ -15,6 +16,7 @@ import torch
 from beartype import BeartypeConf, beartype
 
 _jaxtyped = jaxtyping.jaxtyped
+_known: dict[CodeType, bool] = {}
 _check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
 
@@ -33,7 +35,7 @@ def executed(function: Callable[..., Any]) -> Callable[..., Any]:
 def _decorate(function: Any = None, *, typechecker: Any = None) -> Any:
     if function is None:
         return functools.partial(_decorate, typechecker=typechecker)
-    if not inspect.isfunction(function) or not any(map(_speaks_of_shapes, function.__annotations__.values())):
+    if not inspect.isfunction(function) or not _has_shapes(function):
         return function
     checked = _jaxtyped(function, typechecker=typechecker)
 
@@ -42,6 +44,14 @@ def _decorate(function: Any = None, *, typechecker: Any = None) -> Any:
         return function(*args, **kwargs) if torch.compiler.is_compiling() else checked(*args, **kwargs)
 
     return either
+
+
+def _has_shapes(function: Any) -> bool:
+    """Whether an annotation speaks of shapes; asked once for a function within another, made at each call of that."""
+    code = function.__code__
+    if code not in _known:
+        _known[code] = any(map(_speaks_of_shapes, function.__annotations__.values()))
+    return _known[code]
 
 
 def _speaks_of_shapes(hint: Any) -> bool:

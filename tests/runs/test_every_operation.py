@@ -79,6 +79,7 @@ def check_readers(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run), "--out", str(state / "report.html")]) == 0, capsys.readouterr().err
     assert describe(run) == before
     assert main(["resume", str(run)]) == 0, capsys.readouterr().err
+    (run / "report.html").unlink()  # which `fit` does not write
 
 
 def unsettled(states: list[Path]) -> list[Path]:
