@@ -110,7 +110,7 @@ def predictor(
 
 
 def _seen(inner: InnerLoop, support: Examples, steps: int) -> Examples:
-    """The points that the networks see: none after 0 steps, so that layers such as `nets.TaskNorm` predict the prior."""
+    """The points that the networks see: none after 0 steps, so that layers that use them predict the prior."""
     return support.first(0)._replace(mask=None) if steps == 0 and needs_support(inner.network) else support
 
 
