@@ -101,6 +101,7 @@ def test_meta_steps_are_measured_and_put_beside_the_loop(tmp_path):
     assert "times faster than the loop" in shown
 
 
+@pytest.mark.slow  # each case is measured in a process of its own
 def test_memory_and_the_report_keep_the_cases_of_earlier_runs(tmp_path):
     for steps in ("1", "10"):
         run("memory", "--quick", "--case", steps, "--out", str(tmp_path), "--contender", "plain")

@@ -25,7 +25,10 @@ from quickstudy.training.loop import NonFiniteLossError
 SMALL = Options(width=8, trials=2, trial_steps=2, steps=2, tasks=2, support=(2, 3), query=3, shots=(2,), test_tasks=4)
 
 
-@pytest.mark.parametrize("name", METHODS)
+LONG = ("imaml", "warp_grad", "bayesian_maml", "maml_plus_plus", "reptile")  # seconds each
+
+
+@pytest.mark.parametrize("name", [pytest.param(m, marks=pytest.mark.slow) if m in LONG else m for m in METHODS])
 def test_every_method_can_be_tuned(name):
     method = METHODS[name]
     found = search(method, lambda choice: trial(method, SMALL, Sinusoid(), choice), 1)
