@@ -9,6 +9,7 @@ import torch
 from recipes import running
 
 from quickstudy.evaluation.intervals import Metric
+from quickstudy.experiments.options import check_options
 from quickstudy.recipes.table import held_out
 from quickstudy.recipes.table import recipe as table
 
@@ -31,6 +32,17 @@ def test_every_group_is_held_out_once(options: table.Options) -> None:
 def test_invalid_numbers_of_folds(options: table.Options, folds: int) -> None:
     with pytest.raises(ValueError, match=f"--folds {folds}: 7 groups can be divided into 2 to 5 folds"):
         held_out.folds(replace(options, folds=folds))
+
+
+def test_more_rows_seen_than_groups_have(options: table.Options) -> None:
+    """Four groups have 6 rows and three have 7: a column for 6 rows would mix two protocols, one for 7 has none."""
+    with pytest.raises(ValueError, match="--seen 7: the largest group has 7 rows, .* give at most 6"):
+        held_out.folds(replace(options, seen=(4, 7)))
+    with pytest.warns(RuntimeWarning, match="--seen 6: 4 of 7 groups have no more than 6 rows"):
+        held_out.folds(replace(options, seen=(2, 6)))
+    held_out.folds(replace(options, seen=(5,)))
+    with pytest.raises(ValueError, match="--seen 0: expected at least 1"):
+        check_options(replace(options, seen=(0,)))
 
 
 class NoRivals:

@@ -77,6 +77,15 @@ def test_the_validation_curve_stays_within_the_frame(beginning: float) -> None:
     assert axes.get_yscale() == ("log" if beginning == 40.0 else "linear")
 
 
+def test_ticks_of_a_training_that_spans_decades_are_plain_numbers() -> None:
+    losses = [10.0 ** (1 - step / 20) for step in range(80)]
+    pair = (Series("training", range(80), losses), Series("validation", range(80), losses))
+    (axes,) = figures.training({"a": pair}).axes
+    assert axes.get_yscale() == "log"
+    labels = [tick.get_text() for tick in axes.get_yticklabels() if tick.get_text()]
+    assert {"0.01", "0.1", "1"} <= set(labels) and not any("$" in text for text in labels)
+
+
 def test_what_is_no_number_is_left_out_of_the_frame_of_a_training() -> None:
     pair = (Series("loss", [1, 2, 3], [math.nan, 2.0, 1.0]), Series("validation loss", [1, 2, 3], [math.inf, 1.5, 1.5]))
     (axes,) = figures.training({"a": pair}).axes

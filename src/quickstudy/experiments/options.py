@@ -61,7 +61,16 @@ class Stepped(Sampled):
 
 UNKEPT = ("out", "parallel")  # options that do not change a run, and are not stored in it
 Some = TypeVar("Some", bound=Options)
-LEAST = {"steps": 1, "seed": 0, "test_tasks": 2, "test_episodes": 1, "test_steps": 0, "test_seed": 0, "parallel": 0}
+LEAST = {
+    "steps": 1,
+    "seed": 0,
+    "test_tasks": 2,
+    "test_episodes": 1,
+    "test_steps": 0,
+    "test_seed": 0,
+    "parallel": 0,
+    "seen": 1,
+}
 
 
 def check_options(options: Options, words: Mapping[str, str] | None = None) -> None:

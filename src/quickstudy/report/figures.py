@@ -268,6 +268,7 @@ def _frame_training(axes: Axes, training: Any, validation: Any) -> None:
     if low > 0 and high > 30 * low:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.1, high * 1.1)
+        log_scale(axes, "y")
         return
     room = 0.05 * (high - low + 1e-9)
     axes.set_ylim(low - room, high + room)

@@ -1,5 +1,6 @@
 """Predict held-out groups of a table from their first rows, by a learner and its rivals, in the units of the table."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ def folds(options: Options) -> list[Table]:
     """A table for every fold, whose test groups are those of the fold; 15% of the other groups are for validation.
 
     Raises:
-        ValueError: if there are too few groups for the folds.
+        ValueError: if there are too few groups for the folds, or if no group has more rows than are to be seen.
     """
     read = partial(
         Table.from_csv,
@@ -36,7 +37,9 @@ def folds(options: Options) -> list[Table]:
         missing=options.missing,
         short=options.short,
     )
-    names = read().names
+    whole = read()
+    names = whole.names
+    _check_seen(options.seen, whole.points.points.sizes())
     if not 2 <= options.folds <= len(names) - 2:
         raise ValueError(
             f"--folds {options.folds}: {len(names)} groups can be divided into 2 to {len(names) - 2} folds"
@@ -51,6 +54,25 @@ def folds(options: Options) -> list[Table]:
         splits = {"train": rest[count:], "validation": rest[:count], "test": test}
         tables.append(read(splits=splits, order=options.order))
     return tables
+
+
+def _check_seen(seen: Sequence[int], rows: Tensor) -> None:
+    """Raise ValueError if no group has more rows than are to be seen, and warn if some have not."""
+    most = int(rows.max())
+    for number in seen:
+        if number >= most:
+            raise ValueError(
+                f"--seen {number}: the largest group has {most} rows, so none would be left to predict; give at most "
+                f"{most - 1}"
+            )
+        small = int((rows <= number).sum())
+        if small:
+            warnings.warn(
+                f"--seen {number}: {small} of {len(rows)} groups have no more than {number} rows; of these, only the "
+                "last row is predicted, from all others, so do not compare this column with those of fewer rows",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 class Rivals:
