@@ -5,8 +5,9 @@ These are Protocols: a class of your own needs the methods, and inherits nothing
 
 import inspect
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import torch
@@ -125,6 +126,31 @@ class TaskFamily(Protocol):
         generator: torch.Generator | None = None,
     ) -> Tasks:
         """`num_tasks` tasks on the generator's device, in the default dtype; a pure function of its state."""
+
+
+USUAL: Mapping[str, Any] = MappingProxyType({"lr": 1e-3, "schedule": "constant", "clip": None})
+"""What `fit` uses for learners without `training_defaults`."""
+
+
+def training_defaults(learner: Any) -> Mapping[str, Any]:
+    """The `lr`, `schedule` and `clip` that `fit` uses where the caller gives none.
+
+    They are those in `learner.training_defaults`, a mapping that may lack some of them, and otherwise `USUAL`.
+
+    Raises:
+        TypeError: if `training_defaults` is no mapping, or holds another argument.
+
+    >>> import quickstudy as qs
+    >>> dict(training_defaults(qs.CNP()))
+    {'lr': 0.001, 'schedule': 'cosine', 'clip': 1.0}
+    """
+    own = getattr(learner, "training_defaults", USUAL)
+    if not isinstance(own, Mapping) or not set(own) <= set(USUAL):
+        raise TypeError(
+            f"{type(learner).__name__}.training_defaults is {shown(own)}; expected a mapping with some of the keys "
+            f"{', '.join(USUAL)}"
+        )
+    return {**USUAL, **own}
 
 
 def check_steps(steps: Any, name: str = "steps") -> int:

@@ -5,6 +5,7 @@ code or data from outside quickstudy, which a run does not contain, the error sa
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,8 @@ class Fitted(NamedTuple):
         """The arguments of `fit` that the run depends on."""
         names = ("steps", "seed", "tasks", "checkpoint_every") if self.acts else tuple(Plan.__dataclass_fields__)
         values = {name: self.config.get(name) for name in names}
+        if not self.acts and values["clip"] is None:
+            values["clip"] = math.inf  # None stands for the learner's default
         return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
     def call(self) -> str:

@@ -84,6 +84,8 @@ class Decoder(nn.Module):
         self.input = nn.Linear(dx, width, bias=False)
         self.rest = MLP(width, [width] * (depth - 2), outputs, activation="gelu")
         he_normal(self)
+        with torch.no_grad():  # predictions start near N(0, ln(2)^2) everywhere, so the first losses are small
+            self.rest.layers[-1].weight.mul_(0.01)  # type: ignore[operator]
 
     def forward(self, representation: Tensor, x: Tensor) -> Tensor:
         """`representation [*S, T, features]`, `x [T, M, dx]` -> `[*S, T, M, outputs]`."""

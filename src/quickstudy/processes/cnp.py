@@ -1,7 +1,8 @@
 """Conditional Neural Process (Garnelo et al. 2018, arXiv 1807.01613)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
 from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
 from quickstudy.processes.checks import check_inputs, check_support
-from quickstudy.processes.common import append, check_sizes, encode
+from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode
 
 
 class CNP(nn.Module):
@@ -37,6 +38,7 @@ class CNP(nn.Module):
     """
 
     deterministic = True
+    training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS
 
     def __init__(
         self,

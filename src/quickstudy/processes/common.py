@@ -1,6 +1,8 @@
 """What all processes do alike: check their sizes, encode a support set, and append to it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +12,9 @@ from quickstudy.data import Examples
 from quickstudy.learner import check_generator, check_steps
 from quickstudy.processes.blocks import Decoder, PointEncoder, State
 from quickstudy.processes.checks import check_more, check_support
+
+TRAINING_DEFAULTS: Mapping[str, Any] = MappingProxyType({"lr": 1e-3, "schedule": "cosine", "clip": 1.0})
+"""What `fit` uses for processes where the caller says nothing."""
 
 
 class Sizes(NamedTuple):

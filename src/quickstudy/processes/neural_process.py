@@ -1,8 +1,9 @@
 """Neural Process (Garnelo et al. 2018, arXiv 1807.01622)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from quickstudy.nets import MLP
 from quickstudy.predictive.outcomes import LOG_2PI, check_draws
 from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
 from quickstudy.processes.checks import check_inputs, check_support
-from quickstudy.processes.common import append, check_sizes, encode
+from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode
 
 Paths = Literal["latent", "deterministic", "both"]
 Objective = Literal["elbo", "iwae", "ml"]
@@ -53,6 +54,8 @@ class NeuralProcess(nn.Module):
     >>> predictor.functions(64)(tasks.query.x).shape
     torch.Size([64, 4, 5, 1])
     """
+
+    training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS
 
     def __init__(
         self,

@@ -12,7 +12,14 @@ from quickstudy.checks import check_fits
 from quickstudy.compiling.compiled import Gradient
 from quickstudy.compiling.graph import Untraceable
 from quickstudy.data import Tasks
-from quickstudy.learner import TaskFamily, check_drawn, check_family, check_learner, check_trainable
+from quickstudy.learner import (
+    TaskFamily,
+    check_drawn,
+    check_family,
+    check_learner,
+    check_trainable,
+    training_defaults,
+)
 from quickstudy.parallel.distributed import World, find_world, job
 from quickstudy.parallel.shares import Share, Shared, check_dealt, deal
 from quickstudy.runs.config import check_alike, describe_run
@@ -45,9 +52,9 @@ def fit(
     support: Size = 10,
     query: Size = 10,
     points: int | None = None,
-    lr: float = 1e-3,
+    lr: float | None = None,
     optimizer: OptimizerMaker | None = None,
-    schedule: str | Schedule = "constant",
+    schedule: str | Schedule | None = None,
     clip: float | None = None,
     evaluate_every: int | None = None,
     validation_tasks: int = 100,
@@ -83,10 +90,12 @@ def fit(
         tasks: number of tasks in a batch; 25 as in the MAML paper's sinusoids.
         support, query: points per task; from an inclusive range (low, high) the number is drawn at each step.
         points: largest number of support and query points together.
-        lr: learning rate of Adam, the default optimiser.
+        lr: learning rate of Adam, the default optimiser; by default the learner's (`training_defaults`), or 0.001.
         optimizer: function parameters -> `torch.optim.Optimizer`, in place of Adam.
-        schedule: "constant", "cosine", "warmup_cosine", or a function step -> factor on the rate.
-        clip: largest norm of the meta-gradient; larger gradients are scaled down to it.
+        schedule: "constant", "cosine", "warmup_cosine", or a function step -> factor on the rate; by default the
+            learner's, or "constant".
+        clip: largest norm of the meta-gradient; larger gradients are scaled down to it. By default the learner's, or
+            no limit, which is `math.inf`.
         evaluate_every: steps between evaluations on validation tasks; by default a 20th of the run.
         validation_tasks: number of validation tasks, which are the same each time. If support or query is a range,
             their sizes are evenly spaced from its low to its high end, for every seed.
@@ -143,6 +152,7 @@ def fit(
         log_every=log_every,
         patience=patience,
         planned=world.once(lambda: planned_steps(request.out, exist)),
+        defaults=training_defaults(learner),
     )
     give_notice(request)
     return _fit(learner, family, plan, request, make_notes(recipe, options, command), world)

@@ -1,11 +1,13 @@
 """The plan of a training: the arguments of `fit` that determine its result, with defaults filled in."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 from quickstudy.checks import check_positive, check_whole
+from quickstudy.learner import USUAL
 from quickstudy.training.batches import Size, as_range
 from quickstudy.training.schedules import Schedule, make_schedule
 from quickstudy.training.updates import OptimizerMaker, check_maker
@@ -57,9 +59,9 @@ def make_plan(
     support: Size,
     query: Size,
     points: int | None,
-    lr: float,
+    lr: float | None,
     optimizer: OptimizerMaker | None,
-    schedule: str | Schedule,
+    schedule: str | Schedule | None,
     clip: float | None,
     evaluate_every: int | None,
     validation_tasks: int,
@@ -68,16 +70,21 @@ def make_plan(
     log_every: int | None,
     patience: int | None,
     planned: int | None = None,
+    defaults: Mapping[str, Any] = USUAL,
 ) -> Plan:
-    """Check these values and return them as a plan; intervals that are None get their defaults.
+    """Check these values and return them as a plan; what is None gets its default.
 
     Args:
+        defaults: of the learner, for `lr`, `schedule` and `clip`.
         planned: the number of steps of a run before it was extended; default intervals are shares of it.
 
     Raises:
         ValueError, TypeError: for the first value that cannot be used.
     """
     steps = check_whole("steps", steps, 1)
+    lr = defaults["lr"] if lr is None else lr
+    schedule = defaults["schedule"] if schedule is None else schedule
+    clip = defaults["clip"] if clip is None else clip
     usual = intervals(steps if planned is None else planned)
     plan = Plan(
         steps=steps,
@@ -89,7 +96,7 @@ def make_plan(
         lr=check_positive("lr", lr),
         optimizer=optimizer,
         schedule=schedule,
-        clip=None if clip is None else check_positive("clip", clip),
+        clip=None if clip is None or clip == math.inf else check_positive("clip", clip),
         evaluate_every=_interval("evaluate_every", evaluate_every, usual),
         validation_tasks=check_whole("validation_tasks", validation_tasks, 1),
         accumulate=check_whole("accumulate", accumulate, 1),
