@@ -10,11 +10,34 @@ from torch.distributions import Independent, Normal, kl_divergence
 from quickstudy.data import Examples
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.neural_process import NeuralProcess
+from quickstudy.tasks import Sinusoid
+from quickstudy.training.fit import fit
 
 
 @pytest.fixture(autouse=True)
 def double():
     torch.set_default_dtype(torch.float64)
+
+
+@pytest.mark.parametrize("make", [CNP, NeuralProcess])
+def test_the_first_losses_are_small_for_every_seed(make):
+    """He weights in the last layer made the first loss 1e4, in the median."""
+    family, losses = Sinusoid(), []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        batch = family.sample(25, support=10, query=10, generator=torch.Generator().manual_seed(seed))
+        losses.append(make().meta_loss(batch).item())
+    assert max(losses) < 12
+
+
+@pytest.mark.parametrize("make", [CNP, NeuralProcess])
+def test_plain_fit_is_soon_better_than_the_prior(make):
+    """With nothing set: the density of a normal with the family's mean and variance is 2.1 nats."""
+    torch.set_default_dtype(torch.float32)
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="kept in memory"):
+        run = fit(make(width=64), Sinusoid(), steps=300)
+    assert run.metrics[-1]["validation_loss"] < 1.7
 
 
 def tasks():

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -160,6 +160,25 @@ def test_clipping_and_the_optimiser_of_ones_own(tmp_path: Path) -> None:
     free = small(tmp_path / "free", steps=1, optimizer=sgd)
     assert free.learner.w.item() == pytest.approx(0.2, rel=1e-6)
     assert "sgd" in read_config(tmp_path / "run")["optimizer"]
+
+
+def test_a_learner_has_defaults_of_its_own(tmp_path: Path) -> None:
+    class Careful(Line):
+        training_defaults: ClassVar[dict[str, Any]] = {"lr": 0.25, "clip": 0.5}
+
+    run = small(tmp_path / "run", learner=Careful(), steps=1)
+    assert [run.config[name] for name in ("lr", "schedule", "clip")] == [0.25, "constant", 0.5]
+    assert small(tmp_path / "run", learner=Careful(), steps=1, exist="resume").steps == 1
+    run = small(tmp_path / "free", learner=Careful(), steps=1, lr=0.1, schedule="cosine", clip=math.inf)
+    assert [run.config[name] for name in ("lr", "schedule", "clip")] == [0.1, "cosine", None]
+    run = small(tmp_path / "usual", steps=1)
+    assert [run.config[name] for name in ("lr", "schedule", "clip")] == [1e-3, "constant", None]
+    Careful.training_defaults = {"rate": 0.1}
+    with pytest.raises(
+        TypeError, match=r"Careful\.training_defaults is .*rate.*; expected a mapping .* lr, schedule, clip"
+    ):
+        small(tmp_path / "bad", learner=Careful(), steps=1)
+    assert not (tmp_path / "bad").exists()
 
 
 def test_numbers_may_be_numpys(tmp_path: Path) -> None:

@@ -57,7 +57,6 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     }
     gradient: dict[str, Any] = {"steps": options.steps, "tasks": 25, "support": 10, "query": 10, "lr": 1e-3}
     process: dict[str, Any] = {"steps": options.process_steps, "tasks": 16, "support": (3, 20), "query": 20}
-    process |= {"lr": 1e-3, "schedule": "cosine", "clip": 1.0}
 
     for name, learner in learners.items():
         training = process if name in ("np", "cnp") else gradient

@@ -30,9 +30,7 @@ SIZES: dict[str, Any] = {"support": (3, 46), "query": (3, 46), "points": 49}
 def run(learner: nn.Module, options: Any, stage: Stage, *, title: str, colour: str, samples: int) -> dict[str, Metric]:
     """Train on RBF tasks, measure on all kernels, and draw."""
     family = qs.tasks.GaussianProcess("rbf")
-    trained = stage.train(
-        learner, family, steps=options.steps, tasks=options.tasks, lr=options.lr, schedule="cosine", clip=1.0, **SIZES
-    )
+    trained = stage.train(learner, family, steps=options.steps, tasks=options.tasks, lr=options.lr, **SIZES)
     metrics: dict[str, Metric] = {}
     for kernel in KERNELS:
         stage.say(f"measuring on {options.test_tasks} {kernel} tasks")
