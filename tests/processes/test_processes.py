@@ -44,6 +44,25 @@ def tasks():
     return Lines().sample(3, support=5, query=4, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("make", [CNP, NeuralProcess])
+def test_the_state_is_what_adapt_keeps(make):
+    process, batch = make(width=8), tasks()
+    x, y, chance = batch.query.x, batch.query.y, torch.Generator
+    draws = {} if make is CNP else {"generator": chance().manual_seed(1)}
+    state = process.encode(batch.support)
+    whole = process.adapt(batch.support, generator=chance().manual_seed(1))
+    found = process.predict(state, x, **draws)
+    assert torch.equal(found.log_prob(y), whole(x).log_prob(y))
+    first = process.encode(batch.support.first(2))
+    rest = Examples(batch.support.x[:, 2:], batch.support.y[:, 2:])
+    later = process.append(first, rest)
+    for one, other in zip(later, state, strict=True):
+        torch.testing.assert_close(one, other)
+    assert len(first.seen) == 3 and first.seen.eq(2).all()  # unchanged
+    with pytest.raises(ValueError, match="3 tasks"):
+        process.predict(state, x[:2], **draws)
+
+
 def parts(process, batch):
     """q(z | support), q(z | support and query) and p(y | z), as torch distributions."""
 

@@ -12,7 +12,7 @@ from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
 from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
-from quickstudy.processes.checks import check_inputs, check_support
+from quickstudy.processes.checks import check_inputs, check_more, check_support
 from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode
 
 
@@ -33,8 +33,12 @@ class CNP(nn.Module):
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
-    >>> qs.CNP().adapt(tasks.support)(tasks.query.x).log_prob(tasks.query.y).shape
+    >>> process = qs.CNP()
+    >>> process.adapt(tasks.support)(tasks.query.x).log_prob(tasks.query.y).shape
     torch.Size([4, 5])
+    >>> state = process.append(process.encode(tasks.support.first(3)), tasks.query)  # points that arrive later
+    >>> process.predict(state, tasks.query.x).mean.shape
+    torch.Size([4, 5, 1])
     """
 
     deterministic = True
@@ -72,6 +76,22 @@ class CNP(nn.Module):
         mean, sd = self.decode(self.representation(self.encoder.encode(support)), query.x)
         points = gaussian_log_prob(query.y, mean, sd, query.mask)
         return -(points.sum(1) / query.sizes().clamp_min(1)).mean()
+
+    def encode(self, support: Examples) -> State:
+        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
+        check_support(self, support)
+        return self.encoder.encode(support.clean())
+
+    def append(self, state: State, examples: Examples) -> State:
+        """The state of the union with `examples`; its cost does not depend on the number of points in `state`."""
+        check_more(self, examples, len(state.seen))
+        return state.plus(self.encoder.encode(examples.clean()))
+
+    def predict(self, state: State, x: Tensor) -> predictive.Gaussian:
+        """The belief at `x [T, M, dx]`."""
+        check_inputs(self, x, len(state.seen))
+        mean, sd = self.decode(self.representation(state), x)
+        return predictive.Gaussian(mean, sd.square())
 
     def representation(self, state: State) -> Tensor:
         """The representation r of the tasks, `[T, width]`."""

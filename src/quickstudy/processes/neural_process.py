@@ -12,11 +12,11 @@ from quickstudy import predictive
 from quickstudy.chance import normal
 from quickstudy.checks import check_choice, check_tasks, check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Functions, check_task
+from quickstudy.learner import Functions, check_generator, check_task
 from quickstudy.nets import MLP
 from quickstudy.predictive.outcomes import LOG_2PI, check_draws
 from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
-from quickstudy.processes.checks import check_inputs, check_support
+from quickstudy.processes.checks import check_inputs, check_more, check_support
 from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode
 
 Paths = Literal["latent", "deterministic", "both"]
@@ -125,6 +125,29 @@ class NeuralProcess(nn.Module):
             else:
                 bound = _log_mean_exp(fit + prior.log_prob(z) - posterior.log_prob(z))
         return -(bound / query.sizes().clamp_min(1)).mean()
+
+    def encode(self, support: Examples) -> State:
+        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
+        check_support(self, support)
+        return self.encoder.encode(support.clean())
+
+    def append(self, state: State, examples: Examples) -> State:
+        """The state of the union with `examples`; its cost does not depend on the number of points in `state`."""
+        check_more(self, examples, len(state.seen))
+        return state.plus(self.encoder.encode(examples.clean()))
+
+    def predict(
+        self, state: State, x: Tensor, *, generator: torch.Generator | None = None
+    ) -> predictive.GaussianMixture | predictive.Gaussian:
+        """The belief at `x [T, M, dx]`: a mixture over `samples` latents, whose noise `generator` draws."""
+        check_inputs(self, x, len(state.seen))
+        z = None
+        if self.latent_head is not None:
+            check_generator(generator, x.device)
+            belief = self.latent_belief(state)
+            z = belief.mean + belief.sd * self._noise(self.samples, x, generator)
+        mean, sd = self.decode(state, z, x)
+        return predictive.Gaussian(mean, sd.square()) if z is None else predictive.GaussianMixture(mean, sd.square())
 
     def latent_belief(self, state: State) -> "LatentBelief":
         """q(z | points in `state`), with standard deviations between 0.1 and 1, as is usual for neural processes."""
