@@ -11,6 +11,7 @@ from quickstudy import predictive
 from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
+from quickstudy.processes.autoregressive import Autoregressive, Order, autoregressive
 from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
 from quickstudy.processes.checks import check_inputs, check_more, check_support
 from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode
@@ -132,6 +133,21 @@ class CNPPredictor:
     def append(self, examples: Examples) -> "CNPPredictor":
         """The predictor for the union; only `examples` are encoded. A predictor made with `steps=0` stays the prior."""
         return append(self, examples)
+
+    def autoregressive(
+        self, *, order: Order = "random", samples: int = 8, generator: torch.Generator | None = None
+    ) -> Autoregressive:
+        """Joint beliefs by the chain rule: a function of `x`, whose `log_prob(y, joint=True)` and `sample` are joint.
+
+        Each point is predicted given the support set and the points before it, which are appended one by one.
+
+        Args:
+            order: of the points: "random" averages the joint density over `samples` random orders; "given" takes the
+                order of `x`; a permutation of the points takes that one.
+            samples: number of random orders, and of draws behind the mean and the variance.
+            generator: randomness of the orders and of these draws; torch's own by default.
+        """
+        return autoregressive(self, order, samples, generator)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """Raises NotImplementedError: a CNP predicts every point independently and has no functions to sample."""

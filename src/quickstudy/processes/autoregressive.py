@@ -1,0 +1,164 @@
+"""Joint predictions of conditional processes by the chain rule (Bruinsma et al. 2023, arXiv 2303.14468)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from quickstudy.checks import check_whole, shown
+from quickstudy.data import Examples
+from quickstudy.learner import check_generator
+from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome, filled
+from quickstudy.processes.checks import check_inputs
+
+Order = Literal["random", "given"] | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Autoregressive:
+    """The joint beliefs of a process; made by `predictor.autoregressive`.
+
+    p(y_1, ..., y_M) = mean over orders pi of prod_m p(y_pi(m) | support, y_pi(1), ..., y_pi(m-1)) (section 2),
+
+    where each factor is the process's own belief about one point, given the support set and the points before it.
+
+    Args:
+        process: with `predict(state, x)` and `append(state, examples)`.
+        state: of `T` tasks.
+        order: of the points: "random", "given", or a permutation.
+        samples: number of random orders; also the number of draws behind `mean` and `variance`.
+        seed: of the orders and of these draws.
+        graph: whether densities keep the graph back to the process's parameters.
+    """
+
+    process: Any
+    state: Any
+    order: Order
+    samples: int
+    seed: int
+    graph: bool
+
+    def __call__(self, x: Tensor) -> "AutoregressiveBelief":
+        """The joint belief at `x [T, M, dx]`."""
+        check_inputs(self.process, x, len(self.state.seen))
+        return AutoregressiveBelief(self, x, self._orders(x.shape[1]))
+
+    def _orders(self, points: int) -> Tensor:
+        """The permutations `[K, M]`."""
+        if self.order == "random":
+            chance = torch.Generator().manual_seed(self.seed)
+            return torch.stack([torch.randperm(points, generator=chance) for _ in range(self.samples)])
+        order = list(range(points)) if self.order == "given" else [int(i) for i in self.order]
+        if sorted(order) != list(range(points)):
+            raise ValueError(f"order={shown(order)} is no permutation of the {points} points of x, 0 to {points - 1}")
+        return torch.tensor([order])
+
+
+@dataclass(frozen=True)
+class AutoregressiveBelief:
+    """A joint belief about the outputs at `M` points of `T` tasks; see `Autoregressive`.
+
+    The chain rule gives `log_prob(y, joint=True)`, `sample`, `mean` and `variance`. `log_prob(y)` is the process's own
+    belief about each point by itself.
+
+    Args:
+        source: the process, its state and the options.
+        x: `[T, M, dx]`.
+        orders: permutations of the points, `[K, M]`.
+    """
+
+    source: Autoregressive
+    x: Tensor
+    orders: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean `[T, M, dy]` of `samples` draws."""
+        return self._moments()[0]
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance `[T, M, dy]` of an observation, from `samples` draws."""
+        return self._moments()[1]
+
+    def log_prob(self, y: Tensor, mask: Mask = None, joint: bool = False) -> Tensor:
+        """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly."""
+        with torch.set_grad_enabled(self.source.graph and torch.is_grad_enabled()):
+            return self._log_prob(y, mask, joint)
+
+    def _log_prob(self, y: Tensor, mask: Mask, joint: bool) -> Tensor:
+        alone = self.source.process.predict(self.source.state, self.x)
+        if not joint or not self.x.shape[1]:
+            return alone.log_prob(y, mask, joint)
+        check_outcome(y, alone.mean, mask)
+        y, parts = filled(y, alone.mean, mask), []
+        state, tasks = self._tiled(len(self.orders)), torch.arange(len(y)).repeat(len(self.orders))
+        for places in self._steps(len(y)):
+            point = Examples(self.x[tasks, places, None], y[tasks, places, None], _of(mask, tasks, places))
+            belief = self.source.process.predict(state, point.x)
+            parts.append(belief.log_prob(point.y, point.mask)[:, 0])
+            state = self.source.process.append(state, point)
+        total = torch.stack(parts).sum(0).unflatten(0, (len(self.orders), len(y)))
+        return total.logsumexp(0) - math.log(len(self.orders))
+
+    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
+        """`n` draws `[n, T, M, dy]`, each in one of the orders.
+
+        Without `noise`, each value is the mean of the belief that the draw was taken from.
+        """
+        check_draws(n, generator, self.x.device)
+        return self._drawn(n, generator)[0 if noise else 1]
+
+    def _drawn(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws, the means of the beliefs that they are drawn from, and their variances, each `[n, T, M, dy]`."""
+        count = len(self.x)
+        rows = self.orders[torch.arange(n) % len(self.orders)]  # the first draws take the first orders
+        state, tasks = self._tiled(n), torch.arange(count).repeat(n)
+        shape = (n * count, self.x.shape[1], self.source.process.dy)
+        values, means, variances = (self.x.new_zeros(shape) for _ in range(3))
+        every = torch.arange(n * count)
+        with torch.no_grad():
+            for places in rows.repeat_interleave(count, 0).T:
+                x = self.x[tasks, places, None]
+                belief = self.source.process.predict(state, x)
+                y = belief.sample(1, generator)[0]
+                for kept, now in ((values, y), (means, belief.mean), (variances, belief.variance)):
+                    kept[every, places] = now[:, 0]
+                state = self.source.process.append(state, Examples(x, y))
+        values, means, variances = (t.unflatten(0, (n, count)) for t in (values, means, variances))
+        return values, means, variances
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        chance = torch.Generator(self.x.device).manual_seed(self.source.seed)
+        _, means, variances = self._drawn(self.source.samples, chance)
+        return means.mean(0), variances.mean(0) + means.var(0, correction=0)
+
+    def _steps(self, tasks: int) -> Tensor:
+        """For each step the place of the point of every order and task, `[M, K T]`."""
+        return self.orders.repeat_interleave(tasks, 0).T
+
+    def _tiled(self, times: int) -> Any:
+        """The state of all tasks, as many times, one after another."""
+        return type(self.source.state)(*(t.repeat(times, *[1] * (t.dim() - 1)) for t in self.source.state))
+
+
+def autoregressive(predictor: Any, order: Order, samples: int, generator: Any) -> Autoregressive:
+    """What `predictor.autoregressive` returns; see `CNPPredictor.autoregressive`.
+
+    Raises:
+        ValueError, TypeError: for another order, number of samples or generator.
+    """
+    if isinstance(order, str) and order not in ("random", "given"):
+        raise ValueError(f"order={order!r}; expected 'random', 'given', or a permutation of the points")
+    check_generator(generator)
+    place = generator.device if generator is not None else None
+    seed = int(torch.randint(2**31, (), generator=generator, device=place))
+    samples = check_whole("samples", samples, 1)
+    return Autoregressive(predictor.process, predictor.state, order, samples, seed, predictor.graph)
+
+
+def _of(mask: Mask, tasks: Tensor, places: Tensor) -> Mask:
+    return None if mask is None else mask[tasks, places, None]
