@@ -117,6 +117,21 @@ def test_signals_stop_all_seeds_with_a_checkpoint(tmp_path, number, code):
         assert 0 < state["standing"]["step"] < 100_000
 
 
+def test_ctrl_c_while_the_processes_start_shows_no_traceback(tmp_path):
+    """A terminal sends SIGINT to all processes, also to those that still import."""
+    command = [sys.executable, "-m", "quickstudy.cli", "run", "sinusoid-maml", "--steps", "100000", "--seeds", "0", "1"]
+    pipes = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    process = subprocess.Popen([*command, "--parallel", "2", "--out", str(tmp_path / "run")], **pipes)
+    for line in process.stderr:
+        if "2 at a time" in line:
+            break
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in rest, rest
+    assert "continue with `quickstudy resume" in rest
+
+
 def lock_is_free(folder):
     """Whether no process trains in the folder."""
     try:

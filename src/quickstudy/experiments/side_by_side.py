@@ -65,7 +65,7 @@ def side_by_side(
                 while waiting and len(running) < at_once and failure is None and signals.received is None:
                     name = waiting.pop(0)
                     running[name] = context.Process(target=_run_job, args=(name, jobs[name], threads, messages))
-                    running[name].start()
+                    _start(running[name])
                 if failure is not None or signals.received is not None:
                     _stop(running.values())
                 for name, kind, content in _received(messages):
@@ -106,6 +106,17 @@ def _stop(processes: Any) -> None:
         if process.is_alive() and not getattr(process, "stopping", False):
             process.stopping = True
             os.kill(process.pid, signal.SIGTERM)
+
+
+def _start(process: Any) -> None:
+    """Start a process that never receives SIGINT, which a terminal sends to all: this process asks it to stop."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return process.start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the new process inherits this
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run_job(name: str, job: Job, threads: int, messages: Any) -> None:
