@@ -190,7 +190,7 @@ def test_a_part_of_a_recipe_is_measured_too(tmp_path: Path, capsys: pytest.Captu
         ("resume", "own", ["its tasks come from training.workload.Waves, code or data from outside quickstudy"]),
         ("resume", "own", ["its optimizer is a function from outside quickstudy, ", "test_fitted.sgd. In Python"]),
         ("resume", "own", ["call `qs.fit(learner, family, steps=10, tasks=3, support=2, query=4, "]),
-        ("resume", "own", ["test_fitted.sgd, schedule='cosine', validation_tasks=3, check"]),
+        ("resume", "own", ["test_fitted.sgd, schedule='cosine', clip=float('inf'), validation_tasks=3, check"]),
         ("evaluate", "own", ["call `qs.evaluate(qs.load('", "own'), family, support=2)`"]),
         ("resume", "network", ["a custom network, torch.nn.modules.container.Sequential. In Python"]),
         ("evaluate", "network", ["network', learner=learner), family, support=(3, 6, 9))`"]),

@@ -71,6 +71,7 @@ class Fitted(NamedTuple):
         given = {name: value for name, value in self.arguments().items() if value != defaults[name]}
         code = {name: value if name in ("optimizer", "schedule") else repr(value) for name, value in given.items()}
         code |= {"schedule": repr(given["schedule"])} if given.get("schedule") in SCHEDULES else {}
+        code |= {"clip": "float('inf')"} if given.get("clip") == math.inf else {}
         options = ", ".join(f"{name}={value}" for name, value in code.items())
         start = "qs.rl.fit(learner, environment" if self.acts else "qs.fit(learner, family"
         return f"{start}, {options}, out={str(self.path)!r}, exist='resume')"
