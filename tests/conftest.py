@@ -1,6 +1,5 @@
 """What every test starts from: one thread, float32, seeded random numbers; nothing leaks into the next."""
 
-import gc
 import io
 import os
 import signal
@@ -22,13 +21,6 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup
 if not torch.accelerator.is_available():
     # torch.manual_seed notes the stack for each kind of device, to seed it later: milliseconds each time
     torch.cuda.manual_seed_all = torch.xpu.manual_seed_all = torch.mtia.manual_seed_all = lambda seed: None
-
-
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector what lives to the end: modules, and 12,000 tests."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

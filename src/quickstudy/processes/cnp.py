@@ -13,8 +13,8 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_task
 from quickstudy.processes.autoregressive import Autoregressive, Order, autoregressive
 from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
-from quickstudy.processes.checks import check_inputs, check_more, check_support
-from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode
+from quickstudy.processes.checks import check_inputs, check_support
+from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode, state_of, union
 
 
 class CNP(nn.Module):
@@ -80,13 +80,11 @@ class CNP(nn.Module):
 
     def encode(self, support: Examples) -> State:
         """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
-        check_support(self, support)
-        return self.encoder.encode(support.clean())
+        return state_of(self, support)
 
     def append(self, state: State, examples: Examples) -> State:
         """The state of the union with `examples`; its cost does not depend on the number of points in `state`."""
-        check_more(self, examples, len(state.seen))
-        return state.plus(self.encoder.encode(examples.clean()))
+        return union(self, state, examples)
 
     def predict(self, state: State, x: Tensor) -> predictive.Gaussian:
         """The belief at `x [T, M, dx]`."""

@@ -14,7 +14,7 @@ from quickstudy.processes.blocks import Decoder, PointEncoder, State
 from quickstudy.processes.checks import check_more, check_support
 
 TRAINING_DEFAULTS: Mapping[str, Any] = MappingProxyType({"lr": 1e-3, "schedule": "cosine", "clip": 1.0})
-"""What `fit` uses for processes where the caller says nothing."""
+"""What `fit` uses for processes if the caller gives none of these."""
 
 
 class Sizes(NamedTuple):
@@ -48,6 +48,18 @@ def check_sizes(dx: int, dy: int, *, width: int, encoder_depth: int, decoder_dep
     )
 
 
+def state_of(process: Any, support: Examples) -> State:
+    """The state of a process after a support set; see `CNP.encode`."""
+    check_support(process, support)
+    return process.encoder.encode(support.clean())
+
+
+def union(process: Any, state: State, examples: Examples) -> State:
+    """The state of a process after more points; see `CNP.append`."""
+    check_more(process, examples, len(state.seen))
+    return state.plus(process.encoder.encode(examples.clean()))
+
+
 def encode(
     process: Any, support: Examples, steps: int | None, *, create_graph: bool, generator: torch.Generator | None
 ) -> State:
@@ -66,9 +78,6 @@ def encode(
 
 def append(predictor: Any, examples: Examples) -> Any:
     """The predictor of a process for the union with `examples`; a predictor made with `steps=0` stays the prior."""
-    check_more(predictor.process, examples, len(predictor.state.seen))
-    if predictor.prior:
-        return predictor
     with torch.set_grad_enabled(predictor.graph and torch.is_grad_enabled()):
-        more = predictor.process.encoder.encode(examples.clean())
-        return replace(predictor, state=predictor.state.plus(more))
+        state = union(predictor.process, predictor.state, examples)
+    return predictor if predictor.prior else replace(predictor, state=state)

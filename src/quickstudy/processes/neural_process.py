@@ -16,8 +16,8 @@ from quickstudy.learner import Functions, check_generator, check_task
 from quickstudy.nets import MLP
 from quickstudy.predictive.outcomes import LOG_2PI, check_draws
 from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
-from quickstudy.processes.checks import check_inputs, check_more, check_support
-from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode
+from quickstudy.processes.checks import check_inputs, check_support
+from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode, state_of, union
 
 Paths = Literal["latent", "deterministic", "both"]
 Objective = Literal["elbo", "iwae", "ml"]
@@ -128,13 +128,11 @@ class NeuralProcess(nn.Module):
 
     def encode(self, support: Examples) -> State:
         """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
-        check_support(self, support)
-        return self.encoder.encode(support.clean())
+        return state_of(self, support)
 
     def append(self, state: State, examples: Examples) -> State:
         """The state of the union with `examples`; its cost does not depend on the number of points in `state`."""
-        check_more(self, examples, len(state.seen))
-        return state.plus(self.encoder.encode(examples.clean()))
+        return union(self, state, examples)
 
     def predict(
         self, state: State, x: Tensor, *, generator: torch.Generator | None = None
