@@ -4,8 +4,8 @@
 
 Each workload first runs undisturbed, and its file operations are counted. Then it starts many times in a new folder, is
 killed at one operation, starts again, is killed a second time if it gets that far, and at last runs to its end. The
-operations are drawn at random (a number of single kills and of pairs) or given. Prints the outcome of each as JSON.
-Each attempt is a fork, so torch is imported once.
+operations are drawn at random (a number of single kills and of pairs) or given. Prints the outcome of each run as a
+line of JSON as soon as it is known. Each attempt is a fork, so torch is imported once.
 """
 
 import contextlib
@@ -276,13 +276,14 @@ def main() -> None:
     multiprocessing.get_context = lambda kind=None: context  # type: ignore[assignment,misc]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become ours, and can be waited for
-    folder, answer = Path(sys.argv[1]), {}
+    folder = Path(sys.argv[1])
     for name, how in json.loads(sys.argv[2]).items():
         place = folder / name
         expected, operations = undisturbed(name, place)
         orders = choose(operations, **how) if isinstance(how, dict) else [[Kill(*kill) for kill in run] for run in how]
-        answer[name] = [try_out(name, place / str(i), kills, expected) for i, kills in enumerate(orders)]
-    print(json.dumps(answer))
+        for i, kills in enumerate(orders):
+            found = try_out(name, place / str(i), kills, expected)
+            print(json.dumps({"work": name, **found}), flush=True)
 
 
 if __name__ == "__main__":
