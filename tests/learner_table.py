@@ -25,8 +25,13 @@ from quickstudy.inner.rates import Rates
 from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.nets import MLP, WarpedMLP
 from quickstudy.processes.cnp import CNP
+from quickstudy.processes.heads import LowRankHead, MixtureHead
+from quickstudy.processes.inc_tnp import IncTNP
 from quickstudy.processes.neural_process import NeuralProcess
+from quickstudy.processes.tnp import TNP
 from quickstudy.testing.learner_case import Lines as Lines
+
+SMALL = {"width": 16, "depth": 2, "heads": 2, "hidden": 32, "embedding": 2}
 
 
 def net(outputs: int = 1, *, inputs: int = 1) -> MLP:
@@ -65,6 +70,11 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "ALPaCA": lambda: ALPaCA(net(8), noise=0.2),
     "ALPaCA, fixed noise": lambda: ALPaCA(net(24), noise=0.1, learn_noise=False),
     "CNP": lambda: CNP(width=32, encoder_depth=2),
+    "CNP, mixture": lambda: CNP(width=32, encoder_depth=2, head=MixtureHead(3)),
+    "CNP, low rank": lambda: CNP(width=32, encoder_depth=2, head=LowRankHead(3)),
+    "TNP": lambda: TNP(**SMALL),
+    "IncTNP": lambda: IncTNP(**SMALL),
+    "IncTNP, query": lambda: IncTNP(**SMALL, objective="query"),
     "NeuralProcess, latent": lambda: NeuralProcess(width=32, latent=8, paths="latent", samples=4),
     "NeuralProcess, both, iwae": lambda: NeuralProcess(width=32, latent=8, objective="iwae", samples=4),
     "NeuralProcess, both, ml": lambda: NeuralProcess(width=32, latent=8, objective="ml", samples=4),
@@ -80,11 +90,21 @@ DRAWS = frozenset({"NeuralProcess, latent", "NeuralProcess, both, iwae", "Neural
 STEPS_LINEARLY = frozenset({"MAML", "MAML, loop", "FOMAML", "ANIL", "BOIL", "CAVIA"}) | {
     name for name in LEARNERS if name.startswith("MAML, ")
 }
+# which properties are not promised, and why
+ORDER, MEAN = "the order of the support set does not matter", "the loss is a mean over query points"
+EXCEPTIONS: dict[str, dict[str, str]] = {
+    name: {GRADIENT: "by definition its gradient is not the derivative of its value"} for name in NOT_A_DERIVATIVE
+} | {
+    "CNP, low rank": {MEAN: "its loss is the joint density"},
+    "IncTNP": {ORDER: "it is causal", MEAN: "it predicts support points as well, each from those before it"},
+    "IncTNP, query": {ORDER: "it is causal"},
+}
+# whose cost grows with the square of the support set
+QUADRATIC = frozenset({"TNP", "IncTNP", "IncTNP, query"})
 # which properties do not apply to a learner, for want of what they are about
 WITHOUT: dict[str, frozenset[str]] = {
-    "the loss is a mean over query points": DRAWS,
+    MEAN: DRAWS,
     FUNCTION: DRAWS | {"iMAML"},
-    GRADIENT: NOT_A_DERIVATIVE,
     LOW_RANK: frozenset(LEARNERS) - STEPS_LINEARLY,
     "training progress is accepted": frozenset(name for name in LEARNERS if not name.startswith("MAML++")),
 }

@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from quickstudy.inner.loop import inner_loop as inner_loop
     from quickstudy.metric.alpaca import ALPaCA as ALPaCA
     from quickstudy.nets.step_norm import StepNorm as StepNorm
+    from quickstudy.processes import heads as heads
     from quickstudy.processes.cnp import CNP as CNP
+    from quickstudy.processes.inc_tnp import IncTNP as IncTNP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
+    from quickstudy.processes.tnp import TNP as TNP
     from quickstudy.runs.storage import load as load
     from quickstudy.runs.storage import save as save
     from quickstudy.training.fit import fit as fit
@@ -54,6 +57,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
     "Implicit": "quickstudy.inner.fast.implicit",
+    "IncTNP": "quickstudy.processes.inc_tnp",
     "MAML": "quickstudy.gradient.maml",
     "MAMLPlusPlus": "quickstudy.gradient.maml_plus_plus",
     "MetaCurvature": "quickstudy.gradient.meta_curvature",
@@ -62,11 +66,13 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "Pretrained": "quickstudy.gradient.pretrained",
     "Reptile": "quickstudy.gradient.reptile",
     "StepNorm": "quickstudy.nets.step_norm",
+    "TNP": "quickstudy.processes.tnp",
     "Tasks": "quickstudy.data",
     "WarpGrad": "quickstudy.gradient.warp_grad",
     "decide": "quickstudy.decide",
     "evaluate": "quickstudy.evaluation.evaluate",
     "fit": "quickstudy.training.fit",
+    "heads": "quickstudy.processes.heads",
     "iMAML": "quickstudy.gradient.imaml",
     "inner_loop": "quickstudy.inner.loop",
     "likelihoods": "quickstudy.likelihoods",
@@ -81,7 +87,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "tune_adaptation": "quickstudy.evaluation.tuning",
 }
 
-_MODULES = ("decide", "likelihoods", "nets", "optimizers", "report", "rl", "tasks", "testing")
+_MODULES = ("decide", "heads", "likelihoods", "nets", "optimizers", "report", "rl", "tasks", "testing")
 
 __all__ = list(_HOME)
 

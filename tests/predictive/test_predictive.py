@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import Categorical as TorchCategorical
+from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from quickstudy.predictive import (
     Categorical,
@@ -12,8 +13,10 @@ from quickstudy.predictive import (
     Gaussian,
     GaussianMixture,
     LowRankGaussian,
+    LowRankPlusDiagonal,
     NoDensityError,
     Point,
+    PointMixture,
 )
 from quickstudy.predictive.covariance import cholesky
 
@@ -42,12 +45,20 @@ def low_rank(rank=3):
     return LowRankGaussian(torch.randn(T, M, DY), torch.randn(T, M, rank), torch.rand(T, DY) + 0.1)
 
 
+def low_rank_plus_diagonal(rank=3):
+    return LowRankPlusDiagonal(torch.randn(T, M, DY), torch.randn(T, M, DY, rank), torch.rand(T, M, DY) + 0.1)
+
+
+def point_mixture():
+    return PointMixture(torch.randn(T, M, S), torch.randn(T, M, S, DY), torch.rand(T, M, S, DY) + 0.1)
+
+
 def outcome():
     return torch.randn(T, M, DY)
 
 
 MASK = torch.tensor([[True] * 4, [True, False, True, False], [False] * 4])
-DENSITIES = [gaussian, mixture, dense, low_rank]
+DENSITIES = [gaussian, mixture, dense, low_rank, low_rank_plus_diagonal, point_mixture]
 
 
 def test_gaussian_log_prob():
@@ -97,6 +108,42 @@ def test_low_rank_is_the_dense_gaussian_of_its_covariance(rank):
     torch.testing.assert_close(scaled.log_prob(1 + units * y), belief.log_prob(y) - units.log().sum())
 
 
+@pytest.mark.parametrize("rank", [1, 3, 30])
+def test_low_rank_plus_diagonal_is_a_joint_normal_over_points_and_outputs(rank):
+    belief, y = low_rank_plus_diagonal(rank), outcome()
+    rows = belief.factor.flatten(1, 2)
+    covariance = rows @ rows.mT + torch.diag_embed(belief.noise.flatten(1))
+    oracle = MultivariateNormal(belief.mean.flatten(1), covariance)
+    torch.testing.assert_close(belief.log_prob(y, joint=True), oracle.log_prob(y.flatten(1)))
+    variance = oracle.variance.unflatten(1, (M, DY))
+    torch.testing.assert_close(belief.variance, variance)
+    torch.testing.assert_close(belief.log_prob(y), Normal(belief.mean, variance.sqrt()).log_prob(y).sum(-1))
+    keep = [0, 2]
+    part = LowRankPlusDiagonal(*(field[1:2, keep] for field in belief))
+    torch.testing.assert_close(belief.log_prob(y, MASK, joint=True)[1:2], part.log_prob(y[1:2, keep], joint=True))
+    draws = belief.sample(40_000, torch.Generator().manual_seed(0))[:, 0].flatten(1)
+    assert (torch.cov(draws.T) - covariance[0]).abs().max() < 0.05 * covariance[0].diagonal().max()
+    units = torch.tensor([2.0, 0.5])
+    scaled = belief.rescale(1.0, units)
+    shift = M * units.log().sum()
+    torch.testing.assert_close(scaled.log_prob(1 + units * y, joint=True), belief.log_prob(y, joint=True) - shift)
+
+
+def test_point_mixture_is_a_mixture_at_each_point():
+    belief, y = point_mixture(), outcome()
+    parts = Independent(Normal(belief.means, belief.variances.sqrt()), 1)
+    oracle = MixtureSameFamily(TorchCategorical(logits=belief.logits), parts)
+    torch.testing.assert_close(belief.log_prob(y), oracle.log_prob(y))
+    torch.testing.assert_close(belief.log_prob(y, joint=True), oracle.log_prob(y).sum(1))
+    torch.testing.assert_close(belief.mean, oracle.mean)
+    torch.testing.assert_close(belief.variance, oracle.variance)
+    far = PointMixture(belief.logits, belief.means * 1e3, belief.variances * 1e-6)  # draws show their component
+    draws = far.sample(4000, torch.Generator().manual_seed(0), noise=False)
+    same = (draws.unsqueeze(-2) == far.means).double()
+    assert torch.equal(same[..., 0], same[..., 1]) and torch.equal(same.sum(-2), torch.ones(4000, T, M, DY))
+    torch.testing.assert_close(same[..., 0].mean(0), far.weights, atol=0.03, rtol=0)
+
+
 @pytest.mark.parametrize("make", DENSITIES)
 def test_masked_points_count_for_nothing_whatever_they_hold(make):
     belief, y = make(), outcome()
@@ -140,7 +187,7 @@ def test_one_mixture_draw_keeps_one_component_over_all_points():
 def test_cdf_and_rescale(make):
     belief, y = make(), outcome()
     h = 1e-5
-    if make is not mixture:
+    if make not in (mixture, point_mixture):  # their outputs depend on each other
         slope = (belief.cdf(y + h) - belief.cdf(y - h)) / (2 * h)
         torch.testing.assert_close(slope.log().sum(-1), belief.log_prob(y), rtol=1e-5, atol=1e-6)
     draws = belief.sample(20_000, torch.Generator().manual_seed(0))

@@ -9,6 +9,8 @@ from quickstudy.predictive.categorical import Categorical as Categorical
 from quickstudy.predictive.dense import DenseGaussian as DenseGaussian
 from quickstudy.predictive.gaussian import Gaussian as Gaussian
 from quickstudy.predictive.low_rank import LowRankGaussian as LowRankGaussian
+from quickstudy.predictive.low_rank_plus_diagonal import LowRankPlusDiagonal as LowRankPlusDiagonal
 from quickstudy.predictive.mixture import GaussianMixture as GaussianMixture
 from quickstudy.predictive.point import NoDensityError as NoDensityError
 from quickstudy.predictive.point import Point as Point
+from quickstudy.predictive.point_mixture import PointMixture as PointMixture

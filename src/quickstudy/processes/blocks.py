@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -27,10 +28,6 @@ class State(NamedTuple):
     def plus(self, other: "State") -> "State":
         """The state of the union."""
         return State(self.total + other.total, self.seen + other.seen)
-
-    def task(self, i: int) -> "State":
-        """The state of task `i` alone."""
-        return State(self.total[[i]], self.seen[[i]])
 
     def mean(self, dtype: torch.dtype | None = None) -> Tensor:
         """The mean `[T, width]`, as `dtype` if given; zeros for a task without points."""
@@ -152,8 +149,13 @@ def run(module: nn.Module, *inputs: Tensor, graph: bool) -> Tensor:
     """`module(*inputs)`; without `graph`, the module's parameters are constants (the inputs are not)."""
     if graph:
         return module(*inputs)
-    with substituted(module, {k: p.detach() for k, p in module.named_parameters()}):
+    with constant(module):
         return module(*inputs)
+
+
+def constant(module: nn.Module) -> AbstractContextManager[None]:
+    """A context in which the parameters of `module` are constants: gradients do not reach them."""
+    return substituted(module, {name: p.detach() for name, p in module.named_parameters()})
 
 
 class TaskModel(nn.Module):
@@ -162,23 +164,20 @@ class TaskModel(nn.Module):
     Args:
         process: it is copied.
         predict: makes a predictor from a process, a state and the random tensors in `drawn`.
-        state: of one task.
+        state: of one task, a NamedTuple of tensors.
         drawn: the predictor's random tensors for one task, such as the noise of latents.
     """
 
-    total: Tensor
-    seen: Tensor
-    drawn: Tensor
-
-    def __init__(self, process: nn.Module, predict: Callable[..., Any], state: State, *drawn: Tensor):
+    def __init__(self, process: nn.Module, predict: Callable[..., Any], state: Any, *drawn: Tensor):
         super().__init__()
         self.process = copy.deepcopy(process)
-        self.predict = predict
-        self.num_drawn = len(drawn)
-        for name, tensor in zip(("total", "seen", "drawn"), (*state, *drawn), strict=False):
+        self.predict, self.kind = predict, type(state)
+        self.drawn = [f"drawn{i}" for i in range(len(drawn))]
+        for name, tensor in (*zip(state._fields, state, strict=True), *zip(self.drawn, drawn, strict=True)):
             self.register_buffer(name, tensor.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """The mean at `x [M, dx]`."""
-        drawn = [self.drawn] if self.num_drawn else []
-        return self.predict(self.process, State(self.total, self.seen), *drawn, graph=True)(x.unsqueeze(0)).mean[0]
+        state = self.kind(*(getattr(self, name) for name in self.kind._fields))
+        drawn = (getattr(self, name) for name in self.drawn)
+        return self.predict(self.process, state, *drawn, graph=True)(x.unsqueeze(0)).mean[0]

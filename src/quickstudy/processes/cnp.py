@@ -1,27 +1,26 @@
 """Conditional Neural Process (Garnelo et al. 2018, arXiv 1807.01613)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from quickstudy import predictive
-from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Functions, check_task
-from quickstudy.processes.autoregressive import Autoregressive, Order, autoregressive
-from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
-from quickstudy.processes.checks import check_inputs, check_support
-from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode, state_of, union
+from quickstudy.learner import Predictive
+from quickstudy.processes import conditional
+from quickstudy.processes.blocks import State, dtype_of
+from quickstudy.processes.common import TRAINING_DEFAULTS, check_sizes
+from quickstudy.processes.conditional import ConditionalPredictor
+from quickstudy.processes.heads import GaussianHead
+from quickstudy.processes.heads.head import Head
 
 
 class CNP(nn.Module):
-    """Maps a support set directly to a normal belief at every query point (section 2.2).
+    """Maps a support set directly to a belief at every query point (section 2.2).
 
-    r = mean_i h(x_i, y_i);  y | x ~ N(mu(r, x), sigma(r, x)^2), independently at each point. The meta-loss is the
-    negative log-likelihood of the query points.
+    r = mean_i h(x_i, y_i);  y | x ~ N(mu(r, x), sigma(r, x)^2), independently at each point; `head` chooses another
+    belief. The meta-loss is the negative log-likelihood of the query points.
 
     Args:
         dx: number of features of an input.
@@ -31,6 +30,8 @@ class CNP(nn.Module):
         decoder_depth: number of linear layers of the decoder, at least 2.
         sigma_floor: the smallest standard deviation that it can predict, in units of y. The usual value 0.1 limits the
             likelihood of even the true process; see the docs.
+        head: the kind of belief at a point, such as `qs.heads.MixtureHead(20)`; by default
+            `qs.heads.GaussianHead(sigma_floor)`.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
@@ -54,51 +55,43 @@ class CNP(nn.Module):
         encoder_depth: int = 4,
         decoder_depth: int = 4,
         sigma_floor: float = 1e-3,
+        head: Head | None = None,
     ):
         super().__init__()
         depths = {"encoder_depth": encoder_depth, "decoder_depth": decoder_depth}
         self.sizes = check_sizes(dx, dy, width=width, **depths, sigma_floor=sigma_floor)
         self.dx, self.dy, self.sigma_floor = self.sizes.dx, self.sizes.dy, sigma_floor
-        self.encoder, self.decoder = self.sizes.encoder(), self.sizes.decoder(self.sizes.width)
+        self.head, self._head = GaussianHead(self.sizes.sigma_floor) if head is None else head, head
+        self.encoder = self.sizes.encoder()
+        self.decoder = self.sizes.decoder(self.sizes.width, self.head.size(self.dy))
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return self.sizes._asdict()
+        return {**self.sizes._asdict(), "head": self._head}
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean negative log-likelihood of each task's real query points."""
-        check_tasks(tasks)
-        check_support(self, tasks.support)
-        return self(tasks)
+        return conditional.meta_loss(self, tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks, for transforms and compilers."""
         support, query = tasks.support.clean(), tasks.query.clean()
-        mean, sd = self.decode(self.representation(self.encoder.encode(support)), query.x)
-        points = gaussian_log_prob(query.y, mean, sd, query.mask)
-        return -(points.sum(1) / query.sizes().clamp_min(1)).mean()
+        belief = self.head(self.outputs(self.encoded(support), query.x), self.dy)
+        return conditional.negative_log_likelihood(belief, query, joint=self.head.joint)
 
     def encode(self, support: Examples) -> State:
         """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
-        return state_of(self, support)
+        state: State = conditional.encode(self, support)
+        return state
 
     def append(self, state: State, examples: Examples) -> State:
         """The state of the union with `examples`; its cost does not depend on the number of points in `state`."""
-        return union(self, state, examples)
+        union: State = conditional.append(self, state, examples)
+        return union
 
-    def predict(self, state: State, x: Tensor) -> predictive.Gaussian:
+    def predict(self, state: State, x: Tensor) -> Predictive:
         """The belief at `x [T, M, dx]`."""
-        check_inputs(self, x, len(state.seen))
-        mean, sd = self.decode(self.representation(state), x)
-        return predictive.Gaussian(mean, sd.square())
-
-    def representation(self, state: State) -> Tensor:
-        """The representation r of the tasks, `[T, width]`."""
-        return state.mean(dtype_of(self.decoder))
-
-    def decode(self, representation: Tensor, x: Tensor, *, graph: bool = True) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation `[T, M, dy]` of the outputs at `x [T, M, dx]`."""
-        return mean_and_sd(run(self.decoder, representation, x, graph=graph), self.sigma_floor)
+        return conditional.predict(self, state, x)
 
     def adapt(
         self,
@@ -107,55 +100,18 @@ class CNP(nn.Module):
         steps: int | None = None,
         create_graph: bool = False,
         generator: torch.Generator | None = None,
-    ) -> "CNPPredictor":
+    ) -> ConditionalPredictor:
         """The predictor that encodes `support`; `steps=0` and an empty support set give the prior."""
-        state = encode(self, support, steps, create_graph=create_graph, generator=generator)
-        return CNPPredictor(self, state, graph=create_graph, prior=steps == 0)
+        return conditional.adapt(self, support, steps, create_graph=create_graph, generator=generator)
 
+    def encoded(self, support: Examples) -> State:
+        """`encode` without the checks, of points whose padding holds zeros."""
+        return self.encoder.encode(support)
 
-@dataclass(frozen=True)
-class CNPPredictor:
-    """Predictions from the encoded support set; made by `CNP.adapt`."""
+    def extended(self, state: State, examples: Examples) -> State:
+        """`append` without the checks, of points whose padding holds zeros."""
+        return state.plus(self.encoder.encode(examples))
 
-    process: CNP
-    state: State
-    graph: bool = False
-    prior: bool = False
-
-    def __call__(self, x: Tensor) -> predictive.Gaussian:
-        """The belief at `x [T, M, dx]`."""
-        check_inputs(self.process, x, len(self.state.seen))
-        mean, sd = self.process.decode(self.process.representation(self.state), x, graph=self.graph)
-        return predictive.Gaussian(mean, sd.square())
-
-    def append(self, examples: Examples) -> "CNPPredictor":
-        """The predictor for the union; only `examples` are encoded. A predictor made with `steps=0` stays the prior."""
-        return append(self, examples)
-
-    def autoregressive(
-        self, *, order: Order = "random", samples: int = 8, generator: torch.Generator | None = None
-    ) -> Autoregressive:
-        """Joint beliefs by the chain rule: a function of `x`, whose `log_prob(y, joint=True)` and `sample` are joint.
-
-        Each point is predicted given the support set and the points before it, which are appended one by one.
-
-        Args:
-            order: of the points: "random" averages the joint density over `samples` random orders; "given" takes the
-                order of `x`; a permutation of the points takes that one.
-            samples: number of random orders, and of draws behind the mean and the variance.
-            generator: randomness of the orders and of these draws; torch's own by default.
-        """
-        return autoregressive(self, order, samples, generator)
-
-    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
-        """Raises NotImplementedError: a CNP predicts every point independently and has no functions to sample."""
-        del n, generator
-        raise NotImplementedError(
-            "a CNP predicts every point independently and has no functions to sample; use NeuralProcess, whose latents "
-            "are functions"
-        )
-
-    def task(self, i: int) -> nn.Module:
-        """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
-        i = check_task(i, len(self.state.seen))
-        return TaskModel(self.process, CNPPredictor, self.state.task(i))
+    def outputs(self, state: State, x: Tensor) -> Tensor:
+        """The head's parameters at `x [T, M, dx]`."""
+        return self.decoder(state.mean(dtype_of(self.decoder)), x)

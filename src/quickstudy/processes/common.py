@@ -1,17 +1,11 @@
-"""What all processes do alike: check their sizes, encode a support set, and append to it."""
+"""The sizes of deep-set processes, and what `fit` uses for all processes by default."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import torch
-
 from quickstudy.checks import check_number, check_whole
-from quickstudy.data import Examples
-from quickstudy.learner import check_generator, check_steps
-from quickstudy.processes.blocks import Decoder, PointEncoder, State
-from quickstudy.processes.checks import check_more, check_support
+from quickstudy.processes.blocks import Decoder, PointEncoder
 
 TRAINING_DEFAULTS: Mapping[str, Any] = MappingProxyType({"lr": 1e-3, "schedule": "cosine", "clip": 1.0})
 """What `fit` uses for processes if the caller gives none of these."""
@@ -31,9 +25,9 @@ class Sizes(NamedTuple):
         """An encoder of points `(x, y)` to `width` features."""
         return PointEncoder(self.dx + self.dy, self.width, self.encoder_depth, self.width)
 
-    def decoder(self, features: int) -> Decoder:
-        """A decoder from a representation with `features`, and an input x, to the mean and raw scale of y."""
-        return Decoder(features, self.dx, self.width, self.decoder_depth, 2 * self.dy)
+    def decoder(self, features: int, outputs: int) -> Decoder:
+        """A decoder from a representation with `features`, and an input x, to the parameters of a belief."""
+        return Decoder(features, self.dx, self.width, self.decoder_depth, outputs)
 
 
 def check_sizes(dx: int, dy: int, *, width: int, encoder_depth: int, decoder_depth: int, sigma_floor: float) -> Sizes:
@@ -46,38 +40,3 @@ def check_sizes(dx: int, dy: int, *, width: int, encoder_depth: int, decoder_dep
         check_whole("decoder_depth", decoder_depth, 2),
         check_number("sigma_floor", sigma_floor),
     )
-
-
-def state_of(process: Any, support: Examples) -> State:
-    """The state of a process after a support set; see `CNP.encode`."""
-    check_support(process, support)
-    return process.encoder.encode(support.clean())
-
-
-def union(process: Any, state: State, examples: Examples) -> State:
-    """The state of a process after more points; see `CNP.append`."""
-    check_more(process, examples, len(state.seen))
-    return state.plus(process.encoder.encode(examples.clean()))
-
-
-def encode(
-    process: Any, support: Examples, steps: int | None, *, create_graph: bool, generator: torch.Generator | None
-) -> State:
-    """The state of a process after `adapt(support, steps=steps, ...)`: that of all points, or of none for `steps=0`.
-
-    Raises:
-        ValueError, TypeError: for a support set, a number of steps or a generator of the wrong kind.
-    """
-    check_support(process, support)
-    check_generator(generator)
-    prior = steps is not None and check_steps(steps) == 0
-    points = support.first(0)._replace(mask=None) if prior else support.clean()
-    with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
-        return process.encoder.encode(points)
-
-
-def append(predictor: Any, examples: Examples) -> Any:
-    """The predictor of a process for the union with `examples`; a predictor made with `steps=0` stays the prior."""
-    with torch.set_grad_enabled(predictor.graph and torch.is_grad_enabled()):
-        state = union(predictor.process, predictor.state, examples)
-    return predictor if predictor.prior else replace(predictor, state=state)

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from quickstudy import predictive
 from quickstudy.chance import normal
-from quickstudy.checks import check_choice, check_tasks, check_whole
+from quickstudy.checks import check_choice, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_generator, check_task
 from quickstudy.nets import MLP
 from quickstudy.predictive.outcomes import LOG_2PI, check_draws
 from quickstudy.processes.blocks import State, TaskModel, dtype_of, gaussian_log_prob, mean_and_sd, run
-from quickstudy.processes.checks import check_inputs, check_support
-from quickstudy.processes.common import TRAINING_DEFAULTS, append, check_sizes, encode, state_of, union
+from quickstudy.processes.checks import check_inputs
+from quickstudy.processes.common import TRAINING_DEFAULTS, check_sizes
+from quickstudy.processes.conditional import adapted_state, append, appended, encode, meta_loss, one_task
 
 Paths = Literal["latent", "deterministic", "both"]
 Objective = Literal["elbo", "iwae", "ml"]
@@ -85,7 +86,8 @@ class NeuralProcess(nn.Module):
         width, latent = self.sizes.width, self.latent
         self.encoder = self.sizes.encoder()
         self.latent_head = None if paths == "deterministic" else MLP(width, [width], 2 * latent, activation="gelu")
-        self.decoder = self.sizes.decoder({"latent": latent, "deterministic": width, "both": latent + width}[paths])
+        features = {"latent": latent, "deterministic": width, "both": latent + width}[paths]
+        self.decoder = self.sizes.decoder(features, 2 * self.dy)
 
     @property
     def deterministic(self) -> bool:
@@ -102,14 +104,12 @@ class NeuralProcess(nn.Module):
 
         Latents are drawn from torch's own generator.
         """
-        check_tasks(tasks)
-        check_support(self, tasks.support)
-        return self(tasks)
+        return meta_loss(self, tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
-        state = self.encoder.encode(support)
+        state = self.encoded(support)
         if self.latent_head is None:
             return -(self._log_prob(state, None, query) / query.sizes().clamp_min(1)).mean()
         prior = self.latent_belief(state)
@@ -117,7 +117,7 @@ class NeuralProcess(nn.Module):
             z = prior.sample(self.train_samples)
             bound = _log_mean_exp(self._log_prob(state, z, query))
         else:
-            posterior = self.latent_belief(state.plus(self.encoder.encode(query)))
+            posterior = self.latent_belief(self.extended(state, query))
             z = posterior.sample(self.train_samples)
             fit = self._log_prob(state, z, query)
             if self.objective == "elbo":
@@ -128,11 +128,21 @@ class NeuralProcess(nn.Module):
 
     def encode(self, support: Examples) -> State:
         """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
-        return state_of(self, support)
+        state: State = encode(self, support)
+        return state
 
     def append(self, state: State, examples: Examples) -> State:
         """The state of the union with `examples`; its cost does not depend on the number of points in `state`."""
-        return union(self, state, examples)
+        union: State = append(self, state, examples)
+        return union
+
+    def encoded(self, support: Examples) -> State:
+        """`encode` without the checks, of points whose padding holds zeros."""
+        return self.encoder.encode(support)
+
+    def extended(self, state: State, examples: Examples) -> State:
+        """`append` without the checks, of points whose padding holds zeros."""
+        return state.plus(self.encoder.encode(examples))
 
     def predict(
         self, state: State, x: Tensor, *, generator: torch.Generator | None = None
@@ -180,7 +190,7 @@ class NeuralProcess(nn.Module):
 
         `generator` draws the noise of the `samples` latents once; all predictions of the predictor use it.
         """
-        state = encode(self, support, steps, create_graph=create_graph, generator=generator)
+        state = adapted_state(self, support, steps, create_graph=create_graph, generator=generator)
         noise = self._noise(self.samples, support.x, generator)
         return NeuralProcessPredictor(self, state, noise, graph=create_graph, prior=steps == 0)
 
@@ -240,7 +250,8 @@ class NeuralProcessPredictor:
 
         The noise of the latents stays, so that each latent changes with the belief it is drawn from.
         """
-        return append(self, examples)
+        found: NeuralProcessPredictor = appended(self, examples)
+        return found
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions: the decoder's mean for `n` latents drawn from q(z | support)."""
@@ -262,7 +273,7 @@ class NeuralProcessPredictor:
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
         i = check_task(i, len(self.state.seen))
-        return TaskModel(self.process, NeuralProcessPredictor, self.state.task(i), self.noise[:, [i]])
+        return TaskModel(self.process, NeuralProcessPredictor, one_task(self.state, i), self.noise[:, [i]])
 
     def _latents(self, noise: Tensor) -> Tensor:
         with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):

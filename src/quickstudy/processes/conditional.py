@@ -1,0 +1,181 @@
+"""What conditional neural processes do alike: their loss, their state, and the predictor that `adapt` returns.
+
+Each of them has the three methods of `Conditional`, and hands its public methods on to the functions here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.checks import check_tasks
+from quickstudy.data import Examples, Tasks
+from quickstudy.learner import Functions, Predictive, check_generator, check_steps, check_task
+from quickstudy.processes.autoregressive import Autoregressive, Order, autoregressive
+from quickstudy.processes.blocks import TaskModel, constant
+from quickstudy.processes.checks import check_inputs, check_more, check_support
+from quickstudy.processes.heads.head import Head
+
+
+class Conditional(Protocol):
+    """A process that maps a support set to a state, and the state and an input to the outputs of its network.
+
+    A state is a NamedTuple of tensors whose first axis is the task; its field `seen [T]` is the number of points.
+    """
+
+    dx: int
+    dy: int
+    head: Head
+
+    def encoded(self, support: Examples) -> Any:
+        """The state of a support set, in which padding holds zeros."""
+
+    def extended(self, state: Any, examples: Examples) -> Any:
+        """The state of the union with `examples`, in which padding holds zeros."""
+
+    def outputs(self, state: Any, x: Tensor) -> Tensor:
+        """The head's parameters `[T, M, head.size(dy)]` at `x [T, M, dx]`."""
+
+
+def meta_loss(process: Any, tasks: Tasks) -> Tensor:
+    """`process(tasks)`, after checks of the arguments."""
+    check_tasks(tasks)
+    check_support(process, tasks.support)
+    return process(tasks)
+
+
+def negative_log_likelihood(belief: Predictive, query: Examples, *, joint: bool) -> Tensor:
+    """Scalar: the mean over tasks of the negative log density of the query points, divided by their number.
+
+    With `joint`, it is that of all query points together; otherwise, that of each by itself.
+    """
+    density = belief.log_prob(query.y, query.mask, joint)
+    return -((density if joint else density.sum(1)) / query.sizes().clamp_min(1)).mean()
+
+
+def encode(process: Any, support: Examples) -> Any:
+    """The state of a process after a support set; see `CNP.encode`."""
+    check_support(process, support)
+    return process.encoded(support.clean())
+
+
+def append(process: Any, state: Any, examples: Examples) -> Any:
+    """The state of a process after more points; see `CNP.append`."""
+    check_more(process, examples, len(state.seen))
+    return process.extended(state, examples.clean())
+
+
+def predict(process: Any, state: Any, x: Tensor) -> Predictive:
+    """The belief of a process in a state; see `CNP.predict`."""
+    check_inputs(process, x, len(state.seen))
+    belief: Predictive = process.head(process.outputs(state, x), process.dy)
+    return belief
+
+
+def adapted_state(
+    process: Any, support: Examples, steps: int | None, *, create_graph: bool, generator: torch.Generator | None
+) -> Any:
+    """The state of a process after `adapt(support, steps=steps, ...)`: that of all points, or of none for `steps=0`.
+
+    Raises:
+        ValueError, TypeError: for a support set, a number of steps or a generator of the wrong kind.
+    """
+    check_support(process, support)
+    check_generator(generator)
+    prior = steps is not None and check_steps(steps) == 0
+    points = support.first(0)._replace(mask=None) if prior else support.clean()
+    with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
+        return process.encoded(points)
+
+
+def adapt(
+    process: Any,
+    support: Examples,
+    steps: int | None,
+    *,
+    create_graph: bool,
+    generator: torch.Generator | None,
+) -> "ConditionalPredictor":
+    """The predictor of a process that encodes `support`; `steps=0` and an empty support set give the prior."""
+    state = adapted_state(process, support, steps, create_graph=create_graph, generator=generator)
+    return ConditionalPredictor(process, state, graph=create_graph, prior=steps == 0)
+
+
+def appended(predictor: Any, examples: Examples) -> Any:
+    """The predictor of a process for the union with `examples`; a predictor made with `steps=0` stays the prior."""
+    with torch.set_grad_enabled(predictor.graph and torch.is_grad_enabled()):
+        state = append(predictor.process, predictor.state, examples)
+    return predictor if predictor.prior else replace(predictor, state=state)
+
+
+@dataclass(frozen=True)
+class ConditionalPredictor:
+    """Predictions from the encoded support set; made by the `adapt` of a conditional process.
+
+    Args:
+        process: the process.
+        state: its state after the support set.
+        graph: whether predictions keep the graph back to the parameters of the process.
+        prior: whether the support set was not encoded (`steps=0`).
+    """
+
+    process: Any
+    state: Any
+    graph: bool = False
+    prior: bool = False
+
+    def __call__(self, x: Tensor) -> Predictive:
+        """The belief at `x [T, M, dx]`."""
+        if self.graph:
+            return predict(self.process, self.state, x)
+        with constant(self.process):
+            return predict(self.process, self.state, x)
+
+    def append(self, examples: Examples) -> "ConditionalPredictor":
+        """The predictor for the union. A predictor made with `steps=0` stays the prior."""
+        found: ConditionalPredictor = appended(self, examples)
+        return found
+
+    def autoregressive(
+        self, *, order: Order = "random", samples: int = 8, generator: torch.Generator | None = None
+    ) -> Autoregressive:
+        """Joint beliefs by the chain rule: a function of `x`, whose `log_prob(y, joint=True)` and `sample` are joint.
+
+        Each point is predicted given the support set and the points before it, which are appended one by one.
+
+        Args:
+            order: of the points: "random" averages the joint density over `samples` random orders; "given" takes the
+                order of `x`; a permutation of the points takes that one.
+            samples: number of random orders, and of draws behind the mean and the variance.
+            generator: randomness of the orders and of these draws; torch's own by default.
+        """
+        return autoregressive(self, order, samples, generator)
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """Raises NotImplementedError: the process predicts every point by itself and has no functions to sample."""
+        del n, generator
+        raise NotImplementedError(
+            f"a {type(self.process).__name__} predicts every point independently and has no functions to sample; use "
+            "NeuralProcess, whose latents are functions, or predictor.autoregressive(), whose samples are joint"
+        )
+
+    def task(self, i: int) -> nn.Module:
+        """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
+        i = check_task(i, len(self.state.seen))
+        return TaskModel(self.process, _with_graph, one_task(self.state, i))
+
+
+def one_task(state: Any, i: int) -> Any:
+    """The state of task `i` alone."""
+    return mapped(state, lambda tensor: tensor[[i]])
+
+
+def mapped(state: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The state with `function` applied to each of its tensors."""
+    return type(state)(*(function(tensor) for tensor in state))
+
+
+def _with_graph(process: Any, state: Any, *, graph: bool) -> ConditionalPredictor:
+    return ConditionalPredictor(process, state, graph=graph)

@@ -1,0 +1,44 @@
+"""A normal distribution at each point by itself."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from quickstudy import predictive
+from quickstudy.checks import check_number
+
+
+@final
+@dataclass(frozen=True)
+class GaussianHead:
+    """y ~ N(m, (floor + softplus(s))^2), with m and s the outputs of the network.
+
+    Args:
+        floor: the smallest standard deviation, in units of y. The usual value 0.1 limits the likelihood of even the
+            true process, as no log density of a point can exceed 1.38; see the docs.
+
+    >>> import torch
+    >>> GaussianHead()(torch.zeros(1, 1, 2), 1).variance.sqrt()
+    tensor([[[0.6941]]])
+    """
+
+    floor: float = 1e-3
+    joint: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_number("floor", self.floor)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"floor": self.floor}
+
+    def size(self, dy: int) -> int:
+        """Two outputs for each outcome."""
+        return 2 * dy
+
+    def __call__(self, output: Tensor, dy: int) -> predictive.Gaussian:
+        """The belief for `output [T, M, 2 dy]`."""
+        mean, raw = output.chunk(2, -1)
+        return predictive.Gaussian(mean, (self.floor + F.softplus(raw)).square())

@@ -1,0 +1,159 @@
+"""A causal Transformer Neural Process, whose state grows point by point (Mortimer et al. 2026, incTNP)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.checks import check_choice, check_whole
+from quickstudy.data import Examples, Tasks
+from quickstudy.learner import Predictive
+from quickstudy.processes import conditional
+from quickstudy.processes.common import TRAINING_DEFAULTS
+from quickstudy.processes.conditional import ConditionalPredictor
+from quickstudy.processes.heads import GaussianHead
+from quickstudy.processes.heads.head import Head
+from quickstudy.processes.parts.transformer import Transformer, check_heads
+
+
+class IncTNPState(NamedTuple):
+    """The keys and values that every layer computed for the support points of `T` tasks; the first is of no point."""
+
+    keys: Tensor  # [T, layers, 1 + N, 2 width]
+    real: Tensor  # [T, 1 + N]
+    seen: Tensor  # [T]
+
+
+class IncTNP(nn.Module):
+    """A transformer in which each support point attends to those before it only.
+
+    What a point says does not change when others follow, so `append` computes the keys of the new points alone, and
+    training can ask for every point given all points before it, in one pass (`objective="prefixes"`). Predictions
+    depend on the order of the support points; training makes that dependence small, not zero.
+
+    Args:
+        dx: number of features of an input.
+        dy: number of features of an output.
+        width: number of features of a token.
+        depth: number of layers.
+        heads: number of attention heads; it divides `width`.
+        hidden: units of the network at each token.
+        embedding: number of linear layers from a point to a token.
+        objective: "prefixes" predicts each point, support and query, given all points before it (incTNP-Seq); "query"
+            predicts each query point given the support set, as the other processes do.
+        head: the kind of belief at a point; by default `qs.heads.GaussianHead(1e-3)`.
+
+    >>> import quickstudy as qs
+    >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
+    >>> process = qs.IncTNP()
+    >>> state = process.append(process.encode(tasks.support), tasks.query)  # 5 points that arrive later
+    >>> process.predict(state, tasks.query.x).mean.shape
+    torch.Size([4, 5, 1])
+    """
+
+    deterministic = True
+    training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS | {"lr": 5e-4}
+
+    def __init__(
+        self,
+        dx: int = 1,
+        dy: int = 1,
+        *,
+        width: int = 64,
+        depth: int = 6,
+        heads: int = 4,
+        hidden: int = 128,
+        embedding: int = 4,
+        objective: Literal["prefixes", "query"] = "prefixes",
+        head: Head | None = None,
+    ):
+        super().__init__()
+        self.dx, self.dy = check_whole("dx", dx), check_whole("dy", dy)
+        self.sizes = {"width": width, "depth": depth, "heads": heads, "hidden": hidden, "embedding": embedding}
+        check_heads(self.sizes)
+        check_choice("objective", objective, ("prefixes", "query"))
+        self.objective = objective
+        self.head, self._head = GaussianHead() if head is None else head, head
+        self.transformer = Transformer(dx, dy, self.head.size(dy), **self.sizes)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"dx": self.dx, "dy": self.dy, **self.sizes, "objective": self.objective, "head": self._head}
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the mean negative log-likelihood of the real points that are predicted."""
+        return conditional.meta_loss(self, tasks)
+
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks, for transforms and compilers."""
+        support, query = tasks.support.clean(), tasks.query.clean()
+        known, asked = (
+            (support.append(query), support.append(query)) if self.objective == "prefixes" else (support, query)
+        )
+        tokens = self.transformer.tokens(known.x, known.y)
+        allowed = _before(tokens.shape[1], tokens.shape[1], tokens)
+        if self.objective == "prefixes":  # point p is the token 1 + p, and attends to the tokens before that
+            later = allowed[:-1]
+        else:
+            later = allowed[-1:].expand(asked.num_points, -1)
+        allowed = torch.cat([allowed, later])
+        if known.mask is not None:
+            allowed = allowed & _first_and(known.mask)[:, None, None]
+        belief = self.head(self.transformer(tokens, asked.x, allowed), self.dy)
+        return conditional.negative_log_likelihood(belief, asked, joint=self.head.joint)
+
+    def encode(self, support: Examples) -> IncTNPState:
+        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
+        state: IncTNPState = conditional.encode(self, support)
+        return state
+
+    def append(self, state: IncTNPState, examples: Examples) -> IncTNPState:
+        """The state of the points in `state`, followed by `examples`; only these are encoded."""
+        union: IncTNPState = conditional.append(self, state, examples)
+        return union
+
+    def predict(self, state: IncTNPState, x: Tensor) -> Predictive:
+        """The belief at `x [T, M, dx]`."""
+        return conditional.predict(self, state, x)
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> ConditionalPredictor:
+        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior."""
+        return conditional.adapt(self, support, steps, create_graph=create_graph, generator=generator)
+
+    def encoded(self, support: Examples) -> IncTNPState:
+        """`encode` without the checks, of points whose padding holds zeros."""
+        tokens = self.transformer.tokens(support.x, support.y)
+        real = _first_and(support.real())
+        allowed = _before(tokens.shape[1], tokens.shape[1], tokens) & real[:, None, None]
+        return IncTNPState(self.transformer.encode(tokens, allowed), real, support.sizes())
+
+    def extended(self, state: IncTNPState, examples: Examples) -> IncTNPState:
+        """`append` without the checks, of points whose padding holds zeros."""
+        tokens = self.transformer.more(examples.x, examples.y)
+        real = torch.cat([state.real, examples.real()], 1)
+        allowed = _before(tokens.shape[1], real.shape[1], tokens) & real[:, None, None]
+        keys = self.transformer.encode(tokens, allowed, state.keys)
+        return IncTNPState(keys, real, state.seen + examples.sizes())
+
+    def outputs(self, state: IncTNPState, x: Tensor) -> Tensor:
+        """The head's parameters at `x [T, M, dx]`."""
+        return self.transformer.answer(x, state.keys, state.real[:, None, None])
+
+
+def _before(tokens: int, keys: int, like: Tensor) -> Tensor:
+    """Whether each of the last `tokens` attends to each of the `keys`, `[tokens, keys]`: to itself and those before."""
+    places = torch.arange(keys, device=like.device)
+    return places[keys - tokens :, None] >= places
+
+
+def _first_and(real: Tensor) -> Tensor:
+    """The mask of the support tokens, `[T, 1 + N]`: that of the points, after one for the token of no point."""
+    return torch.cat([real.new_ones(len(real), 1), real], 1)

@@ -1,0 +1,1 @@
+"""The parts of which processes consist: attention, set convolutions, grids."""

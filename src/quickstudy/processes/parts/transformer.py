@@ -1,0 +1,149 @@
+"""A transformer whose query points attend to the support points, and never to each other.
+
+The queries, and the support points themselves, attend to the same keys. So one attention over all tokens, with the
+keys of the support points alone, gives what a masked transformer over all points gives (Nguyen and Grover 2022,
+figure 2), and needs no mask between them.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quickstudy.checks import check_whole
+from quickstudy.nets import MLP
+
+
+class Layer(nn.Module):
+    """One layer: attention, then a network at each token, each after a LayerNorm and added to the token.
+
+    Args:
+        width: number of features of a token.
+        heads: number of attention heads; it divides `width`.
+        hidden: units of the network at each token.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int):
+        super().__init__()
+        self.heads = heads
+        self.before = nn.LayerNorm(width)
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, width)
+        self.between = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def keys(self, tokens: Tensor) -> Tensor:
+        """The keys and values of `tokens [T, N, width]`, as `[T, N, 2 width]`."""
+        normal = self.before(tokens)
+        return torch.cat([self.key(normal), self.value(normal)], -1)
+
+    def forward(self, tokens: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
+        """The next tokens `[T, M, width]`.
+
+        Args:
+            tokens: `[T, M, width]`.
+            keys: `[T, N, 2 width]`.
+            allowed: whether a token attends to a key, bool, broadcastable to `[T, 1, M, N]`; None for all.
+        """
+        query = self.query(self.before(tokens))
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, *keys.chunk(2, -1))
+        )
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        tokens = tokens + self.out(seen.transpose(1, 2).flatten(2))
+        return tokens + self.down(F.gelu(self.up(self.between(tokens))))
+
+
+class Transformer(nn.Module):
+    """Tokens of support points and queries, through layers, to the outputs at the queries.
+
+    The first token of the support set is a learned one, which stands for no point; it makes the empty support set
+    possible.
+
+    Args:
+        dx: number of features of an input.
+        dy: number of features of an output.
+        outputs: number of outputs at a query.
+        width: number of features of a token.
+        depth: number of layers.
+        heads: number of attention heads; it divides `width`.
+        hidden: units of the network at each token.
+        embedding: number of linear layers from a point to a token.
+    """
+
+    def __init__(
+        self,
+        dx: int,
+        dy: int,
+        outputs: int,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        hidden: int,
+        embedding: int,
+    ):
+        super().__init__()
+        self.dx, self.dy = dx, dy
+        self.point = MLP(dx + dy, [width] * (embedding - 1), width)
+        self.asked = MLP(dx, [width] * (embedding - 1), width)
+        self.nothing = nn.Parameter(torch.randn(width) / width**0.5)
+        self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
+        self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+        with torch.no_grad():  # so that the first predictions are near those of outputs of zero everywhere
+            self.last[-1].weight.mul_(0.01)
+            self.last[-1].bias.zero_()
+
+    def tokens(self, x: Tensor, y: Tensor) -> Tensor:
+        """The tokens of support points, `[T, 1 + N, width]`: first the one that stands for no point."""
+        nothing = self.nothing.expand(len(x), 1, -1)
+        return torch.cat([nothing, self.more(x, y)], 1)
+
+    def more(self, x: Tensor, y: Tensor) -> Tensor:
+        """The tokens of points `x [T, N, dx]`, `y [T, N, dy]`, as `[T, N, width]`."""
+        return self.point(torch.cat([x, y], -1))
+
+    def encode(self, tokens: Tensor, allowed: Tensor | None, earlier: Tensor | None = None) -> Tensor:
+        """The keys and values of every layer for support tokens, as `[T, layers, N, 2 width]`.
+
+        Args:
+            tokens: `[T, N, width]`, or the last of them.
+            allowed: whether a token attends to each key, broadcastable to `[T, 1, tokens, N]`; None for all.
+            earlier: the keys and values of the tokens before these, if they do not depend on these.
+        """
+        found = []
+        for i, layer in enumerate(self.layers):
+            keys = layer.keys(tokens)
+            found.append(keys if earlier is None else torch.cat([earlier[:, i], keys], 1))
+            tokens = layer(tokens, found[-1], allowed)
+        return torch.stack(found, 1)
+
+    def answer(self, x: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
+        """The outputs `[T, M, outputs]` at `x [T, M, dx]`, given the keys of the support points."""
+        tokens = self.asked(x)
+        for i, layer in enumerate(self.layers):
+            tokens = layer(tokens, keys[:, i], allowed)
+        return self.last(tokens)
+
+    def forward(self, support: Tensor, x: Tensor, allowed: Tensor | None) -> Tensor:
+        """`answer` after `encode`, in one pass.
+
+        Args:
+            support: tokens `[T, N, width]`.
+            x: inputs `[T, M, dx]` of the queries.
+            allowed: whether a token attends to a support token, broadcastable to `[T, 1, N + M, N]`; None for all.
+        """
+        count = support.shape[1]
+        tokens = torch.cat([support, self.asked(x)], 1)
+        for layer in self.layers:
+            tokens = layer(tokens, layer.keys(tokens[:, :count]), allowed)
+        return self.last(tokens[:, count:])
+
+
+def check_heads(sizes: dict[str, int]) -> None:
+    """Raise ValueError unless the sizes of a `Transformer` are whole numbers, and `heads` divides `width`."""
+    for name, value in sizes.items():
+        check_whole(name, value)
+    if sizes["width"] % sizes["heads"]:
+        raise ValueError(
+            f"width={sizes['width']} cannot be divided among heads={sizes['heads']}; expected a multiple of it"
+        )
