@@ -71,7 +71,7 @@ def parts(process, batch):
         return Independent(Normal(latent.mean, latent.sd), 1)
 
     def fit(z):
-        mean, sd = process.decode(process.encoder.encode(batch.support), z, batch.query.x)
+        mean, sd = process.moments(process.encoder.encode(batch.support), z, batch.query.x)
         return Normal(mean, sd).log_prob(batch.query.y).sum((-2, -1))
 
     return belief(batch.support), belief(batch.support.append(batch.query)), fit
