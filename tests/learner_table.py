@@ -24,6 +24,8 @@ from quickstudy.inner.optimizers import SGD
 from quickstudy.inner.rates import Rates
 from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.nets import MLP, WarpedMLP
+from quickstudy.processes.attentive_cnp import AttentiveCNP
+from quickstudy.processes.attentive_np import AttentiveNP
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.heads import LowRankHead, MixtureHead
 from quickstudy.processes.inc_tnp import IncTNP
@@ -72,6 +74,12 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "CNP": lambda: CNP(width=32, encoder_depth=2),
     "CNP, mixture": lambda: CNP(width=32, encoder_depth=2, head=MixtureHead(3)),
     "CNP, low rank": lambda: CNP(width=32, encoder_depth=2, head=LowRankHead(3)),
+    "AttentiveCNP": lambda: AttentiveCNP(width=16, encoder_depth=2, heads=2),
+    "AttentiveCNP, no self-attention": lambda: AttentiveCNP(width=16, encoder_depth=2, heads=2, self_attention=0),
+    "AttentiveNP": lambda: AttentiveNP(width=16, latent=8, encoder_depth=2, heads=2, samples=4),
+    "AttentiveNP, no self-attention, ml": lambda: AttentiveNP(
+        width=16, latent=8, encoder_depth=2, heads=2, samples=4, objective="ml", self_attention=0
+    ),
     "TNP": lambda: TNP(**SMALL),
     "IncTNP": lambda: IncTNP(**SMALL),
     "IncTNP, query": lambda: IncTNP(**SMALL, objective="query"),
@@ -86,7 +94,10 @@ FUNCTION = "torch func gives the same gradient"
 LOW_RANK = "a linear rule gives the same on low rank weights"
 # whose gradient is by definition not the derivative of their loss
 NOT_A_DERIVATIVE = frozenset({"FOMAML", "Reptile", "Reptile, support, learned noise", "WarpGrad"})
-DRAWS = frozenset({"NeuralProcess, latent", "NeuralProcess, both, iwae", "NeuralProcess, both, ml"})
+DRAWS = frozenset(
+    {"NeuralProcess, latent", "NeuralProcess, both, iwae", "NeuralProcess, both, ml"}
+    | {"AttentiveNP", "AttentiveNP, no self-attention, ml"}
+)
 STEPS_LINEARLY = frozenset({"MAML", "MAML, loop", "FOMAML", "ANIL", "BOIL", "CAVIA"}) | {
     name for name in LEARNERS if name.startswith("MAML, ")
 }
@@ -100,7 +111,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "IncTNP, query": {ORDER: "it is causal"},
 }
 # whose cost grows with the square of the support set
-QUADRATIC = frozenset({"TNP", "IncTNP", "IncTNP, query"})
+QUADRATIC = frozenset({"TNP", "IncTNP", "IncTNP, query", "AttentiveCNP", "AttentiveNP"})
 # which properties do not apply to a learner, for want of what they are about
 WITHOUT: dict[str, frozenset[str]] = {
     MEAN: DRAWS,

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from quickstudy.metric.alpaca import ALPaCA as ALPaCA
     from quickstudy.nets.step_norm import StepNorm as StepNorm
     from quickstudy.processes import heads as heads
+    from quickstudy.processes.attentive_cnp import AttentiveCNP as AttentiveCNP
+    from quickstudy.processes.attentive_np import AttentiveNP as AttentiveNP
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.inc_tnp import IncTNP as IncTNP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 _HOME = {  # where each public name lives; it is imported, and torch with it, at the first use
     "ALPaCA": "quickstudy.metric.alpaca",
     "ANIL": "quickstudy.gradient.anil",
+    "AttentiveCNP": "quickstudy.processes.attentive_cnp",
+    "AttentiveNP": "quickstudy.processes.attentive_np",
     "BOIL": "quickstudy.gradient.boil",
     "BayesianMAML": "quickstudy.gradient.bayesian_maml",
     "CAVIA": "quickstudy.gradient.cavia",

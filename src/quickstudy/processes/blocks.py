@@ -88,6 +88,10 @@ class Decoder(nn.Module):
         """`representation [*S, T, features]`, `x [T, M, dx]` -> `[*S, T, M, outputs]`."""
         return self.rest(F.gelu(self.task(representation).unsqueeze(-2) + self.input(x)))
 
+    def at_points(self, representation: Tensor, x: Tensor) -> Tensor:
+        """`representation [*S, T, M, features]`, one for each point, `x [T, M, dx]` -> `[*S, T, M, outputs]`."""
+        return self.rest(F.gelu(self.task(representation) + self.input(x)))
+
     def means(self, representation: Tensor, dy: int, *, graph: bool) -> Callable[[Tensor, Any], Tensor]:
         """The first `dy` outputs as a function of `x`, for fixed representations `[S, T, features]`.
 

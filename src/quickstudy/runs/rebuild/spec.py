@@ -30,6 +30,8 @@ CLASSES: dict[str, str] = {
     "NeuralProcess": "quickstudy.processes.neural_process",
     "TNP": "quickstudy.processes.tnp",
     "IncTNP": "quickstudy.processes.inc_tnp",
+    "AttentiveCNP": "quickstudy.processes.attentive_cnp",
+    "AttentiveNP": "quickstudy.processes.attentive_np",
     "GaussianHead": "quickstudy.processes.heads.gaussian",
     "MixtureHead": "quickstudy.processes.heads.mixture",
     "LowRankHead": "quickstudy.processes.heads.low_rank",

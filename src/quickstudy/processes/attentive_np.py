@@ -1,0 +1,171 @@
+"""Attentive Neural Process (Kim et al. 2019, arXiv 1901.05761)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy import predictive
+from quickstudy.checks import check_number, check_whole
+from quickstudy.data import Examples, Tasks
+from quickstudy.learner import check_steps
+from quickstudy.nets import MLP
+from quickstudy.processes import conditional, latent
+from quickstudy.processes.blocks import Decoder, PointEncoder, State, dtype_of, gaussian_log_prob, mean_and_sd
+from quickstudy.processes.common import TRAINING_DEFAULTS
+from quickstudy.processes.latent import LatentBelief, LatentPredictor, Objective, check_latent, latent_belief
+from quickstudy.processes.parts.attention import Attended, CrossAttention
+from quickstudy.processes.parts.transformer import check_heads
+
+
+class AttentiveNPState(NamedTuple):
+    """The support points of `T` tasks, their keys and values, and the sum of their codes for the latent."""
+
+    keys: Tensor  # [T, 1 + N, width]
+    values: Tensor  # [T, 1 + N, width]
+    real: Tensor  # [T, 1 + N]
+    x: Tensor  # [T, N, dx]
+    y: Tensor  # [T, N, dy]
+    total: Tensor  # [T, width]
+    seen: Tensor  # [T]
+
+
+class AttentiveNP(nn.Module):
+    """A Neural Process whose deterministic path attends to the support points; its latent is that of the whole task.
+
+    y | x, z ~ N(mu(r(x), z, x), sigma(r(x), z, x)^2),  z ~ q(z | support),  r(x) as in `AttentiveCNP`. The objectives
+    are those of `NeuralProcess`.
+
+    Args:
+        dx: number of features of an input.
+        dy: number of features of an output.
+        width: of every hidden layer, of the keys and of the values.
+        latent: dimension of z.
+        objective: "elbo", "iwae" or "ml".
+        train_samples: latents drawn per task in training; by default 1 for "elbo", 4 for "iwae" and 16 for "ml".
+        samples: latents drawn per task for a prediction.
+        encoder_depth: number of linear layers before a value, and before the mean for the latent, at least 2.
+        decoder_depth: number of linear layers of the decoder, at least 2.
+        heads: number of attention heads; it divides `width` (8 in the paper).
+        self_attention: number of layers in which the support points attend to each other; see `AttentiveCNP`.
+        sigma_floor: the smallest standard deviation that it can predict, in units of y; see `CNP`.
+
+    >>> import quickstudy as qs
+    >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
+    >>> qs.AttentiveNP(samples=8).adapt(tasks.support).functions(64)(tasks.query.x).shape
+    torch.Size([64, 4, 5, 1])
+    """
+
+    deterministic = False
+    training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS
+
+    def __init__(
+        self,
+        dx: int = 1,
+        dy: int = 1,
+        *,
+        width: int = 128,
+        latent: int = 128,
+        objective: Objective = "elbo",
+        train_samples: int | None = None,
+        samples: int = 50,
+        encoder_depth: int = 4,
+        decoder_depth: int = 4,
+        heads: int = 8,
+        self_attention: int = 2,
+        sigma_floor: float = 1e-3,
+    ):
+        super().__init__()
+        self.dx, self.dy, self.sigma_floor = check_whole("dx", dx), check_whole("dy", dy), sigma_floor
+        check_heads({"width": width, "heads": heads})
+        check_whole("encoder_depth", encoder_depth, 2), check_whole("decoder_depth", decoder_depth, 2)
+        check_number("sigma_floor", sigma_floor)
+        self.sizes = {"width": width, "encoder_depth": encoder_depth, "decoder_depth": decoder_depth, "heads": heads}
+        self.self_attention = check_steps(self_attention, "self_attention")
+        self.objective, self._train_samples = objective, train_samples
+        self.latent, self.samples, self.train_samples = check_latent(objective, train_samples, latent, samples)
+        self.attention = CrossAttention(
+            dx, dy, width=width, depth=encoder_depth, heads=heads, self_attention=self_attention
+        )
+        self.encoder = PointEncoder(dx + dy, width, encoder_depth, width)
+        self.latent_head = MLP(width, [width], 2 * latent, activation="gelu")
+        self.decoder = Decoder(width + latent, dx, width, decoder_depth, 2 * dy)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        drawn = {"latent": self.latent, "train_samples": self._train_samples, "samples": self.samples}
+        own = {"objective": self.objective, "self_attention": self.self_attention, "sigma_floor": self.sigma_floor}
+        return {"dx": self.dx, "dy": self.dy, **self.sizes, **drawn, **own}
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the negative objective per real query point.
+
+        Latents are drawn from torch's own generator.
+        """
+        return conditional.meta_loss(self, tasks)
+
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks."""
+        support, query = tasks.support.clean(), tasks.query.clean()
+        state = self.encoded(support)
+
+        def log_prob(z: Tensor) -> Tensor:
+            mean, sd = self.moments(state, z, query.x)
+            return gaussian_log_prob(query.y, mean, sd, query.mask).sum(-1)
+
+        return -(latent.bound(self, state, query, log_prob) / query.sizes().clamp_min(1)).mean()
+
+    def encode(self, support: Examples) -> AttentiveNPState:
+        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
+        state: AttentiveNPState = conditional.encode(self, support)
+        return state
+
+    def append(self, state: AttentiveNPState, examples: Examples) -> AttentiveNPState:
+        """The state of the union with `examples`; with `self_attention`, all points are encoded again."""
+        union: AttentiveNPState = conditional.append(self, state, examples)
+        return union
+
+    def predict(
+        self, state: AttentiveNPState, x: Tensor, *, generator: torch.Generator | None = None
+    ) -> predictive.GaussianMixture:
+        """The belief at `x [T, M, dx]`: a mixture over `samples` latents, whose noise `generator` draws."""
+        return latent.predict(self, state, x, generator)
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> LatentPredictor:
+        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior.
+
+        `generator` draws the noise of the `samples` latents once; all predictions of the predictor use it.
+        """
+        return latent.adapt(self, support, steps, create_graph=create_graph, generator=generator)
+
+    def encoded(self, support: Examples) -> AttentiveNPState:
+        """`encode` without the checks, of points whose padding holds zeros."""
+        codes = self.encoder.encode(support)
+        return AttentiveNPState(*self.attention.encode(support), support.x, support.y, codes.total, codes.seen)
+
+    def extended(self, state: AttentiveNPState, examples: Examples) -> AttentiveNPState:
+        """`append` without the checks, of points whose padding holds zeros."""
+        union = Examples(state.x, state.y, state.real[:, 1:]).append(examples)
+        attended = self.attention.extend(Attended(*state[:3]), union, examples.num_points)
+        codes = State(state.total, state.seen).plus(self.encoder.encode(examples))
+        return AttentiveNPState(*attended, union.x, union.y, codes.total, codes.seen)
+
+    def latent_belief(self, state: AttentiveNPState) -> LatentBelief:
+        """q(z | points in `state`), with standard deviations between 0.1 and 1."""
+        codes = State(state.total, state.seen)
+        return latent_belief(self.latent_head(codes.mean(dtype_of(self.latent_head))))
+
+    def moments(self, state: AttentiveNPState, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for latents `z [S, T, latent]`."""
+        attended = self.attention(Attended(*state[:3]), x)
+        points = z.unsqueeze(2).expand(-1, -1, x.shape[1], -1)
+        both = torch.cat([points, attended.expand(len(z), *attended.shape)], -1)
+        return mean_and_sd(self.decoder.at_points(both, x), self.sigma_floor)
