@@ -27,6 +27,7 @@ from quickstudy.nets import MLP, WarpedMLP
 from quickstudy.processes.attentive_cnp import AttentiveCNP
 from quickstudy.processes.attentive_np import AttentiveNP
 from quickstudy.processes.cnp import CNP
+from quickstudy.processes.conv_cnp import ConvCNP
 from quickstudy.processes.heads import LowRankHead, MixtureHead
 from quickstudy.processes.inc_tnp import IncTNP
 from quickstudy.processes.neural_process import NeuralProcess
@@ -80,6 +81,7 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "AttentiveNP, no self-attention, ml": lambda: AttentiveNP(
         width=16, latent=8, encoder_depth=2, heads=2, samples=4, objective="ml", self_attention=0
     ),
+    "ConvCNP": lambda: ConvCNP(domain=(-5, 5), points_per_unit=4, channels=8, levels=2),
     "TNP": lambda: TNP(**SMALL),
     "IncTNP": lambda: IncTNP(**SMALL),
     "IncTNP, query": lambda: IncTNP(**SMALL, objective="query"),

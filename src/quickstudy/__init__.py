@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from quickstudy.processes.attentive_cnp import AttentiveCNP as AttentiveCNP
     from quickstudy.processes.attentive_np import AttentiveNP as AttentiveNP
     from quickstudy.processes.cnp import CNP as CNP
+    from quickstudy.processes.conv_cnp import ConvCNP as ConvCNP
     from quickstudy.processes.inc_tnp import IncTNP as IncTNP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
     from quickstudy.processes.tnp import TNP as TNP
@@ -57,6 +58,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "BayesianMAML": "quickstudy.gradient.bayesian_maml",
     "CAVIA": "quickstudy.gradient.cavia",
     "CNP": "quickstudy.processes.cnp",
+    "ConvCNP": "quickstudy.processes.conv_cnp",
     "Curvature": "quickstudy.gradient.meta_curvature",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",

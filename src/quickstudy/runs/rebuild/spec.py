@@ -32,6 +32,7 @@ CLASSES: dict[str, str] = {
     "IncTNP": "quickstudy.processes.inc_tnp",
     "AttentiveCNP": "quickstudy.processes.attentive_cnp",
     "AttentiveNP": "quickstudy.processes.attentive_np",
+    "ConvCNP": "quickstudy.processes.conv_cnp",
     "GaussianHead": "quickstudy.processes.heads.gaussian",
     "MixtureHead": "quickstudy.processes.heads.mixture",
     "LowRankHead": "quickstudy.processes.heads.low_rank",

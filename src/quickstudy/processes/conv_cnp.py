@@ -1,0 +1,158 @@
+"""Convolutional Conditional Neural Process (Gordon et al. 2020, arXiv 1910.13556)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.checks import check_number, check_positive, check_whole
+from quickstudy.data import Examples, Tasks
+from quickstudy.learner import Predictive
+from quickstudy.processes import conditional
+from quickstudy.processes.common import TRAINING_DEFAULTS
+from quickstudy.processes.conditional import ConditionalPredictor
+from quickstudy.processes.heads import GaussianHead
+from quickstudy.processes.heads.head import Head
+from quickstudy.processes.parts.lattice import Lattice, SetConv, UNet, Window
+from quickstudy.tasks.sampling import as_domain
+
+
+class ConvState(NamedTuple):
+    """The support points of `T` tasks, and the density and the sums of outputs that they make on the grid."""
+
+    grid: Tensor  # [T, 1 + dy, *cells]
+    x: Tensor  # [T, N, dx]
+    y: Tensor  # [T, N, dy]
+    real: Tensor  # [T, N]
+    seen: Tensor  # [T]
+
+
+class ConvCNP(nn.Module):
+    """A conditional process that convolves the support points onto a grid, and the grid with a U-Net.
+
+    Points that move together move the prediction with them (translation equivariance), up to the spacing of the grid. So
+    what was learned in one place holds in others, also outside the domain. The grid covers the domain, and is larger
+    where points lie outside.
+
+    Args:
+        dx: number of features of an input, 1 to 3.
+        dy: number of features of an output.
+        domain: the interval of every feature of x for which the grid is made.
+        points_per_unit: cells of the grid per unit of x. The wavelengths to be seen should span several of them.
+        margin: what is added to the grid on each side, in units of x.
+        channels: channels of the U-Net.
+        levels: how often the U-Net halves the number of cells.
+        kernel: number of cells that a convolution covers; odd.
+        head: the kind of belief at a point; by default `qs.heads.GaussianHead(1e-3)`. With
+            `qs.heads.LowRankHead()` this is a convolutional Gaussian neural process.
+
+    >>> import quickstudy as qs
+    >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
+    >>> process = qs.ConvCNP(domain=(-2, 2), points_per_unit=32)
+    >>> process.adapt(tasks.support)(tasks.query.x).log_prob(tasks.query.y).shape
+    torch.Size([4, 5])
+    """
+
+    deterministic = True
+    training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS
+
+    def __init__(
+        self,
+        dx: int = 1,
+        dy: int = 1,
+        *,
+        domain: tuple[float, float] = (-2.0, 2.0),
+        points_per_unit: float = 64.0,
+        margin: float = 0.1,
+        channels: int = 64,
+        levels: int = 6,
+        kernel: int = 5,
+        head: Head | None = None,
+    ):
+        super().__init__()
+        self.dx, self.dy = check_whole("dx", dx), check_whole("dy", dy)
+        if self.dx > 3:
+            raise ValueError(f"dx={dx}; a grid has 1 to 3 axes: use TNP or AttentiveCNP for more features")
+        if check_whole("kernel", kernel) % 2 == 0:
+            raise ValueError(f"kernel={kernel}; expected an odd number of cells")
+        domain = as_domain("domain", domain)
+        density = check_positive("points_per_unit", points_per_unit)
+        self.grid = {"domain": domain, "points_per_unit": density, "margin": check_number("margin", margin)}
+        self.sizes = {"channels": check_whole("channels", channels), "levels": check_whole("levels", levels)}
+        self.kernel = kernel
+        self.head, self._head = GaussianHead() if head is None else head, head
+        self.lattice = Lattice(dx, domain, density=density, margin=self.grid["margin"], multiple=2**levels)
+        self.into, self.back = SetConv(self.lattice.spacing), SetConv(self.lattice.spacing)
+        self.unet = UNet(dx, 1 + dy, channels, levels, kernel)
+        self.out = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, self.head.size(dy)))
+        with torch.no_grad():  # so that the first predictions are near those of outputs of zero everywhere
+            self.out[-1].weight.mul_(0.01)
+            self.out[-1].bias.zero_()
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"dx": self.dx, "dy": self.dy, **self.grid, **self.sizes, "kernel": self.kernel, "head": self._head}
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the mean negative log-likelihood of each task's real query points."""
+        return conditional.meta_loss(self, tasks)
+
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks, for transforms and compilers."""
+        support, query = tasks.support.clean(), tasks.query.clean()
+        window = self.lattice.window((support.x, support.mask), (query.x, query.mask))
+        outputs = self._at(self._onto(support, window), query.x, window)
+        return conditional.negative_log_likelihood(self.head(outputs, self.dy), query, joint=self.head.joint)
+
+    def encode(self, support: Examples) -> ConvState:
+        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
+        state: ConvState = conditional.encode(self, support)
+        return state
+
+    def append(self, state: ConvState, examples: Examples) -> ConvState:
+        """The state of the union with `examples`; only these are convolved, unless they lie outside the domain."""
+        union: ConvState = conditional.append(self, state, examples)
+        return union
+
+    def predict(self, state: ConvState, x: Tensor) -> Predictive:
+        """The belief at `x [T, M, dx]`."""
+        return conditional.predict(self, state, x)
+
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> ConditionalPredictor:
+        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior."""
+        return conditional.adapt(self, support, steps, create_graph=create_graph, generator=generator)
+
+    def encoded(self, support: Examples) -> ConvState:
+        """`encode` without the checks, of points whose padding holds zeros."""
+        grid = self._onto(support, self.lattice.usual)
+        return ConvState(grid, support.x, support.y, support.real(), support.sizes())
+
+    def extended(self, state: ConvState, examples: Examples) -> ConvState:
+        """`append` without the checks, of points whose padding holds zeros."""
+        union = Examples(state.x, state.y, state.real).append(examples)
+        grid = state.grid + self._onto(examples, self.lattice.usual)
+        return ConvState(grid, union.x, union.y, union.real(), state.seen + examples.sizes())
+
+    def outputs(self, state: ConvState, x: Tensor) -> Tensor:
+        """The head's parameters at `x [T, M, dx]`."""
+        window = self.lattice.window((state.x, state.real), (x, None))
+        if window == self.lattice.usual:
+            return self._at(state.grid, x, window)
+        return self._at(self._onto(Examples(state.x, state.y, state.real), window), x, window)
+
+    def _onto(self, points: Examples, window: Window) -> Tensor:
+        return self.into.onto(points._replace(x=self.lattice.inside(points.x, window)), window)
+
+    def _at(self, grid: Tensor, x: Tensor, window: Window) -> Tensor:
+        """The outputs at `x` for the density and sums on the grid."""
+        density, sums = grid[:, :1], grid[:, 1:]
+        features = self.unet(torch.cat([density, sums / (density + 1e-4)], 1))
+        return self.out(self.back.off(features, self.lattice.inside(x, window), window))
