@@ -41,6 +41,7 @@ RECIPES: dict[str, Recipe] = {
         "every learner on the same sine waves, with equal budgets, tuned by equal numbers of trials",
     ),
     "sinusoid-np": Recipe("sinusoid.np", "a Neural Process on MAML's sine waves"),
+    "gp": Recipe("gp.models", "a neural process of your choice on samples of Gaussian processes"),
     "gp-np": Recipe("gp.np", "a Neural Process on samples of Gaussian processes, compared with the exact posterior"),
     "gp-cnp": Recipe("gp.cnp", "a Conditional Neural Process on samples of Gaussian processes"),
     "cartpole-np": Recipe(

@@ -31,8 +31,8 @@ class ConvState(NamedTuple):
 class ConvCNP(nn.Module):
     """A conditional process that convolves the support points onto a grid, and the grid with a U-Net.
 
-    Points that move together move the prediction with them (translation equivariance), up to the spacing of the grid. So
-    what was learned in one place holds in others, also outside the domain. The grid covers the domain, and is larger
+    Points that move together move the prediction with them (translation equivariance), up to the spacing of the grid.
+    So what was learned in one place holds in others, also outside the domain. The grid covers the domain, and is larger
     where points lie outside.
 
     Args:

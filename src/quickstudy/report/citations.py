@@ -24,6 +24,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "sinusoid-meta-sgd": ("li2017metasgd", "finn2017maml"),
     "sinusoid-compare": ("finn2017maml",),
     "sinusoid-np": ("finn2017maml",),
+    "gp": ("nguyen2022tnp",),
     "gp-np": ("nguyen2022tnp",),
     "gp-cnp": ("nguyen2022tnp",),
     "cartpole-np": ("garnelo2018np",),

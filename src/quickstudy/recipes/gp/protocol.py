@@ -4,7 +4,7 @@ x in [-2, 2], length scale in [0.1, 0.6], scale in [0.1, 1], noise 0.02. A batch
 49 - N query points. Training tasks have the RBF kernel; Matern 5/2 and periodic kernels occur only at test time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,34 +27,50 @@ FIGURE_SUPPORT = 8  # support points of each task in the figure
 SIZES: dict[str, Any] = {"support": (3, 46), "query": (3, 46), "points": 49}
 
 
-def run(learner: nn.Module, options: Any, stage: Stage, *, title: str, colour: str, samples: int) -> dict[str, Metric]:
-    """Train on RBF tasks, measure on all kernels, and draw."""
-    family = qs.tasks.GaussianProcess("rbf")
+def run(
+    learner: nn.Module,
+    options: Any,
+    stage: Stage,
+    *,
+    title: str,
+    colour: str,
+    samples: int,
+    train_on: Kernel = "rbf",
+    orders: int = 0,
+) -> dict[str, Metric]:
+    """Train on tasks of one kernel, measure on all kernels, and draw.
+
+    Args:
+        learner: the process.
+        options: of the recipe.
+        stage: of the run.
+        title: name of the process in the figure.
+        colour: of the process in the figure.
+        samples: number of functions to draw in the figure.
+        train_on: the kernel of the training tasks.
+        orders: number of random orders for the joint likelihood by the chain rule; 0 leaves it out.
+    """
+    family = qs.tasks.GaussianProcess(train_on)
     trained = stage.train(learner, family, steps=options.steps, tasks=options.tasks, lr=options.lr, **SIZES)
     metrics: dict[str, Metric] = {}
     for kernel in KERNELS:
         stage.say(f"measuring on {options.test_tasks} {kernel} tasks")
         metrics |= measure(trained, kernel, options)
+        if orders:
+            stage.say(f"joint likelihoods of {options.autoregressive_tasks} {kernel} tasks by the chain rule")
+            metrics |= chain_rule(trained, kernel, options, orders)
     stage.draw(
         "beliefs",
-        lambda: panels.side_by_side(_beliefs(trained, title, colour, samples)),
-        f"Three unseen tasks with the RBF kernel, {FIGURE_SUPPORT} points seen of each. Grey line: the true function.",
+        lambda: panels.side_by_side(_beliefs(trained, title, colour, samples, train_on)),
+        f"Three unseen tasks, kernel {train_on}, {FIGURE_SUPPORT} points seen of each. Grey line: the true function.",
     )
     return metrics
 
 
 def measure(learner: Any, kernel: Kernel, options: Sampled, batch: int = 16) -> dict[str, Metric]:
     """Scores on unseen tasks by the protocol, of the learner and of the exact posterior, which knows the kernel."""
-    family = qs.tasks.GaussianProcess(kernel)
-    device = next(learner.parameters()).device
-    chance = torch.Generator().manual_seed(options.test_seed)
     found: dict[str, list[torch.Tensor]] = {}
-    for start in range(0, options.test_tasks, batch):
-        support = int(torch.randint(3, 47, (), generator=chance))
-        query = int(torch.randint(3, 50 - support, (), generator=chance))
-        generator = torch.Generator(device).manual_seed(int(torch.randint(2**31, (), generator=chance)))
-        count = min(batch, options.test_tasks - start)
-        tasks = family.sample(count, support=support, query=query, split="test", generator=generator)
+    for tasks, generator in _unseen(learner, kernel, options, options.test_tasks, batch):
         scores = scores_by_size(learner, tasks, generator=generator) | oracle_scores(tasks.info, tasks.query)
         for name, values in scores.items():
             found.setdefault(name, []).append(values.cpu())
@@ -65,9 +81,34 @@ def measure(learner: Any, kernel: Kernel, options: Sampled, batch: int = 16) -> 
     }
 
 
-def _beliefs(learner: Any, title: str, colour: str, samples: int) -> dict[str, Sequence[Panel]]:
+def chain_rule(learner: Any, kernel: Kernel, options: Any, orders: int, batch: int = 16) -> dict[str, Metric]:
+    """The joint log-likelihood per point by the chain rule, a mean over orders of each task's density."""
+    found = []
+    for tasks, _ in _unseen(learner, kernel, options, min(options.autoregressive_tasks, options.test_tasks), batch):
+        chance = torch.Generator().manual_seed(options.test_seed)
+        joint = learner.adapt(tasks.support).autoregressive(samples=orders, generator=chance)(tasks.query.x)
+        found.append((joint.log_prob(tasks.query.y, joint=True) / tasks.query.num_points).cpu())
+    return {f"autoregressive_joint_log_likelihood/kernel={kernel}": over_tasks(torch.cat(found))}
+
+
+def _unseen(
+    learner: nn.Module, kernel: Kernel, options: Sampled, count: int, batch: int
+) -> Iterator[tuple[Tasks, torch.Generator]]:
+    """The first `count` unseen tasks in batches, each with its random numbers."""
+    family = qs.tasks.GaussianProcess(kernel)
+    device = next(learner.parameters()).device
+    chance = torch.Generator().manual_seed(options.test_seed)
+    for start in range(0, count, batch):
+        support = int(torch.randint(3, 47, (), generator=chance))
+        query = int(torch.randint(3, 50 - support, (), generator=chance))
+        generator = torch.Generator(device).manual_seed(int(torch.randint(2**31, (), generator=chance)))
+        tasks = min(batch, count - start)
+        yield family.sample(tasks, support=support, query=query, split="test", generator=generator), generator
+
+
+def _beliefs(learner: Any, title: str, colour: str, samples: int, kernel: Kernel) -> dict[str, Sequence[Panel]]:
     """Panels with the learner's predictions and the exact posterior for the same three tasks."""
-    family = qs.tasks.GaussianProcess("rbf")
+    family = qs.tasks.GaussianProcess(kernel)
     device = next(learner.parameters()).device
     generator = torch.Generator(device).manual_seed(3)
     tasks = family.sample(3, support=FIGURE_SUPPORT, query=200, split="test", grid=True, generator=generator)

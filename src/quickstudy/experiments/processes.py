@@ -1,0 +1,67 @@
+"""The neural processes that recipes offer as `--model`."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from torch import nn
+
+import quickstudy as qs
+from quickstudy.processes.heads.head import Head
+
+Model = Literal["cnp", "np", "attentive-cnp", "attentive-np", "tnp", "inc-tnp", "conv-cnp"]
+HeadName = Literal["gaussian", "mixture", "low-rank"]
+
+HEADS: dict[HeadName, Callable[[float], Head]] = {
+    "gaussian": lambda floor: qs.heads.GaussianHead(floor),
+    "mixture": lambda floor: qs.heads.MixtureHead(20, floor),
+    "low-rank": lambda floor: qs.heads.LowRankHead(64, floor),
+}
+LATENT: dict[Model, Any] = {"np": qs.NeuralProcess, "attentive-np": qs.AttentiveNP}
+CONDITIONAL: dict[Model, Any] = {
+    "cnp": qs.CNP,
+    "attentive-cnp": qs.AttentiveCNP,
+    "tnp": qs.TNP,
+    "inc-tnp": qs.IncTNP,
+    "conv-cnp": qs.ConvCNP,
+}
+TITLES: dict[Model, str] = {
+    "cnp": "CNP",
+    "np": "Neural Process",
+    "attentive-cnp": "Attentive CNP",
+    "attentive-np": "Attentive NP",
+    "tnp": "TNP",
+    "inc-tnp": "IncTNP",
+    "conv-cnp": "ConvCNP",
+}
+
+
+def build(
+    model: Model,
+    dx: int = 1,
+    dy: int = 1,
+    *,
+    head: HeadName = "gaussian",
+    sigma_floor: float = 1e-3,
+    domain: tuple[float, float] = (-2.0, 2.0),
+) -> nn.Module:
+    """A process with the sizes that are its defaults.
+
+    Args:
+        model: its name.
+        dx: number of features of an input.
+        dy: number of features of an output.
+        head: the kind of belief at a point; latent models have "gaussian" only.
+        sigma_floor: the smallest standard deviation that it can predict, in units of y.
+        domain: the interval of every feature of x, for models with a grid.
+
+    Raises:
+        ValueError: for a latent model with another head.
+    """
+    if model in LATENT:
+        if head != "gaussian":
+            raise ValueError(f"--model {model} has a Gaussian head; leave --head {head} out")
+        made: nn.Module = LATENT[model](dx, dy, sigma_floor=sigma_floor)
+        return made
+    own: dict[str, Any] = {"domain": domain} if model == "conv-cnp" else {}
+    conditional: nn.Module = CONDITIONAL[model](dx, dy, head=HEADS[head](sigma_floor), **own)
+    return conditional

@@ -1,0 +1,59 @@
+"""A neural process of your choice on samples of Gaussian processes, by the protocol in `gp/protocol.py`.
+
+It is trained on one kernel and measured on all three, so two of the results are out of distribution. Marginal and joint
+log-likelihoods per point stand beside those of the exact posterior, which knows the kernel's parameters. The joint
+likelihood of a model that predicts each point by itself is also measured by the chain rule (`autoregressive_...`), over
+`--orders` random orders of the points of the first `--autoregressive-tasks` tasks.
+"""
+
+from dataclasses import dataclass
+
+from quickstudy.evaluation.evaluate import Metric
+from quickstudy.experiments.options import Sampled
+from quickstudy.experiments.processes import TITLES, HeadName, Model, build
+from quickstudy.experiments.stage import Stage
+from quickstudy.recipes.gp import protocol as gp_protocol
+from quickstudy.report.palette import GREEN
+from quickstudy.tasks.kernels import Kernel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Sampled):
+    """Options of the recipe. The defaults are those of the protocol."""
+
+    model: Model = "tnp"
+    """Neural process to train."""
+    head: HeadName = "gaussian"
+    """Kind of belief: gaussian or mixture (20 Gaussians) at each point, or low-rank (one Gaussian over all points)."""
+    kernel: Kernel = "rbf"
+    """Kernel of the training tasks."""
+    steps: int = 100_000
+    """Meta-training steps."""
+    tasks: int = 16
+    """Tasks in a meta-batch."""
+    lr: float = 5e-4
+    """Initial learning rate of Adam; it falls along a cosine."""
+    sigma_floor: float = 1e-3
+    """Smallest standard deviation that the model can predict; 0.1 in the published runs of most models."""
+    test_tasks: int = 4800
+    """Unseen tasks of each kernel to measure on."""
+    orders: int = 8
+    """Random orders of the points for the joint likelihood by the chain rule; 0 leaves it out."""
+    autoregressive_tasks: int = 480
+    """Number of the unseen tasks on which the chain rule is measured, as it takes one prediction for each point."""
+
+
+def run(options: Options, stage: Stage) -> dict[str, Metric]:
+    """Train, measure and draw."""
+    learner = build(options.model, head=options.head, sigma_floor=options.sigma_floor)
+    latent = hasattr(learner, "latent_belief")
+    return gp_protocol.run(
+        learner,
+        options,
+        stage,
+        title=TITLES[options.model],
+        colour=GREEN,
+        samples=64 if latent else 0,
+        train_on=options.kernel,
+        orders=0 if latent or options.head == "low-rank" else options.orders,
+    )
