@@ -1,18 +1,16 @@
 """Attentive Conditional Neural Process: the deterministic path of Kim et al. 2019 (arXiv 1901.05761)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, final
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Predictive, check_steps
-from quickstudy.processes import conditional
+from quickstudy.learner import check_steps
 from quickstudy.processes.blocks import Decoder
 from quickstudy.processes.common import TRAINING_DEFAULTS
-from quickstudy.processes.conditional import ConditionalPredictor
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
 from quickstudy.processes.parts.attention import Attended, CrossAttention
@@ -30,7 +28,8 @@ class AttentiveState(NamedTuple):
     seen: Tensor  # [T]
 
 
-class AttentiveCNP(nn.Module):
+@final
+class AttentiveCNP(Conditional):
     """A conditional process in which each query point attends to the support points, by the distance of learned keys.
 
     y | x ~ N(mu(r(x), x), sigma(r(x), x)^2),  r(x) = sum_i softmax_i(k(x) . k(x_i)) v_i. In place of the mean over the
@@ -53,7 +52,6 @@ class AttentiveCNP(nn.Module):
     torch.Size([4, 5])
     """
 
-    deterministic = True
     training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS
 
     def __init__(
@@ -85,40 +83,11 @@ class AttentiveCNP(nn.Module):
         own = {"self_attention": self.self_attention, "head": self._head}
         return {"dx": self.dx, "dy": self.dy, **self.sizes, **own}
 
-    def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the mean negative log-likelihood of each task's real query points."""
-        return conditional.meta_loss(self, tasks)
-
     def forward(self, tasks: Tasks) -> Tensor:
-        """`meta_loss` without the checks, for transforms and compilers."""
+        """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
         belief = self.head(self.outputs(self.encoded(support), query.x), self.dy)
-        return conditional.negative_log_likelihood(belief, query, joint=self.head.joint)
-
-    def encode(self, support: Examples) -> AttentiveState:
-        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
-        state: AttentiveState = conditional.encode(self, support)
-        return state
-
-    def append(self, state: AttentiveState, examples: Examples) -> AttentiveState:
-        """The state of the union with `examples`; with `self_attention`, all points are encoded again."""
-        union: AttentiveState = conditional.append(self, state, examples)
-        return union
-
-    def predict(self, state: AttentiveState, x: Tensor) -> Predictive:
-        """The belief at `x [T, M, dx]`."""
-        return conditional.predict(self, state, x)
-
-    def adapt(
-        self,
-        support: Examples,
-        *,
-        steps: int | None = None,
-        create_graph: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> ConditionalPredictor:
-        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior."""
-        return conditional.adapt(self, support, steps, create_graph=create_graph, generator=generator)
+        return negative_log_likelihood(belief, query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> AttentiveState:
         """`encode` without the checks, of points whose padding holds zeros."""

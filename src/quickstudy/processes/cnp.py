@@ -1,22 +1,20 @@
 """Conditional Neural Process (Garnelo et al. 2018, arXiv 1807.01613)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Predictive
-from quickstudy.processes import conditional
 from quickstudy.processes.blocks import State, dtype_of
 from quickstudy.processes.common import TRAINING_DEFAULTS, check_sizes
-from quickstudy.processes.conditional import ConditionalPredictor
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
 
 
-class CNP(nn.Module):
+@final
+class CNP(Conditional):
     """Maps a support set directly to a belief at every query point (section 2.2).
 
     r = mean_i h(x_i, y_i);  y | x ~ N(mu(r, x), sigma(r, x)^2), independently at each point; `head` chooses another
@@ -43,7 +41,6 @@ class CNP(nn.Module):
     torch.Size([4, 5, 1])
     """
 
-    deterministic = True
     training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS
 
     def __init__(
@@ -69,40 +66,11 @@ class CNP(nn.Module):
         """Constructor arguments."""
         return {**self.sizes._asdict(), "head": self._head}
 
-    def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the mean negative log-likelihood of each task's real query points."""
-        return conditional.meta_loss(self, tasks)
-
     def forward(self, tasks: Tasks) -> Tensor:
-        """`meta_loss` without the checks, for transforms and compilers."""
+        """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
         belief = self.head(self.outputs(self.encoded(support), query.x), self.dy)
-        return conditional.negative_log_likelihood(belief, query, joint=self.head.joint)
-
-    def encode(self, support: Examples) -> State:
-        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
-        state: State = conditional.encode(self, support)
-        return state
-
-    def append(self, state: State, examples: Examples) -> State:
-        """The state of the union with `examples`; its cost does not depend on the number of points in `state`."""
-        union: State = conditional.append(self, state, examples)
-        return union
-
-    def predict(self, state: State, x: Tensor) -> Predictive:
-        """The belief at `x [T, M, dx]`."""
-        return conditional.predict(self, state, x)
-
-    def adapt(
-        self,
-        support: Examples,
-        *,
-        steps: int | None = None,
-        create_graph: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> ConditionalPredictor:
-        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior."""
-        return conditional.adapt(self, support, steps, create_graph=create_graph, generator=generator)
+        return negative_log_likelihood(belief, query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> State:
         """`encode` without the checks, of points whose padding holds zeros."""

@@ -1,11 +1,9 @@
-"""What conditional neural processes do alike: their loss, their state, and the predictor that `adapt` returns.
+"""What conditional neural processes do alike: their loss, their state, and the predictor that `adapt` returns."""
 
-Each of them has the three methods of `Conditional`, and hands its public methods on to the functions here.
-"""
-
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +17,69 @@ from quickstudy.processes.checks import check_inputs, check_more, check_support
 from quickstudy.processes.heads.head import Head
 
 
-class Conditional(Protocol):
+class Conditional(nn.Module, ABC):
     """A process that maps a support set to a state, and the state and an input to the outputs of its network.
 
-    A state is a NamedTuple of tensors whose first axis is the task; its field `seen [T]` is the number of points.
+    A state is a NamedTuple of tensors whose first axis is the task; its field `seen [T]` is the number of points. Each
+    subclass is one model, and has the abstract methods; none overrides another method.
     """
 
+    deterministic = True
     dx: int
     dy: int
     head: Head
 
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+
+    @abstractmethod
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks, for transforms and compilers."""
+
+    @abstractmethod
     def encoded(self, support: Examples) -> Any:
-        """The state of a support set, in which padding holds zeros."""
+        """`encode` without the checks, of points whose padding holds zeros."""
 
+    @abstractmethod
     def extended(self, state: Any, examples: Examples) -> Any:
-        """The state of the union with `examples`, in which padding holds zeros."""
+        """`append` without the checks, of points whose padding holds zeros."""
 
+    @abstractmethod
     def outputs(self, state: Any, x: Tensor) -> Tensor:
         """The head's parameters `[T, M, head.size(dy)]` at `x [T, M, dx]`."""
+
+    @final
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the negative log-likelihood of each task's query points, per real point."""
+        return meta_loss(self, tasks)
+
+    @final
+    def encode(self, support: Examples) -> Any:
+        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
+        return encode(self, support)
+
+    @final
+    def append(self, state: Any, examples: Examples) -> Any:
+        """The state of the union with `examples`; its cost is said in the docstring of the class."""
+        return append(self, state, examples)
+
+    @final
+    def predict(self, state: Any, x: Tensor) -> Predictive:
+        """The belief at `x [T, M, dx]`."""
+        return predict(self, state, x)
+
+    @final
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> "ConditionalPredictor":
+        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior."""
+        return adapt(self, support, steps, create_graph=create_graph, generator=generator)
 
 
 def meta_loss(process: Any, tasks: Tasks) -> Tensor:
@@ -91,12 +134,7 @@ def adapted_state(
 
 
 def adapt(
-    process: Any,
-    support: Examples,
-    steps: int | None,
-    *,
-    create_graph: bool,
-    generator: torch.Generator | None,
+    process: Any, support: Examples, steps: int | None, *, create_graph: bool, generator: torch.Generator | None
 ) -> "ConditionalPredictor":
     """The predictor of a process that encodes `support`; `steps=0` and an empty support set give the prior."""
     state = adapted_state(process, support, steps, create_graph=create_graph, generator=generator)

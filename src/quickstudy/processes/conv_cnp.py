@@ -1,17 +1,15 @@
 """Convolutional Conditional Neural Process (Gordon et al. 2020, arXiv 1910.13556)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_number, check_positive, check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Predictive
-from quickstudy.processes import conditional
 from quickstudy.processes.common import TRAINING_DEFAULTS
-from quickstudy.processes.conditional import ConditionalPredictor
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
 from quickstudy.processes.parts.lattice import Lattice, SetConv, UNet, Window
@@ -28,7 +26,8 @@ class ConvState(NamedTuple):
     seen: Tensor  # [T]
 
 
-class ConvCNP(nn.Module):
+@final
+class ConvCNP(Conditional):
     """A conditional process that convolves the support points onto a grid, and the grid with a U-Net.
 
     Points that move together move the prediction with them (translation equivariance), up to the spacing of the grid.
@@ -54,7 +53,6 @@ class ConvCNP(nn.Module):
     torch.Size([4, 5])
     """
 
-    deterministic = True
     training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS
 
     def __init__(
@@ -94,41 +92,12 @@ class ConvCNP(nn.Module):
         """Constructor arguments."""
         return {"dx": self.dx, "dy": self.dy, **self.grid, **self.sizes, "kernel": self.kernel, "head": self._head}
 
-    def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the mean negative log-likelihood of each task's real query points."""
-        return conditional.meta_loss(self, tasks)
-
     def forward(self, tasks: Tasks) -> Tensor:
-        """`meta_loss` without the checks, for transforms and compilers."""
+        """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
         window = self.lattice.window((support.x, support.mask), (query.x, query.mask))
         outputs = self._at(self._onto(support, window), query.x, window)
-        return conditional.negative_log_likelihood(self.head(outputs, self.dy), query, joint=self.head.joint)
-
-    def encode(self, support: Examples) -> ConvState:
-        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
-        state: ConvState = conditional.encode(self, support)
-        return state
-
-    def append(self, state: ConvState, examples: Examples) -> ConvState:
-        """The state of the union with `examples`; only these are convolved, unless they lie outside the domain."""
-        union: ConvState = conditional.append(self, state, examples)
-        return union
-
-    def predict(self, state: ConvState, x: Tensor) -> Predictive:
-        """The belief at `x [T, M, dx]`."""
-        return conditional.predict(self, state, x)
-
-    def adapt(
-        self,
-        support: Examples,
-        *,
-        steps: int | None = None,
-        create_graph: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> ConditionalPredictor:
-        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior."""
-        return conditional.adapt(self, support, steps, create_graph=create_graph, generator=generator)
+        return negative_log_likelihood(self.head(outputs, self.dy), query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> ConvState:
         """`encode` without the checks, of points whose padding holds zeros."""

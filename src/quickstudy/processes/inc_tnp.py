@@ -1,17 +1,15 @@
 """A causal Transformer Neural Process, whose state grows point by point (Mortimer et al. 2026, incTNP)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quickstudy.checks import check_choice, check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Predictive
-from quickstudy.processes import conditional
 from quickstudy.processes.common import TRAINING_DEFAULTS
-from quickstudy.processes.conditional import ConditionalPredictor
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
 from quickstudy.processes.parts.transformer import Transformer, check_heads
@@ -25,7 +23,8 @@ class IncTNPState(NamedTuple):
     seen: Tensor  # [T]
 
 
-class IncTNP(nn.Module):
+@final
+class IncTNP(Conditional):
     """A transformer in which each support point attends to those before it only.
 
     What a point says does not change when others follow, so `append` computes the keys of the new points alone, and
@@ -52,7 +51,6 @@ class IncTNP(nn.Module):
     torch.Size([4, 5, 1])
     """
 
-    deterministic = True
     training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS | {"lr": 5e-4}
 
     def __init__(
@@ -81,12 +79,8 @@ class IncTNP(nn.Module):
         """Constructor arguments."""
         return {"dx": self.dx, "dy": self.dy, **self.sizes, "objective": self.objective, "head": self._head}
 
-    def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the mean negative log-likelihood of the real points that are predicted."""
-        return conditional.meta_loss(self, tasks)
-
     def forward(self, tasks: Tasks) -> Tensor:
-        """`meta_loss` without the checks, for transforms and compilers."""
+        """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
         known, asked = (
             (support.append(query), support.append(query)) if self.objective == "prefixes" else (support, query)
@@ -101,32 +95,7 @@ class IncTNP(nn.Module):
         if known.mask is not None:
             allowed = allowed & _first_and(known.mask)[:, None, None]
         belief = self.head(self.transformer(tokens, asked.x, allowed), self.dy)
-        return conditional.negative_log_likelihood(belief, asked, joint=self.head.joint)
-
-    def encode(self, support: Examples) -> IncTNPState:
-        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
-        state: IncTNPState = conditional.encode(self, support)
-        return state
-
-    def append(self, state: IncTNPState, examples: Examples) -> IncTNPState:
-        """The state of the points in `state`, followed by `examples`; only these are encoded."""
-        union: IncTNPState = conditional.append(self, state, examples)
-        return union
-
-    def predict(self, state: IncTNPState, x: Tensor) -> Predictive:
-        """The belief at `x [T, M, dx]`."""
-        return conditional.predict(self, state, x)
-
-    def adapt(
-        self,
-        support: Examples,
-        *,
-        steps: int | None = None,
-        create_graph: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> ConditionalPredictor:
-        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior."""
-        return conditional.adapt(self, support, steps, create_graph=create_graph, generator=generator)
+        return negative_log_likelihood(belief, asked, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> IncTNPState:
         """`encode` without the checks, of points whose padding holds zeros."""

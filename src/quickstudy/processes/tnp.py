@@ -1,17 +1,15 @@
 """Transformer Neural Process (Nguyen and Grover 2022, arXiv 2207.04179)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Predictive
-from quickstudy.processes import conditional
 from quickstudy.processes.common import TRAINING_DEFAULTS
-from quickstudy.processes.conditional import ConditionalPredictor
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
 from quickstudy.processes.parts.transformer import Transformer, check_heads
@@ -27,7 +25,8 @@ class TNPState(NamedTuple):
     seen: Tensor  # [T]
 
 
-class TNP(nn.Module):
+@final
+class TNP(Conditional):
     """A transformer over the support points, to which every query point attends: TNP-D (section 3.2).
 
     p(y_1, ..., y_M | support) = prod_m p(y_m | x_m, support). Support points attend to each other, so the prediction
@@ -51,7 +50,6 @@ class TNP(nn.Module):
     torch.Size([4, 5])
     """
 
-    deterministic = True
     training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS | {"lr": 5e-4}
 
     def __init__(
@@ -77,41 +75,12 @@ class TNP(nn.Module):
         """Constructor arguments."""
         return {"dx": self.dx, "dy": self.dy, **self.sizes, "head": self._head}
 
-    def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the mean negative log-likelihood of each task's real query points."""
-        return conditional.meta_loss(self, tasks)
-
     def forward(self, tasks: Tasks) -> Tensor:
-        """`meta_loss` without the checks, for transforms and compilers."""
+        """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
         tokens = self.transformer.tokens(support.x, support.y)
         outputs = self.transformer(tokens, query.x, _allowed(support.mask))
-        return conditional.negative_log_likelihood(self.head(outputs, self.dy), query, joint=self.head.joint)
-
-    def encode(self, support: Examples) -> TNPState:
-        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
-        state: TNPState = conditional.encode(self, support)
-        return state
-
-    def append(self, state: TNPState, examples: Examples) -> TNPState:
-        """The state of the union with `examples`. All points are encoded again."""
-        union: TNPState = conditional.append(self, state, examples)
-        return union
-
-    def predict(self, state: TNPState, x: Tensor) -> Predictive:
-        """The belief at `x [T, M, dx]`."""
-        return conditional.predict(self, state, x)
-
-    def adapt(
-        self,
-        support: Examples,
-        *,
-        steps: int | None = None,
-        create_graph: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> ConditionalPredictor:
-        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior."""
-        return conditional.adapt(self, support, steps, create_graph=create_graph, generator=generator)
+        return negative_log_likelihood(self.head(outputs, self.dy), query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> TNPState:
         """`encode` without the checks, of points whose padding holds zeros."""

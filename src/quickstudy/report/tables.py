@@ -14,6 +14,7 @@ METRICS = {
     "mse": "mean squared error",
     "rmse": "root mean squared error",
     "log_likelihood": "log-likelihood per point",
+    "autoregressive_joint_log_likelihood": "joint log-likelihood / number of points, by the chain rule",
     "joint_log_likelihood": "joint log-likelihood / number of points",
     "coverage90": "share of outcomes in the central 90% interval",
     "calibration_error": "calibration error",
@@ -27,7 +28,16 @@ TUNED = {f"tuned_{name}": f"{title}, adaptation tuned on validation tasks" for n
 VALIDATION = "validation_loss"  # the metric that `fit` writes: the loss on the tasks that choose the best weights
 METRICS = {**TUNED, **METRICS, VALIDATION: "validation loss"}
 LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
-HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accuracy", "return", "return_by_transitions"})
+HIGHER_IS_BETTER = frozenset(
+    {
+        "log_likelihood",
+        "joint_log_likelihood",
+        "autoregressive_joint_log_likelihood",
+        "accuracy",
+        "return",
+        "return_by_transitions",
+    }
+)
 PARTS = {
     "maml": "MAML",
     "fomaml": "FOMAML",
