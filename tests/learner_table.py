@@ -30,7 +30,10 @@ from quickstudy.processes.cnp import CNP
 from quickstudy.processes.conv_cnp import ConvCNP
 from quickstudy.processes.heads import LowRankHead, MixtureHead
 from quickstudy.processes.inc_tnp import IncTNP
+from quickstudy.processes.lbanp import LBANP
 from quickstudy.processes.neural_process import NeuralProcess
+from quickstudy.processes.relative_cnp import RelativeCNP
+from quickstudy.processes.te_tnp import TETNP
 from quickstudy.processes.tnp import TNP
 from quickstudy.testing.learner_case import Lines as Lines
 
@@ -82,6 +85,10 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
         width=16, latent=8, encoder_depth=2, heads=2, samples=4, objective="ml", self_attention=0
     ),
     "ConvCNP": lambda: ConvCNP(domain=(-5, 5), points_per_unit=4, channels=8, levels=2),
+    "RelativeCNP": lambda: RelativeCNP(width=16),
+    "RelativeCNP, pairs": lambda: RelativeCNP(width=16, pairs=True),
+    "LBANP": lambda: LBANP(**SMALL, latents=3),
+    "TETNP": lambda: TETNP(**SMALL),
     "TNP": lambda: TNP(**SMALL),
     "IncTNP": lambda: IncTNP(**SMALL),
     "IncTNP, query": lambda: IncTNP(**SMALL, objective="query"),
@@ -112,8 +119,11 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "IncTNP": {ORDER: "it is causal", MEAN: "it predicts support points as well, each from those before it"},
     "IncTNP, query": {ORDER: "it is causal"},
 }
-# whose cost grows with the square of the support set
-QUADRATIC = frozenset({"TNP", "IncTNP", "IncTNP, query", "AttentiveCNP", "AttentiveNP"})
+# fewer points where the cost grows with the square of the support set
+MANY_POINTS = dict.fromkeys(("TNP", "IncTNP", "IncTNP, query", "TETNP", "AttentiveCNP", "AttentiveNP"), 500) | {
+    "RelativeCNP": 200,
+    "RelativeCNP, pairs": 20,
+}
 # which properties do not apply to a learner, for want of what they are about
 WITHOUT: dict[str, frozenset[str]] = {
     MEAN: DRAWS,

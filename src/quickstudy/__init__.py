@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.conv_cnp import ConvCNP as ConvCNP
     from quickstudy.processes.inc_tnp import IncTNP as IncTNP
+    from quickstudy.processes.lbanp import LBANP as LBANP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
+    from quickstudy.processes.relative_cnp import RelativeCNP as RelativeCNP
+    from quickstudy.processes.te_tnp import TETNP as TETNP
     from quickstudy.processes.tnp import TNP as TNP
     from quickstudy.runs.storage import load as load
     from quickstudy.runs.storage import save as save
@@ -64,14 +67,17 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "FOMAML": "quickstudy.gradient.fomaml",
     "Implicit": "quickstudy.inner.fast.implicit",
     "IncTNP": "quickstudy.processes.inc_tnp",
+    "LBANP": "quickstudy.processes.lbanp",
     "MAML": "quickstudy.gradient.maml",
     "MAMLPlusPlus": "quickstudy.gradient.maml_plus_plus",
     "MetaCurvature": "quickstudy.gradient.meta_curvature",
     "MetaSGD": "quickstudy.gradient.meta_sgd",
     "NeuralProcess": "quickstudy.processes.neural_process",
     "Pretrained": "quickstudy.gradient.pretrained",
+    "RelativeCNP": "quickstudy.processes.relative_cnp",
     "Reptile": "quickstudy.gradient.reptile",
     "StepNorm": "quickstudy.nets.step_norm",
+    "TETNP": "quickstudy.processes.te_tnp",
     "TNP": "quickstudy.processes.tnp",
     "Tasks": "quickstudy.data",
     "WarpGrad": "quickstudy.gradient.warp_grad",

@@ -3,14 +3,14 @@
 from unittest import SkipTest
 
 import pytest
-from learner_table import EXCEPTIONS, LEARNERS, QUADRATIC, WITHOUT
+from learner_table import EXCEPTIONS, LEARNERS, MANY_POINTS, WITHOUT
 
 from quickstudy.testing import learner_checks
 
 CHECKS = {
     name: {
         check.name: check
-        for check in learner_checks(make, many_points=500 if name in QUADRATIC else 10_000, skip=EXCEPTIONS.get(name))
+        for check in learner_checks(make, many_points=MANY_POINTS.get(name, 10_000), skip=EXCEPTIONS.get(name))
     }
     for name, make in LEARNERS.items()
 }

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, final
 
-import torch
 from torch import Tensor
 
 from quickstudy.checks import check_whole
@@ -12,7 +11,7 @@ from quickstudy.processes.common import TRAINING_DEFAULTS
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
-from quickstudy.processes.parts.transformer import Transformer, check_heads
+from quickstudy.processes.parts.transformer import Transformer, attending, check_heads
 
 
 class TNPState(NamedTuple):
@@ -79,12 +78,12 @@ class TNP(Conditional):
         """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
         tokens = self.transformer.tokens(support.x, support.y)
-        outputs = self.transformer(tokens, query.x, _allowed(support.mask))
+        outputs = self.transformer(tokens, query.x, attending(support.mask))
         return negative_log_likelihood(self.head(outputs, self.dy), query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> TNPState:
         """`encode` without the checks, of points whose padding holds zeros."""
-        keys = self.transformer.encode(self.transformer.tokens(support.x, support.y), _allowed(support.mask))
+        keys = self.transformer.encode(self.transformer.tokens(support.x, support.y), attending(support.mask))
         return TNPState(keys, support.x, support.y, support.real(), support.sizes())
 
     def extended(self, state: TNPState, examples: Examples) -> TNPState:
@@ -93,11 +92,4 @@ class TNP(Conditional):
 
     def outputs(self, state: TNPState, x: Tensor) -> Tensor:
         """The head's parameters at `x [T, M, dx]`."""
-        return self.transformer.answer(x, state.keys, _allowed(state.real))
-
-
-def _allowed(real: Tensor | None) -> Tensor | None:
-    """Whether tokens attend to each support token, `[T, 1, 1, 1 + N]`: to the first, and to those of real points."""
-    if real is None:
-        return None
-    return torch.cat([real.new_ones(len(real), 1), real], 1)[:, None, None]
+        return self.transformer.answer(x, state.keys, attending(state.real))
