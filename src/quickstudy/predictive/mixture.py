@@ -41,7 +41,7 @@ class GaussianMixture(NamedTuple):
     @property
     def variance(self) -> Float[Tensor, "T M *dy"]:
         """The mixture's variance: the mean variance within components plus the variance between their means."""
-        return self.variances.mean(0) + self.means.var(0, correction=0)
+        return self.variances.mean(0) + (self.means - self.mean).square().mean(0)
 
     def sample(
         self, n: int, generator: torch.Generator | None = None, noise: bool = True
