@@ -66,7 +66,7 @@ def test_names_for_readers_are_those_for_machines():
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(AttributeError, match="no attribute 'NeuralProces'; did you mean 'NeuralProcess'"):
         qs.NeuralProces
-    with pytest.raises(AttributeError, match="'zzz'; it has ALPaCA, ANIL, BOIL, BayesianMAML, CAVIA"):
+    with pytest.raises(AttributeError, match="'zzz'; it has ALPaCA, ANIL, AttentiveCNP, AttentiveNP, BOIL"):
         qs.zzz
 
 
