@@ -12,7 +12,8 @@ from quickstudy.report.comparison import comparison
 from quickstudy.report.experiments import Experiment, experiments, learners_of, names_of, results_of, steps_of
 from quickstudy.report.provenance import facts
 from quickstudy.report.runs import RunRecord, read_run
-from quickstudy.report.tables import VALIDATION, entry, notes, tables
+from quickstudy.report.tables import notes, tables
+from quickstudy.report.verdicts import verdicts
 from quickstudy.runs.atomic import make_folder, write_file
 from quickstudy.runs.reading import read_file
 
@@ -82,33 +83,23 @@ def _experiment(experiment: Experiment, names: Mapping[Path, str], *, alone: boo
 
 
 def _results(experiment: Experiment, names: Mapping[Path, str]) -> list[str]:
-    """Return a line that explains the tables, a figure if runs are compared, and one table for each metric."""
+    """Return who is behind a plain rival, notes on the tables, a figure if runs are compared, and the tables."""
     several = len(experiment.runs) > 1
     results = results_of(experiment.runs, names)
     shown = tables(results, multiples=several, steps=steps_of(experiment.runs))
     if not shown:
         return []
     recipes = dict.fromkeys(run.recipe for run in experiment.runs)
-    words = [_over(experiment.runs), *dict.fromkeys(note for recipe in recipes for note in notes(shown, recipe))]
+    words = list(dict.fromkeys(note for recipe in recipes for note in notes(shown, recipe)))
     words += [f"Tasks: {' and '.join(experiment.tasks)}."] if several and experiment.tasks else []
     drawn = comparison(results, learners_of(experiment.runs, names), experiment.runs[0].recipe) if several else None
+    said = verdicts(results)
     return [
+        f"<p>{' '.join(map(_text, said))}</p>" if said else "",
         f'<p class="note">{" ".join(map(_text, words))}</p>',
         _image(figures.to_png(drawn.figure), drawn.caption) if drawn else "",
         *(f'<div class="wide results">{table.html()}</div>' for table in shown),
     ]
-
-
-def _over(runs: Sequence[RunRecord]) -> str:
-    """Return a sentence with the number of tasks or seeds behind a mean; validation losses count if alone."""
-    found = [(entry(name, value).metric, value) for run in runs for name, value in run.metrics.items()]
-    tested = [value for metric, value in found if metric != VALIDATION]
-    measured = tested or [value for _, value in found]
-    counts = sorted({value["n"] for value in measured if value.get("n") is not None})
-    over = " and ".join(sorted({str(value.get("over", "tasks")) for value in measured}))
-    many = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}" if counts else "some"
-    kind = "" if over != "tasks" else "unseen " if tested else "validation "
-    return f"Means over {many} {kind}{over}."
 
 
 def _figures(run: RunRecord, name: str) -> str:
