@@ -161,7 +161,8 @@ def evaluate(arguments: list[str]) -> None:
 
     run_of_fit = fitted.find(given.run)
     if run_of_fit is not None:
-        metrics = fitted.evaluate(run_of_fit, **_checked(given))
+        with _shell_words(vars(given), {"num_envs": "--support"}):
+            metrics = fitted.evaluate(run_of_fit, **_checked(given))
         if given.write:
             fitted.write(run_of_fit, metrics)
         _show({name: metric.to_json() for name, metric in metrics.items()}, given.run, steps=given.steps)
@@ -197,7 +198,8 @@ def _evaluate_recipe(given: Evaluate) -> None:
     command = _command_of(given.run)
     for label, options in found.items():
         display = Display()
-        result = execute(name, options, mode="measure", command=command, reporter=display, write=given.write)
+        with _shell_words(vars(options), NAMES_IN_EVALUATE):
+            result = execute(name, options, mode="measure", command=command, reporter=display, write=given.write)
         metrics |= labelled(result["metrics"], label)
     _show(metrics, given.run, name, given.steps)
     if given.write:
@@ -286,11 +288,24 @@ def _execute(name: str, options: "Options", mode: "Mode", command: str | None, r
 
     assert options.out is not None
     out, display = options.out, _display()
-    with _message_when_stopped(display, out, resuming):
+    with _message_when_stopped(display, out, resuming), _shell_words(vars(options)):
         result = execute(name, options, mode=mode, command=command, reporter=display)
     if _is_first():
         _show(result["metrics"], out, name)
         _write_page(out)
+
+
+@contextmanager
+def _shell_words(options: Mapping[str, Any], words: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Within this context, errors name options of the shell; see `in_shell_words`."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        from quickstudy.experiments.shell_words import in_shell_words
+
+        if error.args and isinstance(error.args[0], str):
+            error.args = (in_shell_words(error.args[0], options, words), *error.args[1:])
+        raise
 
 
 def _display() -> "Reporter":
