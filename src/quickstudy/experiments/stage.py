@@ -5,9 +5,11 @@ its metrics. To measure a run again, `run` is called with a stage that loads the
 If a recipe has a function `gather(options, stage)`, it is called after all seeds of a run have ended, to combine them.
 """
 
+import csv
+import io
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol
 
@@ -134,6 +136,15 @@ class Stage:
         """Write `content` as NAME.json into the run folder, unless the run is measured again with `write=False`."""
         if self.first and (self.mode != "measure" or self.write):
             atomic.write_file(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
+
+    def keep_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows with the same keys as NAME.csv into the run folder, under the same condition as `keep`."""
+        if self.first and (self.mode != "measure" or self.write):
+            text = io.StringIO()
+            writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+            atomic.write_file(self.folder / f"{name}.csv", text.getvalue().encode())
 
     def say(self, text: str) -> None:
         """Pass a line to the reporter."""
