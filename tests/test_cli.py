@@ -301,8 +301,10 @@ def test_evaluate(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> 
     before = (run / "result.json").read_bytes()
     capsys.readouterr()
     assert main(["evaluate", str(run), "--tasks", "6", "--support", "1", "4", "--which", "last"]) == 0
-    said = capsys.readouterr().out
+    said, progress = capsys.readouterr()
     assert "mean squared error" in said and "K=1" in said and "K=4" in said and "K=2" not in said
+    assert "figures" not in said and "(unchanged; --write would keep these numbers)" in said
+    assert "drawing" not in progress
     assert (run / "result.json").read_bytes() == before
 
 

@@ -21,6 +21,7 @@ import quickstudy as qs
 from quickstudy.experiments.options import Options, to_json
 from quickstudy.parallel.distributed import job
 from quickstudy.report import figures
+from quickstudy.report.tables import PARTS
 from quickstudy.runs import atomic, facts
 from quickstudy.training.recorder import Progress
 
@@ -100,7 +101,7 @@ class Stage:
         if self.mode != "measure":
             if part:
                 self.describe()
-            with self.reporter.training(part or self.recipe) as progress:
+            with self.reporter.training(PARTS.get(part, part) or self.recipe) as progress:
                 run = fit(
                     learner,
                     family,
@@ -117,12 +118,17 @@ class Stage:
             self.seconds += run.seconds
         return qs.load(folder, which=self.options.which, device=device(self.options.device))
 
+    @property
+    def draws(self) -> bool:
+        """Whether `draw` draws figures: not if the run is only measured again."""
+        return self.mode != "measure" and self.first
+
     def draw(self, name: str, make: Callable[[], Figure], caption: str = "") -> None:
         """Save the figure that `make()` returns, and its caption, unless the run is only measured again.
 
         If the figure cannot be drawn or written, a RuntimeWarning names it, and the run continues.
         """
-        if self.mode != "measure" and self.first:
+        if self.draws:
             try:
                 figures.save(make(), self.folder / "figures", name, caption)
             except Exception as error:  # any error: the results of a long training must not be lost

@@ -12,7 +12,7 @@ from quickstudy.report.comparison import comparison
 from quickstudy.report.experiments import Experiment, experiments, learners_of, names_of, results_of, steps_of
 from quickstudy.report.provenance import facts
 from quickstudy.report.runs import RunRecord, read_run
-from quickstudy.report.tables import notes, tables
+from quickstudy.report.tables import named, notes, tables
 from quickstudy.report.verdicts import verdicts
 from quickstudy.runs.atomic import make_folder, write_file
 from quickstudy.runs.reading import read_file
@@ -129,7 +129,7 @@ def _training(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> str:
     curves = {}
     for run in runs:
         for part, rows in run.curves.items():
-            label = ", ".join(filter(None, [names[run.path] if len(runs) > 1 or not part else "", part]))
+            label = ", ".join(filter(None, [names[run.path] if len(runs) > 1 or not part else "", named(part)]))
             pair = [(key, [row for row in rows if row.get(key) is not None]) for key in ("loss", "validation_loss")]
             if all(len(known) > 1 for _, known in pair):
                 training, validation = (

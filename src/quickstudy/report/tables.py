@@ -134,6 +134,15 @@ class Table(NamedTuple):
         )
 
 
+def named(part: str) -> str:
+    """Return the name of a part of a run: learners have the same name everywhere in a report.
+
+    >>> named("seed-2, np"), named("fold-1")
+    ('seed-2, Neural Process', 'fold-1')
+    """
+    return ", ".join(PARTS.get(word, word) for word in part.split(", "))
+
+
 def entry(name: str, value: Mapping[str, Any], prefix: str = "") -> Entry:
     """Split the name of a metric into its parts. `oracle_X` is metric X of the exact posterior."""
     words = name.split("/")

@@ -194,8 +194,8 @@ class HeldOut:
                 mean=own.mean[t, keep, 0],
                 sd=own.variance[t, keep, 0].sqrt(),
                 curves=(
-                    Curve("GP of the training groups", shared.mean[t, keep, 0], "--", INK, 1.0),
-                    Curve("group-blind", blind.mean[t, keep, 0], ":", AMBER, 1.2),
+                    Curve(PARTS["gp_shared"], shared.mean[t, keep, 0], "--", INK, 1.0),
+                    Curve(PARTS["group_blind"], blind.mean[t, keep, 0], ":", AMBER, 1.2),
                 ),
                 colour=colour,
                 learner=PARTS[self.name],
