@@ -215,6 +215,31 @@ def test_a_learner_has_one_name_on_the_page(tmp_path: Path) -> None:
     assert "learner of Neural Process" in text and "learner of told the task" in text
 
 
+@pytest.mark.parametrize(
+    ("spec", "errors"),
+    [
+        ({"class": "MAML", "loss": None, "likelihood": None}, True),
+        ({"class": "MAML", "loss": None, "likelihood": {"class": "Gaussian"}}, False),
+        ({"class": "MAML", "loss": {"class": None, "foreign": "mine"}, "likelihood": None}, False),
+        ({"class": "CNP"}, False),
+        ({"class": None, "foreign": "mine.Learner"}, False),
+    ],
+)
+def test_only_errors_may_have_a_logarithmic_scale(spec: dict[str, object], errors: bool, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    asked: list[bool] = []
+    drawn = figures.training
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            figures, "training", lambda curves, *, errors: asked.append(errors) or drawn(curves, errors=errors)
+        )
+        for other in ({"class": "MAML", "loss": None, "likelihood": None}, spec):
+            (run / "config.json").write_text(json.dumps(config | {"learner": other}))
+            write_report([run], tmp_path / "report.html")
+    assert asked == [True, errors]
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     run = make_run(tmp_path / "<script>alert(1)<")
     assert "<script" not in write_report([run], tmp_path / "report.html").read_text()

@@ -20,7 +20,8 @@ from quickstudy.runs.reading import read_file
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 TRAINING = (
     "The loss in training, and on validation tasks. Learners minimise losses of different kinds: compare the shapes "
-    "of curves, not their heights. A training loss that begins far above all other values is cut off at the top."
+    "of curves, not their heights. The scale is logarithmic only if all losses are errors: a negative log density may "
+    "become negative. A training loss that begins far above all other values is cut off at the top."
 )
 
 
@@ -126,7 +127,7 @@ def _picture(path: Path) -> bytes:
 
 
 def _training(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> str:
-    curves = {}
+    curves, errors = {}, True
     for run in runs:
         for part, rows in run.curves.items():
             label = ", ".join(filter(None, [names[run.path] if len(runs) > 1 or not part else "", named(part)]))
@@ -137,9 +138,17 @@ def _training(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> str:
                     for key, known in pair
                 )
                 curves[label] = (training, validation)
+                errors = errors and _is_error(run.parts.get(part, {}) if part else run.config)
     if not curves:
         return ""
-    return "<h2>Training</h2>\n" + _image(figures.to_png(figures.training(curves)), TRAINING)
+    return "<h2>Training</h2>\n" + _image(figures.to_png(figures.training(curves, errors=errors)), TRAINING)
+
+
+def _is_error(config: Mapping[str, Any]) -> bool:
+    """Return whether a learner minimises the default loss, which is never negative, and not a negative log density."""
+    spec = config.get("learner")
+    known = isinstance(spec, dict) and "likelihood" in spec  # processes have none: they minimise a density
+    return known and spec["likelihood"] is None and spec.get("loss") is None
 
 
 def _provenance(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> str:
