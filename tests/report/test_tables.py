@@ -4,7 +4,9 @@ import math
 
 import pytest
 
-from quickstudy.report.tables import cell, comparable, entry, notes, number, tables
+from quickstudy.evaluation import tuning
+from quickstudy.recipes.sinusoid import waves as sinusoids
+from quickstudy.report.tables import TRIED, cell, comparable, entry, notes, number, tables
 
 METRICS = {
     f"{part}/mse/k={k}/steps={steps}": {"mean": mean / k / (steps + 1), "ci95": 0.01, "n": 600, "over": "tasks"}
@@ -141,6 +143,18 @@ def test_two_seeds_have_no_interval_and_the_notes_say_why() -> None:
     (three,) = tables({"": {"maml/mse": counted(3, "seeds", tasks=40)}})
     assert three.rows[0][1] == "1.00 ± 0.10"
     assert notes([three]) == ["Means over 3 seeds of 40 tasks.", "±: half the width of the 95% interval."]
+
+
+def test_notes_say_what_tuning_tried() -> None:
+    """The sentence names the smallest and the largest that recipes try."""
+    steps, rates = (values[:: len(values) - 1] for values in (sinusoids.STEPS, tuning.RATES))
+    assert f"out of {steps[0]} to {steps[1]} and the number in training" in TRIED
+    assert f"out of {tuning.STEPS[0]} to {tuning.STEPS[-1]}, and also the rule" in TRIED
+    assert f"gradient descent and Adam at {rates[0]} to {rates[1]}" in TRIED
+    value = {"mean": 1.0, "ci95": None}
+    for name in ("maml/tuned_mse", "factor"):
+        assert notes(tables({"": {name: value}})) == [TRIED]
+    assert notes(tables({"": {"maml/mse": value}})) == []
 
 
 def test_validation_losses_are_not_called_losses_on_unseen_tasks() -> None:

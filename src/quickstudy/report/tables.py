@@ -28,6 +28,13 @@ METRICS = {
 TUNED = {f"tuned_{name}": f"{title}, adaptation tuned on validation tasks" for name, title in METRICS.items()}
 VALIDATION = "validation_loss"  # the metric that `fit` writes: the loss on the tasks that choose the best weights
 METRICS = {**TUNED, **METRICS, VALIDATION: "validation loss"}
+TRIED = (
+    "Tuned: the number of gradient steps with the least error on validation tasks, out of 0 to 10 and the number in "
+    "training, at the rates of training; of the pretrained network, out of 0 to 100, and also the rule and its rate, "
+    "out of gradient descent and Adam at 0.001 to 0.3. More steps were not tried, so an untuned row with more may be "
+    "better."
+)
+"""How `tune_adaptation` and recipes choose; a test compares it with what they try."""
 LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
 HIGHER_IS_BETTER = frozenset({"log_likelihood", "joint_log_likelihood", "accuracy", "return", "return_by_transitions"})
 PARTS = {
@@ -194,7 +201,7 @@ def tables(
 
 
 def notes(shown: Sequence[Table], recipe: str = "") -> list[str]:
-    """Return the notes that explain these tables: what means are over, what K counts, what ± is, what bold means.
+    """Return the notes that explain these tables: what means are over, what K counts, what was tuned, ±, bold.
 
     Args:
         shown: the tables.
@@ -207,6 +214,8 @@ def notes(shown: Sequence[Table], recipe: str = "") -> list[str]:
         found.append(
             "Validation loss: on validation tasks, which also choose the best weights, and not on unseen tasks."
         )
+    if any(table.title in (*TUNED.values(), METRICS["factor"]) for table in shown):
+        found.append(TRIED)
     if any("±" in cell for table in shown for row in table.rows for cell in row):
         found.append("±: half the width of the 95% interval.")
     if any(table.best for table in shown):
