@@ -147,8 +147,9 @@ def _training(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> str:
 def _is_error(config: Mapping[str, Any]) -> bool:
     """Return whether a learner minimises the default loss, which is never negative, and not a negative log density."""
     spec = config.get("learner")
-    known = isinstance(spec, dict) and "likelihood" in spec  # processes have none: they minimise a density
-    return known and spec["likelihood"] is None and spec.get("loss") is None
+    if not isinstance(spec, dict) or "likelihood" not in spec:  # a process has none, and minimises a density
+        return False
+    return spec["likelihood"] is None and spec.get("loss") is None
 
 
 def _provenance(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> str:
