@@ -275,7 +275,7 @@ def test_an_error_of_a_table_names_the_option(
     data.write_text(f"{data.read_text()}p0,9,\np9,1,3\n")
     columns = ["--data", str(data), "--task", "plant", "--x", "day", "--y", "height"]
     assert main(["run", "table", *columns, *arguments, "--out", str(tmp_path / "run")]) == 1
-    assert message in _only_line(capsys)
+    assert message in _only_line(capsys, after="")
 
 
 def test_a_table_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
