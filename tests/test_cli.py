@@ -229,6 +229,8 @@ def test_a_truncated_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["--steps", "0"], "--steps 0: expected at least 1"),
         (["--device", "abacus"], "unknown device 'abacus'"),
         (["--seeds", "1", "1"], "expected different seeds"),
+        (["--shots", "5", "-1"], "--shots 5 -1: expected at least 0"),
+        (["--width", "0"], "--width 0: expected at least 1"),
     ],
 )
 def test_invalid_values_are_reported_in_one_line_with_status_2(
@@ -239,12 +241,41 @@ def test_invalid_values_are_reported_in_one_line_with_status_2(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_error_of_fit_is_reported_in_one_line_with_status_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lr", "-1"], "--lr -1.0; expected a positive number"),
+        (["--inner-lr", "-1"], "--inner-lr -1.0; expected"),
+        (["--inner-steps", "-1"], "--inner-steps -1; expected"),
+        (["--tasks", "0"], "--tasks 0; expected"),
+        (["--support", "0"], "--support 0; expected"),
+    ],
+)
+def test_an_error_of_a_learner_or_of_fit_names_the_option_with_status_1(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", "sinusoid-maml", "--steps", "2", "--lr", "-1", "--out", str(tmp_path / "run")]) == 1
-    assert "lr=-1.0; expected a positive number" in _only_line(capsys)
+    assert main(["run", "sinusoid-maml", "--steps", "2", *arguments, "--out", str(tmp_path / "run")]) == 1
+    assert message in _only_line(capsys)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "pass --missing drop to leave them out"),
+        (["--missing", "drop"], "pass --short drop to leave them out"),
+        (["--missing", "drop", "--x", "day", "height"], "--task, --x and --y must name different columns"),
+        (["--sigma-floor", "-1", "--missing", "drop", "--short", "drop"], "--sigma-floor -1.0; expected"),
+    ],
+)
+def test_an_error_of_a_table_names_the_option(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = running.plants(tmp_path)
+    data.write_text(f"{data.read_text()}p0,9,\np9,1,3\n")
+    columns = ["--data", str(data), "--task", "plant", "--x", "day", "--y", "height"]
+    assert main(["run", "table", *columns, *arguments, "--out", str(tmp_path / "run")]) == 1
+    assert message in _only_line(capsys, after="")
 
 
 def test_a_table_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,8 +301,10 @@ def test_evaluate(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> 
     before = (run / "result.json").read_bytes()
     capsys.readouterr()
     assert main(["evaluate", str(run), "--tasks", "6", "--support", "1", "4", "--which", "last"]) == 0
-    said = capsys.readouterr().out
+    said, progress = capsys.readouterr()
     assert "mean squared error" in said and "K=1" in said and "K=4" in said and "K=2" not in said
+    assert "figures" not in said and "(unchanged; --write would keep these numbers)" in said
+    assert "drawing" not in progress
     assert (run / "result.json").read_bytes() == before
 
 

@@ -161,10 +161,11 @@ def evaluate(arguments: list[str]) -> None:
 
     run_of_fit = fitted.find(given.run)
     if run_of_fit is not None:
-        metrics = fitted.evaluate(run_of_fit, **_checked(given))
+        with _shell_words(vars(given), {"num_envs": "--support"}):
+            metrics = fitted.evaluate(run_of_fit, **_checked(given))
         if given.write:
             fitted.write(run_of_fit, metrics)
-        _show({name: metric.to_json() for name, metric in metrics.items()}, given.run, steps=given.steps)
+        _show_measured({name: metric.to_json() for name, metric in metrics.items()}, given)
         return _write_page(given.run) if given.write else None
     return _evaluate_recipe(given)
 
@@ -197,9 +198,10 @@ def _evaluate_recipe(given: Evaluate) -> None:
     command = _command_of(given.run)
     for label, options in found.items():
         display = Display()
-        result = execute(name, options, mode="measure", command=command, reporter=display, write=given.write)
+        with _shell_words(vars(options), NAMES_IN_EVALUATE):
+            result = execute(name, options, mode="measure", command=command, reporter=display, write=given.write)
         metrics |= labelled(result["metrics"], label)
-    _show(metrics, given.run, name, given.steps)
+    _show_measured(metrics, given, name)
     if given.write:
         _write_page(given.run)
 
@@ -286,11 +288,24 @@ def _execute(name: str, options: "Options", mode: "Mode", command: str | None, r
 
     assert options.out is not None
     out, display = options.out, _display()
-    with _message_when_stopped(display, out, resuming):
+    with _message_when_stopped(display, out, resuming), _shell_words(vars(options)):
         result = execute(name, options, mode=mode, command=command, reporter=display)
     if _is_first():
         _show(result["metrics"], out, name)
         _write_page(out)
+
+
+@contextmanager
+def _shell_words(options: Mapping[str, Any], words: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Within this context, errors name options of the shell; see `in_shell_words`."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        from quickstudy.experiments.shell_words import in_shell_words
+
+        if error.args and isinstance(error.args[0], str):
+            error.args = (in_shell_words(error.args[0], options, words), *error.args[1:])
+        raise
 
 
 def _display() -> "Reporter":
@@ -330,16 +345,27 @@ def _resuming(out: Path) -> str:
     return f"quickstudy resume {shlex.quote(str(out))}"
 
 
-def _show(metrics: Mapping[str, Any], out: Path, recipe: str = "", steps: Collection[int] = ()) -> None:
-    """Print metrics of the run at `out`; the numbers of gradient steps in `steps` are shown in any case."""
+def _show(metrics: Mapping[str, Any], out: Path, recipe: str = "") -> None:
+    """Print metrics of the run at `out`, and where its files are."""
+    _show_tables(metrics, out, recipe)
+    print(f"run:     {out}")
+    if any(out.glob("figures/*")):
+        print(f"figures: {out / 'figures'}{os.sep}")
+
+
+def _show_measured(metrics: Mapping[str, Any], given: Evaluate, recipe: str = "") -> None:
+    """Print metrics of a run that was measured again, which draws no figures."""
+    _show_tables(metrics, given.run, recipe, given.steps)
+    print(f"run:     {given.run}{'' if given.write else ' (unchanged; --write would keep these numbers)'}")
+
+
+def _show_tables(metrics: Mapping[str, Any], out: Path, recipe: str = "", steps: Collection[int] = ()) -> None:
+    """Print tables of metrics; the numbers of gradient steps in `steps` and those of the run are shown in any case."""
     from quickstudy.report.runs import read_run
     from quickstudy.report.terminal import show_tables
 
     own = read_run(out).steps
     show_tables(metrics, recipe=recipe, steps=own | {"": {*own[""], *steps}})
-    print(f"run:     {out}")
-    if any(out.glob("figures/*")):
-        print(f"figures: {out / 'figures'}{os.sep}")
 
 
 def _write_page(out: Path) -> None:

@@ -77,7 +77,7 @@ def test_one_task_has_no_interval_and_json_has_no_nan() -> None:
     assert metric.to_json() == {"mean": 2.0, "ci95": None, "n": 1, "over": "tasks"}
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 12, 16, 17, 31, 101])
+@pytest.mark.parametrize("n", [3, 5, 12, 16, 17, 31, 101])
 def test_over_seeds_uses_students_t(n: int) -> None:
     stats = pytest.importorskip("scipy.stats")
     values = np.random.default_rng(n).normal(size=n)
@@ -86,6 +86,19 @@ def test_over_seeds_uses_students_t(n: int) -> None:
     assert metric.mean == pytest.approx(values.mean())
     assert metric.ci95 == pytest.approx((high - low) / 2, rel=3e-4)  # the table has three decimals
     assert metric.over == "seeds"
+
+
+def test_two_seeds_have_no_interval() -> None:
+    metric = over_seeds([{"mse": 1.0}, {"mse": 3.0}])["mse"]
+    assert metric.mean == 2.0 and math.isnan(metric.ci95)
+    assert metric.to_json() == {"mean": 2.0, "ci95": None, "n": 2, "over": "seeds"}
+
+
+def test_over_seeds_counts_the_tasks_of_each_seed() -> None:
+    each = Metric(1.0, 0.1, 600, "tasks")
+    assert over_seeds([{"mse": each}, {"mse": each.to_json()}])["mse"].to_json()["tasks"] == 600
+    assert over_seeds([{"mse": each}, {"mse": each._replace(n=9)}])["mse"].tasks is None
+    assert over_seeds([{"mse": each}, {"mse": 1.0}])["mse"].tasks is None
 
 
 def test_over_seeds_keeps_what_all_have() -> None:

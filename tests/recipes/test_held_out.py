@@ -45,6 +45,23 @@ def test_more_rows_seen_than_groups_have(options: table.Options) -> None:
         check_options(replace(options, seen=(0,)))
 
 
+def test_what_is_left_out_is_said(options: table.Options) -> None:
+    assert held_out.left_out(held_out.folds(options)[0]) == ""
+    options.data.write_text(f"{options.data.read_text()}p0,9,\np9,1,3\n")  # 45 rows of 7 groups before
+    first = held_out.folds(replace(options, missing="drop", short="drop"))[0]
+    assert held_out.left_out(first) == (
+        "Left out: 1 of 47 rows, which lack a value (--missing drop), and 1 of 8 groups, which have a single row "
+        "(--short drop)."
+    )
+
+
+def test_few_validation_groups_are_said(options: table.Options) -> None:
+    tables = held_out.folds(options)
+    said = held_out.few_for_validation(tables, "best")
+    assert said.startswith("Only 1 group of each fold chooses the best weights") and "--which last" in said
+    assert held_out.few_for_validation(tables, "last") == ""
+
+
 class NoRivals:
     """Rivals that have no predictors."""
 

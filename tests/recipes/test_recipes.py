@@ -55,7 +55,9 @@ def test_measuring_again_gives_the_same(finished: tuple[str, Path]) -> None:
     recipe, run = finished
     name, options = reopen(run)
     assert name == recipe
-    again = execute(name, options, mode="measure", write=False)
+    reporter = running.Kept()
+    again = execute(name, options, mode="measure", write=False, reporter=reporter)
+    assert not any("drawing" in line for line in reporter.lines)
     assert again["metrics"] == json.loads((run / "result.json").read_text())["metrics"]
 
 

@@ -71,7 +71,7 @@ def test_the_validation_curve_stays_within_the_frame(beginning: float) -> None:
     steps = list(range(100))
     validation = [beginning if step < 10 else 1.1 for step in steps[::10]]
     pair = (Series("loss", steps, [1.0] * 100), Series("validation loss", steps[::10], validation))
-    (axes,) = figures.training({"a": pair}).axes
+    (axes,) = figures.training({"a": pair}, errors=True).axes
     low, high = axes.get_ylim()
     assert all(low < value < high for value in [*validation, 1.0])
     assert axes.get_yscale() == ("log" if beginning == 40.0 else "linear")
@@ -80,10 +80,21 @@ def test_the_validation_curve_stays_within_the_frame(beginning: float) -> None:
 def test_ticks_of_a_training_that_spans_decades_are_plain_numbers() -> None:
     losses = [10.0 ** (1 - step / 20) for step in range(80)]
     pair = (Series("training", range(80), losses), Series("validation", range(80), losses))
-    (axes,) = figures.training({"a": pair}).axes
+    (axes,) = figures.training({"a": pair}, errors=True).axes
     assert axes.get_yscale() == "log"
     labels = [tick.get_text() for tick in axes.get_yticklabels() if tick.get_text()]
     assert {"0.01", "0.1", "1"} <= set(labels) and not any("$" in text for text in labels)
+
+
+@pytest.mark.parametrize(
+    ("errors", "least", "scale"), [(True, 0.01, "log"), (False, 0.01, "linear"), (True, -0.5, "linear")]
+)
+def test_all_panels_of_a_training_have_one_scale(errors: bool, least: float, scale: str) -> None:
+    wide, narrow = ([10.0, 1.0, least], [1.0, 1.1, 1.2])
+    pairs = {name: (Series("a", [1, 2, 3], y), Series("b", [1, 2, 3], y)) for name, y in (("w", wide), ("n", narrow))}
+    assert [axes.get_yscale() for axes in figures.training(pairs, errors=errors).axes] == [scale] * 2
+    alone = figures.training({"n": pairs["n"]}, errors=errors)
+    assert alone.axes[0].get_yscale() == "linear"  # a small range needs no logarithm
 
 
 def test_what_is_no_number_is_left_out_of_the_frame_of_a_training() -> None:

@@ -48,21 +48,22 @@ def test_parts_that_agree_share_a_line(tmp_path: Path) -> None:
     for part, learner, rate in (("maml", MAML, 0.1), ("np", {"class": "NeuralProcess"}, 0.2), ("cnp", MAML, 0.2)):
         write(tmp_path / part, "config.json", {"learner": learner, "family": "Sinusoid()", "lr": rate})
     found = facts(read_run(tmp_path))
-    assert found["learner of cnp, maml"].startswith("MAML(") and found["learner of np"] == "NeuralProcess()"
+    assert found["learner of CNP, MAML"].startswith("MAML(")
+    assert found["learner of Neural Process"] == "NeuralProcess()"
     assert found["task family"] == "Sinusoid()"
-    assert (found["training of maml"], found["training of cnp, np"]) == ("lr=0.1", "lr=0.2")
+    assert (found["training of MAML"], found["training of CNP, Neural Process"]) == ("lr=0.1", "lr=0.2")
     assert found["command"] == "quickstudy demo --out 'a b'"
 
 
 def test_of_several_seeds_one_speaks_for_all(tmp_path: Path) -> None:
     write(tmp_path, "config.json", {"recipe": "demo", "options": {"seeds": [2, 10]}})
-    write(tmp_path, "result.json", {"seed": [2, 10]})
+    write(tmp_path, "result.json", {"seed": [2, 10], "seconds": 7.25})
     for seed in (2, 10):
         for part in ("maml", "np"):
             write(tmp_path / f"seed-{seed}" / part, "config.json", {"learner": {"class": part}, "family": "F()"})
     run = read_run(tmp_path)
     assert list(run.parts) == ["seed-2, maml", "seed-2, np", "seed-10, maml", "seed-10, np"]
     assert facts(run) == {
-        **{"recipe": "demo", "learner of maml": "maml()", "learner of np": "np()"},
-        **{"task family": "F()", "seed": "2 10"},
+        **{"recipe": "demo", "learner of MAML": "maml()", "learner of Neural Process": "np()"},
+        **{"task family": "F()", "seed": "2 10", "seconds of training, sum over 2 seeds": "7.2"},
     }

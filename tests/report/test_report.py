@@ -195,6 +195,51 @@ def test_a_figure_has_the_caption_within_it(tmp_path: Path) -> None:
     assert "From 7 points." in text and "From 3 points. (Seed 4 only.)" in text
 
 
+def test_a_learner_has_one_name_on_the_page(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    config = json.loads((run / "config.json").read_text()) | {"recipe": "demo", "learner": None}
+    (run / "config.json").write_text(json.dumps(config))
+    for part in ("np", "oracle"):
+        (run / part).mkdir()
+        (run / part / "config.json").write_text(json.dumps({"learner": {"class": part.upper()}}))
+        (run / part / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
+    drawn: list[dict[str, object]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            figures,
+            "training",
+            lambda curves, **_: drawn.append(curves) or panels.side_by_side({"": [panels.Panel([0, 1], truth=[0, 1])]}),
+        )
+        text = Page(write_report([run], tmp_path / "report.html").read_text()).text
+    assert list(drawn[0]) == ["run", "Neural Process", "told the task"]
+    assert "learner of Neural Process" in text and "learner of told the task" in text
+
+
+@pytest.mark.parametrize(
+    ("spec", "errors"),
+    [
+        ({"class": "MAML", "loss": None, "likelihood": None}, True),
+        ({"class": "MAML", "loss": None, "likelihood": {"class": "Gaussian"}}, False),
+        ({"class": "MAML", "loss": {"class": None, "foreign": "mine"}, "likelihood": None}, False),
+        ({"class": "CNP"}, False),
+        ({"class": None, "foreign": "mine.Learner"}, False),
+    ],
+)
+def test_only_errors_may_have_a_logarithmic_scale(spec: dict[str, object], errors: bool, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    asked: list[bool] = []
+    drawn = figures.training
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            figures, "training", lambda curves, *, errors: asked.append(errors) or drawn(curves, errors=errors)
+        )
+        for other in ({"class": "MAML", "loss": None, "likelihood": None}, spec):
+            (run / "config.json").write_text(json.dumps(config | {"learner": other}))
+            write_report([run], tmp_path / "report.html")
+    assert asked == [True, errors]
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     run = make_run(tmp_path / "<script>alert(1)<")
     assert "<script" not in write_report([run], tmp_path / "report.html").read_text()

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
-from quickstudy.report.tables import cell, comparable, entry, notes, number, tables
+from quickstudy.evaluation import tuning
+from quickstudy.recipes.sinusoid import waves as sinusoids
+from quickstudy.report.tables import TRIED, cell, comparable, entry, notes, number, tables
 
 METRICS = {
     f"{part}/mse/k={k}/steps={steps}": {"mean": mean / k / (steps + 1), "ci95": 0.01, "n": 600, "over": "tasks"}
@@ -86,10 +88,10 @@ def test_without_an_interval_or_a_rival_or_an_order_nothing_is_the_best() -> Non
     assert best({"maml/mse": (1.0, 0.1), "np/mse": (math.nan, 0.1)}) == []
 
 
-def test_where_adaptation_was_tuned_that_table_alone_says_who_is_best() -> None:
+def test_every_table_marks_the_best_of_its_own_columns() -> None:
     values = {"maml/mse": 1.0, "pretrained/mse": 2.0, "maml/tuned_mse": 1.0, "pretrained/tuned_mse": 0.5}
     tuned, as_trained = tables({"": {name: {"mean": mean, "ci95": 0.1} for name, mean in values.items()}})
-    assert tuned.best == {(1, 1)} and not as_trained.best
+    assert tuned.best == {(1, 1)} and as_trained.best == {(0, 1)}
 
 
 def test_rows_and_columns_ascend_by_number() -> None:
@@ -109,10 +111,50 @@ def test_rows_and_columns_ascend_by_number() -> None:
 
 def test_notes_say_what_a_reader_of_these_tables_needs() -> None:
     clear = tables({"": METRICS})
-    assert [note.partition(":")[0] for note in notes(clear)] == ["K", "±", "Bold"]
-    assert notes(clear)[0] == "K: points in the support set of each task."
-    assert notes(clear, "digits-norm")[0] == "K: labelled images of each class."
+    assert [note.partition(":")[0] for note in notes(clear)] == ["Means over 600 unseen tasks.", "K", "±", "Bold"]
+    assert notes(clear)[1] == "K: points in the support set of each task."
+    assert notes(clear, "digits-norm")[1] == "K: labelled images of each class."
     assert notes(tables({"": {"mse": {"mean": 1.0, "ci95": None}}})) == []
+
+
+def counted(n: int, over: str = "tasks", **more: int) -> dict[str, object]:
+    """A mean over so many tasks or seeds."""
+    return {"mean": 1.0, "ci95": 0.1, "n": n, "over": over, **more}
+
+
+def test_different_numbers_of_tasks_stand_in_the_table() -> None:
+    results = {"a": {"mse/k=5": counted(2)}, "b": {"mse/k=5": counted(1300)}, "c": {"mse/k=5": {"mean": 1.0}}}
+    results["d"] = {"mse/k=5": counted(5, "seeds", tasks=600)}
+    (table,) = tables(results)
+    assert table.header == ["", "K=5", "mean over"]
+    assert [row[2] for row in table.rows] == ["2 tasks", "1,300 tasks", "", "5 seeds of 600 tasks"]
+    assert notes([table])[0].startswith("Means are over different numbers of tasks or seeds: 2 tasks, 1,300 tasks, 5 ")
+    (same,) = tables({"a": {"mse/k=5": counted(9)}, "b": {"mse/k=5": counted(9)}})
+    assert same.header == ["", "K=5"] and notes([same])[0] == "Means over 9 unseen tasks."
+
+
+def test_two_seeds_have_no_interval_and_the_notes_say_why() -> None:
+    (two,) = tables({"": {"maml/mse": counted(2, "seeds"), "np/mse": counted(2, "seeds") | {"mean": 9.0}}})
+    assert [row[1] for row in two.rows] == ["1.00", "9.00"] and not two.best
+    assert notes([two]) == [
+        "Means over 2 seeds.",
+        "Means over fewer than 3 seeds have no interval: so few say nothing about others.",
+    ]
+    (three,) = tables({"": {"maml/mse": counted(3, "seeds", tasks=40)}})
+    assert three.rows[0][1] == "1.00 ± 0.10"
+    assert notes([three]) == ["Means over 3 seeds of 40 tasks.", "±: half the width of the 95% interval."]
+
+
+def test_notes_say_what_tuning_tried() -> None:
+    """The sentence names the smallest and the largest that recipes try."""
+    steps, rates = (values[:: len(values) - 1] for values in (sinusoids.STEPS, tuning.RATES))
+    assert f"out of {steps[0]} to {steps[1]} and the number in training" in TRIED
+    assert f"out of {tuning.STEPS[0]} to {tuning.STEPS[-1]}, and also the rule" in TRIED
+    assert f"gradient descent and Adam at {rates[0]} to {rates[1]}" in TRIED
+    value = {"mean": 1.0, "ci95": None}
+    for name in ("maml/tuned_mse", "factor"):
+        assert notes(tables({"": {name: value}})) == [TRIED]
+    assert notes(tables({"": {"maml/mse": value}})) == []
 
 
 def test_validation_losses_are_not_called_losses_on_unseen_tasks() -> None:

@@ -53,3 +53,10 @@ def test_validation_losses_are_explained() -> None:
     show_tables({"validation_loss": {"mean": 1.0, "ci95": 0.1, "n": 9, "over": "tasks"}}, console)
     assert isinstance(console.file, io.StringIO)
     assert "Validation loss: on validation tasks, which also choose the best weights" in console.file.getvalue()
+
+
+def test_it_says_where_a_plain_rival_is_ahead() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    show_tables({"np/rmse/k=4": {"mean": 9.0, "ci95": 1.0}, "gp/rmse/k=4": {"mean": 5.0, "ci95": 1.0}}, console)
+    assert isinstance(console.file, io.StringIO)
+    assert 'At K=4, "GP fitted to the rows seen" is better than every meta-learner' in console.file.getvalue()

@@ -215,3 +215,13 @@ def test_bad_arguments(generator: torch.Generator) -> None:
         ExactGP(Examples(examples.x, torch.zeros(2, 3, dtype=torch.long)), info)
     with pytest.raises(ValueError, match="NaN or infinite"):
         ExactGP(Examples(examples.x, examples.y * math.nan), info)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 2), (1, 5, 1), (6, 5, 1)])
+def test_inputs_of_another_shape_are_not_broadcast(shape: tuple[int, ...], generator: torch.Generator) -> None:
+    gp = ExactGP(_examples(3, 4, generator), _info(3, generator))
+    match = r"this predictor was adapted to 3 tasks and expects \[3, M, 1\]"
+    with pytest.raises(ValueError, match=match):
+        gp(torch.zeros(shape))
+    with pytest.raises(ValueError, match=match):
+        gp.functions(2)(torch.zeros(shape))

@@ -170,6 +170,36 @@ def test_missing_values() -> None:
         Table.from_pandas(frame, **roles, missing="drop")
     table = Table.from_pandas(frame, **roles, missing="drop", short="drop")
     assert sorted(table.names) == ["b", "c", "d"]
+    assert table.dropped == (2, 1)  # the rows without a group and without a y, and group a
+    assert _small().dropped == (0, 0)
+
+
+def _wide() -> Table:
+    frame = {"g": [1, 1, 2, 2, 3, 3], "a": range(6), "b": range(6), "y": range(6), "z": [0, 9] * 3}
+    return Table.from_columns(frame, task="g", x=["a", "b"], y=["y", "z"])
+
+
+@pytest.mark.parametrize("convert", ["scale_x", "unscale_x", "scale_y", "unscale_y"])
+@pytest.mark.parametrize("shape", [(1, 3, 1), (1, 3, 3), (3,)])
+def test_a_wrong_number_of_columns_is_not_broadcast(convert: str, shape: tuple[int, ...]) -> None:
+    axis = convert[-1]
+    names = "a, b" if axis == "x" else "y, z"
+    match = rf"{axis} has shape \[.*\]; expected \[..., 2\], the last axis for the {axis} columns .* order {names}"
+    with pytest.raises(ValueError, match=match):
+        getattr(_wide(), convert)(torch.zeros(shape))
+
+
+def test_one_column_needs_an_axis_of_its_own() -> None:
+    with pytest.raises(ValueError, match=r"expected \[..., 1\], .* column of the table 't': write x.unsqueeze\(-1\)"):
+        _small().scale_x(torch.arange(3.0))
+
+
+def test_a_belief_about_other_outputs_is_not_broadcast() -> None:
+    one = Gaussian(torch.zeros(1, 3, 1), torch.ones(1, 3, 1))
+    with pytest.raises(ValueError, match=r"belief.mean has shape \[1, 3, 1\]; expected \[..., 2\]"):
+        _wide().in_units(one)
+    with pytest.raises(ValueError, match=r"belief.mean has shape \[1, 3, 2\]; expected \[..., 1\]"):
+        _small().in_units(Gaussian(torch.zeros(1, 3, 2), torch.ones(1, 3, 2)))
 
 
 @pytest.mark.parametrize(

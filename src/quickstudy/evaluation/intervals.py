@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from quickstudy.evaluation.seeds import LEAST_SEEDS
+
 # Student's t, 97.5% quantile, for 1, 2, ... degrees of freedom (any statistics table)
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 _NORMAL = 1.96  # the normal's 97.5% quantile, as papers round it
@@ -17,10 +19,12 @@ class Metric(NamedTuple):
 
     Args:
         mean: mean over `n` tasks or seeds.
-        ci95: half the width of the 95% confidence interval of the mean; NaN if `n` is 1.
+        ci95: half the width of the 95% confidence interval of the mean; NaN for a single task and for fewer than three
+            seeds.
         n: number of values.
         over: "tasks" or "seeds".
         values: the values, `[n]` in float64, for paired comparisons.
+        tasks: of a mean over seeds, the number of tasks of each seed, if it is known and the same for all.
 
     >>> metric = Metric(0.25, 0.0123, 600, "tasks")
     >>> str(metric), metric
@@ -32,6 +36,7 @@ class Metric(NamedTuple):
     n: int
     over: str
     values: Tensor | None = None
+    tasks: int | None = None
 
     def __str__(self) -> str:
         return f"{self.mean:.3g} ± {self.ci95:.3g}"
@@ -42,7 +47,7 @@ class Metric(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Return the metric as JSON, without the values, and with null for NaN and infinity."""
         number = {k: v if math.isfinite(v) else None for k, v in (("mean", self.mean), ("ci95", self.ci95))}
-        return {**number, "n": self.n, "over": self.over}
+        return {**number, "n": self.n, "over": self.over} | ({} if self.tasks is None else {"tasks": self.tasks})
 
 
 def over_tasks(values: Tensor) -> Metric:
@@ -56,7 +61,9 @@ def over_tasks(values: Tensor) -> Metric:
 
 
 def over_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
-    """Return the mean over runs that differ only in their seeds, with Student's t interval.
+    """Return the mean over runs that differ only in their seeds, with Student's t interval from three seeds on.
+
+    Two seeds have no interval (NaN): it would rest on a single difference.
 
     Args:
         results: one `{name: Metric or {"mean": ...} or number}` for each seed; the result has the names that all have.
@@ -64,8 +71,8 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
     Raises:
         ValueError: if `results` is empty.
 
-    >>> over_seeds([{"mse": 1.0}, {"mse": 3.0}])["mse"][:4]
-    (2.0, 12.706, 2, 'seeds')
+    >>> over_seeds([{"mse": 1.0}, {"mse": 2.0}, {"mse": 3.0}])["mse"]
+    Metric(2 ± 2.48, 3 seeds)
     """
     if not results:
         raise ValueError("over_seeds() was given no results; give one mapping of metrics for each seed")
@@ -73,9 +80,22 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
     for name in results[0]:
         if all(name in result for result in results):
             values = torch.tensor([_mean(result[name]) for result in results], dtype=torch.float64)
-            interval = _student(len(values) - 1) * _standard_error(values)
-            combined[name] = Metric(values.mean().item(), interval, len(values), "seeds", values)
+            few = len(values) < LEAST_SEEDS
+            interval = math.nan if few else _student(len(values) - 1) * _standard_error(values)
+            tasks = _tasks([result[name] for result in results])
+            combined[name] = Metric(values.mean().item(), interval, len(values), "seeds", values, tasks)
     return combined
+
+
+def _tasks(values: Sequence[Any]) -> int | None:
+    """Return the number of tasks of every seed, or None if it is not known, or not the same for all."""
+    counts = {_count(value) for value in values}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _count(value: Any) -> int | None:
+    found = value.to_json() if isinstance(value, Metric) else value
+    return found.get("n") if isinstance(found, Mapping) and found.get("over") == "tasks" else None
 
 
 def _mean(value: Any) -> float:

@@ -1,6 +1,7 @@
 """Running, resuming and re-measuring a recipe, for one seed or several."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -83,8 +84,15 @@ def reopen(path: Path) -> tuple[str, Options]:
 
 
 def default_folder(recipe: str, options: Options) -> Path:
-    """`runs/RECIPE-seedN`, or `runs/RECIPE-seeds` for several seeds."""
-    return Path("runs") / (f"{recipe}-seeds" if options.seeds else f"{recipe}-seed{options.seed}")
+    """`runs/RECIPE-seedN`, or `runs/RECIPE-seeds` for several seeds; the name of a data file follows the recipe's.
+
+    >>> from quickstudy.recipes.table.options import Options
+    >>> print(default_folder("table", Options(data=Path("my data.csv"), task="who", x=("day",), y=("speed",))))
+    runs/table-my-data-seed0
+    """
+    data = getattr(options, "data", None)
+    name = recipe if data is None else f"{recipe}-" + re.sub(r"[^\w.]+", "-", data.stem)
+    return Path("runs") / (f"{name}-seeds" if options.seeds else f"{name}-seed{options.seed}")
 
 
 def check_new(folder: Path) -> None:

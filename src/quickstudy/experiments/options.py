@@ -70,6 +70,8 @@ LEAST = {
     "test_seed": 0,
     "parallel": 0,
     "seen": 1,
+    "shots": 0,
+    "width": 1,
 }
 
 

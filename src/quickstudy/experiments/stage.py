@@ -5,9 +5,11 @@ its metrics. To measure a run again, `run` is called with a stage that loads the
 If a recipe has a function `gather(options, stage)`, it is called after all seeds of a run have ended, to combine them.
 """
 
+import csv
+import io
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol
 
@@ -19,6 +21,7 @@ import quickstudy as qs
 from quickstudy.experiments.options import Options, to_json
 from quickstudy.parallel.distributed import job
 from quickstudy.report import figures
+from quickstudy.report.tables import PARTS
 from quickstudy.runs import atomic, facts
 from quickstudy.training.recorder import Progress
 
@@ -98,7 +101,7 @@ class Stage:
         if self.mode != "measure":
             if part:
                 self.describe()
-            with self.reporter.training(part or self.recipe) as progress:
+            with self.reporter.training(PARTS.get(part, part) or self.recipe) as progress:
                 run = fit(
                     learner,
                     family,
@@ -115,12 +118,17 @@ class Stage:
             self.seconds += run.seconds
         return qs.load(folder, which=self.options.which, device=device(self.options.device))
 
+    @property
+    def draws(self) -> bool:
+        """Whether `draw` draws figures: not if the run is only measured again."""
+        return self.mode != "measure" and self.first
+
     def draw(self, name: str, make: Callable[[], Figure], caption: str = "") -> None:
         """Save the figure that `make()` returns, and its caption, unless the run is only measured again.
 
         If the figure cannot be drawn or written, a RuntimeWarning names it, and the run continues.
         """
-        if self.mode != "measure" and self.first:
+        if self.draws:
             try:
                 figures.save(make(), self.folder / "figures", name, caption)
             except Exception as error:  # any error: the results of a long training must not be lost
@@ -134,6 +142,15 @@ class Stage:
         """Write `content` as NAME.json into the run folder, unless the run is measured again with `write=False`."""
         if self.first and (self.mode != "measure" or self.write):
             atomic.write_file(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
+
+    def keep_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows with the same keys as NAME.csv into the run folder, under the same condition as `keep`."""
+        if self.first and (self.mode != "measure" or self.write):
+            text = io.StringIO()
+            writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+            atomic.write_file(self.folder / f"{name}.csv", text.getvalue().encode())
 
     def say(self, text: str) -> None:
         """Pass a line to the reporter."""

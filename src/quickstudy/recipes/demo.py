@@ -73,7 +73,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         }
     metrics |= tuned(learners, waves, options, metrics)
 
-    stage.say("drawing")
+    if stage.draws:
+        stage.say("drawing")
     draw(learners, waves, options, metrics, stage)
     return metrics
 

@@ -20,6 +20,7 @@ from quickstudy.report.palette import INK, SKY, looks
 from quickstudy.runs.atomic import make_folder, write_file
 
 STYLE = str(Path(__file__).with_name("style.mplstyle"))
+FACTOR = 30  # between the ends of a loss from which on it is drawn on a logarithmic scale
 CAPTION = "Description"  # keyword of the text in a PNG that holds the caption
 
 
@@ -175,23 +176,29 @@ def intervals(
     return figure
 
 
-def training(curves: Mapping[str, tuple[Series, Series]]) -> Figure:
+def training(curves: Mapping[str, tuple[Series, Series]], *, errors: bool = False) -> Figure:
     """Draw the training loss and the validation loss of each training in a panel of its own.
 
-    The panel shows all of the validation loss. A training loss that begins far above it is cut off at the top.
+    The panel shows all of the validation loss. A training loss that begins far above it is cut off at the top. All
+    panels have the same kind of scale: logarithmic if all losses are errors and one of them spans more than a factor of
+    30, otherwise linear.
 
     Args:
         curves: training and validation loss, by the title of the panel.
+        errors: whether all losses are errors, which are never negative; a negative log density may be.
     """
+    ranges = [_range_of_training(*pair) for pair in curves.values()]
+    known = [ends for ends in ranges if ends is not None]
+    log = errors and all(low > 0 for low, _ in known) and any(high > FACTOR * low for low, high in known)
     columns = min(len(curves), 4)
     height = -(-len(curves) // columns)
     with mplstyle.context(STYLE):
         figure = Figure(figsize=(max(1.75 * columns, 2.6), 1.55 * height + 0.5))
         grid = figure.subplots(height, columns, squeeze=False)
-        for axes, (name, pair) in zip(grid.flat, curves.items(), strict=False):
+        for axes, (name, pair), ends in zip(grid.flat, curves.items(), ranges, strict=False):
             for item, colour, width in zip(pair, (SKY, INK), (0.8, 1.4), strict=True):
                 axes.plot(item.x, item.mean, color=colour, linewidth=width, label=item.label)
-            _frame_training(axes, *(np.asarray(item.mean, float) for item in pair))
+            _frame_training(axes, ends, log=log)
             axes.set_title(name, fontsize=8)
             axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -257,15 +264,24 @@ def _ends(mean: Any, half: Any, bounds: tuple[float, float]) -> tuple[Any, Any]:
     return np.minimum(np.maximum(mean - half, least), mean), np.maximum(np.minimum(mean + half, greatest), mean)
 
 
-def _frame_training(axes: Axes, training: Any, validation: Any) -> None:
-    """Set limits that show all of the validation curve, and the training curve up to its 97% quantile."""
-    training, validation = (values[np.isfinite(values)] for values in (training, validation))
-    shown = np.concatenate([training, validation])
+def _range_of_training(training: Series, validation: Series) -> tuple[float, float] | None:
+    """Return the range of the validation loss and of the training loss, of the latter up to its 97% quantile."""
+    losses, checks = (
+        values[np.isfinite(values)] for values in (np.asarray(s.mean, float) for s in (training, validation))
+    )
+    shown = np.concatenate([losses, checks])
     if not len(shown):
+        return None
+    high = max(np.quantile(losses, 0.97), checks.max(initial=-math.inf)) if len(losses) else checks.max()
+    return float(shown.min()), float(high)
+
+
+def _frame_training(axes: Axes, ends: tuple[float, float] | None, *, log: bool) -> None:
+    """Set the scale and the limits of a panel."""
+    if ends is None:
         return
-    most = max(np.quantile(training, 0.97), validation.max(initial=-math.inf)) if len(training) else validation.max()
-    low, high = shown.min(), most
-    if low > 0 and high > 30 * low:
+    low, high = ends
+    if log:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.1, high * 1.1)
         log_scale(axes, "y")

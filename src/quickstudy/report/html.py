@@ -12,14 +12,16 @@ from quickstudy.report.comparison import comparison
 from quickstudy.report.experiments import Experiment, experiments, learners_of, names_of, results_of, steps_of
 from quickstudy.report.provenance import facts
 from quickstudy.report.runs import RunRecord, read_run
-from quickstudy.report.tables import VALIDATION, entry, notes, tables
+from quickstudy.report.tables import named, notes, tables
+from quickstudy.report.verdicts import verdicts
 from quickstudy.runs.atomic import make_folder, write_file
 from quickstudy.runs.reading import read_file
 
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 TRAINING = (
     "The loss in training, and on validation tasks. Learners minimise losses of different kinds: compare the shapes "
-    "of curves, not their heights. A training loss that begins far above all other values is cut off at the top."
+    "of curves, not their heights. The scale is logarithmic only if all losses are errors: a negative log density may "
+    "become negative. A training loss that begins far above all other values is cut off at the top."
 )
 
 
@@ -82,33 +84,23 @@ def _experiment(experiment: Experiment, names: Mapping[Path, str], *, alone: boo
 
 
 def _results(experiment: Experiment, names: Mapping[Path, str]) -> list[str]:
-    """Return a line that explains the tables, a figure if runs are compared, and one table for each metric."""
+    """Return who is behind a plain rival, notes on the tables, a figure if runs are compared, and the tables."""
     several = len(experiment.runs) > 1
     results = results_of(experiment.runs, names)
     shown = tables(results, multiples=several, steps=steps_of(experiment.runs))
     if not shown:
         return []
     recipes = dict.fromkeys(run.recipe for run in experiment.runs)
-    words = [_over(experiment.runs), *dict.fromkeys(note for recipe in recipes for note in notes(shown, recipe))]
+    words = list(dict.fromkeys(note for recipe in recipes for note in notes(shown, recipe)))
     words += [f"Tasks: {' and '.join(experiment.tasks)}."] if several and experiment.tasks else []
     drawn = comparison(results, learners_of(experiment.runs, names), experiment.runs[0].recipe) if several else None
+    said = verdicts(results)
     return [
+        f"<p>{' '.join(map(_text, said))}</p>" if said else "",
         f'<p class="note">{" ".join(map(_text, words))}</p>',
         _image(figures.to_png(drawn.figure), drawn.caption) if drawn else "",
         *(f'<div class="wide results">{table.html()}</div>' for table in shown),
     ]
-
-
-def _over(runs: Sequence[RunRecord]) -> str:
-    """Return a sentence with the number of tasks or seeds behind a mean; validation losses count if alone."""
-    found = [(entry(name, value).metric, value) for run in runs for name, value in run.metrics.items()]
-    tested = [value for metric, value in found if metric != VALIDATION]
-    measured = tested or [value for _, value in found]
-    counts = sorted({value["n"] for value in measured if value.get("n") is not None})
-    over = " and ".join(sorted({str(value.get("over", "tasks")) for value in measured}))
-    many = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}" if counts else "some"
-    kind = "" if over != "tasks" else "unseen " if tested else "validation "
-    return f"Means over {many} {kind}{over}."
 
 
 def _figures(run: RunRecord, name: str) -> str:
@@ -135,10 +127,10 @@ def _picture(path: Path) -> bytes:
 
 
 def _training(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> str:
-    curves = {}
+    curves, errors = {}, True
     for run in runs:
         for part, rows in run.curves.items():
-            label = ", ".join(filter(None, [names[run.path] if len(runs) > 1 or not part else "", part]))
+            label = ", ".join(filter(None, [names[run.path] if len(runs) > 1 or not part else "", named(part)]))
             pair = [(key, [row for row in rows if row.get(key) is not None]) for key in ("loss", "validation_loss")]
             if all(len(known) > 1 for _, known in pair):
                 training, validation = (
@@ -146,9 +138,18 @@ def _training(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> str:
                     for key, known in pair
                 )
                 curves[label] = (training, validation)
+                errors = errors and _is_error(run.parts.get(part, {}) if part else run.config)
     if not curves:
         return ""
-    return "<h2>Training</h2>\n" + _image(figures.to_png(figures.training(curves)), TRAINING)
+    return "<h2>Training</h2>\n" + _image(figures.to_png(figures.training(curves, errors=errors)), TRAINING)
+
+
+def _is_error(config: Mapping[str, Any]) -> bool:
+    """Return whether a learner minimises the default loss, which is never negative, and not a negative log density."""
+    spec = config.get("learner")
+    if not isinstance(spec, dict) or "likelihood" not in spec:  # a process has none, and minimises a density
+        return False
+    return spec["likelihood"] is None and spec.get("loss") is None
 
 
 def _provenance(runs: Sequence[RunRecord], names: Mapping[Path, str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quickstudy.report.runs import RunRecord
+from quickstudy.report.tables import named
 
 TRAINING = (
     *("tasks", "support", "query", "points", "lr", "optimizer", "schedule", "clip", "accumulate", "patience"),
@@ -26,7 +27,7 @@ def facts(run: RunRecord) -> dict[str, str]:
         "command": command(run),
         "seed": _seeds(result.get("seed", config.get("seed"))),
         "meta-training steps": result.get("steps", config.get("steps")),
-        "seconds of training": _rounded(result.get("seconds")),
+        _seconds(result.get("seed")): _rounded(result.get("seconds")),
         "hardware": result.get("hardware"),
         "commit": result.get("commit"),
         "versions": _versions([config, *run.parts.values()]),
@@ -63,7 +64,7 @@ def _of_parts(run: RunRecord) -> dict[str, str]:
     """
     first = next((part.partition(", ")[0] for part in run.parts if part.startswith("seed-")), "")
     shown = {
-        part.removeprefix(first).removeprefix(", "): config
+        named(part.removeprefix(first).removeprefix(", ")): config
         for part, config in [("", run.config), *run.parts.items()]
         if config.get("learner") and (part == "" or part.startswith(first))
     }
@@ -88,6 +89,12 @@ def _arguments(values: Mapping[str, Any]) -> str:
 
 def _seeds(seed: Any) -> str | None:
     return " ".join(map(str, seed)) if isinstance(seed, list) else None if seed is None else str(seed)
+
+
+def _seconds(seed: Any) -> str:
+    """Return what the seconds of a result are; seeds that trained at the same time are added up, too."""
+    several = isinstance(seed, list) and len(seed) > 1
+    return f"seconds of training, sum over {len(seed)} seeds" if several else "seconds of training"
 
 
 def _rounded(seconds: Any) -> str | None:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from quickstudy.evaluation.seeds import LEAST_SEEDS
+
 METRICS = {
     "mse": "mean squared error",
     "rmse": "root mean squared error",
@@ -27,6 +29,13 @@ METRICS = {
 TUNED = {f"tuned_{name}": f"{title}, adaptation tuned on validation tasks" for name, title in METRICS.items()}
 VALIDATION = "validation_loss"  # the metric that `fit` writes: the loss on the tasks that choose the best weights
 METRICS = {**TUNED, **METRICS, VALIDATION: "validation loss"}
+TRIED = (
+    "Tuned: the number of gradient steps with the least error on validation tasks, out of 0 to 10 and the number in "
+    "training, at the rates of training; of the pretrained network, out of 0 to 100, and also the rule and its rate, "
+    "out of gradient descent and Adam at 0.001 to 0.3. More steps were not tried, so an untuned row with more may be "
+    "better."
+)
+"""How `tune_adaptation` and recipes choose; a test compares it with what they try."""
 LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
 HIGHER_IS_BETTER = frozenset(
     {
@@ -88,25 +97,36 @@ SUPPORT = {
 }
 """What K counts, by the beginning of a recipe's name."""
 POINTS = "points in the support set of each task"
+OVER = "mean over"  # the column that says how many tasks or seeds a row has been measured on
 
 
 class Entry(NamedTuple):
-    """One measured value, with its name split into parts."""
+    """One measured value, with its name split into parts; `over` says what the mean is over, such as "600 tasks"."""
 
     part: str
     metric: str
     keys: dict[str, str]
     mean: float
     ci95: float | None
+    over: str = ""
 
 
 class Table(NamedTuple):
-    """Cells as text. `best` holds (row, column) of each mean that is clearly the best of its column."""
+    """Cells as text.
+
+    Args:
+        title: the caption.
+        header: names of the columns.
+        rows: the cells.
+        best: (row, column) of each mean that is clearly the best of its column.
+        over: what its means are over, such as "600 tasks"; if these differ, the last column says it of each row.
+    """
 
     title: str
     header: list[str]
     rows: list[list[str]]
     best: frozenset[tuple[int, int]] = frozenset()
+    over: tuple[str, ...] = ()
 
     def markdown(self) -> str:
         """Return the table as Markdown."""
@@ -131,6 +151,15 @@ class Table(NamedTuple):
         )
 
 
+def named(part: str) -> str:
+    """Return the name of a part of a run: learners have the same name everywhere in a report.
+
+    >>> named("seed-2, np"), named("fold-1")
+    ('seed-2, Neural Process', 'fold-1')
+    """
+    return ", ".join(PARTS.get(word, word) for word in part.split(", "))
+
+
 def entry(name: str, value: Mapping[str, Any], prefix: str = "") -> Entry:
     """Split the name of a metric into its parts. `oracle_X` is metric X of the exact posterior."""
     words = name.split("/")
@@ -141,7 +170,16 @@ def entry(name: str, value: Mapping[str, Any], prefix: str = "") -> Entry:
         metric, parts = metric.removeprefix("oracle_"), [*parts, "exact"]
     part = ", ".join(filter(None, [prefix, *(PARTS.get(p, p) for p in parts)]))
     mean = math.nan if value["mean"] is None else value["mean"]  # result.json has null for NaN and infinity
-    return Entry(part, metric, keys, mean, value.get("ci95"))
+    few = value.get("over") == "seeds" and (value.get("n") or 0) < LEAST_SEEDS
+    return Entry(part, metric, keys, mean, None if few else value.get("ci95"), _over(value))
+
+
+def _over(value: Mapping[str, Any]) -> str:
+    """Return what a mean is over, such as "600 tasks" or "5 seeds of 600 tasks"; empty if that is not known."""
+    if value.get("n") is None:
+        return ""
+    tasks = f" of {value['tasks']:,} tasks" if value.get("tasks") else ""
+    return f"{value['n']:,} {value.get('over', 'tasks')}{tasks}"
 
 
 def tables(
@@ -167,30 +205,54 @@ def tables(
     found = []
     for metric in order:
         chosen = [e for e in entries if e.metric == metric]
-        tuned = f"tuned_{metric}" in present  # then only the table with tuned adaptation marks the best
-        found += [_table(metric, chosen, mark=not tuned)] if chosen else []
+        found += [_table(metric, chosen)] if chosen else []
         found += [_multiples(metric, chosen)] if multiples and metric in ("mse", "rmse") and _comparable(chosen) else []
     return found
 
 
 def notes(shown: Sequence[Table], recipe: str = "") -> list[str]:
-    """Return the notes that explain these tables: what K counts, what ± is, and what bold means.
+    """Return the notes that explain these tables: what means are over, what K counts, what was tuned, ±, bold.
 
     Args:
         shown: the tables.
         recipe: name of the recipe that was measured; in some recipes K does not count points.
     """
     columns = {column for table in shown for column in table.header}
-    found = [f"K: {counted(recipe)}."] if any(column.startswith("K=") for column in columns) else []
+    found = _over_notes(shown)
+    found += [f"K: {counted(recipe)}."] if any(column.startswith("K=") for column in columns) else []
     if any(table.title == METRICS[VALIDATION] for table in shown):
         found.append(
             "Validation loss: on validation tasks, which also choose the best weights, and not on unseen tasks."
         )
+    if any(table.title in (*TUNED.values(), METRICS["factor"]) for table in shown):
+        found.append(TRIED)
     if any("±" in cell for table in shown for row in table.rows for cell in row):
         found.append("±: half the width of the 95% interval.")
     if any(table.best for table in shown):
         found.append("Bold: the best of its column, if its interval touches no other; references do not count.")
     return found
+
+
+def _over_notes(shown: Sequence[Table]) -> list[str]:
+    """Return sentences about the numbers of tasks and seeds; those of a validation loss are said if it is alone."""
+    tested = [table for table in shown if table.title != METRICS[VALIDATION]]
+    over = list(dict.fromkeys(text for table in tested or shown for text in table.over))
+    found = []
+    if len(over) == 1:
+        number, _, words = over[0].partition(" ")
+        kind = "" if words.startswith("seeds") else "unseen " if tested else "validation "
+        found.append(f"Means over {number} {kind}{words}.")
+    elif over:
+        found.append(f"Means are over different numbers of tasks or seeds: {', '.join(over)}.")
+    if any(_seeds(text) < LEAST_SEEDS for table in shown for text in table.over):
+        found.append(f"Means over fewer than {LEAST_SEEDS} seeds have no interval: so few say nothing about others.")
+    return found
+
+
+def _seeds(over: str) -> float:
+    """Return the number of seeds in a text such as "5 seeds of 600 tasks"; infinity if the mean is over tasks."""
+    number, _, words = over.partition(" ")
+    return int(number.replace(",", "")) if words.startswith("seeds") else math.inf
 
 
 def counted(recipe: str) -> str:
@@ -250,11 +312,16 @@ def column(e: Entry) -> str:
     return f"K={e.keys['k']}" if "k" in e.keys else "mean"
 
 
-def _table(metric: str, entries: Sequence[Entry], *, mark: bool) -> Table:
+def _table(metric: str, entries: Sequence[Entry]) -> Table:
     rows, columns = _grid(entries)
     cells = [[name, *(_cell(found.get(c)) for c in columns)] for name, found in rows.items()]
-    best = frozenset((i, j) for j, c in enumerate(columns, 1) for i in _clear_winner(metric, rows, c) if mark)
-    return Table(METRICS.get(metric, metric.replace("_", " ")), ["", *columns], cells, best)
+    best = frozenset((i, j) for j, c in enumerate(columns, 1) for i in _clear_winner(metric, rows, c))
+    header, over = ["", *columns], tuple(dict.fromkeys(e.over for e in entries if e.over))
+    if len(over) > 1:
+        header.append(OVER)
+        for line, found in zip(cells, rows.values(), strict=True):
+            line.append(", ".join(dict.fromkeys(e.over for e in found.values() if e.over)))
+    return Table(METRICS.get(metric, metric.replace("_", " ")), header, cells, best, over)
 
 
 def _multiples(metric: str, entries: Sequence[Entry]) -> Table:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from quickstudy.report.tables import Table, notes, tables
+from quickstudy.report.verdicts import verdicts
 
 GAP = 2  # characters between columns
 
@@ -19,7 +20,7 @@ def show_tables(
     recipe: str = "",
     steps: Mapping[str, Collection[int]] | None = None,
 ) -> None:
-    """Print one table for each metric, then the meaning of K, ± and bold.
+    """Print one table for each metric, then who is behind a plain rival, and the meaning of K, ± and bold.
 
     A table that is wider than the window is printed in pieces, each with some of its columns.
 
@@ -37,7 +38,7 @@ def show_tables(
         for columns in _pieces(content, console.width):
             console.print(_piece(content, columns))
             console.print()
-    for note in notes(shown, recipe):
+    for note in [*verdicts({"": metrics}), *notes(shown, recipe)]:
         console.print(note, markup=False, soft_wrap=True)
     if shown:
         console.print()

@@ -48,7 +48,7 @@ def read_csv(path: str | PathLike[str], *, delimiter: str = ",") -> dict[str, li
 def check_names(columns: Columns, task: str, x: Sequence[str], y: Sequence[str]) -> None:
     """Raise ValueError for a column that is missing (with the nearest name), a column used twice, and no x or y."""
     if not x or not y:
-        raise ValueError(f"x={list(x)}, y={list(y)}; name at least one column for each")
+        raise ValueError(f"x={list(x)}, y={list(y)}; name at least one column for x= and for y=")
     used = [task, *x, *y]
     for name in used:
         if name not in columns:
@@ -56,7 +56,7 @@ def check_names(columns: Columns, task: str, x: Sequence[str], y: Sequence[str])
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"no column {name!r}; {hint}Columns: {', '.join(map(str, columns))}")
         if used.count(name) > 1:
-            raise ValueError(f"column {name!r} is used twice; task, x and y must be different columns")
+            raise ValueError(f"column {name!r} is used twice; task=, x= and y= must name different columns")
 
 
 def complete_rows(columns: Columns, names: Sequence[str], missing: str) -> list[int]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.checks import check_examples
+from quickstudy.checks import check_examples, check_query
 from quickstudy.data import Examples
 from quickstudy.learner import Functions
 from quickstudy.predictive import DenseGaussian
@@ -57,7 +57,8 @@ class ExactGP:
         self._white = torch.linalg.solve_triangular(self._factor, self._centred, upper=False)
 
     def __call__(self, x: Float[Tensor, "T M dx"]) -> DenseGaussian:
-        """The joint predictive distribution at `x`, in float64."""
+        """The joint predictive distribution at `x`, in float64. Raises ValueError for `x` of another shape."""
+        self._check_inputs(x)
         x = x.double()
         cross = self._covariance(self._x, x) * self._real.unsqueeze(2)
         half = torch.linalg.solve_triangular(self._factor, cross, upper=False)
@@ -87,6 +88,10 @@ class ExactGP:
             log_det + 0.5 * LOG_2PI * self._real.sum(1).double()
         )
 
+    def _check_inputs(self, x: Tensor) -> None:
+        """Raise an error unless `x` fits the support set; otherwise it would be broadcast. Any dtype is converted."""
+        check_query(x, self.support.num_tasks, self.support.x.shape[2:], x)
+
     def _covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
         return covariance(self.kernel, x1, x2, self.info)
 
@@ -109,6 +114,7 @@ class _Memory:
         self._white = self._values = gp._x.new_zeros(n, tasks, 0, outputs)
 
     def __call__(self, x: Tensor, members: list[int]) -> Tensor:
+        self._gp._check_inputs(x)
         wide = x.double()
         place = self._find(wide)
         if place is None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack, final
+from typing import Any, Literal, NamedTuple, Self, TypedDict, TypeVar, Unpack, final
 
 import torch
 from jaxtyping import Float
@@ -30,13 +30,20 @@ class TableOptions(TypedDict, total=False):
     short: Literal["error", "drop"]
 
 
+class Dropped(NamedTuple):
+    """What a table leaves out: `rows` that lack a value, and `groups` that have a single row."""
+
+    rows: int
+    groups: int
+
+
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """One task per group of a table. Build it with `from_pandas`, `from_csv` or `from_columns`.
 
     Sampled values are standardised: mean 0 and standard deviation 1 over the rows of the training groups. `in_units`
-    converts predictions back to the table's units.
+    converts predictions back to the table's units. `dropped` counts what `missing="drop"` and `short="drop"` left out.
 
     >>> days = {"subject": list("aaabbbcccddd"), "day": [0, 1, 2] * 4, "speed": [float(i) for i in range(12)]}
     >>> table = Table.from_columns(days, task="subject", x=["day"], y="speed")
@@ -51,6 +58,7 @@ class Table:
     points: PointSets
     center: Float[Tensor, " dx+dy"]
     spread: Float[Tensor, " dx+dy"]
+    dropped: Dropped
 
     @classmethod
     def from_columns(
@@ -90,7 +98,9 @@ class Table:
         check_names(columns, task, inputs, outputs)
         check_order(order)
         rows = complete_rows(columns, [task, *inputs, *outputs], missing)
-        groups = group_rows([columns[task][i] for i in rows], short)
+        labels = [columns[task][i] for i in rows]
+        groups = group_rows(labels, short)
+        dropped = Dropped(len(columns[task]) - len(rows), len(set(labels)) - len(groups))
         if len(groups) < 3:
             raise ValueError(
                 f"groups in column {task!r}: {len(groups)}; expected at least three, for train, validation and test: "
@@ -105,7 +115,7 @@ class Table:
         spread = torch.where(spread > 0, spread, 1.0)  # a column that is constant in training is not scaled
         scaled = [((rows - center) / spread).split([len(inputs), len(outputs)], 1) for rows in sets]
         points = PointSets(points=pad([(a, b) for a, b in scaled]), splits=chosen, order=order)
-        return cls(task, inputs, outputs, tuple(groups), points, center, spread)
+        return cls(task, inputs, outputs, tuple(groups), points, center, spread, dropped)
 
     @classmethod
     def from_pandas(
@@ -178,8 +188,10 @@ class Table:
         """A predictive distribution of standardised outputs, converted to the table's units.
 
         Raises:
-            ValueError: for a joint Gaussian over several outputs, which has the same noise for all of them.
+            ValueError: for a joint Gaussian over several outputs, which has the same noise for all of them, and for
+                another number of outputs than the table's.
         """
+        self._check_width("belief.mean", belief.mean, self.y, "y")  # type: ignore[attr-defined]
         if self.dy == 1:
             return belief.rescale(float(self.center[-1]), float(self.spread[-1]))  # type: ignore[attr-defined]
         if isinstance(belief, DenseGaussian):
@@ -193,19 +205,35 @@ class Table:
 
     def scale_x(self, x: Float[Tensor, "*points dx"]) -> Float[Tensor, "*points dx"]:
         """Inputs in the table's units, converted to standardised units."""
+        self._check_width("x", x, self.x, "x")
         return (x - self.center[: self.dx].to(x)) / self.spread[: self.dx].to(x)
 
     def unscale_x(self, x: Float[Tensor, "*points dx"]) -> Float[Tensor, "*points dx"]:
         """Standardised inputs, converted to the table's units."""
+        self._check_width("x", x, self.x, "x")
         return x * self.spread[: self.dx].to(x) + self.center[: self.dx].to(x)
 
     def scale_y(self, y: Float[Tensor, "*points dy"]) -> Float[Tensor, "*points dy"]:
         """Outputs in the table's units, converted to standardised units."""
+        self._check_width("y", y, self.y, "y")
         return (y - self.center[self.dx :].to(y)) / self.spread[self.dx :].to(y)
 
     def unscale_y(self, y: Float[Tensor, "*points dy"]) -> Float[Tensor, "*points dy"]:
         """Standardised outputs, converted to the table's units."""
+        self._check_width("y", y, self.y, "y")
         return y * self.spread[self.dx :].to(y) + self.center[self.dx :].to(y)
+
+    def _check_width(self, name: str, values: Any, columns: tuple[str, ...], kind: str) -> None:
+        """Raise ValueError unless the last axis of a tensor is that of `columns`; it would be broadcast otherwise."""
+        if not isinstance(values, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor [..., {len(columns)}], not {type(values).__name__}")
+        if not values.dim() or values.shape[-1] != len(columns):
+            order = f", in the order {', '.join(columns)}" if len(columns) > 1 else f" {columns[0]!r}"
+            alone = f": write {name}.unsqueeze(-1)" if len(columns) == 1 and name == kind else ""
+            raise ValueError(
+                f"{name} has shape {list(values.shape)}; expected [..., {len(columns)}], the last axis for the {kind} "
+                f"column{'s' * (len(columns) > 1)} of the table{order}{alone}"
+            )
 
     def __repr__(self) -> str:
         counts = "/".join(str(len(self.points.splits[name])) for name in SPLITS)

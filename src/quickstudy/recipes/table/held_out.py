@@ -19,6 +19,7 @@ from quickstudy.report.panels import Curve, Panel
 from quickstudy.report.tables import PARTS
 from quickstudy.tasks import ExactGP, Table, fit_gp
 
+ENOUGH = 5  # smallest number of validation groups about which nothing is said
 MOST_ROWS = 400  # largest number of training rows to which the group-blind curve is fitted
 
 
@@ -73,6 +74,27 @@ def _check_seen(seen: Sequence[int], rows: Tensor) -> None:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+def left_out(table: Table) -> str:
+    """A sentence with the number of rows and groups that the table leaves out; empty if there are none."""
+    rows, groups = table.dropped
+    kept, whole = int(table.points.points.sizes().sum()), len(table.names) + groups
+    parts = [f"{rows} of {kept + groups + rows} rows, which lack a value (--missing drop)"] if rows else []
+    parts += [f"{groups} of {whole} groups, which have a single row (--short drop)"] if groups else []
+    return f"Left out: {', and '.join(parts)}." if parts else ""
+
+
+def few_for_validation(tables: Sequence[Table], which: str) -> str:
+    """A sentence that warns if the best weights are chosen on few groups; empty if they are not."""
+    fewest = min(len(table.groups("validation")) for table in tables)
+    if fewest >= ENOUGH or which == "last":
+        return ""
+    return (
+        f"Only {fewest} group{'s' * (fewest > 1)} of each fold choose{'s' * (fewest == 1)} the best weights, so chance "
+        f"has a say in the choice (15% of the groups that are not held out; {ENOUGH} or more are better); --which last "
+        "measures the last weights."
+    )
 
 
 class Rivals:
@@ -172,8 +194,8 @@ class HeldOut:
                 mean=own.mean[t, keep, 0],
                 sd=own.variance[t, keep, 0].sqrt(),
                 curves=(
-                    Curve("GP of the training groups", shared.mean[t, keep, 0], "--", INK, 1.0),
-                    Curve("group-blind", blind.mean[t, keep, 0], ":", AMBER, 1.2),
+                    Curve(PARTS["gp_shared"], shared.mean[t, keep, 0], "--", INK, 1.0),
+                    Curve(PARTS["group_blind"], blind.mean[t, keep, 0], ":", AMBER, 1.2),
                 ),
                 colour=colour,
                 learner=PARTS[self.name],

@@ -3,16 +3,19 @@
     quickstudy run table --data sleep.csv --task subject --x day --y reaction
 
 Groups are divided into folds; each fold in turn is held out and predicted by a learner trained on the others. Error and
-log-likelihood are in the units of the file. The rivals are a Gaussian process fitted to the same few rows, one whose
-hyperparameters are fitted to the training groups, and one curve through all training rows that ignores groups.
+log-likelihood are in the units of the file; groups.csv has those of every single group. The rivals are a Gaussian
+process fitted to the same few rows, one whose hyperparameters are fitted to the training groups, and one curve through
+all training rows that ignores groups.
 """
+
+from typing import Any
 
 from torch import Tensor, nn
 
 import quickstudy as qs
 from quickstudy.evaluation.intervals import Metric
 from quickstudy.experiments.stage import Stage
-from quickstudy.recipes.table import held_out
+from quickstudy.recipes.table import by_group, held_out
 from quickstudy.recipes.table.options import Options as Options
 from quickstudy.report import panels
 from quickstudy.report.palette import look
@@ -28,8 +31,12 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
             f"--learner {options.learner} adapts without gradient steps; leave --test-steps out, or use --learner maml"
         )
     tables = held_out.folds(options)
+    for sentence in (held_out.left_out(tables[0]), held_out.few_for_validation(tables, options.which)):
+        if sentence:
+            stage.say(sentence)
     learners = [build(options, table) for table in tables]  # before training, so that weights depend on the seed alone
     scores: list[dict[str, Tensor]] = []
+    rows: list[dict[str, Any]] = []
     drawn: dict[str, Panel] = {}
     for i, (table, learner) in enumerate(zip(tables, learners, strict=True), 1):
         trained = stage.train(
@@ -50,9 +57,11 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         learned = (table, rivals, trained, options.learner)
         groups = [held_out.HeldOut(*learned, seen, options.test_steps or (None,)) for seen in options.seen]
         scores.append({name: values for each in groups for name, values in each.scores().items()})
+        rows += by_group.rows(table.groups("test"), i, scores[-1])
         drawn |= groups[options.seen.index(min(options.seen))].pictures(look(options.learner).colour)
+    stage.keep_rows("groups", rows)
     shown = dict(list(drawn.items())[:MOST_PANELS])
-    text = caption(options, len(drawn))
+    text = f"{caption(options, len(drawn))} {held_out.left_out(tables[0])}".rstrip()
     stage.draw("groups", lambda: panels.wrapped(shown, xlabel=options.x[0], ylabel=options.y[0]), text)
     return held_out.summary(scores)
 
