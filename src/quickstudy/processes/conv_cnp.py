@@ -76,17 +76,19 @@ class ConvCNP(Conditional):
             raise ValueError(f"kernel={kernel}; expected an odd number of cells")
         domain = as_domain("domain", domain)
         density = check_positive("points_per_unit", points_per_unit)
-        self.grid = {"domain": domain, "points_per_unit": density, "margin": check_number("margin", margin)}
+        check_number("margin", margin)
+        self.grid = {"domain": domain, "points_per_unit": density, "margin": margin}
         self.sizes = {"channels": check_whole("channels", channels), "levels": check_whole("levels", levels)}
         self.kernel = kernel
         self.head, self._head = GaussianHead() if head is None else head, head
-        self.lattice = Lattice(dx, domain, density=density, margin=self.grid["margin"], multiple=2**levels)
+        self.lattice = Lattice(dx, domain, density=density, margin=margin, multiple=2**levels)
         self.into, self.back = SetConv(self.lattice.spacing), SetConv(self.lattice.spacing)
         self.unet = UNet(dx, 1 + dy, channels, levels, kernel)
-        self.out = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, self.head.size(dy)))
+        last = nn.Linear(channels, self.head.size(dy))
+        self.out = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), last)
         with torch.no_grad():  # so that the first predictions are near those of outputs of zero everywhere
-            self.out[-1].weight.mul_(0.01)
-            self.out[-1].bias.zero_()
+            last.weight.mul_(0.01)
+            last.bias.zero_()
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""

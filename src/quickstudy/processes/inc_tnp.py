@@ -51,7 +51,7 @@ class IncTNP(Conditional):
     torch.Size([4, 5, 1])
     """
 
-    training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS | {"lr": 5e-4}
+    training_defaults: ClassVar[Mapping[str, Any]] = {**TRAINING_DEFAULTS, "lr": 5e-4}
 
     def __init__(
         self,

@@ -51,7 +51,7 @@ class LBANP(Conditional):
     torch.Size([4, 5])
     """
 
-    training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS | {"lr": 5e-4}
+    training_defaults: ClassVar[Mapping[str, Any]] = {**TRAINING_DEFAULTS, "lr": 5e-4}
 
     def __init__(
         self,
@@ -76,9 +76,9 @@ class LBANP(Conditional):
         self.asked = MLP(dx, [width] * (embedding - 1), width)
         self.nothing = nn.Parameter(torch.randn(width) / width**0.5)
         self.start = nn.Parameter(torch.randn(latents, width) / width**0.5)
-        self.reading, self.thinking, self.answering = (
-            nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth)) for _ in range(3)
-        )
+        self.reading: Any = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
+        self.thinking: Any = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
+        self.answering: Any = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
         self.last = last_layers(width, hidden, self.head.size(dy))
 
     def config(self) -> dict[str, Any]:

@@ -72,9 +72,10 @@ class RelativeCNP(Conditional):
         self.head, self._head = GaussianHead() if head is None else head, head
         features = 2 * (dx + dy) if pairs else dx + dy
         self.relation = he_normal(MLP(features, [width] * (encoder_depth - 1), width, activation="gelu"))
-        self.decoder = he_normal(MLP(width, [width] * (decoder_depth - 1), self.head.size(dy), activation="gelu"))
+        decoder = MLP(width, [width] * (decoder_depth - 1), self.head.size(dy), activation="gelu")
+        self.decoder = he_normal(decoder)
         with torch.no_grad():  # so that the first predictions are near those of outputs of zero everywhere
-            self.decoder.layers[-1].weight.mul_(0.01)  # type: ignore[operator]
+            decoder.layers[-1].weight.mul_(0.01)  # type: ignore[operator]
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -85,7 +85,7 @@ class TETNP(Conditional):
     True
     """
 
-    training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS | {"lr": 5e-4}
+    training_defaults: ClassVar[Mapping[str, Any]] = {**TRAINING_DEFAULTS, "lr": 5e-4}
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class TETNP(Conditional):
         self.head, self._head = GaussianHead() if head is None else head, head
         self.point = MLP(dy, [width] * (embedding - 1), width)
         self.asked = nn.Parameter(torch.randn(width) / width**0.5)
-        self.layers = nn.ModuleList(_Layer(dx, width, heads, hidden) for _ in range(depth))
+        self.layers: Any = nn.ModuleList(_Layer(dx, width, heads, hidden) for _ in range(depth))
         self.last = last_layers(width, hidden, self.head.size(dy))
 
     def config(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class TNP(Conditional):
     torch.Size([4, 5])
     """
 
-    training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS | {"lr": 5e-4}
+    training_defaults: ClassVar[Mapping[str, Any]] = {**TRAINING_DEFAULTS, "lr": 5e-4}
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The deterministic path of attentive processes: each query point attends to the support points."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class CrossAttention(nn.Module):
         self.heads = heads
         self.value = he_normal(MLP(dx + dy, [width] * (depth - 1), width, activation="gelu"))
         self.key = he_normal(MLP(dx, [width], width, activation="gelu"))
-        self.layers = nn.ModuleList(Layer(width, heads, width) for _ in range(self_attention))
+        self.layers: Any = nn.ModuleList(Layer(width, heads, width) for _ in range(self_attention))
         self.nothing = nn.Parameter(torch.randn(2, width) / width**0.5)
         self.before, self.out = nn.Linear(width, width), nn.Linear(width, width)
 

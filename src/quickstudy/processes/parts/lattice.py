@@ -1,7 +1,7 @@
 """A regular grid over a part of the input space, and convolutions between it and points off it."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +142,7 @@ class UNet(nn.Module):
     def __init__(self, dims: int, inputs: int, channels: int, levels: int, kernel: int):
         super().__init__()
         conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
-        around = {"kernel_size": kernel, "padding": kernel // 2}
+        around: dict[str, Any] = {"kernel_size": kernel, "padding": kernel // 2}
         self.first = conv(inputs, channels, **around)
         self.down = nn.ModuleList(conv(channels, channels, stride=2, **around) for _ in range(levels))
         self.up = nn.ModuleList(conv((1 + (i > 0)) * channels, channels, **around) for i in range(levels))

@@ -5,6 +5,8 @@ keys of the support points alone, gives what a masked transformer over all point
 figure 2), and needs no mask between them.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -87,7 +89,7 @@ class Transformer(nn.Module):
         self.point = MLP(dx + dy, [width] * (embedding - 1), width)
         self.asked = MLP(dx, [width] * (embedding - 1), width)
         self.nothing = nn.Parameter(torch.randn(width) / width**0.5)
-        self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
+        self.layers: Any = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
         self.last = last_layers(width, hidden, outputs)
 
     def tokens(self, x: Tensor, y: Tensor) -> Tensor:
