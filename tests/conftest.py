@@ -81,6 +81,7 @@ def few_validation_tasks() -> Iterator[None]:
 def short_measurements() -> Iterator[None]:
     """Recipes tune on few tasks, measure times twice, walk 10 steps, and choose rates on few goals."""
     import quickstudy as qs
+    from quickstudy.experiments import side_by_side
     from quickstudy.recipes.navigation2d import board, measure
     from quickstudy.recipes.sinusoid import waves
     from quickstudy.recipes.sinusoid.compare import measuring
@@ -93,6 +94,7 @@ def short_measurements() -> Iterator[None]:
         patch.setattr(waves, "CHOOSING", 8)
         patch.setattr(measure, "CHOOSING", 4)
         patch.setattr(board, "HORIZON", 10)
+        patch.setattr(side_by_side, "cores", lambda: 1)  # seeds run in this process: others would not be short
         yield
 
 

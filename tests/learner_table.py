@@ -49,7 +49,7 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "MAML++, at first": lambda: at_first(MAMLPlusPlus(net(), lr=0.1, steps=3)),
     "MAML++, later": lambda: MAMLPlusPlus(net(), lr=0.1, steps=2),
     "WarpGrad": lambda: WarpGrad(WarpedMLP(1, [8, 8], 1, activation="tanh"), lr=0.1, steps=2),
-    "BayesianMAML": lambda: BayesianMAML(MLP(1, [8], 1, activation="tanh"), particles=3, lr=0.03, steps=2),
+    "BayesianMAML": lambda: BayesianMAML(MLP(1, [8], 1, activation="tanh"), particles=2, lr=0.1, steps=2),
     "BayesianMAML, learned rates": lambda: particles_with_rates(MLP(1, [8], 1, activation="tanh")),
     "ANIL": lambda: ANIL(net(), lr=0.1, steps=2),
     "BOIL": lambda: BOIL(net(), lr=0.1, steps=2),
