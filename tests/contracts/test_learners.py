@@ -3,7 +3,7 @@
 from unittest import SkipTest
 
 import pytest
-from learner_table import GRADIENT, LEARNERS, NOT_A_DERIVATIVE, WITHOUT
+from learner_table import GRADIENT, LEARNERS, NOT_A_DERIVATIVE, WITHOUT, solved
 
 from quickstudy.testing import learner_checks
 
@@ -15,6 +15,7 @@ CHECKS = {
     }
     for name, make in LEARNERS.items()
 }
+CHECKS["iMAML"][GRADIENT] = {check.name: check for check in learner_checks(solved)}[GRADIENT]
 PROPERTIES = list(CHECKS["MAML"])
 
 
