@@ -1,9 +1,11 @@
 """What every test starts from: one thread, float32, seeded random numbers; nothing leaks into the next."""
 
+import importlib
 import io
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,41 @@ def quick_figures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "to_png", to_png)
         patch.setattr(figures, "save", save)
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_validation_tasks() -> Iterator[None]:
+    """Validate on 4 tasks at most, for tests of other things: 100 tasks cost more than the few steps of a tiny run."""
+    fit = importlib.import_module("quickstudy.training.fit")
+    whole = fit.make_plan
+
+    def make_plan(*, validation_tasks: int, **others: Any) -> Any:
+        return whole(validation_tasks=min(validation_tasks, 4), **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "make_plan", make_plan)
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_measurements() -> Iterator[None]:
+    """Recipes tune on few tasks, measure times twice, walk 10 steps, and choose rates on few goals."""
+    import quickstudy as qs
+    from quickstudy.experiments import side_by_side
+    from quickstudy.recipes.navigation2d import board, measure
+    from quickstudy.recipes.sinusoid import waves
+    from quickstudy.recipes.sinusoid.compare import measuring
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qs, "tune_adaptation", partial(qs.tune_adaptation, steps=(0, 1, 2, 5), tasks=8))
+        patch.setattr(measuring, "TIMED_TASKS", 2)
+        patch.setattr(measuring, "UNTIMED", 0)
+        patch.setattr(measuring, "TIMED", 2)
+        patch.setattr(waves, "CHOOSING", 8)
+        patch.setattr(measure, "CHOOSING", 4)
+        patch.setattr(board, "HORIZON", 10)
+        patch.setattr(side_by_side, "cores", lambda: 1)  # seeds run in this process: others would not be short
         yield
 
 

@@ -45,9 +45,15 @@ def net(outputs: int = 1, *, inputs: int = 1) -> MLP:
     return MLP(inputs, [16, 16], outputs, activation="tanh")
 
 
+def implicit(steps: int = 4) -> MAML:
+    """iMAML with few steps, for properties that any number of steps shows."""
+    network = MLP(1, [8], 1, activation="tanh")
+    return iMAML(network, lam=4.0, steps=steps, cg_steps=steps // 2, rule=SGD(0.1, momentum=0.2))
+
+
 def solved() -> MAML:
     """An inner problem so convex, and so many steps, that its solution is reached, where iMAML's gradient is exact."""
-    return iMAML(MLP(1, [8], 1, activation="tanh"), lam=4.0, steps=24, cg_steps=12, rule=SGD(0.1, momentum=0.2))
+    return implicit(24)
 
 
 PROCESSES: dict[str, Callable[[], nn.Module]] = {
@@ -84,14 +90,14 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "MAML++, at first": lambda: at_first(MAMLPlusPlus(net(), lr=0.1, steps=3)),
     "MAML++, later": lambda: MAMLPlusPlus(net(), lr=0.1, steps=2),
     "WarpGrad": lambda: WarpGrad(WarpedMLP(1, [8, 8], 1, activation="tanh"), lr=0.1, steps=2),
-    "BayesianMAML": lambda: BayesianMAML(MLP(1, [8], 1, activation="tanh"), particles=3, lr=0.03, steps=2),
+    "BayesianMAML": lambda: BayesianMAML(MLP(1, [8], 1, activation="tanh"), particles=2, lr=0.1, steps=2),
     "BayesianMAML, learned rates": lambda: particles_with_rates(MLP(1, [8], 1, activation="tanh")),
     "ANIL": lambda: ANIL(net(), lr=0.1, steps=2),
     "BOIL": lambda: BOIL(net(), lr=0.1, steps=2),
     "MetaSGD": lambda: MetaSGD(net(), lr=0.1, steps=2),
     "MetaCurvature": lambda: MetaCurvature(net(), lr=0.1, steps=2),
     "CAVIA": lambda: CAVIA(net(inputs=1 + 2), context=2),
-    "iMAML": solved,
+    "iMAML": implicit,
     "Reptile": lambda: Reptile(net(), lr=0.1, steps=3),
     "Reptile, support, learned noise": lambda: Reptile(
         net(), lr=0.03, steps=3, data="support", likelihood=likelihoods.Gaussian(0.5, learn=True)

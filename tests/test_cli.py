@@ -9,16 +9,15 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from recipes import running
 
-import quickstudy
 from quickstudy import (
     ANIL,
     BOIL,
@@ -41,7 +40,7 @@ from quickstudy.report import citations
 from quickstudy.runs.rebuild.spec import to_spec
 from quickstudy.runs.signals import Signals
 
-pytestmark = pytest.mark.usefixtures("quick_figures")
+pytestmark = pytest.mark.usefixtures("quick_figures", "few_validation_tasks", "short_measurements")
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +176,7 @@ def test_a_folder_that_is_not_a_run_is_not_changed(tmp_path: Path, capsys: pytes
 def test_a_run_killed_before_its_config_was_written_is_started_again(left: tuple[str, ...], tmp_path: Path) -> None:
     for name in left:
         (tmp_path / name).write_text('{"recipe": "sin')
-    assert main(["run", "sinusoid-maml", *running.TINY["sinusoid-maml"], "--out", str(tmp_path)]) == 0
+    assert main(["run", "sinusoid-oracle", *running.TINY["sinusoid-oracle"], "--out", str(tmp_path)]) == 0
     assert (tmp_path / "result.json").exists() and not (tmp_path / "config.json.quickstudy-tmp").exists()
 
 
@@ -505,10 +504,7 @@ def test_every_citation_is_well_formed() -> None:
     assert cited <= set(citations.BIBTEX)
 
 
-def test_a_second_demo_shows_the_results_of_the_first(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(quickstudy, "tune_adaptation", partial(quickstudy.tune_adaptation, steps=(0, 1), tasks=4))
+def test_a_second_demo_shows_the_results_of_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["demo", *running.TINY["demo"], "--out", str(tmp_path / "demo")]
     assert main(arguments) == 0
     first = capsys.readouterr().out
@@ -529,25 +525,66 @@ def test_a_second_demo_shows_the_results_of_the_first(
     assert f"is a part of the run {outer}; resume all of it with `quickstudy resume {outer}`" in _only_line(capsys)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_save_and_print_the_command_that_continues(number: int, status: int, tmp_path: Path) -> None:
+ENDLESS = [
+    "run",
+    "sinusoid-maml",
+    "--steps",
+    "1000000",
+    "--width",
+    "8",
+    "--compile",
+    "off",
+    "--test-tasks",
+    "4",
+    "--out",
+]
+
+
+def test_ctrl_c_saves_and_prints_the_command_that_continues(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    size = ["--steps", "1000000", "--width", "8", "--compile", "off", "--test-tasks", "4"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "quickstudy.cli", "run", "sinusoid-maml", *size, "--out", str(run)],
+        [sys.executable, "-m", "quickstudy.cli", *ENDLESS, str(run)],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    deadline = time.monotonic() + 60
-    while not (run / "checkpoints" / "last").exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(number)
+    _wait_for_training(run, process)
+    process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == status, said
+    assert process.returncode == 130, said
     assert f"continue with `quickstudy resume {run}`" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143)])
+def test_other_signals_do_so_too(number: int, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, returned = tmp_path / "run", threading.Event()
+
+    def send() -> None:
+        _wait_for_training(run)
+        os.kill(os.getpid(), number)
+        while not returned.wait(30):  # the signal was lost: end the run
+            signal.raise_signal(signal.SIGINT)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        assert main([*ENDLESS, str(run)]) == status
+    finally:
+        returned.set()
+        sender.join()
+    assert f"continue with `quickstudy resume {run}`" in capsys.readouterr().err
+    assert (run / "checkpoints" / "last").exists()
+
+
+def _wait_for_training(run: Path, process: subprocess.Popen[str] | None = None) -> None:
+    """Return when the run has written its first checkpoint, or its process has ended."""
+    deadline = time.monotonic() + 60
+    while not (run / "checkpoints" / "last").exists() and time.monotonic() < deadline:
+        if process is not None and process.poll() is not None:
+            return
+        time.sleep(0.05)
+    time.sleep(0.3)
 
 
 def test_the_installed_command() -> None:

@@ -12,6 +12,7 @@ from quickstudy.decide.transitions import Transitions
 from quickstudy.learner import SPLITS
 from quickstudy.rl import CartPole
 from quickstudy.tasks import (
+    Classification,
     GaussianProcess,
     Harmonic,
     Informed,
@@ -41,6 +42,12 @@ def _table() -> Table:
     return Table.from_columns({"group": group, "x": x, "y": y}, task="group", x="x", y="y")
 
 
+def _images() -> Classification:
+    draw = torch.Generator().manual_seed(5)
+    labels = torch.arange(15).repeat_interleave(torch.arange(30, 45))  # classes of unequal sizes
+    return Classification(torch.rand(len(labels), 1, 3, 3, generator=draw), labels, ways=3)
+
+
 GENERATIVE: dict[str, Callable[[], Any]] = {
     "sinusoid": Sinusoid,
     "sinusoid_noisy": lambda: Sinusoid(noise=0.3),
@@ -65,6 +72,7 @@ GENERATIVE: dict[str, Callable[[], Any]] = {
     "pharmacokinetics": Pharmacokinetics,
     "pharmacokinetics_noisy": lambda: Pharmacokinetics(noise=0.5),
     "transitions": lambda: Transitions(CartPole(flip=0.5), both_signs=True),
+    "classification": _images,
     "informed": lambda: Informed(Sinusoid(), ("amplitude", "phase")),
     "informed_kind": lambda: Informed(SineAndLine(), ("is_sine", "slope")),
     "informed_direction": lambda: Informed(Sawtooth(dx=2), ("frequency", "direction")),

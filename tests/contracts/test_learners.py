@@ -3,7 +3,7 @@
 from unittest import SkipTest
 
 import pytest
-from learner_table import EXCEPTIONS, LEARNERS, MANY_POINTS, WITHOUT
+from learner_table import EXCEPTIONS, GRADIENT, LEARNERS, MANY_POINTS, WITHOUT, solved
 
 from quickstudy.testing import learner_checks
 
@@ -14,6 +14,7 @@ CHECKS = {
     }
     for name, make in LEARNERS.items()
 }
+CHECKS["iMAML"][GRADIENT] = {check.name: check for check in learner_checks(solved)}[GRADIENT]
 PROPERTIES = list(CHECKS["MAML"])
 
 

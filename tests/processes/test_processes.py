@@ -212,3 +212,27 @@ def test_what_processes_refuse(make):
     if isinstance(process, NeuralProcess):
         with pytest.raises(ValueError, match="n=-1"):
             predictor.functions(-1)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "says"),
+    [
+        (
+            (3, 4, 1, 8, 8),
+            (3, 4, 1),
+            r"\[3, 4, 1, 8, 8\].*flatten those of each point: support\.x\.flatten\(2\), and build",
+        ),
+        ((3, 4, 2), (3, 4, 1), r"built with dx=1 and expects floats \[T, N, 1\]; build the process with dx=2"),
+        (
+            (3, 4, 1),
+            (3, 4, 2, 2),
+            r"support\.y is torch\.float.*built with dy=1 .*support\.y\.flatten\(2\), .* dy=4",
+        ),
+        ((3, 4, 1), None, r"support\.y is torch\.int64 .*a process predicts real numbers; learners such as MAML"),
+    ],
+)
+def test_data_of_another_shape_are_answered_with_what_to_do(x, y, says):
+    outputs = torch.zeros(3, 4, dtype=torch.long) if y is None else torch.rand(y)
+    for process in (CNP(width=8), NeuralProcess(width=8)):
+        with pytest.raises(ValueError, match=says):
+            process.adapt(Examples(torch.rand(x), outputs))

@@ -10,7 +10,6 @@ from recipes import running
 
 import quickstudy as qs
 from quickstudy.cli import main
-from quickstudy.experiments.execute import execute
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.sinusoid.compare.families import FAMILIES
 from quickstudy.recipes.sinusoid.compare.measuring import medians, steps_within
@@ -66,23 +65,6 @@ def test_every_family_can_be_compared_on(name):
     tasks = FAMILIES[name](noise=0.1).sample(1000, support=5, query=20, grid=True)
     assert tasks.query.x.shape[2] == tasks.query.y.shape[2] == 1
     assert 0.3 < tasks.query.y.std() < 5 and tasks.query.x.abs().max() < 11  # about as large as those of a wave
-
-
-@pytest.mark.slow  # test_side_by_side.py tests this quickly for one recipe
-def test_several_processes_give_the_same_results_as_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(qs, "tune_adaptation", qs.tune_adaptation.func)  # other processes have the unpatched function
-    small = replace(SMALL, methods=("maml", "pretrained"), seeds=(0, 1), steps=3)
-    threads, said = torch.get_num_threads(), running.Kept()
-    many = execute("sinusoid-compare", replace(small, parallel=2, out=tmp_path / "many"), reporter=said)
-    assert "tuning 2 learners, 2 at a time" in said.lines and "2 learners of 2 seeds, 2 at a time" in said.lines
-    try:
-        torch.set_num_threads(json.loads((tmp_path / "many/seed-0/maml/config.json").read_text())["threads"])
-        one = execute("sinusoid-compare", replace(small, parallel=1, out=tmp_path / "one"))
-    finally:
-        torch.set_num_threads(threads)
-    assert one["metrics"] == many["metrics"] and many["seconds"] > 0
-    choices = [json.loads((tmp_path / run / "choices.json").read_text()) for run in ("many", "one")]
-    assert [c["trials"] for c in choices[0].values()] == [c["trials"] for c in choices[1].values()]
 
 
 def test_if_the_best_settings_diverge_the_next_best_are_used(tmp_path, monkeypatch):

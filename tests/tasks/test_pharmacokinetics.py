@@ -11,7 +11,7 @@ import torch
 
 from quickstudy.data import Tasks
 from quickstudy.tasks import Pharmacokinetics
-from quickstudy.tasks.exprel import exprel
+from quickstudy.tasks.sampling import exprel
 
 NAMES = ("absorption", "clearance", "volume", "dose")
 

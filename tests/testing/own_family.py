@@ -113,6 +113,17 @@ class Overlapping(Decay):
         return qs.Tasks(qs.Examples(x[:, :support], y[:, :support]), qs.Examples(x[:, :n], y[:, :n]), info)
 
 
+@dataclass(frozen=True)
+class OverlappingLabels(Decay):
+    """Labels of real inputs; the query starts with the support points."""
+
+    dy: int = 2
+
+    def tasks(self, x, y, support, info):
+        n, label = x.shape[1] - support, (y[..., 0] > 0.5).long()
+        return qs.Tasks(qs.Examples(x[:, :support], label[:, :support]), qs.Examples(x[:, :n], label[:, :n]), info)
+
+
 class Address(Decay):
     __repr__ = object.__repr__
 
@@ -176,6 +187,7 @@ WRONG = [
     (OneTask, "the tasks of a batch differ", "leading axis [num_tasks, ...]"),
     (OtherOutputs, "held out tasks do not depend on the numbers of points", "at other numbers of points"),
     (Overlapping, "query points are not support points", "x[:, support:], not x[:, :query]"),
+    (OverlappingLabels, "query points are not support points", "several points of a class have the same inputs"),
     (Address, "its repr tells families apart", "make the family a dataclass"),
     (OtherFeatures, "shapes are those of the contract", "has 2 features for each point, and the family says dx=1"),
     (LosesAnAxis, "shapes are those of the contract", "y.unsqueeze(-1)"),

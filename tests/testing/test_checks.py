@@ -99,7 +99,7 @@ def test_what_cannot_be_built_is_one_failure():
     [row] = report.rows
     assert row.why.startswith("make() raised ZeroDivisionError: division by zero (test_checks.py, line ")
     assert report.not_run == len(learner_checks(Kernel)) - 1
-    assert f"{report.not_run} more properties were not checked: fix this one first." in str(report)
+    assert f"{report.not_run} other properties were not checked, as they need this one: fix it first." in str(report)
 
 
 def test_the_same_object_twice_is_refused():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from quickstudy.chance import Stream, mix, seed_noise
 from quickstudy.checks import check_fits, check_whole
+from quickstudy.checks.keywords import advises
 from quickstudy.data import Tasks, by_size
 from quickstudy.devices import pick_device
 from quickstudy.evaluation.intervals import Metric as Metric
@@ -22,6 +23,7 @@ from quickstudy.learner import Split, TaskFamily, check_drawn, check_family, che
 SAMPLED = 100  # tasks that are drawn at a time; it does not depend on `batch`, so that a seed gives the same tasks
 
 
+@advises
 def evaluate(
     learner: nn.Module,
     family: TaskFamily,

@@ -56,7 +56,7 @@ def warn_of_running_statistics(learner: nn.Module) -> None:
         "chance. Use qs.nets.replace_batch_norm(network, 'task'), 'meta' or 'group' before training, or measure with "
         "qs.evaluate(..., transductive=True)",
         RuntimeWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
 
 

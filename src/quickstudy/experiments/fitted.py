@@ -16,12 +16,11 @@ import torch
 import quickstudy as qs
 from quickstudy.chance import Stream, mix
 from quickstudy.evaluation.intervals import Metric, over_tasks
-from quickstudy.experiments.execute import write_json
 from quickstudy.experiments.stage import Reporter
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.runs.atomic import newest
 from quickstudy.runs.rebuild.families import ForeignFamilyError, from_spec
-from quickstudy.runs.run import BEST, LAST
+from quickstudy.runs.run import BEST, LAST, add_metrics
 from quickstudy.training.plan import Plan, intervals
 from quickstudy.training.schedules import SCHEDULES
 
@@ -174,13 +173,11 @@ def evaluate(
 
 def write(run: Fitted, metrics: Mapping[str, Metric]) -> None:
     """Add metrics to the `result.json` of a finished run. Raises ValueError if the run is not finished."""
-    result = read_result(run.path)
-    if not result:
+    if not read_result(run.path):
         raise ValueError(
             f"{run.path} is not finished and has no result.json; leave --write out, or resume the run first"
         )
-    found = {**result["metrics"], **{name: metric.to_json() for name, metric in metrics.items()}}
-    write_json(run.path / "result.json", {**result, "metrics": found})
+    add_metrics(run.path, metrics)
 
 
 def returns(learner: Any, environment: Any, tasks: int, steps: Sequence[int], seed: int) -> dict[int, Metric]:

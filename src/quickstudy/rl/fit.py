@@ -11,6 +11,7 @@ from torch import nn
 
 from quickstudy.chance import Stream, mix
 from quickstudy.checks import check_whole
+from quickstudy.checks.keywords import advises
 from quickstudy.devices import pick_device
 from quickstudy.evaluation.intervals import over_tasks
 from quickstudy.learner import check_trainable
@@ -29,6 +30,7 @@ from quickstudy.training.session import Session
 from quickstudy.training.surroundings import surroundings
 
 
+@advises
 def fit(
     learner: nn.Module,
     environment: Environment,

@@ -71,6 +71,28 @@ class Run:
         load_weights(self.learner, read_checkpoint(folder).weights, folder)
         return self.learner
 
+    def add_metrics(self, metrics: Mapping[str, Metric]) -> None:
+        """Add what `quickstudy.evaluate` measured to `result.json`, from which reports and tables take their numbers.
+
+        Metrics of the same name are replaced, all others stay.
+
+        Raises:
+            ValueError: for a run in memory.
+            CheckpointError: if `result.json` is missing or damaged.
+
+        >>> import quickstudy as qs
+        >>> family, learner = qs.tasks.Sinusoid(), qs.CNP(width=8)
+        >>> run = qs.fit(learner, family, steps=1, out="runs/mine")
+        >>> run.add_metrics(qs.evaluate(learner, family, tasks=4, support=5))
+        >>> "mse/k=5" in read_result("runs/mine")["metrics"]
+        True
+        """
+        if self.path is None:
+            raise ValueError(
+                "this run is kept in memory and has no result.json; train it with fit(..., out='runs/NAME')"
+            )
+        add_metrics(self.path, metrics)
+
     def frame(self) -> Any:
         """`metrics` as a `pandas.DataFrame`: a row for every line, NaN where a line has no such value.
 
@@ -92,6 +114,13 @@ def finish(run: Run, path: Path, metrics: Mapping[str, Metric | Mapping[str, Any
         metrics=metrics,
         device=run.config["device"],
     )
+
+
+def add_metrics(path: Path, metrics: Mapping[str, Metric]) -> None:
+    """Add metrics to the `result.json` of a finished run. Raises CheckpointError if it is missing or damaged."""
+    result = read_result(path)
+    found = {**result["metrics"], **{name: metric.to_json() for name, metric in metrics.items()}}
+    _write(path, {**result, "metrics": found})
 
 
 def write_result(
@@ -116,8 +145,12 @@ def write_result(
         "hardware": hardware(device),
         "metrics": {name: m.to_json() if isinstance(m, Metric) else dict(m) for name, m in metrics.items()},
     }
-    write_file(Path(path) / RESULT, json.dumps(result, indent=1, allow_nan=False).encode() + b"\n")
+    _write(path, result)
     return result
+
+
+def _write(path: Path | str, result: Mapping[str, Any]) -> None:
+    write_file(Path(path) / RESULT, json.dumps(result, indent=1, allow_nan=False).encode() + b"\n")
 
 
 def read_config(path: Path | str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Task families, one in each file."""
 
+from quickstudy.tasks.classification import Classification as Classification
 from quickstudy.tasks.dataset import from_dataset as from_dataset
 from quickstudy.tasks.exact_gp import ExactGP as ExactGP
 from quickstudy.tasks.fitted_gp import fit_gp as fit_gp

@@ -10,8 +10,18 @@ from torch import Tensor
 
 from quickstudy.data import Tasks
 from quickstudy.learner import Split
-from quickstudy.tasks.exprel import exprel
-from quickstudy.tasks.sampling import Batch, Range, as_domain, as_range, bounds, check_fields, number, positive, stretch
+from quickstudy.tasks.sampling import (
+    Batch,
+    Range,
+    as_domain,
+    as_range,
+    bounds,
+    check_fields,
+    exprel,
+    number,
+    positive,
+    stretch,
+)
 
 # Coefficients of SRKN_6^b, of order 4: Blanes and Moan 2002, Practical symplectic partitioned Runge-Kutta and
 # Runge-Kutta-Nystrom methods, table 3. Six pairs of kick and drift and a last kick; both lists are symmetric.

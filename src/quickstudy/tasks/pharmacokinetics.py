@@ -8,8 +8,7 @@ from torch import Tensor
 
 from quickstudy.data import Tasks
 from quickstudy.learner import Split
-from quickstudy.tasks.exprel import exprel
-from quickstudy.tasks.sampling import Batch, Range, as_domain, check_fields, number, positive, stretch
+from quickstudy.tasks.sampling import Batch, Range, as_domain, check_fields, exprel, number, positive, stretch
 
 
 @final

@@ -1,4 +1,4 @@
-"""Shared parts of the task families: checks of their options, the random numbers of a batch, support and query sets."""
+"""Shared parts of the task families: checks of their options, random numbers of a batch, support and query sets."""
 
 import math
 from collections.abc import Callable
@@ -231,3 +231,12 @@ def stretch(draws: Tensor, value: Range) -> Tensor:
     """Draws from [0, 1) moved to the range `value`."""
     low, high = bounds(value)
     return (draws * (high - low)).add_(low)
+
+
+def exprel(z: Tensor) -> Tensor:
+    """(exp(z) - 1) / z, and its limit 1 at z = 0: for solutions of linear differential equations at equal rates.
+
+    >>> exprel(torch.tensor([0.0, 1e-6, 1.0]))
+    tensor([1.0000, 1.0000, 1.7183])
+    """
+    return torch.where(z == 0, 1.0, torch.expm1(z) / z)

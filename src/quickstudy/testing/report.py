@@ -69,7 +69,7 @@ class Report:
             for row in rows:
                 lines += ["", f"{title}: {row.property}", *_wrapped(row.why, "    ")]
         if self.not_run:
-            lines += ["", f"{self.not_run} more properties were not checked: fix this one first."]
+            lines += ["", f"{self.not_run} other properties were not checked, as they need this one: fix it first."]
         return "\n".join(lines)
 
     __repr__ = __str__  # so that a notebook shows the table
@@ -103,7 +103,7 @@ class ContractError(AssertionError):
         for row in report.failures:
             lines += [f"- {row.property}:", *_wrapped(row.why, "    ")]
         if report.not_run:
-            lines.append(f"{report.not_run} more were not checked: fix this one first.")
+            lines.append(f"{report.not_run} others were not checked, as they need this one: fix it first.")
         super().__init__("\n".join(lines))
 
 

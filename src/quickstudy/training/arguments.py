@@ -81,7 +81,7 @@ def give_notice(request: Request) -> None:
         warnings.warn(
             "the run is kept in memory (out=None) and cannot be resumed; give out='runs/NAME' to keep it on disk",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,  # beyond `fit` and `advises`
         )
 
 

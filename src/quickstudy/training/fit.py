@@ -9,6 +9,7 @@ from torch import nn
 
 from quickstudy.chance import Stream, mix
 from quickstudy.checks import check_fits
+from quickstudy.checks.keywords import advises
 from quickstudy.compiling.compiled import Gradient
 from quickstudy.compiling.graph import Untraceable
 from quickstudy.data import Tasks
@@ -40,6 +41,7 @@ from quickstudy.training.updates import OptimizerMaker, Updates
 from quickstudy.training.validation import Validation
 
 
+@advises
 def fit(
     learner: nn.Module,
     family: TaskFamily,

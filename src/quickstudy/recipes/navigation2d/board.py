@@ -6,6 +6,8 @@ from typing import Any, Literal
 import quickstudy as qs
 from quickstudy.experiments.options import Options
 
+HORIZON = 100  # steps until an episode is truncated
+
 
 @dataclass(frozen=True, kw_only=True)
 class Navigation(Options):
@@ -42,7 +44,7 @@ class Navigation(Options):
 def environment(options: Navigation, episodes: int, *, sees_goal: bool = False, device: str = "cpu") -> Any:
     """The environment; `sees_goal` adds the goal to the observations."""
     # Actions are in [-1, 1] on both boards, so that the same inner learning rate suits both.
-    arguments: Any = {"num_envs": episodes, "device": device}
+    arguments: Any = {"num_envs": episodes, "horizon": HORIZON, "device": device}
     board: Any = qs.rl.Navigation2D(**arguments)
     if options.board == "unit":
         board = qs.rl.Navigation2D.unit_board(scaled=True, **arguments)

@@ -22,6 +22,7 @@ from quickstudy.report.tables import PARTS
 
 STEPS = (0, 1, 5, 10)  # gradient steps after which learners are measured, besides the number in training
 TIMED_TASKS = 25  # tasks in the batch with which adaptation is timed
+UNTIMED, TIMED = 5, 20  # calls before adaptation is timed, and calls that are timed
 
 Facts = dict[str, float]
 
@@ -47,7 +48,7 @@ def measure(name: str, learner: Any, family: TaskFamily, options: Options) -> tu
 
 
 def adaptation_seconds(learner: Any, family: TaskFamily, steps: int | None) -> float:
-    """Seconds to adapt to 10 points and predict 100 points of each of 25 tasks; the median of 20 measurements."""
+    """Seconds to adapt to 10 points and predict 100 points of each of 25 tasks; the median of `TIMED` measurements."""
     device = next(learner.parameters()).device
     chance = torch.Generator(device).manual_seed(0)
     tasks = family.sample(TIMED_TASKS, support=10, query=100, split="test", generator=chance)
@@ -56,7 +57,7 @@ def adaptation_seconds(learner: Any, family: TaskFamily, steps: int | None) -> f
         with torch.no_grad():
             learner.adapt(tasks.support, steps=steps)(tasks.query.x).mean.sum().item()
 
-    return median_seconds(adapt, 20)
+    return median_seconds(adapt, TIMED)
 
 
 def steps_within(seconds: float, learner: Any, family: TaskFamily, options: Options) -> int:
@@ -73,8 +74,8 @@ def steps_within(seconds: float, learner: Any, family: TaskFamily, options: Opti
 
 
 def median_seconds(function: Callable[[], None], calls: int) -> float:
-    """The median duration of `calls` calls in seconds, after five calls that are not timed."""
-    for _ in range(5):
+    """The median duration of `calls` calls in seconds, after `UNTIMED` calls that are not timed."""
+    for _ in range(UNTIMED):
         function()
     seconds = []
     for _ in range(calls):
