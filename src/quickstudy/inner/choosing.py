@@ -203,7 +203,7 @@ class Choice:
             layout,
             fast=lambda: show(fast, self.problem),
             plain=lambda: show(plain, self.problem),
-            rounded=lambda: show(plain, rounded(self.problem, plan.precision)),
+            rounded=lambda seed: show(plain, rounded(self.problem, plan.precision, seed)),
             precision=plan.precision,
         )
 

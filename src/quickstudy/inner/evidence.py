@@ -67,11 +67,11 @@ def evidence(
         return {**_moves(adapted), **_judged(adapted, data, graph)}
 
 
-def rounded(problem: Problem, precision: torch.dtype | None) -> Problem:
+def rounded(problem: Problem, precision: torch.dtype | None, seed: int) -> Problem:
     """The problem with weights that differ in their last digits in `precision`, to measure the effect of rounding."""
     others: dict[str, Tensor] = {}
     for name, p in problem.network.named_parameters():
-        moved = shaken(p, precision)
+        moved = shaken(p, precision, seed=seed)
         others[name] = torch.nn.Parameter(moved, p.requires_grad) if isinstance(p, torch.nn.Parameter) else moved
     return replace(problem, network=copy_with(problem.network, others))
 

@@ -22,6 +22,7 @@ EVERY = 64  # calls after which one more layout is verified
 
 ROUNDING = 100.0  # a difference counts as rounding up to this multiple of the effect of the weights' last digits
 EXCUSED = 1e-2  # rounding can explain a difference up to this share of a tensor's size; beyond, nothing can be compared
+SHAKES = 8  # other last digits that are tried: whether a unit at its kink is on can depend on them
 UNDECIDED = "undecided"
 UNCLEAR = 16  # this many undecided comparisons count as agreement
 _CLOSE = {torch.float64: 1e-10, torch.complex128: 1e-10, torch.float32: 2e-5, torch.complex64: 2e-5}
@@ -62,7 +63,7 @@ class Trust:
         *,
         fast: Callable[[], Evidence],
         plain: Callable[[], Evidence],
-        rounded: Callable[[], Evidence] | None = None,
+        rounded: Callable[[int], Evidence] | None = None,
         precision: torch.dtype | None = None,
     ) -> str | None:
         """The reason not to use the fast path with these settings and this layout; None if it may be used.
@@ -73,7 +74,8 @@ class Trust:
             layout: a key for the data. Of many layouts, only some are verified.
             fast: runs the fast path on a small part of the user's data, and leaves no trace.
             plain: runs plain PyTorch on the same data.
-            rounded: runs plain PyTorch with weights that differ in their last digits, to measure rounding.
+            rounded: runs plain PyTorch with weights that differ in their last digits, to measure rounding; these digits
+                depend on its argument.
             precision: the shortest type that the network computes in, if known.
         """
         with self._lock:
@@ -96,8 +98,10 @@ class Trust:
             verdict: str | None = reason_of(error)
         else:
             verdict = difference(found, expected, precision=precision)
-            if verdict is not None and rounded is not None:
-                verdict = difference(found, expected, _dense(rounded()), precision=precision)
+            for seed in range(SHAKES if rounded is not None else 0):
+                if verdict is None or verdict is UNDECIDED:
+                    break
+                verdict = difference(found, expected, _dense(rounded(seed)), precision=precision)  # type: ignore[misc]
             if verdict is UNDECIDED and difference(_dense(plain()), expected, precision=precision) is not None:
                 verdict = "it gives other numbers when it runs again, by a count or random numbers of its own"
             numbers = (t for name, t in expected.items() if not name.startswith(BUFFER))  # masks may hold -inf
@@ -176,13 +180,13 @@ def difference(
     return UNDECIDED if unclear else None
 
 
-def shaken(tensor: Tensor, precision: torch.dtype | None = None) -> Tensor:
-    """The tensor with other last digits in `precision`, by default that of its own type."""
+def shaken(tensor: Tensor, precision: torch.dtype | None = None, *, seed: int) -> Tensor:
+    """The tensor with other last digits, which `seed` draws, in `precision`, by default that of its own type."""
     if not tensor.is_floating_point() or tensor.layout != torch.strided:
         return tensor
     eps = torch.finfo(precision or tensor.dtype).eps
-    noise = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0)).to(tensor) * 2 - 1
-    return tensor.detach() * (1 + 8 * eps * noise)
+    noise = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(seed)).to(tensor) * 2 - 1
+    return tensor.detach() * (1 + 8 * (1 + seed) * eps * noise)
 
 
 def _pair(one: Tensor | None, other: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -113,10 +113,10 @@ class Trusted:
         watch = Watch()
         compact = getattr(function, "wraps", function) == problem.point_loss
 
-        def evidence(run: Callable[[Problem, State, Any], Any], *, shake: bool = False) -> Evidence:
+        def evidence(run: Callable[[Problem, State, Any], Any], *, shake: int | None = None) -> Evidence:
             here, given = few.built().detach(), _cloned(points)
-            if shake:  # all weights: without inner steps none is moved
-                moved, shared = ({k: shaken(v) for k, v in of.items()} for of in (here.moved, here.shared))
+            if shake is not None:  # all weights: without inner steps none is moved
+                moved, shared = ({k: shaken(v, seed=shake) for k, v in of.items()} for of in (here.moved, here.shared))
                 here = here._replace(moved=moved, shared=shared)
             moved = {k: _begun(v) for k, v in here.moved.items()}
             shared = {k: _begun(v) if few.shared[k].requires_grad else v.clone() for k, v in here.shared.items()}
@@ -145,7 +145,7 @@ class Trusted:
             layout_of(data),
             fast=lambda: evidence(fast),
             plain=lambda: evidence(plain),
-            rounded=lambda: evidence(plain, shake=True),
+            rounded=lambda seed: evidence(plain, shake=seed),
             precision=self.fast.plan.precision,
         )
         if why is None and (written or watch.hooked):

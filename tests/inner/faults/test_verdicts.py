@@ -21,7 +21,7 @@ from torch.nn import functional as F
 import quickstudy as qs
 from quickstudy.inner.fast.engine import Fast
 from quickstudy.inner.modules.settings import Settings, settings_of
-from quickstudy.inner.trust import EVERY, UNDECIDED, difference
+from quickstudy.inner.trust import EVERY, SHAKES, UNDECIDED, Trust, difference, shaken
 
 WAYS = ("loop", "auto", "batched", "lowrank")
 
@@ -458,12 +458,34 @@ def of_one(value):
 
 
 def test_rounding_excuses_little():
-    right, shaken = of_one(1.0), of_one(1.02)  # as where an inner loop diverges
+    right, other = of_one(1.0), of_one(1.02)  # as where an inner loop diverges
     assert difference(of_one(1.0 + 1e-5), right) is None
     assert "differs" in difference(of_one(1.005), right)
-    assert difference(of_one(1.005), right, shaken) is None
-    assert difference(of_one(1.5), right, shaken) is UNDECIDED
+    assert difference(of_one(1.005), right, other) is None
+    assert difference(of_one(1.5), right, other) is UNDECIDED
     assert "differs" in difference(of_one(1.5), right, of_one(1.00001))
+
+
+@pytest.mark.parametrize("flips", [0, 5, None])
+def test_a_unit_at_its_kink_is_no_difference_if_some_last_digits_turn_it_on(flips):
+    """Adam's first step is as long for a gradient of 1e-9 as for one of 1, and there is none if the unit is off."""
+    seen = []
+
+    def rounded(seed):
+        seen.append(seed)
+        return of_one(0.2 if seed == flips else 1.0)
+
+    ways = {"fast": lambda: of_one(0.2), "plain": lambda: of_one(1.0), "rounded": rounded}
+    said = Trust("auto", True).objection(("steps", True), 0, **ways)
+    assert ("differs by 8.0e-01" in said) if flips is None else said is None
+    assert seen == list(range(SHAKES if flips is None else flips + 1))
+
+
+def test_other_last_digits_differ_from_each_other():
+    weights = torch.ones(100)
+    found = [shaken(weights, seed=seed) for seed in range(3)]
+    assert all((one - weights).abs().max() < 1e-5 for one in found)
+    assert not torch.equal(found[0], found[1]) and not torch.equal(found[1], found[2])
 
 
 def test_a_large_gradient_of_a_rate_hides_no_other():
