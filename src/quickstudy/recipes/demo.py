@@ -23,6 +23,7 @@ from quickstudy.report.palette import look
 from quickstudy.report.tables import PARTS
 
 LEARNERS = ("maml", "pretrained", "np", "cnp", "oracle")
+STEPS = (0, 1, 2, 3, 5, 7, 10)  # gradient steps after which learners are measured, besides those of training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Options(Stepped):
 
     steps: int = 8_000
     """Training steps of MAML, the pretrained network and the oracle."""
-    process_steps: int = 3_000
+    process_steps: int = 2_500
     """Training steps of the Neural Process and the CNP."""
     shots: tuple[int, ...] = (5, 10, 20)
     """Support points of each unseen wave, K; several numbers are measured one after another."""
@@ -63,7 +64,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         learners[name] = stage.train(learner, families[name], part=name, **training)
 
     stage.say(f"measuring on {options.test_tasks} unseen waves")
-    counts = options.counts(sinusoids.STEPS, 1)
+    counts = options.counts(STEPS, 1)
     metrics: dict[str, Metric] = {}
     for name, learner in learners.items():
         steps = {"maml": counts, "pretrained": counts, "oracle": [0]}.get(name)
@@ -112,7 +113,10 @@ def tuned(
     for k in options.shots:
         rival = qs.tune_adaptation(learners["pretrained"], family, support=k, tasks=100).learner
         [error] = sinusoids.measure(rival, family, options, (k,), (rival.steps,)).values()
-        steps = sinusoids.best_count(learners["maml"], family, k)
+        own_rule = [learners["maml"].inner.rule]
+        steps = qs.tune_adaptation(
+            learners["maml"], family, support=k, rules=own_rule, steps=sinusoids.STEPS, tasks=100
+        ).learner.steps
         own = metrics.get(f"maml/mse/k={k}/steps={steps}")
         if own is None:  # --test-steps left this number out
             [own] = sinusoids.measure(learners["maml"], family, options, (k,), (steps,)).values()
