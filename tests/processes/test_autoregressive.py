@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from learner_table import Lines
+from learner_table import Lines, made
 
 import quickstudy as qs
 from quickstudy.data import Examples
@@ -16,13 +16,10 @@ def double():
     torch.set_default_dtype(torch.float64)
 
 
-@pytest.fixture
-def process():
-    torch.manual_seed(0)
-    made = CNP(width=8)
-    with torch.no_grad():
-        made.decoder.rest.layers[-1].weight.mul_(100)  # so that points matter before any training
-    return made
+@pytest.fixture(params=["CNP", "CNP, mixture", "TNP", "IncTNP"])
+def process(request):
+    """Of these, IncTNP has ways of its own for densities and for draws."""
+    return made(request.param)
 
 
 @pytest.fixture

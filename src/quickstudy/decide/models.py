@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.decide.encoding import Encoding
+from quickstudy.processes.conditional import ConditionalPredictor
 from quickstudy.rl.environment import EnvironmentTasks, Simulator
 
 World = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +25,7 @@ class Model(Protocol):
 class Learned:
     """The model of a predictor: a plan follows one draw of its `functions`, so all steps have the same dynamics.
 
-    If the predictor has no functions (a CNP, MAML), plans follow its mean.
+    If the predictor has no functions (MAML), or can evaluate them only point after point (a CNP), plans follow its mean.
 
     Args:
         predictor: predicts changes of state, with the inputs and outputs of `encoding`.
@@ -36,6 +37,8 @@ class Learned:
 
     def imagine(self, generator: torch.Generator | None = None) -> World:
         """One function drawn for each task."""
+        if isinstance(self.predictor, ConditionalPredictor):
+            return unrolled(lambda x: self.predictor(x).mean, self.encoding)
         try:
             values = self.predictor.functions(1, generator)
         except NotImplementedError:

@@ -1,7 +1,7 @@
 """Joint predictions of conditional processes by the chain rule (Bruinsma et al. 2023, arXiv 2303.14468)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,15 +94,26 @@ class AutoregressiveBelief:
         if not joint or not self.x.shape[1]:
             return alone.log_prob(y, mask, joint)
         check_outcome(y, alone.mean, mask)
-        y, parts = filled(y, alone.mean, mask), []
-        state, tasks = self._tiled(len(self.orders)), torch.arange(len(y)).repeat(len(self.orders))
-        for places in self._steps(len(y)):
-            point = Examples(self.x[tasks, places, None], y[tasks, places, None], _of(mask, tasks, places))
-            belief = self.source.process.predict(state, point.x)
-            parts.append(belief.log_prob(point.y, point.mask)[:, 0])
-            state = self.source.process.append(state, point)
-        total = torch.stack(parts).sum(0).unflatten(0, (len(self.orders), len(y)))
+        y = filled(y, alone.mean, mask)
+        state, tasks = self._tiled(len(self.orders)), torch.arange(len(y)).repeat(len(self.orders)).unsqueeze(1)
+        places = self.orders.repeat_interleave(len(y), 0)
+        points = Examples(self.x[tasks, places], y[tasks, places], None if mask is None else mask[tasks, places])
+        total = self._chained(state, points).unflatten(0, (len(self.orders), len(y)))
         return total.logsumexp(0) - math.log(len(self.orders))
+
+    def _chained(self, state: Any, points: Examples) -> Tensor:
+        """The joint log density `[T]` of `points` in their order: in one pass if the process can do that."""
+        process = self.source.process
+        if hasattr(process, "chained"):
+            belief = process.head(process.chained(state, points.clean()), process.dy)
+            total: Tensor = belief.log_prob(points.y, points.mask).sum(1)
+            return total
+        parts = []
+        for m in range(points.num_points):
+            point = Examples(*(None if field is None else field[:, [m]] for field in points))
+            parts.append(process.predict(state, point.x).log_prob(point.y, point.mask)[:, 0])
+            state = process.append(state, point)
+        return torch.stack(parts).sum(0)
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
         """`n` draws `[n, T, M, dy]`, each in one of the orders.
@@ -120,25 +131,37 @@ class AutoregressiveBelief:
         shape = (n * count, self.x.shape[1], self.source.process.dy)
         values, means, variances = (self.x.new_zeros(shape) for _ in range(3))
         every = torch.arange(n * count)
+        last = None
         with torch.no_grad():
+            stream = self._stream(state)
             for places in rows.repeat_interleave(count, 0).T:
                 x = self.x[tasks, places, None]
-                belief = self.source.process.predict(state, x)
+                belief = stream(x, last)
                 y = belief.sample(1, generator)[0]
                 for kept, now in ((values, y), (means, belief.mean), (variances, belief.variance)):
                     kept[every, places] = now[:, 0]
-                state = self.source.process.append(state, Examples(x, y))
+                last = Examples(x, y)
         values, means, variances = (t.unflatten(0, (n, count)) for t in (values, means, variances))
         return values, means, variances
+
+    def _stream(self, state: Any) -> Callable[[Tensor, Examples | None], Any]:
+        """A function that appends a point and predicts the next one; it remembers the points."""
+        process = self.source.process
+        if hasattr(process, "stream"):
+            found: Callable[[Tensor, Examples | None], Any] = process.stream(state, self.x.shape[1])
+            return found
+
+        def predict(x: Tensor, last: Examples | None) -> Any:
+            nonlocal state
+            state = state if last is None else process.append(state, last)
+            return process.predict(state, x)
+
+        return predict
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         chance = torch.Generator(self.x.device).manual_seed(self.source.seed)
         _, means, variances = self._drawn(self.source.samples, chance)
         return means.mean(0), variances.mean(0) + means.var(0, correction=0)
-
-    def _steps(self, tasks: int) -> Tensor:
-        """For each step the place of the point of every order and task, `[M, K T]`."""
-        return self.orders.repeat_interleave(tasks, 0).T
 
     def _tiled(self, times: int) -> Any:
         """The state of all tasks, as many times, one after another."""
@@ -158,7 +181,3 @@ def autoregressive(predictor: Any, order: Order, samples: int, generator: Any) -
     seed = int(torch.randint(2**31, (), generator=generator, device=place))
     samples = check_whole("samples", samples, 1)
     return Autoregressive(predictor.process, predictor.state, order, samples, seed, predictor.graph)
-
-
-def _of(mask: Mask, tasks: Tensor, places: Tensor) -> Mask:
-    return None if mask is None else mask[tasks, places, None]

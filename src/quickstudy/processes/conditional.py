@@ -15,6 +15,7 @@ from quickstudy.processes.autoregressive import Autoregressive, Order, autoregre
 from quickstudy.processes.blocks import TaskModel, constant
 from quickstudy.processes.checks import check_inputs, check_more, check_support
 from quickstudy.processes.heads.head import Head
+from quickstudy.processes.remembering import remembering
 
 
 class Conditional(nn.Module, ABC):
@@ -192,12 +193,18 @@ class ConditionalPredictor:
         return autoregressive(self, order, samples, generator)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
-        """Raises NotImplementedError: the process predicts every point by itself and has no functions to sample."""
-        del n, generator
-        raise NotImplementedError(
-            f"a {type(self.process).__name__} predicts every point independently and has no functions to sample; use "
-            "NeuralProcess, whose latents are functions, or predictor.autoregressive(), whose samples are joint"
-        )
+        """`n` functions, each of which remembers what it has said.
+
+        A value at a new input is drawn from the belief given the support set and all values before it, observation noise
+        included; at an input that was asked before, it is the same again. So the values at the inputs of one call are
+        joint draws, as those of `autoregressive(order="given")`, and each new input costs one prediction and one
+        `append`. They have no gradient.
+
+        Args:
+            n: number of functions.
+            generator: randomness of the values, also of later calls; torch's own by default.
+        """
+        return remembering(self, n, generator)
 
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from quickstudy.checks import check_choice, check_whole
 from quickstudy.data import Examples, Tasks
+from quickstudy.learner import Predictive
 from quickstudy.processes.common import TRAINING_DEFAULTS
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
@@ -115,6 +116,47 @@ class IncTNP(Conditional):
     def outputs(self, state: IncTNPState, x: Tensor) -> Tensor:
         """The head's parameters at `x [T, M, dx]`."""
         return self.transformer.answer(x, state.keys, state.real[:, None, None])
+
+    def chained(self, state: IncTNPState, points: Examples) -> Tensor:
+        """The head's parameters `[T, M, size]` at each of `points`, given the points in `state` and those before it."""
+        tokens = self.transformer.more(points.x, points.y)
+        real = torch.cat([state.real, points.real()], 1)
+        allowed = _before(tokens.shape[1], real.shape[1], tokens) & real[:, None, None]
+        keys = self.transformer.encode(tokens, allowed, state.keys)
+        without_itself = _before(tokens.shape[1], real.shape[1] - 1, tokens)
+        without_itself = torch.nn.functional.pad(without_itself, (0, 1)) & real[:, None, None]
+        return self.transformer.answer(points.x, keys, without_itself)
+
+    def stream(self, state: IncTNPState, points: int) -> "IncTNPStream":
+        """Predictions of one point after another, for at most `points` of them, without a graph."""
+        return IncTNPStream(self, state, points)
+
+
+class IncTNPStream:
+    """Predicts point after point, each given the support set and all points before it; it keeps the keys in one place.
+
+    Args:
+        process: the process.
+        state: after the support set.
+        points: how many points will be appended at most.
+    """
+
+    def __init__(self, process: IncTNP, state: IncTNPState, points: int):
+        self._process, self._count = process, state.keys.shape[2]
+        self._keys = torch.nn.functional.pad(state.keys, (0, 0, 0, points))
+        self._real = None if bool(state.real.all()) else torch.nn.functional.pad(state.real, (0, points), value=True)
+
+    def __call__(self, x: Tensor, last: Examples | None) -> Predictive:
+        """The belief at `x [T, 1, dx]`, after `last`, one real point of each task, is appended."""
+        transformer = self._process.transformer
+        self._count += last is not None
+        keys = self._keys[:, :, : self._count]
+        allowed = None if self._real is None else self._real[:, None, None, : self._count]
+        if last is None:
+            outputs = transformer.answer(x, keys, allowed)
+        else:
+            outputs = transformer.step(transformer.more(last.x, last.y), x, keys, allowed)
+        return self._process.head(outputs, self._process.dy)
 
 
 def _before(tokens: int, keys: int, like: Tensor) -> Tensor:

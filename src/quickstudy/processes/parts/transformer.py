@@ -123,6 +123,21 @@ class Transformer(nn.Module):
             tokens = layer(tokens, keys[:, i], allowed)
         return self.last(tokens)
 
+    def step(self, latest: Tensor, x: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
+        """`encode` of one more support token and `answer` for the queries, in one pass; writes into `keys`.
+
+        Args:
+            latest: token `[T, 1, width]` of the last support point.
+            x: inputs `[T, M, dx]` of the queries.
+            keys: `[T, layers, N, 2 width]`, of which the last is computed here.
+            allowed: whether a token attends to each key, broadcastable to `[T, 1, 1 + M, N]`; None for all.
+        """
+        tokens = torch.cat([latest, self.asked(x)], 1)
+        for i, layer in enumerate(self.layers):
+            keys[:, i, -1:] = layer.keys(tokens[:, :1])
+            tokens = layer(tokens, keys[:, i], allowed)
+        return self.last(tokens[:, 1:])
+
     def forward(self, support: Tensor, x: Tensor, allowed: Tensor | None) -> Tensor:
         """`answer` after `encode`, in one pass.
 
