@@ -88,7 +88,7 @@ def training(points: int, factor: float, options: Options) -> dict[str, Any]:
 
 
 def joint_samples(options: Options) -> dict[str, Any]:
-    """50 joint samples of 100 query points after 50 support points; beside it, all points are encoded again each time."""
+    """50 joint samples of 100 query points after 50 support points; beside it, all are encoded again for each."""
     samples, points, support = (2, 3, 4) if options.quick else (50, 100, 50)
     tasks = qs.tasks.GaussianProcess().sample(1, support=support, query=points)
     dense, process = DenseMask().eval(), qs.IncTNP().eval()

@@ -25,7 +25,7 @@ class Model(Protocol):
 class Learned:
     """The model of a predictor: a plan follows one draw of its `functions`, so all steps have the same dynamics.
 
-    If the predictor has no functions (MAML), or can evaluate them only point after point (a CNP), plans follow its mean.
+    If the predictor has no functions (MAML), or evaluates them only point after point (a CNP), plans follow its mean.
 
     Args:
         predictor: predicts changes of state, with the inputs and outputs of `encoding`.

@@ -195,9 +195,9 @@ class ConditionalPredictor:
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions, each of which remembers what it has said.
 
-        A value at a new input is drawn from the belief given the support set and all values before it, observation noise
-        included; at an input that was asked before, it is the same again. So the values at the inputs of one call are
-        joint draws, as those of `autoregressive(order="given")`, and each new input costs one prediction and one
+        A value at a new input is drawn from the belief given the support set and all values before it, observation
+        noise included; at an input that was asked before, it is the same again. So the values at the inputs of one call
+        are joint draws, as those of `autoregressive(order="given")`, and each new input costs one prediction and one
         `append`. They have no gradient.
 
         Args:
