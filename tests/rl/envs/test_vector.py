@@ -62,7 +62,7 @@ def test_options_reach_the_environment() -> None:
     assert {task["masscart"] for task in env.sample_tasks(3)} == {2.0}
     envs: Any = gymnasium.make_vec("quickstudy/Bandit-v0", num_envs=6, num_tasks=2, arms=4, max_episode_steps=3)
     assert envs.env.num_envs == 3 and envs.env.horizon == 3 and envs.single_action_space.n == 4
-    with pytest.raises(ValueError, match="horizon=7; in gymnasium that is max_episode_steps=7"):
+    with pytest.raises(ValueError, match="horizon=7; use gymnasium's max_episode_steps=7"):
         gymnasium.make("quickstudy/CartPole-v0", horizon=7)
     with pytest.raises(ValueError, match="num_envs=5 and num_tasks=2.*expected a multiple"):
         gymnasium.make_vec("quickstudy/CartPole-v0", num_envs=5, num_tasks=2)
