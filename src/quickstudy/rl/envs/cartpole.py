@@ -40,8 +40,8 @@ class CartPole:
         ẍ  = u - m l θ̈ cos θ / (M + m)
 
     They are integrated by Euler steps of 0.02 s. States are equal to those of gymnasium's CartPole-v1, to rounding. The
-    observation is the state (x, ẋ, θ, θ̇), which starts in U(-0.05, 0.05); action 1 pushes right and 0 left; the reward is
-    1 a step; an episode terminates when |x| > 2.4 m or |θ| > 12°.
+    observation is the state (x, ẋ, θ, θ̇), which starts in U(-0.05, 0.05); action 1 pushes right and 0 left; the reward
+    is 1 a step; an episode terminates when |x| > 2.4 m or |θ| > 12°.
 
     A task consists of masscart and masspole (kg), length (m, half the pole's, as in gymnasium), force_mag (N) and
     gravity (m/s²), `[T]` each.
