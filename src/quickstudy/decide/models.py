@@ -12,7 +12,7 @@ from quickstudy.rl.environment import EnvironmentTasks, Simulator
 
 World = Callable[[Tensor, Tensor], Tensor]
 """A function `(state, action) -> states`: the states `[H, T, K, ds]` after each of the actions `[H, T, K]`, starting at
-`state [T, ds]`, or at `[T, K, ds]` for a state of each candidate. Reward and end, if modelled, are further columns."""
+`state [T, ds]`, or at `[T, K, ds]` for a state of each candidate. If modelled, reward and end are further columns."""
 
 
 class Model(Protocol):
@@ -25,7 +25,7 @@ class Model(Protocol):
 class Learned:
     """The model of a predictor: a plan follows one draw of its `functions`, so all steps have the same dynamics.
 
-    If the predictor has no functions (MAML), or can evaluate them only point after point (a CNP), plans follow its mean.
+    If the predictor has no functions (MAML), or evaluates them only point after point (a CNP), plans follow its mean.
 
     Args:
         predictor: predicts changes of state, with the inputs and outputs of `encoding`.
