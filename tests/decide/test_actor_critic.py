@@ -173,7 +173,7 @@ def test_bad_input_is_named() -> None:
         _agent(knowledge, functions=3)
     with pytest.raises(ValueError, match=r"known=1\.5"):
         _agent(knowledge, known=1.5)
-    with pytest.raises(ValueError, match=r"near=\(0\.1,\).*expected .* 4 half-widths"):
+    with pytest.raises(ValueError, match=r"near=\(0\.1,\).*expected .* 4 numbers in near"):
         _agent(knowledge, near=(0.1,))
     with pytest.raises(ValueError, match="horizon=0; expected a whole number of at least 1"):
         _agent(knowledge, horizon=0)

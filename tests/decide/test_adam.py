@@ -50,7 +50,7 @@ def test_masked_tasks_do_not_change() -> None:
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(ValueError, match=r"parameters of \[2, 3\] tasks"):
+    with pytest.raises(ValueError, match=r"the parameters have \[2, 3\] tasks"):
         Adam([torch.zeros(3, 1), torch.zeros(2, 1)], lr=0.1)
     with pytest.raises(ValueError, match=r"lr=-1"):
         Adam(_weights(), lr=-1)
