@@ -28,7 +28,7 @@ class LBANPState(NamedTuple):
 
 @final
 class LBANP(Conditional):
-    """A transformer in which latents of a fixed number attend to the support points, and query points to the latents.
+    """A transformer in which a fixed number of latents attend to the support points, and query points to the latents.
 
     In every layer the latents attend to the support points, then to each other; the query points attend to the latents
     of that layer. So the cost is linear in the number of support points, and that of a query does not depend on it.
