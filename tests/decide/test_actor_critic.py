@@ -54,7 +54,7 @@ def test_it_learns_to_balance_in_the_true_physics() -> None:
     assert returns[0] < 100 and returns[-1] > 190
 
 
-def test_imagined_futures_are_the_models() -> None:
+def test_imagined_rollouts_follow_the_model() -> None:
     env = _carts()
     agent = _agent(Known(Simulated(env, env.tasks)), horizon=40, known=0.0)
     first, second = agent.imagine(), agent.imagine()
@@ -70,7 +70,7 @@ def test_imagined_futures_are_the_models() -> None:
     assert torch.equal(second.observation[:, :, 0][~over[:, :, -1]], came_to)
 
 
-def test_futures_begin_where_one_has_been() -> None:
+def test_rollouts_start_at_observed_states() -> None:
     env = _carts()
     agent = _agent(Known(Simulated(env, env.tasks)), known=1.0, memory=3, first=0)
     for step in range(5):
@@ -83,7 +83,7 @@ def test_futures_begin_where_one_has_been() -> None:
     assert begin[:, 2].abs().max() <= 0.05
 
 
-def test_what_leaves_the_known_world_is_over() -> None:
+def test_rollouts_terminate_outside_the_trained_region() -> None:
     env = _carts()
     endless = Balance(torch.full((4,), torch.inf), torch.zeros(1, 4))
     endless.limit[0] = 1e9
@@ -94,7 +94,7 @@ def test_what_leaves_the_known_world_is_over() -> None:
 
 
 @pytest.mark.parametrize("name", ["np", "cnp", "maml", "ensemble", "fixed"])
-def test_any_knowledge_serves(name: str) -> None:
+def test_it_works_with_every_kind_of_knowledge(name: str) -> None:
     learners: dict[str, Any] = {
         "np": lambda: qs.NeuralProcess(5, 4, width=8, latent=4),
         "cnp": lambda: qs.CNP(5, 4, width=8),
@@ -111,7 +111,7 @@ def test_any_knowledge_serves(name: str) -> None:
     assert life.returns.shape == (2, 3) and (life.returns >= 5).all()  # whichever way it is pushed
 
 
-def test_reward_and_end_can_be_those_that_were_learned() -> None:
+def test_reward_and_end_can_be_learned() -> None:
     family = Transitions(qs.rl.CartPole(), lanes=4, reward=True, end=True)
     learner = qs.CNP(family.dx, family.dy, width=8)
     agent = _agent(Adapting(learner, family.encoding, 3), objective=LearnedReturn(family.encoding))
@@ -126,7 +126,7 @@ def test_reward_and_end_can_be_those_that_were_learned() -> None:
 
 
 @pytest.mark.parametrize("name", ["simulator", "np", "ensemble"])
-def test_no_task_feels_another(name: str) -> None:
+def test_tasks_are_independent(name: str) -> None:
     env, agents = _carts(), []
     torch.manual_seed(0)
     learner = qs.NeuralProcess(5, 4, width=8, latent=4)
@@ -144,7 +144,7 @@ def test_no_task_feels_another(name: str) -> None:
             assert torch.equal(one[:2], two[:2]) and not torch.equal(one[2], two[2])
 
 
-def test_all_can_start_as_one() -> None:
+def test_all_tasks_can_start_from_shared_weights() -> None:
     env = _carts(1)
     start = shared_start(Known(Simulated(env, env.tasks)), Balance.cartpole(), SCALE, generator=_seeded(), **TINY)
     many = _carts()
@@ -156,7 +156,7 @@ def test_all_can_start_as_one() -> None:
     torch.testing.assert_close(agent.actors.log_probs(state.expand(3, -1, -1)), expected)
 
 
-def test_it_thinks_before_it_acts() -> None:
+def test_it_trains_before_it_acts() -> None:
     env = _carts()
     one, two = (_agent(Known(Simulated(env, env.tasks)), **options) for options in ({}, {"first": 0}))
     before: Tensor = one.actors.policy.parameters()[0].detach().clone()
@@ -173,7 +173,7 @@ def test_bad_input_is_named() -> None:
         _agent(knowledge, functions=3)
     with pytest.raises(ValueError, match=r"known=1\.5"):
         _agent(knowledge, known=1.5)
-    with pytest.raises(ValueError, match=r"near=\(0\.1,\).*expected .* 4 half-widths"):
+    with pytest.raises(ValueError, match=r"near=\(0\.1,\).*expected .* 4 numbers in near"):
         _agent(knowledge, near=(0.1,))
     with pytest.raises(ValueError, match="horizon=0; expected a whole number of at least 1"):
         _agent(knowledge, horizon=0)

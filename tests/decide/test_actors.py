@@ -42,7 +42,7 @@ def test_at_ratio_one_the_gradient_is_the_policy_gradient() -> None:
         torch.testing.assert_close(one, two)
 
 
-def test_beyond_the_clip_there_is_nothing_to_gain() -> None:
+def test_ratios_beyond_the_clip_have_no_gradient() -> None:
     actors = _actors()
     seen = _experience(actors)
     up, down = seen.log_prob - 0.5, seen.log_prob + 0.5  # ratios of 1.65 and 0.61
@@ -77,7 +77,7 @@ def test_actions_are_drawn_by_their_chances() -> None:
     assert torch.equal(actors.best(state)[:, 0], chance.argmax(1))
 
 
-def test_tasks_can_begin_as_one() -> None:
+def test_tasks_can_start_from_one_tasks_weights() -> None:
     one, many = _actors(1), _actors(3)
     many.copy_(one)
     state = torch.randn(1, 5, 2, generator=_seeded())
@@ -121,7 +121,7 @@ def test_ppo_learns_from_advantages_as_a_loop_finds_them(monkeypatch: pytest.Mon
         torch.testing.assert_close(found.advantage[task][mask], (above - above.mean()) / above.std(correction=0))
 
 
-def test_no_task_feels_another() -> None:
+def test_tasks_are_independent() -> None:
     agents = [PPO(torch.ones(2), 3, hidden=(8,), episodes=1, generator=_seeded()) for _ in range(3)]
     _live(agents[0])
     _live(agents[1], other=5.0)
@@ -138,7 +138,7 @@ def test_bad_settings() -> None:
         PPO(torch.ones(2), 3, episodes=0)
     with pytest.raises(ValueError, match="actions=1; expected a whole number of at least 2"):
         PPO(torch.ones(2), 3, actions=1)
-    with pytest.raises(ValueError, match="discount=1; expected a number from 0 to 1, a discount below 1"):
+    with pytest.raises(ValueError, match="discount=1; expected a number from 0 to 1 .discount: below 1."):
         PPO(torch.ones(2), 3, discount=1)
     with pytest.raises(ValueError, match=r"entropy=-0\.1"):
         Actors(torch.ones(2), 3, entropy=-0.1)

@@ -19,7 +19,7 @@ def _loss(weights: list[Tensor], scale: float = 1.0) -> Tensor:
 
 
 @pytest.mark.parametrize("clip", [float("inf"), 0.5])
-def test_each_task_goes_as_if_alone(clip: float) -> None:
+def test_each_task_is_trained_as_if_alone(clip: float) -> None:
     takes = [torch.tensor([True, step % 2 == 0, step < 3]) for step in range(7)]
     weights = _weights()
     optimizer = Adam(weights, lr=0.1, clip=clip)
@@ -38,7 +38,7 @@ def test_each_task_goes_as_if_alone(clip: float) -> None:
             torch.testing.assert_close(mine[[task]], its, atol=1e-5, rtol=1e-5)
 
 
-def test_who_sits_out_stays_to_the_bit() -> None:
+def test_masked_tasks_do_not_change() -> None:
     weights = _weights()
     optimizer = Adam(weights, lr=0.1)
     optimizer.step(_loss(weights))
@@ -50,7 +50,7 @@ def test_who_sits_out_stays_to_the_bit() -> None:
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(ValueError, match=r"parameters of \[2, 3\] tasks"):
+    with pytest.raises(ValueError, match=r"the parameters have \[2, 3\] tasks"):
         Adam([torch.zeros(3, 1), torch.zeros(2, 1)], lr=0.1)
     with pytest.raises(ValueError, match=r"lr=-1"):
         Adam(_weights(), lr=-1)

@@ -68,7 +68,7 @@ def test_the_true_simulator_is_the_environment() -> None:
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_knowledge_is_the_support_set_that_was_seen(name: str) -> None:
+def test_the_support_set_holds_the_observed_transitions(name: str) -> None:
     learner = LEARNERS[name]()
     knowledge = Adapting(learner, FAMILY.encoding, 3, every=2, generator=_seeded())
     states = torch.randn(6, 3, 4, generator=_seeded())
@@ -83,7 +83,7 @@ def test_knowledge_is_the_support_set_that_was_seen(name: str) -> None:
     torch.testing.assert_close(knowledge.predictor(x).mean, expected)
 
 
-def test_what_comes_later_is_forgotten() -> None:
+def test_later_transitions_are_ignored() -> None:
     knowledge = Adapting(LEARNERS["cnp"](), FAMILY.encoding, 2, most=3)
     everywhere = torch.ones(2, dtype=torch.bool)
     for step in range(5):
@@ -91,7 +91,7 @@ def test_what_comes_later_is_forgotten() -> None:
     assert knowledge.predictor.state.seen.tolist() == [3.0, 3.0]
 
 
-def test_a_life() -> None:
+def test_live_returns_the_return_of_every_episode() -> None:
     lives = []
     for _ in range(2):
         env = _carts()
@@ -110,7 +110,7 @@ def test_an_untrained_model_still_acts(name: str) -> None:
     assert live(env, _control(fixed), episodes=1, generator=_seeded()).returns.shape == (1, 3)
 
 
-def test_an_ensemble_learns_each_task_from_itself() -> None:
+def test_an_ensemble_learns_each_task_from_its_own_transitions() -> None:
     def trained(other: float) -> Ensemble:
         ensemble = Ensemble(FAMILY.encoding, 2, members=2, hidden=(16,), steps=150, lr=1e-2, generator=_seeded())
         env, scale = qs.rl.CartPole(), torch.tensor([1.0, other]).unsqueeze(1)
@@ -148,7 +148,7 @@ def test_model_free_rivals_learn_that_one_action_pays(make: Any) -> None:
 
 
 @pytest.mark.parametrize("other", ["rewards", "states", "length"])
-def test_no_task_of_dqn_feels_another(other: str) -> None:
+def test_tasks_of_dqn_are_independent(other: str) -> None:
     agents = [DQN(torch.ones(2), 2, hidden=(8,), batch=4, generator=_seeded()) for _ in range(2)]
     for agent, changed in zip(agents, (False, True), strict=True):
         for step in range(30):
@@ -206,7 +206,7 @@ def test_an_environment_that_gives_nan_is_named() -> None:
         live(Broken(_carts()), DQN(torch.ones(4), 3), episodes=1)
 
 
-def test_a_family_of_transitions_is_what_the_physics_says() -> None:
+def test_transitions_follow_the_dynamics() -> None:
     env = qs.rl.CartPole(flip=0.5)
     family = Transitions(env, both_signs=True, lanes=3)
     tasks = family.sample(4, support=30, query=10, split="test", generator=_seeded())
@@ -221,5 +221,5 @@ def test_a_family_of_transitions_is_what_the_physics_says() -> None:
     goes_on = (state[:, 1:] - following[:, :-1]).abs().amax(-1) < 1e-4
     begins = (state.abs() <= 0.05).all(-1)
     assert (goes_on | begins[:, 1:]).all() and begins[:, 0].all()
-    with pytest.raises(ValueError, match="expected as many numbers each as a state has"):
+    with pytest.raises(ValueError, match="expected as many numbers in each as a state has"):
         Transitions(env, wide=(1.0, 1.0))

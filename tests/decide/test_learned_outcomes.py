@@ -65,7 +65,7 @@ def test_outcomes_follow_the_change_of_state(reward: bool, end: bool) -> None:
 
 
 @pytest.mark.parametrize("end", [False, True])
-def test_what_else_is_learned_changes_nothing_of_what_was(end: bool) -> None:
+def test_further_outputs_do_not_change_the_others(end: bool) -> None:
     plain, more = Transitions(CARTS), Transitions(CARTS, reward=True, end=end, noise=0.0)
     torch.testing.assert_close(plain.encoding.state_scale, more.encoding.state_scale)
     one, two = (f.sample(3, support=20, query=30, generator=_seeded()) for f in (plain, more))
@@ -75,7 +75,7 @@ def test_what_else_is_learned_changes_nothing_of_what_was(end: bool) -> None:
         assert torch.equal(one.query.y, two.query.y[..., :4]) and (two.query.y[..., 4] == 1).all()
 
 
-def test_outcomes_are_noisy_and_nothing_else_is() -> None:
+def test_only_outcomes_are_noisy() -> None:
     quiet, noisy = (Transitions(CARTS, reward=True, end=True, noise=noise) for noise in (0.0, 0.2))
     one, two = (f.sample(20, support=30, query=60, generator=_seeded()) for f in (quiet, noisy))
     for plain, other in ((one.support, two.support), (one.query, two.query)):
@@ -113,7 +113,7 @@ def test_with_the_true_outcomes_it_is_the_return_of_the_environment() -> None:
     assert found.max() < 60
 
 
-def test_a_learned_world_tells_outcomes_in_their_units() -> None:
+def test_learned_outcomes_are_in_the_environments_units() -> None:
     encoding, horizon = ENCODING._replace(state_scale=torch.full((4,), 2.0)), 6
     learner = qs.NeuralProcess(encoding.dx, encoding.dy, width=8, latent=4)
     predictor = learner.adapt(qs.Examples(torch.zeros(3, 0, 5), torch.zeros(3, 0, 6)))
@@ -129,7 +129,7 @@ def test_a_learned_world_tells_outcomes_in_their_units() -> None:
     assert torch.equal(Balance.cartpole()(states), Balance.cartpole()(states[..., :4]))
 
 
-def test_planning_needs_no_more_than_what_was_learned() -> None:
+def test_planning_maximises_the_learned_return() -> None:
     env: Any = Slide()
     family = Transitions(env, **SLIDES, reward=True, end=True)
     model = Simulated(env, env.sample_tasks(2, generator=_seeded()), reward=True, end=True)
@@ -139,7 +139,7 @@ def test_planning_needs_no_more_than_what_was_learned() -> None:
 
 
 @pytest.mark.parametrize("name", ["cnp", "ensemble"])
-def test_agents_tell_knowledge_what_came_of_it(name: str) -> None:
+def test_agents_pass_outcomes_to_their_knowledge(name: str) -> None:
     family = Transitions(CARTS, reward=True, end=True)
     env = qs.rl.CartPole(num_envs=1, horizon=40)
     env.set_tasks(env.sample_tasks(2, generator=_seeded()))

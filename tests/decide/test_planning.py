@@ -57,7 +57,7 @@ def test_a_better_first_guess_is_never_lost(name: str) -> None:
 
 
 @every_planner
-def test_equal_seeds_give_equal_plans_and_tasks_do_not_meet(name: str) -> None:
+def test_equal_seeds_give_equal_plans_and_tasks_are_independent(name: str) -> None:
     env = qs.rl.CartPole()
     tasks, planner = env.sample_tasks(3, generator=_seeded()), PLANNERS[name](horizon=6, candidates=10)
     state = 0.1 * torch.randn(3, 4, generator=_seeded(1))
@@ -89,7 +89,7 @@ def test_the_objective_wants_the_pole_to_lean_towards_the_middle() -> None:
     [
         (lambda: cross_entropy(horizon=0), "horizon=0; expected a whole number of at least 1"),
         (lambda: mppi(actions=1), "actions=1; expected a whole number of at least 2"),
-        (lambda: cross_entropy(elites=20, candidates=10), "elites=20 of candidates=10"),
+        (lambda: cross_entropy(elites=20, candidates=10), "elites=20 and candidates=10"),
         (lambda: cross_entropy(keep=1.5), "keep=1.5; expected a share"),
         (lambda: mppi(temperature=0.0), "temperature=0.0; expected a number above 0"),
     ],
@@ -99,7 +99,7 @@ def test_bad_settings(make: Any, message: str) -> None:
         make()
 
 
-def test_what_is_not_finite_is_named() -> None:
+def test_non_finite_values_are_named() -> None:
     planner = mppi(horizon=2, candidates=3)
     state = torch.zeros(2, 4)
     state[1, 2] = torch.nan

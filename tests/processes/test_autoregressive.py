@@ -116,7 +116,7 @@ def test_no_points_and_an_empty_support_set(process, batch):
     ("options", "error", "message"),
     [
         ({"order": "sorted"}, ValueError, "order='sorted'; expected 'random', 'given', or a permutation"),
-        ({"order": (0, 1)}, ValueError, "no permutation of the 4 points"),
+        ({"order": (0, 1)}, ValueError, "not a permutation of the points 0 to 3 of x"),
         ({"samples": 0}, ValueError, "samples=0"),
         ({"generator": 3}, TypeError, "generator must be a torch.Generator"),
     ],

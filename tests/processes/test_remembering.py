@@ -1,4 +1,4 @@
-"""Functions of conditional processes, each of which remembers what it has said."""
+"""Functions of conditional processes, each of which remembers the values that it has returned."""
 
 from typing import Any
 

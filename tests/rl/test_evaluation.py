@@ -79,7 +79,7 @@ def test_intervals_cover():
     assert 0.88 <= hits / 200 <= 0.99
 
 
-def test_seeds_decide_everything():
+def test_equal_seeds_give_equal_intervals():
     scores = torch.randn(5, 4)
     assert aggregate(scores, seed=1) == aggregate(scores.numpy(), seed=1) != aggregate(scores, seed=2)
     state = torch.get_rng_state()

@@ -92,7 +92,7 @@ def test_a_saved_policy_is_loaded_and_acts(tmp_path, name):
     loaded.update(environment, generator=torch.Generator().manual_seed(2))
 
 
-def test_an_optimiser_of_ones_own_is_brought_along(tmp_path):
+def test_a_custom_optimiser_is_given_to_load(tmp_path):
     made, again = learner("MAMLVPG, SGD"), learner("MAMLVPG, SGD")
     fit(made, tmp_path / "run", steps=1)
     with pytest.raises(
@@ -103,7 +103,7 @@ def test_an_optimiser_of_ones_own_is_brought_along(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(made.parameters(), again.parameters(), strict=True))
 
 
-def test_what_is_not_finite_stops_the_run_and_leaves_its_checkpoint(tmp_path):
+def test_non_finite_values_stop_the_run_and_keep_its_checkpoint(tmp_path):
     made = learner()
     update = made.update
 
@@ -157,7 +157,7 @@ def pays_nothing(step):
         (pays_nothing, ValueError, "the environment's reward is NaN in task 2, environment 1, step 2"),
     ],
 )
-def test_an_environment_that_fails_leaves_a_run_that_goes_on(tmp_path, happens, kind, says):
+def test_a_run_can_be_resumed_after_an_environment_failed(tmp_path, happens, kind, says):
     whole, made, again = learner(), learner(), learner()
     fit(whole, tmp_path / "whole", checkpoint_every=1)
     options = {"steps": 4, "tasks": 3, "checkpoint_every": 1, "out": tmp_path / "run"}
@@ -187,7 +187,7 @@ def test_bad_arguments_are_refused_before_anything_is_written(tmp_path, change, 
     assert not (tmp_path / "run").exists()
 
 
-def test_what_cannot_act_or_be_acted_in_is_refused(tmp_path):
+def test_learners_and_environments_without_the_methods_are_refused(tmp_path):
     with pytest.raises(TypeError, match="no update"):
         fit(qs.MAML(qs.nets.MLP(1, [2], 1)), tmp_path / "run")
     with pytest.raises(TypeError, match="is not an environment"):

@@ -117,7 +117,7 @@ def test_the_scale_of_advantages_is_what_they_were_divided_by():
     torch.testing.assert_close(raw / made.judge.scale(episodes)[:, None, None], made.judge(episodes).advantage)
 
 
-def test_the_informed_see_the_goal():
+def test_informed_environments_show_the_goal():
     told = qs.rl.Informed(qs.rl.Navigation2D(num_envs=2), ("goal",))
     tasks = told.sample_tasks(3, generator=torch.Generator().manual_seed(0))
     told.set_tasks(tasks)

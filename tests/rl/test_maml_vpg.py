@@ -159,7 +159,7 @@ def test_chunks_change_nothing(estimator):
     torch.testing.assert_close(found[1], found[2])
 
 
-def test_adam_is_what_moves_by_default():
+def test_adam_is_the_default_optimiser():
     plain, made = walker(), walker(optimizer=None, outer_lr=0.02)
     practice, before = walked(plain), flat(made)
     slopes = gradient(plain, practice)

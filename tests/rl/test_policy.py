@@ -75,7 +75,7 @@ def test_samples_are_of_the_distribution(name, generator):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_one_generator_is_all_the_chance(name):
+def test_one_generator_gives_all_random_numbers(name):
     policy = CASES[name][0]()
     outputs = outputs_like(policy, 2, 5)
     draw = lambda seed: policy.sample(outputs, torch.Generator().manual_seed(seed))  # noqa: E731

@@ -162,7 +162,7 @@ def test_the_first_gradient_is_that_of_maml_with_lvc(steps):
     torch.testing.assert_close(step(made, practice)[0], step(plain, practice)[0])
 
 
-def test_the_clip_stops_what_has_gone_beyond_it():
+def test_the_clip_bounds_the_change_of_the_policies():
     """With one step up, all that pays has a ratio above 1, and all that costs one below: nothing is left to gain."""
     found = {}
     for clip in (1e-4, 0.3, 1e9):

@@ -51,7 +51,7 @@ POLICIES = {"stacked": tanh_policy, "mapped": normed_policy, "tied": tied_policy
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_acting_is_what_adapted_gives(name):
+def test_acting_equals_adapted(name):
     policy = POLICIES[name]()
     adapted = adapted_to(policy, 3)
     x = torch.randn(3, 5, 2)
@@ -82,7 +82,7 @@ def test_acting_with_context_inputs():
     torch.testing.assert_close(acting(network, adapted, 3)(x), adapted(x).detach())
 
 
-def test_hooks_and_images_keep_their_meaning():
+def test_acting_supports_hooks_and_images():
     policy = tanh_policy()
     seen = []
     policy.network.layers[0].register_forward_hook(lambda *a: seen.append(1))
@@ -130,7 +130,7 @@ def by_hand(environment, policy, seed: int):
     return rows
 
 
-def test_it_is_what_a_plain_loop_gives_and_zero_elsewhere():
+def test_episodes_equal_a_plain_loop_and_are_zero_after_the_end():
     environment, policy = world(radius=0.5), tanh_policy()
     rows = by_hand(environment, policy, 3)
     found = rollout(environment, policy, generator=torch.Generator().manual_seed(3))
@@ -198,7 +198,7 @@ def test_restarts_fill_the_row_and_unfinished_tails_do_not_count():
         assert torch.equal(field[real], whole[real]) and not field[~real].any()
 
 
-def test_one_generator_is_all_the_chance():
+def test_one_generator_gives_all_random_numbers():
     environment, policy = world(), tanh_policy()
     play = lambda seed: rollout(environment, policy, generator=torch.Generator().manual_seed(seed))  # noqa: E731
     first, again, other = play(1), play(1), play(2)

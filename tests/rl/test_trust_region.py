@@ -158,7 +158,7 @@ def test_an_error_in_the_search_restores_too():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_the_functions_no_step_is_over_the_bound_or_worse(seed):
+def test_no_accepted_step_is_over_the_bound_or_raises_the_loss(seed):
     """Rough random losses and distances, whose Hessian says little about them a step away."""
     generator = torch.Generator().manual_seed(seed)
     a, b, c = (3 * torch.randn(5, 5, generator=generator) for _ in range(3))
@@ -223,7 +223,7 @@ def test_bad_input_is_refused():
         trust_region_step([w], lambda: w, good)
 
 
-def test_gauss_newton_is_the_hessian_of_a_divergence_from_where_it_is():
+def test_gauss_newton_is_the_hessian_where_the_divergence_is_zero():
     """Through an inner step, for normal and categorical policies; and the step found with it is the same."""
 
     torch.manual_seed(0)

@@ -39,11 +39,11 @@ class ActorCritic:
         updates: the number of batches after an episode.
         first: the number of batches before the first episode; None is `updates`.
         epochs: the number of steps of Adam on a batch.
-        entropy: weight of the policy's entropy in the loss; keeps the policy random while the task is uncertain.
+        entropy: weight of the policy's entropy in the loss; it keeps the policy random while the task is uncertain.
         known: the share of rollouts that start at observed states.
         reach: a rollout terminates where a component of the state exceeds this multiple of its scale.
         memory: the number of observed states of each task to keep.
-        initial: initial weights, of T tasks, or of one task for all of them; see `shared_start`.
+        initial: initial weights, of T tasks, or of one task, copied to all of them; see `shared_start`.
         generator: random numbers for weights, functions, start states and imagined actions.
         options: options of `Actors`.
 
@@ -90,7 +90,7 @@ class ActorCritic:
         if futures % functions or len(near) != len(scale) or not 0 <= known <= 1 or not reach > 0:
             raise ValueError(
                 f"futures={futures}, functions={functions}, near={near}, known={known!r}, reach={reach!r}; expected "
-                f"functions that divide the futures, {len(scale)} half-widths, a share from 0 to 1, scales above 0"
+                f"futures a multiple of functions, {len(scale)} numbers in near, known from 0 to 1, reach above 0"
             )
         self.knowledge, self.objective, self.generator = knowledge, objective, generator
         self.horizon, self.futures, self.functions, self.epochs = horizon, futures, functions, epochs

@@ -20,7 +20,7 @@ class Experience(NamedTuple):
         action: `[T, N]`.
         log_prob: `[T, N]`, log pi_old(action | state).
         advantage: `[T, N]`, with mean 0 and standard deviation 1 in each task.
-        aim: `[T, N]`, the targets of the value function.
+        aim: `[T, N]`, the targets of the value function's regression.
         mask: `[T, N]` bool, True for a real transition.
     """
 
@@ -85,7 +85,7 @@ class Actors:
             check_number(name, value)
         for name, value in (("discount", discount), ("gae_lambda", gae_lambda)):
             if check_number(name, value) > 1 or (value == 1 and name == "discount"):
-                raise ValueError(f"{name}={value!r}; expected a number from 0 to 1, a discount below 1")
+                raise ValueError(f"{name}={value!r}; expected a number from 0 to 1 (discount: below 1)")
         self.scale, self.discount, self.gae_lambda = scale, discount, gae_lambda
         self.clip, self.entropy, self.generator = clip, entropy, generator
         self.policy = Networks((num_tasks,), (len(scale), *hidden, actions), last=0.1, generator=generator)
@@ -93,7 +93,7 @@ class Actors:
         self._optimizer = Adam(self.policy.parameters() + self.critic.parameters(), lr=lr, clip=norm)
 
     def copy_(self, other: "Actors") -> None:
-        """Copy the weights of `other`, which has as many tasks, or one for all of them."""
+        """Copy the weights of `other`, which has as many tasks, or one task, copied to all."""
         self.policy.copy_(other.policy)
         self.critic.copy_(other.critic)
 

@@ -27,7 +27,7 @@ class Adam:
         betas: b1 and b2.
 
     Raises:
-        ValueError: unless all parameters have as many tasks, and for rates below 0.
+        ValueError: unless all parameters have the same number of tasks, and for rates below 0.
 
     >>> weight = torch.zeros(3, 2, requires_grad=True)
     >>> Adam([weight], lr=0.1).step((weight - 1).square().sum(1), torch.tensor([True, False, True]))
@@ -47,8 +47,8 @@ class Adam:
         tasks = {len(p) for p in self.parameters}
         if len(tasks) != 1 or not clip > 0:
             raise ValueError(
-                f"parameters of {sorted(tasks)} tasks and clip={clip!r}; "
-                "expected tensors [T, ...] of one number of tasks, and a norm above 0"
+                f"the parameters have {sorted(tasks)} tasks, and clip={clip!r}; "
+                "expected parameters [T, ...] with one common T, and clip above 0"
             )
         flat = torch.cat([p.detach().flatten(1) for p in self.parameters], 1)
         self._first, self._second = torch.zeros_like(flat), torch.zeros_like(flat)

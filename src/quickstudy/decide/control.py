@@ -20,7 +20,7 @@ class Knowledge(Protocol):
         """The present model, for planning."""
 
     def see(self, moment: Moment) -> None:
-        """Take in one transition of each task."""
+        """Update the knowledge with one transition of each task."""
 
     def rest(self) -> None:
         """Called after each round of episodes."""
@@ -37,10 +37,10 @@ class Known:
         return self._model
 
     def see(self, moment: Moment) -> None:
-        """Changes nothing."""
+        """Do nothing."""
 
     def rest(self) -> None:
-        """Changes nothing."""
+        """Do nothing."""
 
 
 class Adapting:
@@ -48,7 +48,7 @@ class Adapting:
 
     Args:
         learner: a learner trained on tasks encoded by `encoding`; it is set to evaluation mode.
-        encoding: the encoding of its training.
+        encoding: the encoding of the tasks that the learner was trained on.
         num_tasks: T.
         every: append transitions to the support set in groups of this size; 1 appends each at once.
         most: the largest size of a task's support set; later transitions are ignored.
@@ -100,7 +100,7 @@ class Adapting:
 
 
 class Control:
-    """Model-predictive control: the first action of a new plan at every step; planning starts from the last plan.
+    """Model-predictive control: every step takes the first action of a new plan, found from the previous plan.
 
     Args:
         knowledge: provides the model, and is updated with observed transitions.

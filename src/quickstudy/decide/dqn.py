@@ -25,7 +25,7 @@ class DQN:
         actions: the number of actions.
         hidden: widths of the hidden layers.
         lr: learning rate of Adam.
-        discount: gamma; the default 0.97 learns faster than a larger one, as late failures count for less.
+        discount: gamma; the default 0.97 learns faster than a larger one, since late failures then count less.
         unit: rewards are divided by this; the loss is quadratic for errors up to 1 after the division, linear beyond.
         batch: transitions in a training step. There is a training step after each step of acting, once the memory
             holds this many.
@@ -105,7 +105,7 @@ class DQN:
             self._learn(learns)
 
     def rest(self) -> None:
-        """Nothing is done between episodes."""
+        """Do nothing between episodes."""
 
     def _learn(self, mask: Tensor) -> None:
         ds, places = len(self.scale), torch.arange(self.num_tasks).unsqueeze(1)

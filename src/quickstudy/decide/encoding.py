@@ -15,8 +15,8 @@ from quickstudy.decide.moment import Moment
 class Encoding(NamedTuple):
     """A transition as an example: x = (s / a, action),  y = (s' - s) / b.
 
-    One of two actions is encoded as -1 or 1, one of more as one-hot. Optional further outputs are the reward r / c, and
-    after it the end of the episode: 1 where it terminated, 0 elsewhere.
+    Two actions are encoded as -1 and 1, more than two as one-hot vectors. Optional further outputs are the scaled
+    reward r / c, and after it the end of the episode: 1 where it terminated, 0 elsewhere.
 
     Args:
         state_scale: a, `[ds]`.
@@ -80,7 +80,7 @@ class Encoding(NamedTuple):
         return torch.addcmul(state, change[..., : self.ds], self.change_scale)
 
     def outcomes(self, output: Tensor) -> Tensor:
-        """The unscaled reward and the end from outputs `[..., dy]`: `[..., k]`, with k = 0 to 2 for those encoded."""
+        """The unscaled reward and the end, `[..., k]`, from outputs `[..., dy]`; k (0 to 2) counts those encoded."""
         outcomes = output[..., self.ds :]
         if self.reward_scale is None:
             return outcomes
@@ -134,7 +134,7 @@ def check_transitions(state: Tensor, action: Tensor, following: Tensor, mask: Te
         task, place = (int(i) for i in wrong.nonzero()[0])
         raise ValueError(
             f"transition {place} of task {task} is {state[task, place].tolist()} -> {following[task, place].tolist()}; "
-            "expected finite observations: look at the environment, or mask it"
+            "expected finite observations: check the environment, or mask the transition"
         )
 
 
@@ -151,6 +151,6 @@ def _outcome(name: str, value: Tensor | None, following: Tensor, mask: Tensor | 
         task, place = (int(i) for i in wrong.nonzero()[0])
         raise ValueError(
             f"{name} of transition {place} of task {task} is {value[task, place].item()}; "
-            "expected finite numbers: look at the environment, or mask it"
+            "expected finite numbers: check the environment, or mask the transition"
         )
     return value.to(following.dtype).unsqueeze(-1)

@@ -74,7 +74,7 @@ class Ensemble:
         if not self._seen:
             return
         x, y, mask = (torch.cat(part, 1) for part in zip(*((e.x, e.y, e.real()) for e in self._seen), strict=True))
-        order = mask.int().argsort(dim=1, descending=True, stable=True)  # real ones first
+        order = mask.int().argsort(dim=1, descending=True, stable=True)  # real transitions first
         x, y = (values.take_along_dim(order.unsqueeze(-1), 1) for values in (x, y))
         count = mask.sum(1)
         tasks = torch.arange(self.num_tasks).view(1, -1, 1)

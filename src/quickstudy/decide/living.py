@@ -17,7 +17,7 @@ class Agent(Protocol):
         """Actions `[T]` in the states `[T, ds]`."""
 
     def see(self, moment: Moment) -> None:
-        """Take in the result of the last action."""
+        """Receive the result of the last action."""
 
     def rest(self) -> None:
         """Called when the episodes of all tasks have ended; the agent may train here."""
@@ -28,8 +28,8 @@ class Life(NamedTuple):
 
     Args:
         returns: `[episodes, T]`, the undiscounted return of each episode.
-        seconds: `[episodes]`, the time since the start at the end of each episode, with the agent's training; of all
-            tasks together.
+        seconds: `[episodes]`, the time from the start of `live` to the end of each episode, for all tasks together,
+            including the agent's training.
         decisions: the number of actions.
     """
 

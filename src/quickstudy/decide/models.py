@@ -12,7 +12,7 @@ from quickstudy.rl.environment import EnvironmentTasks, Simulator
 
 World = Callable[[Tensor, Tensor], Tensor]
 """A function `(state, action) -> states`: the states `[H, T, K, ds]` after each of the actions `[H, T, K]`, starting at
-`state [T, ds]`, or at `[T, K, ds]` for a state of each candidate. Reward and end, if modelled, are further columns."""
+`state [T, ds]`, or at `[T, K, ds]` for a state of each candidate. If modelled, reward and end are further columns."""
 
 
 class Model(Protocol):

@@ -16,10 +16,10 @@ class Networks:
     """Multilayer perceptrons `x [*L, N, inputs] -> [*L, N, outputs]`, one for each index of `L`, with SiLU activations.
 
     Args:
-        lead: L, for example (members, tasks) or (tasks,).
+        lead: L, the shape of the batch of networks, such as (members, tasks) or (tasks,).
         sizes: the numbers of inputs, of units in each hidden layer, and of outputs.
-        last: factor on the initial weights of the last layer.
-        generator: random numbers for the initial weights, which are He-normal.
+        last: factor by which the initial weights of the last layer are multiplied.
+        generator: source of the random initial weights, which are He-normal.
 
     >>> networks = Networks((3,), (4, 8, 2))
     >>> networks(torch.zeros(3, 5, 4)).shape

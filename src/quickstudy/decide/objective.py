@@ -1,4 +1,4 @@
-"""Objectives of plans: a given cost of states with limits, or the return by a learned reward and termination."""
+"""Objectives of plans: a given reward of states with limits, or the return by a learned reward and termination."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from quickstudy.checks import check_number
 from quickstudy.decide.encoding import Encoding
 
-FALLEN = 12 * math.pi / 180  # radians, as CartPole's episodes end
+FALLEN = 12 * math.pi / 180  # radians; CartPole's episodes end at this angle
 
 
 class Stepwise(Protocol):

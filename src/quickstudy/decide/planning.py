@@ -70,12 +70,12 @@ class Planner:
     plan, shifted by one step.
 
     Args:
-        weigh: gives the weights of the candidates by their values.
+        weigh: computes the weights of the candidates from their values.
         horizon: H, the number of steps in a plan.
         candidates: K, the number of candidates in an iteration.
         iterations: the number of iterations.
-        keep: the share of the old p in the new.
-        floor: the least probability of an action, so that every sequence stays possible.
+        keep: the share of the old p in the new p.
+        floor: the smallest probability of an action, so that every sequence stays possible.
         actions: A, the number of actions.
 
     Raises:
@@ -98,7 +98,7 @@ class Planner:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected a share from 0 to 1")
         if isinstance(self.weigh, Elites) and check_whole("elites", self.weigh.count) > self.candidates:
             raise ValueError(
-                f"elites={self.weigh.count} of candidates={self.candidates}; expected no more than there are"
+                f"elites={self.weigh.count} and candidates={self.candidates}; expected elites <= candidates"
             )
 
     @torch.no_grad()
@@ -140,7 +140,7 @@ def cross_entropy(*, elites: int = 25, **options: Any) -> Planner:
     """The cross-entropy method (Rubinstein 1999; De Boer et al. 2005): equal weights for the best candidates.
 
     Args:
-        elites: the number of candidates with a weight.
+        elites: the number of best candidates, which have equal weights; all others have weight 0.
         options: options of `Planner`.
 
     >>> from quickstudy.decide.models import Simulated

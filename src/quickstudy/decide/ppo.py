@@ -13,7 +13,7 @@ from quickstudy.rl.episodes import Episodes
 
 @final
 class PPO:
-    """PPO with the loss of `Actors`: a policy and a value function for every task, trained after every few episodes.
+    """PPO with the loss of `Actors`: a policy and a value function for every task, trained every few episodes.
 
     All tasks are trained in one batch. (Stable-Baselines3 trains one policy at a time: 20 tasks x 5 seeds would be 100
     separate runs, each with a single environment.)
@@ -47,7 +47,7 @@ class PPO:
         self.episodes, self.epochs = check_whole("episodes", episodes), check_whole("epochs", epochs)
         self.actors = Actors(scale, num_tasks, generator=generator, **options)
         self._seen: list[tuple[Tensor, ...]] = []
-        self._ends: list[int] = []  # the step after the last of each episode
+        self._ends: list[int] = []  # for each episode, the index after that of its last step
         self._log_prob = torch.zeros(num_tasks)
 
     def act(self, state: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from quickstudy.decide.networks import Networks
 
 @final
 class Reinforce:
-    """One step of Adam after each episode, along  sum_h (R_h - b(s_h)) grad log pi(a_h | s_h).
+    """Takes one step of Adam after each episode, along  sum_h (R_h - b(s_h)) grad log pi(a_h | s_h).
 
     R_h is the discounted return from step h on. Every task has its own policy and baseline. R_h - b(s_h) is divided by
     its root mean square over the episode.
@@ -59,7 +59,7 @@ class Reinforce:
         self._seen.append((moment.state / self.scale, moment.action, moment.reward * moment.mask, moment.mask))
 
     def rest(self) -> None:
-        """One step of Adam on the episode."""
+        """Take one step of Adam on the episode."""
         if not self._seen:
             return
         state, action, reward, mask = (torch.stack(part, 1) for part in zip(*self._seen, strict=True))
@@ -69,7 +69,7 @@ class Reinforce:
             after = reward[:, step] + self.discount * after
             returns.append(after)
         aim = torch.stack(returns[::-1], 1)
-        value = self.baseline(state)[..., 0] / (1 - self.discount)  # in units of the value of an endless episode
+        value = self.baseline(state)[..., 0] / (1 - self.discount)  # an endless episode with reward 1 has the output 1
         above, count = (aim - value.detach()) * mask, mask.sum(1, keepdim=True).clamp_min(1)
         spread = (above.square().sum(1, keepdim=True) / count).sqrt().clamp_min(1e-6)
         log_prob = self.policy(state).log_softmax(-1).gather(-1, action.unsqueeze(-1))[..., 0]

@@ -31,7 +31,7 @@ class Transitions:
     ~ U(1, 2) in half of the walks, so that there are states on both sides of the end.
 
     Every walk has its own policy a = [±clip(4 k.s/wide, -2, 2) + noise e > 0] with e ~ N(0, 1) and noise ~ U(0, 2),
-    which ranges from a good feedback controller to almost random actions. The sign is random with `both_signs`.
+    which ranges from a good feedback controller to almost random actions. With `both_signs` the sign ± is random.
 
     The reward and the end of the episode can be further outputs, after the change of state.
 
@@ -41,7 +41,8 @@ class Transitions:
         wide: half-widths of the start states of the query set, `ds` numbers.
         feedback: k, `ds` numbers.
         lanes: the number of walks in the query set.
-        both_signs: whether the sign of the feedback is random, for environments whose force may be reversed; False: 1.
+        both_signs: whether the sign of the feedback is random, for environments whose force may be reversed; if not,
+            it is 1.
         reward: whether the reward is an output, in units of its root mean square.
         end: whether the end of the episode is an output: 1 where a step terminated it, 0 elsewhere.
         noise: standard deviation of normal noise added to reward and end. These are often constant; without noise a
@@ -72,7 +73,7 @@ class Transitions:
         if len(set(sizes)) > 1 or min(*self.near, *self.wide) <= 0:
             raise ValueError(
                 f"near={self.near}, wide={self.wide}, feedback={self.feedback}; "
-                "expected as many numbers each as a state has, the widths above 0"
+                "expected as many numbers in each as a state has components, and widths above 0"
             )
         check_whole("lanes", self.lanes)
         check_number("noise", self.noise)
@@ -136,7 +137,7 @@ class Transitions:
         return -(-batch.query // self.lanes)
 
     def _walk(self, batch: Batch) -> tuple["Walks", EnvironmentTasks]:
-        """Walks `[T, 1 + lanes, H, ...]`. Lane 0 is the support's; H is the longer of the support and a query lane."""
+        """Walks `[T, 1 + lanes, H, ...]`. Lane 0 is the support set; H is the length of the longest lane."""
         info = self.env.sample_tasks(batch.num_tasks, generator=batch.generator)
         device = next(iter(info.values())).device
         each = self._each(batch)
@@ -161,7 +162,7 @@ class Transitions:
         seen: list[tuple[Tensor, ...]] = []
         physics = batch.stream()
         for step in range(length):
-            if step == each:  # the query lanes are complete; only the support's lane goes on
+            if step == each:  # the query lanes are complete; only the lane of the support set goes on
                 state = state[:, :1]
             alive = state.shape[1]
             drive = (state * gains).sum(-1).clamp(-2, 2)

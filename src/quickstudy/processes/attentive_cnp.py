@@ -32,16 +32,16 @@ class AttentiveState(NamedTuple):
 class AttentiveCNP(Conditional):
     """A conditional process in which each query point attends to the support points, by the distance of learned keys.
 
-    y | x ~ N(mu(r(x), x), sigma(r(x), x)^2),  r(x) = sum_i softmax_i(k(x) . k(x_i)) v_i. In place of the mean over the
-    support points of a `CNP` there is a weighted mean of its own at each query point.
+    y | x ~ N(mu(r(x), x), sigma(r(x), x)^2),  r(x) = sum_i softmax_i(k(x) . k(x_i)) v_i. A `CNP` takes one mean
+    over the support points; here each query point has its own weighted mean.
 
     Args:
         dx: number of features of an input.
         dy: number of features of an output.
-        width: of every hidden layer, of the keys and of the values.
+        width: units of every hidden layer, and features of a key and of a value.
         encoder_depth: number of linear layers before a value, at least 2.
         decoder_depth: number of linear layers of the decoder, at least 2.
-        heads: number of attention heads; it divides `width` (8 in the paper).
+        heads: number of attention heads, a divisor of `width` (8 in the paper).
         self_attention: number of layers in which the support points attend to each other. With 0, `append` encodes the
             new points only; otherwise it encodes all points again.
         head: the kind of belief at a point; by default `qs.heads.GaussianHead(1e-3)`.

@@ -32,7 +32,7 @@ class AttentiveNPState(NamedTuple):
 
 
 class AttentiveNP(nn.Module):
-    """A Neural Process whose deterministic path attends to the support points; its latent is that of the whole task.
+    """A Neural Process whose deterministic path attends to the support points; the latent belongs to the whole task.
 
     y | x, z ~ N(mu(r(x), z, x), sigma(r(x), z, x)^2),  z ~ q(z | support),  r(x) as in `AttentiveCNP`. The objectives
     are those of `NeuralProcess`.
@@ -40,16 +40,16 @@ class AttentiveNP(nn.Module):
     Args:
         dx: number of features of an input.
         dy: number of features of an output.
-        width: of every hidden layer, of the keys and of the values.
+        width: units of every hidden layer, and features of a key and of a value.
         latent: dimension of z.
         objective: "elbo", "iwae" or "ml".
         train_samples: latents drawn per task in training; by default 1 for "elbo", 4 for "iwae" and 16 for "ml".
         samples: latents drawn per task for a prediction.
         encoder_depth: number of linear layers before a value, and before the mean for the latent, at least 2.
         decoder_depth: number of linear layers of the decoder, at least 2.
-        heads: number of attention heads; it divides `width` (8 in the paper).
+        heads: number of attention heads, a divisor of `width` (8 in the paper).
         self_attention: number of layers in which the support points attend to each other; see `AttentiveCNP`.
-        sigma_floor: the smallest standard deviation that it can predict, in units of y; see `CNP`.
+        sigma_floor: the smallest standard deviation that the process can predict, in units of y; see `CNP`.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)

@@ -19,18 +19,18 @@ Order = Literal["random", "given"] | Sequence[int]
 
 @dataclass(frozen=True)
 class Autoregressive:
-    """The joint beliefs of a process; made by `predictor.autoregressive`.
+    """A function from inputs to joint beliefs; made by `predictor.autoregressive`.
 
     p(y_1, ..., y_M) = mean over orders pi of prod_m p(y_pi(m) | support, y_pi(1), ..., y_pi(m-1)) (section 2),
 
     where each factor is the process's own belief about one point, given the support set and the points before it.
 
     Args:
-        process: with `predict(state, x)` and `append(state, examples)`.
-        state: of `T` tasks.
-        order: of the points: "random", "given", or a permutation.
+        process: the process, which has `predict(state, x)` and `append(state, examples)`.
+        state: its state for `T` tasks.
+        order: order of the points: "random", "given" (that of `x`), or a permutation.
         samples: number of random orders; also the number of draws behind `mean` and `variance`.
-        seed: of the orders and of these draws.
+        seed: seed of the orders and of these draws.
         graph: whether densities keep the graph back to the process's parameters.
     """
 
@@ -53,7 +53,7 @@ class Autoregressive:
             return torch.stack([torch.randperm(points, generator=chance) for _ in range(self.samples)])
         order = list(range(points)) if self.order == "given" else [int(i) for i in self.order]
         if sorted(order) != list(range(points)):
-            raise ValueError(f"order={shown(order)} is no permutation of the {points} points of x, 0 to {points - 1}")
+            raise ValueError(f"order={shown(order)} is not a permutation of the points 0 to {points - 1} of x")
         return torch.tensor([order])
 
 
@@ -164,12 +164,12 @@ class AutoregressiveBelief:
         return means.mean(0), variances.mean(0) + means.var(0, correction=0)
 
     def _tiled(self, times: int) -> Any:
-        """The state of all tasks, as many times, one after another."""
+        """The state of all tasks, repeated `times` times along the axis of tasks."""
         return type(self.source.state)(*(t.repeat(times, *[1] * (t.dim() - 1)) for t in self.source.state))
 
 
 def autoregressive(predictor: Any, order: Order, samples: int, generator: Any) -> Autoregressive:
-    """What `predictor.autoregressive` returns; see `CNPPredictor.autoregressive`.
+    """Return the result of `predictor.autoregressive`; see `ConditionalPredictor.autoregressive`.
 
     Raises:
         ValueError, TypeError: for another order, number of samples or generator.

@@ -40,11 +40,11 @@ def dtype_of(module: nn.Module) -> torch.dtype:
 
 
 class PointEncoder(nn.Module):
-    """Encodes each point by itself, and a set of points by the mean (Zaheer et al. 2017, Deep Sets).
+    """Encodes each point by itself, and a set of points by the mean of their codes (Zaheer et al. 2017, Deep Sets).
 
     Args:
         inputs: number of features of a point, `dx + dy`.
-        width: of the hidden layers.
+        width: units of every hidden layer.
         depth: number of linear layers before the mean.
         code: number of features of an encoded point, and of the mean.
     """
@@ -70,7 +70,7 @@ class Decoder(nn.Module):
     Args:
         features: number of features of a task's representation.
         dx: number of features of an input.
-        width: of the hidden layers.
+        width: units of every hidden layer.
         depth: number of linear layers.
         outputs: number of outputs, `2 dy`.
     """
@@ -111,7 +111,7 @@ class Decoder(nn.Module):
 
         def evaluate(x: Tensor, members: Any) -> Tensor:
             of_task, values = task[members], F.linear(x, first)
-            # in place for one function, since planning is bound by memory
+            # computed in place for one function, since memory bandwidth limits planning
             values = values.unsqueeze(0).add_(of_task) if len(of_task) == 1 else of_task + values
             for weight, bias in layers:
                 values = F.linear(F.gelu(values), weight, bias)
@@ -166,9 +166,9 @@ class TaskModel(nn.Module):
     """One task's mean function `[M, dx] -> [M, dy]`, with a copy of the process and the task's state.
 
     Args:
-        process: it is copied.
+        process: the process, which is copied.
         predict: makes a predictor from a process, a state and the random tensors in `drawn`.
-        state: of one task, a NamedTuple of tensors.
+        state: the state of one task, a NamedTuple of tensors.
         drawn: the predictor's random tensors for one task, such as the noise of latents.
     """
 

@@ -23,11 +23,11 @@ class CNP(Conditional):
     Args:
         dx: number of features of an input.
         dy: number of features of an output.
-        width: of every hidden layer, and of the representation r.
+        width: units of every hidden layer, and features of the representation r.
         encoder_depth: number of linear layers before the mean over points, at least 2.
         decoder_depth: number of linear layers of the decoder, at least 2.
-        sigma_floor: the smallest standard deviation that it can predict, in units of y. The usual value 0.1 limits the
-            likelihood of even the true process; see the docs.
+        sigma_floor: the smallest standard deviation that the process can predict, in units of y. The usual value 0.1
+            limits the likelihood of even the true process; see the docs.
         head: the kind of belief at a point, such as `qs.heads.MixtureHead(20)`; by default
             `qs.heads.GaussianHead(sigma_floor)`.
 

@@ -1,4 +1,4 @@
-"""The sizes of deep-set processes, and what `fit` uses for all processes by default."""
+"""The sizes of deep-set processes, and the default options of `fit` for all processes."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from quickstudy.checks import check_number, check_whole
 from quickstudy.processes.blocks import Decoder, PointEncoder
 
 TRAINING_DEFAULTS: Mapping[str, Any] = MappingProxyType({"lr": 1e-3, "schedule": "cosine", "clip": 1.0})
-"""What `fit` uses for processes if the caller gives none of these."""
+"""Options of `fit` for processes; each is used if the caller does not give it."""
 
 
 class Sizes(NamedTuple):
@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
 
 
 def check_sizes(dx: int, dy: int, *, width: int, encoder_depth: int, decoder_depth: int, sigma_floor: float) -> Sizes:
-    """The sizes as a record; ValueError unless they are whole numbers, and the floor a number of at least 0."""
+    """Return the sizes as a record; raise ValueError unless they are whole numbers and the floor is at least 0."""
     return Sizes(
         check_whole("dx", dx),
         check_whole("dy", dy),

@@ -1,4 +1,4 @@
-"""What conditional neural processes do alike: their loss, their state, and the predictor that `adapt` returns."""
+"""Shared code of conditional neural processes: their loss, their state, and the predictor that `adapt` returns."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Conditional(nn.Module, ABC):
     """A process that maps a support set to a state, and the state and an input to the outputs of its network.
 
     A state is a NamedTuple of tensors whose first axis is the task; its field `seen [T]` is the number of points. Each
-    subclass is one model, and has the abstract methods; none overrides another method.
+    subclass is one model; it defines the abstract methods and overrides no other method.
     """
 
     deterministic = True
@@ -62,7 +62,7 @@ class Conditional(nn.Module, ABC):
 
     @final
     def append(self, state: Any, examples: Examples) -> Any:
-        """The state of the union with `examples`; its cost is said in the docstring of the class."""
+        """The state of the union with `examples`; the docstring of the class states the cost."""
         return append(self, state, examples)
 
     @final
@@ -185,19 +185,19 @@ class ConditionalPredictor:
         Each point is predicted given the support set and the points before it, which are appended one by one.
 
         Args:
-            order: of the points: "random" averages the joint density over `samples` random orders; "given" takes the
-                order of `x`; a permutation of the points takes that one.
+            order: order of the points: "random" averages the joint density over `samples` random orders; "given" takes
+                that of `x`; a permutation of the points is taken as it is.
             samples: number of random orders, and of draws behind the mean and the variance.
             generator: randomness of the orders and of these draws; torch's own by default.
         """
         return autoregressive(self, order, samples, generator)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
-        """`n` functions, each of which remembers what it has said.
+        """`n` functions, each of which remembers the values that it has returned.
 
-        A value at a new input is drawn from the belief given the support set and all values before it, observation
-        noise included; at an input that was asked before, it is the same again. So the values at the inputs of one call
-        are joint draws, as those of `autoregressive(order="given")`, and each new input costs one prediction and one
+        A value at a new input is drawn, with observation noise, from the belief given the support set and all earlier
+        values; an input that was evaluated before has the same value again. So the values at the inputs of one call are
+        joint draws, as those of `autoregressive(order="given")`, and each new input costs one prediction and one
         `append`. They have no gradient.
 
         Args:

@@ -17,7 +17,7 @@ from quickstudy.tasks.sampling import as_domain
 
 
 class ConvState(NamedTuple):
-    """The support points of `T` tasks, and the density and the sums of outputs that they make on the grid."""
+    """The support points of `T` tasks, and their density and sums of outputs on the grid."""
 
     grid: Tensor  # [T, 1 + dy, *cells]
     x: Tensor  # [T, N, dx]
@@ -28,9 +28,9 @@ class ConvState(NamedTuple):
 
 @final
 class ConvCNP(Conditional):
-    """A conditional process that convolves the support points onto a grid, and the grid with a U-Net.
+    """A conditional process that maps the support points onto a grid by a convolution, and the grid through a U-Net.
 
-    Points that move together move the prediction with them (translation equivariance), up to the spacing of the grid.
+    If all points are moved, the prediction moves with them (translation equivariance), up to the spacing of the grid.
     So what was learned in one place holds in others, also outside the domain. The grid covers the domain, and is larger
     where points lie outside.
 
@@ -38,8 +38,8 @@ class ConvCNP(Conditional):
         dx: number of features of an input, 1 to 3.
         dy: number of features of an output.
         domain: the interval of every feature of x for which the grid is made.
-        points_per_unit: cells of the grid per unit of x. The wavelengths to be seen should span several of them.
-        margin: what is added to the grid on each side, in units of x.
+        points_per_unit: cells of the grid per unit of x. The shortest wavelength of the functions should span several.
+        margin: length that is added to the grid on each side, in units of x.
         channels: channels of the U-Net.
         levels: how often the U-Net halves the number of cells.
         kernel: number of cells that a convolution covers; odd.
@@ -86,7 +86,7 @@ class ConvCNP(Conditional):
         self.unet = UNet(dx, 1 + dy, channels, levels, kernel)
         last = nn.Linear(channels, self.head.size(dy))
         self.out = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), last)
-        with torch.no_grad():  # so that the first predictions are near those of outputs of zero everywhere
+        with torch.no_grad():  # so that the network's first outputs are near zero everywhere
             last.weight.mul_(0.01)
             last.bias.zero_()
 

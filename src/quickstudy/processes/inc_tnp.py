@@ -17,7 +17,7 @@ from quickstudy.processes.parts.transformer import Transformer, check_heads
 
 
 class IncTNPState(NamedTuple):
-    """The keys and values that every layer computed for the support points of `T` tasks; the first is of no point."""
+    """The keys and values of every layer for the support points of `T` tasks; the first stands for no point."""
 
     keys: Tensor  # [T, layers, 1 + N, 2 width]
     real: Tensor  # [T, 1 + N]
@@ -28,8 +28,8 @@ class IncTNPState(NamedTuple):
 class IncTNP(Conditional):
     """A transformer in which each support point attends to those before it only.
 
-    What a point says does not change when others follow, so `append` computes the keys of the new points alone, and
-    training can ask for every point given all points before it, in one pass (`objective="prefixes"`). Predictions
+    The keys of a point do not change when others follow, so `append` computes the keys of the new points alone, and
+    training can predict every point given all points before it, in one pass (`objective="prefixes"`). Predictions
     depend on the order of the support points; training makes that dependence small, not zero.
 
     Args:
@@ -37,7 +37,7 @@ class IncTNP(Conditional):
         dy: number of features of an output.
         width: number of features of a token.
         depth: number of layers.
-        heads: number of attention heads; it divides `width`.
+        heads: number of attention heads, a divisor of `width`.
         hidden: units of the network at each token.
         embedding: number of linear layers from a point to a token.
         objective: "prefixes" predicts each point, support and query, given all points before it (incTNP-Seq); "query"
@@ -133,12 +133,12 @@ class IncTNP(Conditional):
 
 
 class IncTNPStream:
-    """Predicts point after point, each given the support set and all points before it; it keeps the keys in one place.
+    """Predicts point after point, each given the support set and all points before it; the keys have one buffer.
 
     Args:
         process: the process.
-        state: after the support set.
-        points: how many points will be appended at most.
+        state: its state after the support set.
+        points: the largest number of points that will be appended.
     """
 
     def __init__(self, process: IncTNP, state: IncTNPState, points: int):
@@ -160,11 +160,11 @@ class IncTNPStream:
 
 
 def _before(tokens: int, keys: int, like: Tensor) -> Tensor:
-    """Whether each of the last `tokens` attends to each of the `keys`, `[tokens, keys]`: to itself and those before."""
+    """Whether each of the last `tokens` attends to each of the `keys`, `[tokens, keys]`: itself and earlier ones."""
     places = torch.arange(keys, device=like.device)
     return places[keys - tokens :, None] >= places
 
 
 def _first_and(real: Tensor) -> Tensor:
-    """The mask of the support tokens, `[T, 1 + N]`: that of the points, after one for the token of no point."""
+    """The mask of the support tokens, `[T, 1 + N]`: one entry for the first token, then those of the points."""
     return torch.cat([real.new_ones(len(real), 1), real], 1)

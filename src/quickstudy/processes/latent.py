@@ -51,7 +51,7 @@ def latent_belief(output: Tensor) -> LatentBelief:
 
 
 class Latent(Protocol):
-    """A process with latent variables; its state is as that of a `Conditional` process."""
+    """A process with latent variables; its state is like that of a `Conditional` process."""
 
     dx: int
     dy: int
@@ -66,7 +66,7 @@ class Latent(Protocol):
 
 
 def check_latent(objective: Objective, train_samples: int | None, latent: int, samples: int) -> tuple[int, int, int]:
-    """The numbers of latent features, of samples for a prediction, and of samples in training; ValueError otherwise."""
+    """Return the numbers of latent features, prediction samples and training samples; ValueError if one is bad."""
     check_choice("objective", objective, tuple(TRAIN_SAMPLES))
     drawn = TRAIN_SAMPLES[objective] if train_samples is None else train_samples
     return check_whole("latent", latent), check_whole("samples", samples), check_whole("train_samples", drawn)
@@ -76,9 +76,9 @@ def bound(process: Any, state: Any, query: Examples, log_prob: Callable[[Tensor]
     """The objective of each task `[T]`, not divided by the number of query points; see `NeuralProcess`.
 
     Args:
-        process: with `objective` and `train_samples`.
-        state: after the support set.
-        query: the query points, padding zero.
+        process: the process, with its `objective` and `train_samples`.
+        state: its state after the support set.
+        query: the query points, whose padding holds zeros.
         log_prob: maps latents `[S, T, latent]` to the log density `[S, T]` of all query points of a task.
     """
     prior: LatentBelief = process.latent_belief(state)
@@ -133,7 +133,7 @@ class LatentPredictor:
     Args:
         process: the process.
         state: its state after the support set.
-        noise: of the latents, `[S, T, latent]`.
+        noise: noise of the latents, `[S, T, latent]`.
         graph: whether predictions keep the graph back to the parameters of the process.
         prior: whether the support set was not encoded (`steps=0`).
     """

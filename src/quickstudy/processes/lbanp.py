@@ -28,7 +28,7 @@ class LBANPState(NamedTuple):
 
 @final
 class LBANP(Conditional):
-    """A transformer whose support points are read by a fixed number of latents, to which the query points attend.
+    """A transformer in which a fixed number of latents attend to the support points, and query points to the latents.
 
     In every layer the latents attend to the support points, then to each other; the query points attend to the latents
     of that layer. So the cost is linear in the number of support points, and that of a query does not depend on it.
@@ -39,8 +39,8 @@ class LBANP(Conditional):
         dy: number of features of an output.
         width: number of features of a token and of a latent.
         depth: number of layers.
-        latents: their number (8 to 128 in the paper).
-        heads: number of attention heads; it divides `width`.
+        latents: number of latents (8 to 128 in the paper).
+        heads: number of attention heads, a divisor of `width`.
         hidden: units of the network at each token.
         embedding: number of linear layers from a point to a token.
         head: the kind of belief at a point; by default `qs.heads.GaussianHead(1e-3)`.

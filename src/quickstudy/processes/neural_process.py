@@ -35,15 +35,15 @@ class NeuralProcess(nn.Module):
     Args:
         dx: number of features of an input.
         dy: number of features of an output.
-        width: of every hidden layer, and of the representation r.
+        width: units of every hidden layer, and features of the representation r.
         latent: dimension of z.
-        paths: what the decoder gets: "latent" (z, as in the paper), "deterministic" (r, as in a CNP) or "both".
+        paths: inputs of the decoder: "latent" (z, as in the paper), "deterministic" (r, as in a CNP) or "both".
         objective: "elbo", "iwae" or "ml".
         train_samples: latents drawn per task in training; by default 1 for "elbo", 4 for "iwae" and 16 for "ml".
         samples: latents drawn per task for a prediction.
         encoder_depth: number of linear layers before the mean over points, at least 2.
         decoder_depth: number of linear layers of the decoder, at least 2.
-        sigma_floor: the smallest standard deviation that it can predict, in units of y; see `CNP`.
+        sigma_floor: the smallest standard deviation that the process can predict, in units of y; see `CNP`.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)

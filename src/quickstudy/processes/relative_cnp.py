@@ -28,16 +28,16 @@ class RelativeState(NamedTuple):
 
 @final
 class RelativeCNP(Conditional):
-    """A conditional process that sees only differences of inputs: a task that is moved has its predictions moved.
+    """A conditional process that sees only differences of inputs: if a task is moved, its predictions move with it.
 
     y | x ~ N(mu(r(x)), sigma(r(x))^2),  r(x) = mean_n f(x_n - x, y_n). With `pairs`,
-    r(x) = mean_nm f(x_n - x, x_n - x_m, y_n, y_m) (eq. 6, "full"): more is seen, at a cost of N^2 for each query point.
-    `append` keeps the points; each prediction looks at all of them.
+    r(x) = mean_nm f(x_n - x, x_n - x_m, y_n, y_m) (eq. 6, "full"): f then sees pairs, which costs N^2 for each query
+    point. `append` keeps the points; each prediction looks at all of them.
 
     Args:
         dx: number of features of an input.
         dy: number of features of an output.
-        width: of every hidden layer and of the representation r.
+        width: units of every hidden layer, and features of the representation r.
         encoder_depth: number of linear layers of f, at least 2.
         decoder_depth: number of linear layers of the decoder, at least 2.
         pairs: whether f sees pairs of support points.
@@ -74,7 +74,7 @@ class RelativeCNP(Conditional):
         self.relation = he_normal(MLP(features, [width] * (encoder_depth - 1), width, activation="gelu"))
         decoder = MLP(width, [width] * (decoder_depth - 1), self.head.size(dy), activation="gelu")
         self.decoder = he_normal(decoder)
-        with torch.no_grad():  # so that the first predictions are near those of outputs of zero everywhere
+        with torch.no_grad():  # so that the network's first outputs are near zero everywhere
             decoder.layers[-1].weight.mul_(0.01)  # type: ignore[operator]
 
     def config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Functions drawn from a conditional process: each remembers what it has said."""
+"""Functions drawn from a conditional process; each remembers the values that it has returned."""
 
 from typing import Any
 
@@ -24,12 +24,12 @@ class _Memory:
     """The points at which `n` functions of each task were evaluated, and their values there.
 
     A value is drawn from the belief of the process given the support set and all values before it. All functions are
-    evaluated together, also if only one is asked for, so that their values do not depend on which one was.
+    evaluated together, even if only some are requested, so that values do not depend on which ones are.
 
     Args:
-        predictor: of `T` tasks.
+        predictor: a predictor of `T` tasks.
         n: number of functions.
-        generator: draws the values.
+        generator: source of the random values.
     """
 
     def __init__(self, predictor: Any, n: int, generator: torch.Generator):

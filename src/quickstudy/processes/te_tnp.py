@@ -61,7 +61,7 @@ class _Layer(nn.Module):
 
 @final
 class TETNP(Conditional):
-    """A transformer that sees only differences of inputs: a task that is moved has its predictions moved with it.
+    """A transformer that sees only differences of inputs: if a task is moved, its predictions move with it.
 
     The token of a support point is made from its y alone, and that of a query point is learned. The score of a pair is
     phi(q . k / sqrt(d), x - x'), with phi a small network over all heads (section 4.1). So what was learned in one
@@ -72,7 +72,7 @@ class TETNP(Conditional):
         dy: number of features of an output.
         width: number of features of a token.
         depth: number of layers.
-        heads: number of attention heads; it divides `width`.
+        heads: number of attention heads, a divisor of `width`.
         hidden: units of the network at each token.
         embedding: number of linear layers from an output to a token.
         head: the kind of belief at a point; by default `qs.heads.GaussianHead(1e-3)`.

@@ -29,15 +29,15 @@ class TNP(Conditional):
     """A transformer over the support points, to which every query point attends: TNP-D (section 3.2).
 
     p(y_1, ..., y_M | support) = prod_m p(y_m | x_m, support). Support points attend to each other, so the prediction
-    does not depend on their order. A point that is appended changes what the others say: `append` encodes all points
-    again. `IncTNP` appends without that.
+    does not depend on their order. An appended point changes the encoding of all others, so `append` encodes all
+    points again; `IncTNP` does not.
 
     Args:
         dx: number of features of an input.
         dy: number of features of an output.
         width: number of features of a token (64 in the paper).
         depth: number of layers (6 in the paper).
-        heads: number of attention heads; it divides `width` (4 in the paper).
+        heads: number of attention heads, a divisor of `width` (4 in the paper).
         hidden: units of the network at each token (128 in the paper).
         embedding: number of linear layers from a point to a token (4 in the paper).
         head: the kind of belief at a point; by default `qs.heads.GaussianHead(1e-3)`.

@@ -1,4 +1,7 @@
-"""Meta-reinforcement learning: environments, policies, learners. Importing it registers environments in gymnasium."""
+"""Meta-reinforcement learning: environments, policies and learners.
+
+Importing this package registers its environments in gymnasium.
+"""
 
 from quickstudy.rl.actor import Actor as Actor
 from quickstudy.rl.actor import Judge as Judge

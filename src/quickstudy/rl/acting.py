@@ -54,7 +54,7 @@ def acting(policy: nn.Module, adapted: Adapted | None, num_tasks: int) -> Acting
         return _stacked(policy, params)
     if not all(part.engine.together for part in adapted.parts):
         return adapted
-    network = copy.deepcopy(policy)  # a copy, as functional_call may not restore a layer that has two names
+    network = copy.deepcopy(policy)  # copied, as functional_call may fail to restore a layer that has two names
     buffers = {k: b.detach().clone(memory_format=torch.contiguous_format) for k, b in adapted.buffers.items()}
 
     def task(params: dict[str, Tensor], buffers: dict[str, Tensor], observation: Tensor) -> Tensor:

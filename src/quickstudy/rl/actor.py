@@ -70,12 +70,12 @@ class Judge:
 @final
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """The policies of `T` tasks, adapted to the episodes seen of each task so far. Learners return one by `actor()`.
+    """The policies of `T` tasks, each adapted to its task's episodes so far; `learner.actor()` returns one.
 
     Args:
         policy: the policy before adaptation, the same for all tasks.
         inner: the inner loop, over `Decisions`.
-        judge: maps episodes to decisions.
+        judge: turns episodes into decisions, by estimating advantages.
         stages: the decisions adapted to, one entry for each inner step.
 
     >>> import quickstudy as qs
@@ -95,7 +95,7 @@ class Actor:
     stages: tuple[Decisions, ...] = ()
 
     def adapt(self, episodes: Episodes) -> "Actor":
-        """The actor after one more inner step, on these episodes. This actor should have generated them itself."""
+        """The actor after one more inner step, on `episodes`, which this actor should have generated."""
         return Actor(self.policy, self.inner, self.judge, (*self.stages, self.judge(episodes)))
 
     def __call__(self, observation: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Environment(Protocol):
-    """Environments of many tasks, stepped together. A class fits if it has these methods; it need not inherit.
+    """Environments of many tasks, stepped together.
+
+    A class fits the contract if it has these methods; it need not inherit.
 
     There are no automatic resets: an environment whose episode is over keeps its observation and gives reward 0 until
     it is reset. All random numbers are drawn from the last generator that was given to `reset`.

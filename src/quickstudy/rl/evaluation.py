@@ -137,7 +137,7 @@ def performance_profile(
     ]
     share = (scores[None] > thresholds[:, None, None]).double().mean((1, 2))
     low, high = torch.cat(above).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), 0)
-    if len(scores) == 1 and not over_tasks:  # nothing varies
+    if len(scores) == 1 and not over_tasks:  # all resamples would be equal
         low, high = (torch.full_like(share, torch.nan) for _ in range(2))
     return Profile(thresholds, share, low, high)
 

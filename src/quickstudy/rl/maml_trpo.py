@@ -37,7 +37,7 @@ class MAMLTRPO(nn.Module):
         lr: learning rate of the inner steps, as in `quickstudy.inner_loop`; a sequence has one for each step.
         steps: number of inner steps in training. 0 is TRPO (Schulman et al. 2015) over the mixture of tasks.
         estimator: estimator of the inner gradient and its derivative; see `quickstudy.rl.estimation.estimators`.
-        past: option of the estimator "loaded_dice".
+        past: for "loaded_dice" only: the factor, from 0 to 1, by which earlier actions count less with each step.
         first_order: leave out the derivative of the inner gradient.
         judge: estimates the advantages; `Judge()` by default.
         max_kl, iterations, damping, backtrack, max_backtracks: options of `trust_region_step`.
@@ -100,7 +100,7 @@ class MAMLTRPO(nn.Module):
         return actor_of(self.inner, self.judge, lr)
 
     def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
-        """One meta-training step on the environment's tasks: `practise`, then `step`.
+        """Take one meta-training step on the environment's tasks: `practise`, then `step`.
 
         Returns:
             The mean returns `return_k` after k inner steps, and the outcome of the trust-region step.
@@ -111,11 +111,11 @@ class MAMLTRPO(nn.Module):
         return {**practice.metrics(), **outcome}
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
-        """Episodes before adaptation and after every inner step, on the environment's tasks."""
+        """Collect episodes on the environment's tasks before adaptation and after every inner step."""
         return practise(self.actor(), environment, self.steps, generator)
 
     def step(self, practice: Practice) -> TrustRegionStep:
-        """One trust-region step on the parameters, by the episodes of `practice`."""
+        """Take one trust-region step on the parameters, computed from the episodes of `practice`."""
         after, policy = practice.after, cast(Policy, self.policy)
         tasks = len(after.mask)
 

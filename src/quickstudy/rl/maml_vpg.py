@@ -31,7 +31,7 @@ class MAMLVPG(nn.Module):
         lr: learning rate of the inner steps, as in `quickstudy.inner_loop`; a sequence has one for each step.
         steps: number of inner steps in training. 0 is the policy gradient over the mixture of tasks.
         estimator: estimator of the inner gradient and its derivative; see `quickstudy.rl.estimation.estimators`.
-        past: option of the estimator "loaded_dice".
+        past: for "loaded_dice" only: the factor, from 0 to 1, by which earlier actions count less with each step.
         first_order: leave out the derivative of the inner gradient.
         judge: estimates the advantages; `Judge()` by default.
         outer_lr: learning rate of Adam; 1e-3 as in Rothfuss et al. 2019.
@@ -93,7 +93,7 @@ class MAMLVPG(nn.Module):
         return actor_of(self.inner, self.judge, lr)
 
     def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
-        """One meta-training step on the environment's tasks: `practise`, then `step`.
+        """Take one meta-training step on the environment's tasks: `practise`, then `step`.
 
         Returns:
             The mean returns `return_k` after k inner steps, and the metrics of `step`.
@@ -102,11 +102,11 @@ class MAMLVPG(nn.Module):
         return {**practice.metrics(), **self.step(practice)}
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
-        """Episodes before adaptation and after every inner step, on the environment's tasks."""
+        """Collect episodes on the environment's tasks before adaptation and after every inner step."""
         return practise(self.actor(), environment, self.steps, generator)
 
     def step(self, practice: Practice) -> dict[str, float]:
-        """One step of Adam on the parameters, by the episodes of `practice`.
+        """Take one step of Adam on the parameters, computed from the episodes of `practice`.
 
         Returns:
             `gradient_norm`, the norm of the meta-gradient. The value of the surrogate is left out, as it is meaningless

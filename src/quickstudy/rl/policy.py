@@ -1,8 +1,8 @@
 """Policies: networks from observations to the parameters of a distribution over actions.
 
-The results of a policy's forward pass, the parameters of the distribution, are called its outputs, `[..., k]`. Samples,
-log-probabilities and the like are functions of outputs, not of the module's weights, so that they also work with the
-outputs of adapted copies: `policy.log_prob(adapted(x), action)`.
+A policy's forward pass returns the parameters of this distribution, which are called its outputs, `[..., k]`. Samples,
+log-probabilities, KL divergences and entropies depend on outputs alone, not on the module's weights, so they also work
+with the outputs of adapted copies: `policy.log_prob(adapted(x), action)`.
 """
 
 import math
@@ -16,7 +16,7 @@ from quickstudy.learner import check_generator
 
 
 class Policy(Protocol):
-    """A module that maps observations to distributions over actions. A class fits if it has these methods.
+    """A module that maps observations to distributions over actions. A class fits the contract if it has these methods.
 
     All methods but `__call__` must depend on `outputs` alone, not on the module's parameters.
     """
@@ -25,7 +25,7 @@ class Policy(Protocol):
         """Outputs `[N, k]` at `observation [N, *do]`."""
 
     def noise(self, outputs: Tensor, *, steps: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """Random numbers for `steps` actions with outputs of this shape: `[steps, ..., n]`."""
+        """Draw the noise of `steps` actions, `[steps, ..., n]`, for outputs of this shape."""
 
     def act(self, outputs: Tensor, noise: Tensor) -> Tensor:
         """The actions `[..., *da]` determined by outputs and noise."""
@@ -59,7 +59,7 @@ class GaussianPolicy(nn.Module):
         network: any module from `[N, *do]` to the mean `[N, da]`.
         action_dim: da.
         log_std: initial value of the log standard deviation.
-        min_std: the least standard deviation; 1e-6 as in the code of Finn et al. 2017.
+        min_std: the smallest standard deviation; 1e-6 as in the code of Finn et al. 2017.
 
     Raises:
         ValueError: for a network whose outputs are not `da` wide.
@@ -105,7 +105,7 @@ class GaussianPolicy(nn.Module):
         return torch.randn(shape, dtype=outputs.dtype, **_drawn_by(outputs, generator)).to(outputs.device)
 
     def act(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """mean + sd * noise."""
+        """The actions mean + sd * noise, `[..., da]`."""
         mean, log_std = outputs.chunk(2, -1)
         return torch.addcmul(mean, log_std.contiguous().exp(), noise)  # exp of a strided tensor is 3 times slower
 
@@ -114,7 +114,7 @@ class GaussianPolicy(nn.Module):
         return self.act(outputs, self.noise(outputs, generator=generator)[0])
 
     def mode(self, outputs: Tensor) -> Tensor:
-        """The mean, `[..., da]`."""
+        """The most probable action, which is the mean, `[..., da]`."""
         return outputs.chunk(2, -1)[0]
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
@@ -124,14 +124,14 @@ class GaussianPolicy(nn.Module):
         return -(z.square() / 2 + log_std + math.log(2 * math.pi) / 2).sum(-1)
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
-        """sum log(sd'/sd) + (sd^2 + (mu - mu')^2) / (2 sd'^2) - 1/2, the new ones primed, `[...]`."""
+        """KL(old || new) = sum log(sd'/sd) + (sd^2 + (mu - mu')^2) / (2 sd'^2) - 1/2, `[...]`; a prime marks `new`."""
         (mean, log_std), (new_mean, new_log_std) = old.chunk(2, -1), new.chunk(2, -1)
         shrunk = log_std - new_log_std
         z = (mean - new_mean) * (-new_log_std).exp()
         return ((torch.expm1(2 * shrunk) + z.square()) / 2 - shrunk).sum(-1)
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        """sum log sd + log(2 pi e) / 2, `[...]`."""
+        """The entropy sum(log sd + log(2 pi e) / 2), `[...]`, in nats."""
         return (outputs.chunk(2, -1)[1] + math.log(2 * math.pi * math.e) / 2).sum(-1)
 
 
@@ -168,7 +168,7 @@ class CategoricalPolicy(nn.Module):
         return -drawn.exponential_(generator=generator).log_().to(outputs.device)
 
     def act(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """argmax(logits + noise), `[...]`."""
+        """The actions argmax(logits + noise), `[...]`."""
         return (outputs + noise).argmax(-1)
 
     def sample(self, outputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -184,17 +184,17 @@ class CategoricalPolicy(nn.Module):
         return outputs.log_softmax(-1).gather(-1, action.long().unsqueeze(-1)).squeeze(-1)
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
-        """sum_a p(a) (log p(a) - log p'(a)), the new ones primed, `[...]`."""
+        """KL(old || new) = sum_a p(a) (log p(a) - log p'(a)), `[...]`; a prime marks `new`."""
         log_p = old.log_softmax(-1)
         return (log_p.exp() * (log_p - new.log_softmax(-1))).sum(-1)
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        """-sum_a p(a) log p(a), `[...]`."""
+        """The entropy -sum_a p(a) log p(a), `[...]`, in nats."""
         log_p = outputs.log_softmax(-1)
         return -(log_p.exp() * log_p).sum(-1)
 
 
 def _drawn_by(outputs: Tensor, generator: torch.Generator | None) -> dict[str, Any]:
-    """Options for torch.rand and the like, to draw on the generator's device."""
+    """Arguments with which `torch.rand` and similar functions draw on the generator's device."""
     check_generator(generator)
     return {"generator": generator, "device": outputs.device if generator is None else generator.device}

@@ -36,7 +36,7 @@ class Practice(NamedTuple):
         return self.decisions[-1]
 
     def metrics(self) -> dict[str, float]:
-        """Mean returns `return_k` after k inner steps, minus the last one as `loss`, and the number of transitions."""
+        """Mean returns `return_k` after k inner steps, `loss` (minus the last one), and the number of transitions."""
         found = {f"return_{k}": float(e.returns().mean()) for k, e in enumerate(self.episodes)}
         found["transitions"] = float(sum(int(e.mask.sum()) for e in self.episodes))
         return {"loss": -found[f"return_{len(self.episodes) - 1}"], **found}

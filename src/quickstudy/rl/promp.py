@@ -104,7 +104,7 @@ class ProMP(nn.Module):
         return actor_of(self.inner, self.judge, lr)
 
     def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
-        """One meta-training step on the environment's tasks: `practise`, then `step`.
+        """Take one meta-training step on the environment's tasks: `practise`, then `step`.
 
         Returns:
             The mean returns `return_k` after k inner steps, and the metrics of `step`.
@@ -113,11 +113,11 @@ class ProMP(nn.Module):
         return {**practice.metrics(), **self.step(practice)}
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
-        """Episodes before adaptation and after every inner step, on the environment's tasks."""
+        """Collect episodes on the environment's tasks before adaptation and after every inner step."""
         return practise(self.actor(), environment, self.steps, generator)
 
     def step(self, practice: Practice) -> dict[str, float]:
-        """`outer_steps` steps of Adam on the parameters, by the episodes of `practice`.
+        """Take `outer_steps` steps of Adam on the parameters, computed from the episodes of `practice`.
 
         Returns:
             After the steps, as means over tasks: `kl` of the adapted policies from their old versions, `inner_kl` of

@@ -44,7 +44,7 @@ class Recording:
         Args:
             policy: the policy that acted.
             restart: whether rows hold several episodes. If so, steps after the last end are masked.
-            keep_unfinished: keep these steps as an episode that was truncated at the last step.
+            keep_unfinished: whether the steps after the last end are kept, as an episode truncated at the last step.
         """
         done = self.terminated | self.truncated
         ends = done.long().cumsum(0)
@@ -64,7 +64,7 @@ class Recording:
 
 
 def check_outputs(observation: Tensor, outputs: Tensor, over: Tensor, step: int) -> None:
-    """Raise ValueError if the policy's outputs `[T, E, k]` are NaN where an episode is not over; it says why."""
+    """Raise ValueError if the policy's outputs `[T, E, k]` are NaN where an episode is not over."""
     if math.isnan(float(outputs.sum())):  # one pass over the values; infinities of both signs are excluded below
         _check_no_nan({"observation": observation[None], "outputs": outputs[None]}, ~over[None], step)
 

@@ -93,13 +93,13 @@ def trust_region_step(
 
     direction, image = conjugate_gradient(product, -gradient, iterations=iterations)
     bend = float(direction.dot(image))
-    del product, hessian, value  # and their graphs, before the line search builds its own
+    del product, hessian, value  # frees their graphs before the line search builds its own
     if not (math.isfinite(bend) and bend > 0 and bool(direction.isfinite().all())):
         return TrustRegionStep(False, f"kl has curvature {bend:g} along the step", math.nan, math.nan, 0, norm)
     full = direction * math.sqrt(2 * max_kl / bend)
 
     def measure() -> tuple[float, float]:
-        with torch.no_grad():  # only values are needed; an inner loop computes its own gradients all the same
+        with torch.no_grad():  # only values are needed; an inner loop still computes its own gradients
             return before - float(loss()), float(kl())
 
     return TrustRegionStep(*_line_search(parameters, full, measure, max_kl, backtrack, max_backtracks), norm)
@@ -113,7 +113,7 @@ def _line_search(
     backtrack: float,
     max_backtracks: int,
 ) -> tuple[bool, str, float, float, int]:
-    """Try ever shorter steps along `full`, and take the first that is good.
+    """Try shorter and shorter steps along `full`; take the first one that lowers the loss and keeps kl <= max_kl.
 
     Args:
         parameters: tensors that are moved in place.

@@ -36,11 +36,11 @@ def test_an_episode_is_n_pulls() -> None:
 
 
 @pytest.mark.parametrize("change", [{"arms": 0}, {"probability": (0.0, 1.5)}, {"probability": -0.1}], ids=str)
-def test_options_that_cannot_be(change: dict[str, Any]) -> None:
+def test_bad_options_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected|must be"):
         Bandit(**change)
 
 
-def test_probabilities_that_cannot_be() -> None:
+def test_bad_probabilities_are_refused() -> None:
     with pytest.raises(ValueError, match=r"probability goes from 0\.5 to 1\.5; expected 0 to 1"):
         Bandit(arms=2).set_tasks({"probability": torch.tensor([[0.5, 1.5]])})

@@ -160,12 +160,12 @@ def test_a_step_is_the_dynamics_and_the_dynamics_take_any_shape() -> None:
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_options_that_cannot_be(change: dict[str, Any], match: str) -> None:
+def test_bad_options_are_refused(change: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         CartPole(**change)
 
 
-def test_masses_that_cannot_be_set() -> None:
+def test_bad_masses_are_refused() -> None:
     env = CartPole()
     with pytest.raises(ValueError, match="masspole of task 1 is 0; expected a value above 0"):
         env.set_tasks(_as_tensors([STANDARD, STANDARD | {"masspole": 0.0}]))

@@ -24,7 +24,7 @@ def to_the_goal(env: Filmed, task: int) -> torch.Tensor:
     return actions
 
 
-def test_pictures_are_of_the_place_and_the_time() -> None:
+def test_pictures_show_the_chosen_environment_at_the_chosen_steps() -> None:
     env, plain = ready(which=(2, 1), every=3), Navigation2D(num_envs=3, horizon=7)
     plain.set_tasks(env.sample_tasks(4, generator=torch.Generator().manual_seed(0)))
     action = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(2))
@@ -73,7 +73,7 @@ def test_shrinking_takes_means() -> None:
     np.testing.assert_allclose(small.films[0][0, 20, 21], picture[140:147, 147:154].mean((0, 1)), atol=0.5)
 
 
-def test_whoever_acts_does_not_notice() -> None:
+def test_filming_does_not_change_the_environment() -> None:
     import quickstudy as qs
 
     torch.manual_seed(0)

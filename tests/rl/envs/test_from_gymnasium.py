@@ -71,7 +71,7 @@ def _play(env: Any, steps: int = 5) -> list[Any]:
     return [env.step(torch.ones(2, 2, dtype=torch.long)) for _ in range(steps)]
 
 
-def test_masses_of_the_real_cartpole_are_those_of_ours() -> None:
+def test_it_equals_our_cartpole_on_the_same_tasks() -> None:
     """The same states, tasks and actions; gymnasium observes in float32."""
     torch.set_default_dtype(torch.float64)
 
@@ -123,7 +123,7 @@ def test_seeds_come_from_the_generator() -> None:
     assert [e.unwrapped.np_random_seed for e in made] == seeds
 
 
-def test_what_has_ended_is_left_alone() -> None:
+def test_ended_episodes_are_not_stepped() -> None:
     env = from_gymnasium(
         lambda: gymnasium.wrappers.TimeLimit(Fragile(), 3), lambda e, t: None, _draw, num_envs=1, horizon=9
     )
@@ -201,7 +201,7 @@ def test_an_action_that_is_nan_says_where() -> None:
         env.step(action)
 
 
-def test_what_cannot_be() -> None:
+def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Fragile has no max_episode_steps in gymnasium; give horizon"):
         from_gymnasium(Fragile, _set, _draw)
     with pytest.raises(ValueError, match="Fragile has actions in MultiDiscrete"):

@@ -91,7 +91,7 @@ def test_the_unit_board_moves_by_the_mean_of_two_actions() -> None:
     torch.testing.assert_close(_move(env, 0.0, 0.0).observation, torch.tensor([[[0.6, 0.4]]]))
 
 
-def test_the_last_action_ends_with_its_episode() -> None:
+def test_a_new_episode_forgets_the_last_action() -> None:
     env = Navigation2D.unit_board(num_envs=2, noise=0.0)
     env.set_tasks({"goal": torch.tensor([[0.9, 0.9]])})
     env.reset()
@@ -171,6 +171,6 @@ def test_the_dynamics_can_be_differentiated() -> None:
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_options_that_cannot_be(change: dict[str, Any], match: str) -> None:
+def test_bad_options_are_refused(change: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         Navigation2D(**change)

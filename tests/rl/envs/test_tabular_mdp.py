@@ -80,7 +80,7 @@ def test_tables_of_one_task_and_of_several() -> None:
     assert two.step(torch.tensor([[0, 1], [0, 1]])).reward.tolist() == [[0, 1], [0, -1]]
 
 
-def test_tables_that_cannot_be() -> None:
+def test_bad_tables_are_refused() -> None:
     with pytest.raises(ValueError, match=r"transition of task 0, state 0, action 0 is \[0\.5, 0\.4.*sum to 1"):
         TabularMDP.from_tables(torch.tensor([[[0.5, 0.4]], [[0.5, 0.5]]]), torch.zeros(2, 1))
     with pytest.raises(ValueError, match=r"expected \[S, A, S\] and \[S, A\]"):

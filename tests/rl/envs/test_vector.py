@@ -52,7 +52,7 @@ def test_make_vec_runs_episodes(name: str, mode: str) -> None:
     envs.close()
 
 
-def test_names_are_known_once() -> None:
+def test_names_are_registered_once() -> None:
     register()  # again: no warning
     assert {f"quickstudy/{name}-v0" for name in NAMES} <= gymnasium.registry.keys()
 
@@ -62,7 +62,7 @@ def test_options_reach_the_environment() -> None:
     assert {task["masscart"] for task in env.sample_tasks(3)} == {2.0}
     envs: Any = gymnasium.make_vec("quickstudy/Bandit-v0", num_envs=6, num_tasks=2, arms=4, max_episode_steps=3)
     assert envs.env.num_envs == 3 and envs.env.horizon == 3 and envs.single_action_space.n == 4
-    with pytest.raises(ValueError, match="horizon=7; in gymnasium that is max_episode_steps=7"):
+    with pytest.raises(ValueError, match="horizon=7; use gymnasium's max_episode_steps=7"):
         gymnasium.make("quickstudy/CartPole-v0", horizon=7)
     with pytest.raises(ValueError, match="num_envs=5 and num_tasks=2.*expected a multiple"):
         gymnasium.make_vec("quickstudy/CartPole-v0", num_envs=5, num_tasks=2)
@@ -101,7 +101,7 @@ def test_automatic_resets_are_gymnasiums(mode: AutoresetMode) -> None:
     assert ended > 12
 
 
-def test_next_step_ignores_the_action_of_what_has_ended() -> None:
+def test_next_step_ignores_actions_after_the_end_of_an_episode() -> None:
     envs = VectorEnv(Navigation2D(num_envs=2, horizon=1))
     envs.reset(seed=0)
     envs.step(np.ones((2, 2), np.float32))
@@ -110,7 +110,7 @@ def test_next_step_ignores_the_action_of_what_has_ended() -> None:
 
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_a_seed_says_everything(mode: str) -> None:
+def test_a_seed_determines_everything(mode: str) -> None:
     """Tasks included, until somebody sets them."""
     runs = []
     for _ in range(2):
@@ -146,7 +146,7 @@ def test_tasks_as_dictionaries() -> None:
     assert bool((own.tasks["goal"] == 1).all())
 
 
-def test_what_cannot_be() -> None:
+def test_bad_input_is_refused() -> None:
     envs = VectorEnv(Navigation2D(num_envs=2), num_tasks=3)
     with pytest.raises(RuntimeError, match="step before reset"):
         envs.step(np.zeros((6, 2)))

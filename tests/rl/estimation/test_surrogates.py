@@ -48,7 +48,7 @@ def test_at_ratio_one_it_is_the_policy_gradient(policy, over, clip):
     torch.testing.assert_close(slope(policy, value), slope(policy, plain))
 
 
-def test_away_from_it_it_is_the_importance_weighted_mean_and_clipped(policy):
+def test_at_other_ratios_it_is_the_clipped_importance_weighted_mean(policy):
     data = of(acted(policy), 1)
     with torch.no_grad():
         for p in policy.parameters():

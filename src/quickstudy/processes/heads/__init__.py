@@ -1,4 +1,4 @@
-"""Heads: what the outputs of a process's network say about a point, one kind of belief in each file.
+"""Heads turn the outputs of a process's network into a belief about each point; each file has one kind of belief.
 
 A head is a record with `size(dy)`, the number of outputs of the network for each point. It is called with these
 outputs, `[T, M, size]`, and returns a `Predictive`.

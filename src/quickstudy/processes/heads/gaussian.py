@@ -35,7 +35,7 @@ class GaussianHead:
         return {"floor": self.floor}
 
     def size(self, dy: int) -> int:
-        """Two outputs for each outcome."""
+        """The network has two outputs for each outcome."""
         return 2 * dy
 
     def __call__(self, output: Tensor, dy: int) -> predictive.Gaussian:

@@ -1,4 +1,4 @@
-"""What every head has."""
+"""The interface of heads."""
 
 from typing import Any, ClassVar, Protocol
 

@@ -40,7 +40,7 @@ class LowRankHead:
         return {"rank": self.rank, "floor": self.floor}
 
     def size(self, dy: int) -> int:
-        """For each outcome a mean, a noise, and a row of F."""
+        """The network has, for each outcome, a mean, a noise scale and a row of F."""
         return dy * (2 + self.rank)
 
     def __call__(self, output: Tensor, dy: int) -> predictive.LowRankPlusDiagonal:

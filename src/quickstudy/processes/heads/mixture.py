@@ -20,7 +20,7 @@ class MixtureHead:
     at the start of training, as the outputs of the network are near zero then.
 
     Args:
-        components: their number K. Hassan et al. 2026 (arXiv 2510.09477) use 20.
+        components: number K of components. Hassan et al. 2026 (arXiv 2510.09477) use 20.
         floor: the smallest standard deviation of a component, in units of y; see `GaussianHead`.
 
     >>> import torch
@@ -41,7 +41,7 @@ class MixtureHead:
         return {"components": self.components, "floor": self.floor}
 
     def size(self, dy: int) -> int:
-        """For each component its weight and two outputs for each outcome."""
+        """The network has, for each component, its weight and two outputs for each outcome."""
         return self.components * (1 + 2 * dy)
 
     def __call__(self, output: Tensor, dy: int) -> predictive.PointMixture:

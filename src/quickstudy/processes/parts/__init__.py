@@ -1,1 +1,1 @@
-"""The parts of which processes consist: attention, set convolutions, grids."""
+"""The building blocks of processes: attention, set convolutions, grids."""

@@ -23,14 +23,14 @@ class Attended(NamedTuple):
 class CrossAttention(nn.Module):
     """r(x) = sum_i softmax_i(k(x) . k(x_i) / sqrt(width / heads)) v_i (Kim et al. 2019, arXiv 1901.05761, figure 2).
 
-    The values are encoded points, which attend to each other in `self_attention` layers before.
+    The values are encoded points, after `self_attention` layers in which the points attend to each other.
 
     Args:
         dx: number of features of an input.
         dy: number of features of an output.
-        width: of hidden layers, of the keys and of the values.
+        width: units of every hidden layer, and features of a key and of a value.
         depth: number of linear layers before a value, at least 2.
-        heads: number of attention heads; it divides `width`.
+        heads: number of attention heads, a divisor of `width`.
         self_attention: number of layers in which the support points attend to each other.
     """
 

@@ -1,4 +1,4 @@
-"""A regular grid over a part of the input space, and convolutions between it and points off it."""
+"""A regular grid over a part of the input space, and convolutions between its cells and points anywhere."""
 
 import math
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class Lattice:
         dx: number of features of an input.
         domain: the interval of every feature of x.
         density: cells per unit of x.
-        margin: what is added to the window on each side, in units of x.
+        margin: length that is added to the window on each side, in units of x.
         multiple: the number of cells along an axis is a multiple of it.
     """
 
@@ -58,7 +58,7 @@ class Lattice:
         return self.usual if bounds == [self.domain] * self.dx else self._around(bounds)
 
     def inside(self, x: Tensor, window: Window) -> Tensor:
-        """`x`, with NaN in the place of points outside the window, so that they cannot count unnoticed."""
+        """`x`, with NaN in place of points outside the window, so that results with such points are NaN, too."""
         if values_are_readable(x):
             return x
         low, high = (window.spacing * x.new_tensor(side) for side in (window.low, window.high))
@@ -81,14 +81,14 @@ class Lattice:
         return Window(tuple(a for a, _ in sides), tuple(b for _, b in sides), self.spacing)
 
 
-LARGEST = 2**24  # cells of a grid
+LARGEST = 2**24  # largest number of cells of a grid
 
 
 class SetConv(nn.Module):
-    """A convolution with a Gaussian whose width is learned, between points off the grid and the grid.
+    """A convolution with a Gaussian of learned width, from points to the cells of a grid or from cells to points.
 
     Args:
-        spacing: of the grid; the width begins at twice that.
+        spacing: spacing of the grid; the initial width is twice that.
     """
 
     def __init__(self, spacing: float):

@@ -22,7 +22,7 @@ class Layer(nn.Module):
 
     Args:
         width: number of features of a token.
-        heads: number of attention heads; it divides `width`.
+        heads: number of attention heads, a divisor of `width`.
         hidden: units of the network at each token.
     """
 
@@ -56,7 +56,7 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Tokens of support points and queries, through layers, to the outputs at the queries.
+    """Maps the tokens of support points and queries, through layers of attention, to the outputs at the queries.
 
     The first token of the support set is a learned one, which stands for no point; it makes the empty support set
     possible.
@@ -67,7 +67,7 @@ class Transformer(nn.Module):
         outputs: number of outputs at a query.
         width: number of features of a token.
         depth: number of layers.
-        heads: number of attention heads; it divides `width`.
+        heads: number of attention heads, a divisor of `width`.
         hidden: units of the network at each token.
         embedding: number of linear layers from a point to a token.
     """
@@ -93,7 +93,7 @@ class Transformer(nn.Module):
         self.last = last_layers(width, hidden, outputs)
 
     def tokens(self, x: Tensor, y: Tensor) -> Tensor:
-        """The tokens of support points, `[T, 1 + N, width]`: first the one that stands for no point."""
+        """The tokens of support points, `[T, 1 + N, width]`: first the token that stands for no point."""
         nothing = self.nothing.expand(len(x), 1, -1)
         return torch.cat([nothing, self.more(x, y)], 1)
 
@@ -154,7 +154,7 @@ class Transformer(nn.Module):
 
 
 def last_layers(width: int, hidden: int, outputs: int) -> nn.Sequential:
-    """From a token to the outputs. They begin near zero, so that the first losses are small."""
+    """The network from a token to the outputs, which begin near zero, so that the first losses are small."""
     last = nn.Linear(hidden, outputs)
     with torch.no_grad():
         last.weight.mul_(0.01)

@@ -57,7 +57,7 @@ def check(options: Any) -> None:
 
 
 def environment(carts: Carts, horizon: int = 500) -> Any:
-    """The environment: the masses vary, or also length and force, which is reversed in half of the carts."""
+    """The environment; masses vary, and with "gains" also length and force, which is reversed in half of the carts."""
     if carts == "masses":
         return qs.rl.CartPole(num_envs=1, horizon=horizon)
     return qs.rl.CartPole(length=(0.25, 1.0), force_mag=(5.0, 20.0), flip=0.5, num_envs=1, horizon=horizon)

@@ -32,7 +32,7 @@ class Options(Sampled):
     test_seed: int = 0
     """Seed of the unseen carts and of their initial states; they depend on --seed, too."""
     unknown: carts.Carts = "masses"
-    """Unknown quantities: the masses, 0.1-3 kg and 0.01-1 kg (masses); or also length, force and its sign (gains)."""
+    """What varies: the masses, 0.1-3 kg (cart) and 0.01-1 kg (pole); with gains also length, force and its sign."""
     methods: tuple[str, ...] = ("np", "simulator", "fixed", "pets", "dqn", "reinforce")
     """Methods to compare; actor-critic, ppo, cnp and maml can be added."""
     episodes: int = 5

@@ -42,10 +42,10 @@ def run(
 
     Args:
         learner: the process.
-        options: of the recipe.
-        stage: of the run.
+        options: options of the recipe.
+        stage: the stage of the run.
         title: name of the process in the figure.
-        colour: of the process in the figure.
+        colour: colour of the process in the figure.
         samples: number of functions to draw in the figure.
         train_on: the kernel of the training tasks.
         orders: number of random orders for the joint likelihood by the chain rule; 0 leaves it out.
@@ -94,7 +94,7 @@ def chain_rule(learner: Any, kernel: Kernel, options: Any, orders: int, batch: i
 def _unseen(
     learner: nn.Module, kernel: Kernel, options: Sampled, count: int, batch: int
 ) -> Iterator[tuple[Tasks, torch.Generator]]:
-    """The first `count` unseen tasks in batches, each with its random numbers."""
+    """The first `count` unseen tasks in batches, each with its generator of random numbers."""
     family = qs.tasks.GaussianProcess(kernel)
     device = next(learner.parameters()).device
     chance = torch.Generator().manual_seed(options.test_seed)

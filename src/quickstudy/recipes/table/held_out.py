@@ -19,7 +19,7 @@ from quickstudy.report.panels import Curve, Panel
 from quickstudy.report.tables import PARTS
 from quickstudy.tasks import ExactGP, Table, fit_gp
 
-ENOUGH = 5  # smallest number of validation groups about which nothing is said
+ENOUGH = 5  # with fewer validation groups, the results have a warning
 MOST_ROWS = 400  # largest number of training rows to which the group-blind curve is fitted
 
 
@@ -58,7 +58,7 @@ def folds(options: Options) -> list[Table]:
 
 
 def _check_seen(seen: Sequence[int], rows: Tensor) -> None:
-    """Raise ValueError if no group has more rows than are to be seen, and warn if some have not."""
+    """Raise ValueError if no group has more rows than are to be seen, and warn if some groups do not."""
     most = int(rows.max())
     for number in seen:
         if number >= most:
@@ -69,8 +69,8 @@ def _check_seen(seen: Sequence[int], rows: Tensor) -> None:
         small = int((rows <= number).sum())
         if small:
             warnings.warn(
-                f"--seen {number}: {small} of {len(rows)} groups have no more than {number} rows; of these, only the "
-                "last row is predicted, from all others, so do not compare this column with those of fewer rows",
+                f"--seen {number}: {small} of {len(rows)} groups have no more than {number} rows; in these, only the "
+                "last row is predicted, from all others, so do not compare this column with columns of fewer rows",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -86,14 +86,14 @@ def left_out(table: Table) -> str:
 
 
 def few_for_validation(tables: Sequence[Table], which: str) -> str:
-    """A sentence that warns if the best weights are chosen on few groups; empty if they are not."""
+    """A warning, in one sentence, if the best weights are chosen on few groups; empty otherwise."""
     fewest = min(len(table.groups("validation")) for table in tables)
     if fewest >= ENOUGH or which == "last":
         return ""
     return (
-        f"Only {fewest} group{'s' * (fewest > 1)} of each fold choose{'s' * (fewest == 1)} the best weights, so chance "
-        f"has a say in the choice (15% of the groups that are not held out; {ENOUGH} or more are better); --which last "
-        "measures the last weights."
+        f"Only {fewest} group{'s' * (fewest > 1)} of each fold choose{'s' * (fewest == 1)} the best weights, so "
+        f"the choice depends on chance (15% of the groups that are not held out; {ENOUGH} or more are better); "
+        "--which last measures the last weights."
     )
 
 

@@ -22,7 +22,7 @@ class Options(Shared):
     learner: Literal["np", "cnp", "maml"] = "np"
     """Learner: Neural Process (np), Conditional Neural Process (cnp) or MAML (maml)."""
     seen: tuple[int, ...] = (4,)
-    """First rows seen of each held-out group, K, each a column of results. Training sees up to twice the largest K."""
+    """Numbers K of first rows seen of a held-out group; each K is a column. Training sees up to twice the largest K."""
     test_steps: tuple[int, ...] = ()
     """Numbers of gradient steps after which to measure MAML; by default as many as in training, 3."""
     folds: int = 3
@@ -44,7 +44,7 @@ class Options(Shared):
     width: int = 32
     """Units of every layer."""
     objective: Literal["elbo", "iwae", "ml"] = "ml"
-    """Neural Process objective: evidence lower bound (elbo), its importance-weighted form (iwae), likelihood (ml)."""
+    """Neural Process objective: evidence lower bound (elbo), importance-weighted bound (iwae) or likelihood (ml)."""
     out: Path | None = None
     """Folder of the run; by default runs/table-FILE-seedN, or runs/table-FILE-seeds with --seeds."""
     sigma_floor: float = 0.1

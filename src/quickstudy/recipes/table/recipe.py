@@ -1,4 +1,4 @@
-"""Groups of rows in your CSV file as tasks: held-out groups are predicted from their first few rows.
+"""Each group of rows in your CSV file is a task: held-out groups are predicted from their first few rows.
 
     quickstudy run table --data sleep.csv --task subject --x day --y reaction
 

@@ -18,14 +18,14 @@ from quickstudy.tasks.sampling import Range, as_range, stretch, uniform
 class Bandit:
     """A bandit with k arms: arm i gives the reward r ~ Bernoulli(p_i), and every task has its own p_i ~ U(0, 1).
 
-    As in Duan et al. 2016 (RL²), section 3.1, where k is 5, 10 or 50, and an episode is 10, 100 or 500 pulls. The
-    observation is always 1 (one feature): a learner must remember its actions and rewards itself.
+    This is the bandit of Duan et al. 2016 (RL²), section 3.1, with k = 5, 10 or 50 and episodes of 10, 100 or 500
+    pulls. The observation is always 1 (one feature): a learner must remember its actions and rewards itself.
 
     A task consists of `probability [T, k]`, the probability of a reward for each arm.
 
     Args:
         arms: k.
-        probability: one number for all arms, or the `(low, high)` range from which each arm's is drawn.
+        probability: one number for all arms, or the `(low, high)` range from which each arm's probability is drawn.
         num_envs: E, environments of each task.
         horizon: pulls until an episode is truncated.
         device: device of tasks, observations and rewards; None is torch's default device.

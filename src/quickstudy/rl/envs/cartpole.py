@@ -32,15 +32,16 @@ LEANING = 12 * 2 * math.pi / 360  # radians; a pole that leans further has falle
 class CartPole:
     """Keep a pole upright on a cart that can be pushed left or right.
 
-    With cart mass M, pole mass m, half length l, force F = ±force_mag and gravity g (Barto, Sutton and Anderson 1983,
-    as in gymnasium's CartPole-v1, whose states these are, to rounding):
+    With cart mass M, pole mass m, half length l, force F = ±force_mag and gravity g, the equations of motion are
+    (Barto, Sutton and Anderson 1983)
 
         u  = (F + m l θ̇² sin θ) / (M + m)
         θ̈  = (g sin θ - u cos θ) / (l (4/3 - m cos² θ / (M + m)))
         ẍ  = u - m l θ̈ cos θ / (M + m)
 
-    by Euler steps of 0.02 s. The observation is the state (x, ẋ, θ, θ̇), which starts in U(-0.05, 0.05); action 1 pushes
-    right and 0 left; the reward is 1 a step; an episode terminates when |x| > 2.4 m or |θ| > 12°.
+    They are integrated by Euler steps of 0.02 s. States are equal to those of gymnasium's CartPole-v1, to rounding. The
+    observation is the state (x, ẋ, θ, θ̇), which starts in U(-0.05, 0.05); action 1 pushes right and 0 left; the reward
+    is 1 a step; an episode terminates when |x| > 2.4 m or |θ| > 12°.
 
     A task consists of masscart and masspole (kg), length (m, half the pole's, as in gymnasium), force_mag (N) and
     gravity (m/s²), `[T]` each.
@@ -140,7 +141,7 @@ class CartPole:
         """Push each cart: `action [T, E]`, 0 or 1."""
         stage = self._stage
         running, action = stage.running().to(stage.dtype), stage.check_action(action)
-        # where an episode is over the rates count 0 times, which costs less than torch.where on `dynamics`
+        # rates are multiplied by 0 where an episode is over, which is faster than torch.where on `dynamics`
         rates = _rates(self._constants, self._state, action)
         self._state = torch.addcmul(self._state, rates, running.unsqueeze(-1), value=TAU)
         terminated, truncated = stage.tick(_fallen(self._state))
@@ -180,7 +181,7 @@ def _rates(constants: tuple[Tensor, ...], state: Tensor, action: Tensor) -> Tens
     left, both, moment, gravity, inertia = constants
     _, speed, angle, spin = state.unbind(-1)
     cos, sin = angle.cos(), angle.sin()
-    # for a few thousand numbers the cost is the number of calls, so each product is fused with its sum
+    # for a few thousand numbers the time grows with the number of calls, so each product is fused with its sum
     push = torch.addcmul(left, both, action.to(state.dtype)).addcmul(moment, spin.square() * sin)
     spinning = (gravity * sin).addcmul(cos, push, value=-1) / inertia.addcmul(moment, cos.square(), value=-1)
     speeding = push.addcmul(moment, spinning * cos, value=-1)

@@ -26,7 +26,7 @@ def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], po
     for key, value in tasks.items():
         bad = ~value.isfinite().flatten(1).all(1) if value.dim() > 1 else ~value.isfinite()
         if bool(bad.any()):
-            raise ValueError(f"{name}.set_tasks: {key} of task {int(bad.nonzero()[0])} is not finite; give real values")
+            raise ValueError(f"{name}.set_tasks: {key} of task {int(bad.nonzero()[0])} is not finite; give finite ones")
     for key in positive:
         worst = int(tasks[key].argmin())
         if tasks[key][worst] <= 0:

@@ -15,14 +15,14 @@ from quickstudy.rl.environment import Environment, EnvironmentTasks, Step, home
 
 @final
 class Filmed:
-    """`environment`, unchanged for the agent, with a film of every episode in one of its environments.
+    """Records a film of every episode in one environment; the agent sees `environment` unchanged.
 
     A film holds pictures of the start of the episode, of every `every`-th step, and of the end. A `Filmed` environment
     can be wrapped by `Informed`.
 
     Args:
         environment: an environment with a method `render(task, environment)`.
-        which: indices (task, environment) of the one that is filmed.
+        which: indices (task, environment) of the environment that is filmed.
         every: steps between two pictures; the end of an episode is always included.
         episodes: numbers of the episodes to film, counted from 0; None films all. A film of 500 large pictures takes
             200 MB.
@@ -71,12 +71,12 @@ class Filmed:
 
     @property
     def device(self) -> torch.device | None:
-        """As in the environment."""
+        """The device of the wrapped environment's observations."""
         return home(self.environment)
 
     @property
     def tasks(self) -> EnvironmentTasks:
-        """As in the environment, if it has them."""
+        """The tasks of the wrapped environment, if it has this attribute."""
         return self.environment.tasks
 
     @property
@@ -87,18 +87,18 @@ class Filmed:
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
     ) -> EnvironmentTasks:
-        """As in the environment."""
+        """Draw tasks of the wrapped environment."""
         return self.environment.sample_tasks(num_tasks, split=split, generator=generator)
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
-        """As in the environment; the films so far are kept."""
+        """Set the tasks of the wrapped environment; the films so far are kept."""
         self.environment.set_tasks(tasks)
         self._running = False
 
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """As in the environment; if the filmed environment starts an episode, a new film begins."""
+        """Reset the wrapped environment; if the filmed one starts an episode, a new film begins."""
         observation, info = self.environment.reset(mask, generator=generator)
         task, number = self.which
         if not (0 <= task < self.num_tasks and 0 <= number < self.num_envs):
@@ -111,7 +111,7 @@ class Filmed:
         return observation, info
 
     def step(self, action: Tensor) -> Step:
-        """As in the environment."""
+        """Step the wrapped environment, and take a picture if one is due."""
         step = self.environment.step(action)
         if self._running:
             self._steps += 1
@@ -121,7 +121,7 @@ class Filmed:
         return step
 
     def render(self, task: int = 0, environment: int = 0) -> NDArray[np.uint8]:
-        """As in the environment."""
+        """A picture by the wrapped environment."""
         return self.environment.render(task, environment)
 
     def _shoot(self) -> None:

@@ -125,7 +125,7 @@ class GymnasiumEnvironment:
         parts = tasks.items() if isinstance(tasks, dict) else ()
         shapes = {k: tuple(v.shape[1:]) for k, v in parts if isinstance(v, Tensor)}
         check_tasks(self._name, tasks, shapes)
-        self._stage.forget()  # if one task cannot be set, there are none
+        self._stage.forget()  # if one task cannot be set, no task stays set
         self._each_task = as_list(tasks)
         while len(self._envs) < len(self._each_task) * self.num_envs:
             self._envs.append(self._make())
@@ -190,7 +190,7 @@ class GymnasiumEnvironment:
             env.close()
 
     def _own_action(self, action: Any) -> Any:
-        """The action as the gymnasium environment takes it."""
+        """The action in the form that the gymnasium environment expects."""
         space = self._own[1]
         if isinstance(space, Discrete):
             return space.start + action

@@ -14,14 +14,14 @@ from quickstudy.rl.environment import Environment, EnvironmentTasks, Step, home
 
 @final
 class Informed:
-    """`environment` with values of its tasks appended to every observation.
+    """Appends values of the tasks to every observation of `environment`.
 
     Args:
         environment: an environment whose observations are vectors.
-        show: the names of these values in its tasks, for example `("goal",)`.
+        show: the names of these values in the environment's tasks, for example `("goal",)`.
 
     Raises:
-        ValueError: for observations that are not vectors, and for names that its tasks do not have.
+        ValueError: for observations that are not vectors, and for names that the tasks do not have.
 
     >>> from quickstudy.rl.envs.navigation2d import Navigation2D
     >>> environment = Informed(Navigation2D(num_envs=3), ("goal",))
@@ -55,29 +55,29 @@ class Informed:
 
     @property
     def device(self) -> torch.device | None:
-        """As in the environment."""
+        """The device of the wrapped environment's observations."""
         return home(self.environment)
 
     def sample_tasks(
         self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
     ) -> EnvironmentTasks:
-        """As in the environment."""
+        """Draw tasks of the wrapped environment."""
         return self.environment.sample_tasks(num_tasks, split=split, generator=generator)
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
-        """As in the environment."""
+        """Set the tasks of the wrapped environment."""
         self._features = self._shown(tasks)
         self.environment.set_tasks(tasks)
 
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """As in the environment, with the task appended to the observations."""
+        """Reset the wrapped environment; the task is appended to the observations."""
         observation, info = self.environment.reset(mask, generator=generator)
         return self._with(observation), info
 
     def step(self, action: Tensor) -> Step:
-        """As in the environment, with the task appended to the observations."""
+        """Step the wrapped environment; the task is appended to the observations."""
         step = self.environment.step(action)
         return step._replace(observation=self._with(step.observation))
 

@@ -36,8 +36,8 @@ class Navigation2D:
     when both coordinates of s' - g are within 0.01, and is truncated after 100 steps; goals are drawn from
     U(-0.5, 0.5)².
 
-    A task consists of `goal [T, 2]`. `unit_board`, `semicircle` and `corners` are the boards of other papers; their
-    parts can be combined by the arguments.
+    A task consists of `goal [T, 2]`. `unit_board`, `semicircle` and `corners` are the boards of other papers; the
+    arguments can combine their parts.
 
     Args:
         goals: where goals are drawn: a `(low, high)` range of each coordinate, "semicircle" (the upper half of the unit
@@ -53,7 +53,7 @@ class Navigation2D:
         walls: `(low, high)`, reflecting edges of the board in each coordinate; None for an unbounded plane.
         reward: "distance": -|s' - g|. "near": 1 - |s' - g| within `radius` of the goal, 0 elsewhere. "progress":
             |s - g| - |s' - g| where s' is in the quadrant of the goal and |s'|_1 >= `radius`, 0 elsewhere.
-        radius: see `reward`.
+        radius: distance used by the rewards "near" and "progress".
         arrival: when an episode terminates: "box": both coordinates of s' - g are within 0.01. "disc": |s' - g| is
             below 0.01. "never": only the horizon ends it.
         num_envs: E, environments of each task.
@@ -116,14 +116,14 @@ class Navigation2D:
 
     @classmethod
     def unit_board(cls, **changes: Any) -> Self:
-        """A walled board [0, 1]² with noise: the start is its middle, goals are anywhere on it.
+        """A walled board [0, 1]² with noise: episodes start in its middle, goals are drawn anywhere on it.
 
         Actions are moves, clipped to 0.1. The point moves by the mean of this and the previous action, plus noise of
         standard deviation 0.1. The episode terminates within 0.01 of the goal. The previous action is not observed, so
         observations are not Markov.
 
         Args:
-            changes: arguments of the class to set otherwise.
+            changes: arguments of the class that replace those of this board.
         """
         board: dict[str, Any] = {"goals": (0.0, 1.0), "walls": (0.0, 1.0), "start": 0.5, "arrival": "disc"}
         return cls(**board | {"scaled": False, "inertia": 0.5, "noise": 0.1} | changes)
@@ -133,7 +133,8 @@ class Navigation2D:
         """Goals on the unit semicircle, rewarded only within 0.2: Rakelly et al. 2019 (PEARL), Zintgraf et al. 2020.
 
         Args:
-            changes: arguments of the class to set otherwise; `reward="distance"` is PEARL's dense reward.
+            changes: arguments of the class that replace those of this board; `reward="distance"` is the dense reward
+                of PEARL.
         """
         board: dict[str, Any] = {"goals": "semicircle", "reward": "near", "radius": 0.2, "arrival": "never"}
         return cls(**board | changes)
@@ -143,7 +144,7 @@ class Navigation2D:
         """Goals (±2, ±2); only progress in the quadrant of the goal is rewarded: Rothfuss et al. 2019 (ProMP).
 
         Args:
-            changes: arguments of the class to set otherwise.
+            changes: arguments of the class that replace those of this board.
         """
         board: dict[str, Any] = {"goals": "corners", "start": (-0.2, 0.2), "reach": 0.2, "scaled": False}
         return cls(**board | {"reward": "progress", "radius": 0.5, "arrival": "never"} | changes)

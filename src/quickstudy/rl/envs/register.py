@@ -1,7 +1,7 @@
-"""The environments' names in gymnasium: `gymnasium.make("quickstudy/CartPole-v0")`, `gymnasium.make_vec(...)`.
+"""Registers the environments in gymnasium: `gymnasium.make("quickstudy/CartPole-v0")`, `gymnasium.make_vec(...)`.
 
-Importing `quickstudy.rl` registers them. Keyword arguments go to the environment's class, except the horizon, which is
-gymnasium's `max_episode_steps`.
+Importing `quickstudy.rl` calls `register`. Keyword arguments go to the environment's class, except the horizon, which
+is gymnasium's `max_episode_steps`.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium
 
-# name in gymnasium: (what makes the environment, under `quickstudy.rl.envs`; steps until an episode is truncated)
+# name in gymnasium: (the class or class method in `quickstudy.rl.envs`, steps until an episode is truncated)
 NAMES: dict[str, tuple[str, int]] = {
     "Navigation2D": ("navigation2d.Navigation2D", 100),
     "Navigation2DUnitBoard": ("navigation2d.Navigation2D.unit_board", 100),
@@ -23,7 +23,7 @@ UNLIMITED = 10**9
 
 
 def register() -> None:
-    """Register all environments with gymnasium; names that are registered already are left alone."""
+    """Register all environments with gymnasium; skip names that are registered already."""
     for name, (_, steps) in NAMES.items():
         known = f"quickstudy/{name}-v0"
         if known not in gymnasium.registry:
@@ -39,7 +39,7 @@ def register() -> None:
 def single(
     environment: str, *, render_mode: str | None = None, split: Any = "train", **options: Any
 ) -> gymnasium.Env[Any, Any]:
-    """One environment of one task. gymnasium's own wrapper for `max_episode_steps` truncates its episodes."""
+    """Make one environment of one task; gymnasium's wrapper for `max_episode_steps` truncates its episodes."""
     from quickstudy.rl.envs.single import SingleEnv
 
     _check_horizon(options)
@@ -58,7 +58,7 @@ def vector(
     split: Any = "train",
     **options: Any,
 ) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
-    """`num_envs` environments in all, an equal number for each of `num_tasks` tasks; None is one task for each."""
+    """Make `num_envs` environments in all, equally many for each of `num_tasks` tasks (by default `num_envs` tasks)."""
     from quickstudy.rl.envs.vector import VectorEnv
 
     _check_horizon(options)
@@ -74,7 +74,7 @@ def vector(
 
 def _check_horizon(options: dict[str, Any]) -> None:
     if "horizon" in options:
-        raise ValueError(f"horizon={options['horizon']}; in gymnasium that is max_episode_steps={options['horizon']}")
+        raise ValueError(f"horizon={options['horizon']}; use gymnasium's max_episode_steps={options['horizon']}")
 
 
 def _make(environment: str, **options: Any) -> Any:

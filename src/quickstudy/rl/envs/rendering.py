@@ -1,4 +1,7 @@
-"""Pictures of environments, drawn with numpy. Each shape is drawn by its distance to the pixels, for smooth edges."""
+"""Pictures of environments, drawn with numpy.
+
+The colour of a pixel depends on its distance to the shape, so edges are smooth.
+"""
 
 import copy
 import functools
@@ -16,7 +19,7 @@ BLUE, ORANGE, GREEN = (49, 130, 189), (230, 120, 30), (60, 160, 90)
 
 
 class Canvas:
-    """A white picture of a rectangle of the plane, with y upwards.
+    """A picture of a rectangle of the plane, white at first; y points upwards.
 
     Args:
         low, high: the lower left and upper right corner of the rectangle, in the units of what is drawn.
@@ -31,7 +34,7 @@ class Canvas:
         self._pixels = np.full((height, width, 3), 255.0)
 
     def line(self, start: Point, end: Point, thickness: float, color: Color) -> None:
-        """Draw a line with round ends; from a point to itself it is a disc of diameter `thickness`."""
+        """Draw a line with round ends; a line from a point to itself is a disc of diameter `thickness`."""
         along = np.subtract(end, start)
         rows, columns = self._near(start, end, thickness / 2)
         x, y = self._x[columns] - start[0], self._y[rows] - start[1]
@@ -58,7 +61,7 @@ class Canvas:
         return new
 
     def _near(self, one: Point, other: Point, reach: float) -> tuple[slice, slice]:
-        """The rows and columns of the rectangle between two points, widened by `reach` and one pixel."""
+        """The rows and columns of pixels in the rectangle between two points, widened by `reach` and one pixel."""
         reach += 1 / self._scale
 
         def inside(places: NDArray[np.floating[Any]], a: float, b: float) -> slice:
@@ -74,7 +77,7 @@ class Canvas:
 
 
 def navigation(position: Point, goal: Point, low: float, high: float) -> NDArray[np.uint8]:
-    """The point (blue) and its goal (green) on the square [low, high]²."""
+    """A picture of the point (blue) and its goal (green) on the square [low, high]²."""
     size, canvas = high - low, _square(low, high).copy()
     canvas.line(goal, goal, 0.06 * size, GREEN)
     canvas.line(position, position, 0.04 * size, BLUE)
@@ -83,7 +86,7 @@ def navigation(position: Point, goal: Point, low: float, high: float) -> NDArray
 
 @functools.lru_cache(maxsize=8)
 def _square(low: float, high: float) -> Canvas:
-    """The square [low, high]² with a frame around it."""
+    """A canvas with the square [low, high]² and a frame around it."""
     size, margin = high - low, 0.05 * (high - low)
     canvas = Canvas((low - margin, low - margin), (high + margin, high + margin), 300)
     canvas.box(((low + high) / 2, (low + high) / 2), 1.02 * size, 1.02 * size, GREY)
@@ -92,13 +95,14 @@ def _square(low: float, high: float) -> Canvas:
 
 
 def cartpole(x: float, angle: float, length: float, edge: float, *, tallest: float) -> NDArray[np.uint8]:
-    """The cart at `x` on a track that ends at ±`edge`, with a pole that leans by `angle` radians to the right.
+    """A picture of the cart at `x` on a track that ends at ±`edge`, with a pole that leans by `angle` to the right.
 
     Args:
-        x, edge: in metres.
-        angle: in radians.
+        x: position of the cart, in metres.
+        angle: angle between the pole and the vertical, in radians.
         length: half the length of the pole, in metres.
-        tallest: the largest `length` that must fit into the picture.
+        edge: distance from the middle of the track to its ends, in metres.
+        tallest: the largest `length` that must fit into the picture, in metres.
     """
     canvas = Canvas((-1.1 * edge, -0.4), (1.1 * edge, 2 * max(tallest, 0.5) + 0.6), 600)
     canvas.line((-edge, 0.0), (edge, 0.0), 0.02, BLACK)
@@ -109,7 +113,7 @@ def cartpole(x: float, angle: float, length: float, edge: float, *, tallest: flo
 
 
 def bars(heights: Sequence[float], marked: int) -> NDArray[np.uint8]:
-    """A bar for each of `heights` in [0, 1], and a dot below bar `marked`; -1 marks none."""
+    """A picture with a bar for each of `heights` in [0, 1], and a dot below bar `marked`; -1 marks none."""
     canvas = Canvas((-0.7, -0.3), (len(heights) - 0.3, 1.1), 300)
     for i, height in enumerate(heights):
         canvas.box((float(i), 0.5), 0.7, 1.0, GREY)

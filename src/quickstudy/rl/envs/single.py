@@ -17,7 +17,7 @@ from quickstudy.rl.envs.vector import VectorEnv
 class SingleEnv(gymnasium.Env[Any, Any]):
     """An environment with numpy arrays in place of tensors and one episode at a time.
 
-    `reset(seed=...)` draws a new task, until `reset_task` has set one.
+    `reset(seed=...)` draws a new task, unless `reset_task` has set one.
 
     Args:
         env: an environment with `num_envs=1`.
@@ -63,7 +63,7 @@ class SingleEnv(gymnasium.Env[Any, Any]):
         return observation[0].copy(), _own(info)
 
     def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
-        """One step."""
+        """Take one step with `action`."""
         observation, reward, terminated, truncated, info = self._vector.step(np.asarray(action)[None])
         return observation[0].copy(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _own(info)
 

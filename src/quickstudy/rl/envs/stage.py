@@ -49,7 +49,7 @@ class Stage:
         """Drop all tasks and episodes, as before the first `set_tasks`."""
         self.tasks: EnvironmentTasks = {}
         self.num_tasks = 0
-        self._now = 0  # steps since all were reset; each episode's start is kept in place of a count per episode
+        self._now = 0  # steps since all were reset; the start of each episode is stored, not a count for each
         self._began: Tensor | None = None
         self._terminated: Tensor | None = None
         self._running = torch.empty(0)
@@ -77,7 +77,7 @@ class Stage:
     def start(self, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Start episodes where `mask [T, E]` is True (everywhere for None), and return the mask.
 
-        `generator`, if given, is what random numbers are drawn from from now on.
+        If `generator` is given, random numbers are drawn from it from now on.
         """
         shape = (self.num_tasks, self.num_envs)
         check_generator(generator)
@@ -133,7 +133,7 @@ class Stage:
         return terminated.clone(), truncated
 
     def check_action(self, action: Tensor) -> Tensor:
-        """Check `action`, and return it detached, on the environments' device, real actions in their dtype.
+        """Check `action`; return it detached, on the environments' device, and in their dtype if it is real.
 
         Raises:
             TypeError: unless it is a tensor of real numbers, or of integers for discrete actions.
@@ -180,7 +180,7 @@ class Stage:
 
 @final
 class FromStage(Generic[Value]):
-    """A read-only attribute of an environment class, whose value its `_stage` has.
+    """A read-only attribute of an environment class, whose value is read from its `_stage`.
 
     Args:
         read: stage -> value.

@@ -18,9 +18,9 @@ from quickstudy.tasks.sampling import number, uniform
 class TabularMDP:
     """A random MDP for every task: s' ~ P(. | s, a), r ~ N(R(s, a), noise²).
 
-    As in Duan et al. 2016 (RL²), section 3.2: 10 states, 5 actions, episodes of 10 steps that begin in state 0;
-    R(s, a) ~ N(1, 1), P(. | s, a) from a flat Dirichlet distribution, and noise of standard deviation 1.
-    The observation is the state, one-hot.
+    The defaults are those of Duan et al. 2016 (RL²), section 3.2: 10 states, 5 actions, episodes of 10 steps
+    that begin in state 0; R(s, a) ~ N(1, 1), P(. | s, a) from a flat Dirichlet distribution, and noise of standard
+    deviation 1. The observation is the state, one-hot.
 
     A task consists of `transition [T, S, A, S]` and `reward [T, S, A]`; `set_tasks` takes any tables of these shapes.
 
@@ -155,7 +155,7 @@ class TabularMDP:
         if self._noise:
             reward = reward + self._noise * stage.normal()
         cumulative = self._cumulative[row]
-        # scaled, as a row may sum to 1 only up to rounding; a state of probability 0 is never entered
+        # the draw is scaled, as a row may sum to 1 only up to rounding; so a state of probability 0 is never entered
         state = (cumulative <= stage.uniform(1) * cumulative[..., -1:]).sum(-1).clamp_(max=self.states - 1)
         self._state = torch.where(running, state, self._state)
         terminated, truncated = stage.tick(torch.zeros_like(running))

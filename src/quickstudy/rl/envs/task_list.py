@@ -21,7 +21,7 @@ def as_list(tasks: EnvironmentTasks) -> list[dict[str, Any]]:
 
 
 def as_tensors(tasks: Mapping[str, Any] | Sequence[Mapping[str, Any]], count: int) -> EnvironmentTasks:
-    """The reverse of `as_list`: tensors `[T, ...]` in the default dtype. One dictionary stands for `count` equal tasks.
+    """The reverse of `as_list`: tensors `[T, ...]` in the default dtype. One dictionary gives `count` equal tasks.
 
     Raises:
         ValueError: for another number of tasks, and dictionaries that hold different names.

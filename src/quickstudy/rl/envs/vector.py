@@ -22,15 +22,15 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     """`T` tasks with `E` environments each, as `T * E` sub-environments: those of task 0 first, then those of task 1.
 
     Actions, observations and rewards are numpy arrays. If no tasks were set, the first `reset` draws them, and each
-    `reset(seed=...)` draws them again, so that everything follows from the seed. Tasks set by `reset_task`, or by the
-    caller in `env` before, stay.
+    `reset(seed=...)` draws them again, so that everything follows from the seed. Tasks set by `reset_task`, or in
+    `env` beforehand, are kept.
 
     Args:
         env: the environments.
         num_tasks: T; None is the number of tasks set in `env`, or 1.
         autoreset_mode: as in gymnasium. "NextStep": the step after the end of an episode starts a new one, ignores the
             action and has reward 0. "SameStep": the last step of an episode starts a new one, and
-            `info["final_obs"]` and `info["final_info"]` have the end of the old one. "Disabled": only
+            `info["final_obs"]` and `info["final_info"]` hold the end of the old one. "Disabled": only
             `reset(options={"reset_mask": done})` starts new ones.
         render_mode: None, or "rgb_array": `render()` gives a picture of every sub-environment.
         split: the split from which tasks are drawn.
@@ -62,7 +62,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self.mode, self.render_mode, self._split = AutoresetMode(autoreset_mode), render_mode, split
         modes = ["rgb_array"] if hasattr(env, "render") else []
         if render_mode is not None and render_mode not in modes:
-            raise ValueError(f"render_mode={render_mode!r}; {type(env).__name__} knows {modes or 'none'}")
+            raise ValueError(f"render_mode={render_mode!r}; {type(env).__name__} supports {modes or 'none'}")
         self.metadata = {"render_modes": modes, "render_fps": 30, "autoreset_mode": self.mode}
         self.single_observation_space, self.single_action_space = env.observation_space, env.action_space
         self.observation_space = batch_space(env.observation_space, self.num_envs)
@@ -86,8 +86,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """Start new episodes.
 
         Args:
-            seed: seed of all random numbers from now on; None continues with the present ones.
-            options: `{"reset_mask": bool array [T * E]}` resets only sub-environments with True.
+            seed: seed of all random numbers from now on; None keeps the present generator.
+            options: `{"reset_mask": bool array [T * E]}` resets only the sub-environments where it is True.
         """
         super().reset(seed=seed)
         mask = None if not options else options.get("reset_mask")
@@ -105,7 +105,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def step(
         self, actions: Any
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """One step of all: observations `[T * E, *do]`, rewards, terminations, truncations, and infos.
+        """Take one step in all; returns observations `[T * E, *do]`, rewards, terminations, truncations and infos.
 
         Raises:
             RuntimeError: before the first reset, and after `reset_task`.
@@ -181,9 +181,9 @@ def _with_ends(infos: dict[str, Any], last: NDArray[Any], done: NDArray[np.bool_
     """`infos` of a step in which episodes ended and new ones began: adds gymnasium's final observations and infos.
 
     Args:
-        infos: of the step.
-        last: its observations, before the reset.
-        done: where episodes ended.
+        infos: the infos of the step.
+        last: the observations of the step, before the reset.
+        done: `[T * E]` bool, True where an episode ended.
     """
     final = np.full(len(done), None, dtype=object)
     for i in np.flatnonzero(done):

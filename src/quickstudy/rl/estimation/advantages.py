@@ -1,4 +1,4 @@
-"""Returns and advantages of episodes `[T, E, H]`, with masks and several episodes in a row.
+"""Returns and advantages of episodes `[T, E, H]`, with masks and several episodes per row.
 
 The sum of later rewards ends where the episode terminates, where it is truncated, and at the end of the row, which
 counts as a truncation. With `next_value`, the value of the last state is added after a truncation (bootstrapping).

@@ -27,7 +27,7 @@ class Baseline(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True)
 class LinearBaseline:
-    """Ridge regression for each task by itself, on features of observation and time (Duan et al. 2016, in rllab).
+    """Ridge regression, separately for each task, on features of observation and time (Duan et al. 2016, in rllab).
 
         phi(s, t) = [o, o^2, tau, tau^2, tau^3, 1],     o = clip(s, -10, 10),  tau = t / 100
         w = argmin sum (w . phi - R)^2 + ridge |w|^2
@@ -151,7 +151,7 @@ def _solved(gram: Tensor, moment: Tensor, ridge: float) -> Tensor:
         raise ValueError("returns or observations have NaN or infinite values; a baseline cannot be fitted to them")
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     amount = torch.full((len(gram), 1, 1), ridge, dtype=gram.dtype, device=gram.device)
-    least = 1e-12 * gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-12)[:, None, None]  # an effective ridge
+    least = 1e-12 * gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-12)[:, None, None]  # the least with an effect
     for _ in range(16):
         factor, failed = torch.linalg.cholesky_ex(gram + amount * eye)
         bad = failed != 0
