@@ -58,6 +58,7 @@ def test_random_orders_are_a_mixture(process, batch):
     assert torch.equal(joint.orders, again.orders)
 
 
+@pytest.mark.parametrize("process", ["CNP", "IncTNP"], indirect=True)
 def test_the_density_of_two_points_integrates_to_one(process, batch):
     grid = torch.linspace(-30, 30, 121)
     y = torch.cartesian_prod(grid, grid).unsqueeze(-1)  # a task for each pair of values
@@ -79,11 +80,12 @@ def test_draws_are_taken_from_the_beliefs_after_the_points_before(process, batch
         torch.testing.assert_close(mean[:, 2], seen(x[:, [2]]).mean[:, 0])
 
 
+@pytest.mark.parametrize("process", ["CNP", "IncTNP"], indirect=True)
 def test_moments_are_those_of_the_draws(process, batch):
-    joint = process.adapt(batch.support).autoregressive(order="given", samples=20_000)(batch.query.x)
-    draws = joint.sample(20_000, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(joint.mean, draws.mean(0), rtol=0.05, atol=0.1)
-    torch.testing.assert_close(joint.variance, draws.var(0), rtol=0.1, atol=0.1)
+    joint = process.adapt(batch.support).autoregressive(order="given", samples=5_000)(batch.query.x)
+    draws = joint.sample(5_000, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(joint.mean, draws.mean(0), rtol=0.1, atol=0.2)
+    torch.testing.assert_close(joint.variance, draws.var(0), rtol=0.2, atol=0.2)
 
 
 def test_padding_has_no_effect(process, batch):

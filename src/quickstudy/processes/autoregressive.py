@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.checks import check_whole, shown
-from quickstudy.data import Examples
+from quickstudy.data import Examples, at_least_float32
 from quickstudy.learner import check_generator
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome, filled
 from quickstudy.processes.checks import check_inputs
@@ -106,14 +106,15 @@ class AutoregressiveBelief:
         process = self.source.process
         if hasattr(process, "chained"):
             belief = process.head(process.chained(state, points.clean()), process.dy)
-            total: Tensor = belief.log_prob(points.y, points.mask).sum(1)
-            return total
+            densities: Tensor = belief.log_prob(points.y, points.mask)
+            return densities.sum(1, dtype=at_least_float32(densities))
         parts = []
         for m in range(points.num_points):
             point = Examples(*(None if field is None else field[:, [m]] for field in points))
             parts.append(process.predict(state, point.x).log_prob(point.y, point.mask)[:, 0])
             state = process.append(state, point)
-        return torch.stack(parts).sum(0)
+        densities = torch.stack(parts)
+        return densities.sum(0, dtype=at_least_float32(densities))
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
         """`n` draws `[n, T, M, dy]`, each in one of the orders.

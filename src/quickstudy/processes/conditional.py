@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_tasks
-from quickstudy.data import Examples, Tasks
+from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps, check_task
 from quickstudy.processes.autoregressive import Autoregressive, Order, autoregressive
 from quickstudy.processes.blocks import TaskModel, constant
@@ -96,7 +96,8 @@ def negative_log_likelihood(belief: Predictive, query: Examples, *, joint: bool)
     With `joint`, it is that of all query points together; otherwise, that of each by itself.
     """
     density = belief.log_prob(query.y, query.mask, joint)
-    return -((density if joint else density.sum(1)) / query.sizes().clamp_min(1)).mean()
+    total = density if joint else density.sum(1, dtype=at_least_float32(density))
+    return -(total / query.sizes().clamp_min(1)).mean()
 
 
 def encode(process: Any, support: Examples) -> Any:
