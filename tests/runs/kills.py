@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -140,10 +141,11 @@ def _typed(command: list[str], out: Path) -> None:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Every file of a run, without times. All of it must be equal to the bit."""
+    """Every file of a run, without times and the place of the folder. All of it must be equal to the bit."""
     found: dict[str, Any] = {}
     for path in sorted(p for p in (folder / "run").rglob("*") if p.is_file()):
-        name, data = str(path.relative_to(folder)), path.read_bytes()
+        name = str(path.relative_to(folder))
+        data = path.read_bytes().replace(str(folder).encode(), b"FOLDER")  # commands name it
         if path.parent.name == "tensorboard":
             continue  # one file an attempt
         if path.name == "metrics.jsonl":
@@ -155,6 +157,8 @@ def outcome(folder: Path) -> dict[str, Any]:
             state = json.loads(data)
             standing = {k: v for k, v in state["standing"].items() if k not in ("seconds", "metrics_bytes")}
             found[name] = {**state, "standing": standing, "sha256": None}
+        elif path.name == "report.html":
+            found[name] = re.sub(rb"(seconds of training[^<]*</\w+><\w+[^>]*>)[^<]*", rb"\1", data)
         else:
             found[name] = data
     return found

@@ -110,7 +110,8 @@ class AutoregressiveBelief:
             return densities.sum(1, dtype=at_least_float32(densities))
         parts = []
         for m in range(points.num_points):
-            point = Examples(*(None if field is None else field[:, [m]] for field in points))
+            mask = None if points.mask is None else points.mask[:, [m]]
+            point = Examples(points.x[:, [m]], points.y[:, [m]], mask)
             parts.append(process.predict(state, point.x).log_prob(point.y, point.mask)[:, 0])
             state = process.append(state, point)
         densities = torch.stack(parts)
