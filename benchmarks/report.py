@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 
-from benchmarks import acting, environments, memory, meta_step, planning, records, scaleout, scaling
+from benchmarks import acting, environments, memory, meta_step, planning, processes, records, scaleout, scaling
 from benchmarks.bars import in_words
 
 matplotlib.use("Agg")
@@ -31,6 +31,7 @@ SCRIPTS: dict[str, Any] = {
     "Environment steps a second": environments,
     "Acting, and an iteration of MAML-TRPO": acting,
     "Planning": planning,
+    "Neural processes": processes,
     "Many processes": scaleout,
 }
 

@@ -31,7 +31,7 @@ def dense(process: Any, tokens: Tensor, forbidden: Tensor) -> Tensor:
         enable_nested_tensor=False,
     )
     for own, layer in zip(encoder.layers, process.transformer.layers, strict=True):
-        projections = (layer.query, layer.key, layer.value)
+        projections = (layer.query, layer.key_value)
         weights = {
             "self_attn.in_proj_weight": torch.cat([part.weight for part in projections]),
             "self_attn.in_proj_bias": torch.cat([part.bias for part in projections]),

@@ -8,7 +8,9 @@ from torch import nn
 import quickstudy as qs
 from quickstudy.processes.heads.head import Head
 
-Model = Literal["cnp", "np", "attentive-cnp", "attentive-np", "tnp", "inc-tnp", "conv-cnp"]
+Model = Literal[
+    "cnp", "np", "attentive-cnp", "attentive-np", "relative-cnp", "conv-cnp", "tnp", "inc-tnp", "lbanp", "te-tnp"
+]
 HeadName = Literal["gaussian", "mixture", "low-rank"]
 
 HEADS: dict[HeadName, Callable[[float], Head]] = {
@@ -20,18 +22,24 @@ LATENT: dict[Model, Any] = {"np": qs.NeuralProcess, "attentive-np": qs.Attentive
 CONDITIONAL: dict[Model, Any] = {
     "cnp": qs.CNP,
     "attentive-cnp": qs.AttentiveCNP,
+    "relative-cnp": qs.RelativeCNP,
+    "conv-cnp": qs.ConvCNP,
     "tnp": qs.TNP,
     "inc-tnp": qs.IncTNP,
-    "conv-cnp": qs.ConvCNP,
+    "lbanp": qs.LBANP,
+    "te-tnp": qs.TETNP,
 }
 TITLES: dict[Model, str] = {
     "cnp": "CNP",
     "np": "Neural Process",
     "attentive-cnp": "Attentive CNP",
     "attentive-np": "Attentive NP",
+    "relative-cnp": "RelativeCNP",
+    "conv-cnp": "ConvCNP",
     "tnp": "TNP",
     "inc-tnp": "IncTNP",
-    "conv-cnp": "ConvCNP",
+    "lbanp": "LBANP",
+    "te-tnp": "TETNP",
 }
 
 

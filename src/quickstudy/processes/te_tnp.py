@@ -33,7 +33,7 @@ class _Layer(nn.Module):
     def __init__(self, dx: int, width: int, heads: int, hidden: int):
         super().__init__()
         self.heads = heads
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.score = MLP(heads + dx, [hidden // 2], heads)
         self.nothing = nn.Parameter(torch.randn(2, width) / width**0.5)  # a score and a value for no point
         self.out = nn.Linear(width, width)
@@ -42,7 +42,8 @@ class _Layer(nn.Module):
 
     def keys(self, tokens: Tensor) -> Tensor:
         """The keys and values of `tokens [T, N, width]`, as `[T, N, 2 width]`."""
-        return torch.cat([self.key(tokens), self.value(tokens)], -1)
+        keys: Tensor = self.key_value(tokens)
+        return keys
 
     def forward(self, tokens: Tensor, x: Tensor, keys: Tensor, at: Tensor, real: Tensor | None) -> Tensor:
         """The next tokens `[T, M, width]` at `x [T, M, dx]`, with keys `[T, N, 2 width]` at `at [T, N, dx]`."""

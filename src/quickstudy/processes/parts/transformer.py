@@ -29,14 +29,15 @@ class Layer(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int):
         super().__init__()
         self.heads = heads
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.between, self.after = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def keys(self, tokens: Tensor) -> Tensor:
         """The keys and values of `tokens [T, N, width]`, as `[T, N, 2 width]`."""
-        return torch.cat([self.key(tokens), self.value(tokens)], -1)
+        keys: Tensor = self.key_value(tokens)
+        return keys
 
     def forward(self, tokens: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
         """The next tokens `[T, M, width]`.
@@ -109,11 +110,12 @@ class Transformer(nn.Module):
             allowed: whether a token attends to each key, broadcastable to `[T, 1, tokens, N]`; None for all.
             earlier: the keys and values of the tokens before these, if they do not depend on these.
         """
-        found = []
+        found: list[Tensor] = []
         for i, layer in enumerate(self.layers):
+            if i:
+                tokens = self.layers[i - 1](tokens, found[-1], allowed)
             keys = layer.keys(tokens)
             found.append(keys if earlier is None else torch.cat([earlier[:, i], keys], 1))
-            tokens = layer(tokens, found[-1], allowed)
         return torch.stack(found, 1)
 
     def answer(self, x: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
@@ -148,9 +150,12 @@ class Transformer(nn.Module):
         """
         count = support.shape[1]
         tokens = torch.cat([support, self.asked(x)], 1)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             tokens = layer(tokens, layer.keys(tokens[:, :count]), allowed)
-        return self.last(tokens[:, count:])
+        keys = self.layers[-1].keys(tokens[:, :count])  # after which the support tokens are not needed
+        if allowed is not None and allowed.shape[-2] > 1:
+            allowed = allowed[..., count:, :]
+        return self.last(self.layers[-1](tokens[:, count:], keys, allowed))
 
 
 def last_layers(width: int, hidden: int, outputs: int) -> nn.Sequential:
