@@ -8,6 +8,7 @@ from learner_table import SMALL, Lines
 from torch import Tensor, nn
 
 from quickstudy.data import Examples, Tasks
+from quickstudy.processes.heads import LowRankHead
 from quickstudy.processes.inc_tnp import IncTNP
 from quickstudy.processes.tnp import TNP
 
@@ -99,6 +100,12 @@ def test_appending_does_not_change_what_was_computed(tasks: Tasks) -> None:
     first = process.encode(tasks.support)
     later = process.append(first, tasks.query)
     assert torch.equal(later.keys[:, :, :6], first.keys)
+
+
+def test_a_joint_head_has_no_loss_over_prefixes() -> None:
+    with pytest.raises(ValueError, match=r"head=LowRankHead\(rank=3, floor=0.001\) is one belief about all points"):
+        IncTNP(**SMALL, head=LowRankHead(3))
+    IncTNP(**SMALL, head=LowRankHead(3), objective="query")
 
 
 def test_heads_must_divide_the_width() -> None:

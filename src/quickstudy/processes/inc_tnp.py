@@ -74,6 +74,11 @@ class IncTNP(Conditional):
         check_choice("objective", objective, ("prefixes", "query"))
         self.objective = objective
         self.head, self._head = GaussianHead() if head is None else head, head
+        if self.head.joint and objective == "prefixes":
+            raise ValueError(
+                f"head={self.head!r} is one belief about all points, and objective='prefixes' predicts each point given "
+                "those before it; use objective='query', or a head that believes in each point by itself"
+            )
         self.transformer = Transformer(dx, dy, self.head.size(dy), **self.sizes)
 
     def config(self) -> dict[str, Any]:
@@ -83,9 +88,8 @@ class IncTNP(Conditional):
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
-        known, asked = (
-            (support.append(query), support.append(query)) if self.objective == "prefixes" else (support, query)
-        )
+        known = support.append(query) if self.objective == "prefixes" else support
+        asked = known if self.objective == "prefixes" else query
         tokens = self.transformer.tokens(known.x, known.y)
         allowed = _before(tokens.shape[1], tokens.shape[1], tokens)
         if self.objective == "prefixes":  # point p is the token 1 + p, and attends to the tokens before that
