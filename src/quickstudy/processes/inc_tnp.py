@@ -76,8 +76,8 @@ class IncTNP(Conditional):
         self.head, self._head = GaussianHead() if head is None else head, head
         if self.head.joint and objective == "prefixes":
             raise ValueError(
-                f"head={self.head!r} is one belief about all points, and objective='prefixes' predicts each point given "
-                "those before it; use objective='query', or a head that believes in each point by itself"
+                f"head={self.head!r} is one belief about all points, and objective='prefixes' predicts each point by "
+                "itself, given those before it; use objective='query', or a head for each point by itself"
             )
         self.transformer = Transformer(dx, dy, self.head.size(dy), **self.sizes)
 
