@@ -167,17 +167,26 @@ MEASURES: dict[str, Callable[[Options], dict[str, Any]]] = {
 }
 
 
+TITLES = {
+    "train-50": "a training step of 16 tasks with 25 support and 25 query points",
+    "train-500": "a training step of 16 tasks with 250 support and 250 query points",
+    "autoregressive": "50 joint samples of 100 points, after 50 support points",
+    "append": "one more point",
+    "large": "10,000 support points, 1,000 query points",
+}
+
+
 def as_table(result: dict[str, Any]) -> str:
     """The contenders."""
     cells = [[name, f"{row['milliseconds']:.2f}"] for name, row in result["contenders"].items()]
-    return records.table(["", "milliseconds"], cells)
+    return records.table([result["title"], "milliseconds"], cells)
 
 
 def main(arguments: list[str]) -> None:
     """Measure, show and write, case by case."""
     options = parse(arguments, __doc__, CASES)
     for case in options.cases:
-        result = MEASURES[case](options)
+        result = {"title": TITLES[case], **MEASURES[case](options)}
         records.write_case("processes", options.out, case, result)
         print(f"\n{case}\n{as_table(result)}")
         print(lines(result["bars"]))
