@@ -124,7 +124,10 @@ def appending(options: Options) -> dict[str, Any]:
 
 
 def large(options: Options) -> dict[str, Any]:
-    """10,000 support points and 1,000 query points of one task, from encoding to the belief; and the peak of memory."""
+    """10,000 support points and 1,000 query points of one task, from encoding to the belief.
+
+    The peak of memory counts only if this case runs alone, as memory that was used before is used again.
+    """
     support, query = (40, 10) if options.quick else (10_000, 1_000)
     tasks = qs.tasks.Sinusoid().sample(1, support=support, query=query)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
