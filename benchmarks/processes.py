@@ -10,6 +10,7 @@ import resource
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,7 +118,7 @@ def appending(options: Options) -> dict[str, Any]:
                 continue
             with torch.no_grad():
                 state = process.encode(tasks.support)
-                once = lambda p=process, s=state, q=tasks.query: p.append(s, q)  # noqa: E731
+                once = partial(process.append, state, tasks.query)
                 once()
                 found[f"{name}, after {count}"] = statistics.median(seconds(once) for _ in range(options.rounds * 5))
     return summary(found, [], options)

@@ -98,10 +98,10 @@ class Trust:
             verdict: str | None = reason_of(error)
         else:
             verdict = difference(found, expected, precision=precision)
-            for seed in range(SHAKES if rounded is not None else 0):
-                if verdict is None or verdict is UNDECIDED:
+            for seed in range(SHAKES):
+                if verdict is None or verdict is UNDECIDED or rounded is None:
                     break
-                verdict = difference(found, expected, _dense(rounded(seed)), precision=precision)  # type: ignore[misc]
+                verdict = difference(found, expected, _dense(rounded(seed)), precision=precision)
             if verdict is UNDECIDED and difference(_dense(plain()), expected, precision=precision) is not None:
                 verdict = "it gives other numbers when it runs again, by a count or random numbers of its own"
             numbers = (t for name, t in expected.items() if not name.startswith(BUFFER))  # masks may hold -inf
