@@ -12,7 +12,7 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.learner import check_steps
 from quickstudy.nets import MLP
 from quickstudy.processes import conditional, latent
-from quickstudy.processes.blocks import Decoder, PointEncoder, State, dtype_of, gaussian_log_prob, mean_and_sd
+from quickstudy.processes.blocks import Decoder, PointEncoder, State, dtype_of, mean_and_sd
 from quickstudy.processes.common import TRAINING_DEFAULTS
 from quickstudy.processes.latent import LatentBelief, LatentPredictor, Objective, check_latent, latent_belief
 from quickstudy.processes.parts.attention import Attended, CrossAttention
@@ -108,13 +108,7 @@ class AttentiveNP(nn.Module):
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
-        state = self.encoded(support)
-
-        def log_prob(z: Tensor) -> Tensor:
-            mean, sd = self.moments(state, z, query.x)
-            return gaussian_log_prob(query.y, mean, sd, query.mask).sum(-1)
-
-        return -(latent.bound(self, state, query, log_prob) / query.sizes().clamp_min(1)).mean()
+        return -(latent.bound(self, self.encoded(support), query) / query.sizes().clamp_min(1)).mean()
 
     def encode(self, support: Examples) -> AttentiveNPState:
         """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""

@@ -32,7 +32,7 @@ class ConvCNP(Conditional):
 
     If all points are moved, the prediction moves with them (translation equivariance), up to the spacing of the grid.
     So what was learned in one place holds in others, also outside the domain. The grid covers the domain, and is larger
-    where points lie outside.
+    where points lie outside; predictions near its edge then change a little, also those of the other tasks of a batch.
 
     Args:
         dx: number of features of an input, 1 to 3.

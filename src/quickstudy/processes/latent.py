@@ -1,7 +1,6 @@
 """Latent variables of neural processes: beliefs about them, training objectives, and the predictor that draws them."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -14,7 +13,7 @@ from quickstudy.checks import check_choice, check_whole
 from quickstudy.data import Examples
 from quickstudy.learner import Functions, check_generator, check_task
 from quickstudy.predictive.outcomes import LOG_2PI, check_draws
-from quickstudy.processes.blocks import TaskModel, constant
+from quickstudy.processes.blocks import TaskModel, constant, gaussian_log_prob
 from quickstudy.processes.checks import check_inputs
 from quickstudy.processes.conditional import adapted_state, appended, one_task
 
@@ -72,15 +71,20 @@ def check_latent(objective: Objective, train_samples: int | None, latent: int, s
     return check_whole("latent", latent), check_whole("samples", samples), check_whole("train_samples", drawn)
 
 
-def bound(process: Any, state: Any, query: Examples, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
+def bound(process: Any, state: Any, query: Examples) -> Tensor:
     """The objective of each task `[T]`, not divided by the number of query points; see `NeuralProcess`.
 
     Args:
-        process: the process, with its `objective` and `train_samples`.
+        process: the process, with its `objective`, `train_samples` and `moments`.
         state: its state after the support set.
         query: the query points, whose padding holds zeros.
-        log_prob: maps latents `[S, T, latent]` to the log density `[S, T]` of all query points of a task.
     """
+
+    def log_prob(z: Tensor) -> Tensor:
+        """The log density `[S, T]` of all query points of a task, for latents `[S, T, latent]`."""
+        mean, sd = process.moments(state, z, query.x)
+        return gaussian_log_prob(query.y, mean, sd, query.mask).sum(-1)
+
     prior: LatentBelief = process.latent_belief(state)
     if process.objective == "ml":
         return log_mean_exp(log_prob(prior.sample(process.train_samples)))

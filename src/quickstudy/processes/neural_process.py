@@ -11,7 +11,7 @@ from quickstudy.checks import check_choice
 from quickstudy.data import Examples, Tasks
 from quickstudy.nets import MLP
 from quickstudy.processes import conditional, latent
-from quickstudy.processes.blocks import State, dtype_of, gaussian_log_prob, mean_and_sd
+from quickstudy.processes.blocks import State, dtype_of, mean_and_sd
 from quickstudy.processes.common import TRAINING_DEFAULTS, check_sizes
 from quickstudy.processes.conditional import ConditionalPredictor
 from quickstudy.processes.heads import GaussianHead
@@ -107,12 +107,7 @@ class NeuralProcess(nn.Module):
         if self.latent_head is None:
             belief = self.head(self.outputs(state, query.x), self.dy)
             return conditional.negative_log_likelihood(belief, query, joint=False)
-
-        def log_prob(z: Tensor) -> Tensor:
-            mean, sd = self.moments(state, z, query.x)
-            return gaussian_log_prob(query.y, mean, sd, query.mask).sum(-1)
-
-        return -(latent.bound(self, state, query, log_prob) / query.sizes().clamp_min(1)).mean()
+        return -(latent.bound(self, state, query) / query.sizes().clamp_min(1)).mean()
 
     def encode(self, support: Examples) -> State:
         """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
