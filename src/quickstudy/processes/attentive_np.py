@@ -12,10 +12,10 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.learner import check_steps
 from quickstudy.nets import MLP
 from quickstudy.processes import conditional, latent
-from quickstudy.processes.blocks import Decoder, PointEncoder, State, dtype_of, mean_and_sd
-from quickstudy.processes.common import TRAINING_DEFAULTS
 from quickstudy.processes.latent import LatentBelief, LatentPredictor, Objective, check_latent, latent_belief
 from quickstudy.processes.parts.attention import Attended, CrossAttention
+from quickstudy.processes.parts.blocks import Decoder, PointEncoder, State, dtype_of, mean_and_sd
+from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import check_heads
 
 

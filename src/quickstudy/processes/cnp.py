@@ -6,11 +6,11 @@ from typing import Any, ClassVar, final
 from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
-from quickstudy.processes.blocks import State, dtype_of
-from quickstudy.processes.common import TRAINING_DEFAULTS, check_sizes
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
+from quickstudy.processes.parts.blocks import State, dtype_of
+from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS, check_sizes
 
 
 @final

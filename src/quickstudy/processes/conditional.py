@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps, check_task
-from quickstudy.processes.autoregressive import Autoregressive, Order, autoregressive
-from quickstudy.processes.blocks import TaskModel, constant
 from quickstudy.processes.checks import check_inputs, check_more, check_support
 from quickstudy.processes.heads.head import Head
-from quickstudy.processes.remembering import remembering
+from quickstudy.processes.joint.autoregressive import Autoregressive, Order, autoregressive
+from quickstudy.processes.joint.remembering import remembering
+from quickstudy.processes.parts.blocks import TaskModel, constant
 
 
 class Conditional(nn.Module, ABC):

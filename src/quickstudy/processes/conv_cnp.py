@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_number, check_positive, check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.processes.common import TRAINING_DEFAULTS
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
 from quickstudy.processes.parts.lattice import Lattice, SetConv, UNet, Window
+from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.tasks.sampling import as_domain
 
 

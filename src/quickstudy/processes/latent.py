@@ -13,9 +13,9 @@ from quickstudy.checks import check_choice, check_whole
 from quickstudy.data import Examples
 from quickstudy.learner import Functions, check_generator, check_task
 from quickstudy.predictive.outcomes import LOG_2PI, check_draws
-from quickstudy.processes.blocks import TaskModel, constant, gaussian_log_prob
 from quickstudy.processes.checks import check_inputs
 from quickstudy.processes.conditional import adapted_state, appended, one_task
+from quickstudy.processes.parts.blocks import TaskModel, constant, gaussian_log_prob
 
 Objective = Literal["elbo", "iwae", "ml"]
 TRAIN_SAMPLES: dict[Objective, int] = {"elbo": 1, "iwae": 4, "ml": 16}

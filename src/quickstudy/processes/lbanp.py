@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.nets import MLP
-from quickstudy.processes.common import TRAINING_DEFAULTS
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
+from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Layer, attending, check_heads, last_layers
 
 

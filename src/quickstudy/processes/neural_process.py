@@ -11,11 +11,11 @@ from quickstudy.checks import check_choice
 from quickstudy.data import Examples, Tasks
 from quickstudy.nets import MLP
 from quickstudy.processes import conditional, latent
-from quickstudy.processes.blocks import State, dtype_of, mean_and_sd
-from quickstudy.processes.common import TRAINING_DEFAULTS, check_sizes
 from quickstudy.processes.conditional import ConditionalPredictor
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.latent import LatentBelief, LatentPredictor, Objective, check_latent, latent_belief
+from quickstudy.processes.parts.blocks import State, dtype_of, mean_and_sd
+from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS, check_sizes
 
 Paths = Literal["latent", "deterministic", "both"]
 

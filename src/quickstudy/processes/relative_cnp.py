@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from quickstudy.checks import check_switch, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.nets import MLP
-from quickstudy.processes.blocks import he_normal
-from quickstudy.processes.common import TRAINING_DEFAULTS
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
+from quickstudy.processes.parts.blocks import he_normal
+from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 
 
 class RelativeState(NamedTuple):

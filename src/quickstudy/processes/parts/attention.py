@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from quickstudy.data import Examples
 from quickstudy.nets import MLP
-from quickstudy.processes.blocks import he_normal
+from quickstudy.processes.parts.blocks import he_normal
 from quickstudy.processes.parts.transformer import Layer
 
 

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from quickstudy.checks import check_number, check_whole
-from quickstudy.processes.blocks import Decoder, PointEncoder
+from quickstudy.processes.parts.blocks import Decoder, PointEncoder
 
 TRAINING_DEFAULTS: Mapping[str, Any] = MappingProxyType({"lr": 1e-3, "schedule": "cosine", "clip": 1.0})
 """Options of `fit` for processes; each is used if the caller does not give it."""

@@ -1,0 +1,1 @@
+"""Joint predictions of processes that predict each point by itself: by the chain rule, and functions that remember."""
