@@ -15,6 +15,7 @@ from quickstudy.processes import conditional, latent
 from quickstudy.processes.latent import LatentBelief, LatentPredictor, Objective, check_latent, latent_belief
 from quickstudy.processes.parts.attention import Attended, CrossAttention
 from quickstudy.processes.parts.blocks import Decoder, PointEncoder, State, dtype_of, mean_and_sd
+from quickstudy.processes.parts.experience import Experience
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import check_heads
 
@@ -77,6 +78,7 @@ class AttentiveNP(nn.Module):
         sigma_floor: float = 1e-3,
     ):
         super().__init__()
+        self.experience = Experience()
         self.dx, self.dy, self.sigma_floor = check_whole("dx", dx), check_whole("dy", dy), sigma_floor
         check_heads({"width": width, "heads": heads})
         check_whole("encoder_depth", encoder_depth, 2), check_whole("decoder_depth", decoder_depth, 2)
@@ -104,6 +106,10 @@ class AttentiveNP(nn.Module):
         Latents are drawn from torch's own generator.
         """
         return conditional.meta_loss(self, tasks)
+
+    def observe(self, tasks: Tasks) -> None:
+        """Record the range and the sizes of training tasks, beyond which predictions warn."""
+        self.experience.observe(tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""

@@ -16,6 +16,7 @@ from quickstudy.processes.heads.head import Head
 from quickstudy.processes.joint.autoregressive import Autoregressive, Order, autoregressive
 from quickstudy.processes.joint.remembering import remembering
 from quickstudy.processes.parts.blocks import TaskModel, constant
+from quickstudy.processes.parts.experience import Experience
 
 
 class Conditional(nn.Module, ABC):
@@ -26,9 +27,14 @@ class Conditional(nn.Module, ABC):
     """
 
     deterministic = True
+    equivariant = False  # whether predictions move with the points
     dx: int
     dy: int
     head: Head
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experience = Experience()
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -56,6 +62,11 @@ class Conditional(nn.Module, ABC):
         return meta_loss(self, tasks)
 
     @final
+    def observe(self, tasks: Tasks) -> None:
+        """Record the range and sizes of training tasks, beyond which `predict` warns. `meta_loss` and `fit` call it."""
+        self.experience.observe(tasks)
+
+    @final
     def encode(self, support: Examples) -> Any:
         """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
         return encode(self, support)
@@ -67,7 +78,7 @@ class Conditional(nn.Module, ABC):
 
     @final
     def predict(self, state: Any, x: Tensor) -> Predictive:
-        """The belief at `x [T, M, dx]`."""
+        """The belief at `x [T, M, dx]`. A RuntimeWarning says once if `x` or the support set is far beyond training."""
         return predict(self, state, x)
 
     @final
@@ -87,6 +98,7 @@ def meta_loss(process: Any, tasks: Tasks) -> Tensor:
     """`process(tasks)`, after checks of the arguments."""
     check_tasks(tasks)
     check_support(process, tasks.support)
+    process.observe(tasks)
     return process(tasks)
 
 
@@ -115,6 +127,8 @@ def append(process: Any, state: Any, examples: Examples) -> Any:
 def predict(process: Any, state: Any, x: Tensor) -> Predictive:
     """The belief of a process in a state; see `CNP.predict`."""
     check_inputs(process, x, len(state.seen))
+    process.experience.check_size(process, state.seen)
+    process.experience.check_range(process, x)
     belief: Predictive = process.head(process.outputs(state, x), process.dy)
     return belief
 

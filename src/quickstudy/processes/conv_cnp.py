@@ -53,6 +53,7 @@ class ConvCNP(Conditional):
     torch.Size([4, 5])
     """
 
+    equivariant = True
     training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS
 
     def __init__(

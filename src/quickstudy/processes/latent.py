@@ -111,6 +111,8 @@ def predict(process: Any, state: Any, x: Tensor, generator: torch.Generator | No
     """The belief of a latent process in a state; see `NeuralProcess.predict`."""
     check_inputs(process, x, len(state.seen))
     check_generator(generator, x.device)
+    process.experience.check_size(process, state.seen)
+    process.experience.check_range(process, x)
     belief = process.latent_belief(state)
     mean, sd = process.moments(state, belief.mean + belief.sd * noise(process, process.samples, x, generator), x)
     return predictive.GaussianMixture(mean, sd.square())
@@ -151,6 +153,8 @@ class LatentPredictor:
     def __call__(self, x: Tensor) -> predictive.GaussianMixture:
         """The belief at `x [T, M, dx]`: a mixture over the predictor's latents."""
         check_inputs(self.process, x, len(self.state.seen))
+        self.process.experience.check_size(self.process, self.state.seen)
+        self.process.experience.check_range(self.process, x)
         mean, sd = self._moments(self._latents(self.noise), x)
         return predictive.GaussianMixture(mean, sd.square())
 
@@ -165,6 +169,7 @@ class LatentPredictor:
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions: the decoder's mean for `n` latents drawn from q(z | support)."""
         check_draws(n, generator, self.noise.device)
+        self.process.experience.check_size(self.process, self.state.seen)
         z = self._latents(noise(self.process, n, self.noise[0], generator))
         fast = getattr(self.process, "mean_functions", None)
         means = None if fast is None else fast(self.state, z, graph=self.graph)

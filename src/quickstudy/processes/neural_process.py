@@ -15,6 +15,7 @@ from quickstudy.processes.conditional import ConditionalPredictor
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.latent import LatentBelief, LatentPredictor, Objective, check_latent, latent_belief
 from quickstudy.processes.parts.blocks import State, dtype_of, mean_and_sd
+from quickstudy.processes.parts.experience import Experience
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS, check_sizes
 
 Paths = Literal["latent", "deterministic", "both"]
@@ -70,6 +71,7 @@ class NeuralProcess(nn.Module):
         sigma_floor: float = 1e-3,
     ):
         super().__init__()
+        self.experience = Experience()
         depths = {"encoder_depth": encoder_depth, "decoder_depth": decoder_depth}
         self.sizes = check_sizes(dx, dy, width=width, **depths, sigma_floor=sigma_floor)
         self.dx, self.dy, self.sigma_floor = self.sizes.dx, self.sizes.dy, sigma_floor
@@ -99,6 +101,10 @@ class NeuralProcess(nn.Module):
         Latents are drawn from torch's own generator.
         """
         return conditional.meta_loss(self, tasks)
+
+    def observe(self, tasks: Tasks) -> None:
+        """Record the range and the sizes of training tasks, beyond which predictions warn."""
+        self.experience.observe(tasks)
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""

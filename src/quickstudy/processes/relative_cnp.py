@@ -49,6 +49,7 @@ class RelativeCNP(Conditional):
     torch.Size([4, 5])
     """
 
+    equivariant = True
     training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS
 
     def __init__(

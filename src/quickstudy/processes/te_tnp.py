@@ -86,6 +86,7 @@ class TETNP(Conditional):
     True
     """
 
+    equivariant = True
     training_defaults: ClassVar[Mapping[str, Any]] = {**TRAINING_DEFAULTS, "lr": 5e-4}
 
     def __init__(

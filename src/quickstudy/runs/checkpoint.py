@@ -17,6 +17,7 @@ from quickstudy.runs.atomic import newest, write_folder
 from quickstudy.runs.flatten import flatten, unflatten
 from quickstudy.runs.reading import LARGEST, parse_object, read_file, short
 from quickstudy.runs.reading import CheckpointError as CheckpointError
+from quickstudy.runs.rebuild.building import LATER
 
 FORMAT = 1
 STATE = "state.json"
@@ -89,6 +90,8 @@ def load_weights(learner: nn.Module, weights: dict[str, Any], folder: Path) -> N
     """Copy `weights` into `learner`. Raises CheckpointError, naming the first difference, if they do not fit."""
     own = learner.state_dict()
     for name in (*own, *weights):
+        if name.endswith(LATER):
+            continue
         here, there = (_describe(state.get(name)) for state in (own, weights))
         if here != there:
             raise CheckpointError(

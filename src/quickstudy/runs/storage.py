@@ -12,9 +12,10 @@ from quickstudy.learner import check_learner
 from quickstudy.runs.atomic import newest
 from quickstudy.runs.checkpoint import STATE, Checkpoint, damaged, load_weights, read_checkpoint, write_checkpoint
 from quickstudy.runs.reading import LARGEST, CheckpointError, parse_object, read_file, short
-from quickstudy.runs.rebuild.building import build_described
+from quickstudy.runs.rebuild.building import LATER, build_described
 from quickstudy.runs.rebuild.spec import from_spec, to_spec
 from quickstudy.runs.run import is_run
+from quickstudy.runs.shipped import found, shipped_names
 
 
 def save(learner: nn.Module, path: Path | str) -> Path:
@@ -44,7 +45,8 @@ def load(
     """Load the learner in a run folder, a checkpoint folder, or a folder made by `save`, in eval mode.
 
     Args:
-        path: the folder.
+        path: the folder; or, where no folder has this name, the name of a learner that comes with the package, such as
+            "tnp/rbf". The page "Trained learners" of the docs lists them.
         which: the checkpoint of a run: that with the lowest validation loss, or the last one.
         learner: a learner, built as the saved one was. Its weights are overwritten, and it is returned. Needed if the
             learner's class or a part of it (a loss, an optimiser) is your own.
@@ -59,7 +61,12 @@ def load(
     if which not in ("best", "last"):
         raise ValueError(f"which={which!r}; expected 'best' or 'last'")
     _check_given(learner, network)
-    place, folder = pick_device(device), _as_path(path)
+    place, folder = pick_device(device), _as_path(found(path))
+    if not folder.exists() and isinstance(path, str):
+        raise CheckpointError(
+            f"there is no checkpoint at {path}; give a run, a checkpoint, a saved learner, or the name of a learner "
+            f"that comes with the package: {', '.join(shipped_names())}"
+        )
     if is_run(folder):
         run, folder = folder, folder / "checkpoints" / which
         if which == "best" and newest(folder) is None:
@@ -70,9 +77,8 @@ def load(
     checkpoint = read_checkpoint(folder)
     if learner is None:
         learner = _described(checkpoint, folder, network)
-    weight = next(
-        (w for w in checkpoint.weights.values() if isinstance(w, torch.Tensor) and w.is_floating_point()), None
-    )
+    numbers = {k: w for k, w in checkpoint.weights.items() if isinstance(w, torch.Tensor) and w.is_floating_point()}
+    weight = next((w for k, w in numbers.items() if not k.endswith(LATER)), None)
     if weight is not None:
         learner.to(weight.dtype)
     load_weights(learner, checkpoint.weights, folder)

@@ -62,6 +62,7 @@ class Loop:
         self._batches, self._gradient, self._updates, self._validation = batches, gradient, updates, validation
         self._learner, self._world = session.learner, session.world
         self._anneal = getattr(session.learner, "anneal", None)
+        self._observe = getattr(session.learner, "observe", None)
         self._device = updates.params[0].device
         # on an accelerator the sum stays there: reading every loss would make the CPU wait for it
         self._waits = self._device.type == "cpu"
@@ -102,6 +103,8 @@ class Loop:
         tasks = self._draw(at.step)
         if self._anneal is not None:
             self._anneal(1.0 if self._session.from_step else at.step / self._plan.steps)
+        if self._observe is not None:
+            self._observe(tasks)
         if at.step % VERIFY_EVERY == 0:
             verify_again(self._learner)
         loss, gradients = self._gradient(tasks)

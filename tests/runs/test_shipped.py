@@ -1,0 +1,38 @@
+"""The learners that come with the package: each loads by its name, and predicts as well as its record says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import quickstudy as qs
+from quickstudy.runs.reading import CheckpointError
+from quickstudy.runs.shipped import WEIGHTS, shipped_names
+
+LARGEST = 6e6  # bytes of all of them
+
+
+def test_they_are_small() -> None:
+    assert shipped_names()
+    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*")) < LARGEST
+
+
+def test_a_transformer_on_gaussian_processes() -> None:
+    tasks = qs.tasks.GaussianProcess().sample(200, support=20, query=20, generator=torch.Generator().manual_seed(7))
+    learner = qs.load("tnp/rbf")
+    found = learner.adapt(tasks.support)(tasks.query.x).log_prob(tasks.query.y).mean()
+    oracle = tasks.info["oracle_log_prob"].mean()
+    assert oracle - 0.25 < found < oracle
+    assert learner.experience.support == 46 and not learner.training
+
+
+def test_a_folder_of_the_same_name_is_taken_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tnp").mkdir()
+    qs.save(qs.CNP(width=8), tmp_path / "tnp" / "rbf")
+    assert type(qs.load("tnp/rbf")) is qs.CNP
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at tnp/rfb; .*that comes with the package: .*tnp/rbf"):
+        qs.load("tnp/rfb")
