@@ -114,7 +114,12 @@ def test_families_make_tasks_where_the_generator_is(make, grid):
 
 
 @pytest.mark.parametrize(
-    "make", [qs.tasks.Pendulum, qs.tasks.Pharmacokinetics, qs.tasks.SineAndLine, qs.tasks.Sawtooth]
+    "make",
+    [
+        *(qs.tasks.Pendulum, qs.tasks.Pharmacokinetics, qs.tasks.SineAndLine, qs.tasks.Sawtooth),
+        *(qs.tasks.PredatorPrey, qs.tasks.Mixture.bruinsma2023),
+        lambda: qs.tasks.Images(torch.randint(0, 256, (20, 4, 4))),
+    ],
 )
 def test_other_families_too(make):
     tasks = make().sample(3, support=4, query=5, generator=torch.Generator(DEVICE).manual_seed(0))

@@ -15,9 +15,13 @@ from quickstudy.tasks import (
     Classification,
     GaussianProcess,
     Harmonic,
+    Images,
     Informed,
+    Mixture,
     Pendulum,
     Pharmacokinetics,
+    PredatorPrey,
+    Rescaled,
     Sawtooth,
     SineAndLine,
     Sinusoid,
@@ -48,6 +52,10 @@ def _images() -> Classification:
     return Classification(torch.rand(len(labels), 1, 3, 3, generator=draw), labels, ways=3)
 
 
+def _pictures(**options: Any) -> Images:
+    return Images(torch.randint(0, 256, (40, 7, 6, 3), generator=torch.Generator().manual_seed(6)), **options)
+
+
 GENERATIVE: dict[str, Callable[[], Any]] = {
     "sinusoid": Sinusoid,
     "sinusoid_noisy": lambda: Sinusoid(noise=0.3),
@@ -61,6 +69,9 @@ GENERATIVE: dict[str, Callable[[], Any]] = {
     "gp_2d": lambda: GaussianProcess.fixed("rbf", dx=2),
     "sawtooth": Sawtooth,
     "sawtooth_2d": lambda: Sawtooth(dx=2, noise=0.1),
+    "sawtooth_hassan2026": lambda: Sawtooth.named("hassan2026"),
+    "mixture": Mixture.bruinsma2023,
+    "mixture_of_two": lambda: Mixture((Steps(), Sinusoid(noise=0.1))),
     "harmonic": Harmonic,
     "harmonic_three_waves": lambda: Harmonic(waves=3, noise=0.1),
     "sine_and_line": SineAndLine,
@@ -71,8 +82,13 @@ GENERATIVE: dict[str, Callable[[], Any]] = {
     "pendulum_with_velocity": lambda: Pendulum(with_velocity=True, damping=0.0, noise=0.05),
     "pharmacokinetics": Pharmacokinetics,
     "pharmacokinetics_noisy": lambda: Pharmacokinetics(noise=0.5),
+    "predator_prey": lambda: PredatorPrey(step=0.5),
+    "predator_prey_forecasting": lambda: PredatorPrey(step=0.5, forecasting=0.5),
+    "rescaled": lambda: Rescaled(Pendulum(), x_center=2.5, x_scale=2.5),
     "transitions": lambda: Transitions(CartPole(flip=0.5), both_signs=True),
     "classification": _images,
+    "images": _pictures,
+    "images_not_dequantised": lambda: _pictures(dequantise=False),
     "informed": lambda: Informed(Sinusoid(), ("amplitude", "phase")),
     "informed_kind": lambda: Informed(SineAndLine(), ("is_sine", "slope")),
     "informed_direction": lambda: Informed(Sawtooth(dx=2), ("frequency", "direction")),

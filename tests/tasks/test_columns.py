@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from quickstudy.tasks.columns import complete_rows, is_missing, numbers, read_csv
+from quickstudy.tasks.datasets.columns import complete_rows, is_missing, numbers, read_csv
 
 
 def _file(folder: Path, text: str | bytes) -> Path:

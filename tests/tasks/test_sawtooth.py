@@ -40,3 +40,21 @@ def test_bad_options(option: dict[str, object]) -> None:
 def test_no_grid_in_the_plane() -> None:
     with pytest.raises(ValueError, match="grid=True needs one input feature"):
         Sawtooth(dx=2).sample(1, support=1, query=4, grid=True)
+
+
+def test_a_range_of_noise_is_drawn_for_every_task(generator: torch.Generator) -> None:
+    tasks = Sawtooth.named("hassan2026").sample(400, support=0, query=200, generator=generator)
+    frequency, offset, noise, direction = (tasks.info[k] for k in ("frequency", "offset", "noise", "direction"))
+    assert 0.05 <= float(noise.min()) < 0.052 and 0.098 < float(noise.max()) <= 0.1
+    assert 3.0 <= float(frequency.min()) and float(frequency.max()) <= 5.0
+    clean = (frequency[:, None] * (tasks.query.x.squeeze(2) * direction - offset[:, None])).remainder(1)
+    found = (tasks.query.y.squeeze(2) - clean).std(1)
+    torch.testing.assert_close(found / noise, torch.ones(400), atol=0.25, rtol=0)  # 5 standard errors of 200 points
+    assert float((found / noise).mean()) == pytest.approx(1, abs=0.01)
+
+
+def test_named_processes() -> None:
+    assert Sawtooth.named("bruinsma2023", dx=2) == Sawtooth(dx=2)
+    assert Sawtooth.named("fourier-volterra2026", domain=(0.0, 1.0)).frequency == (0.5, 5.0)
+    with pytest.raises(ValueError, match="no sawtooth is named 'zigzag'; choose one of bruinsma2023, hassan2026"):
+        Sawtooth.named("zigzag")  # type: ignore[arg-type]

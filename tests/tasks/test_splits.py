@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quickstudy.learner import SPLITS
-from quickstudy.tasks.splits import split_tasks
+from quickstudy.tasks.datasets.splits import split_tasks
 
 
 @given(count=st.integers(3, 200), shares=st.tuples(*[st.integers(1, 20)] * 3), seed=st.integers(0, 2**30))

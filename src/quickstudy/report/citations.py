@@ -63,6 +63,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "SineAndLine(": ("finn2018platipus",),
     "Pendulum(": ("blanes2002splitting",),
     "Pharmacokinetics(": ("pinheiro1995nlme",),
+    "PredatorPrey(": ("bruinsma2023autoregressive",),
+    "Images(": ("garnelo2018cnp", "theis2016note"),
 }
 SCHEDULES: dict[str, tuple[str, ...]] = {"cosine": ("loshchilov2017sgdr",), "warmup_cosine": ("loshchilov2017sgdr",)}
 

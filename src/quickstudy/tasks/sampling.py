@@ -193,16 +193,19 @@ class Batch:
         grid = torch.linspace(*domain, self.query, dtype=x.dtype, device=x.device)
         return torch.cat([x, grid[:, None].expand(len(x), self.query, 1)], 1)
 
-    def tasks(self, x: Tensor, y: Tensor, info: dict[str, Tensor], noise: float = 0.0) -> Tasks:
+    def tasks(self, x: Tensor, y: Tensor, info: dict[str, Tensor], noise: float | Tensor = 0.0) -> Tasks:
         """The first N points `x [T, N + M, dx]`, `y [T, N + M, dy]` as support, the other M as query.
 
         Args:
             x: inputs.
             y: outputs without noise.
             info: what the family knows of the tasks.
-            noise: standard deviation of the normal noise added to the outputs; nothing is drawn for 0.
+            noise: standard deviation of the normal noise added to the outputs, one for all tasks or `[T]`; nothing is
+                drawn for the number 0.
         """
-        if noise:
+        if isinstance(noise, Tensor):
+            y = y + noise.view(-1, 1, 1) * self.noise(y.shape[2], y.dtype)
+        elif noise:
             y = y + noise * self.noise(y.shape[2], y.dtype)
         sizes = [self.support, self.query]
         (x_support, x_query), (y_support, y_query) = x.split(sizes, 1), y.split(sizes, 1)

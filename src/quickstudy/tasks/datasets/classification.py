@@ -10,8 +10,8 @@ from torch import Tensor
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import SPLITS, Split, check_split
+from quickstudy.tasks.datasets.splits import split_tasks
 from quickstudy.tasks.sampling import Batch
-from quickstudy.tasks.splits import split_tasks
 
 
 @final

@@ -12,9 +12,9 @@ from torch import Tensor
 from quickstudy.data import Tasks, pad
 from quickstudy.learner import SPLITS, Split, check_split
 from quickstudy.predictive import DenseGaussian
-from quickstudy.tasks.columns import Columns, check_names, complete_rows, group_rows, numbers, read_csv
-from quickstudy.tasks.point_sets import Order, PointSets, check_order
-from quickstudy.tasks.splits import split_tasks
+from quickstudy.tasks.datasets.columns import Columns, check_names, complete_rows, group_rows, numbers, read_csv
+from quickstudy.tasks.datasets.point_sets import Order, PointSets, check_order
+from quickstudy.tasks.datasets.splits import split_tasks
 
 Belief = TypeVar("Belief")
 

@@ -24,7 +24,7 @@ class PointSets:
 
     Args:
         points: all tasks, padded to equal length; each has at least two real points, before its padding.
-        splits: the indices of the tasks of each split; see `quickstudy.tasks.splits.split_tasks`.
+        splits: the indices of the tasks of each split; see `quickstudy.tasks.datasets.splits.split_tasks`.
         order: "random" draws distinct points as support and query; "first" takes the first points as support and draws
             the query from the rest.
 

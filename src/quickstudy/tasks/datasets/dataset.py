@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from quickstudy.data import IGNORED, Examples, Tasks, pad, zero_padding
-from quickstudy.tasks.point_sets import Order, PointSets
-from quickstudy.tasks.splits import split_tasks
+from quickstudy.tasks.datasets.point_sets import Order, PointSets
+from quickstudy.tasks.datasets.splits import split_tasks
 
 Pair = tuple[Tensor, Tensor]
 

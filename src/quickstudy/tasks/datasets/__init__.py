@@ -1,0 +1,1 @@
+"""Families of given data: arrays, data sets, tables and images."""
