@@ -35,6 +35,8 @@ from quickstudy.processes.neural_process import NeuralProcess
 from quickstudy.processes.relative_cnp import RelativeCNP
 from quickstudy.processes.te_tnp import TETNP
 from quickstudy.processes.tnp import TNP
+from quickstudy.processes.tnp_a import TNPA
+from quickstudy.processes.tnp_nd import TNPND
 from quickstudy.testing.learner_case import Lines as Lines
 
 SMALL = {"width": 16, "depth": 2, "heads": 2, "hidden": 32, "embedding": 2}
@@ -72,6 +74,8 @@ PROCESSES: dict[str, Callable[[], nn.Module]] = {
     "LBANP": lambda: LBANP(**SMALL, latents=3),
     "TETNP": lambda: TETNP(**SMALL),
     "TNP": lambda: TNP(**SMALL),
+    "TNPA": lambda: TNPA(**SMALL),
+    "TNPND": lambda: TNPND(**SMALL, rank=3, mixing=1),
     "IncTNP": lambda: IncTNP(**SMALL),
     "IncTNP, query": lambda: IncTNP(**SMALL, objective="query"),
     "NeuralProcess, latent": lambda: NeuralProcess(width=32, latent=8, paths="latent", samples=4),
@@ -126,11 +130,14 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     name: {GRADIENT: "by definition its gradient is not the derivative of its value"} for name in NOT_A_DERIVATIVE
 } | {
     "CNP, low rank": {MEAN: "its loss is the joint density"},
+    "TNPA": {MEAN: "its loss is the joint density"},
+    "TNPND": {MEAN: "its loss is the joint density"},
     "IncTNP": {ORDER: "it is causal", MEAN: "it predicts support points as well, each from those before it"},
     "IncTNP, query": {ORDER: "it is causal"},
 }
 # fewer points where the cost grows with the square of the support set
-MANY_POINTS = dict.fromkeys(("TNP", "IncTNP", "IncTNP, query", "TETNP", "AttentiveCNP", "AttentiveNP"), 500) | {
+FEWER = ("TNP", "TNPA", "TNPND", "IncTNP", "IncTNP, query", "TETNP", "AttentiveCNP", "AttentiveNP")
+MANY_POINTS = dict.fromkeys(FEWER, 500) | {
     "RelativeCNP": 200,
     "RelativeCNP, pairs": 20,
 }

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from quickstudy.processes.relative_cnp import RelativeCNP as RelativeCNP
     from quickstudy.processes.te_tnp import TETNP as TETNP
     from quickstudy.processes.tnp import TNP as TNP
+    from quickstudy.processes.tnp_a import TNPA as TNPA
+    from quickstudy.processes.tnp_nd import TNPND as TNPND
     from quickstudy.runs.storage import load as load
     from quickstudy.runs.storage import save as save
     from quickstudy.training.fit import fit as fit
@@ -79,6 +81,8 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "StepNorm": "quickstudy.nets.step_norm",
     "TETNP": "quickstudy.processes.te_tnp",
     "TNP": "quickstudy.processes.tnp",
+    "TNPA": "quickstudy.processes.tnp_a",
+    "TNPND": "quickstudy.processes.tnp_nd",
     "Tasks": "quickstudy.data",
     "WarpGrad": "quickstudy.gradient.warp_grad",
     "decide": "quickstudy.decide",

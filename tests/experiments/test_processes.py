@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import quickstudy as qs
-from quickstudy.experiments.processes import CONDITIONAL, HEADS, LATENT, TITLES, HeadName, Model, build
+from quickstudy.experiments.processes import CONDITIONAL, HEADS, LATENT, OWN_BELIEF, TITLES, HeadName, Model, build
 
 
 @pytest.mark.parametrize("model", get_args(Model))
@@ -27,7 +27,9 @@ def test_every_head(head: HeadName) -> None:
 
 
 def test_latent_models_have_one_head() -> None:
-    assert set(LATENT) | set(CONDITIONAL) == set(get_args(Model)) == set(TITLES)
+    assert set(LATENT) | set(CONDITIONAL) | set(OWN_BELIEF) == set(get_args(Model)) == set(TITLES)
     assert set(HEADS) == set(get_args(HeadName))
     with pytest.raises(ValueError, match="--model np has a Gaussian head; leave --head mixture out"):
         build("np", head="mixture")
+    with pytest.raises(ValueError, match="--model tnp-nd has a joint belief of its own; leave --head mixture out"):
+        build("tnp-nd", head="mixture")

@@ -9,7 +9,18 @@ import quickstudy as qs
 from quickstudy.processes.heads.head import Head
 
 Model = Literal[
-    "cnp", "np", "attentive-cnp", "attentive-np", "relative-cnp", "conv-cnp", "tnp", "inc-tnp", "lbanp", "te-tnp"
+    "cnp",
+    "np",
+    "attentive-cnp",
+    "attentive-np",
+    "relative-cnp",
+    "conv-cnp",
+    "tnp",
+    "tnp-a",
+    "tnp-nd",
+    "inc-tnp",
+    "lbanp",
+    "te-tnp",
 ]
 HeadName = Literal["gaussian", "mixture", "low-rank"]
 
@@ -25,9 +36,13 @@ CONDITIONAL: dict[Model, Any] = {
     "relative-cnp": qs.RelativeCNP,
     "conv-cnp": qs.ConvCNP,
     "tnp": qs.TNP,
+    "tnp-a": qs.TNPA,
     "inc-tnp": qs.IncTNP,
     "lbanp": qs.LBANP,
     "te-tnp": qs.TETNP,
+}
+OWN_BELIEF: dict[Model, Callable[[int, int, float], nn.Module]] = {  # joint, and without a choice of head
+    "tnp-nd": lambda dx, dy, floor: qs.TNPND(dx, dy, floor=floor),
 }
 TITLES: dict[Model, str] = {
     "cnp": "CNP",
@@ -37,6 +52,8 @@ TITLES: dict[Model, str] = {
     "relative-cnp": "RelativeCNP",
     "conv-cnp": "ConvCNP",
     "tnp": "TNP",
+    "tnp-a": "TNP-A",
+    "tnp-nd": "TNP-ND",
     "inc-tnp": "IncTNP",
     "lbanp": "LBANP",
     "te-tnp": "TETNP",
@@ -58,13 +75,17 @@ def build(
         model: its name.
         dx: number of features of an input.
         dy: number of features of an output.
-        head: the kind of belief at a point; latent models have "gaussian" only.
+        head: the kind of belief at a point; latent models, and those in `OWN_BELIEF`, have only their own.
         sigma_floor: the smallest standard deviation that it can predict, in units of y.
         domain: the interval of every feature of x, for models with a grid.
 
     Raises:
-        ValueError: for a latent model with another head.
+        ValueError: for a model without a choice of head, and another head.
     """
+    if model in OWN_BELIEF:
+        if head != "gaussian":
+            raise ValueError(f"--model {model} has a joint belief of its own; leave --head {head} out")
+        return OWN_BELIEF[model](dx, dy, sigma_floor)
     if model in LATENT:
         if head != "gaussian":
             raise ValueError(f"--model {model} has a Gaussian head; leave --head {head} out")

@@ -23,7 +23,8 @@ class Conditional(nn.Module, ABC):
     """A process that maps a support set to a state, and the state and an input to the outputs of its network.
 
     A state is a NamedTuple of tensors whose first axis is the task; its field `seen [T]` is the number of points. Each
-    subclass is one model; it defines the abstract methods and overrides no other method.
+    subclass is one model; it defines the abstract methods and overrides no other method. A model whose belief is more
+    than that of its head at each point also has `belief(state, x)`, which `predict` then returns.
     """
 
     deterministic = True
@@ -129,6 +130,9 @@ def predict(process: Any, state: Any, x: Tensor) -> Predictive:
     check_inputs(process, x, len(state.seen))
     process.experience.check_size(process, state.seen)
     process.experience.check_range(process, x)
+    if hasattr(process, "belief"):
+        found: Predictive = process.belief(state, x)
+        return found
     belief: Predictive = process.head(process.outputs(state, x), process.dy)
     return belief
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from quickstudy.checks import check_choice, check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Predictive
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head
+from quickstudy.processes.parts.causal import Stream, attending_up_to, in_a_chain, with_first
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Transformer, check_heads
 
@@ -91,30 +91,29 @@ class IncTNP(Conditional):
         known = support.append(query) if self.objective == "prefixes" else support
         asked = known if self.objective == "prefixes" else query
         tokens = self.transformer.tokens(known.x, known.y)
-        allowed = _before(tokens.shape[1], tokens.shape[1], tokens)
+        count = tokens.shape[1]
+        places = torch.arange(count, device=tokens.device)
         if self.objective == "prefixes":  # point p is the token 1 + p, and attends to the tokens before that
-            later = allowed[:-1]
+            later = places[1:]
         else:
-            later = allowed[-1:].expand(asked.num_points, -1)
-        allowed = torch.cat([allowed, later])
+            later = places.new_full((asked.num_points,), count)
+        allowed = attending_up_to(torch.cat([places + 1, later]), count)
         if known.mask is not None:
-            allowed = allowed & _first_and(known.mask)[:, None, None]
+            allowed = allowed & with_first(known.mask)[:, None, None]
         belief = self.head(self.transformer(tokens, asked.x, allowed), self.dy)
         return negative_log_likelihood(belief, asked, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> IncTNPState:
         """`encode` without the checks, of points whose padding holds zeros."""
         tokens = self.transformer.tokens(support.x, support.y)
-        real = _first_and(support.real())
-        allowed = _before(tokens.shape[1], tokens.shape[1], tokens) & real[:, None, None]
-        return IncTNPState(self.transformer.encode(tokens, allowed), real, support.sizes())
+        real = with_first(support.real())
+        return IncTNPState(self.transformer.encode(tokens, _causal(tokens, real)), real, support.sizes())
 
     def extended(self, state: IncTNPState, examples: Examples) -> IncTNPState:
         """`append` without the checks, of points whose padding holds zeros."""
         tokens = self.transformer.more(examples.x, examples.y)
         real = torch.cat([state.real, examples.real()], 1)
-        allowed = _before(tokens.shape[1], real.shape[1], tokens) & real[:, None, None]
-        keys = self.transformer.encode(tokens, allowed, state.keys)
+        keys = self.transformer.encode(tokens, _causal(tokens, real), state.keys)
         return IncTNPState(keys, real, state.seen + examples.sizes())
 
     def outputs(self, state: IncTNPState, x: Tensor) -> Tensor:
@@ -123,52 +122,15 @@ class IncTNP(Conditional):
 
     def chained(self, state: IncTNPState, points: Examples) -> Tensor:
         """The head's parameters `[T, M, size]` at each of `points`, given the points in `state` and those before it."""
-        tokens = self.transformer.more(points.x, points.y)
-        real = torch.cat([state.real, points.real()], 1)
-        allowed = _before(tokens.shape[1], real.shape[1], tokens) & real[:, None, None]
-        keys = self.transformer.encode(tokens, allowed, state.keys)
-        without_itself = _before(tokens.shape[1], real.shape[1] - 1, tokens)
-        without_itself = torch.nn.functional.pad(without_itself, (0, 1)) & real[:, None, None]
-        return self.transformer.answer(points.x, keys, without_itself)
+        return in_a_chain(self.transformer, state.keys, state.real, points)
 
-    def stream(self, state: IncTNPState, points: int) -> "IncTNPStream":
+    def stream(self, state: IncTNPState, points: int) -> Stream:
         """Predictions of one point after another, for at most `points` of them, without a graph."""
-        return IncTNPStream(self, state, points)
+        return Stream(self, state.keys, state.real, points)
 
 
-class IncTNPStream:
-    """Predicts point after point, each given the support set and all points before it; the keys have one buffer.
-
-    Args:
-        process: the process.
-        state: its state after the support set.
-        points: the largest number of points that will be appended.
-    """
-
-    def __init__(self, process: IncTNP, state: IncTNPState, points: int):
-        self._process, self._count = process, state.keys.shape[2]
-        self._keys = torch.nn.functional.pad(state.keys, (0, 0, 0, points))
-        self._real = None if bool(state.real.all()) else torch.nn.functional.pad(state.real, (0, points), value=True)
-
-    def __call__(self, x: Tensor, last: Examples | None) -> Predictive:
-        """The belief at `x [T, 1, dx]`, after `last`, one real point of each task, is appended."""
-        transformer = self._process.transformer
-        self._count += last is not None
-        keys = self._keys[:, :, : self._count]
-        allowed = None if self._real is None else self._real[:, None, None, : self._count]
-        if last is None:
-            outputs = transformer.answer(x, keys, allowed)
-        else:
-            outputs = transformer.step(transformer.more(last.x, last.y), x, keys, allowed)
-        return self._process.head(outputs, self._process.dy)
-
-
-def _before(tokens: int, keys: int, like: Tensor) -> Tensor:
-    """Whether each of the last `tokens` attends to each of the `keys`, `[tokens, keys]`: itself and earlier ones."""
-    places = torch.arange(keys, device=like.device)
-    return places[keys - tokens :, None] >= places
-
-
-def _first_and(real: Tensor) -> Tensor:
-    """The mask of the support tokens, `[T, 1 + N]`: one entry for the first token, then those of the points."""
-    return torch.cat([real.new_ones(len(real), 1), real], 1)
+def _causal(tokens: Tensor, real: Tensor) -> Tensor:
+    """Whether each of the last `tokens` attends to each key of a real point, `[T, 1, tokens, K]`: itself and before."""
+    keys = real.shape[1]
+    places = torch.arange(keys - tokens.shape[1], keys, device=real.device)
+    return attending_up_to(places + 1, keys) & real[:, None, None]

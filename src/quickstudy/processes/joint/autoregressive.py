@@ -90,11 +90,15 @@ class AutoregressiveBelief:
             return self._log_prob(y, mask, joint)
 
     def _log_prob(self, y: Tensor, mask: Mask, joint: bool) -> Tensor:
-        alone = self.source.process.predict(self.source.state, self.x)
-        if not joint or not self.x.shape[1]:
-            return alone.log_prob(y, mask, joint)
-        check_outcome(y, alone.mean, mask)
-        y = filled(y, alone.mean, mask)
+        process = self.source.process
+        if not joint:
+            alone: Tensor = process.predict(self.source.state, self.x).log_prob(y, mask)
+            return alone
+        like = self.x.new_zeros(*self.x.shape[:2], process.dy)
+        check_outcome(y, like, mask)
+        if not self.x.shape[1]:
+            return like.new_zeros(len(like), dtype=at_least_float32(like))
+        y = filled(y, like, mask)
         state, tasks = self._tiled(len(self.orders)), torch.arange(len(y)).repeat(len(self.orders)).unsqueeze(1)
         places = self.orders.repeat_interleave(len(y), 0)
         points = Examples(self.x[tasks, places], y[tasks, places], None if mask is None else mask[tasks, places])

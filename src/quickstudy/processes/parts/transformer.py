@@ -120,10 +120,13 @@ class Transformer(nn.Module):
 
     def answer(self, x: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
         """The outputs `[T, M, outputs]` at `x [T, M, dx]`, given the keys of the support points."""
-        tokens = self.asked(x)
+        return self.last(self.read(self.asked(x), keys, allowed))
+
+    def read(self, tokens: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
+        """The tokens `[T, M, width]` of queries after all layers, given the keys of the support points."""
         for i, layer in enumerate(self.layers):
             tokens = layer(tokens, keys[:, i], allowed)
-        return self.last(tokens)
+        return tokens
 
     def step(self, latest: Tensor, x: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
         """`encode` of one more support token and `answer` for the queries, in one pass; writes into `keys`.

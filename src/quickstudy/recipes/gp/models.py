@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from quickstudy.evaluation.evaluate import Metric
 from quickstudy.experiments.options import Sampled
-from quickstudy.experiments.processes import TITLES, HeadName, Model, build
+from quickstudy.experiments.processes import OWN_BELIEF, TITLES, HeadName, Model, build
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.gp import protocol as gp_protocol
 from quickstudy.report.palette import GREEN
@@ -47,6 +47,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Train, measure and draw."""
     learner = build(options.model, head=options.head, sigma_floor=options.sigma_floor)
     latent = hasattr(learner, "latent_belief")
+    joint = options.head == "low-rank" or options.model in OWN_BELIEF
     return gp_protocol.run(
         learner,
         options,
@@ -55,5 +56,5 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         colour=GREEN,
         samples=64 if latent else 0,
         train_on=options.kernel,
-        orders=0 if latent or options.head == "low-rank" else options.orders,
+        orders=0 if latent or joint else options.orders,
     )

@@ -29,6 +29,8 @@ CLASSES: dict[str, str] = {
     "CNP": "quickstudy.processes.cnp",
     "NeuralProcess": "quickstudy.processes.neural_process",
     "TNP": "quickstudy.processes.tnp",
+    "TNPA": "quickstudy.processes.tnp_a",
+    "TNPND": "quickstudy.processes.tnp_nd",
     "IncTNP": "quickstudy.processes.inc_tnp",
     "AttentiveCNP": "quickstudy.processes.attentive_cnp",
     "AttentiveNP": "quickstudy.processes.attentive_np",

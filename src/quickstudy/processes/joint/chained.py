@@ -1,0 +1,60 @@
+"""A belief about several points whose joint density is a product along their given order."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quickstudy.learner import Predictive
+from quickstudy.predictive.outcomes import Mask
+from quickstudy.processes.joint.autoregressive import Autoregressive, AutoregressiveBelief
+
+
+@dataclass(frozen=True)
+class ChainedBelief:
+    """A belief about the outputs at `M` points of `T` tasks.
+
+    `mean`, `variance`, `cdf` and `log_prob(y)` are those of each point by itself. `sample` and
+    `log_prob(y, joint=True)` predict the points one after another, in the order in which they were given.
+
+    Args:
+        alone: the belief about each point by itself.
+        chain: the joint belief in the given order.
+    """
+
+    alone: Any
+    chain: AutoregressiveBelief
+
+    @property
+    def mean(self) -> Tensor:
+        """`[T, M, dy]`."""
+        mean: Tensor = self.alone.mean
+        return mean
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of an observation, `[T, M, dy]`."""
+        variance: Tensor = self.alone.variance
+        return variance
+
+    def cdf(self, y: Tensor) -> Tensor:
+        """The probability of an outcome below `y [T, M, dy]`, for each point and output by itself."""
+        below: Tensor = self.alone.cdf(y)
+        return below
+
+    def log_prob(self, y: Tensor, mask: Mask = None, joint: bool = False) -> Tensor:
+        """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly."""
+        belief: Predictive = self.chain if joint else self.alone
+        return belief.log_prob(y, mask, joint)
+
+    def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
+        """`n` joint draws `[n, T, M, dy]`; without `noise`, the means of the beliefs that they are drawn from."""
+        return self.chain.sample(n, generator, noise)
+
+
+def chained_belief(process: Any, state: Any, x: Tensor) -> ChainedBelief:
+    """The belief at `x [T, M, dx]` of a process that has `outputs`, `chained` and `stream`."""
+    alone = process.head(process.outputs(state, x), process.dy)
+    graph = any(parameter.requires_grad for parameter in process.parameters())
+    return ChainedBelief(alone, Autoregressive(process, state, "given", 1, 0, graph)(x))
