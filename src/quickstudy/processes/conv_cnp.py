@@ -86,7 +86,7 @@ class ConvCNP(Conditional):
         self.into, self.back = SetConv(self.lattice.spacing), SetConv(self.lattice.spacing)
         self.unet = UNet(dx, 1 + dy, channels, levels, kernel)
         last = nn.Linear(channels, self.head.size(dy))
-        self.out = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), last)
+        self.out = nn.Sequential(nn.Linear(self.unet.outputs, channels), nn.ReLU(), last)
         with torch.no_grad():  # so that the network's first outputs are near zero everywhere
             last.weight.mul_(0.01)
             last.bias.zero_()

@@ -123,9 +123,13 @@ class SetConv(nn.Module):
         return found
 
     def _weights(self, x: Tensor, window: Window) -> list[Tensor]:
-        """exp(-(x - cell)^2 / (2 width^2)) for each axis, `[T, N, cells]`."""
+        """exp(-(x - cell)^2 / (2 width^2)) for each axis, `[T, N, cells]`; 0 where it is less than 1e-20.
+
+        (Without the zeros, most of the weights are subnormal numbers, with which processors compute many times slower.)
+        """
         scale = (-(0.5**0.5) / self.log_width.exp()).to(x)
-        return [(-((x[..., i, None] - cells) * scale).square()).exp() for i, cells in enumerate(window.axes(x))]
+        exponents = [-((x[..., i, None] - cells) * scale).square() for i, cells in enumerate(window.axes(x))]
+        return [F.threshold(e.clamp_min(-50).exp(), 1e-20, 0.0) for e in exponents]
 
 
 class UNet(nn.Module):
@@ -134,7 +138,7 @@ class UNet(nn.Module):
     Args:
         dims: number of axes of the grid.
         inputs: number of channels of the input.
-        channels: number of channels of every hidden grid, and of the output.
+        channels: number of channels of every hidden grid; the output has twice as many.
         levels: how often the number of cells is halved; it must be a multiple of `2 ** levels`.
         kernel: number of cells that a convolution covers along each axis; odd.
     """
@@ -146,10 +150,10 @@ class UNet(nn.Module):
         self.first = conv(inputs, channels, **around)
         self.down = nn.ModuleList(conv(channels, channels, stride=2, **around) for _ in range(levels))
         self.up = nn.ModuleList(conv((1 + (i > 0)) * channels, channels, **around) for i in range(levels))
-        self.last = conv(2 * channels, channels, **around)
+        self.outputs = 2 * channels
 
     def forward(self, grid: Tensor) -> Tensor:
-        """`[T, inputs, *cells]` -> `[T, channels, *cells]`."""
+        """`[T, inputs, *cells]` -> `[T, 2 channels, *cells]`."""
         found = [F.relu(self.first(grid))]
         for conv in self.down:
             found.append(F.relu(conv(found[-1])))
@@ -157,4 +161,4 @@ class UNet(nn.Module):
         for conv in self.up:
             up = F.interpolate(F.relu(conv(up)), scale_factor=2.0, mode="nearest")
             up = torch.cat([up, found.pop()], 1)
-        return self.last(up)
+        return up
