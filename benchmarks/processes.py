@@ -1,7 +1,8 @@
 """Neural processes: a training step, joint samples, points that arrive one by one, and large support sets.
 
 The transformer beside `TNP` is the one of the published code: one mask over support and query points, which all run
-through every layer. It has the same width, layers, heads and feed-forward units.
+through every layer. It has the same width, layers, heads and feed-forward units. The ConvCNP beside ours is that of the
+package neuralprocesses, with the same grid, channels, levels and kernel; where it is not installed, it is left out.
 
     python -m benchmarks.processes [--case train-50]
 """
@@ -22,8 +23,8 @@ from benchmarks.bars import Bar, Verdict, lines
 from benchmarks.options import Options, parse
 from benchmarks.timing import Race, seconds
 
-CASES = ("train-50", "train-500", "autoregressive", "append", "large")
-DENSE, OURS = "dense mask", "ours"
+CASES = ("train-50", "train-500", "convolution", "autoregressive", "append", "large")
+DENSE, OURS, PACKAGE = "dense mask", "ours", "neuralprocesses"
 TASKS = 16
 
 
@@ -86,6 +87,30 @@ def training(points: int, factor: float, options: Options) -> dict[str, Any]:
     }
     medians = raced({name: step_of(make(), tasks) for name, make in makers.items()}, options)
     return summary(medians, [Bar(f"at least {factor}x faster than the dense mask", OURS, DENSE, factor)], options)
+
+
+def convolution(options: Options) -> dict[str, Any]:
+    """A training step and a prediction of ConvCNP, 16 tasks with 25 support and 25 query points."""
+    points = 4 if options.quick else 25
+    tasks = qs.tasks.GaussianProcess().sample(TASKS, support=points, query=points)
+    own = qs.ConvCNP(domain=(-2, 2), points_per_unit=64, channels=64, levels=6, kernel=5)
+
+    def predict() -> Tensor:
+        with torch.no_grad():
+            mean: Tensor = own.adapt(tasks.support)(tasks.query.x).mean
+        return mean
+
+    steps: dict[str, Callable[[], object]] = {OURS: step_of(own, tasks), f"{OURS}, a prediction": predict}
+    try:
+        from benchmarks.contenders import neuralprocesses_package as package
+    except ImportError as error:
+        print(f"neuralprocesses is left out: {error.name} is not installed")
+    else:
+        theirs = package.conv_cnp(64, 64, 6, 5)
+        steps[PACKAGE] = package.training_step(theirs, tasks)
+        steps[f"{PACKAGE}, a prediction"] = package.prediction(theirs, tasks)
+    bar = Bar("at least 3x faster than the package neuralprocesses", OURS, PACKAGE, 3)
+    return summary(raced(steps, options), [bar], options)
 
 
 def joint_samples(options: Options) -> dict[str, Any]:
@@ -165,6 +190,7 @@ def summary(medians: dict[str, float], bars: list[Bar], options: Options) -> dic
 MEASURES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "train-50": lambda options: training(50, 1.25, options),
     "train-500": lambda options: training(500, 3.0, options),
+    "convolution": convolution,
     "autoregressive": joint_samples,
     "append": appending,
     "large": large,
@@ -174,6 +200,7 @@ MEASURES: dict[str, Callable[[Options], dict[str, Any]]] = {
 TITLES = {
     "train-50": "a training step of 16 tasks with 25 support and 25 query points",
     "train-500": "a training step of 16 tasks with 250 support and 250 query points",
+    "convolution": "a training step of ConvCNP, 16 tasks with 25 support and 25 query points",
     "autoregressive": "50 joint samples of 100 points, after 50 support points",
     "append": "one more point",
     "large": "10,000 support points, 1,000 query points",
