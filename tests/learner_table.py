@@ -26,6 +26,7 @@ from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.nets import MLP, WarpedMLP
 from quickstudy.processes.attentive_cnp import AttentiveCNP
 from quickstudy.processes.attentive_np import AttentiveNP
+from quickstudy.processes.bootstrapping_np import BootstrappingANP, BootstrappingNP
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.conv_cnp import ConvCNP
 from quickstudy.processes.heads import LowRankHead, MixtureHead
@@ -68,6 +69,8 @@ PROCESSES: dict[str, Callable[[], nn.Module]] = {
     "AttentiveNP, no self-attention, ml": lambda: AttentiveNP(
         width=16, latent=8, encoder_depth=2, heads=2, samples=4, objective="ml", self_attention=0
     ),
+    "BootstrappingNP": lambda: BootstrappingNP(width=16, encoder_depth=2, samples=4),
+    "BootstrappingANP": lambda: BootstrappingANP(width=16, encoder_depth=2, heads=2, self_attention=0, samples=4),
     "ConvCNP": lambda: ConvCNP(domain=(-5, 5), points_per_unit=4, channels=8, levels=2),
     "RelativeCNP": lambda: RelativeCNP(width=16),
     "RelativeCNP, pairs": lambda: RelativeCNP(width=16, pairs=True),
@@ -119,13 +122,14 @@ LOW_RANK = "a linear rule gives the same on low rank weights"
 NOT_A_DERIVATIVE = frozenset({"FOMAML", "Reptile", "Reptile, support, learned noise", "WarpGrad"})
 DRAWS = frozenset(
     {"NeuralProcess, latent", "NeuralProcess, both, iwae", "NeuralProcess, both, ml"}
-    | {"AttentiveNP", "AttentiveNP, no self-attention, ml"}
+    | {"AttentiveNP", "AttentiveNP, no self-attention, ml", "BootstrappingNP", "BootstrappingANP"}
 )
 STEPS_LINEARLY = frozenset({"MAML", "MAML, loop", "FOMAML", "ANIL", "BOIL", "CAVIA"}) | {
     name for name in LEARNERS if name.startswith("MAML, ")
 }
 # which properties are not promised, and why
 ORDER, MEAN = "the order of the support set does not matter", "the loss is a mean over query points"
+BOOTSTRAPS = {ORDER: "it resamples points by their places", GRADIENT: "no gradient goes through the resampling"}
 EXCEPTIONS: dict[str, dict[str, str]] = {
     name: {GRADIENT: "by definition its gradient is not the derivative of its value"} for name in NOT_A_DERIVATIVE
 } | {
@@ -134,9 +138,11 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "TNPND": {MEAN: "its loss is the joint density"},
     "IncTNP": {ORDER: "it is causal", MEAN: "it predicts support points as well, each from those before it"},
     "IncTNP, query": {ORDER: "it is causal"},
+    "BootstrappingNP": BOOTSTRAPS,
+    "BootstrappingANP": BOOTSTRAPS,
 }
 # fewer points where the cost grows with the square of the support set
-FEWER = ("TNP", "TNPA", "TNPND", "IncTNP", "IncTNP, query", "TETNP", "AttentiveCNP", "AttentiveNP")
+FEWER = ("TNP", "TNPA", "TNPND", "IncTNP", "IncTNP, query", "TETNP", "AttentiveCNP", "AttentiveNP", "BootstrappingANP")
 MANY_POINTS = dict.fromkeys(FEWER, 500) | {
     "RelativeCNP": 200,
     "RelativeCNP, pairs": 20,

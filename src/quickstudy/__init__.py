@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from quickstudy.processes import heads as heads
     from quickstudy.processes.attentive_cnp import AttentiveCNP as AttentiveCNP
     from quickstudy.processes.attentive_np import AttentiveNP as AttentiveNP
+    from quickstudy.processes.bootstrapping_np import BootstrappingANP as BootstrappingANP
+    from quickstudy.processes.bootstrapping_np import BootstrappingNP as BootstrappingNP
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.conv_cnp import ConvCNP as ConvCNP
     from quickstudy.processes.inc_tnp import IncTNP as IncTNP
@@ -61,6 +63,8 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "AttentiveNP": "quickstudy.processes.attentive_np",
     "BOIL": "quickstudy.gradient.boil",
     "BayesianMAML": "quickstudy.gradient.bayesian_maml",
+    "BootstrappingANP": "quickstudy.processes.bootstrapping_np",
+    "BootstrappingNP": "quickstudy.processes.bootstrapping_np",
     "CAVIA": "quickstudy.gradient.cavia",
     "CNP": "quickstudy.processes.cnp",
     "ConvCNP": "quickstudy.processes.conv_cnp",

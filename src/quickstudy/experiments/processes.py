@@ -13,6 +13,8 @@ Model = Literal[
     "np",
     "attentive-cnp",
     "attentive-np",
+    "bnp",
+    "banp",
     "relative-cnp",
     "conv-cnp",
     "tnp",
@@ -29,7 +31,12 @@ HEADS: dict[HeadName, Callable[[float], Head]] = {
     "mixture": lambda floor: qs.heads.MixtureHead(20, floor),
     "low-rank": lambda floor: qs.heads.LowRankHead(64, floor),
 }
-LATENT: dict[Model, Any] = {"np": qs.NeuralProcess, "attentive-np": qs.AttentiveNP}
+LATENT: dict[Model, Any] = {
+    "np": qs.NeuralProcess,
+    "attentive-np": qs.AttentiveNP,
+    "bnp": qs.BootstrappingNP,
+    "banp": qs.BootstrappingANP,
+}
 CONDITIONAL: dict[Model, Any] = {
     "cnp": qs.CNP,
     "attentive-cnp": qs.AttentiveCNP,
@@ -49,6 +56,8 @@ TITLES: dict[Model, str] = {
     "np": "Neural Process",
     "attentive-cnp": "Attentive CNP",
     "attentive-np": "Attentive NP",
+    "bnp": "Bootstrapping NP",
+    "banp": "Bootstrapping ANP",
     "relative-cnp": "RelativeCNP",
     "conv-cnp": "ConvCNP",
     "tnp": "TNP",

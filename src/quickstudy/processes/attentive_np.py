@@ -1,21 +1,19 @@
 """Attentive Neural Process (Kim et al. 2019, arXiv 1901.05761)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from quickstudy import predictive
 from quickstudy.checks import check_number, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import check_steps
 from quickstudy.nets import MLP
-from quickstudy.processes import conditional, latent
-from quickstudy.processes.latent import LatentBelief, LatentPredictor, Objective, check_latent, latent_belief
+from quickstudy.processes.latent import Latent, bound, noise
 from quickstudy.processes.parts.attention import Attended, CrossAttention
 from quickstudy.processes.parts.blocks import Decoder, PointEncoder, State, dtype_of, mean_and_sd
-from quickstudy.processes.parts.experience import Experience
+from quickstudy.processes.parts.latents import LatentBelief, Objective, check_latent, latent_belief
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import check_heads
 
@@ -32,11 +30,12 @@ class AttentiveNPState(NamedTuple):
     seen: Tensor  # [T]
 
 
-class AttentiveNP(nn.Module):
+@final
+class AttentiveNP(Latent):
     """A Neural Process whose deterministic path attends to the support points; the latent belongs to the whole task.
 
     y | x, z ~ N(mu(r(x), z, x), sigma(r(x), z, x)^2),  z ~ q(z | support),  r(x) as in `AttentiveCNP`. The objectives
-    are those of `NeuralProcess`.
+    are those of `NeuralProcess`. With `self_attention`, `append` encodes all points again.
 
     Args:
         dx: number of features of an input.
@@ -58,7 +57,6 @@ class AttentiveNP(nn.Module):
     torch.Size([64, 4, 5, 1])
     """
 
-    deterministic = False
     training_defaults: ClassVar[Mapping[str, Any]] = TRAINING_DEFAULTS
 
     def __init__(
@@ -78,7 +76,6 @@ class AttentiveNP(nn.Module):
         sigma_floor: float = 1e-3,
     ):
         super().__init__()
-        self.experience = Experience()
         self.dx, self.dy, self.sigma_floor = check_whole("dx", dx), check_whole("dy", dy), sigma_floor
         check_heads({"width": width, "heads": heads})
         check_whole("encoder_depth", encoder_depth, 2), check_whole("decoder_depth", decoder_depth, 2)
@@ -100,51 +97,10 @@ class AttentiveNP(nn.Module):
         own = {"objective": self.objective, "self_attention": self.self_attention, "sigma_floor": self.sigma_floor}
         return {"dx": self.dx, "dy": self.dy, **self.sizes, **drawn, **own}
 
-    def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the negative objective per real query point.
-
-        Latents are drawn from torch's own generator.
-        """
-        return conditional.meta_loss(self, tasks)
-
-    def observe(self, tasks: Tasks) -> None:
-        """Record the range and the sizes of training tasks, beyond which predictions warn."""
-        self.experience.observe(tasks)
-
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
         support, query = tasks.support.clean(), tasks.query.clean()
-        return -(latent.bound(self, self.encoded(support), query) / query.sizes().clamp_min(1)).mean()
-
-    def encode(self, support: Examples) -> AttentiveNPState:
-        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
-        state: AttentiveNPState = conditional.encode(self, support)
-        return state
-
-    def append(self, state: AttentiveNPState, examples: Examples) -> AttentiveNPState:
-        """The state of the union with `examples`; with `self_attention`, all points are encoded again."""
-        union: AttentiveNPState = conditional.append(self, state, examples)
-        return union
-
-    def predict(
-        self, state: AttentiveNPState, x: Tensor, *, generator: torch.Generator | None = None
-    ) -> predictive.GaussianMixture:
-        """The belief at `x [T, M, dx]`: a mixture over `samples` latents, whose noise `generator` draws."""
-        return latent.predict(self, state, x, generator)
-
-    def adapt(
-        self,
-        support: Examples,
-        *,
-        steps: int | None = None,
-        create_graph: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> LatentPredictor:
-        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior.
-
-        `generator` draws the noise of the `samples` latents once; all predictions of the predictor use it.
-        """
-        return latent.adapt(self, support, steps, create_graph=create_graph, generator=generator)
+        return -(bound(self, self.encoded(support), query) / query.sizes().clamp_min(1)).mean()
 
     def encoded(self, support: Examples) -> AttentiveNPState:
         """`encode` without the checks, of points whose padding holds zeros."""
@@ -162,6 +118,14 @@ class AttentiveNP(nn.Module):
         """q(z | points in `state`), with standard deviations between 0.1 and 1."""
         codes = State(state.total, state.seen)
         return latent_belief(self.latent_head(codes.mean(dtype_of(self.latent_head))))
+
+    def noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Standard normal noise `[n, T, latent]` of the latents of `T = len(like)` tasks."""
+        return noise(n, self.latent, like, generator)
+
+    def members(self, state: AttentiveNPState, noise: Tensor) -> Tensor:
+        """Latents `[S, T, latent]` for their noise."""
+        return self.latent_belief(state).of(noise)
 
     def moments(self, state: AttentiveNPState, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for latents `z [S, T, latent]`."""

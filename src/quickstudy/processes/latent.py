@@ -1,120 +1,147 @@
-"""Latent variables of neural processes: beliefs about them, training objectives, and the predictor that draws them."""
+"""Shared code of processes that draw random numbers to predict: latent variables, or bootstraps of the support set."""
 
-import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from quickstudy import predictive
-from quickstudy.chance import normal
-from quickstudy.checks import check_choice, check_whole
-from quickstudy.data import Examples
+from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_generator, check_task
-from quickstudy.predictive.outcomes import LOG_2PI, check_draws
+from quickstudy.predictive.outcomes import check_draws
+from quickstudy.processes import conditional
 from quickstudy.processes.checks import check_inputs
 from quickstudy.processes.conditional import adapted_state, appended, one_task
+from quickstudy.processes.parts import latents
 from quickstudy.processes.parts.blocks import TaskModel, constant, gaussian_log_prob
-
-Objective = Literal["elbo", "iwae", "ml"]
-TRAIN_SAMPLES: dict[Objective, int] = {"elbo": 1, "iwae": 4, "ml": 16}
-
-
-class LatentBelief(NamedTuple):
-    """A belief N(mean, diag sd^2) about latents; `mean` and `sd` are `[T, latent]`."""
-
-    mean: Tensor
-    sd: Tensor
-
-    def sample(self, n: int) -> Tensor:
-        """`n` draws `[n, T, latent]`, differentiable, from torch's own generator."""
-        return self.mean + self.sd * normal((n, *self.mean.shape), axis=1, like=self.mean)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log density `[n, T]` of `z [n, T, latent]`."""
-        white = (z - self.mean) / self.sd
-        return (-0.5 * white.square() - self.sd.log() - 0.5 * LOG_2PI).sum(-1)
-
-    def divergence(self, other: "LatentBelief") -> Tensor:
-        """KL(self || other), `[T]`."""
-        ratio = (self.sd / other.sd).square()
-        distance = ((self.mean - other.mean) / other.sd).square()
-        return 0.5 * (ratio + distance - 1 - ratio.log()).sum(-1)
+from quickstudy.processes.parts.experience import Experience
+from quickstudy.processes.parts.latents import LatentBelief
 
 
-def latent_belief(output: Tensor) -> LatentBelief:
-    """The belief for a network's output `[T, 2 latent]`, with standard deviations between 0.1 and 1, as is usual."""
-    mean, raw = output.chunk(2, -1)
-    return LatentBelief(mean, 0.1 + 0.9 * raw.sigmoid())
+class Latent(nn.Module, ABC):
+    """A process whose prediction is an even mixture of members, each of which belongs to random numbers.
 
+    Its state is like that of a `Conditional` process. Each subclass is one model; it defines the abstract methods and
+    overrides no other method.
+    """
 
-class Latent(Protocol):
-    """A process with latent variables; its state is like that of a `Conditional` process."""
-
+    deterministic = False
     dx: int
     dy: int
-    latent: int
     samples: int
 
-    def latent_belief(self, state: Any) -> LatentBelief:
-        """q(z | points in `state`)."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.experience = Experience()
 
-    def moments(self, state: Any, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for latents `z [S, T, latent]`."""
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
 
+    @abstractmethod
+    def forward(self, tasks: Tasks) -> Tensor:
+        """`meta_loss` without the checks."""
 
-def check_latent(objective: Objective, train_samples: int | None, latent: int, samples: int) -> tuple[int, int, int]:
-    """Return the numbers of latent features, prediction samples and training samples; ValueError if one is bad."""
-    check_choice("objective", objective, tuple(TRAIN_SAMPLES))
-    drawn = TRAIN_SAMPLES[objective] if train_samples is None else train_samples
-    return check_whole("latent", latent), check_whole("samples", samples), check_whole("train_samples", drawn)
+    @abstractmethod
+    def encoded(self, support: Examples) -> Any:
+        """`encode` without the checks, of points whose padding holds zeros."""
+
+    @abstractmethod
+    def extended(self, state: Any, examples: Examples) -> Any:
+        """`append` without the checks, of points whose padding holds zeros."""
+
+    @abstractmethod
+    def noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Random numbers `[n, T, ...]` for `n` members of `T = len(like)` tasks."""
+
+    @abstractmethod
+    def members(self, state: Any, noise: Tensor) -> Any:
+        """What the members know of the support set: a record of tensors `[n, T, ...]`, or one of them."""
+
+    @abstractmethod
+    def moments(self, state: Any, members: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation `[n, T, M, dy]` of the members at `x [T, M, dx]`."""
+
+    @final
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """Scalar: the mean over tasks of the negative objective per real query point.
+
+        Random numbers are drawn from torch's own generator.
+        """
+        return conditional.meta_loss(self, tasks)
+
+    @final
+    def observe(self, tasks: Tasks) -> None:
+        """Record the range and the sizes of training tasks, beyond which predictions warn."""
+        self.experience.observe(tasks)
+
+    @final
+    def encode(self, support: Examples) -> Any:
+        """The state of a support set `x [T, N, dx]`, `y [T, N, dy]`; `N` may be 0."""
+        return conditional.encode(self, support)
+
+    @final
+    def append(self, state: Any, examples: Examples) -> Any:
+        """The state of the union with `examples`; the docstring of the class states the cost."""
+        return conditional.append(self, state, examples)
+
+    @final
+    def predict(self, state: Any, x: Tensor, *, generator: torch.Generator | None = None) -> predictive.GaussianMixture:
+        """The belief at `x [T, M, dx]`: a mixture over `samples` members, whose random numbers `generator` draws."""
+        return predict(self, state, x, generator)
+
+    @final
+    def adapt(
+        self,
+        support: Examples,
+        *,
+        steps: int | None = None,
+        create_graph: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> "LatentPredictor":
+        """The predictor that encodes `support`; `steps=0` and an empty support set give the prior.
+
+        `generator` draws the random numbers of the `samples` members once; all predictions of the predictor use them.
+        """
+        return adapt(self, support, steps, create_graph=create_graph, generator=generator)
 
 
 def bound(process: Any, state: Any, query: Examples) -> Tensor:
     """The objective of each task `[T]`, not divided by the number of query points; see `NeuralProcess`.
 
     Args:
-        process: the process, with its `objective`, `train_samples` and `moments`.
+        process: the process, with its `objective`, `train_samples`, `latent_belief` and `moments`.
         state: its state after the support set.
         query: the query points, whose padding holds zeros.
     """
 
     def log_prob(z: Tensor) -> Tensor:
-        """The log density `[S, T]` of all query points of a task, for latents `[S, T, latent]`."""
         mean, sd = process.moments(state, z, query.x)
         return gaussian_log_prob(query.y, mean, sd, query.mask).sum(-1)
 
-    prior: LatentBelief = process.latent_belief(state)
-    if process.objective == "ml":
-        return log_mean_exp(log_prob(prior.sample(process.train_samples)))
-    posterior: LatentBelief = process.latent_belief(process.extended(state, query))
-    z = posterior.sample(process.train_samples)
-    fit = log_prob(z)
-    if process.objective == "elbo":
-        return fit.mean(0) - posterior.divergence(prior)
-    return log_mean_exp(fit + prior.log_prob(z) - posterior.log_prob(z))
+    def posterior() -> LatentBelief:
+        belief: LatentBelief = process.latent_belief(process.extended(state, query))
+        return belief
+
+    return latents.bound(process.objective, process.train_samples, process.latent_belief(state), posterior, log_prob)
 
 
-def log_mean_exp(values: Tensor) -> Tensor:
-    """log of the mean of exp over the first axis."""
-    return values.logsumexp(0) - math.log(len(values))
-
-
-def noise(process: Any, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+def noise(n: int, latent: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard normal noise `[n, T, latent]` of the latents of `T = len(like)` tasks."""
-    shape = (n, len(like), process.latent)
-    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+    return torch.randn((n, len(like), latent), dtype=like.dtype, device=like.device, generator=generator)
 
 
 def predict(process: Any, state: Any, x: Tensor, generator: torch.Generator | None) -> predictive.GaussianMixture:
-    """The belief of a latent process in a state; see `NeuralProcess.predict`."""
+    """The belief of a process in a state; see `Latent.predict`."""
     check_inputs(process, x, len(state.seen))
     check_generator(generator, x.device)
     process.experience.check_size(process, state.seen)
     process.experience.check_range(process, x)
-    belief = process.latent_belief(state)
-    mean, sd = process.moments(state, belief.mean + belief.sd * noise(process, process.samples, x, generator), x)
+    members = process.members(state, process.noise(process.samples, x, generator))
+    mean, sd = process.moments(state, members, x)
     return predictive.GaussianMixture(mean, sd.square())
 
 
@@ -126,20 +153,27 @@ def adapt(
     create_graph: bool,
     generator: torch.Generator | None,
 ) -> "LatentPredictor":
-    """The predictor that encodes `support`, with the noise of its latents drawn from `generator`."""
+    """The predictor that encodes `support`, with random numbers from `generator`."""
     state = adapted_state(process, support, steps, create_graph=create_graph, generator=generator)
-    drawn = noise(process, process.samples, support.x, generator)
-    return LatentPredictor(process, state, drawn, graph=create_graph, prior=steps == 0)
+    drawn = process.noise(process.samples, support.x, generator)
+    return _predictor(process, state, drawn, graph=create_graph, prior=steps == 0)
+
+
+def _predictor(process: Any, state: Any, noise: Tensor, *, graph: bool, prior: bool = False) -> "LatentPredictor":
+    with torch.set_grad_enabled(graph and torch.is_grad_enabled()):
+        members = process.members(state, noise)
+    return LatentPredictor(process, state, noise, members, graph, prior)
 
 
 @dataclass(frozen=True)
 class LatentPredictor:
-    """Predictions from the encoded support set and latents drawn for it; made by the `adapt` of a latent process.
+    """Predictions from the encoded support set and members drawn for it; made by the `adapt` of a latent process.
 
     Args:
         process: the process.
         state: its state after the support set.
-        noise: noise of the latents, `[S, T, latent]`.
+        noise: random numbers of the members, `[S, T, ...]`.
+        members: what the members know of the support set.
         graph: whether predictions keep the graph back to the parameters of the process.
         prior: whether the support set was not encoded (`steps=0`).
     """
@@ -147,52 +181,51 @@ class LatentPredictor:
     process: Any
     state: Any
     noise: Tensor
+    members: Any
     graph: bool = False
     prior: bool = False
 
     def __call__(self, x: Tensor) -> predictive.GaussianMixture:
-        """The belief at `x [T, M, dx]`: a mixture over the predictor's latents."""
+        """The belief at `x [T, M, dx]`: a mixture over the predictor's members."""
         check_inputs(self.process, x, len(self.state.seen))
         self.process.experience.check_size(self.process, self.state.seen)
         self.process.experience.check_range(self.process, x)
-        mean, sd = self._moments(self._latents(self.noise), x)
+        mean, sd = self._moments(self.members, x)
         return predictive.GaussianMixture(mean, sd.square())
 
     def append(self, examples: Examples) -> "LatentPredictor":
         """The predictor for the union; a predictor made with `steps=0` stays the prior.
 
-        The noise of the latents stays, so that each latent changes with the belief it is drawn from.
+        The random numbers stay, so that each latent changes with the belief it is drawn from.
         """
         found: LatentPredictor = appended(self, examples)
-        return found
+        return found if self.prior else _predictor(self.process, found.state, self.noise, graph=self.graph)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
-        """`n` functions: the decoder's mean for `n` latents drawn from q(z | support)."""
+        """`n` functions: the means of `n` members that are drawn for the support set."""
         check_draws(n, generator, self.noise.device)
         self.process.experience.check_size(self.process, self.state.seen)
-        z = self._latents(noise(self.process, n, self.noise[0], generator))
+        own = self.process.noise(n, self.noise[0], generator)
+        drawn = _predictor(self.process, self.state, own, graph=self.graph).members
         fast = getattr(self.process, "mean_functions", None)
-        means = None if fast is None else fast(self.state, z, graph=self.graph)
+        means = None if fast is None else fast(self.state, drawn, graph=self.graph)
 
         def evaluate(x: Tensor, members: list[int]) -> Tensor:
             check_inputs(self.process, x, len(self.state.seen))
             chosen = members if len(members) < n else slice(None)
-            return self._moments(z[chosen], x)[0] if means is None else means(x, chosen)
+            if means is not None:
+                return means(x, chosen)
+            return self._moments(tree_map(lambda tensor: tensor[chosen], drawn), x)[0]
 
         return Functions(evaluate, n)
 
     def task(self, i: int) -> nn.Module:
         """Task `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
         i = check_task(i, len(self.state.seen))
-        return TaskModel(self.process, LatentPredictor, one_task(self.state, i), self.noise[:, [i]])
+        return TaskModel(self.process, _predictor, one_task(self.state, i), self.noise[:, [i]])
 
-    def _moments(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _moments(self, members: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.graph:
-            return self.process.moments(self.state, z, x)
+            return self.process.moments(self.state, members, x)
         with constant(self.process):
-            return self.process.moments(self.state, z, x)
-
-    def _latents(self, drawn: Tensor) -> Tensor:
-        with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
-            belief = self.process.latent_belief(self.state)
-            return belief.mean + belief.sd * drawn
+            return self.process.moments(self.state, members, x)

@@ -13,9 +13,10 @@ from quickstudy.nets import MLP
 from quickstudy.processes import conditional, latent
 from quickstudy.processes.conditional import ConditionalPredictor
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.latent import LatentBelief, LatentPredictor, Objective, check_latent, latent_belief
+from quickstudy.processes.latent import LatentPredictor
 from quickstudy.processes.parts.blocks import State, dtype_of, mean_and_sd
 from quickstudy.processes.parts.experience import Experience
+from quickstudy.processes.parts.latents import LatentBelief, Objective, check_latent, latent_belief
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS, check_sizes
 
 Paths = Literal["latent", "deterministic", "both"]
@@ -166,6 +167,14 @@ class NeuralProcess(nn.Module):
         if self.latent_head is None:
             raise ValueError("a NeuralProcess with paths='deterministic' has no latent")
         return latent_belief(self.latent_head(state.mean(dtype_of(self.latent_head))))
+
+    def noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Standard normal noise `[n, T, latent]` of the latents of `T = len(like)` tasks."""
+        return latent.noise(n, self.latent, like, generator)
+
+    def members(self, state: State, noise: Tensor) -> Tensor:
+        """Latents `[S, T, latent]` for their noise."""
+        return self.latent_belief(state).of(noise)
 
     def moments(self, state: State, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for latents `z [S, T, latent]`."""

@@ -46,7 +46,7 @@ class Options(Sampled):
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Train, measure and draw."""
     learner = build(options.model, head=options.head, sigma_floor=options.sigma_floor)
-    latent = hasattr(learner, "latent_belief")
+    latent = not learner.deterministic
     joint = options.head == "low-rank" or options.model in OWN_BELIEF
     return gp_protocol.run(
         learner,

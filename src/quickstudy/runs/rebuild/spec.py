@@ -27,6 +27,7 @@ CLASSES: dict[str, str] = {
     "Implicit": "quickstudy.inner.fast.implicit",
     "ALPaCA": "quickstudy.metric.alpaca",
     "CNP": "quickstudy.processes.cnp",
+    "BootstrappingNP": "quickstudy.processes.bootstrapping_np",
     "NeuralProcess": "quickstudy.processes.neural_process",
     "TNP": "quickstudy.processes.tnp",
     "TNPA": "quickstudy.processes.tnp_a",
