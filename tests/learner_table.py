@@ -29,7 +29,7 @@ from quickstudy.processes.attentive_np import AttentiveNP
 from quickstudy.processes.bootstrapping_np import BootstrappingANP, BootstrappingNP
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.conv_cnp import ConvCNP
-from quickstudy.processes.heads import LowRankHead, MixtureHead
+from quickstudy.processes.heads import BarHead, DenseHead, LowRankHead, MixtureHead
 from quickstudy.processes.inc_tnp import IncTNP
 from quickstudy.processes.lbanp import LBANP
 from quickstudy.processes.neural_process import NeuralProcess
@@ -63,6 +63,8 @@ PROCESSES: dict[str, Callable[[], nn.Module]] = {
     "CNP": lambda: CNP(width=32, encoder_depth=2),
     "CNP, mixture": lambda: CNP(width=32, encoder_depth=2, head=MixtureHead(3)),
     "CNP, low rank": lambda: CNP(width=32, encoder_depth=2, head=LowRankHead(3)),
+    "CNP, dense": lambda: CNP(width=32, encoder_depth=2, head=DenseHead(3)),
+    "CNP, bars": lambda: CNP(width=32, encoder_depth=2, head=BarHead.between(-4, 4, 40)),
     "AttentiveCNP": lambda: AttentiveCNP(width=16, encoder_depth=2, heads=2),
     "AttentiveCNP, no self-attention": lambda: AttentiveCNP(width=16, encoder_depth=2, heads=2, self_attention=0),
     "AttentiveNP": lambda: AttentiveNP(width=16, latent=8, encoder_depth=2, heads=2, samples=4),
@@ -136,6 +138,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "CNP, low rank": {MEAN: "its loss is the joint density"},
     "TNPA": {MEAN: "its loss is the joint density"},
     "TNPND": {MEAN: "its loss is the joint density"},
+    "CNP, dense": {MEAN: "its loss is the joint density"},
     "IncTNP": {ORDER: "it is causal", MEAN: "it predicts support points as well, each from those before it"},
     "IncTNP, query": {ORDER: "it is causal"},
     "BootstrappingNP": BOOTSTRAPS,
@@ -145,6 +148,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
 FEWER = ("TNP", "TNPA", "TNPND", "IncTNP", "IncTNP, query", "TETNP", "AttentiveCNP", "AttentiveNP", "BootstrappingANP")
 MANY_POINTS = dict.fromkeys(FEWER, 500) | {
     "RelativeCNP": 200,
+    "CNP, dense": 300,
     "RelativeCNP, pairs": 20,
 }
 # which properties do not apply to a learner, for want of what they are about

@@ -229,8 +229,13 @@ def check_family(family: Any) -> None:
         ) from None
 
 
-def check_drawn(tasks: Any, count: int) -> None:
-    """Raise an error unless `tasks` are `count` tasks that keep the contract."""
-    check_tasks(tasks)
+def allows_missing(learner: Any) -> bool:
+    """Whether NaN in an outcome means, for this learner, that an output was not observed."""
+    return getattr(getattr(learner, "head", None), "missing", False)
+
+
+def check_drawn(tasks: Any, count: int, learner: Any = None) -> None:
+    """Raise an error unless `tasks` are `count` tasks that keep the contract; `learner` may allow missing outputs."""
+    check_tasks(tasks, missing=allows_missing(learner))
     if tasks.num_tasks != count:
         raise ValueError(f"the family drew {tasks.num_tasks} tasks where {count} were asked for; correct its sample()")

@@ -33,3 +33,5 @@ def test_latent_models_have_one_head() -> None:
         build("np", head="mixture")
     with pytest.raises(ValueError, match="--model tnp-nd has a joint belief of its own; leave --head mixture out"):
         build("tnp-nd", head="mixture")
+    with pytest.raises(ValueError, match="--head bar has no smallest standard deviation; leave --sigma-floor out"):
+        build("tnp", head="bar", sigma_floor=0.1)

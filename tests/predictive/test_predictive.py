@@ -8,6 +8,7 @@ from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from quickstudy.predictive import (
+    Bars,
     Categorical,
     DenseGaussian,
     Gaussian,
@@ -53,12 +54,21 @@ def point_mixture():
     return PointMixture(torch.randn(T, M, S), torch.randn(T, M, S, DY), torch.rand(T, M, S, DY) + 0.1)
 
 
+def dense_with_own_noise():
+    return dense()._replace(noise=torch.rand(T, M, DY) + 0.1)
+
+
+def bars():
+    edges = torch.randn(6).sort().values  # 5 bars, and the tails with much of the mass
+    return Bars(torch.randn(T, M, DY, 7), edges, torch.tensor(0.7))
+
+
 def outcome():
     return torch.randn(T, M, DY)
 
 
 MASK = torch.tensor([[True] * 4, [True, False, True, False], [False] * 4])
-DENSITIES = [gaussian, mixture, dense, low_rank, low_rank_plus_diagonal, point_mixture]
+DENSITIES = [gaussian, mixture, dense, dense_with_own_noise, low_rank, low_rank_plus_diagonal, point_mixture, bars]
 
 
 def test_gaussian_log_prob():
@@ -76,15 +86,18 @@ def test_mixture_log_prob_is_the_average_density_of_a_point_or_of_all_points():
     assert (belief.log_prob(y, joint=True) - belief.log_prob(y).sum(1)).abs().min() > 1e-6
 
 
-def test_dense_log_prob():
-    belief, y = dense(), outcome()
-    noisy = belief.covariance + belief.noise[:, None, None, None] * torch.eye(M)
+@pytest.mark.parametrize("make", [dense, dense_with_own_noise])
+def test_dense_log_prob(make):
+    belief, y = make(), outcome()
+    noise = belief.noise if belief.noise.dim() == 3 else belief.noise[:, None, None].expand(T, M, DY)
+    noisy = belief.covariance + torch.diag_embed(noise.transpose(1, 2))
     joint = MultivariateNormal(belief.mean.transpose(1, 2), noisy).log_prob(y.transpose(1, 2)).sum(1)
     torch.testing.assert_close(belief.log_prob(y, joint=True), joint)
     marginal = Normal(belief.mean, noisy.diagonal(dim1=-2, dim2=-1).transpose(1, 2).sqrt()).log_prob(y).sum(-1)
     torch.testing.assert_close(belief.log_prob(y), marginal)
     keep = [0, 2]
-    part = DenseGaussian(belief.mean[1:2, keep], belief.covariance[1:2][:, :, keep][..., keep], belief.noise[1:2])
+    noise = belief.noise[1:2, keep] if belief.noise.dim() == 3 else belief.noise[1:2]
+    part = DenseGaussian(belief.mean[1:2, keep], belief.covariance[1:2][:, :, keep][..., keep], noise)
     torch.testing.assert_close(belief.log_prob(y, MASK, joint=True)[1:2], part.log_prob(y[1:2, keep], joint=True))
 
 

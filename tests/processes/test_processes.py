@@ -228,7 +228,11 @@ def test_what_processes_refuse(make):
             (3, 4, 2, 2),
             r"support\.y is torch\.float.*built with dy=1 .*support\.y\.flatten\(2\), .* dy=4",
         ),
-        ((3, 4, 1), None, r"support\.y is torch\.int64 .*a process predicts real numbers; learners such as MAML"),
+        (
+            (3, 4, 1),
+            None,
+            r"support\.y is torch\.int64 .*head=qs\.heads\.CategoricalHead\(classes\), or take a learner",
+        ),
     ],
 )
 def test_data_of_another_shape_are_answered_with_what_to_do(x, y, says):

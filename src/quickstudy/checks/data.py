@@ -19,17 +19,20 @@ class HasParameters(Protocol):
         """As in `nn.Module`."""
 
 
-def check_examples(examples: Examples, name: str = "examples", learner: HasParameters | None = None) -> None:
+def check_examples(
+    examples: Examples, name: str = "examples", learner: HasParameters | None = None, *, missing: bool = False
+) -> None:
     """Raise an error if `examples` break the contract: shapes, types, devices and finite values.
 
     Args:
         examples: what to check.
         name: what the caller calls them.
         learner: if given, the examples must have the device and the float type of its parameters.
+        missing: whether NaN in `y` is allowed, for an output that was not observed.
     """
     check_layout(examples, name)
     if values_are_readable(examples.x):
-        _check_finite(examples, name)
+        _check_finite(examples, name, missing=missing)
         _check_counted(examples, name)
     if learner is not None:
         check_fits(learner, examples, name)
@@ -61,15 +64,15 @@ def check_layout(examples: Examples, name: str = "examples") -> None:
         raise ValueError(f"{name} mixes devices ({where}); move all of it with {name}.to(device)")
 
 
-def check_tasks(tasks: Tasks, learner: HasParameters | None = None) -> None:
+def check_tasks(tasks: Tasks, learner: HasParameters | None = None, *, missing: bool = False) -> None:
     """Raise an error if `tasks` break the contract; see `check_examples`."""
     if not isinstance(tasks, Tasks):
         raise TypeError(
             f"expected quickstudy.Tasks(support, query, info), not {type(tasks).__name__}; {_to_tasks(tasks)}"
         )
     support, query, _ = tasks
-    check_examples(support, "support")
-    check_examples(query, "query")
+    check_examples(support, "support", missing=missing)
+    check_examples(query, "query", missing=missing)
     if support.num_tasks != query.num_tasks:
         raise ValueError(
             f"support holds {support.num_tasks} tasks and query {query.num_tasks} (their first axis); they must agree: "
@@ -99,6 +102,8 @@ def check_tasks(tasks: Tasks, learner: HasParameters | None = None) -> None:
     if query.mask is not None and values_are_readable(query.x) and not bool(query.mask.any(1).all()):
         empty = int((~query.mask.any(1)).nonzero()[0])
         raise ValueError(f"task {empty} has no real query point (query.mask is False); give every task at least one")
+    if missing and values_are_readable(query.x):
+        _check_observed(query)
     if learner is not None:
         check_fits(learner, support)
 
@@ -240,12 +245,24 @@ def _check_mask(x: Tensor, mask: Any, name: str) -> None:
         raise ValueError(f"{name}.mask is {mask.dtype} of shape {list(mask.shape)}; expected {right}{cure}")
 
 
-def _check_finite(examples: Examples, name: str) -> None:
+def _check_observed(query: Examples) -> None:
+    """Raise ValueError for a task of which no output was observed at any query point."""
+    observed = ~query.y.isnan().flatten(2).all(2) & query.real()
+    if not bool(observed.any(1).all()):
+        empty = int((~observed.any(1)).nonzero()[0])
+        raise ValueError(
+            f"all outputs of task {empty} are missing (NaN) at its query points, so there is nothing to predict; give "
+            "every task a query point with an output"
+        )
+
+
+def _check_finite(examples: Examples, name: str, *, missing: bool) -> None:
     for part, tensor in (("x", examples.x), ("y", examples.y)):
         if not tensor.is_floating_point() or math.isfinite(float(tensor.detach().sum())):
             continue  # one operation instead of five; large finite values may overflow, and are checked below
         real = tensor if examples.mask is None else zero_padding(tensor, examples.mask)
-        bad = (~torch.isfinite(real)).flatten(2).any(2).nonzero()
+        wrong = torch.isinf(real) if missing and part == "y" else ~torch.isfinite(real)
+        bad = wrong.flatten(2).any(2).nonzero()
         if len(bad):
             task, point = bad[0].tolist()
             raise ValueError(

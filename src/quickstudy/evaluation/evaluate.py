@@ -98,7 +98,7 @@ def evaluate(
     home = _home(learner)
     place = home if device is None else pick_device(device)
     options: dict[str, Any] = {"grid": True} if grid else {}
-    draw = partial(family.sample, query=query, split=split, **options)
+    draw = partial(_drawn, learner, family, query=query, split=split, **options)
     found: dict[str, list[Tensor]] = {}
     try:
         learner.to(place)
@@ -153,13 +153,18 @@ def _takes_grid(family: TaskFamily) -> bool:
     return "grid" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
+def _drawn(learner: nn.Module, family: TaskFamily, count: int, **options: Any) -> Tasks:
+    tasks = family.sample(count, **options)
+    check_drawn(tasks, count, learner)
+    return tasks
+
+
 def _by_support(
     draw: Callable[..., Tasks], count: int, supports: list[int], generator: torch.Generator, seed: int, number: int
 ) -> Iterator[tuple[int, Tasks]]:
     """Yield the same tasks with support sets of each size, sampled again if the family has an oracle's likelihood."""
     most = max(supports)
     tasks = draw(count, support=most, generator=generator.manual_seed(mix(seed, number, Stream.EVALUATION)))
-    check_drawn(tasks, count)
     known = "oracle_log_prob" in tasks.info or "oracle_joint_log_prob" in tasks.info
     for size in supports:
         if size == most:

@@ -24,12 +24,14 @@ Model = Literal[
     "lbanp",
     "te-tnp",
 ]
-HeadName = Literal["gaussian", "mixture", "low-rank"]
+HeadName = Literal["gaussian", "mixture", "low-rank", "dense", "bar"]
 
 HEADS: dict[HeadName, Callable[[float], Head]] = {
     "gaussian": lambda floor: qs.heads.GaussianHead(floor),
     "mixture": lambda floor: qs.heads.MixtureHead(20, floor),
     "low-rank": lambda floor: qs.heads.LowRankHead(64, floor),
+    "dense": lambda floor: qs.heads.DenseHead(64, floor),
+    "bar": lambda _: qs.heads.BarHead.between(-3, 3, 300),
 }
 LATENT: dict[Model, Any] = {
     "np": qs.NeuralProcess,
@@ -89,8 +91,10 @@ def build(
         domain: the interval of every feature of x, for models with a grid.
 
     Raises:
-        ValueError: for a model without a choice of head, and another head.
+        ValueError: for a model without a choice of head, and another head; for bars with a floor.
     """
+    if head == "bar" and sigma_floor != 1e-3:
+        raise ValueError("--head bar has no smallest standard deviation; leave --sigma-floor out")
     if model in OWN_BELIEF:
         if head != "gaussian":
             raise ValueError(f"--model {model} has a joint belief of its own; leave --head {head} out")

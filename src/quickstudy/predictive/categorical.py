@@ -55,8 +55,8 @@ class Categorical(NamedTuple):
         if not noise:
             return likeliest.expand(n, *likeliest.shape).clone()
         rows = self.probs.movedim(2, -1).flatten(0, -2)
-        drawn = torch.multinomial(rows, n, replacement=True, generator=generator)
-        return drawn.T.reshape(n, *likeliest.shape)
+        drawn = torch.multinomial(rows, n, replacement=True, generator=generator) if len(rows) else rows.new_zeros(0, n)
+        return drawn.T.reshape(n, *likeliest.shape).long()
 
     def log_prob(self, y: Int[Tensor, "T M *positions"], mask: Mask = None, joint: bool = False) -> Tensor:
         """Log probability of each point `[T, M]`, 0 where masked: the *mean* over its positions, minus the loss.

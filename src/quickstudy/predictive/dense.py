@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.data import at_least_float32
+from quickstudy.data import aligned, at_least_float32
 from quickstudy.predictive.covariance import alone_where_masked, cholesky
 from quickstudy.predictive.outcomes import (
     LOG_2PI,
@@ -16,7 +16,7 @@ from quickstudy.predictive.outcomes import (
     filled,
     normal,
     normal_log_prob,
-    reduced,
+    summed,
 )
 
 
@@ -28,18 +28,18 @@ class DenseGaussian(NamedTuple):
     Args:
         mean: `[T, M, dy]`.
         covariance: `[T, dy, M, M]`, of the function's values without observation noise.
-        noise: `[T]`, variance of the observation noise.
+        noise: variance of the observation noise, `[T]`, or `[T, M, dy]` if it differs between points and outputs.
     """
 
     mean: Float[Tensor, "T M dy"]
     covariance: Float[Tensor, "T dy M M"]
-    noise: Float[Tensor, " T"]
+    noise: Float[Tensor, " T"] | Float[Tensor, "T M dy"]
 
     @property
     def variance(self) -> Float[Tensor, "T M dy"]:
         """The variance of an observation: that of the function plus the noise."""
         diagonal = self.covariance.diagonal(dim1=-2, dim2=-1).transpose(1, 2)
-        return diagonal.clamp_min(0) + self.noise[:, None, None]
+        return diagonal.clamp_min(0) + aligned(self.noise, self.mean)
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
         """`n` joint draws of observations; without `noise`, of the function itself."""
@@ -49,17 +49,21 @@ class DenseGaussian(NamedTuple):
         return self.mean + (factor @ draw.unsqueeze(-1)).squeeze(-1).transpose(-2, -1)
 
     def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly."""
-        check_outcome(y, self.mean, mask)
+        """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly.
+
+        A mask `[T, M, dy]` marginalises the outputs where it is False.
+        """
+        check_outcome(y, self.mean, mask, outputs=True)
         y = filled(y, self.mean, mask)
         if not joint:
-            return reduced(normal_log_prob(y, self.mean, self.variance).sum(-1), mask, joint=False)
-        real = torch.ones(y.shape[:2], dtype=torch.bool, device=y.device) if mask is None else mask
-        factor = cholesky(alone_where_masked(self._covariance(noise=True), real.unsqueeze(1)))
+            return summed(normal_log_prob(y, self.mean, self.variance), mask, joint=False)
+        real = torch.ones_like(y, dtype=torch.bool) if mask is None else aligned(mask, y).expand_as(y)
+        real = real.transpose(1, 2)  # [T, dy, M]
+        factor = cholesky(alone_where_masked(self._covariance(noise=True), real))
         residual = (y - self.mean).double().transpose(1, 2).unsqueeze(-1)
         white = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
         steps = -0.5 * (white.square() + LOG_2PI) - factor.diagonal(dim1=-2, dim2=-1).log()  # [T, dy, M]
-        return torch.where(real.unsqueeze(1), steps, 0.0).sum((1, 2)).to(at_least_float32(y - self.mean))
+        return torch.where(real, steps, 0.0).sum((1, 2)).to(at_least_float32(y - self.mean))
 
     def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
         """The probability of an outcome below `y`, for each point and output by itself."""
@@ -72,5 +76,5 @@ class DenseGaussian(NamedTuple):
     def _covariance(self, noise: bool) -> Tensor:
         if not noise:
             return self.covariance
-        eye = torch.eye(self.mean.shape[1], dtype=self.mean.dtype, device=self.mean.device)
-        return self.covariance + self.noise[:, None, None, None] * eye
+        noise_of_points = aligned(self.noise, self.mean).expand_as(self.mean).transpose(1, 2)
+        return self.covariance + torch.diag_embed(noise_of_points)

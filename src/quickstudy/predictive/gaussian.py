@@ -13,7 +13,7 @@ from quickstudy.predictive.outcomes import (
     filled,
     normal,
     normal_log_prob,
-    reduced,
+    summed,
 )
 
 
@@ -42,10 +42,12 @@ class Gaussian(NamedTuple):
         return self.mean + self.variance.sqrt() * normal((n, *self.mean.shape), self.mean, generator)
 
     def log_prob(self, y: Float[Tensor, "T M *dy"], mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log density `[T, M]` of each point (0 where masked), or `[T]` of all points jointly."""
-        check_outcome(y, self.mean, mask)
-        points = normal_log_prob(filled(y, self.mean, mask), self.mean, self.variance).flatten(2).sum(2)
-        return reduced(points, mask, joint)
+        """Log density `[T, M]` of each point (0 where masked), or `[T]` of all points jointly.
+
+        A mask `[T, M, *dy]` marginalises the outputs where it is False.
+        """
+        check_outcome(y, self.mean, mask, outputs=True)
+        return summed(normal_log_prob(filled(y, self.mean, mask), self.mean, self.variance), mask, joint)
 
     def cdf(self, y: Float[Tensor, "T M *dy"]) -> Float[Tensor, "T M *dy"]:
         """The probability of an outcome below `y`, for each output."""

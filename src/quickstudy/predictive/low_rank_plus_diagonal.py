@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.data import at_least_float32
+from quickstudy.data import aligned, at_least_float32
 from quickstudy.predictive.covariance import cholesky
 from quickstudy.predictive.outcomes import (
     LOG_2PI,
@@ -16,7 +16,7 @@ from quickstudy.predictive.outcomes import (
     filled,
     normal,
     normal_log_prob,
-    reduced,
+    summed,
 )
 
 
@@ -54,18 +54,22 @@ class LowRankPlusDiagonal(NamedTuple):
         return values
 
     def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly."""
-        check_outcome(y, self.mean, mask)
+        """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly.
+
+        A mask `[T, M, dy]` marginalises the outputs where it is False.
+        """
+        check_outcome(y, self.mean, mask, outputs=True)
         y = filled(y, self.mean, mask)
         if not joint:
-            return reduced(normal_log_prob(y, self.mean, self.variance).sum(-1), mask, joint=False)
+            return summed(normal_log_prob(y, self.mean, self.variance), mask, joint=False)
         sd, rank = self.noise.double().sqrt(), self.factor.shape[3]
         # in units of the noise: r ~ N(0, I + F F^T)
         factor, residual = self.factor.double() / sd.unsqueeze(-1), (y - self.mean).double() / sd
         diagonal = 2 * sd.log() + LOG_2PI
-        if mask is not None:  # a point with factor and residual 0 adds nothing
-            factor = torch.where(mask[:, :, None, None], factor, 0.0)
-            residual, diagonal = (torch.where(mask.unsqueeze(2), part, 0.0) for part in (residual, diagonal))
+        if mask is not None:  # an output with factor and residual 0 adds nothing
+            real = aligned(mask, y)
+            factor = torch.where(real.unsqueeze(3), factor, 0.0)
+            residual, diagonal = (torch.where(real, part, 0.0) for part in (residual, diagonal))
         factor, residual = factor.flatten(1, 2), residual.flatten(1).unsqueeze(2)
         root = cholesky(factor.mT @ factor + torch.eye(rank, dtype=factor.dtype, device=y.device))
         # r^T (I + F F^T)^-1 r = min_z |r - F z|^2 + |z|^2, a sum without cancellation

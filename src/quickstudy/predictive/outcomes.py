@@ -7,16 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quickstudy.checks import shown
+from quickstudy.checks import shown, values_are_readable
 from quickstudy.data import Examples, aligned, at_least_float32
 from quickstudy.learner import check_generator
 
-Mask = Tensor | None  # bool [T, M]; its shape is checked with that of y
+Mask = Tensor | None  # bool [T, M], or [T, M, dy] where a belief marginalises outputs; checked together with y
 LOG_2PI = math.log(2 * math.pi)
 
 
-def check_outcome(y: Any, like: Tensor, mask: Any) -> None:
-    """Raise TypeError or ValueError unless `y` has the shape of `like` and `mask` its first two axes."""
+def check_outcome(y: Any, like: Tensor, mask: Any, *, outputs: bool = False) -> None:
+    """Raise TypeError or ValueError unless `y` has the shape of `like` and `mask` its first two axes.
+
+    With `outputs`, the mask may also have the whole shape.
+    """
     if not isinstance(y, Tensor):
         cure = "pass its outputs, .y" if isinstance(y, Examples) else "use torch.as_tensor(...)"
         raise TypeError(f"y must be a torch.Tensor, not {type(y).__name__}; {cure}")
@@ -24,8 +27,9 @@ def check_outcome(y: Any, like: Tensor, mask: Any) -> None:
         raise ValueError(f"y has shape {list(y.shape)}; this prediction expects {list(like.shape)}")
     if mask is not None and (not isinstance(mask, Tensor) or mask.dtype != torch.bool):
         raise TypeError("mask must be a bool tensor [T, M], True for a real point; use mask.bool()")
-    if mask is not None and mask.shape != like.shape[:2]:
-        raise ValueError(f"mask has shape {list(mask.shape)}; this prediction expects {list(like.shape[:2])}")
+    if mask is not None and mask.shape != like.shape[:2] and not (outputs and mask.shape == like.shape):
+        also = f", or {list(like.shape)}" if outputs else ""
+        raise ValueError(f"mask has shape {list(mask.shape)}; this prediction expects {list(like.shape[:2])}{also}")
 
 
 def check_draws(n: Any, generator: Any, device: torch.device) -> None:
@@ -48,6 +52,41 @@ def normal_log_prob(y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 def filled(y: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
     """`y` with the mean in the padding, so that what the padding holds changes no value and no gradient."""
     return y if mask is None else torch.where(aligned(mask, y), y, mean.detach())
+
+
+def check_possible(y: Tensor, possible: Tensor, mask: Mask, expected: str) -> Tensor:
+    """`y` with 0 where masked, and NaN where it is not `possible` but cannot be read (in a graph).
+
+    Raises:
+        ValueError: if a value is not possible; NaN stays NaN.
+    """
+    if mask is not None:
+        real = aligned(mask, y)
+        y, possible = torch.where(real, y, torch.zeros_like(y)), possible | ~real
+    if values_are_readable(y):
+        bad = (~possible & ~y.isnan()).nonzero()
+        if len(bad):
+            place = tuple(bad[0].tolist())
+            raise ValueError(
+                f"y has {len(bad)} values that this prediction gives no probability, the first, {y[place].item():g}, "
+                f"at index {list(place)}; expected {expected}"
+            )
+    return torch.where(possible, y, torch.nan)
+
+
+def summed(outputs: Tensor, mask: Tensor | None, joint: bool) -> Tensor:
+    """Values `[T, M, *dy]` of outputs, 0 where masked: their sums `[T, M]`, or `[T]` if `joint`.
+
+    The mask is `[T, M]`, or `[T, M, *dy]`.
+    """
+    if mask is not None:
+        outputs = torch.where(aligned(mask, outputs), outputs, torch.zeros_like(outputs))
+    return reduced(outputs.flatten(2).sum(2), None, joint)
+
+
+def mask_of_points(mask: Tensor) -> Tensor:
+    """The mask `[T, M]` of points with an output, of a mask `[T, M]` or `[T, M, dy]`."""
+    return mask if mask.dim() == 2 else mask.any(2)
 
 
 def reduced(points: Tensor, mask: Tensor | None, joint: bool) -> Tensor:

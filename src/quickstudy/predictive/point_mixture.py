@@ -6,11 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from quickstudy.data import aligned
 from quickstudy.predictive.outcomes import (
     Mask,
     check_draws,
     check_outcome,
     filled,
+    mask_of_points,
     normal,
     normal_log_prob,
     reduced,
@@ -64,11 +66,16 @@ class PointMixture(NamedTuple):
         return mean + variance.sqrt() * normal(mean.shape, mean, generator) if noise else mean
 
     def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log density `[T, M]` of each point (0 where masked), or `[T]` of all points jointly."""
-        check_outcome(y, self.means[:, :, 0], mask)
-        y = filled(y, self.mean, mask).unsqueeze(2)
-        parts = normal_log_prob(y, self.means, self.variances).sum(-1)
-        return reduced((parts + self.logits.log_softmax(-1)).logsumexp(-1), mask, joint)
+        """Log density `[T, M]` of each point (0 where masked), or `[T]` of all points jointly.
+
+        A mask `[T, M, dy]` marginalises the outputs where it is False.
+        """
+        check_outcome(y, self.means[:, :, 0], mask, outputs=True)
+        parts = normal_log_prob(filled(y, self.mean, mask).unsqueeze(2), self.means, self.variances)
+        if mask is not None:
+            parts = torch.where(aligned(mask, y).unsqueeze(2), parts, torch.zeros_like(parts))
+            mask = mask_of_points(mask)
+        return reduced((parts.sum(-1) + self.logits.log_softmax(-1)).logsumexp(-1), mask, joint)
 
     def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
         """The probability of an outcome below `y`, for each output."""

@@ -8,9 +8,9 @@ from torch import Tensor
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import check_steps
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head
+from quickstudy.processes.heads.head import Head, encoded_size
 from quickstudy.processes.parts.attention import Attended, CrossAttention
 from quickstudy.processes.parts.blocks import Decoder
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
@@ -24,7 +24,7 @@ class AttentiveState(NamedTuple):
     values: Tensor  # [T, 1 + N, width]
     real: Tensor  # [T, 1 + N]
     x: Tensor  # [T, N, dx]
-    y: Tensor  # [T, N, dy]
+    y: Tensor  # [T, N, features of y]
     seen: Tensor  # [T]
 
 
@@ -74,7 +74,12 @@ class AttentiveCNP(Conditional):
         self.self_attention = check_steps(self_attention, "self_attention")
         self.head, self._head = GaussianHead() if head is None else head, head
         self.attention = CrossAttention(
-            dx, dy, width=width, depth=encoder_depth, heads=heads, self_attention=self_attention
+            dx,
+            encoded_size(self.head, dy),
+            width=width,
+            depth=encoder_depth,
+            heads=heads,
+            self_attention=self_attention,
         )
         self.decoder = Decoder(width, dx, width, decoder_depth, self.head.size(dy))
 
@@ -85,16 +90,16 @@ class AttentiveCNP(Conditional):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
+        support, query = prepared(self, tasks)
         belief = self.head(self.outputs(self.encoded(support), query.x), self.dy)
         return negative_log_likelihood(belief, query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> AttentiveState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         return AttentiveState(*self.attention.encode(support), support.x, support.y, support.sizes())
 
     def extended(self, state: AttentiveState, examples: Examples) -> AttentiveState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         union = Examples(state.x, state.y, state.real[:, 1:]).append(examples)
         attended = self.attention.extend(Attended(*state[:3]), union, examples.num_points)
         return AttentiveState(*attended, union.x, union.y, state.seen + examples.sizes())

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, final
 from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head
+from quickstudy.processes.heads.head import Head, encoded_size
 from quickstudy.processes.parts.blocks import State, dtype_of
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS, check_sizes
 
@@ -59,7 +59,7 @@ class CNP(Conditional):
         self.sizes = check_sizes(dx, dy, width=width, **depths, sigma_floor=sigma_floor)
         self.dx, self.dy, self.sigma_floor = self.sizes.dx, self.sizes.dy, sigma_floor
         self.head, self._head = GaussianHead(self.sizes.sigma_floor) if head is None else head, head
-        self.encoder = self.sizes.encoder()
+        self.encoder = self.sizes.encoder(encoded_size(self.head, self.dy))
         self.decoder = self.sizes.decoder(self.sizes.width, self.head.size(self.dy))
 
     def config(self) -> dict[str, Any]:
@@ -68,16 +68,16 @@ class CNP(Conditional):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
+        support, query = prepared(self, tasks)
         belief = self.head(self.outputs(self.encoded(support), query.x), self.dy)
         return negative_log_likelihood(belief, query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> State:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         return self.encoder.encode(support)
 
     def extended(self, state: State, examples: Examples) -> State:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         return state.plus(self.encoder.encode(examples))
 
     def outputs(self, state: State, x: Tensor) -> Tensor:

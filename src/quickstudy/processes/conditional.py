@@ -8,11 +8,10 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps, check_task
-from quickstudy.processes.checks import check_inputs, check_more, check_support
-from quickstudy.processes.heads.head import Head
+from quickstudy.processes.checks import check_all, check_inputs, check_more, check_support
+from quickstudy.processes.heads.head import Head, asked, entering
 from quickstudy.processes.joint.autoregressive import Autoregressive, Order, autoregressive
 from quickstudy.processes.joint.remembering import remembering
 from quickstudy.processes.parts.blocks import TaskModel, constant
@@ -47,11 +46,11 @@ class Conditional(nn.Module, ABC):
 
     @abstractmethod
     def encoded(self, support: Examples) -> Any:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
 
     @abstractmethod
     def extended(self, state: Any, examples: Examples) -> Any:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
 
     @abstractmethod
     def outputs(self, state: Any, x: Tensor) -> Tensor:
@@ -97,10 +96,14 @@ class Conditional(nn.Module, ABC):
 
 def meta_loss(process: Any, tasks: Tasks) -> Tensor:
     """`process(tasks)`, after checks of the arguments."""
-    check_tasks(tasks)
-    check_support(process, tasks.support)
+    check_all(process, tasks)
     process.observe(tasks)
     return process(tasks)
+
+
+def prepared(process: Any, tasks: Tasks) -> tuple[Examples, Examples]:
+    """The support points as the encoder takes them, and the query points as the belief does."""
+    return entering(process.head, tasks.support), asked(process.head, tasks.query)
 
 
 def negative_log_likelihood(belief: Predictive, query: Examples, *, joint: bool) -> Tensor:
@@ -116,13 +119,13 @@ def negative_log_likelihood(belief: Predictive, query: Examples, *, joint: bool)
 def encode(process: Any, support: Examples) -> Any:
     """The state of a process after a support set; see `CNP.encode`."""
     check_support(process, support)
-    return process.encoded(support.clean())
+    return process.encoded(entering(getattr(process, "head", None), support))
 
 
 def append(process: Any, state: Any, examples: Examples) -> Any:
     """The state of a process after more points; see `CNP.append`."""
     check_more(process, examples, len(state.seen))
-    return process.extended(state, examples.clean())
+    return process.extended(state, entering(getattr(process, "head", None), examples))
 
 
 def predict(process: Any, state: Any, x: Tensor) -> Predictive:
@@ -148,7 +151,7 @@ def adapted_state(
     check_support(process, support)
     check_generator(generator)
     prior = steps is not None and check_steps(steps) == 0
-    points = support.first(0)._replace(mask=None) if prior else support.clean()
+    points = entering(getattr(process, "head", None), support.first(0)._replace(mask=None) if prior else support)
     with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
         return process.encoded(points)
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_number, check_positive, check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head
+from quickstudy.processes.heads.head import Head, encoded_size
 from quickstudy.processes.parts.lattice import Lattice, SetConv, UNet, Window
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.tasks.sampling import as_domain
@@ -19,9 +19,9 @@ from quickstudy.tasks.sampling import as_domain
 class ConvState(NamedTuple):
     """The support points of `T` tasks, and their density and sums of outputs on the grid."""
 
-    grid: Tensor  # [T, 1 + dy, *cells]
+    grid: Tensor  # [T, 1 + features of y, *cells]
     x: Tensor  # [T, N, dx]
-    y: Tensor  # [T, N, dy]
+    y: Tensor  # [T, N, features of y]
     real: Tensor  # [T, N]
     seen: Tensor  # [T]
 
@@ -84,7 +84,7 @@ class ConvCNP(Conditional):
         self.head, self._head = GaussianHead() if head is None else head, head
         self.lattice = Lattice(dx, domain, density=density, margin=margin, multiple=2**levels)
         self.into, self.back = SetConv(self.lattice.spacing), SetConv(self.lattice.spacing)
-        self.unet = UNet(dx, 1 + dy, channels, levels, kernel)
+        self.unet = UNet(dx, 1 + encoded_size(self.head, dy), channels, levels, kernel)
         last = nn.Linear(channels, self.head.size(dy))
         self.out = nn.Sequential(nn.Linear(self.unet.outputs, channels), nn.ReLU(), last)
         with torch.no_grad():  # so that the network's first outputs are near zero everywhere
@@ -97,18 +97,18 @@ class ConvCNP(Conditional):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
+        support, query = prepared(self, tasks)
         window = self.lattice.window((support.x, support.mask), (query.x, query.mask))
         outputs = self._at(self._onto(support, window), query.x, window)
         return negative_log_likelihood(self.head(outputs, self.dy), query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> ConvState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         grid = self._onto(support, self.lattice.usual)
         return ConvState(grid, support.x, support.y, support.real(), support.sizes())
 
     def extended(self, state: ConvState, examples: Examples) -> ConvState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         union = Examples(state.x, state.y, state.real).append(examples)
         grid = state.grid + self._onto(examples, self.lattice.usual)
         return ConvState(grid, union.x, union.y, union.real(), state.seen + examples.sizes())

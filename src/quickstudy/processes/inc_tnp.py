@@ -10,7 +10,7 @@ from quickstudy.checks import check_choice, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head
+from quickstudy.processes.heads.head import Head, asked, encoded_size, entering
 from quickstudy.processes.parts.causal import Stream, attending_up_to, in_a_chain, with_first
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Transformer, check_heads
@@ -79,7 +79,7 @@ class IncTNP(Conditional):
                 f"head={self.head!r} is one belief about all points, and objective='prefixes' predicts each point by "
                 "itself, given those before it; use objective='query', or a head for each point by itself"
             )
-        self.transformer = Transformer(dx, dy, self.head.size(dy), **self.sizes)
+        self.transformer = Transformer(dx, encoded_size(self.head, dy), self.head.size(dy), **self.sizes)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -87,30 +87,30 @@ class IncTNP(Conditional):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
-        known = support.append(query) if self.objective == "prefixes" else support
-        asked = known if self.objective == "prefixes" else query
+        points = tasks.support.append(tasks.query) if self.objective == "prefixes" else tasks.support
+        known = entering(self.head, points)
+        query = asked(self.head, points if self.objective == "prefixes" else tasks.query)
         tokens = self.transformer.tokens(known.x, known.y)
         count = tokens.shape[1]
         places = torch.arange(count, device=tokens.device)
         if self.objective == "prefixes":  # point p is the token 1 + p, and attends to the tokens before that
             later = places[1:]
         else:
-            later = places.new_full((asked.num_points,), count)
+            later = places.new_full((query.num_points,), count)
         allowed = attending_up_to(torch.cat([places + 1, later]), count)
         if known.mask is not None:
             allowed = allowed & with_first(known.mask)[:, None, None]
-        belief = self.head(self.transformer(tokens, asked.x, allowed), self.dy)
-        return negative_log_likelihood(belief, asked, joint=self.head.joint)
+        belief = self.head(self.transformer(tokens, query.x, allowed), self.dy)
+        return negative_log_likelihood(belief, query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> IncTNPState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         tokens = self.transformer.tokens(support.x, support.y)
         real = with_first(support.real())
         return IncTNPState(self.transformer.encode(tokens, _causal(tokens, real)), real, support.sizes())
 
     def extended(self, state: IncTNPState, examples: Examples) -> IncTNPState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         tokens = self.transformer.more(examples.x, examples.y)
         real = torch.cat([state.real, examples.real()], 1)
         keys = self.transformer.encode(tokens, _causal(tokens, real), state.keys)
@@ -121,7 +121,10 @@ class IncTNP(Conditional):
         return self.transformer.answer(x, state.keys, state.real[:, None, None])
 
     def chained(self, state: IncTNPState, points: Examples) -> Tensor:
-        """The head's parameters `[T, M, size]` at each of `points`, given the points in `state` and those before it."""
+        """The head's parameters `[T, M, size]` at each of `points`, given the points in `state` and those before it.
+
+        `points` are as `entering` returns them.
+        """
         return in_a_chain(self.transformer, state.keys, state.real, points)
 
     def stream(self, state: IncTNPState, points: int) -> Stream:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.nets import MLP
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head
+from quickstudy.processes.heads.head import Head, encoded_size
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Layer, attending, check_heads, last_layers
 
@@ -21,7 +21,7 @@ class LBANPState(NamedTuple):
 
     keys: Tensor  # [T, layers, latents, 2 width]
     x: Tensor  # [T, N, dx]
-    y: Tensor  # [T, N, dy]
+    y: Tensor  # [T, N, features of y]
     real: Tensor  # [T, N]
     seen: Tensor  # [T]
 
@@ -72,7 +72,7 @@ class LBANP(Conditional):
         self.sizes["embedding"] = embedding
         check_heads(self.sizes)
         self.head, self._head = GaussianHead() if head is None else head, head
-        self.point = MLP(dx + dy, [width] * (embedding - 1), width)
+        self.point = MLP(dx + encoded_size(self.head, dy), [width] * (embedding - 1), width)
         self.asked = MLP(dx, [width] * (embedding - 1), width)
         self.nothing = nn.Parameter(torch.randn(width) / width**0.5)
         self.start = nn.Parameter(torch.randn(latents, width) / width**0.5)
@@ -87,16 +87,16 @@ class LBANP(Conditional):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
+        support, query = prepared(self, tasks)
         belief = self.head(self._answer(self._keys(support), query.x), self.dy)
         return negative_log_likelihood(belief, query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> LBANPState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         return LBANPState(self._keys(support), support.x, support.y, support.real(), support.sizes())
 
     def extended(self, state: LBANPState, examples: Examples) -> LBANPState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         return self.encoded(Examples(state.x, state.y, state.real).append(examples))
 
     def outputs(self, state: LBANPState, x: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from quickstudy.checks import check_switch, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.nets import MLP
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head
+from quickstudy.processes.heads.head import Head, encoded_size
 from quickstudy.processes.parts.blocks import he_normal
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 
@@ -21,7 +21,7 @@ class RelativeState(NamedTuple):
     """The support points of `T` tasks."""
 
     x: Tensor  # [T, N, dx]
-    y: Tensor  # [T, N, dy]
+    y: Tensor  # [T, N, features of y]
     real: Tensor  # [T, N]
     seen: Tensor  # [T]
 
@@ -71,8 +71,10 @@ class RelativeCNP(Conditional):
         }
         self.sizes, self.pairs = {"width": check_whole("width", width), **depths}, check_switch("pairs", pairs)
         self.head, self._head = GaussianHead() if head is None else head, head
-        features = 2 * (dx + dy) if pairs else dx + dy
-        self.relation = he_normal(MLP(features, [width] * (encoder_depth - 1), width, activation="gelu"))
+        of_point = dx + encoded_size(self.head, dy)
+        self.relation = he_normal(
+            MLP(2 * of_point if pairs else of_point, [width] * (encoder_depth - 1), width, activation="gelu")
+        )
         decoder = MLP(width, [width] * (decoder_depth - 1), self.head.size(dy), activation="gelu")
         self.decoder = he_normal(decoder)
         with torch.no_grad():  # so that the network's first outputs are near zero everywhere
@@ -84,16 +86,16 @@ class RelativeCNP(Conditional):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
+        support, query = prepared(self, tasks)
         belief = self.head(self.outputs(self.encoded(support), query.x), self.dy)
         return negative_log_likelihood(belief, query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> RelativeState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         return RelativeState(support.x, support.y, support.real(), support.sizes())
 
     def extended(self, state: RelativeState, examples: Examples) -> RelativeState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         return self.encoded(Examples(state.x, state.y, state.real).append(examples))
 
     def outputs(self, state: RelativeState, x: Tensor) -> Tensor:

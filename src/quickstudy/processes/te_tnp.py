@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.nets import MLP
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head
+from quickstudy.processes.heads.head import Head, encoded_size
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import check_heads, last_layers
 
@@ -22,7 +22,7 @@ class TETNPState(NamedTuple):
 
     keys: Tensor  # [T, layers, N, 2 width]
     x: Tensor  # [T, N, dx]
-    y: Tensor  # [T, N, dy]
+    y: Tensor  # [T, N, features of y]
     real: Tensor  # [T, N]
     seen: Tensor  # [T]
 
@@ -106,7 +106,7 @@ class TETNP(Conditional):
         self.sizes = {"width": width, "depth": depth, "heads": heads, "hidden": hidden, "embedding": embedding}
         check_heads(self.sizes)
         self.head, self._head = GaussianHead() if head is None else head, head
-        self.point = MLP(dy, [width] * (embedding - 1), width)
+        self.point = MLP(encoded_size(self.head, dy), [width] * (embedding - 1), width)
         self.asked = nn.Parameter(torch.randn(width) / width**0.5)
         self.layers: Any = nn.ModuleList(_Layer(dx, width, heads, hidden) for _ in range(depth))
         self.last = last_layers(width, hidden, self.head.size(dy))
@@ -117,12 +117,12 @@ class TETNP(Conditional):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
+        support, query = prepared(self, tasks)
         belief = self.head(self.outputs(self.encoded(support), query.x), self.dy)
         return negative_log_likelihood(belief, query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> TETNPState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         tokens, found = self.point(support.y), []
         for layer in self.layers:
             found.append(layer.keys(tokens))
@@ -130,7 +130,7 @@ class TETNP(Conditional):
         return TETNPState(torch.stack(found, 1), support.x, support.y, support.real(), support.sizes())
 
     def extended(self, state: TETNPState, examples: Examples) -> TETNPState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         return self.encoded(Examples(state.x, state.y, state.real).append(examples))
 
     def outputs(self, state: TETNPState, x: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head
+from quickstudy.processes.heads.head import Head, encoded_size
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Transformer, attending, check_heads
 
@@ -19,7 +19,7 @@ class TNPState(NamedTuple):
 
     keys: Tensor  # [T, layers, 1 + N, 2 width]
     x: Tensor  # [T, N, dx]
-    y: Tensor  # [T, N, dy]
+    y: Tensor  # [T, N, features of y]
     real: Tensor  # [T, N]
     seen: Tensor  # [T]
 
@@ -68,7 +68,7 @@ class TNP(Conditional):
         self.sizes = {"width": width, "depth": depth, "heads": heads, "hidden": hidden, "embedding": embedding}
         check_heads(self.sizes)
         self.head, self._head = GaussianHead() if head is None else head, head
-        self.transformer = Transformer(dx, dy, self.head.size(dy), **self.sizes)
+        self.transformer = Transformer(dx, encoded_size(self.head, dy), self.head.size(dy), **self.sizes)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -76,18 +76,18 @@ class TNP(Conditional):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
+        support, query = prepared(self, tasks)
         tokens = self.transformer.tokens(support.x, support.y)
         outputs = self.transformer(tokens, query.x, attending(support.mask))
         return negative_log_likelihood(self.head(outputs, self.dy), query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> TNPState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         keys = self.transformer.encode(self.transformer.tokens(support.x, support.y), attending(support.mask))
         return TNPState(keys, support.x, support.y, support.real(), support.sizes())
 
     def extended(self, state: TNPState, examples: Examples) -> TNPState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         return self.encoded(Examples(state.x, state.y, state.real).append(examples))
 
     def outputs(self, state: TNPState, x: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks, at_least_float32
-from quickstudy.processes.conditional import Conditional
+from quickstudy.processes.conditional import Conditional, prepared
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head
+from quickstudy.processes.heads.head import Head, encoded_size, entering
 from quickstudy.processes.joint.chained import ChainedBelief, chained_belief
 from quickstudy.processes.parts.causal import Stream, attending_up_to, in_a_chain, with_first
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
@@ -76,7 +76,7 @@ class TNPA(Conditional):
                 f"head={self.head!r} is one belief about all points, and a TNPA predicts each point by itself, given "
                 "those before it; use a head for each point by itself, or the processes TNP and TNPND"
             )
-        self.transformer = Transformer(dx, dy, self.head.size(dy), **self.sizes)
+        self.transformer = Transformer(dx, encoded_size(self.head, dy), self.head.size(dy), **self.sizes)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -84,8 +84,8 @@ class TNPA(Conditional):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
-        known = support.append(query)
+        support, query = prepared(self, tasks)
+        known = support.append(entering(self.head, tasks.query))
         tokens = self.transformer.tokens(known.x, known.y)
         first, count = 1 + support.num_points, tokens.shape[1]
         places = torch.arange(first, count, device=tokens.device)  # of the query points among the tokens
@@ -97,12 +97,12 @@ class TNPA(Conditional):
         return -(density.sum(1, dtype=at_least_float32(density)) / query.sizes().clamp_min(1)).mean()
 
     def encoded(self, support: Examples) -> TNPState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         keys = self.transformer.encode(self.transformer.tokens(support.x, support.y), attending(support.mask))
         return TNPState(keys, support.x, support.y, support.real(), support.sizes())
 
     def extended(self, state: TNPState, examples: Examples) -> TNPState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         return self.encoded(Examples(state.x, state.y, state.real).append(examples))
 
     def outputs(self, state: TNPState, x: Tensor) -> Tensor:
@@ -114,7 +114,10 @@ class TNPA(Conditional):
         return chained_belief(self, state, x)
 
     def chained(self, state: TNPState, points: Examples) -> Tensor:
-        """The head's parameters `[T, M, size]` at each of `points`, given the points in `state` and those before it."""
+        """The head's parameters `[T, M, size]` at each of `points`, given the points in `state` and those before it.
+
+        `points` are as `entering` returns them.
+        """
         return in_a_chain(self.transformer, state.keys, with_first(state.real), points)
 
     def stream(self, state: TNPState, points: int) -> Stream:

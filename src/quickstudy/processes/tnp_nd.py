@@ -89,11 +89,11 @@ class TNPND(Conditional):
         return negative_log_likelihood(self.head(outputs, self.dy), query, joint=True)
 
     def encoded(self, support: Examples) -> TNPState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         return TNPState(self._keys(support), support.x, support.y, support.real(), support.sizes())
 
     def extended(self, state: TNPState, examples: Examples) -> TNPState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         return self.encoded(Examples(state.x, state.y, state.real).append(examples))
 
     def outputs(self, state: TNPState, x: Tensor) -> Tensor:

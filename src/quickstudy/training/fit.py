@@ -224,7 +224,7 @@ def _check_together(
         drawn, counts = batches.validation(plan.validation_tasks), batches.validation_sizes(plan.validation_tasks)
         first = batches(0)
         for tasks, count in ((first, plan.tasks), (drawn[0], counts[0].tasks)):
-            check_drawn(tasks, count)
+            check_drawn(tasks, count, learner)
             check_fits(learner, tasks.support)
         return first, drawn
 

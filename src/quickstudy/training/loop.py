@@ -11,6 +11,7 @@ from quickstudy.checks import check_tasks
 from quickstudy.compiling.compiled import Gradient
 from quickstudy.data import Tasks
 from quickstudy.evaluation.intervals import over_tasks
+from quickstudy.learner import allows_missing
 from quickstudy.parallel.shares import Shared
 from quickstudy.runs.run import BEST, LAST
 from quickstudy.runs.signals import Signals
@@ -169,7 +170,7 @@ class Loop:
         cause = "try a smaller lr or clip=1.0"
         if tasks is not None:
             try:
-                check_tasks(tasks)
+                check_tasks(tasks, missing=allows_missing(self._learner))
             except ValueError as error:
                 cause = f"the batch itself is bad: {error}"
         return NonFiniteLossError(

@@ -26,6 +26,7 @@ class GaussianHead:
 
     floor: float = 1e-3
     joint: ClassVar[bool] = False
+    marginal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_number("floor", self.floor)

@@ -30,6 +30,7 @@ class LowRankHead:
     rank: int = 64
     floor: float = 1e-3
     joint: ClassVar[bool] = True
+    marginal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_whole("rank", self.rank)

@@ -31,6 +31,7 @@ class MixtureHead:
     components: int = 20
     floor: float = 1e-3
     joint: ClassVar[bool] = False
+    marginal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_whole("components", self.components)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from quickstudy.checks import check_whole, shown
-from quickstudy.data import Examples, at_least_float32
+from quickstudy.data import Examples, at_least_float32, zero_padding
 from quickstudy.learner import check_generator
-from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome, filled
+from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome
 from quickstudy.processes.checks import check_inputs
+from quickstudy.processes.heads.head import entering, takes_labels
 
 Order = Literal["random", "given"] | Sequence[int]
 
@@ -62,7 +63,10 @@ class AutoregressiveBelief:
     """A joint belief about the outputs at `M` points of `T` tasks; see `Autoregressive`.
 
     The chain rule gives `log_prob(y, joint=True)`, `sample`, `mean` and `variance`. `log_prob(y)` is the process's own
-    belief about each point by itself.
+    belief about each point by itself. A class label counts as its one-hot outcome in `mean` and `variance`.
+
+    Where an output is missing (`qs.heads.WithMissing`), its factor is left out, and the points after it are predicted
+    from the other outputs.
 
     Args:
         source: the process, its state and the options.
@@ -76,12 +80,12 @@ class AutoregressiveBelief:
 
     @property
     def mean(self) -> Tensor:
-        """The mean `[T, M, dy]` of `samples` draws."""
+        """The mean `[T, M, dy]` of `samples` draws; of labels the class probabilities, `[T, M, C]`."""
         return self._moments()[0]
 
     @property
     def variance(self) -> Tensor:
-        """The variance `[T, M, dy]` of an observation, from `samples` draws."""
+        """The variance of an observation, from `samples` draws; shaped as `mean`."""
         return self._moments()[1]
 
     def log_prob(self, y: Tensor, mask: Mask = None, joint: bool = False) -> Tensor:
@@ -94,11 +98,11 @@ class AutoregressiveBelief:
         if not joint:
             alone: Tensor = process.predict(self.source.state, self.x).log_prob(y, mask)
             return alone
-        like = self.x.new_zeros(*self.x.shape[:2], process.dy)
+        like = self._nothing(len(self.x))[0]
         check_outcome(y, like, mask)
         if not self.x.shape[1]:
-            return like.new_zeros(len(like), dtype=at_least_float32(like))
-        y = filled(y, like, mask)
+            return self.x.new_zeros(len(like), dtype=at_least_float32(self.x))
+        y = y if mask is None else zero_padding(y, mask)
         state, tasks = self._tiled(len(self.orders)), torch.arange(len(y)).repeat(len(self.orders)).unsqueeze(1)
         places = self.orders.repeat_interleave(len(y), 0)
         points = Examples(self.x[tasks, places], y[tasks, places], None if mask is None else mask[tasks, places])
@@ -109,7 +113,7 @@ class AutoregressiveBelief:
         """The joint log density `[T]` of `points` in their order: in one pass if the process can do that."""
         process = self.source.process
         if hasattr(process, "chained"):
-            belief = process.head(process.chained(state, points.clean()), process.dy)
+            belief = process.head(process.chained(state, entering(process.head, points)), process.dy)
             densities: Tensor = belief.log_prob(points.y, points.mask)
             return densities.sum(1, dtype=at_least_float32(densities))
         parts = []
@@ -122,21 +126,22 @@ class AutoregressiveBelief:
         return densities.sum(0, dtype=at_least_float32(densities))
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
-        """`n` draws `[n, T, M, dy]`, each in one of the orders.
+        """`n` draws `[n, T, M, dy]`, of labels `[n, T, M]`, each in one of the orders.
 
-        Without `noise`, each value is the mean of the belief that the draw was taken from.
+        Without `noise`, each value is the mean of the belief that the draw was taken from, or its most likely label.
         """
         check_draws(n, generator, self.x.device)
-        return self._drawn(n, generator)[0 if noise else 1]
+        values, means, _ = self._drawn(n, generator)
+        if noise:
+            return values
+        return means.argmax(-1) if takes_labels(self.source.process.head) else means
 
     def _drawn(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws, the means of the beliefs that they are drawn from, and their variances, each `[n, T, M, dy]`."""
+        """Draws `[n, T, M, ...]`, the means of the beliefs that they are drawn from, and their variances."""
         count = len(self.x)
         rows = self.orders[torch.arange(n) % len(self.orders)]  # the first draws take the first orders
         state, tasks = self._tiled(n), torch.arange(count).repeat(n)
-        shape = (n * count, self.x.shape[1], self.source.process.dy)
-        values, means, variances = (self.x.new_zeros(shape) for _ in range(3))
-        every = torch.arange(n * count)
+        every, found = torch.arange(n * count), self._nothing(n * count)
         last = None
         with torch.no_grad():
             stream = self._stream(state)
@@ -144,11 +149,21 @@ class AutoregressiveBelief:
                 x = self.x[tasks, places, None]
                 belief = stream(x, last)
                 y = belief.sample(1, generator)[0]
-                for kept, now in ((values, y), (means, belief.mean), (variances, belief.variance)):
+                for kept, now in zip(found, (y, belief.mean, belief.variance), strict=True):
                     kept[every, places] = now[:, 0]
                 last = Examples(x, y)
-        values, means, variances = (t.unflatten(0, (n, count)) for t in (values, means, variances))
+        values, means, variances = (t.unflatten(0, (n, count)) for t in found)
         return values, means, variances
+
+    def _nothing(self, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Zeros in the place of `rows` draws, their means and their variances."""
+        process, points = self.source.process, self.x.shape[1]
+        if not takes_labels(process.head):
+            draws, means, variances = (self.x.new_zeros(rows, points, process.dy) for _ in range(3))
+            return draws, means, variances
+        classes = process.head(self.x.new_zeros(1, 1, process.head.size(process.dy)), process.dy).mean.shape[2]
+        means, variances = (self.x.new_zeros(rows, points, classes) for _ in range(2))
+        return self.x.new_zeros(rows, points, dtype=torch.long), means, variances
 
     def _stream(self, state: Any) -> Callable[[Tensor, Examples | None], Any]:
         """A function that appends a point and predicts the next one; it remembers the points."""

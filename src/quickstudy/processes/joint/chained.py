@@ -1,5 +1,6 @@
 """A belief about several points whose joint density is a product along their given order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ from quickstudy.processes.joint.autoregressive import Autoregressive, Autoregres
 class ChainedBelief:
     """A belief about the outputs at `M` points of `T` tasks.
 
-    `mean`, `variance`, `cdf` and `log_prob(y)` are those of each point by itself. `sample` and
-    `log_prob(y, joint=True)` predict the points one after another, in the order in which they were given.
+    `mean`, `variance`, `log_prob(y)`, and `cdf` or `probs` and `logits` where the belief about a point has them, are
+    those of each point by itself. `sample` and `log_prob(y, joint=True)` predict the points one after another, in the
+    order in which they were given.
 
     Args:
         alone: the belief about each point by itself.
@@ -28,7 +30,7 @@ class ChainedBelief:
 
     @property
     def mean(self) -> Tensor:
-        """`[T, M, dy]`."""
+        """`[T, M, dy]`; of labels the class probabilities, `[T, M, C]`."""
         mean: Tensor = self.alone.mean
         return mean
 
@@ -38,10 +40,23 @@ class ChainedBelief:
         variance: Tensor = self.alone.variance
         return variance
 
-    def cdf(self, y: Tensor) -> Tensor:
-        """The probability of an outcome below `y [T, M, dy]`, for each point and output by itself."""
-        below: Tensor = self.alone.cdf(y)
+    @property
+    def cdf(self) -> Callable[[Tensor], Tensor]:
+        """`cdf(y)`: the probability of an outcome below `y [T, M, dy]`, for each point and output by itself."""
+        below: Callable[[Tensor], Tensor] = self.alone.cdf
         return below
+
+    @property
+    def probs(self) -> Tensor:
+        """The class probabilities `[T, M, C]` of each point by itself."""
+        probs: Tensor = self.alone.probs
+        return probs
+
+    @property
+    def logits(self) -> Tensor:
+        """The unnormalised logarithms `[T, M, C]` of the class probabilities of each point by itself."""
+        logits: Tensor = self.alone.logits
+        return logits
 
     def log_prob(self, y: Tensor, mask: Mask = None, joint: bool = False) -> Tensor:
         """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly."""

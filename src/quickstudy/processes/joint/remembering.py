@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quickstudy.data import Examples
+from quickstudy.data import Examples, aligned
 from quickstudy.learner import Functions
 from quickstudy.predictive.outcomes import check_draws
 from quickstudy.processes.checks import check_inputs
@@ -37,20 +37,21 @@ class _Memory:
         repeated = (t.repeat(n, *[1] * (t.dim() - 1)) for t in predictor.state)
         self._state = type(predictor.state)(*repeated)  # function after function, task after task
         self._x: Tensor | None = None  # [T, K, dx]
-        self._values: Tensor | None = None  # [n, T, K, dy]
+        self._values: Tensor | None = None  # [n, T, K, dy], of labels [n, T, K]
 
     def __call__(self, x: Tensor, members: list[int]) -> Tensor:
-        """The values `[len(members), T, M, dy]` of some functions at `x [T, M, dx]`."""
+        """The values `[len(members), T, M, dy]`, of labels `[len(members), T, M]`, of some functions at `x`."""
         process = self._predictor.process
         check_inputs(process, x, len(self._predictor.state.seen))
         with torch.no_grad():
             found = [self._at(process, x[:, [m]]) for m in range(x.shape[1])]
         if not found:
-            return x.new_zeros(len(members), *x.shape[:2], process.dy)
+            nothing = process.predict(self._predictor.state, x).sample(1)
+            return nothing.expand(len(members), *nothing.shape[1:])
         return torch.stack(found, 2)[members]
 
     def _at(self, process: Any, x: Tensor) -> Tensor:
-        """The values `[n, T, dy]` at one point `x [T, 1, dx]` of each task, drawn now or remembered."""
+        """The values `[n, T, dy]`, of labels `[n, T]`, at one point `x [T, 1, dx]` of each task, new or old."""
         if self._x is None or self._values is None:
             known, old = x.new_zeros(len(x), dtype=torch.bool), None
         else:
@@ -63,7 +64,7 @@ class _Memory:
         belief = process.predict(self._state, x.repeat(self._n, 1, 1))
         values = belief.sample(1, self._generator)[0, :, 0].unflatten(0, (self._n, len(x)))
         if old is not None:
-            values = torch.where(known.unsqueeze(-1), old, values)
+            values = torch.where(aligned(known, old[0]), old, values)
         points = Examples(
             x.repeat(self._n, 1, 1), values.flatten(0, 1).unsqueeze(1), ~known.repeat(self._n).unsqueeze(1)
         )

@@ -27,7 +27,7 @@ class CrossAttention(nn.Module):
 
     Args:
         dx: number of features of an input.
-        dy: number of features of an output.
+        dy: number of features of an output, as the head encodes it.
         width: units of every hidden layer, and features of a key and of a value.
         depth: number of linear layers before a value, at least 2.
         heads: number of attention heads, a divisor of `width`.

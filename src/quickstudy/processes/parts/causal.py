@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 
 from quickstudy.data import Examples
 from quickstudy.learner import Predictive
+from quickstudy.processes.heads.head import entering
 from quickstudy.processes.parts.transformer import Transformer
 
 
@@ -33,7 +34,7 @@ def in_a_chain(transformer: Transformer, keys: Tensor, real: Tensor, points: Exa
         transformer: the network.
         keys: of the support tokens in every layer, `[T, layers, K, 2 width]`.
         real: whether each support token counts, `[T, K]`.
-        points: `M` points whose padding holds zeros.
+        points: `M` points as `entering` returns them.
     """
     tokens = transformer.more(points.x, points.y)
     real = torch.cat([real, points.real()], 1)[:, None, None]
@@ -66,6 +67,7 @@ class Stream:
         if last is None:
             outputs = transformer.answer(x, keys, allowed)
         else:
+            last = entering(self._process.head, last)
             outputs = transformer.step(transformer.more(last.x, last.y), x, keys, allowed)
         belief: Predictive = self._process.head(outputs, self._process.dy)
         return belief

@@ -21,9 +21,10 @@ class Sizes(NamedTuple):
     decoder_depth: int
     sigma_floor: float
 
-    def encoder(self) -> PointEncoder:
-        """An encoder of points `(x, y)` to `width` features."""
-        return PointEncoder(self.dx + self.dy, self.width, self.encoder_depth, self.width)
+    def encoder(self, outcome: int | None = None) -> PointEncoder:
+        """An encoder of points `(x, y)`, with `outcome` features of y (`dy` by default), to `width` features."""
+        inputs = self.dx + (self.dy if outcome is None else outcome)
+        return PointEncoder(inputs, self.width, self.encoder_depth, self.width)
 
     def decoder(self, features: int, outputs: int) -> Decoder:
         """A decoder from a representation with `features`, and an input x, to the parameters of a belief."""

@@ -64,7 +64,7 @@ class Transformer(nn.Module):
 
     Args:
         dx: number of features of an input.
-        dy: number of features of an output.
+        dy: number of features of an output, as the head encodes it.
         outputs: number of outputs at a query.
         width: number of features of a token.
         depth: number of layers.

@@ -24,7 +24,8 @@ class Options(Sampled):
     model: Model = "tnp"
     """Neural process to train."""
     head: HeadName = "gaussian"
-    """Kind of belief: gaussian or mixture (20 Gaussians) at each point, or low-rank (one Gaussian over all points)."""
+    """Kind of belief: gaussian, mixture (20 Gaussians) or bar (300 bars between -3 and 3) at each point; or one
+    Gaussian over all points, with a covariance that is low-rank or dense."""
     kernel: Kernel = "rbf"
     """Kernel of the training tasks."""
     steps: int = 100_000
@@ -47,7 +48,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Train, measure and draw."""
     learner = build(options.model, head=options.head, sigma_floor=options.sigma_floor)
     latent = not learner.deterministic
-    joint = options.head == "low-rank" or options.model in OWN_BELIEF
+    joint = options.head in ("low-rank", "dense") or options.model in OWN_BELIEF
     return gp_protocol.run(
         learner,
         options,
