@@ -120,9 +120,10 @@ def test_joint_predictions_and_functions(model: str, name: str) -> None:
     assert joint.mean.shape == joint.variance.shape == predictor(x).mean.shape
     assert predictor.autoregressive()(x[:, :0]).sample(2).shape == (2, *y[:, :0].shape)
     functions = predictor.functions(2, torch.Generator().manual_seed(0))
-    values = functions(x)
-    assert values.shape == (2, *y.shape) and values.dtype == y.dtype and torch.equal(functions(x), values)
-    assert functions(x[:, :0]).shape == (2, *y[:, :0].shape)
+    values, shape = functions(x), predictor(x).mean.shape  # labels as one-hot codes, whose mean is that of the belief
+    assert values.shape == (2, *shape) and torch.equal(functions(x), values)
+    assert name != "categorical" or torch.equal(values.sum(-1), torch.ones(2, 3, 4))
+    assert functions(x[:, :0]).shape == (2, 3, 0, *shape[2:])
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -177,7 +177,9 @@ def functions_are_consistent_or_refused(case: LearnerCase) -> None:
     expect_close(functions[2](x), values[2], "functions[2](x) differs from functions(x)[2]", cure)
     what = "values of the functions changed when fewer inputs were asked for"
     expect_close(functions(x[:, :2]), values[:, :, :2], what, cure)
-    expect(values.std(0).min() > 0, "the 5 functions are the same at some input: draw each independently")
+    spread, whole = values.std(0), bool((values == values.round()).all())  # labels and counts may agree by chance
+    told = (spread.max() if whole else spread.min()) > 0
+    expect(told, "the 5 functions are the same at some input: draw each independently")
     again = predictor.functions(5, case.generator(0))(x)
     expect_equal(again, values, "functions differ with equal generators", "draw only from generator=")
 

@@ -4,11 +4,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from quickstudy.data import Examples, aligned
 from quickstudy.learner import Functions
 from quickstudy.predictive.outcomes import check_draws
 from quickstudy.processes.checks import check_inputs
+from quickstudy.processes.heads.head import takes_labels
 
 
 def remembering(predictor: Any, n: int, generator: torch.Generator | None) -> Functions:
@@ -40,15 +42,19 @@ class _Memory:
         self._values: Tensor | None = None  # [n, T, K, dy], of labels [n, T, K]
 
     def __call__(self, x: Tensor, members: list[int]) -> Tensor:
-        """The values `[len(members), T, M, dy]`, of labels `[len(members), T, M]`, of some functions at `x`."""
+        """The values `[len(members), T, M, dy]` of some functions at `x [T, M, dx]`; labels are one-hot, `[..., C]`."""
         process = self._predictor.process
         check_inputs(process, x, len(self._predictor.state.seen))
         with torch.no_grad():
             found = [self._at(process, x[:, [m]]) for m in range(x.shape[1])]
         if not found:
-            nothing = process.predict(self._predictor.state, x).sample(1)
-            return nothing.expand(len(members), *nothing.shape[1:])
-        return torch.stack(found, 2)[members]
+            mean = process.predict(self._predictor.state, x).mean
+            return mean.new_zeros(len(members), *mean.shape)
+        values = torch.stack(found, 2)[members]
+        if takes_labels(process.head):
+            classes = process.predict(self._predictor.state, x[:, :0]).mean.shape[2]
+            return F.one_hot(values, classes).to(x.dtype)
+        return values
 
     def _at(self, process: Any, x: Tensor) -> Tensor:
         """The values `[n, T, dy]`, of labels `[n, T]`, at one point `x [T, 1, dx]` of each task, new or old."""
