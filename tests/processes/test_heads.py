@@ -28,9 +28,13 @@ MODELS: dict[str, Callable[..., Any]] = {
     "ConvCNP": lambda **o: qs.ConvCNP(points_per_unit=4, channels=8, levels=2, **o),
     "TNP": lambda **o: qs.TNP(**SMALL, **o),
     "IncTNP": lambda **o: qs.IncTNP(**SMALL, objective="query" if o["head"].joint else "prefixes", **o),
+    "TNPA": lambda **o: qs.TNPA(**SMALL, **o),
     "LBANP": lambda **o: qs.LBANP(**SMALL, latents=3, **o),
     "TETNP": lambda **o: qs.TETNP(**SMALL, **o),
 }
+# TNPA has a joint belief of its own
+PAIRS = [(model, name) for model in MODELS for name in HEADS if not (model == "TNPA" and HEADS[name].joint)]
+every_pair = pytest.mark.parametrize(("model", "name"), PAIRS)
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +67,7 @@ def made(model: str, name: str) -> Any:
     return process
 
 
-@pytest.mark.parametrize("name", HEADS)
-@pytest.mark.parametrize("model", MODELS)
+@every_pair
 def test_every_head_in_every_model(model: str, name: str) -> None:
     process, tasks = made(model, name), drawn(name)
     support, query = tasks.support, tasks.query
@@ -77,15 +80,14 @@ def test_every_head_in_every_model(model: str, name: str) -> None:
     assert belief.mean.shape == belief.variance.shape == (3, 4, *wide)
     assert belief.sample(2).shape == (2, *query.y.shape) and belief.sample(2).dtype == query.y.dtype
     if model != "IncTNP" or process.objective == "query":
-        expected = belief.log_prob(query.y, joint=process.head.joint).sum() / 12
+        expected = belief.log_prob(query.y, joint=process.head.joint or model == "TNPA").sum() / 12
         torch.testing.assert_close(-loss.detach(), expected)
     assert (predictor(query.x).mean - process.adapt(support.first(0))(query.x).mean).abs().max() > 1e-4
     parts = process.append(process.encode(support.first(2)), Examples(support.x[:, 2:], support.y[:, 2:]))
     torch.testing.assert_close(process.predict(parts, query.x).mean, belief.mean)
 
 
-@pytest.mark.parametrize("name", HEADS)
-@pytest.mark.parametrize("model", MODELS)
+@every_pair
 def test_padding_changes_nothing(model: str, name: str) -> None:
     process, tasks = made(model, name), drawn(name)
     if name == "categorical":  # padding may hold any label
