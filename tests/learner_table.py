@@ -1,6 +1,7 @@
 """Every learner, one row: what the contract tests run over. A new learner adds a line here."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,6 +30,7 @@ from quickstudy.processes.attentive_np import AttentiveNP
 from quickstudy.processes.bootstrapping_np import BootstrappingANP, BootstrappingNP
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.conv_cnp import ConvCNP
+from quickstudy.processes.conv_np import ConvNP
 from quickstudy.processes.heads import BarHead, DenseHead, LowRankHead, MixtureHead
 from quickstudy.processes.inc_tnp import IncTNP
 from quickstudy.processes.lbanp import LBANP
@@ -41,6 +43,7 @@ from quickstudy.processes.tnp_nd import TNPND
 from quickstudy.testing.learner_case import Lines as Lines
 
 SMALL = {"width": 16, "depth": 2, "heads": 2, "hidden": 32, "embedding": 2}
+GRID: dict[str, Any] = {"domain": (-5, 5), "points_per_unit": 4, "channels": 8, "levels": 2}
 
 
 def net(outputs: int = 1, *, inputs: int = 1) -> MLP:
@@ -73,7 +76,8 @@ PROCESSES: dict[str, Callable[[], nn.Module]] = {
     ),
     "BootstrappingNP": lambda: BootstrappingNP(width=16, encoder_depth=2, samples=4),
     "BootstrappingANP": lambda: BootstrappingANP(width=16, encoder_depth=2, heads=2, self_attention=0, samples=4),
-    "ConvCNP": lambda: ConvCNP(domain=(-5, 5), points_per_unit=4, channels=8, levels=2),
+    "ConvCNP": lambda: ConvCNP(**GRID),
+    "ConvNP": lambda: ConvNP(**GRID, latent=2, samples=4, train_samples=4),
     "RelativeCNP": lambda: RelativeCNP(width=16),
     "RelativeCNP, pairs": lambda: RelativeCNP(width=16, pairs=True),
     "LBANP": lambda: LBANP(**SMALL, latents=3),
@@ -125,6 +129,7 @@ NOT_A_DERIVATIVE = frozenset({"FOMAML", "Reptile", "Reptile, support, learned no
 DRAWS = frozenset(
     {"NeuralProcess, latent", "NeuralProcess, both, iwae", "NeuralProcess, both, ml"}
     | {"AttentiveNP", "AttentiveNP, no self-attention, ml", "BootstrappingNP", "BootstrappingANP"}
+    | {"ConvNP"}
 )
 STEPS_LINEARLY = frozenset({"MAML", "MAML, loop", "FOMAML", "ANIL", "BOIL", "CAVIA"}) | {
     name for name in LEARNERS if name.startswith("MAML, ")

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from quickstudy.processes.bootstrapping_np import BootstrappingNP as BootstrappingNP
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.conv_cnp import ConvCNP as ConvCNP
+    from quickstudy.processes.conv_np import ConvNP as ConvNP
     from quickstudy.processes.inc_tnp import IncTNP as IncTNP
     from quickstudy.processes.lbanp import LBANP as LBANP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
@@ -68,6 +69,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "CAVIA": "quickstudy.gradient.cavia",
     "CNP": "quickstudy.processes.cnp",
     "ConvCNP": "quickstudy.processes.conv_cnp",
+    "ConvNP": "quickstudy.processes.conv_np",
     "Curvature": "quickstudy.gradient.meta_curvature",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",

@@ -12,10 +12,10 @@ from quickstudy.experiments.processes import CONDITIONAL, HEADS, LATENT, OWN_BEL
 @pytest.mark.parametrize("model", get_args(Model))
 def test_every_model_predicts(model: Model) -> None:
     tasks = qs.tasks.GaussianProcess(dx=2, lengthscale=1.0).sample(2, support=3, query=4)
-    sizes = {"points_per_unit": 4.0} if model == "conv-cnp" else {}
-    process = build(model, 2, 1, sigma_floor=0.1) if not sizes else qs.ConvCNP(2, **sizes, levels=2)
+    small = {"conv-cnp": qs.ConvCNP, "conv-np": qs.ConvNP}.get(model)
+    process = small(2, points_per_unit=4.0, levels=2) if small else build(model, 2, 1, sigma_floor=0.1)
     belief = process.adapt(tasks.support)(tasks.query.x)
-    assert belief.mean.shape == (2, 4, 1) and (belief.variance >= 0.01 if not sizes else belief.variance > 0).all()
+    assert belief.mean.shape == (2, 4, 1) and (belief.variance >= (0.0 if small else 0.01)).all()
     assert model in TITLES
 
 
@@ -24,6 +24,11 @@ def test_every_head(head: HeadName) -> None:
     tasks = qs.tasks.GaussianProcess().sample(2, support=3, query=4)
     belief = build("cnp", head=head)
     assert torch.isfinite(belief.adapt(tasks.support)(tasks.query.x).log_prob(tasks.query.y, joint=True)).all()
+
+
+def test_models_with_a_grid_take_the_domain() -> None:
+    for model in ("conv-cnp", "conv-np"):
+        assert build(model, domain=(-1.0, 1.0)).lattice.domain == (-1.0, 1.0)
 
 
 def test_latent_models_have_one_head() -> None:

@@ -17,6 +17,7 @@ Model = Literal[
     "banp",
     "relative-cnp",
     "conv-cnp",
+    "conv-np",
     "tnp",
     "tnp-a",
     "tnp-nd",
@@ -38,6 +39,7 @@ LATENT: dict[Model, Any] = {
     "attentive-np": qs.AttentiveNP,
     "bnp": qs.BootstrappingNP,
     "banp": qs.BootstrappingANP,
+    "conv-np": qs.ConvNP,
 }
 CONDITIONAL: dict[Model, Any] = {
     "cnp": qs.CNP,
@@ -62,6 +64,7 @@ TITLES: dict[Model, str] = {
     "banp": "Bootstrapping ANP",
     "relative-cnp": "RelativeCNP",
     "conv-cnp": "ConvCNP",
+    "conv-np": "ConvNP",
     "tnp": "TNP",
     "tnp-a": "TNP-A",
     "tnp-nd": "TNP-ND",
@@ -99,11 +102,11 @@ def build(
         if head != "gaussian":
             raise ValueError(f"--model {model} has a joint belief of its own; leave --head {head} out")
         return OWN_BELIEF[model](dx, dy, sigma_floor)
+    own: dict[str, Any] = {"domain": domain} if model in ("conv-cnp", "conv-np") else {}
     if model in LATENT:
         if head != "gaussian":
             raise ValueError(f"--model {model} has a Gaussian head; leave --head {head} out")
-        made: nn.Module = LATENT[model](dx, dy, sigma_floor=sigma_floor)
+        made: nn.Module = LATENT[model](dx, dy, sigma_floor=sigma_floor, **own)
         return made
-    own: dict[str, Any] = {"domain": domain} if model == "conv-cnp" else {}
     conditional: nn.Module = CONDITIONAL[model](dx, dy, head=HEADS[head](sigma_floor), **own)
     return conditional

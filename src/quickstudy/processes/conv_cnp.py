@@ -1,29 +1,20 @@
 """Convolutional Conditional Neural Process (Gordon et al. 2020, arXiv 1910.13556)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_number, check_positive, check_whole
+from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.heads.head import Head, encoded_size
-from quickstudy.processes.parts.lattice import Lattice, SetConv, UNet, Window
+from quickstudy.processes.parts import gridded
+from quickstudy.processes.parts.gridded import ConvState, check_grid, normalised
+from quickstudy.processes.parts.lattice import SetConv, UNet, Window
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
-from quickstudy.tasks.sampling import as_domain
-
-
-class ConvState(NamedTuple):
-    """The support points of `T` tasks, and their density and sums of outputs on the grid."""
-
-    grid: Tensor  # [T, 1 + features of y, *cells]
-    x: Tensor  # [T, N, dx]
-    y: Tensor  # [T, N, features of y]
-    real: Tensor  # [T, N]
-    seen: Tensor  # [T]
 
 
 @final
@@ -70,19 +61,11 @@ class ConvCNP(Conditional):
         head: Head | None = None,
     ):
         super().__init__()
-        self.dx, self.dy = check_whole("dx", dx), check_whole("dy", dy)
-        if self.dx > 3:
-            raise ValueError(f"dx={dx}; a grid has 1 to 3 axes: use TNP or AttentiveCNP for more features")
-        if check_whole("kernel", kernel) % 2 == 0:
-            raise ValueError(f"kernel={kernel}; expected an odd number of cells")
-        domain = as_domain("domain", domain)
-        density = check_positive("points_per_unit", points_per_unit)
-        check_number("margin", margin)
-        self.grid = {"domain": domain, "points_per_unit": density, "margin": margin}
-        self.sizes = {"channels": check_whole("channels", channels), "levels": check_whole("levels", levels)}
-        self.kernel = kernel
+        sizes = {"domain": domain, "points_per_unit": points_per_unit, "margin": margin, "channels": channels}
+        self.sizes = check_grid(dx, **sizes, levels=levels, kernel=kernel)
+        self.dx, self.dy = dx, check_whole("dy", dy)
         self.head, self._head = GaussianHead() if head is None else head, head
-        self.lattice = Lattice(dx, domain, density=density, margin=margin, multiple=2**levels)
+        self.lattice = self.sizes.lattice(dx)
         self.into, self.back = SetConv(self.lattice.spacing), SetConv(self.lattice.spacing)
         self.unet = UNet(dx, 1 + encoded_size(self.head, dy), channels, levels, kernel)
         last = nn.Linear(channels, self.head.size(dy))
@@ -93,38 +76,29 @@ class ConvCNP(Conditional):
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"dx": self.dx, "dy": self.dy, **self.grid, **self.sizes, "kernel": self.kernel, "head": self._head}
+        return {"dx": self.dx, "dy": self.dy, **self.sizes._asdict(), "head": self._head}
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
         support, query = prepared(self, tasks)
         window = self.lattice.window((support.x, support.mask), (query.x, query.mask))
-        outputs = self._at(self._onto(support, window), query.x, window)
+        outputs = self._at(gridded.onto(self.lattice, self.into, support, window), query.x, window)
         return negative_log_likelihood(self.head(outputs, self.dy), query, joint=self.head.joint)
 
     def encoded(self, support: Examples) -> ConvState:
         """`encode` without the checks, of points as `entering` returns them."""
-        grid = self._onto(support, self.lattice.usual)
-        return ConvState(grid, support.x, support.y, support.real(), support.sizes())
+        return gridded.encoded(self.lattice, self.into, support)
 
     def extended(self, state: ConvState, examples: Examples) -> ConvState:
         """`append` without the checks, of points as `entering` returns them."""
-        union = Examples(state.x, state.y, state.real).append(examples)
-        grid = state.grid + self._onto(examples, self.lattice.usual)
-        return ConvState(grid, union.x, union.y, union.real(), state.seen + examples.sizes())
+        return gridded.extended(self.lattice, self.into, state, examples)
 
     def outputs(self, state: ConvState, x: Tensor) -> Tensor:
         """The head's parameters at `x [T, M, dx]`."""
         window = self.lattice.window((state.x, state.real), (x, None))
-        if window == self.lattice.usual:
-            return self._at(state.grid, x, window)
-        return self._at(self._onto(Examples(state.x, state.y, state.real), window), x, window)
-
-    def _onto(self, points: Examples, window: Window) -> Tensor:
-        return self.into.onto(points._replace(x=self.lattice.inside(points.x, window)), window)
+        return self._at(gridded.on_window(self.lattice, self.into, state, window), x, window)
 
     def _at(self, grid: Tensor, x: Tensor, window: Window) -> Tensor:
         """The outputs at `x` for the density and sums on the grid."""
-        density, sums = grid[:, :1], grid[:, 1:]
-        features = self.unet(torch.cat([density, sums / (density + 1e-4)], 1))
+        features = self.unet(normalised(grid))
         return self.out(self.back.off(features, self.lattice.inside(x, window), window))

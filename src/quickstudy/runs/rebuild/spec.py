@@ -36,6 +36,7 @@ CLASSES: dict[str, str] = {
     "AttentiveCNP": "quickstudy.processes.attentive_cnp",
     "AttentiveNP": "quickstudy.processes.attentive_np",
     "ConvCNP": "quickstudy.processes.conv_cnp",
+    "ConvNP": "quickstudy.processes.conv_np",
     "LBANP": "quickstudy.processes.lbanp",
     "TETNP": "quickstudy.processes.te_tnp",
     "RelativeCNP": "quickstudy.processes.relative_cnp",
