@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.conv_cnp import ConvCNP as ConvCNP
     from quickstudy.processes.conv_np import ConvNP as ConvNP
+    from quickstudy.processes.grid_conv_cnp import GridConvCNP as GridConvCNP
     from quickstudy.processes.inc_tnp import IncTNP as IncTNP
     from quickstudy.processes.lbanp import LBANP as LBANP
     from quickstudy.processes.neural_process import NeuralProcess as NeuralProcess
@@ -73,6 +74,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "Curvature": "quickstudy.gradient.meta_curvature",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
+    "GridConvCNP": "quickstudy.processes.grid_conv_cnp",
     "Implicit": "quickstudy.inner.fast.implicit",
     "IncTNP": "quickstudy.processes.inc_tnp",
     "LBANP": "quickstudy.processes.lbanp",

@@ -37,6 +37,7 @@ CLASSES: dict[str, str] = {
     "AttentiveNP": "quickstudy.processes.attentive_np",
     "ConvCNP": "quickstudy.processes.conv_cnp",
     "ConvNP": "quickstudy.processes.conv_np",
+    "GridConvCNP": "quickstudy.processes.grid_conv_cnp",
     "LBANP": "quickstudy.processes.lbanp",
     "TETNP": "quickstudy.processes.te_tnp",
     "RelativeCNP": "quickstudy.processes.relative_cnp",
