@@ -128,6 +128,17 @@ def test_the_grid_is_that_of_images() -> None:
     assert process.adapt(tasks.support)(family.coordinates().expand(2, -1, -1)).mean.shape == (2, 54, 3)
 
 
+def test_heads() -> None:
+    _, points_ = points((6, 6), 9, 1)
+    tasks = Tasks(points_, points_)
+    labels = Tasks(*(part._replace(y=torch.arange(18).view(2, 9) % 3) for part in tasks[:2]))
+    for head, own in ((qs.heads.LowRankHead(3), tasks), (qs.heads.CategoricalHead(3), labels)):
+        process = small((6, 6), head=head)
+        process.meta_loss(own).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in process.parameters())
+        assert process.adapt(own.support)(own.query.x).log_prob(own.query.y, joint=True).shape == (2,)
+
+
 def test_points_that_are_not_on_the_grid() -> None:
     process = small((5, 9))
     x = torch.tensor([[[-1.0, -0.75], [0.5, 0.25]], [[0.0, 0.0], [0.5, 0.3]]])
