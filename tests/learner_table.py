@@ -31,7 +31,7 @@ from quickstudy.processes.bootstrapping_np import BootstrappingANP, Bootstrappin
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.conv_cnp import ConvCNP
 from quickstudy.processes.conv_np import ConvNP
-from quickstudy.processes.heads import BarHead, DenseHead, LowRankHead, MixtureHead
+from quickstudy.processes.heads import BarHead, DenseHead, GaussianHead, LowRankHead, MixtureHead, WithMissing
 from quickstudy.processes.inc_tnp import IncTNP
 from quickstudy.processes.lbanp import LBANP
 from quickstudy.processes.neural_process import NeuralProcess
@@ -67,6 +67,7 @@ PROCESSES: dict[str, Callable[[], nn.Module]] = {
     "CNP, mixture": lambda: CNP(width=32, encoder_depth=2, head=MixtureHead(3)),
     "CNP, low rank": lambda: CNP(width=32, encoder_depth=2, head=LowRankHead(3)),
     "CNP, dense": lambda: CNP(width=32, encoder_depth=2, head=DenseHead(3)),
+    "CNP, missing outputs": lambda: CNP(width=32, encoder_depth=2, head=WithMissing(GaussianHead())),
     "CNP, bars": lambda: CNP(width=32, encoder_depth=2, head=BarHead.between(-4, 4, 40)),
     "AttentiveCNP": lambda: AttentiveCNP(width=16, encoder_depth=2, heads=2),
     "AttentiveCNP, no self-attention": lambda: AttentiveCNP(width=16, encoder_depth=2, heads=2, self_attention=0),

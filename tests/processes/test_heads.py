@@ -182,7 +182,7 @@ CATEGORICAL, COUNT, BINARY = (HEADS[name] for name in ("categorical", "counts", 
         (
             CATEGORICAL,
             torch.tensor([0, 1, 2, 5, 3]).repeat(3, 1),
-            r"support\.y has 6 outcomes .*the first, 5, at task 0, point 3; expected labels 0 to 2",
+            r"support\.y has 6 values .*the first, 5, at task 0, point 3; expected labels 0 to 2",
         ),
         (
             COUNT,

@@ -19,7 +19,8 @@ def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
 
     Args:
         belief: a `Predictive` at `query.x`. Without a density it has only `mse`; for classes it has `accuracy` (of a
-            point with many positions, the share of right ones) and `log_likelihood`.
+            point with many positions, the share of right ones) and `log_likelihood`. If it is one about partly observed
+            outcomes, outputs that are missing, and points of which all are, do not count.
         query: the query points.
 
     Raises:
@@ -35,7 +36,11 @@ def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
             "log_likelihood": task_mean(log_prob, query.mask),
         }
     _check_shape(belief.mean, clean.y)
-    found = {"mse": task_mean((belief.mean - clean.y).square().flatten(2).mean(2), query.mask)}
+    observed = None
+    if hasattr(belief, "observed"):
+        observed = belief.observed(clean.y)
+        query = query._replace(mask=query.real() & observed.any(2))
+    found = {"mse": task_mean(_of_points((belief.mean - clean.y).square(), observed), query.mask)}
     try:
         found["log_likelihood"] = task_mean(belief.log_prob(clean.y, query.mask), query.mask)
     except NoDensityError:
@@ -43,9 +48,17 @@ def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
     found["joint_log_likelihood"] = belief.log_prob(clean.y, query.mask, joint=True) / query.sizes().clamp_min(1)
     if hasattr(belief, "cdf"):
         off_centre = 2 * (belief.cdf(clean.y) - 0.5).abs()  # below p: inside the central interval of probability p
-        below = [task_mean((off_centre <= p).to(clean.y).flatten(2).mean(2), query.mask) for p in (0.9, *LEVELS)]
+        shares = (_of_points((off_centre <= p).to(clean.y), observed) for p in (0.9, *LEVELS))
+        below = [task_mean(share, query.mask) for share in shares]
         found["coverage90"], found["calibration_error"] = below[0], torch.stack(below[1:], -1)
     return found
+
+
+def _of_points(outputs: Tensor, observed: Tensor | None) -> Tensor:
+    """The mean over the outputs `[T, M, *dy]` of each point, or over those that were observed (0 if none was)."""
+    if observed is None:
+        return outputs.flatten(2).mean(2)
+    return torch.where(observed, outputs, 0).sum(2) / observed.sum(2).clamp_min(1)
 
 
 def _check_shape(mean: Tensor, y: Tensor) -> None:

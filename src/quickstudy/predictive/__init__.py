@@ -15,6 +15,7 @@ from quickstudy.predictive.low_rank import LowRankGaussian as LowRankGaussian
 from quickstudy.predictive.low_rank_plus_diagonal import LowRankPlusDiagonal as LowRankPlusDiagonal
 from quickstudy.predictive.mixture import GaussianMixture as GaussianMixture
 from quickstudy.predictive.negative_binomial import NegativeBinomial as NegativeBinomial
+from quickstudy.predictive.partly_observed import PartlyObserved as PartlyObserved
 from quickstudy.predictive.point import NoDensityError as NoDensityError
 from quickstudy.predictive.point import Point as Point
 from quickstudy.predictive.point_mixture import PointMixture as PointMixture

@@ -68,8 +68,8 @@ def check_possible(y: Tensor, possible: Tensor, mask: Mask, expected: str) -> Te
         if len(bad):
             place = tuple(bad[0].tolist())
             raise ValueError(
-                f"y has {len(bad)} values that this prediction gives no probability, the first, {y[place].item():g}, "
-                f"at index {list(place)}; expected {expected}"
+                f"y has {len(bad)} value{'s' * (len(bad) > 1)} that this prediction gives no probability, the first, "
+                f"{y[place].item():g}, at index {list(place)}; expected {expected}"
             )
     return torch.where(possible, y, torch.nan)
 

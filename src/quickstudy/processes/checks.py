@@ -86,7 +86,7 @@ def _check_possible(head: Any, examples: Examples, name: str) -> None:
         first = bad[0].tolist()
         where = f"task {first[0]}, point {first[1]}" + (f", output {first[2]}" if len(first) > 2 else "")
         raise ValueError(
-            f"{name}.y has {len(bad)} outcomes that {head!r} gives no probability, the first, "
+            f"{name}.y has {len(bad)} value{'s' * (len(bad) > 1)} that {head!r} gives no probability, the first, "
             f"{examples.y[tuple(first)].item():g}, at {where}; expected {head.expects}"
         )
 

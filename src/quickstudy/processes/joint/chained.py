@@ -47,6 +47,12 @@ class ChainedBelief:
         return below
 
     @property
+    def observed(self) -> Callable[[Tensor], Tensor]:
+        """`observed(y)`: whether each output was observed, if NaN stands for a missing one."""
+        observed: Callable[[Tensor], Tensor] = self.alone.observed
+        return observed
+
+    @property
     def probs(self) -> Tensor:
         """The class probabilities `[T, M, C]` of each point by itself."""
         probs: Tensor = self.alone.probs

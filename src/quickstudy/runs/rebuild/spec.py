@@ -49,6 +49,7 @@ CLASSES: dict[str, str] = {
     "CategoricalHead": "quickstudy.processes.heads.categorical",
     "BernoulliHead": "quickstudy.processes.heads.bernoulli",
     "CountHead": "quickstudy.processes.heads.count",
+    "WithMissing": "quickstudy.processes.heads.with_missing",
     "MAMLTRPO": "quickstudy.rl.maml_trpo",
     "MAMLVPG": "quickstudy.rl.maml_vpg",
     "ProMP": "quickstudy.rl.promp",

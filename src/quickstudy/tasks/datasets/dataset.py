@@ -22,6 +22,7 @@ def from_dataset(
     seed: int = 0,
     splits: Mapping[str, Sequence[int]] | None = None,
     order: Order = "random",
+    missing: bool = False,
 ) -> PointSets:
     """A family whose tasks are given sets of points.
 
@@ -39,6 +40,8 @@ def from_dataset(
         seed: seed of this choice.
         splits: the indices of the tasks of "train", "validation" and "test", in place of `fractions`.
         order: "random": support and query are random points of a task. "first": its first points are the support.
+        missing: whether NaN in a real `y` marks an output that was not observed, for processes with the head
+            `qs.heads.WithMissing`. Points of which no output was observed are left out.
 
     Returns:
         The family. It keeps the data on their device, and samples in the default dtype on the generator's device.
@@ -60,12 +63,14 @@ def from_dataset(
         if isinstance(data, Tasks)
         else _pad(_pairs(data))
     )
+    if missing and points.y.is_floating_point():
+        points = points._replace(mask=points.real() & ~points.y.isnan().flatten(2).all(2))
     if points.mask is not None:
         points = _real_first(points)
     if not points.x.is_floating_point():
         points = points._replace(x=points.x.to(torch.get_default_dtype()))
     chosen = split_tasks(range(points.num_tasks), fractions=fractions, seed=seed, splits=splits)
-    return PointSets(points=points, splits=chosen, order=order)
+    return PointSets(points=points, splits=chosen, order=order, missing=missing)
 
 
 def _pairs(data: Any) -> Iterator[Pair]:

@@ -8,7 +8,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from quickstudy.checks import check_examples
+from quickstudy.checks import check_examples, check_switch
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import SPLITS, Split, check_split
 from quickstudy.tasks.sampling import split_generator, uniform
@@ -27,6 +27,7 @@ class PointSets:
         splits: the indices of the tasks of each split; see `quickstudy.tasks.datasets.splits.split_tasks`.
         order: "random" draws distinct points as support and query; "first" takes the first points as support and draws
             the query from the rest.
+        missing: whether NaN in `y` is allowed, for an output that was not observed.
 
     Raises:
         ValueError: for points that break the contract, a task of fewer than two points, or an unknown order.
@@ -35,9 +36,10 @@ class PointSets:
     points: Examples
     splits: Mapping[str, tuple[int, ...]]
     order: Order = "random"
+    missing: bool = False
 
     def __post_init__(self) -> None:
-        check_examples(self.points, "points")
+        check_examples(self.points, "points", missing=check_switch("missing", self.missing))
         check_order(self.order)
         sizes = self.points.sizes()
         if bool((sizes < 2).any()):
