@@ -31,6 +31,7 @@ from quickstudy.processes.bootstrapping_np import BootstrappingANP, Bootstrappin
 from quickstudy.processes.cnp import CNP
 from quickstudy.processes.conv_cnp import ConvCNP
 from quickstudy.processes.conv_np import ConvNP
+from quickstudy.processes.flow_np import FlowNP
 from quickstudy.processes.heads import BarHead, DenseHead, GaussianHead, LowRankHead, MixtureHead, WithMissing
 from quickstudy.processes.inc_tnp import IncTNP
 from quickstudy.processes.lbanp import LBANP
@@ -79,6 +80,7 @@ PROCESSES: dict[str, Callable[[], nn.Module]] = {
     "BootstrappingANP": lambda: BootstrappingANP(width=16, encoder_depth=2, heads=2, self_attention=0, samples=4),
     "ConvCNP": lambda: ConvCNP(**GRID),
     "ConvNP": lambda: ConvNP(**GRID, latent=2, samples=4, train_samples=4),
+    "FlowNP": lambda: FlowNP(**SMALL, steps=3, samples=6),
     "RelativeCNP": lambda: RelativeCNP(width=16),
     "RelativeCNP, pairs": lambda: RelativeCNP(width=16, pairs=True),
     "LBANP": lambda: LBANP(**SMALL, latents=3),
@@ -130,7 +132,7 @@ NOT_A_DERIVATIVE = frozenset({"FOMAML", "Reptile", "Reptile, support, learned no
 DRAWS = frozenset(
     {"NeuralProcess, latent", "NeuralProcess, both, iwae", "NeuralProcess, both, ml"}
     | {"AttentiveNP", "AttentiveNP, no self-attention, ml", "BootstrappingNP", "BootstrappingANP"}
-    | {"ConvNP"}
+    | {"ConvNP", "FlowNP"}
 )
 STEPS_LINEARLY = frozenset({"MAML", "MAML, loop", "FOMAML", "ANIL", "BOIL", "CAVIA"}) | {
     name for name in LEARNERS if name.startswith("MAML, ")
@@ -153,6 +155,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
 # fewer points where the cost grows with the square of the support set
 FEWER = ("TNP", "TNPA", "TNPND", "IncTNP", "IncTNP, query", "TETNP", "AttentiveCNP", "AttentiveNP", "BootstrappingANP")
 MANY_POINTS = dict.fromkeys(FEWER, 500) | {
+    "FlowNP": 60,
     "RelativeCNP": 200,
     "CNP, dense": 300,
     "RelativeCNP, pairs": 20,

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from quickstudy.processes.cnp import CNP as CNP
     from quickstudy.processes.conv_cnp import ConvCNP as ConvCNP
     from quickstudy.processes.conv_np import ConvNP as ConvNP
+    from quickstudy.processes.flow_np import FlowNP as FlowNP
     from quickstudy.processes.grid_conv_cnp import GridConvCNP as GridConvCNP
     from quickstudy.processes.inc_tnp import IncTNP as IncTNP
     from quickstudy.processes.lbanp import LBANP as LBANP
@@ -75,6 +76,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
     "GridConvCNP": "quickstudy.processes.grid_conv_cnp",
+    "FlowNP": "quickstudy.processes.flow_np",
     "Implicit": "quickstudy.inner.fast.implicit",
     "IncTNP": "quickstudy.processes.inc_tnp",
     "LBANP": "quickstudy.processes.lbanp",

@@ -13,9 +13,10 @@ from quickstudy.experiments.processes import CONDITIONAL, HEADS, LATENT, OWN_BEL
 def test_every_model_predicts(model: Model) -> None:
     tasks = qs.tasks.GaussianProcess(dx=2, lengthscale=1.0).sample(2, support=3, query=4)
     small = {"conv-cnp": qs.ConvCNP, "conv-np": qs.ConvNP}.get(model)
-    process = small(2, points_per_unit=4.0, levels=2) if small else build(model, 2, 1, sigma_floor=0.1)
+    floor = {} if model == "flow-np" else {"sigma_floor": 0.1}
+    process = small(2, points_per_unit=4.0, levels=2) if small else build(model, 2, 1, **floor)
     belief = process.adapt(tasks.support)(tasks.query.x)
-    assert belief.mean.shape == (2, 4, 1) and (belief.variance >= (0.0 if small else 0.01)).all()
+    assert belief.mean.shape == (2, 4, 1) and (belief.variance >= (0.0 if small or not floor else 0.01)).all()
     assert model in TITLES
 
 
@@ -38,5 +39,7 @@ def test_latent_models_have_one_head() -> None:
         build("np", head="mixture")
     with pytest.raises(ValueError, match="--model tnp-nd has a joint belief of its own; leave --head mixture out"):
         build("tnp-nd", head="mixture")
+    with pytest.raises(ValueError, match="--model flow-np has no smallest standard deviation; leave --sigma-floor out"):
+        build("flow-np", sigma_floor=0.1)
     with pytest.raises(ValueError, match="--head bar has no smallest standard deviation; leave --sigma-floor out"):
         build("tnp", head="bar", sigma_floor=0.1)

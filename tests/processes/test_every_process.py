@@ -103,9 +103,10 @@ def test_no_query_points(name: str, tasks: Tasks) -> None:
 DEFAULTS = [qs.CNP, qs.NeuralProcess, qs.AttentiveCNP, qs.AttentiveNP, qs.RelativeCNP, qs.ConvCNP, qs.TNP, qs.IncTNP]
 
 
-@pytest.mark.parametrize(
-    "make", [*DEFAULTS, qs.BootstrappingNP, qs.BootstrappingANP, qs.ConvNP, qs.LBANP, qs.TETNP, qs.TNPA, qs.TNPND]
-)
+OTHERS = [qs.LBANP, qs.TETNP, qs.TNPA, qs.TNPND, qs.FlowNP]
+
+
+@pytest.mark.parametrize("make", [*DEFAULTS, *OTHERS, qs.BootstrappingNP, qs.BootstrappingANP, qs.ConvNP])
 def test_the_first_losses_are_small(make: Callable[[], Any]) -> None:
     """With the default sizes. The density of the tasks under the prior is some 1.5 nats a point."""
     torch.set_default_dtype(torch.float32)

@@ -18,6 +18,7 @@ Model = Literal[
     "relative-cnp",
     "conv-cnp",
     "conv-np",
+    "flow-np",
     "tnp",
     "tnp-a",
     "tnp-nd",
@@ -53,6 +54,7 @@ CONDITIONAL: dict[Model, Any] = {
     "te-tnp": qs.TETNP,
 }
 OWN_BELIEF: dict[Model, Callable[[int, int, float], nn.Module]] = {  # joint, and without a choice of head
+    "flow-np": lambda dx, dy, _: qs.FlowNP(dx, dy),
     "tnp-nd": lambda dx, dy, floor: qs.TNPND(dx, dy, floor=floor),
 }
 TITLES: dict[Model, str] = {
@@ -65,6 +67,7 @@ TITLES: dict[Model, str] = {
     "relative-cnp": "RelativeCNP",
     "conv-cnp": "ConvCNP",
     "conv-np": "ConvNP",
+    "flow-np": "FlowNP",
     "tnp": "TNP",
     "tnp-a": "TNP-A",
     "tnp-nd": "TNP-ND",
@@ -94,10 +97,12 @@ def build(
         domain: the interval of every feature of x, for models with a grid.
 
     Raises:
-        ValueError: for a model without a choice of head, and another head; for bars with a floor.
+        ValueError: for a model without a choice of head, and another head; for bars or flow-np with a floor.
     """
     if head == "bar" and sigma_floor != 1e-3:
         raise ValueError("--head bar has no smallest standard deviation; leave --sigma-floor out")
+    if model == "flow-np" and sigma_floor != 1e-3:
+        raise ValueError("--model flow-np has no smallest standard deviation; leave --sigma-floor out")
     if model in OWN_BELIEF:
         if head != "gaussian":
             raise ValueError(f"--model {model} has a joint belief of its own; leave --head {head} out")

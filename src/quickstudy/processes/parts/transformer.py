@@ -39,21 +39,37 @@ class Layer(nn.Module):
         keys: Tensor = self.key_value(tokens)
         return keys
 
-    def forward(self, tokens: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, keys: Tensor, allowed: Tensor | None, own: Tensor | None = None) -> Tensor:
         """The next tokens `[T, M, width]`.
 
         Args:
             tokens: `[T, M, width]`.
             keys: `[T, N, 2 width]`.
             allowed: whether a token attends to a key, bool, broadcastable to `[T, 1, M, N]`; None for all.
+            own: a key for each token, to which no other token attends, `[T, M, 2 width]`; None for none.
         """
-        query = self.query(tokens)
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, *keys.chunk(2, -1))
-        )
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        query, key, value = self._split(self.query(tokens), *keys.chunk(2, -1))
+        if own is None:
+            seen = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        else:
+            seen = _attention_with_own(query, key, value, self._split(*own.chunk(2, -1)), allowed)
         tokens = self.between(tokens + self.out(seen.transpose(1, 2).flatten(2)))
         return self.after(tokens + self.down(F.relu(self.up(tokens))))
+
+    def _split(self, *parts: Tensor) -> list[Tensor]:
+        """Each part `[T, N, width]` as `[T, heads, N, width / heads]`."""
+        return [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts]
+
+
+def _attention_with_own(query: Tensor, key: Tensor, value: Tensor, own: list[Tensor], allowed: Tensor | None) -> Tensor:
+    """Attention of each token to all keys and to its own; `own` are the keys and values of the tokens."""
+    scale = query.shape[-1] ** -0.5
+    scores = scale * query @ key.mT
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -torch.inf)
+    scores = torch.cat([scores, scale * (query * own[0]).sum(-1, keepdim=True)], -1)
+    weights = scores.softmax(-1)
+    return weights[..., :-1] @ value + weights[..., -1:] * own[1]
 
 
 class Transformer(nn.Module):
@@ -71,6 +87,7 @@ class Transformer(nn.Module):
         heads: number of attention heads, a divisor of `width`.
         hidden: units of the network at each token.
         embedding: number of linear layers from a point to a token.
+        features: number of features of a query; by default `dx`.
     """
 
     def __init__(
@@ -79,6 +96,7 @@ class Transformer(nn.Module):
         dy: int,
         outputs: int,
         *,
+        features: int | None = None,
         width: int,
         depth: int,
         heads: int,
@@ -88,7 +106,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.dx, self.dy = dx, dy
         self.point = MLP(dx + dy, [width] * (embedding - 1), width)
-        self.asked = MLP(dx, [width] * (embedding - 1), width)
+        self.asked = MLP(dx if features is None else features, [width] * (embedding - 1), width)
         self.nothing = nn.Parameter(torch.randn(width) / width**0.5)
         self.layers: Any = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
         self.last = last_layers(width, hidden, outputs)

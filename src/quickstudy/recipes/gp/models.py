@@ -49,13 +49,14 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     learner = build(options.model, head=options.head, sigma_floor=options.sigma_floor)
     latent = not learner.deterministic
     joint = options.head in ("low-rank", "dense") or options.model in OWN_BELIEF
+    drawn = {"tnp-a": 16, "tnp-nd": 16, "flow-np": 16}.get(options.model, 0)
     return gp_protocol.run(
         learner,
         options,
         stage,
         title=TITLES[options.model],
         colour=GREEN,
-        samples=64 if latent else 0,
+        samples=64 if latent else drawn,
         train_on=options.kernel,
         orders=0 if latent or joint else options.orders,
     )

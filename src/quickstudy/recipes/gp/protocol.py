@@ -46,7 +46,7 @@ def run(
         stage: the stage of the run.
         title: name of the process in the figure.
         colour: colour of the process in the figure.
-        samples: number of functions to draw in the figure.
+        samples: number of functions to draw in the figure; of a process without a latent variable, of joint draws.
         train_on: the kernel of the training tasks.
         orders: number of random orders for the joint likelihood by the chain rule; 0 leaves it out.
     """
@@ -113,10 +113,15 @@ def _beliefs(learner: Any, title: str, colour: str, samples: int, kernel: Kernel
     generator = torch.Generator(device).manual_seed(3)
     tasks = family.sample(3, support=FIGURE_SUPPORT, query=200, split="test", grid=True, generator=generator)
     predictor = learner.adapt(tasks.support, generator=generator)
-    drawn = predictor.functions(samples, generator)(tasks.query.x) if samples else None
+    found, drawn = predictor(tasks.query.x), None
+    if samples:
+        functions = not learner.deterministic  # latent variables; others draw all points together
+        drawn = (
+            predictor.functions(samples, generator)(tasks.query.x) if functions else found.sample(samples, generator)
+        )
     columns: dict[str, list[Panel]] = {title: [], "Exact posterior": []}
     for column, belief, shown in (
-        (title, predictor(tasks.query.x), drawn),
+        (title, found, drawn),
         ("Exact posterior", family.oracle(tasks)(tasks.query.x), None),
     ):
         for t in range(tasks.num_tasks):

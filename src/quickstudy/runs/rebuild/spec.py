@@ -38,6 +38,7 @@ CLASSES: dict[str, str] = {
     "ConvCNP": "quickstudy.processes.conv_cnp",
     "ConvNP": "quickstudy.processes.conv_np",
     "GridConvCNP": "quickstudy.processes.grid_conv_cnp",
+    "FlowNP": "quickstudy.processes.flow_np",
     "LBANP": "quickstudy.processes.lbanp",
     "TETNP": "quickstudy.processes.te_tnp",
     "RelativeCNP": "quickstudy.processes.relative_cnp",
