@@ -42,8 +42,9 @@ def own_bootstrap(process: Any, x: Tensor, y: Tensor, key: Tensor) -> Tensor:
     )
     belief = plain(process, Examples(x[None, first], y[None, first]), x[None])
     residuals = [(y[i] - belief.mean[0, i]) / belief.stddev[0, i] for i in range(n)]
-    centre = sum(residuals) / n
-    return torch.stack([belief.mean[0, i] + belief.stddev[0, i] * (residuals[second[i]] - centre) for i in range(n)])
+    drawn = [residuals[second[i]] for i in range(n)]
+    centre = sum(drawn) / n
+    return torch.stack([belief.mean[0, i] + belief.stddev[0, i] * (drawn[i] - centre) for i in range(n)])
 
 
 @both

@@ -40,8 +40,8 @@ class BootstrappingNP(Latent):
     """A CNP whose uncertainty about the function comes from bootstraps of the support set, not from a latent variable.
 
     For bootstrap s: points (x_i, y_i) are resampled with replacement, and encoded; the decoder predicts mu_i and
-    sigma_i at all support points, whose residuals are e_i = (y_i - mu_i) / sigma_i. Residuals, less their mean, are
-    resampled with replacement, and give the bootstrapped support set {(x_i, mu_i + sigma_i e~_i)} (section 3). With r
+    sigma_i at all support points, whose residuals are (y_i - mu_i) / sigma_i. Residuals e_i are resampled from these
+    with replacement, and give the bootstrapped support set {(x_i, mu_i + sigma_i (e_i - mean e))} (section 3). With r
     the representation of the support set and r_s that of its bootstrap, y | x, s ~ N(mu(r + A r_s, x), sigma^2), and
     the belief is an even mixture over bootstraps. Training maximises the mean of log p(y | r) and of
     log mean_s p(y | s) at each query point (the paper has their sum); no gradient goes through the resampling.
@@ -162,10 +162,9 @@ class BootstrappingNP(Latent):
         wide = x.repeat(len(keys), 1, 1)
         mean, sd = self._decoded(self._at(self.encoder.encode(resampled), wide), wide)
         mean, sd = (part.unflatten(0, keys.shape) for part in (mean, sd))
-        error = torch.where(real[..., None], (y - mean) / sd, 0)
+        error = torch.where(real[..., None], _taken((y - mean) / sd, residuals), 0)
         centre = error.sum(2, keepdim=True, dtype=at_least_float32(error)) / seen.clamp_min(1)[:, None, None]
-        error = _taken(error - centre.to(error), residuals)
-        return torch.where(real[..., None], mean + sd * error, 0)
+        return torch.where(real[..., None], mean + sd * (error - centre.to(error)), 0)
 
     def _at(self, code: State | Attended, x: Tensor) -> Tensor:
         """The representation for `x [T, M, dx]`: `[T, M, width]`, or `[T, 1, width]` if it is the same everywhere."""
