@@ -22,7 +22,8 @@ def thing(name: str) -> Any:
     if name.startswith("qs."):
         return attrgetter(name.removeprefix("qs."))(quickstudy)
     module, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(module), attribute)
+    found = getattr(importlib.import_module(module), attribute, None)
+    return importlib.import_module(name) if found is None else found
 
 
 @pytest.mark.parametrize(("name", "link"), ROWS)

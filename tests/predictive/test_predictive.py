@@ -231,6 +231,11 @@ def test_categorical():
     torch.testing.assert_close(belief.log_prob(y, joint=True), expected.log_prob(y).sum(1))
     masked = belief.log_prob(y.masked_fill(~MASK, -100), MASK)
     torch.testing.assert_close(masked, expected.log_prob(y).where(MASK, torch.zeros(())))
+    for bad in (3, -1):
+        y[1, 1] = bad
+        with pytest.raises(ValueError, match=rf"the label {bad} at index \[1, 1\]; .* the classes are 0 to 2"):
+            belief.log_prob(y)
+        assert belief.log_prob(y, MASK).isfinite().all()  # where it is padding
     draws = belief.sample(20_000, torch.Generator().manual_seed(0))
     one_hot = torch.nn.functional.one_hot(draws, 3).double()
     assert (one_hot.mean(0) - belief.probs).abs().max() < 0.02

@@ -242,6 +242,21 @@ def test_bars_at_quantiles_hold_equal_shares_and_fewer_bars_where_outcomes_repea
     assert qs.heads.BarHead.of_quantiles(torch.tensor([0.0, 0, 0, 0, 1]), 4).edges == (0.0, 1.0)
 
 
+def test_bars_in_other_precisions() -> None:
+    """Edges that are equal in float32 would give infinite densities; bfloat16 cannot tell 300 edges apart."""
+    narrow = qs.heads.BarHead.between(1e6, 1e6 + 1, 100)
+    assert narrow(torch.zeros(1, 2, 102), 1).log_prob(torch.full((1, 2, 1), 1e6 + 0.5)).isfinite().all()
+    with pytest.raises(ValueError, match="are equal in torch.float32; rescale y, use wider bars, or float64"):
+        narrow(torch.zeros(1, 2, 102, dtype=torch.float32), 1)
+    fine = qs.heads.BarHead.between(-4, 4, 300)
+    output, y = torch.randn(2, 5, 302), torch.randn(2, 5, 1)
+    half = fine(output.bfloat16(), 1)
+    exact = fine(output.bfloat16().float(), 1)
+    assert half.sample(3).dtype == half.mean.dtype == half.variance.dtype == torch.bfloat16
+    torch.testing.assert_close(half.log_prob(y.bfloat16()).float(), exact.log_prob(y.bfloat16().float()))
+    torch.testing.assert_close(half.cdf(y.bfloat16()), exact.cdf(y.bfloat16().float()))
+
+
 def test_extreme_outputs_of_a_network_give_finite_densities() -> None:
     """A Gamma function of 0 and the logarithm of 0 are near where counts have a large or small mean or dispersion."""
     raw = torch.tensor([-1e3, -100.0, -1.0, 0.0, 1.0, 100.0, 1e3], dtype=torch.float32)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from quickstudy.data import at_least_float32
 from quickstudy.predictive.outcomes import LOG_2PI, Mask, check_draws, check_outcome, filled, summed
 
 
@@ -33,19 +34,21 @@ class Bars(NamedTuple):
     @property
     def weights(self) -> Float[Tensor, "T M dy bars"]:
         """The probabilities of the lower tail, the bars and the upper tail."""
-        return self.logits.softmax(-1)
+        return self.logits.softmax(-1, dtype=at_least_float32(self.logits))
 
     @property
     def mean(self) -> Float[Tensor, "T M dy"]:
         """The mean."""
-        return (self.weights * self._centres()).sum(-1)
+        return (self.weights * self._centres()).sum(-1).to(self.logits)
 
     @property
     def variance(self) -> Float[Tensor, "T M dy"]:
         """The variance within the bars plus that between their means."""
         edges, tail = self._edges(), self._tail().square() * (1 - 2 / math.pi)
         within = torch.cat([tail, edges.diff(dim=-1).square() / 12, tail], -1)
-        return (self.weights * (within + (self._centres() - self.mean.unsqueeze(-1)).square())).sum(-1)
+        centres = self._centres()
+        spread = (centres - (self.weights * centres).sum(-1, keepdim=True)).square()
+        return (self.weights * (within + spread)).sum(-1).to(self.logits)
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
         """`n` draws; without `noise`, each draw is the mean."""
@@ -61,7 +64,7 @@ class Bars(NamedTuple):
         low, high = self._sides(bar)
         y = torch.lerp(low, high, inside)
         y = torch.where(bar == 0, high - outside, y)
-        return torch.where(bar == self.logits.shape[-1] - 1, low + outside, y)
+        return torch.where(bar == self.logits.shape[-1] - 1, low + outside, y).to(self.logits)
 
     def log_prob(self, y: Float[Tensor, "T M dy"], mask: Mask = None, joint: bool = False) -> Tensor:
         """Log density `[T, M]` of each point (0 where masked), or `[T]` of all points jointly.
@@ -76,7 +79,9 @@ class Bars(NamedTuple):
         tail = math.log(2) - 0.5 * (outside.square() + LOG_2PI) - self.tail.log()
         in_tail = (bar == 0) | (bar == self.logits.shape[-1] - 1)
         density = torch.where(in_tail, tail, -torch.where(in_tail, 1.0, high - low).log())
-        share = self.logits.log_softmax(-1).gather(-1, bar.unsqueeze(-1)).squeeze(-1)
+        share = (
+            self.logits.log_softmax(-1, dtype=at_least_float32(self.logits)).gather(-1, bar.unsqueeze(-1)).squeeze(-1)
+        )
         return summed(share + density, mask, joint)
 
     def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from quickstudy.checks import values_are_readable
 from quickstudy.data import IGNORED, at_least_float32, mean_over_positions, zero_padding
 from quickstudy.predictive.outcomes import (
     Mask,
@@ -65,15 +66,27 @@ class Categorical(NamedTuple):
             y: labels; a position labelled -100 does not count.
             mask: True for a real point.
             joint: return `[T]`, the log probability of all labels together: the *sum* over points and positions.
+
+        Raises:
+            ValueError: for a label that is not one of the classes.
         """
         check_outcome(y, self.logits[:, :, 0], mask)
         if y.is_floating_point():
             raise TypeError(f"y is {y.dtype}; class labels are integers [T, M, *positions]: use y.long()")
         y = (y if mask is None else zero_padding(y, mask)).long()
         counted = y != IGNORED
+        if values_are_readable(y):
+            _check_labels(y, counted, self.logits.shape[2])
         each = self.logits.log_softmax(2).gather(2, torch.where(counted, y, 0).unsqueeze(2)).squeeze(2)
         each = torch.where(counted, each, 0)
         if joint:
             each = each if mask is None else zero_padding(each, mask)
             return each.sum(tuple(range(1, each.dim())), dtype=at_least_float32(each))
         return reduced(mean_over_positions(each, y, 2), mask, joint=False)
+
+
+def _check_labels(y: Tensor, counted: Tensor, classes: int) -> None:
+    wrong = (counted & ((y < 0) | (y >= classes))).nonzero()
+    if len(wrong):
+        place = tuple(wrong[0].tolist())
+        raise ValueError(f"y has the label {int(y[place])} at index {list(place)}; the classes are 0 to {classes - 1}")

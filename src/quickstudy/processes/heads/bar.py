@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from quickstudy import predictive
-from quickstudy.checks import check_number, check_positive, check_whole
+from quickstudy.checks import check_number, check_positive, check_whole, values_are_readable
+from quickstudy.data import at_least_float32
 
 
 @final
@@ -89,6 +90,11 @@ class BarHead:
     def __call__(self, output: Tensor, dy: int) -> predictive.Bars:
         """The belief for `output [T, M, dy (1 + number of edges)]`."""
         tail = (self.edges[-1] - self.edges[0]) / 4 if self.tail is None else self.tail
-        edges = torch.tensor(self.edges, dtype=output.dtype, device=output.device)
+        edges = torch.tensor(self.edges, dtype=at_least_float32(output), device="cpu")
+        if values_are_readable(output) and not bool((edges.diff() > 0).all()):
+            raise ValueError(
+                f"some of the edges from {self.edges[0]:g} to {self.edges[-1]:g} are equal in {edges.dtype}; rescale "
+                "y, use wider bars, or float64"
+            )
         logits = output.unflatten(-1, (dy, len(self.edges) + 1))
-        return predictive.Bars(logits, edges, torch.tensor(tail, dtype=output.dtype, device=output.device))
+        return predictive.Bars(logits, edges.to(output.device), edges.new_tensor(tail).to(output.device))
