@@ -233,7 +233,7 @@ def test_categorical():
     torch.testing.assert_close(masked, expected.log_prob(y).where(MASK, torch.zeros(())))
     for bad in (3, -1):
         y[1, 1] = bad
-        with pytest.raises(ValueError, match=rf"the label {bad} at index \[1, 1\]; .* the classes are 0 to 2"):
+        with pytest.raises(ValueError, match=rf"the label {bad} at index \[1, 1\]; the classes are 0 to 2"):
             belief.log_prob(y)
         assert belief.log_prob(y, MASK).isfinite().all()  # where it is padding
     draws = belief.sample(20_000, torch.Generator().manual_seed(0))
