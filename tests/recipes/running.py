@@ -32,6 +32,15 @@ TINY: dict[str, list[str]] = {
     "gp": ["--steps", "3", "--test-tasks", "4", "--orders", "2", "--autoregressive-tasks", "4"],
     "gp-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--samples", "3"],
     "gp-cnp": ["--steps", "3", "--width", "8", "--test-tasks", "4"],
+    "sawtooth": [
+        *("--model", "cnp", "--steps", "3", "--tasks", "2", "--test-tasks", "4"),
+        *("--orders", "2", "--autoregressive-tasks", "4"),
+    ],
+    "predator-prey": [
+        *("--model", "cnp", "--steps", "3", "--tasks", "2", "--test-tasks", "4", "--simulation-step", "1"),
+        *("--orders", "2", "--autoregressive-tasks", "4"),
+    ],
+    "images": ["--model", "cnp", "--steps", "3", "--tasks", "2", "--test-tasks", "4", "--seen", "5"],
     "cartpole-np": [
         *("--steps", "3", "--width", "8", "--latent", "4", "--test-tasks", "4", "--episodes", "2", "--horizon", "10"),
         *("--model-free-episodes", "3", "--candidates", "5", "--plan", "6", "--ensemble-steps", "2"),

@@ -44,6 +44,13 @@ RECIPES: dict[str, Recipe] = {
     "gp": Recipe("gp.models", "a neural process of your choice on samples of Gaussian processes"),
     "gp-np": Recipe("gp.np", "a Neural Process on samples of Gaussian processes, compared with the exact posterior"),
     "gp-cnp": Recipe("gp.cnp", "a Conditional Neural Process on samples of Gaussian processes"),
+    "sawtooth": Recipe(
+        "sawtooth.recipe", "a neural process of your choice on the sawtooth waves of three publications"
+    ),
+    "predator-prey": Recipe(
+        "predator_prey.recipe", "a neural process of your choice forecasts predators and prey, simulated and real"
+    ),
+    "images": Recipe("images.recipe", "a neural process of your choice completes images from a few of their pixels"),
     "cartpole-np": Recipe(
         "cartpole.np", "a Neural Process balances carts of unknown mass; rivals: PETS, DQN, REINFORCE, an oracle"
     ),

@@ -85,6 +85,8 @@ def build(
     head: HeadName = "gaussian",
     sigma_floor: float = 1e-3,
     domain: tuple[float, float] = (-2.0, 2.0),
+    points_per_unit: float | None = None,
+    levels: int | None = None,
 ) -> nn.Module:
     """A process with the sizes that are its defaults.
 
@@ -94,7 +96,7 @@ def build(
         dy: number of features of an output.
         head: the kind of belief at a point; latent models, and those in `OWN_BELIEF`, have only their own.
         sigma_floor: the smallest standard deviation that it can predict, in units of y.
-        domain: the interval of every feature of x, for models with a grid.
+        domain, points_per_unit, levels: the grid of models that have one; see `qs.ConvCNP`. None is their default.
 
     Raises:
         ValueError: for a model without a choice of head, and another head; for bars or flow-np with a floor.
@@ -107,7 +109,9 @@ def build(
         if head != "gaussian":
             raise ValueError(f"--model {model} has a joint belief of its own; leave --head {head} out")
         return OWN_BELIEF[model](dx, dy, sigma_floor)
-    own: dict[str, Any] = {"domain": domain} if model in ("conv-cnp", "conv-np") else {}
+    grid = {"domain": domain, "points_per_unit": points_per_unit, "levels": levels}
+    given = {name: value for name, value in grid.items() if value is not None}
+    own: dict[str, Any] = given if model in ("conv-cnp", "conv-np") else {}
     if model in LATENT:
         if head != "gaussian":
             raise ValueError(f"--model {model} has a Gaussian head; leave --head {head} out")

@@ -92,6 +92,7 @@ def side_by_side(
     xlabel: str = "x",
     ylabel: str = "y",
     rows: Sequence[str] = (),
+    width: float = 1.72,
 ) -> Figure:
     """Draw a column for each learner and a row for each task, with a legend below each column.
 
@@ -99,19 +100,20 @@ def side_by_side(
         grid: the panels of each column, from the top down, by the title of the column.
         xlabel, ylabel: labels of the axes.
         rows: text at the left of each row, above `ylabel`.
+        width: width of a column in inches; the figure has at most 9.
     """
     height = max(len(column) for column in grid.values())
     with mplstyle.context(STYLE):
-        figure = Figure(figsize=(min(1.72 * len(grid) + 0.4, 9), 1.35 * height + 0.9))
+        figure = Figure(figsize=(min(width * len(grid) + 0.4, 9), 1.35 * height + 0.9))
         axes = figure.subplots(height, len(grid), squeeze=False, sharex=True, sharey="row")
         for j, (title, column) in enumerate(grid.items()):
-            handles: list[Line2D] = []
+            handles: dict[object, Line2D] = {}  # of all rows, each label once
             for i, panel in enumerate(column):
-                handles = draw_panel(axes[i, j], panel)
+                handles = {handle.get_label(): handle for handle in draw_panel(axes[i, j], panel)} | handles
                 axes[i, j].yaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes[0, j].set_title(title)
             axes[-1, j].set_xlabel(xlabel)
-            axes[-1, j].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.32))
+            axes[-1, j].legend(handles=list(handles.values()), loc="upper center", bbox_to_anchor=(0.5, -0.32))
         for i in range(height):
             axes[i, 0].set_ylabel(f"{rows[i]}\n{ylabel}" if i < len(rows) else ylabel)
             axes[i, 0].set_ylim(*_limits([column[i] for column in grid.values()]))

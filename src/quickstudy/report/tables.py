@@ -79,8 +79,13 @@ PARTS = {
     "reinforce": "REINFORCE, from scratch",
     "ppo": "PPO, from scratch",
     "actor-critic": "actor-critic in the Neural Process",
+    "normal": "normal distribution of all outputs",
+    "histogram": "histogram of all outputs",
+    "ceiling": "upper bound",
 }
-REFERENCES = (PARTS["oracle"], PARTS["exact"], PARTS["simulator"])  # no learner is expected to beat these
+REFERENCES = tuple(
+    PARTS[name] for name in ("oracle", "exact", "simulator", "ceiling")
+)  # no learner is expected to beat these
 KERNELS = {"rbf": "RBF", "matern52": "Matern 5/2"}
 BOUNDS = {
     "mse": (0.0, math.inf),
@@ -91,6 +96,7 @@ BOUNDS = {
 }
 """The least and the greatest possible value of metrics that have one."""
 SUPPORT = {
+    "images": "pixels seen of each image",
     "digits": "labelled images of each class",
     "navigation2d": "episodes before every gradient step",
     "table": "rows seen of each held-out group",

@@ -4,7 +4,7 @@ x in [-2, 2], length scale in [0.1, 0.6], scale in [0.1, 1], noise 0.02. A batch
 49 - N query points. Training tasks have the RBF kernel; Matern 5/2 and periodic kernels occur only at test time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,11 +12,11 @@ from torch import nn
 
 import quickstudy as qs
 from quickstudy.data import Tasks
-from quickstudy.evaluation.evaluate import scores_by_size
-from quickstudy.evaluation.intervals import Metric, over_tasks
-from quickstudy.evaluation.scores import calibration_error, oracle_scores
+from quickstudy.evaluation.intervals import Metric
+from quickstudy.experiments import unseen
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
+from quickstudy.experiments.unseen import Unseen, between
 from quickstudy.report import panels
 from quickstudy.report.palette import INK
 from quickstudy.report.panels import Panel
@@ -67,43 +67,26 @@ def run(
     return metrics
 
 
-def measure(learner: Any, kernel: Kernel, options: Sampled, batch: int = 16) -> dict[str, Metric]:
+def measure(learner: Any, kernel: Kernel, options: Sampled) -> dict[str, Metric]:
     """Scores on unseen tasks by the protocol, of the learner and of the exact posterior, which knows the kernel."""
-    found: dict[str, list[torch.Tensor]] = {}
-    for tasks, generator in _unseen(learner, kernel, options, options.test_tasks, batch):
-        scores = scores_by_size(learner, tasks, generator=generator) | oracle_scores(tasks.info, tasks.query)
-        for name, values in scores.items():
-            found.setdefault(name, []).append(values.cpu())
-    joined = {name: torch.cat(values) for name, values in found.items()}
-    return {
-        f"{name}/kernel={kernel}": (calibration_error if name == "calibration_error" else over_tasks)(values)
-        for name, values in joined.items()
-    }
+    found = unseen.measure(learner, _unseen(kernel, options.test_tasks, options))
+    return {f"{name}/kernel={kernel}": metric for name, metric in found.items()}
 
 
-def chain_rule(learner: Any, kernel: Kernel, options: Any, orders: int, batch: int = 16) -> dict[str, Metric]:
+def chain_rule(learner: Any, kernel: Kernel, options: Any, orders: int) -> dict[str, Metric]:
     """The joint log-likelihood per point by the chain rule, a mean over orders of each task's density."""
-    found = []
-    for tasks, _ in _unseen(learner, kernel, options, min(options.autoregressive_tasks, options.test_tasks), batch):
-        chance = torch.Generator().manual_seed(options.test_seed)
-        joint = learner.adapt(tasks.support).autoregressive(samples=orders, generator=chance)(tasks.query.x)
-        found.append((joint.log_prob(tasks.query.y, joint=True) / tasks.query.num_points).cpu())
-    return {f"autoregressive_joint_log_likelihood/kernel={kernel}": over_tasks(torch.cat(found))}
+    tasks = _unseen(kernel, min(options.autoregressive_tasks, options.test_tasks), options)
+    return {f"autoregressive_joint_log_likelihood/kernel={kernel}": unseen.chain_rule(learner, tasks, orders)}
 
 
-def _unseen(
-    learner: nn.Module, kernel: Kernel, options: Sampled, count: int, batch: int
-) -> Iterator[tuple[Tasks, torch.Generator]]:
-    """The first `count` unseen tasks in batches, each with its generator of random numbers."""
-    family = qs.tasks.GaussianProcess(kernel)
-    device = next(learner.parameters()).device
-    chance = torch.Generator().manual_seed(options.test_seed)
-    for start in range(0, count, batch):
-        support = int(torch.randint(3, 47, (), generator=chance))
-        query = int(torch.randint(3, 50 - support, (), generator=chance))
-        generator = torch.Generator(device).manual_seed(int(torch.randint(2**31, (), generator=chance)))
-        tasks = min(batch, count - start)
-        yield family.sample(tasks, support=support, query=query, split="test", generator=generator), generator
+def _unseen(kernel: Kernel, count: int, options: Sampled) -> Unseen:
+    """The first `count` unseen tasks."""
+    return Unseen(qs.tasks.GaussianProcess(kernel), _sizes, count, options.test_seed)
+
+
+def _sizes(chance: torch.Generator) -> tuple[int, int]:
+    support = between(3, 46, chance)
+    return support, between(3, 49 - support, chance)
 
 
 def _beliefs(learner: Any, title: str, colour: str, samples: int, kernel: Kernel) -> dict[str, Sequence[Panel]]:

@@ -1,0 +1,1 @@
+"""Neural processes on images."""
