@@ -49,7 +49,9 @@ def test_the_chain_rule_of_one_point_is_the_belief_itself() -> None:
 
 def test_what_has_a_chain_rule() -> None:
     assert has_chain_rule(qs.CNP()) and has_chain_rule(qs.TNP(head=qs.heads.MixtureHead(2)))
-    assert not has_chain_rule(qs.CNP(head=qs.heads.LowRankHead(4))) and not has_chain_rule(qs.NeuralProcess())
+    own = (qs.NeuralProcess(), qs.NeuralProcess(paths="deterministic"), qs.BootstrappingNP(), qs.TNPND())
+    for learner in (qs.CNP(head=qs.heads.LowRankHead(4)), *own):
+        assert not has_chain_rule(learner)
 
 
 def test_moments_are_those_of_a_normal_distribution() -> None:

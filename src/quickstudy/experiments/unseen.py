@@ -15,6 +15,7 @@ from quickstudy.evaluation.intervals import Metric, over_tasks
 from quickstudy.evaluation.scores import calibration_error, oracle_scores, task_mean
 from quickstudy.learner import TaskFamily
 from quickstudy.predictive.outcomes import LOG_2PI
+from quickstudy.processes.conditional import Conditional
 
 Sizes = Callable[[torch.Generator], tuple[int, int]]
 """Draws the numbers of support and query points of a batch."""
@@ -76,9 +77,8 @@ def measure(
 
 
 def has_chain_rule(learner: Any) -> bool:
-    """Whether the chain rule adds anything: not to a latent variable, nor to a belief that is joint over points."""
-    head = getattr(learner, "head", None)
-    return head is not None and not head.joint and not hasattr(learner, "latent_belief")
+    """Whether the chain rule adds anything: not to samples of a latent variable, nor to a belief about all points."""
+    return isinstance(learner, Conditional) and not learner.head.joint
 
 
 def chain_rule(learner: Any, unseen: Unseen, orders: int) -> Metric:

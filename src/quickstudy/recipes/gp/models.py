@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from quickstudy.evaluation.evaluate import Metric
 from quickstudy.experiments.options import Sampled
-from quickstudy.experiments.processes import OWN_BELIEF, TITLES, HeadName, Model, build
+from quickstudy.experiments.processes import TITLES, HeadName, Model, build
 from quickstudy.experiments.stage import Stage
+from quickstudy.experiments.unseen import has_chain_rule
 from quickstudy.recipes.gp import protocol as gp_protocol
 from quickstudy.report.palette import GREEN
 from quickstudy.tasks.kernels import Kernel
@@ -47,8 +48,6 @@ class Options(Sampled):
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Train, measure and draw."""
     learner = build(options.model, head=options.head, sigma_floor=options.sigma_floor)
-    latent = not learner.deterministic
-    joint = options.head in ("low-rank", "dense") or options.model in OWN_BELIEF
     drawn = {"tnp-a": 16, "tnp-nd": 16, "flow-np": 16}.get(options.model, 0)
     return gp_protocol.run(
         learner,
@@ -56,7 +55,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         stage,
         title=TITLES[options.model],
         colour=GREEN,
-        samples=64 if latent else drawn,
+        samples=drawn if learner.deterministic else 64,
         train_on=options.kernel,
-        orders=0 if latent or joint else options.orders,
+        orders=options.orders if has_chain_rule(learner) else 0,
     )

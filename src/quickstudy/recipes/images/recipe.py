@@ -89,7 +89,7 @@ def references(family: Images, options: Options) -> References:
     share = torch.stack([(pixels == level).double().mean(0) for level in levels])  # [levels, channels]
     density = (share * family.levels).clamp_min(1e-12).log().to(torch.get_default_dtype())
     floor = -family.dy * (math.log(options.sigma_floor) + LOG_2PI / 2)
-    ceiling = min(family.ceiling, math.inf if options.head != "gaussian" else floor)
+    ceiling = min(family.ceiling, math.inf if options.head == "bar" else floor)  # bars have no standard deviation
 
     def histogram(query: Examples) -> Tensor:
         level = ((query.y + 0.5) * family.levels).long().clamp(0, family.levels - 1)
