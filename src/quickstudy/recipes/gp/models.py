@@ -25,8 +25,7 @@ class Options(Sampled):
     model: Model = "tnp"
     """Neural process to train."""
     head: HeadName = "gaussian"
-    """Kind of belief: gaussian, mixture (20 Gaussians) or bar (300 bars between -3 and 3) at each point; or one
-    Gaussian over all points, with a covariance that is low-rank or dense."""
+    """Belief at a point: gaussian, mixture (of 20) or bar (300 from -3 to 3); about all points: low-rank or dense."""
     kernel: Kernel = "rbf"
     """Kernel of the training tasks."""
     steps: int = 100_000
