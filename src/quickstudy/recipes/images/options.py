@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.processes import HeadName, Model
 from quickstudy.tasks import Images
 from quickstudy.tasks.datasets import pictures
 
+ImageModel = Literal[Model, "grid-conv-cnp"]
 PACKAGES = {"digits": pictures.digits, "mnist": pictures.mnist}
 
 
@@ -25,8 +27,8 @@ class Options(Sampled):
     """Classes that are held out of training; they are measured apart. Pictures without classes have none."""
     dequantise: bool = True
     """Whether intensities have uniform noise of one grey level, so that likelihoods have an upper bound."""
-    model: Model = "tnp"
-    """Neural process to train."""
+    model: ImageModel = "tnp"
+    """Neural process to train; grid-conv-cnp is for images only."""
     head: HeadName = "gaussian"
     """Kind of belief at a pixel, or of all pixels together; see `qs.heads`."""
     seen: tuple[int, ...] = (10, 50, 200)
@@ -39,8 +41,8 @@ class Options(Sampled):
     """Images in a meta-batch."""
     lr: float = 5e-4
     """Initial learning rate of Adam; it falls along a cosine."""
-    sigma_floor: float = 1e-3
-    """Smallest standard deviation that the model can predict, where intensities are from -1/2 to 1/2."""
+    sigma_floor: float = 0.05
+    """Smallest standard deviation that the model can predict, where intensities are from -1/2 to 1/2; see the docs."""
     test_tasks: int = 300
     """Unseen images of each kind to measure on."""
 
