@@ -7,8 +7,8 @@ log-likelihood is that of a pixel, all channels together, for intensities from -
 By default intensities have uniform noise of one grey level, and no model exceeds the logarithm of the number of levels;
 nor can a normal distribution exceed the density that its smallest standard deviation (`--sigma-floor`) allows. The
 smaller of the two bounds is in the results (`ceiling`). The default floor is that of published runs on EMNIST; with a
-small one, training first fits pixels that are black in all images, and learns slowly from the others. Beside the process stand two models that know
-no pixel of the image: a normal distribution, and a histogram of all training pixels.
+small one, training first fits pixels that are black in all images, and learns slowly from the others. Beside the
+process stand two models that know no pixel of the image: a normal distribution, and a histogram of all training pixels.
 
 Nguyen and Grover 2022 train for 200 epochs on EMNIST and on CelebA at 32 x 32 pixels, with 200 pixels of an image.
 """
