@@ -70,7 +70,8 @@ def test_the_density_and_the_signal_are_sums_over_points(double: None, cells: tu
     process, dx = small(cells, 2), len(cells)
     with torch.no_grad():
         process.log_weight.add_(torch.randn_like(process.log_weight))  # so that kernels are not symmetric
-    weight = process.log_weight.exp()[:, 0]
+    weight = process.weight()[:, 0]
+    assert (weight > 0).all() and torch.allclose(weight.flatten(1).sum(1), torch.ones(8))
     at, examples = points(cells, 6, 2)
     found = process.encode(examples)
     assert found.sums[0, 0].sum() == 6 and found.sums[0, 0].max() >= 2
@@ -83,7 +84,7 @@ def test_the_density_and_the_signal_are_sums_over_points(double: None, cells: tu
                 values = torch.cat([torch.ones(1), examples.y[t, n]])
                 grid[(t, slice(None), slice(None), *cell)] += values[:, None] * own
     density, sums = grid[:, :1], grid[:, 1:]
-    features = process.mix(torch.cat([density, sums / (density + 1e-4)], 1).flatten(1, 2))
+    features = process.mix(torch.cat([density, sums / (density + 1e-6)], 1).flatten(1, 2))
     for block in process.blocks:
         features = features + block(features)
     torch.testing.assert_close(process.convolved(found.sums), features)

@@ -128,7 +128,7 @@ def he_normal(module: nn.Module) -> nn.Module:
     norm 1 it leaves the plateau even sooner.)
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return module
 
