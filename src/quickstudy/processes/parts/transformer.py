@@ -128,6 +128,8 @@ class Transformer(nn.Module):
             allowed: whether a token attends to each key, broadcastable to `[T, 1, tokens, N]`; None for all.
             earlier: the keys and values of the tokens before these, if they do not depend on these.
         """
+        if earlier is not None and not torch.is_grad_enabled():
+            return self._grown(tokens, allowed, earlier)
         found: list[Tensor] = []
         for i, layer in enumerate(self.layers):
             if i:
@@ -135,6 +137,15 @@ class Transformer(nn.Module):
             keys = layer.keys(tokens)
             found.append(keys if earlier is None else torch.cat([earlier[:, i], keys], 1))
         return torch.stack(found, 1)
+
+    def _grown(self, tokens: Tensor, allowed: Tensor | None, earlier: Tensor) -> Tensor:
+        """`encode` without a graph, which copies the earlier keys once."""
+        keys, count = F.pad(earlier, (0, 0, 0, tokens.shape[1])), earlier.shape[2]
+        for i, layer in enumerate(self.layers):
+            if i:
+                tokens = self.layers[i - 1](tokens, keys[:, i - 1], allowed)
+            keys[:, i, count:] = layer.keys(tokens)
+        return keys
 
     def answer(self, x: Tensor, keys: Tensor, allowed: Tensor | None) -> Tensor:
         """The outputs `[T, M, outputs]` at `x [T, M, dx]`, given the keys of the support points."""
