@@ -30,6 +30,10 @@ TINY: dict[str, list[str]] = {
     ],
     "sinusoid-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
     "gp": ["--steps", "3", "--test-tasks", "4", "--orders", "2", "--autoregressive-tasks", "4"],
+    "gp-kl": [
+        *("--steps", "3", "--model", "cnp", "--test-tasks", "4", "--orders", "2", "--autoregressive-tasks", "4"),
+        *("--times", "1", "2", "--larger-tasks", "4"),
+    ],
     "gp-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--samples", "3"],
     "gp-cnp": ["--steps", "3", "--width", "8", "--test-tasks", "4"],
     "sawtooth": [

@@ -18,6 +18,8 @@ METRICS = {
     "log_likelihood": "log-likelihood per point",
     "autoregressive_joint_log_likelihood": "joint log-likelihood / number of points, by the chain rule",
     "joint_log_likelihood": "joint log-likelihood / number of points",
+    "autoregressive_kl": "divergence from the exact posterior, nats per point, by the chain rule",
+    "kl": "divergence from the exact posterior, nats per point",
     "coverage90": "share of outcomes in the central 90% interval",
     "calibration_error": "calibration error",
     "accuracy": "accuracy",
@@ -36,7 +38,7 @@ TRIED = (
     "better."
 )
 """How `tune_adaptation` and recipes choose; a test compares it with what they try."""
-LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error"})
+LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error", "kl", "autoregressive_kl"})
 HIGHER_IS_BETTER = frozenset(
     {
         "log_likelihood",
@@ -72,6 +74,9 @@ PARTS = {
     "gp_shared": "GP fitted to the training groups",
     "group_blind": "group-blind mean",
     "exact": "exact posterior",
+    "diagonal": "exact posterior at each point by itself",
+    "prior": "prior of the process",
+    "shifted": "points outside the range of training",
     "simulator": "true simulator",
     "fixed": "never adapts",
     "pets": "PETS, from scratch",
@@ -84,7 +89,7 @@ PARTS = {
     "ceiling": "upper bound",
 }
 REFERENCES = tuple(
-    PARTS[name] for name in ("oracle", "exact", "simulator", "ceiling")
+    PARTS[name] for name in ("oracle", "exact", "diagonal", "simulator", "ceiling")
 )  # no learner is expected to beat these
 KERNELS = {"rbf": "RBF", "matern52": "Matern 5/2"}
 BOUNDS = {

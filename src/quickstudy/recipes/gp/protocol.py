@@ -61,7 +61,7 @@ def run(
             metrics |= chain_rule(trained, kernel, options, orders)
     stage.draw(
         "beliefs",
-        lambda: panels.side_by_side(_beliefs(trained, title, colour, samples, train_on)),
+        lambda: panels.side_by_side(three_tasks(trained, family, title, colour, samples)),
         f"Three unseen tasks, kernel {train_on}, {FIGURE_SUPPORT} points seen of each. Grey line: the true function.",
     )
     return metrics
@@ -89,9 +89,18 @@ def _sizes(chance: torch.Generator) -> tuple[int, int]:
     return support, between(3, 49 - support, chance)
 
 
-def _beliefs(learner: Any, title: str, colour: str, samples: int, kernel: Kernel) -> dict[str, Sequence[Panel]]:
-    """Panels with the learner's predictions and the exact posterior for the same three tasks."""
-    family = qs.tasks.GaussianProcess(kernel)
+def three_tasks(
+    learner: Any, family: qs.tasks.GaussianProcess, title: str, colour: str, samples: int = 0
+) -> dict[str, Sequence[Panel]]:
+    """Panels with the learner's predictions and the exact posterior for the same three tasks.
+
+    Args:
+        learner: the learner.
+        family: the family of the tasks.
+        title: name of the learner in the figure.
+        colour: colour of the learner in the figure.
+        samples: number of functions to draw.
+    """
     device = next(learner.parameters()).device
     generator = torch.Generator(device).manual_seed(3)
     tasks = family.sample(3, support=FIGURE_SUPPORT, query=200, split="test", grid=True, generator=generator)
