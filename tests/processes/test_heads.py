@@ -286,7 +286,7 @@ def test_it_learns_labels() -> None:
 
     process = qs.CNP(width=32, head=qs.heads.CategoricalHead(2))
     optimizer = torch.optim.Adam(process.parameters(), 3e-3)
-    for _ in range(150):
+    for _ in range(100):
         optimizer.zero_grad()
         process.meta_loss(batch(16)).backward()
         optimizer.step()

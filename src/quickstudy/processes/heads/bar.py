@@ -18,7 +18,7 @@ from quickstudy.data import at_least_float32
 class BarHead:
     """p(y) = softmax(l)_b / (width of bar b), with the logits l the outputs of the network; half-normal tails outside.
 
-    Müller et al. 2022 (arXiv 2112.10510), section 3: the Riemann distribution with unbounded support. It has any shape,
+    Müller et al. 2022 (arXiv 2112.10510), the Riemann distribution with unbounded support. It has any shape,
     with one or several peaks, up to the width of its bars. Each output of a point has its own bars.
 
     Args:
