@@ -26,7 +26,7 @@ def drawn(name: str, tasks: Tasks, n: int = 6, seed: int = 0) -> tuple[Any, Any]
     return predictor, predictor.functions(n, torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "TNPA", "FlowNP"])
 def test_the_same_input_has_the_same_value(name: str, tasks: Tasks) -> None:
     _, functions = drawn(name, tasks)
     x = tasks.query.x
@@ -49,6 +49,20 @@ def test_values_follow_the_beliefs_given_the_values_before(name: str, tasks: Tas
     seen = [predictor.append(Examples(x[:, :1], value))(x[:, 1:2]) for value in first[:300]]
     inside = torch.stack([b.cdf(v) for b, v in zip(seen, second[:300], strict=True)])  # uniform, if they fit
     assert (inside.sort(0).values - torch.linspace(0, 1, 300).view(-1, 1, 1, 1)).abs().max() < 0.13
+
+
+@pytest.mark.parametrize("name", ["TNPA", "FlowNP"])
+def test_joint_processes_draw_the_values_of_a_call_together(name: str, tasks: Tasks) -> None:
+    predictor, functions = drawn(name, tasks, n=1)
+    (x, _, _), generator = tasks.query, functions._evaluate._generator.get_state()
+    once = functions(torch.cat([x, x[:, :2]], 1))
+    chance = torch.Generator()
+    chance.set_state(generator)
+    wanted = predictor(torch.cat([x, x[:, :2]], 1)).sample(1, chance)
+    assert torch.equal(once[:, :, :4], wanted[:, :, :4]) and torch.equal(once[:, :, 4:], once[:, :, :2])
+    later = functions(torch.cat([x[:, 1:2], x[:, :1] + 0.5], 1))
+    assert torch.equal(later[:, :, :1], once[:, :, 1:2])
+    assert functions._evaluate._state.seen.tolist() == [10, 10, 10]  # 5 support points, and each input once
 
 
 def test_a_point_that_one_task_knows_and_others_do_not(tasks: Tasks) -> None:

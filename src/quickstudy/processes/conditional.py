@@ -220,7 +220,8 @@ class ConditionalPredictor:
         A value at a new input is drawn, with observation noise, from the belief given the support set and all earlier
         values; an input that was evaluated before has the same value again. So the values at the inputs of one call are
         joint draws, as those of `autoregressive(order="given")`, and each new input costs one prediction and one
-        `append`. They have no gradient. A value that is a class label is given as its one-hot code `[C]`, as in `mean`.
+        `append`; `TNPA` and `FlowNP` draw the new values of a call together, at the cost of one `sample`. They have no
+        gradient. A value that is a class label is given as its one-hot code `[C]`, as in `mean`.
 
         Args:
             n: number of functions.

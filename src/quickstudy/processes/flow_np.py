@@ -34,6 +34,8 @@ class FlowNP(nn.Module):
     of this point alone; nothing but training makes it the marginal of the joint density. Each step evaluates the
     transformer twice, so predictions cost some hundred times those of a TNP. `append` encodes all points again.
 
+    Train with as many query points as predictions will have: draws at far more points together are too narrow.
+
     As the noise has variance 1, outcomes should have a variance near 1. `sample(noise=False)` raises an error, as
     function and noise are not told apart.
 

@@ -36,6 +36,7 @@ class Panel(NamedTuple):
         mean, sd: mean and standard deviation of the prediction, `[M]` each, drawn as a line within a band of two
             standard deviations.
         samples: functions sampled from the prediction, `[S, M]`.
+        samples_x: inputs of the samples, if they are not at `x`.
         colour: colour of the learner.
         learner: name of the learner, for the legend of `mean`.
     """
@@ -48,6 +49,7 @@ class Panel(NamedTuple):
     mean: Any = None
     sd: Any = None
     samples: Any = None
+    samples_x: Any = None
     colour: str = BLUE
     learner: str = "mean"
 
@@ -59,7 +61,8 @@ def draw_panel(axes: Axes, panel: Panel) -> list[Line2D]:
     if panel.truth is not None:  # wide and pale, so that it can be seen under a curve
         handles += axes.plot(x, _array(panel.truth), color="#B8B8B8", linewidth=3.2, zorder=1.5, label="truth")
     if panel.samples is not None:
-        drawn = axes.plot(x, _array(panel.samples).T, color=panel.colour, linewidth=0.5, alpha=0.3, zorder=2)
+        places = x if panel.samples_x is None else _array(panel.samples_x)
+        drawn = axes.plot(places, _array(panel.samples).T, color=panel.colour, linewidth=0.5, alpha=0.3, zorder=2)
         handles.append(Line2D([], [], color=panel.colour, linewidth=0.8, alpha=0.6, label=f"{len(drawn)} samples"))
     if panel.mean is not None:
         mean, sd = _array(panel.mean), _array(panel.sd)

@@ -105,19 +105,21 @@ def three_tasks(
     generator = torch.Generator(device).manual_seed(3)
     tasks = family.sample(3, support=FIGURE_SUPPORT, query=200, split="test", grid=True, generator=generator)
     predictor = learner.adapt(tasks.support, generator=generator)
-    found, drawn = predictor(tasks.query.x), None
-    if samples:
-        functions = not learner.deterministic  # latent variables; others draw all points together
-        drawn = (
-            predictor.functions(samples, generator)(tasks.query.x) if functions else found.sample(samples, generator)
-        )
+    x = tasks.query.x
+    drawn, x_drawn = None, x
+    if samples and learner.deterministic:  # joint draws, of no more points at once than in training
+        x_drawn = x[:, ::5]
+        drawn = predictor(x_drawn).sample(samples, generator)
+    elif samples:
+        drawn = predictor.functions(samples, generator)(x)
     columns: dict[str, list[Panel]] = {title: [], "Exact posterior": []}
     for column, belief, shown in (
-        (title, found, drawn),
-        ("Exact posterior", family.oracle(tasks)(tasks.query.x), None),
+        (title, predictor(x), drawn),
+        ("Exact posterior", family.oracle(tasks)(x), None),
     ):
         for t in range(tasks.num_tasks):
-            columns[column].append(_panel(tasks, t, belief, shown, colour if column == title else INK))
+            panel = _panel(tasks, t, belief, shown, colour if column == title else INK)
+            columns[column].append(panel._replace(samples_x=x_drawn[t, :, 0]))
     return dict(columns)
 
 
