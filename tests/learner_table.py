@@ -80,7 +80,7 @@ PROCESSES: dict[str, Callable[[], nn.Module]] = {
     "BootstrappingANP": lambda: BootstrappingANP(width=16, encoder_depth=2, heads=2, self_attention=0, samples=4),
     "ConvCNP": lambda: ConvCNP(**GRID),
     "ConvNP": lambda: ConvNP(**GRID, latent=2, samples=4, train_samples=4),
-    "FlowNP": lambda: FlowNP(**SMALL, steps=3, samples=6),
+    "FlowNP": lambda: FlowNP(**SMALL, solver_steps=3, samples=6),
     "RelativeCNP": lambda: RelativeCNP(width=16),
     "RelativeCNP, pairs": lambda: RelativeCNP(width=16, pairs=True),
     "LBANP": lambda: LBANP(**SMALL, latents=3),

@@ -22,7 +22,7 @@ def tasks() -> Tasks:
 
 def flowing(steps: int = 6, **options: int) -> Any:
     process: Any = made("FlowNP")
-    process.steps = steps
+    process.solver_steps = steps
     for name, value in options.items():
         setattr(process, name, value)
     return process
@@ -123,7 +123,7 @@ def test_densities_have_gradients_if_asked(tasks: Tasks) -> None:
 
 
 def test_several_outputs(tasks: Tasks) -> None:
-    process = qs.FlowNP(1, 2, **SMALL, steps=3)
+    process = qs.FlowNP(1, 2, **SMALL, solver_steps=3)
     support, query = (Examples(part.x, torch.cat([part.y, -part.y], -1)) for part in tasks[:2])
     belief = process.adapt(support)(query.x)
     assert not hasattr(belief, "cdf") and belief.sample(2).shape == (2, 3, 4, 2)
@@ -131,8 +131,18 @@ def test_several_outputs(tasks: Tasks) -> None:
     assert one.log_prob(query.y[:, :2], joint=True).isfinite().all()
 
 
+def test_it_is_evaluated_without_gradient_steps() -> None:
+    torch.set_default_dtype(torch.float32)
+    family = qs.tasks.GaussianProcess()
+    found = qs.evaluate(qs.FlowNP(**SMALL, solver_steps=2), family, tasks=2, support=3, query=5)
+    names = {"mse", "log_likelihood", "joint_log_likelihood", "coverage90", "calibration_error"}
+    assert set(found) == {f"{name}/k=3" for name in names | {"oracle_log_likelihood", "oracle_joint_log_likelihood"}}
+
+
 def test_arguments(tasks: Tasks) -> None:
     with pytest.raises(ValueError, match="samples=3"):
         qs.FlowNP(1, 2, samples=3)
+    with pytest.raises(ValueError, match="samples=5; expected an even number"):
+        qs.FlowNP(1, 2, samples=5)
     with pytest.raises(NotImplementedError, match="cannot tell a function's value from the noise"):
         flowing().adapt(tasks.support)(tasks.query.x).sample(1, noise=False)

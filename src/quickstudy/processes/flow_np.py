@@ -32,7 +32,8 @@ class FlowNP(nn.Module):
     density of up to `probes` numbers (points times outputs). The density of more contains Hutchinson's estimate of the
     divergence, with new random signs at every step and a fixed seed. The density of a point by itself is that of a flow
     of this point alone; nothing but training makes it the marginal of the joint density. Each step evaluates the
-    transformer twice, so predictions cost some hundred times those of a TNP. `append` encodes all points again.
+    transformer twice, and for a mean at `samples` values of each point, so predictions cost hundreds of times those of
+    a TNP. `append` encodes all points again.
 
     Train with as many query points as predictions will have: draws at far more points together are too narrow.
 
@@ -47,14 +48,14 @@ class FlowNP(nn.Module):
         heads: number of attention heads, a divisor of `width` (4 in the paper).
         hidden: units of the network at each token (128 in the paper).
         embedding: number of linear layers from a point to a token.
-        steps: number of steps of the midpoint rule from noise to outcomes (100 equal ones in the paper; here they are
-            shorter near t = 1).
+        solver_steps: number of steps of the midpoint rule from noise to outcomes (100 equal ones in the paper; here
+            they are shorter near t = 1).
         samples: number of values at each point behind `mean` and `variance`, at least `2 dy`, an even number.
         probes: number of random directions behind the divergence in a joint density.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
-    >>> belief = qs.FlowNP(steps=4).adapt(tasks.support)(tasks.query.x)
+    >>> belief = qs.FlowNP(solver_steps=4).adapt(tasks.support)(tasks.query.x)
     >>> belief.sample(3).shape, belief.log_prob(tasks.query.y, joint=True).shape
     (torch.Size([3, 4, 5, 1]), torch.Size([4]))
     """
@@ -73,7 +74,7 @@ class FlowNP(nn.Module):
         heads: int = 4,
         hidden: int = 128,
         embedding: int = 4,
-        steps: int = 32,
+        solver_steps: int = 32,
         samples: int = 8,
         probes: int = 4,
     ):
@@ -82,13 +83,16 @@ class FlowNP(nn.Module):
         self.dx, self.dy = check_whole("dx", dx), check_whole("dy", dy)
         self.sizes = {"width": width, "depth": depth, "heads": heads, "hidden": hidden, "embedding": embedding}
         check_heads(self.sizes)
-        self.steps, self.samples = check_whole("steps", steps), check_whole("samples", samples, 2 * dy)
+        self.solver_steps = check_whole("solver_steps", solver_steps)
+        self.samples = check_whole("samples", samples, 2 * dy)
+        if samples % 2:
+            raise ValueError(f"samples={samples}; expected an even number, as for each value there is an opposite one")
         self.probes = check_whole("probes", probes)
         self.transformer = Transformer(dx, dy, 2 * dy, features=dx + dy + 1, **self.sizes)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        own = {"steps": self.steps, "samples": self.samples, "probes": self.probes}
+        own = {"solver_steps": self.solver_steps, "samples": self.samples, "probes": self.probes}
         return {"dx": self.dx, "dy": self.dy, **self.sizes, **own}
 
     def meta_loss(self, tasks: Tasks) -> Tensor:

@@ -27,7 +27,7 @@ class FlowBelief:
     `log_prob(y)` are about each point by itself, and depend on no other point.
 
     Args:
-        process: the process, with its `velocity`, `steps`, `samples` and `probes`.
+        process: the process, with its `velocity`, `solver_steps`, `samples` and `probes`.
         state: its state after the support set.
         x: `[T, M, dx]`.
         graph: whether the results keep the graph back to the parameters of the process.
@@ -96,7 +96,7 @@ class FlowBelief:
         start = nodes[:, None, :].expand(-1, points, -1).flatten(0, 1).expand(tasks, -1, -1)
         with self._settings():
             field = self._field(self.state, Examples(self.x.repeat(1, len(nodes), 1), start), alone=True)
-            values = flow.pushed(field, start, self.process.steps).unflatten(1, (len(nodes), points))
+            values = flow.pushed(field, start, self.process.solver_steps).unflatten(1, (len(nodes), points))
         return values.mean(1).to(self.x), values.var(1, correction=0).to(self.x)
 
     def _pushed(self, noise: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class FlowBelief:
         state = type(self.state)(*(part.repeat(n, *[1] * (part.dim() - 1)) for part in self.state))
         start = noise.flatten(0, 1)
         field = self._field(state, Examples(self.x.repeat(n, 1, 1), start), alone=False)
-        return flow.pushed(field, start, self.process.steps).unflatten(0, noise.shape[:2])
+        return flow.pushed(field, start, self.process.solver_steps).unflatten(0, noise.shape[:2])
 
     def _pulled(self, y: Tensor, mask: Mask, joint: bool) -> tuple[Tensor, Tensor]:
         """The noise that becomes `y`, and the parts of the log determinant, `[T, M, dy]`."""
@@ -123,7 +123,7 @@ class FlowBelief:
         wanted = self.graph or y.requires_grad or self.x.requires_grad
         with self._settings(), torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
             field = self._field(self.state, Examples(self.x, y, mask), alone=not joint)
-            return flow.pulled(field, y, self.process.steps, directions)
+            return flow.pulled(field, y, self.process.solver_steps, directions)
 
     def _field(self, state: Any, points: Examples, *, alone: bool) -> flow.Field:
         """The velocity of values at `points.x`, computed in the type of the parameters."""
@@ -151,7 +151,8 @@ def normal_nodes(samples: int, outputs: int) -> Tensor:
     >>> bool(nodes.mean(0).abs().max() < 1e-12), bool(torch.allclose(nodes.T @ nodes / 8, torch.eye(2).double()))
     (True, True)
     """
-    uniform = SobolEngine(outputs, scramble=True, seed=SEED).draw(samples // 2, dtype=torch.float64)
+    engine = SobolEngine(outputs, scramble=True, seed=SEED)
+    uniform = engine.draw(1 + samples // 2, dtype=torch.float64)[1:]  # the first depends on the default dtype
     half = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
     nodes = torch.cat([half, -half])
     factor = torch.linalg.cholesky(nodes.T @ nodes / len(nodes))
