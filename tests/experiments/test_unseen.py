@@ -82,3 +82,14 @@ def test_units() -> None:
     assert plain["joint_log_likelihood"].mean == pytest.approx(
         small["joint_log_likelihood"].mean - 2 * math.log(10), rel=1e-6
     )
+
+
+def test_the_chain_rule_may_see_more_points_than_training() -> None:
+    """Tests treat the warning about large support sets as an error."""
+    learner = qs.CNP(width=8)
+    learner.experience.observe(qs.tasks.GaussianProcess().sample(200, support=1, query=9))
+    with pytest.warns(RuntimeWarning, match=r"a task has 5 support points"):
+        measure(learner, Unseen(qs.tasks.GaussianProcess(), lambda _: (5, 1), 3, 0))
+    other = qs.CNP(width=8)
+    other.experience.observe(qs.tasks.GaussianProcess().sample(200, support=1, query=9))
+    assert chain_rule(other, Unseen(qs.tasks.GaussianProcess(), lambda _: (1, 8), 3, 0), 2).n == 3

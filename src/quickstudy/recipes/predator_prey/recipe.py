@@ -162,8 +162,9 @@ def _simulated(learner: Any, forecasting: float, options: Options) -> tuple[Exam
 
 
 def _panel(learner: Any, support: Examples, truth: Examples, output: int, colour: str) -> Panel:
+    support = support.to(place(learner))
     x = torch.linspace(0, 100, 301).view(1, -1, 1).to(support.x)
-    belief = learner.adapt(_scaled(support.to(place(learner))))(_scaled(Examples(x, x)).x)
+    belief = learner.adapt(_scaled(support))((x - MIDDLE) / YEARS)
     mean, sd = belief.mean[0, :, output] * THOUSANDS, belief.variance[0, :, output].sqrt() * THOUSANDS
     whole = len(truth.x[0]) == len(x[0])
     return Panel(

@@ -19,7 +19,7 @@ from quickstudy.evaluation.intervals import Metric
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.processes import TITLES, HeadName, Model, build
 from quickstudy.experiments.stage import Stage
-from quickstudy.experiments.unseen import Unseen, between, chain_rule, has_chain_rule, measure, moments, place
+from quickstudy.experiments.unseen import Unseen, between, chain_rule, growing, has_chain_rule, measure, moments, place
 from quickstudy.report import panels
 from quickstudy.report.palette import GREEN, PURPLE
 from quickstudy.report.panels import Curve, Panel
@@ -101,9 +101,9 @@ def _beliefs(learner: Any, family: Sawtooth, title: str) -> dict[str, Sequence[P
     middle = (family.domain[0] / 2, family.domain[1] / 2)
     clean = Sawtooth(frequency=family.frequency, domain=middle)
     tasks = clean.sample(3, support=FIGURE_SUPPORT, query=200, split="test", grid=True, generator=generator)
-    if bounds(family.noise)[1]:
-        noise = bounds(family.noise)[1] * torch.randn(tasks.support.y.shape, generator=generator).to(tasks.support.y)
-        tasks = tasks._replace(support=tasks.support._replace(y=tasks.support.y + noise))
+    y = tasks.support.y
+    noise = bounds(family.noise)[1] * torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
+    tasks = tasks._replace(support=tasks.support._replace(y=y + noise))
     predictor = learner.adapt(tasks.support, generator=generator)
     belief, drawn = predictor(tasks.query.x), _drawn(learner, predictor, tasks.query.x, generator)
     columns: dict[str, list[Panel]] = {title: [], "functions drawn": []}
@@ -120,10 +120,8 @@ def _beliefs(learner: Any, family: Sawtooth, title: str) -> dict[str, Sequence[P
 
 def _drawn(learner: Any, predictor: Any, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Functions of each task, `[S, T, M, 1]`: by the chain rule in random orders where the process has one."""
-    if has_chain_rule(learner):
-        found: torch.Tensor = predictor.autoregressive(samples=1, generator=generator)(x).sample(
-            FIGURE_DRAWS, generator
-        )
-        return found
-    drawn: torch.Tensor = predictor(x).sample(FIGURE_DRAWS, generator, noise=False)
+    chained = has_chain_rule(learner)
+    belief = predictor.autoregressive(samples=FIGURE_DRAWS, generator=generator)(x) if chained else predictor(x)
+    with growing():
+        drawn: torch.Tensor = belief.sample(FIGURE_DRAWS, generator, noise=chained)
     return drawn
