@@ -27,7 +27,7 @@ class Options(Sampled):
     """Classes that are held out of training; they are measured apart. Pictures without classes have none."""
     dequantise: bool = True
     """Whether intensities have uniform noise of one grey level, so that likelihoods have an upper bound."""
-    model: ImageModel = "tnp"
+    model: ImageModel = "grid-conv-cnp"
     """Neural process to train; grid-conv-cnp is for images only."""
     head: HeadName = "gaussian"
     """Kind of belief at a pixel, or of all pixels together; see `qs.heads`."""
