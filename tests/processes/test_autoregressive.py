@@ -140,3 +140,39 @@ def test_it_is_better_than_independence_where_points_are_tied():
     alone = predictor(tasks.query.x).log_prob(tasks.query.y, joint=True).mean()
     joint = predictor.autoregressive(generator=torch.Generator().manual_seed(0))(tasks.query.x)
     assert joint.log_prob(tasks.query.y, joint=True).mean() > alone + 1
+
+
+@pytest.mark.parametrize("kind", ["CNP", "IncTNP", "TNPA", "TNPA, its own chain", "FlowNP"])
+def test_densities_have_gradients_with_respect_to_points(kind, batch):
+    """They are those of finite differences, and the parameters of the process are constants."""
+    process = made(kind.split(",")[0])
+    if kind == "FlowNP":
+        process.solver_steps = 1
+    predictor = process.adapt(batch.support)
+    function = predictor if kind == "TNPA, its own chain" else predictor.autoregressive(order=(2, 0, 3, 1))
+    x, y, mask = batch.query.x.requires_grad_(), batch.query.y.requires_grad_(), batch.query.x[..., 0] > -9
+    mask[0, 1] = False
+    belief = function(x)
+    density = belief.log_prob(y, mask, joint=True)
+    assert density.requires_grad and belief.log_prob(y).requires_grad
+    slopes, step = torch.autograd.grad(density.sum(), (x, y)), 1e-5
+    directions = torch.randn(2, *x.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        high, low = (
+            function(x + h * directions[0]).log_prob(y + h * directions[1], mask, joint=True).sum()
+            for h in (step, -step)
+        )
+    found = (slopes[0] * directions[0] + slopes[1] * directions[1]).sum()
+    torch.testing.assert_close(found, (high - low) / (2 * step), rtol=1e-5, atol=1e-7)
+    belief.log_prob(y, joint=True).sum().backward()
+    assert all(p.grad is None for p in process.parameters())
+    with torch.no_grad():
+        assert not belief.log_prob(y, joint=True).requires_grad
+
+
+@pytest.mark.parametrize("name", ["IncTNP", "TNPA", "FlowNP"])
+def test_a_frozen_process_keeps_the_graph_to_the_support_set(name, batch):
+    process, support = made(name).requires_grad_(False), batch.support
+    support.x.requires_grad_()
+    belief = process.adapt(support, create_graph=True)(batch.query.x)
+    assert belief.log_prob(batch.query.y, joint=True).requires_grad

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,11 +10,12 @@ import torch
 from torch import Tensor
 
 from quickstudy.checks import check_whole, shown
-from quickstudy.data import Examples, at_least_float32, zero_padding
+from quickstudy.data import Examples, at_least_float32
 from quickstudy.learner import check_generator
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome
 from quickstudy.processes.checks import check_inputs
 from quickstudy.processes.heads.head import entering, takes_labels
+from quickstudy.processes.parts.blocks import constant, requires_grad
 
 Order = Literal["random", "given"] | Sequence[int]
 
@@ -32,7 +34,7 @@ class Autoregressive:
         order: order of the points: "random", "given" (that of `x`), or a permutation.
         samples: number of random orders; also the number of draws behind `mean` and `variance`.
         seed: seed of the orders and of these draws.
-        graph: whether densities keep the graph back to the process's parameters.
+        graph: whether densities keep the graph back to the process's parameters. They keep that to `x` and `y`.
     """
 
     process: Any
@@ -90,7 +92,10 @@ class AutoregressiveBelief:
 
     def log_prob(self, y: Tensor, mask: Mask = None, joint: bool = False) -> Tensor:
         """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly."""
-        with torch.set_grad_enabled(self.source.graph and torch.is_grad_enabled()):
+        source = self.source
+        wanted = source.graph or requires_grad(self.x, y, *source.state)
+        constants = nullcontext() if source.graph else constant(source.process)
+        with constants, torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
             return self._log_prob(y, mask, joint)
 
     def _log_prob(self, y: Tensor, mask: Mask, joint: bool) -> Tensor:
@@ -102,11 +107,10 @@ class AutoregressiveBelief:
         check_outcome(y, like, mask)
         if not self.x.shape[1]:
             return self.x.new_zeros(len(like), dtype=at_least_float32(self.x))
-        y = y if mask is None else zero_padding(y, mask)
         state, tasks = self._tiled(len(self.orders)), torch.arange(len(y)).repeat(len(self.orders)).unsqueeze(1)
         places = self.orders.repeat_interleave(len(y), 0)
         points = Examples(self.x[tasks, places], y[tasks, places], None if mask is None else mask[tasks, places])
-        total = self._chained(state, points).unflatten(0, (len(self.orders), len(y)))
+        total = self._chained(state, points.clean()).unflatten(0, (len(self.orders), len(y)))
         return total.logsumexp(0) - math.log(len(self.orders))
 
     def _chained(self, state: Any, points: Examples) -> Tensor:

@@ -13,7 +13,7 @@ from torch.quasirandom import SobolEngine
 from quickstudy.data import Examples, at_least_float32
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome, filled, normal, normal_log_prob, reduced
 from quickstudy.processes.parts import flow
-from quickstudy.processes.parts.blocks import constant
+from quickstudy.processes.parts.blocks import constant, requires_grad
 
 TOKENS = 8192  # that are computed at once while drawing, to bound memory
 SEED = 0  # of the nodes behind the moments, and of the probes of a divergence
@@ -64,7 +64,8 @@ class FlowBelief:
         if not start.numel():
             return start.to(self.x)
         rows = max(1, TOKENS // (self.x.shape[0] * self.x.shape[1]))
-        with self._settings(), torch.no_grad() if not self.graph else nullcontext():
+        wanted = self.graph or requires_grad(self.x, *self.state)
+        with self._settings(), torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
             return torch.cat([self._pushed(part) for part in start.split(rows)]).to(self.x)
 
     def log_prob(self, y: Tensor, mask: Mask = None, joint: bool = False) -> Tensor:
@@ -120,7 +121,7 @@ class FlowBelief:
         def directions() -> list[Tensor]:
             return flow.random_signs(y, probes, chance) if joint and y[0].numel() > probes else exact
 
-        wanted = self.graph or y.requires_grad or self.x.requires_grad
+        wanted = self.graph or requires_grad(self.x, y, *self.state)
         with self._settings(), torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
             field = self._field(self.state, Examples(self.x, y, mask), alone=not joint)
             return flow.pulled(field, y, self.process.solver_steps, directions)

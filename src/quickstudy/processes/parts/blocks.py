@@ -162,6 +162,11 @@ def constant(module: nn.Module) -> AbstractContextManager[None]:
     return substituted(module, {name: p.detach() for name, p in module.named_parameters()})
 
 
+def requires_grad(*values: Any) -> bool:
+    """Whether any of `values` is a tensor through which gradients are wanted."""
+    return any(isinstance(value, Tensor) and value.requires_grad for value in values)
+
+
 class TaskModel(nn.Module):
     """One task's mean function `[M, dx] -> [M, dy]`, with a copy of the process and the task's state.
 
