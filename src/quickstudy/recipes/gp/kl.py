@@ -105,7 +105,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     stage.draw(
         "beliefs",
         lambda: panels.side_by_side(three_tasks(trained, family, title, GREEN)),
-        f"Three unseen tasks, kernel {options.kernel}, beside the exact posterior. Grey line: the true function.",
+        f"Three unseen tasks, kernel {options.kernel}, beside the exact posterior. Grey line: outcomes, noise included.",
     )
     return metrics
 
