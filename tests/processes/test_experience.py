@@ -58,6 +58,27 @@ def test_functions_of_latent_processes_warn_about_sizes() -> None:
         predictor.functions(2)
 
 
+@every_process
+def test_a_support_set_far_outside(name: str) -> None:
+    process = trained(name)
+    support = points(5, -1, 1)
+    with pytest.warns(RuntimeWarning, match=r"y is 100\.\d at a point, and this \w+ was trained on values from -"):
+        process.adapt(support._replace(y=support.y + 100))
+    process.encode(support._replace(y=support.y + 100))  # it is said once
+    if not getattr(process, "equivariant", False):
+        with pytest.warns(RuntimeWarning, match="x is 51 at a point"):
+            process.append(process.encode(support), support._replace(x=support.x + 50))
+
+
+def test_outcomes_that_are_missing_have_no_range() -> None:
+    process = made("CNP, missing outputs")
+    tasks = qs.tasks.GaussianProcess().sample(30, support=10, query=20)
+    y = tasks.support.y.clone()
+    y[:, ::2] = torch.nan
+    process.observe(tasks._replace(support=tasks.support._replace(y=y)))
+    assert all(end.isfinite().all() for ends in process.experience.ranges.values() for end in ends)
+
+
 def test_an_untrained_process_and_one_that_saw_little_say_nothing() -> None:
     process = made("CNP")
     far = torch.full((1, 1, 1), 50.0)
@@ -73,8 +94,8 @@ def test_padding_counts_nowhere() -> None:
     mask[:, 50:] = False
     filled = Examples(torch.where(mask[..., None], x, torch.nan), x, mask)
     process.observe(Tasks(filled, filled))
-    assert process.experience.low.tolist() == [5.0]
-    assert torch.equal(process.experience.high, x[0, 49])
+    low, high = process.experience.ranges["x"]
+    assert low.tolist() == [5.0] and torch.equal(high, x[0, 49])
     process.adapt(filled)(filled.clean().x)  # zeros in the padding lie outside, and are no points
     with pytest.warns(RuntimeWarning, match="x is 4"):
         process.adapt(filled)(torch.full((20, 1, 1), 4.0))
@@ -107,7 +128,7 @@ def test_a_state_of_an_earlier_version_loads() -> None:
     process.load_state_dict(state)
     assert process.experience.points == 0
     with pytest.raises(ValueError, match="range of training"):
-        process.load_state_dict(state | {"experience._extra_state": torch.zeros(3)})
+        process.load_state_dict(state | {"experience._extra_state": torch.zeros(5)})
 
 
 def test_evaluation_mode_records_nothing() -> None:

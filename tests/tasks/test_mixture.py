@@ -1,5 +1,7 @@
 """Mixtures of families: each task is a task of its family."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -40,4 +42,20 @@ def test_what_all_families_know_is_kept(generator: torch.Generator) -> None:
 )
 def test_bad_families(families, match) -> None:
     with pytest.raises(ValueError, match=match):
+        Mixture(families)
+
+
+def test_info_has_the_same_keys_in_every_batch() -> None:
+    family = Mixture((GaussianProcess(), Sawtooth()))
+    keys = {
+        frozenset(family.sample(1, support=2, query=2, generator=torch.Generator().manual_seed(s)).info)
+        for s in range(20)
+    }
+    assert len(keys) == 1
+    assert "oracle_log_prob" not in next(iter(keys))  # which the sawtooth has not
+
+
+@pytest.mark.parametrize("families", [Sinusoid(), [Sinusoid, Sawtooth], ["a", "b"]])
+def test_what_is_no_family_is_named(families: Any) -> None:
+    with pytest.raises(TypeError, match="expected|make one"):
         Mixture(families)

@@ -73,7 +73,8 @@ def test_populations_resemble_hares_and_lynxes(generator: torch.Generator) -> No
 
 
 @pytest.mark.parametrize(
-    "option", [{"growth": 0.0}, {"volatility": -1.0}, {"scale": (0.0, 1.0)}, {"forecasting": 1.5}, {"step": 0.0}]
+    "option",
+    [{"growth": 0.0}, {"volatility": -1.0}, {"scale": (0.0, 1.0)}, {"forecasting": 1.5}, {"step": 0.0}, {"step": 5.0}],
 )
 def test_bad_options(option: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(option))):

@@ -119,12 +119,14 @@ def negative_log_likelihood(belief: Predictive, query: Examples, *, joint: bool)
 def encode(process: Any, support: Examples) -> Any:
     """The state of a process after a support set; see `CNP.encode`."""
     check_support(process, support)
+    process.experience.check_support(process, support)
     return process.encoded(entering(getattr(process, "head", None), support))
 
 
 def append(process: Any, state: Any, examples: Examples) -> Any:
     """The state of a process after more points; see `CNP.append`."""
     check_more(process, examples, len(state.seen))
+    process.experience.check_support(process, examples)
     return process.extended(state, entering(getattr(process, "head", None), examples))
 
 
@@ -151,6 +153,8 @@ def adapted_state(
     check_support(process, support)
     check_generator(generator)
     prior = steps is not None and check_steps(steps) == 0
+    if not prior:
+        process.experience.check_support(process, support)
     points = entering(getattr(process, "head", None), support.first(0)._replace(mask=None) if prior else support)
     with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
         return process.encoded(points)

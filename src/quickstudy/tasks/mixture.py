@@ -1,6 +1,6 @@
 """Families mixed: each task is drawn from one of several."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, final
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Split, TaskFamily
+from quickstudy.learner import Split, TaskFamily, check_family
 from quickstudy.tasks.gaussian_process import GaussianProcess
 from quickstudy.tasks.sampling import Batch
 from quickstudy.tasks.sawtooth import Sawtooth
@@ -23,6 +23,7 @@ class Mixture:
         families: at least two families whose inputs are vectors of one length, and whose outputs too.
 
     Raises:
+        TypeError: for what is no family.
         ValueError: for fewer than two families, or families with different numbers of features.
 
     >>> family = Mixture.bruinsma2023()
@@ -34,7 +35,11 @@ class Mixture:
     families: Sequence[TaskFamily]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.families, Iterable):
+            raise TypeError(f"families is a {type(self.families).__name__}; expected several families, in a list")
         object.__setattr__(self, "families", tuple(self.families))
+        for family in self.families:
+            check_family(family)
         if len(self.families) < 2:
             raise ValueError(f"families has {len(self.families)} entries; expected at least two")
         sizes = {(family.dx, family.dy) for family in self._own()}
@@ -81,11 +86,11 @@ class Mixture:
         kinds = (batch.draw(torch.rand, (num_tasks, 1), axis=0) * len(self.families)).long().squeeze(1)
         kinds.clamp_(max=len(self.families) - 1)  # a share just under 1 may round up
         counts = kinds.bincount(minlength=len(self.families)).tolist()
-        parts = [
-            family.sample(count, support=support, query=query, split=split, generator=batch.stream(), **options)
+        drawn = [  # also of families without a task in this batch, since info must not depend on it
+            family.sample(max(count, 1), support=support, query=query, split=split, generator=batch.stream(), **options)
             for family, count in zip(self.families, counts, strict=True)
-            if count
         ]
+        parts = [part.select(slice(count)) for part, count in zip(drawn, counts, strict=True)]
         back = kinds.argsort(stable=True).argsort()  # from the tasks in the order of the families to that of `kinds`
         shared = [key for key in parts[0].info if _is_shared(key, parts)]
         info = {key: torch.cat([part.info[key] for part in parts])[back] for key in shared}

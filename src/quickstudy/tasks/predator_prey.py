@@ -41,8 +41,8 @@ class PredatorPrey:
         forecasting: the share of forecasting tasks, from 0 to 1.
         domain: the interval from which x is drawn.
         lead: years that are simulated before the domain begins, to forget the start.
-        step: length of a step of the simulation, in years. With a step of 1/80 year in place of 1/10 the means of both
-            populations are 1 to 3% smaller.
+        step: length of a step of the simulation, in years, at most 1. With a step of 1/80 year in place of 1/10 the
+            means of both populations are 1 to 3% smaller.
 
     Raises:
         ValueError: for a rate, a scale, a start or a step that is not positive, a negative volatility or lead, a share
@@ -74,8 +74,8 @@ class PredatorPrey:
         check_fields(self, number, "forecasting", "lead", "step")
         if self.forecasting > 1:
             raise ValueError(f"forecasting={self.forecasting}; expected a share from 0 to 1")
-        if self.step == 0:
-            raise ValueError(f"step={self.step}; expected a length of time above 0")
+        if not 0 < self.step <= 1:
+            raise ValueError(f"step={self.step}; expected a length above 0 of at most 1 year: longer ones are unstable")
 
     def sample(
         self,

@@ -1,65 +1,90 @@
-"""What a process was trained on: the range of its inputs and the largest support set; and warnings far beyond them."""
+"""What a process was trained on: the ranges of x and y, the largest support set; and warnings far beyond them."""
 
 import warnings
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
-from quickstudy.data import Tasks
+from quickstudy.data import Examples, Tasks
 from quickstudy.tracing import values_are_readable
 
 ENOUGH = 1000  # points; the range of fewer says little about the family that they come from
-MARGIN = 0.1  # a point may lie outside the range by this share of the range
+MARGIN = {"x": 0.1, "y": 1.0}  # a value may lie outside the range by this share of the range
 TIMES = 2  # a support set may have this many times the points of the largest one in training
+
+
+class Range(NamedTuple):
+    """The least and the greatest value of each feature, both `[d]`; `[0]` before the first task, and for labels."""
+
+    low: Tensor
+    high: Tensor
+
+    def union(self, values: Tensor, real: Tensor | None) -> "Range":
+        """The range of these and of `values [T, N, d]`; those in the padding and those not finite do not count."""
+        counted = values.isfinite() if real is None else values.isfinite() & real.unsqueeze(-1)
+        low, high = (values.where(counted, fill) for fill in (torch.inf, -torch.inf))
+        low, high = low.amin((0, 1)), high.amax((0, 1))
+        if not len(self.low):
+            return Range(low, high)
+        return Range(torch.minimum(self.low.to(low), low), torch.maximum(self.high.to(high), high))
+
+    def farthest(self, values: Tensor, margin: float, counted: Tensor | None) -> tuple[int, float] | None:
+        """A feature and the value of it that is farthest outside, in `values [T, N, d]`; None if all are inside."""
+        low, high = self.low.to(values), self.high.to(values)
+        beyond = torch.maximum(low - values, values - high) / (high - low).clamp_min(1e-30) - margin
+        beyond = torch.where(beyond > 0, beyond, 0.0)  # also where a value is not a number
+        if counted is not None:
+            beyond = torch.where(counted.unsqueeze(-1), beyond, 0.0)
+        if not bool((beyond > 0).any()):
+            return None
+        place = int(beyond.argmax())
+        return place % values.shape[-1], float(values.flatten()[place])
 
 
 @final
 class Experience(nn.Module):
-    """The range of every feature of x, the largest support set and the number of points, over all training tasks.
+    """The range of every feature of x and y, the largest support set and the number of points, over training tasks.
 
-    They are part of the `state_dict`, as its extra state `[2 dx + 2]`. A state of an earlier version lacks it; the
-    process then gives no warnings.
+    They are part of the `state_dict`, as its extra state `[4 + 2 dx + 2 dy]`. A state of an earlier version lacks it;
+    the process then gives no warnings.
     """
 
     def __init__(self) -> None:
         super().__init__()
         nothing = torch.zeros(0, device="cpu")
-        self.low, self.high = nothing, nothing  # [dx], or [0] before the first task
+        self.ranges = {"x": Range(nothing, nothing), "y": Range(nothing, nothing)}
         self.support, self.points = 0, 0
         self._warned: set[str] = set()
         self.register_load_state_dict_pre_hook(_without_experience)
 
     def get_extra_state(self) -> Tensor:
         """The record as one tensor."""
-        parts = (self.low, self.high, torch.tensor([self.support, self.points], device="cpu"))
-        return torch.cat([part.to("cpu", torch.float64) for part in parts])
+        x, y = self.ranges["x"], self.ranges["y"]
+        sizes = torch.tensor([len(x.low), len(y.low), self.support, self.points], device="cpu")
+        return torch.cat([part.to("cpu", torch.float64) for part in (sizes, *x, *y)])
 
     def set_extra_state(self, state: Any) -> None:
         """Take the record from a tensor. Raises ValueError if it is not one."""
-        if not isinstance(state, Tensor) or state.dim() != 1 or len(state) < 2 or len(state) % 2:
-            raise ValueError(f"the range of training is {state!r}; expected a tensor of 2 dx + 2 numbers")
-        features = len(state) // 2 - 1
-        self.low, self.high = state[:features].clone(), state[features : 2 * features].clone()
-        self.support, self.points = int(state[-2]), int(state[-1])
+        if not isinstance(state, Tensor) or state.dim() != 1 or len(state) < 4:
+            raise ValueError(f"the range of training is {state!r}; expected a tensor of 4 + 2 dx + 2 dy numbers")
+        dx, dy, self.support, self.points = (int(number) for number in state[:4])
+        if min(dx, dy) < 0 or len(state) != 4 + 2 * dx + 2 * dy:
+            raise ValueError(f"the range of training has {len(state)} numbers; expected 4 + 2 dx + 2 dy")
+        low, high, low_y, high_y = state[4:].clone().split([dx, dx, dy, dy])
+        self.ranges = {"x": Range(low, high), "y": Range(low_y, high_y)}
 
     def observe(self, tasks: Tasks) -> None:
         """Add training tasks to the record. In evaluation mode and in compiled graphs, this does nothing."""
         if not self.training or not values_are_readable(tasks.support.x):
             return
         for examples in (tasks.support, tasks.query):
-            x, real = examples.x.detach(), examples.mask
-            if not x.numel():
+            if not examples.x.numel():
                 continue
-            low, high = x, x
-            if real is not None:
-                low, high = (x.masked_fill(~real.unsqueeze(-1), fill) for fill in (torch.inf, -torch.inf))
-            low, high = low.amin((0, 1)), high.amax((0, 1))
-            if len(self.low):
-                low = torch.minimum(self.low.to(low), low)
-                high = torch.maximum(self.high.to(high), high)
-            self.low, self.high = low, high
-            self.points += x.shape[0] * x.shape[1]
+            for axis, values in (("x", examples.x.detach()), ("y", examples.y.detach())):
+                if values.is_floating_point() and values.dim() == 3:
+                    self.ranges[axis] = self.ranges[axis].union(values, examples.mask)
+            self.points += examples.x.shape[0] * examples.x.shape[1]
         self.support = max(self.support, tasks.support.num_points)
 
     def check_size(self, process: nn.Module, seen: Tensor) -> None:
@@ -76,39 +101,48 @@ class Experience(nn.Module):
             )
 
     def check_range(self, process: nn.Module, x: Tensor) -> None:
-        """Warn, once, if a point of `x [T, M, dx]` is far outside the range of training.
+        """Warn, once, if a query point of `x [T, M, dx]` is far outside the range of training.
 
         Points at exactly 0 do not count, as these fill padding. A process whose predictions move with the points has no
-        range.
+        range of x.
         """
-        if "range" in self._warned or self.points < ENOUGH or getattr(process, "equivariant", False):
+        self._check(process, "x", x, (x != 0).any(-1))
+
+    def check_support(self, process: nn.Module, support: Examples) -> None:
+        """Warn, once, if an input or an outcome of the support set is far outside the range of training."""
+        self._check(process, "x", support.x, support.mask)
+        self._check(process, "y", support.y, support.mask)
+
+    def _check(self, process: nn.Module, axis: str, values: Tensor, counted: Tensor | None) -> None:
+        if axis in self._warned or self.points < ENOUGH or not len(self.ranges[axis].low):
             return
-        if not values_are_readable(x) or not x.numel():
+        if axis == "x" and getattr(process, "equivariant", False):
             return
-        low, high = self.low.to(x), self.high.to(x)
-        margin = MARGIN * (high - low)
-        outside = ((x < low - margin) | (x > high + margin)) & (x != 0).any(-1, keepdim=True)
-        if bool(outside.any()):
-            self._warn("range", _outside(type(process).__name__, x.detach(), outside, low, high))
+        if not values_are_readable(values) or not values.numel() or not values.is_floating_point():
+            return
+        found = self.ranges[axis].farthest(values.detach(), MARGIN[axis], counted)
+        if found is not None:
+            self._warn(axis, self._message(type(process).__name__, axis, *found))
+
+    def _message(self, name: str, axis: str, feature: int, value: float) -> str:
+        low, high = (float(end[feature]) for end in self.ranges[axis])
+        which = f"feature {feature} of {axis}" if len(self.ranges[axis].low) > 1 else axis
+        cure = (
+            "or take a process that is translation equivariant (ConvCNP, RelativeCNP, TETNP)"
+            if axis == "x"
+            else "or scale your outcomes as those of training were"
+        )
+        return (
+            f"{which} is {value:.4g} at a point, and this {name} was trained on values from {low:.4g} to {high:.4g}; "
+            "far outside this range its beliefs can be wrong and confident: train on a family that covers the points, "
+            f"{cure}"
+        )
 
     def _warn(self, kind: str, message: str) -> None:
         self._warned.add(kind)
         warnings.warn(message, RuntimeWarning, stacklevel=5)
 
 
-def _outside(name: str, x: Tensor, outside: Tensor, low: Tensor, high: Tensor) -> str:
-    """The message for points outside the range of training."""
-    feature = int(outside.any(1).any(0).int().argmax())
-    values = x[..., feature][outside[..., feature]]
-    far = float(values[(values - (low + high)[feature] / 2).abs().argmax()])
-    which = f"feature {feature} of x" if len(low) > 1 else "x"
-    return (
-        f"{which} is {far:.4g} at a point, and this {name} was trained on values from {float(low[feature]):.4g} to "
-        f"{float(high[feature]):.4g}; far outside this range its beliefs can be wrong and confident: train on a family "
-        "that covers the points, or take a process that is translation equivariant (ConvCNP, RelativeCNP, TETNP)"
-    )
-
-
 def _without_experience(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
     """Give a state of an earlier version the extra state that it lacks: no experience."""
-    state.setdefault(prefix + "_extra_state", torch.zeros(2, device="cpu", dtype=torch.float64))
+    state.setdefault(prefix + "_extra_state", torch.zeros(4, device="cpu", dtype=torch.float64))

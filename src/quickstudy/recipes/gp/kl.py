@@ -105,7 +105,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     stage.draw(
         "beliefs",
         lambda: panels.side_by_side(three_tasks(trained, family, title, GREEN)),
-        f"Three unseen tasks, kernel {options.kernel}, beside the exact posterior. Grey line: outcomes, noise included.",
+        f"Three unseen tasks, kernel {options.kernel}, beside the exact posterior. Grey line: outcomes, with noise.",
     )
     return metrics
 
