@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from learner_table import SMALL, masked
@@ -27,7 +28,9 @@ MODELS: dict[str, Callable[..., Any]] = {
     "RelativeCNP": lambda **o: qs.RelativeCNP(width=16, pairs=True, **o),
     "ConvCNP": lambda **o: qs.ConvCNP(points_per_unit=4, channels=8, levels=2, **o),
     "TNP": lambda **o: qs.TNP(**SMALL, **o),
-    "IncTNP": lambda **o: qs.IncTNP(**SMALL, objective="query" if o["head"].joint else "prefixes", **o),
+    "IncTNP": lambda **o: qs.IncTNP(
+        **SMALL, objective="query" if getattr(o["head"], "joint", False) else "prefixes", **o
+    ),
     "TNPA": lambda **o: qs.TNPA(**SMALL, **o),
     "LBANP": lambda **o: qs.LBANP(**SMALL, latents=3, **o),
     "TETNP": lambda **o: qs.TETNP(**SMALL, **o),
@@ -223,6 +226,10 @@ def test_outcomes_that_a_head_does_not_take(head: Any, y: Tensor, message: str) 
         (lambda: qs.heads.BarHead((0.0, 1.0, 1.0)), "edges 1 and 2 are 1 and 1; .*remove repeated edges"),
         (lambda: qs.heads.BarHead([0.0]), "expected at least two numbers"),
         (lambda: qs.heads.BarHead((0.0, math.inf)), "an edge=inf"),
+        (lambda: qs.heads.BarHead(["a", "b"]), "^an edge='a'; expected a finite number$"),
+        (lambda: qs.heads.BarHead.between(-math.inf, 3), "^low=-inf; expected a finite number"),
+        (lambda: qs.heads.BarHead.between("a", "b"), "^low='a'; expected a finite number"),
+        (lambda: qs.heads.BarHead.between(3, -3), "^low=3 and high=-3; expected low < high"),
         (lambda: qs.heads.BarHead.of_quantiles(torch.full((2, 3), 2.0)), "all outcomes of y are 2;"),
         (lambda: qs.heads.BarHead.of_quantiles(torch.tensor([1.0, math.nan])), "NaN or infinite; give the finite ones"),
         (lambda: qs.heads.DenseHead(0), "features=0"),
@@ -272,6 +279,86 @@ def test_extreme_outputs_of_a_network_give_finite_densities() -> None:
     assert far.log_prob(torch.zeros(1, 40, 1, dtype=torch.float32), joint=True).isfinite().all()
     same = qs.heads.DenseHead(3, 1e-6)(torch.tensor([0, -50.0, 0, 1, 1, 1]).float().expand(1, 40, 6), 1)  # singular
     assert same.log_prob(torch.zeros(1, 40, 1, dtype=torch.float32), joint=True).isfinite().all()
+
+
+@pytest.mark.parametrize("off", [0.0, 3.0, 30.0])
+def test_a_dense_covariance_of_near_or_far_features_is_exact_in_float32(off: float) -> None:
+    head, t, output = qs.heads.DenseHead(8), torch.linspace(0, 1, 40), torch.zeros(1, 40, 11)
+    output[..., 1], output[..., 2], output[0, :, 3], output[0, :, 4] = -9.0, 0.5, off + 2 * t, off - t
+    output, y = output.float(), (0.3 * torch.sin(3 * t)).view(1, 40, 1).float()
+    belief, wide = head(output, 1), output.double()
+    places, scale = wide[0, :, 3:], nn.functional.softplus(wide[0, :, 2])
+    function = scale.outer(scale) * torch.exp(-0.5 * (places[:, None] - places).square().sum(-1))
+    noise = torch.diag((1e-3 + nn.functional.softplus(wide[0, :, 1])).square())
+    exact = torch.distributions.MultivariateNormal(torch.zeros(40), function + noise).log_prob(y[0, :, 0].double())
+    found = belief.log_prob(y, joint=True)
+    assert found.dtype == belief.variance.dtype == belief.sample(1).dtype == torch.float32
+    torch.testing.assert_close(found[0].double(), exact, rtol=0, atol=1e-2)
+
+
+def test_the_gradient_of_a_dense_covariance() -> None:
+    output = torch.randn(2, 4, 12)
+    output[:, 1] = output[:, 0]  # two points at the same place
+    output.requires_grad_()
+    assert torch.autograd.gradcheck(lambda o: qs.heads.DenseHead(3)(o, 2).covariance, output)
+    assert torch.autograd.gradgradcheck(lambda o: qs.heads.DenseHead(3)(o, 2).covariance, output)
+
+
+@pytest.mark.parametrize(("x", "y"), [(1e6, 1.0), (1.0, 1e8)])
+@pytest.mark.parametrize("make", [qs.RelativeCNP, lambda **o: qs.AttentiveCNP(self_attention=0, **o)])
+def test_a_dense_covariance_after_an_extreme_support_point(make: Callable[..., Any], x: float, y: float) -> None:
+    torch.set_default_dtype(torch.float32)
+    predictor = make(head=qs.heads.DenseHead()).adapt(Examples(torch.full((1, 1, 1), x), torch.full((1, 1, 1), y)))
+    assert predictor(torch.randn(1, 30, 1)).log_prob(torch.zeros(1, 30, 1), joint=True).isfinite().all()
+
+
+SCALED: list[Callable[[float], Any]] = [
+    qs.heads.GaussianHead,
+    lambda floor: qs.heads.MixtureHead(3, floor),
+    lambda floor: qs.heads.LowRankHead(3, floor),
+    lambda floor: qs.heads.DenseHead(3, floor),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("head", SCALED)
+def test_a_floor_of_0_gives_finite_densities_and_gradients(head: Callable[[float], Any], dtype: torch.dtype) -> None:
+    zero = head(0.0)
+    output = torch.full((1, 3, zero.size(1)), -800.0, dtype=dtype, requires_grad=True)
+    belief = zero(output, 1)
+    mean = belief.mean.detach()
+    for joint in (False, True):
+        density = belief.log_prob(mean + 0.5 * mean.abs() / 800, joint=joint)
+        (gradient,) = torch.autograd.grad(density.sum(), output, retain_graph=True)
+        assert density.isfinite().all() and gradient.isfinite().all()
+    usual = torch.randn(1, 3, zero.size(1), dtype=dtype)
+    assert torch.equal(head(0.0)(usual, 1).variance, head(1e-12)(usual, 1).variance) or dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "head", [*(make(1e-3) for make in SCALED), *(HEADS[n] for n in ("bars", "bernoulli", "counts"))]
+)
+def test_every_head_in_half_precision(head: Any, dtype: torch.dtype) -> None:
+    output, y = torch.randn(2, 4, head.size(2)).to(dtype), torch.zeros(2, 4, 2, dtype=dtype)
+    exact, missing = head(output.float(), 2), y.clone()
+    missing[0, 1, 0] = torch.nan
+    for belief, outcome in ((head(output, 2), y), (qs.heads.WithMissing(head)(output, 2), missing)):
+        for joint in (False, True):
+            assert belief.log_prob(outcome, joint=joint).isfinite().all()
+        assert belief.mean.dtype == belief.variance.dtype == belief.sample(2).dtype == dtype
+        torch.testing.assert_close(belief.mean.float(), exact.mean, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("head", [qs.heads.GaussianHead, "mixture", qs.heads, torch.ones(2)])
+@pytest.mark.parametrize("make", [*MODELS.values(), lambda **o: qs.GridConvCNP((4, 4), **o), qs.heads.WithMissing])
+def test_what_is_no_head(make: Callable[..., Any], head: Any) -> None:
+    with pytest.raises(TypeError, match=r"^head=.*expected an instance .*such as quickstudy\.heads\.GaussianHead"):
+        make(head=head)
+
+
+def test_edges_from_an_array() -> None:
+    assert qs.heads.BarHead(np.array([-1.0, 0.5, 2.0])) == qs.heads.BarHead((-1.0, 0.5, 2.0))
 
 
 def test_it_learns_labels() -> None:

@@ -195,7 +195,7 @@ def test_what_remains_an_error() -> None:
         ValueError, match="CategoricalHead.* does not marginalise missing outputs; use another head, or"
     ):
         qs.heads.WithMissing(qs.heads.CategoricalHead(3))
-    with pytest.raises(TypeError, match="expected a head"):
+    with pytest.raises(TypeError, match="expected an instance"):
         qs.heads.WithMissing(qs.heads.GaussianHead)  # type: ignore[arg-type]
 
 

@@ -23,7 +23,8 @@ from quickstudy.predictive.outcomes import (
 class DenseGaussian(NamedTuple):
     """A joint normal distribution over the points of a task, as of an exact Gaussian process; outputs are independent.
 
-    Joint densities and samples are computed in float64.
+    Joint densities and samples are computed in float64. The covariance and the noise may be in float64 while the mean
+    is not, as near points make a covariance nearly singular; variances and samples have the dtype of the mean.
 
     Args:
         mean: `[T, M, dy]`.
@@ -39,7 +40,7 @@ class DenseGaussian(NamedTuple):
     def variance(self) -> Float[Tensor, "T M dy"]:
         """The variance of an observation: that of the function plus the noise."""
         diagonal = self.covariance.diagonal(dim1=-2, dim2=-1).transpose(1, 2)
-        return diagonal.clamp_min(0) + aligned(self.noise, self.mean)
+        return (diagonal.clamp_min(0) + aligned(self.noise, self.mean)).to(self.mean)
 
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Float[Tensor, "n T M dy"]:
         """`n` joint draws of observations; without `noise`, of the function itself."""
@@ -60,7 +61,7 @@ class DenseGaussian(NamedTuple):
         real = torch.ones_like(y, dtype=torch.bool) if mask is None else aligned(mask, y).expand_as(y)
         real = real.transpose(1, 2)  # [T, dy, M]
         factor = cholesky(alone_where_masked(self._covariance(noise=True), real))
-        residual = (y - self.mean).double().transpose(1, 2).unsqueeze(-1)
+        residual = (y.double() - self.mean.double()).transpose(1, 2).unsqueeze(-1)
         white = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
         steps = -0.5 * (white.square() + LOG_2PI) - factor.diagonal(dim1=-2, dim2=-1).log()  # [T, dy, M]
         return torch.where(real, steps, 0.0).sum((1, 2)).to(at_least_float32(y - self.mean))

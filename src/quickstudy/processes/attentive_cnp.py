@@ -9,8 +9,7 @@ from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import check_steps
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
-from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head, encoded_size
+from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.attention import Attended, CrossAttention
 from quickstudy.processes.parts.blocks import Decoder
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
@@ -72,7 +71,7 @@ class AttentiveCNP(Conditional):
         check_whole("encoder_depth", encoder_depth, 2), check_whole("decoder_depth", decoder_depth, 2)
         self.sizes = {"width": width, "encoder_depth": encoder_depth, "decoder_depth": decoder_depth, "heads": heads}
         self.self_attention = check_steps(self_attention, "self_attention")
-        self.head, self._head = GaussianHead() if head is None else head, head
+        self.head, self._head = chosen(head), head
         self.attention = CrossAttention(
             dx,
             encoded_size(self.head, dy),

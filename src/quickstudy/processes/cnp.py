@@ -7,8 +7,7 @@ from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
-from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head, encoded_size
+from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.blocks import State, dtype_of
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS, check_sizes
 
@@ -58,7 +57,7 @@ class CNP(Conditional):
         depths = {"encoder_depth": encoder_depth, "decoder_depth": decoder_depth}
         self.sizes = check_sizes(dx, dy, width=width, **depths, sigma_floor=sigma_floor)
         self.dx, self.dy, self.sigma_floor = self.sizes.dx, self.sizes.dy, sigma_floor
-        self.head, self._head = GaussianHead(self.sizes.sigma_floor) if head is None else head, head
+        self.head, self._head = chosen(head, self.sizes.sigma_floor), head
         self.encoder = self.sizes.encoder(encoded_size(self.head, self.dy))
         self.decoder = self.sizes.decoder(self.sizes.width, self.head.size(self.dy))
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
-from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head, encoded_size
+from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts import gridded
 from quickstudy.processes.parts.gridded import ConvState, check_grid, normalised
 from quickstudy.processes.parts.lattice import SetConv, UNet, Window
@@ -64,7 +63,7 @@ class ConvCNP(Conditional):
         sizes = {"domain": domain, "points_per_unit": points_per_unit, "margin": margin, "channels": channels}
         self.sizes = check_grid(dx, **sizes, levels=levels, kernel=kernel)
         self.dx, self.dy = dx, check_whole("dy", dy)
-        self.head, self._head = GaussianHead() if head is None else head, head
+        self.head, self._head = chosen(head), head
         self.lattice = self.sizes.lattice(dx)
         self.into, self.back = SetConv(self.lattice.spacing), SetConv(self.lattice.spacing)
         self.unet = UNet(dx, 1 + encoded_size(self.head, dy), channels, levels, kernel)

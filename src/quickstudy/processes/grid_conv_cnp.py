@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
-from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head, encoded_size
+from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.blocks import dtype_of, he_normal
 from quickstudy.processes.parts.gridded import check_axes, check_kernel
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
@@ -86,7 +85,7 @@ class GridConvCNP(Conditional):
         self.domain = as_domain("domain", domain)
         kernels = {"kernel": check_kernel("kernel", kernel), "first_kernel": check_kernel("first_kernel", first_kernel)}
         self.sizes = {"channels": check_whole("channels", channels), "blocks": check_whole("blocks", blocks), **kernels}
-        self.head, self._head = GaussianHead() if head is None else head, head
+        self.head, self._head = chosen(head), head
         self.log_weight = nn.Parameter(_bumps(channels, self.dx, first_kernel))
         layer = LAYERS[self.dx - 1]
         self.mix = layer((1 + encoded_size(self.head, dy)) * channels, channels, 1)

@@ -9,8 +9,7 @@ from torch import Tensor
 from quickstudy.checks import check_choice, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood
-from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head, asked, encoded_size, entering
+from quickstudy.processes.heads.head import Head, asked, chosen, encoded_size, entering
 from quickstudy.processes.parts.causal import Stream, attending_up_to, in_a_chain, with_first
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Transformer, check_heads
@@ -73,7 +72,7 @@ class IncTNP(Conditional):
         check_heads(self.sizes)
         check_choice("objective", objective, ("prefixes", "query"))
         self.objective = objective
-        self.head, self._head = GaussianHead() if head is None else head, head
+        self.head, self._head = chosen(head), head
         if self.head.joint and objective == "prefixes":
             raise ValueError(
                 f"head={self.head!r} is one belief about all points, and objective='prefixes' predicts each point by "

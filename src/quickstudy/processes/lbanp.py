@@ -10,8 +10,7 @@ from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.nets import MLP
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
-from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head, encoded_size
+from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Layer, attending, check_heads, last_layers
 
@@ -71,7 +70,7 @@ class LBANP(Conditional):
         self.sizes = {"width": width, "depth": depth, "latents": latents, "heads": heads, "hidden": hidden}
         self.sizes["embedding"] = embedding
         check_heads(self.sizes)
-        self.head, self._head = GaussianHead() if head is None else head, head
+        self.head, self._head = chosen(head), head
         self.point = MLP(dx + encoded_size(self.head, dy), [width] * (embedding - 1), width)
         self.asked = MLP(dx, [width] * (embedding - 1), width)
         self.nothing = nn.Parameter(torch.randn(width) / width**0.5)

@@ -11,8 +11,7 @@ from quickstudy.checks import check_switch, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.nets import MLP
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
-from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head, encoded_size
+from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.blocks import he_normal
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 
@@ -70,7 +69,7 @@ class RelativeCNP(Conditional):
             "decoder_depth": check_whole("decoder_depth", decoder_depth, 2),
         }
         self.sizes, self.pairs = {"width": check_whole("width", width), **depths}, check_switch("pairs", pairs)
-        self.head, self._head = GaussianHead() if head is None else head, head
+        self.head, self._head = chosen(head), head
         of_point = dx + encoded_size(self.head, dy)
         self.relation = he_normal(
             MLP(2 * of_point if pairs else of_point, [width] * (encoder_depth - 1), width, activation="gelu")

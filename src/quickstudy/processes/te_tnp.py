@@ -11,8 +11,7 @@ from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.nets import MLP
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
-from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head, encoded_size
+from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import check_heads, last_layers
 
@@ -105,7 +104,7 @@ class TETNP(Conditional):
         self.dx, self.dy = check_whole("dx", dx), check_whole("dy", dy)
         self.sizes = {"width": width, "depth": depth, "heads": heads, "hidden": hidden, "embedding": embedding}
         check_heads(self.sizes)
-        self.head, self._head = GaussianHead() if head is None else head, head
+        self.head, self._head = chosen(head), head
         self.point = MLP(encoded_size(self.head, dy), [width] * (embedding - 1), width)
         self.asked = nn.Parameter(torch.randn(width) / width**0.5)
         self.layers: Any = nn.ModuleList(_Layer(dx, width, heads, hidden) for _ in range(depth))

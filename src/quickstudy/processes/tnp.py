@@ -8,8 +8,7 @@ from torch import Tensor
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
-from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head, encoded_size
+from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Transformer, attending, check_heads
 
@@ -67,7 +66,7 @@ class TNP(Conditional):
         self.dx, self.dy = check_whole("dx", dx), check_whole("dy", dy)
         self.sizes = {"width": width, "depth": depth, "heads": heads, "hidden": hidden, "embedding": embedding}
         check_heads(self.sizes)
-        self.head, self._head = GaussianHead() if head is None else head, head
+        self.head, self._head = chosen(head), head
         self.transformer = Transformer(dx, encoded_size(self.head, dy), self.head.size(dy), **self.sizes)
 
     def config(self) -> dict[str, Any]:

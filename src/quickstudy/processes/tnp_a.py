@@ -9,8 +9,7 @@ from torch import Tensor
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.processes.conditional import Conditional, prepared
-from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.heads.head import Head, encoded_size, entering
+from quickstudy.processes.heads.head import Head, chosen, encoded_size, entering
 from quickstudy.processes.joint.chained import ChainedBelief, chained_belief
 from quickstudy.processes.parts.causal import Stream, attending_up_to, in_a_chain, with_first
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
@@ -70,7 +69,7 @@ class TNPA(Conditional):
         self.dx, self.dy = check_whole("dx", dx), check_whole("dy", dy)
         self.sizes = {"width": width, "depth": depth, "heads": heads, "hidden": hidden, "embedding": embedding}
         check_heads(self.sizes)
-        self.head, self._head = GaussianHead() if head is None else head, head
+        self.head, self._head = chosen(head), head
         if self.head.joint:
             raise ValueError(
                 f"head={self.head!r} is one belief about all points, and a TNPA predicts each point by itself, given "

@@ -1,15 +1,17 @@
 """A piecewise constant density at each point by itself."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
 from quickstudy import predictive
-from quickstudy.checks import check_number, check_positive, check_whole, values_are_readable
+from quickstudy.checks import check_positive, check_whole, shown, values_are_readable
 from quickstudy.data import at_least_float32
 
 
@@ -38,11 +40,11 @@ class BarHead:
     marginal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        edges = self.edges.tolist() if isinstance(self.edges, Tensor) else self.edges
+        edges = self.edges.tolist() if hasattr(self.edges, "tolist") else self.edges  # tensors and arrays
         if not isinstance(edges, Sequence) or isinstance(edges, str) or len(edges) < 2:
-            raise ValueError(f"edges={edges!r}; expected at least two numbers, or use BarHead.between(-3, 3, 100)")
+            raise ValueError(f"edges={shown(edges)}; expected at least two numbers, or use BarHead.between(-3, 3, 100)")
         for edge in edges:
-            check_number("an edge", abs(edge) if isinstance(edge, int | float) else edge)
+            _check_finite("an edge", edge)
         narrow = [i for i, (low, high) in enumerate(pairwise(edges)) if not low < high]
         if narrow:
             i = narrow[0]
@@ -57,6 +59,9 @@ class BarHead:
     @staticmethod
     def between(low: float, high: float, bars: int = 100, tail: float | None = None) -> "BarHead":
         """Bars of equal width between `low` and `high`."""
+        low, high = _check_finite("low", low), _check_finite("high", high)
+        if not low < high:
+            raise ValueError(f"low={low:g} and high={high:g}; expected low < high")
         width = (high - low) / check_whole("bars", bars)
         return BarHead([*(low + width * i for i in range(bars)), high], tail)
 
@@ -98,3 +103,9 @@ class BarHead:
             )
         logits = output.unflatten(-1, (dy, len(self.edges) + 1))
         return predictive.Bars(logits, edges.to(output.device), edges.new_tensor(tail).to(output.device))
+
+
+def _check_finite(name: str, value: Any) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{name}={shown(value)}; expected a finite number")
+    return float(value)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from quickstudy import predictive
 from quickstudy.checks import check_number, check_whole
+from quickstudy.processes.heads.deviation import deviation
 
 
 @final
@@ -48,12 +49,25 @@ class DenseHead:
         return dy * (3 + self.features)
 
     def __call__(self, output: Tensor, dy: int) -> predictive.DenseGaussian:
-        """The belief for `output [T, M, dy (3 + features)]`."""
+        """The belief for `output [T, M, dy (3 + features)]`, whose covariance and noise are in float64."""
         output = output.unflatten(-1, (dy, 3 + self.features))
-        noise = (self.floor + F.softplus(output[..., 1])).square()
-        places = output[..., 3:].transpose(1, 2)  # [T, dy, M, features]
-        scale = F.softplus(output[..., 2]).transpose(1, 2)
-        squares = places.square().sum(-1)
-        distance = squares.unsqueeze(-1) + squares.unsqueeze(-2) - 2 * places @ places.mT
-        covariance = scale.unsqueeze(-1) * scale.unsqueeze(-2) * torch.exp(-0.5 * distance.clamp_min(0))
+        wide = output.double()
+        noise = deviation(wide[..., 1], self.floor, output.dtype).square()
+        scale = F.softplus(wide[..., 2]).transpose(1, 2)
+        distance = _square_distances(wide[..., 3:].transpose(1, 2))
+        covariance = scale.unsqueeze(-1) * scale.unsqueeze(-2) * torch.exp(-0.5 * distance)
         return predictive.DenseGaussian(output[..., 0], covariance, noise)
+
+
+def _square_distances(places: Tensor) -> Tensor:
+    """|g_i - g_j|^2 `[..., M, M]` of features `[..., M, F]`.
+
+    The value comes from the differences, and so has no cancellation, which would make a covariance of far features not
+    positive definite. The gradient comes from |g_i|^2 + |g_j|^2 - 2 g_i g_j, which keeps no `[M, M, F]` for it.
+    """
+    fixed = places.detach()
+    exact = torch.cdist(fixed, fixed, compute_mode="donot_use_mm_for_euclid_dist").square()
+    centred = places - fixed.mean(-2, keepdim=True)
+    squares = centred.square().sum(-1)
+    expanded = squares.unsqueeze(-1) + squares.unsqueeze(-2) - 2 * centred @ centred.mT
+    return exact + (expanded - expanded.detach())

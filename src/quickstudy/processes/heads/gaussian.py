@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from quickstudy import predictive
 from quickstudy.checks import check_number
+from quickstudy.processes.heads.deviation import deviation
 
 
 @final
@@ -17,7 +17,8 @@ class GaussianHead:
 
     Args:
         floor: the smallest standard deviation, in units of y. The usual value 0.1 limits the likelihood of even the
-            true process, as no log density of a point can exceed 1.38; see the docs.
+            true process, as no log density of a point can exceed 1.38; see the docs. It may be 0: the standard
+            deviation is at least 3e-10 all the same (1e-77 in float64, 1e-3 in float16), so that densities are finite.
 
     >>> import torch
     >>> GaussianHead()(torch.zeros(1, 1, 2), 1).variance.sqrt()
@@ -42,4 +43,4 @@ class GaussianHead:
     def __call__(self, output: Tensor, dy: int) -> predictive.Gaussian:
         """The belief for `output [T, M, 2 dy]`."""
         mean, raw = output.chunk(2, -1)
-        return predictive.Gaussian(mean, (self.floor + F.softplus(raw)).square())
+        return predictive.Gaussian(mean, deviation(raw, self.floor).square())

@@ -5,8 +5,12 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from quickstudy.checks import shown
 from quickstudy.data import Examples, zero_padding
 from quickstudy.learner import Predictive
+from quickstudy.processes.heads.gaussian import GaussianHead
+
+EXAMPLE = "quickstudy.heads.GaussianHead(0.001)"
 
 
 class Head(Protocol):
@@ -49,6 +53,24 @@ class Outcomes(Protocol):
 
     def possible(self, y: Tensor) -> Tensor:
         """Whether each value of `y` is a possible outcome, bool, shaped as `y`; by default all are."""
+
+
+def chosen(head: Any, floor: float = 1e-3) -> Any:
+    """`head`, or `GaussianHead(floor)` for None. Raises TypeError unless it is an instance of a head."""
+    if head is None:
+        return GaussianHead(floor)
+    return check_head(head)
+
+
+def check_head(head: Any) -> Any:
+    """`head`. Raises TypeError unless it has the members of `Head` and is an instance."""
+    if isinstance(head, type):
+        raise TypeError(f"head={shown(head)}; expected an instance such as {EXAMPLE}: call the class")
+    absent = [name for name in ("joint", "config", "size") if not hasattr(head, name)]
+    if absent or not callable(head):
+        fault = f"has no {', '.join(absent)}" if absent else "cannot be called"
+        raise TypeError(f"head={shown(head)} {fault}; expected an instance of a head such as {EXAMPLE}")
+    return head
 
 
 def takes_labels(head: Any) -> bool:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from quickstudy import predictive
 from quickstudy.checks import check_number, check_whole
+from quickstudy.processes.heads.deviation import deviation
 
 
 @final
@@ -47,5 +47,5 @@ class LowRankHead:
     def __call__(self, output: Tensor, dy: int) -> predictive.LowRankPlusDiagonal:
         """The belief for `output [T, M, dy (2 + R)]`."""
         output = output.unflatten(-1, (dy, 2 + self.rank))
-        noise = (self.floor + F.softplus(output[..., 1])).square()
+        noise = deviation(output[..., 1], self.floor).square()
         return predictive.LowRankPlusDiagonal(output[..., 0], output[..., 2:] / math.sqrt(self.rank), noise)

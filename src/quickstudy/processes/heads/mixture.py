@@ -5,10 +5,11 @@ from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from quickstudy import predictive
 from quickstudy.checks import check_number, check_whole
+from quickstudy.data import at_least_float32
+from quickstudy.processes.heads.deviation import deviation
 
 
 @final
@@ -49,6 +50,6 @@ class MixtureHead:
         """The belief for `output [T, M, K (1 + 2 dy)]`."""
         output = output.unflatten(-1, (self.components, 1 + 2 * dy))
         logits, means, raw = output[..., 0], output[..., 1 : 1 + dy], output[..., 1 + dy :]
-        places = (torch.arange(self.components, dtype=output.dtype, device=output.device) + 0.5) / self.components
-        centres = torch.special.ndtri(places).unsqueeze(-1)
-        return predictive.PointMixture(logits, means + centres, (self.floor + F.softplus(raw)).square())
+        steps = torch.arange(self.components, dtype=at_least_float32(output), device=output.device)
+        centres = torch.special.ndtri((steps + 0.5) / self.components).to(output.dtype).unsqueeze(-1)
+        return predictive.PointMixture(logits, means + centres, deviation(raw, self.floor).square())

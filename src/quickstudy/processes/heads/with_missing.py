@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from quickstudy import predictive
-from quickstudy.processes.heads.head import Head, encoded, encoded_size, possible
+from quickstudy.processes.heads.head import Head, check_head, encoded, encoded_size, possible
 
 
 @final
@@ -38,8 +38,7 @@ class WithMissing:
     missing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.head, type) or not hasattr(self.head, "size"):
-            raise TypeError(f"head={self.head!r}; expected a head, such as WithMissing(GaussianHead())")
+        check_head(self.head)
         if not getattr(self.head, "marginal", False):
             raise ValueError(
                 f"the belief of head={self.head!r} does not marginalise missing outputs; use another head, or set the "
