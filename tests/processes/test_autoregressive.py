@@ -119,6 +119,10 @@ def test_no_points_and_an_empty_support_set(process, batch):
     [
         ({"order": "sorted"}, ValueError, "order='sorted'; expected 'random', 'given', or a permutation"),
         ({"order": (0, 1)}, ValueError, "not a permutation of the points 0 to 3 of x"),
+        ({"order": [0.9, 1.2, 2.9, 3.0]}, ValueError, r"order=\[0.9, 1.2, 2.9, 3.0\] does not hold whole numbers; exp"),
+        ({"order": ["a", "b", "c", "d"]}, ValueError, "does not hold whole numbers; expected 'random', 'given'"),
+        ({"order": None}, TypeError, "order=None; expected 'random', 'given', or a permutation"),
+        ({"order": 3}, TypeError, "order=3; expected"),
         ({"samples": 0}, ValueError, "samples=0"),
         ({"generator": 3}, TypeError, "generator must be a torch.Generator"),
     ],
@@ -176,3 +180,29 @@ def test_a_frozen_process_keeps_the_graph_to_the_support_set(name, batch):
     support.x.requires_grad_()
     belief = process.adapt(support, create_graph=True)(batch.query.x)
     assert belief.log_prob(batch.query.y, joint=True).requires_grad
+
+
+@pytest.mark.parametrize("model", [qs.CNP, qs.TNPA])
+def test_outcomes_that_cannot_be_are_refused_by_name(model):
+    """By the name that they were given, and the place in what was given, whatever the order and its copies."""
+    x, y = torch.randn(2, 3, 1), torch.randn(2, 3, 1)
+    y[1, 2] = torch.nan
+    real = y[..., 0].isfinite()
+    predictor = model().adapt(Examples(x, x))
+    for belief in (predictor(x), predictor.autoregressive()(x))[model is qs.CNP :]:
+        with pytest.raises(ValueError, match=r"^y has a NaN or infinite value at 1 of .* at task 1, point 2;"):
+            belief.log_prob(y, joint=True)
+        assert belief.log_prob(y, real, joint=True).isfinite().all()
+    labels = torch.tensor([[0, 1, 1], [0, 7, 1]])
+    predictor = model(head=qs.heads.CategoricalHead(2)).adapt(Examples(x, labels % 2))
+    for belief in (predictor(x), predictor.autoregressive()(x))[model is qs.CNP :]:
+        with pytest.raises(ValueError, match="^y has 1 value that .* the first, 7, at task 1, point 1; expected label"):
+            belief.log_prob(labels, joint=True)
+        with pytest.raises(ValueError, match="^y is torch.float64 .* expects integer labels"):
+            belief.log_prob(labels.double(), joint=True)
+
+
+def test_a_latent_process_says_that_it_is_joint_already():
+    x = torch.randn(1, 3, 1)
+    with pytest.raises(NotImplementedError, match="a NeuralProcess has a latent variable, .* use predictor"):
+        qs.NeuralProcess().adapt(Examples(x, x)).autoregressive(order="given")

@@ -52,6 +52,12 @@ def test_a_support_set_far_larger_than_in_training(name: str) -> None:
         process.adapt(points(20, -1, 1)).append(points(1, 0.3, 0.4))(x)
 
 
+def test_in_a_chain_the_points_before_count() -> None:
+    predictor = trained("CNP").adapt(points(3, -1, 1))
+    with pytest.warns(RuntimeWarning, match=r"21 support points, and .* at most 10 \(in `functions` and .* before a"):
+        predictor.functions(1)(points(30, -1, 1).x)
+
+
 def test_functions_of_latent_processes_warn_about_sizes() -> None:
     predictor = trained("NeuralProcess, both, ml").adapt(points(25, -1, 1))
     with pytest.warns(RuntimeWarning, match="25 support points"):

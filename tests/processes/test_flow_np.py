@@ -122,6 +122,19 @@ def test_densities_have_gradients_if_asked(tasks: Tasks) -> None:
     torch.testing.assert_close((values[0] - values[1]) / (2 * step), found[0], rtol=1e-5, atol=1e-8)
 
 
+def test_densities_in_inference_mode(tasks: Tasks) -> None:
+    process, (x, y, _) = flowing(2), tasks.query
+    expected = process.adapt(tasks.support)(x)
+    with torch.inference_mode():
+        inside = process.adapt(tasks.support)(x + 0)
+        found = [inside.log_prob(y + 0, joint=True), inside.log_prob(y), inside.cdf(y), expected.log_prob(y)]
+    found += [inside.log_prob(y)]  # of tensors that were made in inference mode
+    densities = [expected.log_prob(y, joint=True), expected.log_prob(y), expected.cdf(y), *[expected.log_prob(y)] * 2]
+    for one, other in zip(found, densities, strict=True):
+        torch.testing.assert_close(one, other)
+        assert not one.requires_grad
+
+
 def test_several_outputs(tasks: Tasks) -> None:
     process = qs.FlowNP(1, 2, **SMALL, solver_steps=3)
     support, query = (Examples(part.x, torch.cat([part.y, -part.y], -1)) for part in tasks[:2])

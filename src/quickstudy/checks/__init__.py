@@ -12,6 +12,7 @@ from quickstudy.checks.arguments import describe as describe
 from quickstudy.checks.arguments import shown as shown
 from quickstudy.checks.data import HasParameters as HasParameters
 from quickstudy.checks.data import check_examples as check_examples
+from quickstudy.checks.data import check_finite as check_finite
 from quickstudy.checks.data import check_fits as check_fits
 from quickstudy.checks.data import check_inputs as check_inputs
 from quickstudy.checks.data import check_layout as check_layout

@@ -32,10 +32,26 @@ def check_examples(
     """
     check_layout(examples, name)
     if values_are_readable(examples.x):
-        _check_finite(examples, name, missing=missing)
+        check_finite(examples.x, examples.mask, f"{name}.x")
+        check_finite(examples.y, examples.mask, f"{name}.y", missing=missing)
         _check_counted(examples, name)
     if learner is not None:
         check_fits(learner, examples, name)
+
+
+def check_finite(values: Tensor, mask: Tensor | None, name: str, *, missing: bool = False) -> None:
+    """Raise ValueError if `values [T, N, ...]` are NaN (unless `missing`) or infinite at a real point."""
+    if not values.is_floating_point() or math.isfinite(float(values.detach().sum())):
+        return  # one operation instead of five; large finite values may overflow, and are checked below
+    real = values if mask is None else zero_padding(values, mask)
+    wrong = torch.isinf(real) if missing else ~torch.isfinite(real)
+    bad = wrong.flatten(2).any(2).nonzero()
+    if len(bad):
+        task, point = bad[0].tolist()
+        raise ValueError(
+            f"{name} has a NaN or infinite value at {len(bad)} of its real points, the first at task {task}, point "
+            f"{point}; drop such points or set their mask to False"
+        )
 
 
 def check_layout(examples: Examples, name: str = "examples") -> None:
@@ -254,21 +270,6 @@ def _check_observed(query: Examples) -> None:
             f"all outputs of task {empty} are missing (NaN) at its query points, so there is nothing to predict; give "
             "every task a query point with an output"
         )
-
-
-def _check_finite(examples: Examples, name: str, *, missing: bool) -> None:
-    for part, tensor in (("x", examples.x), ("y", examples.y)):
-        if not tensor.is_floating_point() or math.isfinite(float(tensor.detach().sum())):
-            continue  # one operation instead of five; large finite values may overflow, and are checked below
-        real = tensor if examples.mask is None else zero_padding(tensor, examples.mask)
-        wrong = torch.isinf(real) if missing and part == "y" else ~torch.isfinite(real)
-        bad = wrong.flatten(2).any(2).nonzero()
-        if len(bad):
-            task, point = bad[0].tolist()
-            raise ValueError(
-                f"{name}.{part} has a NaN or infinite value at {len(bad)} of its real points, the first at task "
-                f"{task}, point {point}; drop such points or set their mask to False"
-            )
 
 
 def _check_counted(examples: Examples, name: str) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from quickstudy.checks import check_examples, check_fits, check_query, check_tasks, values_are_readable
+from quickstudy.checks import check_examples, check_finite, check_fits, check_query, check_tasks, values_are_readable
 from quickstudy.data import Examples, Tasks
 from quickstudy.processes.heads.head import possible, takes_labels, takes_missing
 
@@ -13,7 +13,7 @@ def check_all(process: Any, tasks: Tasks) -> None:
     """Raise an error unless the process can learn from `tasks`."""
     check_tasks(tasks, missing=takes_missing(_head(process)))
     check_support(process, tasks.support)
-    _check_possible(_head(process), tasks.query, "query")
+    _check_possible(_head(process), tasks.query, "query.y")
 
 
 def check_support(process: Any, support: Examples, name: str = "support") -> None:
@@ -31,7 +31,7 @@ def check_support(process: Any, support: Examples, name: str = "support") -> Non
     else:
         _check_features(process, support.y, f"{name}.y", "dy")
     check_fits(process, support, name)
-    _check_possible(head, support, name)
+    _check_possible(head, support, f"{name}.y")
 
 
 def _head(process: Any) -> Any:
@@ -77,7 +77,7 @@ def _check_labels(head: Any, y: Tensor, name: str) -> None:
 
 
 def _check_possible(head: Any, examples: Examples, name: str) -> None:
-    """Raise ValueError if a real point has an outcome that the head gives no probability."""
+    """Raise ValueError if a real point has an outcome that the head gives no probability; `name` is that of `y`."""
     if not hasattr(head, "possible") or not values_are_readable(examples.y):
         return
     real = examples.real() if examples.y.dim() == 2 else examples.real().unsqueeze(-1)
@@ -86,9 +86,19 @@ def _check_possible(head: Any, examples: Examples, name: str) -> None:
         first = bad[0].tolist()
         where = f"task {first[0]}, point {first[1]}" + (f", output {first[2]}" if len(first) > 2 else "")
         raise ValueError(
-            f"{name}.y has {len(bad)} value{'s' * (len(bad) > 1)} that {head!r} gives no probability, the first, "
+            f"{name} has {len(bad)} value{'s' * (len(bad) > 1)} that {head!r} gives no probability, the first, "
             f"{examples.y[tuple(first)].item():g}, at {where}; expected {head.expects}"
         )
+
+
+def check_asked(process: Any, points: Examples) -> None:
+    """Raise ValueError unless `y` at each real point of `points`, of whose density one asks, is an outcome."""
+    head = _head(process)
+    if takes_labels(head):
+        _check_labels(head, points.y, "y")
+    elif values_are_readable(points.y):
+        check_finite(points.y, points.mask, "y", missing=takes_missing(head))
+    _check_possible(head, points, "y")
 
 
 def check_inputs(process: Any, x: Any, num_tasks: int) -> None:

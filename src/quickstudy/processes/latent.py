@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 import torch
 from torch import Tensor, nn
@@ -200,6 +200,17 @@ class LatentPredictor:
         """
         found: LatentPredictor = appended(self, examples)
         return found if self.prior else _predictor(self.process, found.state, self.noise, graph=self.graph)
+
+    def autoregressive(self, **options: Any) -> NoReturn:
+        """There is none: draws of a latent variable are joint already.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            f"autoregressive: a {type(self.process).__name__} has a latent variable, so its predictions are joint "
+            "already; use predictor(x).sample(n), or predictor(x).log_prob(y, joint=True)"
+        )
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
         """`n` functions: the means of `n` members that are drawn for the support set."""

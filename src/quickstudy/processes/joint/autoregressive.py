@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from quickstudy.checks import check_whole, shown
 from quickstudy.data import Examples, at_least_float32
 from quickstudy.learner import check_generator
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome
-from quickstudy.processes.checks import check_inputs
+from quickstudy.processes.checks import check_asked, check_inputs
 from quickstudy.processes.heads.head import entering, takes_labels
 from quickstudy.processes.parts.blocks import constant, requires_grad
 
@@ -54,7 +55,7 @@ class Autoregressive:
         if self.order == "random":
             chance = torch.Generator().manual_seed(self.seed)
             return torch.stack([torch.randperm(points, generator=chance) for _ in range(self.samples)])
-        order = list(range(points)) if self.order == "given" else [int(i) for i in self.order]
+        order = list(range(points)) if self.order == "given" else list(self.order)
         if sorted(order) != list(range(points)):
             raise ValueError(f"order={shown(order)} is not a permutation of the points 0 to {points - 1} of x")
         return torch.tensor([order])
@@ -91,7 +92,11 @@ class AutoregressiveBelief:
         return self._moments()[1]
 
     def log_prob(self, y: Tensor, mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly."""
+        """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly.
+
+        Raises:
+            ValueError: with `joint`, where `y` at a real point is no outcome, such as NaN or an unknown label.
+        """
         source = self.source
         wanted = source.graph or requires_grad(self.x, y, *source.state)
         constants = nullcontext() if source.graph else constant(source.process)
@@ -105,6 +110,7 @@ class AutoregressiveBelief:
             return alone
         like = self._nothing(len(self.x))[0]
         check_outcome(y, like, mask)
+        check_asked(process, Examples(self.x, y, mask))
         if not self.x.shape[1]:
             return self.x.new_zeros(len(like), dtype=at_least_float32(self.x))
         state, tasks = self._tiled(len(self.orders)), torch.arange(len(y)).repeat(len(self.orders)).unsqueeze(1)
@@ -193,14 +199,30 @@ class AutoregressiveBelief:
         return type(self.source.state)(*(t.repeat(times, *[1] * (t.dim() - 1)) for t in self.source.state))
 
 
+def _checked(order: Any) -> Any:
+    """`order`, a permutation as a tuple of whole numbers. Raises TypeError or ValueError for anything else."""
+    expected = "expected 'random', 'given', or a permutation of the points, such as [2, 0, 1]"
+    if isinstance(order, str):
+        if order not in ("random", "given"):
+            raise ValueError(f"order={order!r}; {expected}")
+        return order
+    try:
+        places = list(order)
+    except TypeError as error:
+        raise TypeError(f"order={shown(order)}; {expected}") from error
+    try:
+        return tuple(index(place) for place in places)
+    except TypeError as error:
+        raise ValueError(f"order={shown(order)} does not hold whole numbers; {expected}") from error
+
+
 def autoregressive(predictor: Any, order: Order, samples: int, generator: Any) -> Autoregressive:
     """Return the result of `predictor.autoregressive`; see `ConditionalPredictor.autoregressive`.
 
     Raises:
         ValueError, TypeError: for another order, number of samples or generator.
     """
-    if isinstance(order, str) and order not in ("random", "given"):
-        raise ValueError(f"order={order!r}; expected 'random', 'given', or a permutation of the points")
+    order = _checked(order)
     check_generator(generator)
     place = generator.device if generator is not None else None
     seed = int(torch.randint(2**31, (), generator=generator, device=place))

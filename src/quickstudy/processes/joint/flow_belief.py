@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -73,7 +73,7 @@ class FlowBelief:
 
         The joint density of more than `probes` numbers contains random numbers, which have a fixed seed.
         """
-        base, volume = self._pulled(y, mask, joint)
+        base, volume = self._outside_inference(y, mask, joint)
         points = (normal_log_prob(base, torch.zeros_like(base), torch.ones_like(base)) - volume).sum(-1)
         return reduced(points, mask, joint)
 
@@ -86,7 +86,7 @@ class FlowBelief:
         """
         if self.process.dy != 1:
             raise AttributeError("a FlowNP has a cdf for one output only")
-        return lambda y: torch.special.ndtr(self._pulled(y, None, joint=False)[0]).to(y)
+        return lambda y: torch.special.ndtr(self._outside_inference(y, None, joint=False)[0]).to(y)
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
@@ -107,6 +107,16 @@ class FlowBelief:
         start = noise.flatten(0, 1)
         field = self._field(state, Examples(self.x.repeat(n, 1, 1), start), alone=False)
         return flow.pushed(field, start, self.process.solver_steps).unflatten(0, noise.shape[:2])
+
+    def _outside_inference(self, y: Tensor, mask: Mask, joint: bool) -> tuple[Tensor, Tensor]:
+        """`_pulled`, outside of `torch.inference_mode`: a divergence needs derivatives, and tensors that allow them."""
+        given = (y, self.x, *self.state)
+        if not torch.is_inference_mode_enabled() and not any(isinstance(t, Tensor) and t.is_inference() for t in given):
+            return self._pulled(y, mask, joint)
+        graph = torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.set_grad_enabled(graph):
+            y, x, *state = (t.clone() if isinstance(t, Tensor) else t for t in given)
+            return replace(self, x=x, state=type(self.state)(*state))._pulled(y, mask, joint)
 
     def _pulled(self, y: Tensor, mask: Mask, joint: bool) -> tuple[Tensor, Tensor]:
         """The noise that becomes `y`, and the parts of the log determinant, `[T, M, dy]`."""

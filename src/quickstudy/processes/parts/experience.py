@@ -96,7 +96,8 @@ class Experience(nn.Module):
             self._warn(
                 "size",
                 f"a task has {most:,} support points, and this {type(process).__name__} was trained on at most "
-                f"{self.support:,}; more points may then not improve its predictions: train on support sets of such "
+                f"{self.support:,} (in `functions` and `autoregressive`, the points before a point count as support "
+                "points); more points may then not improve its predictions: train on support sets of such "
                 "sizes, fit(..., support=(0, N))",
             )
 
