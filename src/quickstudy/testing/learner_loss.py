@@ -26,7 +26,10 @@ def the_loss_is_a_mean_over_query_points(case: LearnerCase) -> None:
         skip("its loss draws random numbers")
     twice = Tasks(tasks.support, tasks.query.append(tasks.query))
     what = "meta_loss changed when every query point was given twice"
-    cure = "take the mean over a task's query points, not their sum"
+    cure = (
+        "take the mean over a task's query points, not their sum (where the loss is their joint density by definition, "
+        'give skip={"the loss is a mean over query points": "it is a joint density"})'
+    )
     expect_close(loss(learner, twice), loss(learner, tasks), what, cure)
 
 

@@ -81,7 +81,7 @@ class Lattice:
         return Window(tuple(a for a, _ in sides), tuple(b for _, b in sides), self.spacing)
 
 
-LARGEST = 2**24  # largest number of cells of a grid
+LARGEST = 2**21  # largest number of cells of a grid; with 64 channels a cell takes 1.6 kB in a U-Net
 
 
 class SetConv(nn.Module):
