@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from results_pages.experiments import acting, applied, compared, processes, speed, waves
+from results_pages.experiments import acting, applied, compared, completion, family, processes, speed, waves
 from results_pages.files import to_csv
 from results_pages.overview import overview
 from results_pages.page import Page
@@ -18,6 +18,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
             processes.page(),
         ],
         "Learners compared, tuned alike": compared.pages(),
+        "Neural processes compared": [*family.pages(), completion.page()],
         "Policies and control": [*acting.navigation(), acting.masses(), acting.gains()],
         "Tables, images, and the demonstration": [*applied.tables(), applied.digits(), applied.demo()],
         "Speed": [speed.page()],
