@@ -143,9 +143,9 @@ def _far() -> Page:
         ),
         says=f"The attentive CNP has {shown(attentive['kl'])}, where no model that predicts each point by itself can "
         f"have less than {shown(some['diagonal/kl'])}; by the chain rule it has "
-        f"{shown(attentive['autoregressive_kl'])}. It comes nearer with more points than it was trained on. ALPaCA, whose belief is joint, has "
-        f"{shown(alpaca['kl'])}, and stays there: functions of one kernel are nearly sums of fixed shapes, which it "
-        "learns. None of them holds outside the range of training.",
+        f"{shown(attentive['autoregressive_kl'])}. It comes nearer with more points than it was trained on. ALPaCA, "
+        f"whose belief is joint, has {shown(alpaca['kl'])}, and stays there: functions of one kernel are nearly sums "
+        "of fixed shapes, which it learns. None of them holds outside the range of training.",
         care=(
             "One seed each, and a fifth of the published steps.",
             "They trained beside other work, so their seconds do not compare.",
