@@ -15,6 +15,7 @@ EQUAL = {  # folder: name, floor
     "gp-20k-attentive-cnp": ("Attentive CNP", SMALL),
     "gp-20k-tnp": ("TNP", SMALL),
     "gp-20k-floor-attentive-cnp": ("Attentive CNP", LARGE),
+    "gp-20k-floor-tnp": ("TNP", LARGE),
 }
 FAR = {  # folder: name
     "kl-alpaca": "ALPaCA",
