@@ -80,6 +80,8 @@ BAD = {
 def test_meta_loss_refuses(name):
     learner = LEARNERS[name]()
     for case, (tasks, error, says) in BAD.items():
+        if case == "NaN in the query" and name == "CNP, missing outputs":
+            continue  # NaN says that an output was not observed
         with pytest.raises(error, match=says) as refusal:
             learner.meta_loss(tasks)
         assert "\n" not in str(refusal.value), case

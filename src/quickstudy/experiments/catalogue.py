@@ -51,9 +51,7 @@ RECIPES: dict[str, Recipe] = {
         "predator_prey.recipe", "a neural process of your choice forecasts predators and prey, simulated and real"
     ),
     "images": Recipe("images.recipe", "a neural process of your choice completes images from a few of their pixels"),
-    "gp-kl": Recipe(
-        "gp.kl", "how far a learner's beliefs are from exact posteriors, also beyond the range and sizes of training"
-    ),
+    "gp-kl": Recipe("gp.kl", "how far a learner's beliefs are from exact posteriors, also beyond its training"),
     "cartpole-np": Recipe(
         "cartpole.np", "a Neural Process balances carts of unknown mass; rivals: PETS, DQN, REINFORCE, an oracle"
     ),
