@@ -83,13 +83,17 @@ def has_chain_rule(learner: Any) -> bool:
 
 def chain_rule(learner: Any, unseen: Unseen, orders: int) -> Metric:
     """The joint log-likelihood per point by the chain rule, a mean over random orders of each task's density."""
-    found = []
+    return over_tasks(torch.cat([density.cpu() for _, density in chained(learner, unseen, orders)]))
+
+
+def chained(learner: Any, unseen: Unseen, orders: int) -> Iterator[tuple[Tasks, Tensor]]:
+    """Batches of tasks, and their joint log densities by the chain rule, divided by the number of points, `[T]`."""
     for tasks, _ in unseen.batches(place(learner)):
         chance = torch.Generator().manual_seed(unseen.seed)
         joint = learner.adapt(tasks.support).autoregressive(samples=orders, generator=chance)(tasks.query.x)
         with growing():
-            found.append((joint.log_prob(tasks.query.y, joint=True) / tasks.query.num_points).cpu())
-    return over_tasks(torch.cat(found))
+            density = joint.log_prob(tasks.query.y, joint=True) / tasks.query.num_points
+        yield tasks, density
 
 
 @contextmanager

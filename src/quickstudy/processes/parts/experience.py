@@ -22,12 +22,19 @@ class Range(NamedTuple):
 
     def union(self, values: Tensor, real: Tensor | None) -> "Range":
         """The range of these and of `values [T, N, d]`; those in the padding and those not finite do not count."""
-        counted = values.isfinite() if real is None else values.isfinite() & real.unsqueeze(-1)
-        low, high = (values.where(counted, fill) for fill in (torch.inf, -torch.inf))
-        low, high = low.amin((0, 1)), high.amax((0, 1))
+        low, high = torch.aminmax(values.flatten(0, 1).T.contiguous(), dim=1)
+        if real is not None or not values.is_cpu or not bool((low + high).isfinite().all()):
+            counted = values.isfinite() if real is None else values.isfinite() & real.unsqueeze(-1)
+            low = values.where(counted, torch.inf).amin((0, 1))
+            high = values.where(counted, -torch.inf).amax((0, 1))
         if not len(self.low):
             return Range(low, high)
         return Range(torch.minimum(self.low.to(low), low), torch.maximum(self.high.to(high), high))
+
+    def widened(self, margin: float) -> "Range":
+        """The range with `margin` times its length more at both ends."""
+        more = margin * (self.high - self.low)
+        return Range(self.low - more, self.high + more)
 
     def farthest(self, values: Tensor, margin: float, counted: Tensor | None) -> tuple[int, float] | None:
         """A feature and the value of it that is farthest outside, in `values [T, N, d]`; None if all are inside."""
@@ -55,6 +62,7 @@ class Experience(nn.Module):
         nothing = torch.zeros(0, device="cpu")
         self.ranges = {"x": Range(nothing, nothing), "y": Range(nothing, nothing)}
         self.support, self.points = 0, 0
+        self._allowed: dict[str, Range] = {}  # made of the ranges when values are checked, as that is a hot path
         self._warned: set[str] = set()
         self.register_load_state_dict_pre_hook(_without_experience)
 
@@ -73,11 +81,13 @@ class Experience(nn.Module):
             raise ValueError(f"the range of training has {len(state)} numbers; expected 4 + 2 dx + 2 dy")
         low, high, low_y, high_y = state[4:].clone().split([dx, dx, dy, dy])
         self.ranges = {"x": Range(low, high), "y": Range(low_y, high_y)}
+        self._allowed.clear()
 
     def observe(self, tasks: Tasks) -> None:
         """Add training tasks to the record. In evaluation mode and in compiled graphs, this does nothing."""
         if not self.training or not values_are_readable(tasks.support.x):
             return
+        self._allowed.clear()
         for examples in (tasks.support, tasks.query):
             if not examples.x.numel():
                 continue
@@ -107,20 +117,28 @@ class Experience(nn.Module):
         Points at exactly 0 do not count, as these fill padding. A process whose predictions move with the points has no
         range of x.
         """
-        self._check(process, "x", x, (x != 0).any(-1))
+        self._check(process, "x", x, None, zeros=False)
 
     def check_support(self, process: nn.Module, support: Examples) -> None:
         """Warn, once, if an input or an outcome of the support set is far outside the range of training."""
         self._check(process, "x", support.x, support.mask)
         self._check(process, "y", support.y, support.mask)
 
-    def _check(self, process: nn.Module, axis: str, values: Tensor, counted: Tensor | None) -> None:
+    def _check(self, process: nn.Module, axis: str, values: Tensor, counted: Tensor | None, zeros: bool = True) -> None:
+        """Warn if `values [T, N, d]` are far outside; `zeros` says whether points at exactly 0 count."""
         if axis in self._warned or self.points < ENOUGH or not len(self.ranges[axis].low):
             return
         if axis == "x" and getattr(process, "equivariant", False):
             return
         if not values_are_readable(values) or not values.numel() or not values.is_floating_point():
             return
+        if axis not in self._allowed:
+            self._allowed[axis] = self.ranges[axis].widened(MARGIN[axis])
+        low, high = (end.to(values) for end in self._allowed[axis])
+        if not bool(((values < low) | (values > high)).any()):
+            return
+        if not zeros:
+            counted = (values != 0).any(-1)
         found = self.ranges[axis].farthest(values.detach(), MARGIN[axis], counted)
         if found is not None:
             self._warn(axis, self._message(type(process).__name__, axis, *found))

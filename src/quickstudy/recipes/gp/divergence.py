@@ -1,5 +1,6 @@
 """The Kullback-Leibler divergence per query point from a Gaussian process of known kernel to a learner's beliefs."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -9,18 +10,16 @@ import quickstudy as qs
 from quickstudy.data import Tasks
 from quickstudy.evaluation.evaluate import scores_by_size
 from quickstudy.evaluation.intervals import Metric, over_tasks
-from quickstudy.experiments.unseen import Unseen, between, growing, place
+from quickstudy.experiments.unseen import Unseen, between, chained, place
 
 KLKernel = Literal["rbf", "matern52", "weakly_periodic"]
-LENGTHSCALE: dict[KLKernel, float] = {"rbf": 0.25, "matern52": 0.25, "weakly_periodic": 0.5}
 INSIDE, SHIFTED = (-2.0, 2.0), (2.0, 6.0)  # where training tasks have their points, and where it has none
 MOST_SUPPORT, QUERY = 30, 50
 
 
 def process_of(kernel: KLKernel, domain: tuple[float, float] = INSIDE) -> qs.tasks.GaussianProcess:
     """The process with a kernel of Bruinsma et al. 2023."""
-    numbers = {"lengthscale": LENGTHSCALE[kernel], "scale": 1.0, "period": 0.25, "noise": 0.05**0.5}
-    return qs.tasks.GaussianProcess(kernel, **numbers, domain=domain)
+    return replace(qs.tasks.GaussianProcess.fixed(kernel), domain=domain)
 
 
 def usual_sizes(chance: torch.Generator) -> tuple[int, int]:
@@ -58,15 +57,11 @@ def divergences(learner: nn.Module, unseen: Unseen) -> dict[str, Metric]:
 
 def by_the_chain_rule(learner: Any, unseen: Unseen, orders: int) -> Metric:
     """The divergence of the learner's joint density by the chain rule, a mean over random orders of the points."""
-    found = []
-    for tasks, _ in unseen.batches(place(learner)):
-        chance = torch.Generator().manual_seed(unseen.seed)
-        joint = learner.adapt(tasks.support).autoregressive(samples=orders, generator=chance)(tasks.query.x)
-        exact = tasks.info["oracle_joint_log_prob"]
-        with growing():
-            density = joint.log_prob(tasks.query.y, joint=True).to(exact)
-        found.append(((exact - density) / tasks.query.num_points).cpu())
-    return over_tasks(torch.cat(found))
+    exact = [
+        (tasks.info["oracle_joint_log_prob"] / tasks.query.num_points, density)
+        for tasks, density in chained(learner, unseen, orders)
+    ]
+    return over_tasks(torch.cat([(truth - density.to(truth)).cpu() for truth, density in exact]))
 
 
 def with_more_points(learner: nn.Module, unseen: Unseen, support: int) -> dict[str, Metric]:
