@@ -134,7 +134,7 @@ def joint_samples(options: Options) -> dict[str, Any]:
 
 
 def appending(options: Options) -> dict[str, Any]:
-    """One point is appended to a support set of 10 to 10,000."""
+    """One point after another is appended to a support set of 10 to 10,000."""
     found: dict[str, float] = {}
     for count in (4, 8) if options.quick else (10, 100, 1_000, 10_000):
         tasks = qs.tasks.Sinusoid().sample(1, support=count, query=1)
@@ -142,11 +142,15 @@ def appending(options: Options) -> dict[str, Any]:
             if name == "IncTNP" and count > 1_000:
                 continue
             with torch.no_grad():
-                state = process.encode(tasks.support)
-                once = partial(process.append, state, tasks.query)
-                once()
+                states = [process.append(process.encode(tasks.support), tasks.query)]
+                once = partial(append_one, process, states, tasks.query)
                 found[f"{name}, after {count}"] = statistics.median(seconds(once) for _ in range(options.rounds * 5))
     return summary(found, [], options)
+
+
+def append_one(process: Any, states: list[Any], examples: qs.Examples) -> None:
+    """Replace the state in `states` by the one after `examples`."""
+    states[0] = process.append(states[0], examples)
 
 
 def large(options: Options) -> dict[str, Any]:

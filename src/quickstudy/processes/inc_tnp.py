@@ -11,6 +11,7 @@ from quickstudy.data import Examples, Tasks
 from quickstudy.processes.conditional import Conditional, negative_log_likelihood
 from quickstudy.processes.heads.head import Head, asked, chosen, encoded_size, entering
 from quickstudy.processes.parts.causal import Stream, attending_up_to, in_a_chain, with_first
+from quickstudy.processes.parts.room import claim
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Transformer, check_heads
 
@@ -21,15 +22,20 @@ class IncTNPState(NamedTuple):
     keys: Tensor  # [T, layers, 1 + N, 2 width]
     real: Tensor  # [T, 1 + N]
     seen: Tensor  # [T]
+    rows: Tensor  # [T, layers, at least 1 + N, 2 width], the buffer whose first rows are the keys
+    filled: Tensor  # [T], the number of rows of the buffer that this state or later ones use
 
 
 @final
 class IncTNP(Conditional):
     """A transformer in which each support point attends to those before it only.
 
-    The keys of a point do not change when others follow, so `append` computes the keys of the new points alone, and
-    training can predict every point given all points before it, in one pass (`objective="prefixes"`). Predictions
-    depend on the order of the support points; training makes that dependence small, not zero.
+    The keys of a point do not change when others follow. So training can predict every point given all points before
+    it, in one pass (`objective="prefixes"`), and `append` computes the keys of the new points alone. It writes them
+    behind the earlier keys, which it copies only under a graph, when their buffer is full (it then doubles), or when
+    other points were appended to the same state before. The new point attends to all earlier ones, so the time of an
+    `append` still grows a little with their number. Predictions depend on the order of the support points; training
+    makes that dependence small, not zero.
 
     Args:
         dx: number of features of an input.
@@ -106,14 +112,18 @@ class IncTNP(Conditional):
         """`encode` without the checks, of points as `entering` returns them."""
         tokens = self.transformer.tokens(support.x, support.y)
         real = with_first(support.real())
-        return IncTNPState(self.transformer.encode(tokens, _causal(tokens, real)), real, support.sizes())
+        keys = self.transformer.encode(tokens, _causal(tokens, real))
+        return _state(keys, real, support.sizes())
 
     def extended(self, state: IncTNPState, examples: Examples) -> IncTNPState:
         """`append` without the checks, of points as `entering` returns them."""
         tokens = self.transformer.more(examples.x, examples.y)
         real = torch.cat([state.real, examples.real()], 1)
-        keys = self.transformer.encode(tokens, _causal(tokens, real), state.keys)
-        return IncTNPState(keys, real, state.seen + examples.sizes())
+        seen = state.seen + examples.sizes()
+        if torch.is_grad_enabled():
+            return _state(self.transformer.encode(tokens, _causal(tokens, real), state.keys), real, seen)
+        keys, room = claim(state.keys, state.rows, state.filled, examples.num_points)
+        return IncTNPState(self.transformer.fill(tokens, _causal(tokens, real), keys), real, seen, *room)
 
     def outputs(self, state: IncTNPState, x: Tensor) -> Tensor:
         """The head's parameters at `x [T, M, dx]`."""
@@ -129,6 +139,11 @@ class IncTNP(Conditional):
     def stream(self, state: IncTNPState, points: int) -> Stream:
         """Predictions of one point after another, for at most `points` of them, without a graph."""
         return Stream(self, state.keys, state.real, points)
+
+
+def _state(keys: Tensor, real: Tensor, seen: Tensor) -> IncTNPState:
+    """A state whose buffer is full."""
+    return IncTNPState(keys, real, seen, keys, torch.full_like(seen, keys.shape[2]))
 
 
 def _causal(tokens: Tensor, real: Tensor) -> Tensor:

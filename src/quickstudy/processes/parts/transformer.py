@@ -129,7 +129,7 @@ class Transformer(nn.Module):
             earlier: the keys and values of the tokens before these, if they do not depend on these.
         """
         if earlier is not None and not torch.is_grad_enabled():
-            return self._grown(tokens, allowed, earlier)
+            return self.fill(tokens, allowed, F.pad(earlier, (0, 0, 0, tokens.shape[1])))
         found: list[Tensor] = []
         for i, layer in enumerate(self.layers):
             if i:
@@ -138,9 +138,9 @@ class Transformer(nn.Module):
             found.append(keys if earlier is None else torch.cat([earlier[:, i], keys], 1))
         return torch.stack(found, 1)
 
-    def _grown(self, tokens: Tensor, allowed: Tensor | None, earlier: Tensor) -> Tensor:
-        """`encode` without a graph, which copies the earlier keys once."""
-        keys, count = F.pad(earlier, (0, 0, 0, tokens.shape[1])), earlier.shape[2]
+    def fill(self, tokens: Tensor, allowed: Tensor | None, keys: Tensor) -> Tensor:
+        """`keys [T, layers, N, 2 width]`, after those of the last `tokens [T, n, width]` are written into it."""
+        count = keys.shape[2] - tokens.shape[1]
         for i, layer in enumerate(self.layers):
             if i:
                 tokens = self.layers[i - 1](tokens, keys[:, i - 1], allowed)
