@@ -6,7 +6,16 @@ import pytest
 import torch
 
 import quickstudy as qs
-from quickstudy.experiments.processes import CONDITIONAL, HEADS, LATENT, OWN_BELIEF, TITLES, HeadName, Model, build
+from quickstudy.experiments.processes import (
+    BOOTSTRAPPING,
+    HEADS,
+    OWN_BELIEF,
+    TITLES,
+    WITH_A_HEAD,
+    HeadName,
+    Model,
+    build,
+)
 
 
 @pytest.mark.parametrize("model", get_args(Model))
@@ -23,8 +32,9 @@ def test_every_model_predicts(model: Model) -> None:
 @pytest.mark.parametrize("head", get_args(HeadName))
 def test_every_head(head: HeadName) -> None:
     tasks = qs.tasks.GaussianProcess().sample(2, support=3, query=4)
-    belief = build("cnp", head=head)
-    assert torch.isfinite(belief.adapt(tasks.support)(tasks.query.x).log_prob(tasks.query.y, joint=True)).all()
+    for model in ("cnp", "np"):
+        belief = build(model, head=head).adapt(tasks.support)(tasks.query.x)
+        assert torch.isfinite(belief.log_prob(tasks.query.y, joint=True)).all()
 
 
 def test_models_with_a_grid_take_the_domain() -> None:
@@ -32,11 +42,11 @@ def test_models_with_a_grid_take_the_domain() -> None:
         assert build(model, domain=(-1.0, 1.0)).lattice.domain == (-1.0, 1.0)
 
 
-def test_latent_models_have_one_head() -> None:
-    assert set(LATENT) | set(CONDITIONAL) | set(OWN_BELIEF) == set(get_args(Model)) == set(TITLES)
+def test_some_models_have_one_head() -> None:
+    assert set(BOOTSTRAPPING) | set(WITH_A_HEAD) | set(OWN_BELIEF) == set(get_args(Model)) == set(TITLES)
     assert set(HEADS) == set(get_args(HeadName))
-    with pytest.raises(ValueError, match="--model np has a Gaussian head; leave --head mixture out"):
-        build("np", head="mixture")
+    with pytest.raises(ValueError, match="--model bnp has a Gaussian head; leave --head mixture out"):
+        build("bnp", head="mixture")
     with pytest.raises(ValueError, match="--model tnp-nd has a joint belief of its own; leave --head mixture out"):
         build("tnp-nd", head="mixture")
     with pytest.raises(ValueError, match="--model flow-np has no smallest standard deviation; leave --sigma-floor out"):

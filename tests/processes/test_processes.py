@@ -71,8 +71,8 @@ def parts(process, batch):
         return Independent(Normal(latent.mean, latent.sd), 1)
 
     def fit(z):
-        mean, sd = process.moments(process.encoder.encode(batch.support), z, batch.query.x)
-        return Normal(mean, sd).log_prob(batch.query.y).sum((-2, -1))
+        mean, raw = process.member_outputs(process.encoder.encode(batch.support), z, batch.query.x).chunk(2, -1)
+        return Normal(mean, 1e-3 + raw.exp().log1p()).log_prob(batch.query.y).sum((-2, -1))
 
     return belief(batch.support), belief(batch.support.append(batch.query)), fit
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from quickstudy.tasks import GaussianProcess, Rescaled
+from quickstudy.tasks import Classification, GaussianProcess, Rescaled
 
 
 def test_a_gaussian_process_in_other_units_is_a_gaussian_process() -> None:
@@ -32,3 +32,10 @@ def test_a_gaussian_process_in_other_units_is_a_gaussian_process() -> None:
 def test_bad_options(option: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(option))):
         Rescaled(GaussianProcess(), **option)  # type: ignore[arg-type]
+
+
+def test_labels_have_no_unit() -> None:
+    pictures = torch.randn(24, 3)
+    family = Rescaled(Classification(pictures, torch.arange(6).repeat_interleave(4), ways=2, fractions=(1.0, 0.0, 0.0)))
+    with pytest.raises(TypeError, match=r"Classification drew y of type torch.int64, which has no unit"):
+        family.sample(2, support=1, query=1)

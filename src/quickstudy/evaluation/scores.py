@@ -19,7 +19,8 @@ def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
 
     Args:
         belief: a `Predictive` at `query.x`. Without a density it has only `mse`; for classes it has `accuracy` (of a
-            point with many positions, the share of right ones) and `log_likelihood`. If it is one about partly observed
+            point with many positions, the share of right ones), `log_likelihood`, and `joint_log_likelihood` if a point
+            has one label. If it is one about partly observed
             outcomes, outputs that are missing, and points of which all are, do not count.
         query: the query points.
 
@@ -31,10 +32,14 @@ def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
     if not clean.y.is_floating_point():
         log_prob = belief.log_prob(clean.y, query.mask)  # raises ValueError for labels of another shape
         right = (belief.logits.argmax(2) == clean.y).to(belief.logits.dtype)
-        return {
+        found = {
             "accuracy": task_mean(mean_over_positions(right, clean.y, 2), query.mask),
             "log_likelihood": task_mean(log_prob, query.mask),
         }
+        if clean.y.dim() == 2:  # with positions, a joint density counts each, and that of a point is their mean
+            joint = belief.log_prob(clean.y, query.mask, joint=True)
+            found["joint_log_likelihood"] = joint / query.sizes().clamp_min(1)
+        return found
     _check_shape(belief.mean, clean.y)
     observed = None
     if hasattr(belief, "observed"):

@@ -35,14 +35,11 @@ HEADS: dict[HeadName, Callable[[float], Head]] = {
     "dense": lambda floor: qs.heads.DenseHead(64, floor),
     "bar": lambda _: qs.heads.BarHead.between(-3, 3, 300),
 }
-LATENT: dict[Model, Any] = {
+BOOTSTRAPPING: dict[Model, Any] = {"bnp": qs.BootstrappingNP, "banp": qs.BootstrappingANP}
+WITH_A_HEAD: dict[Model, Any] = {
     "np": qs.NeuralProcess,
     "attentive-np": qs.AttentiveNP,
-    "bnp": qs.BootstrappingNP,
-    "banp": qs.BootstrappingANP,
     "conv-np": qs.ConvNP,
-}
-CONDITIONAL: dict[Model, Any] = {
     "cnp": qs.CNP,
     "attentive-cnp": qs.AttentiveCNP,
     "relative-cnp": qs.RelativeCNP,
@@ -94,7 +91,7 @@ def build(
         model: its name.
         dx: number of features of an input.
         dy: number of features of an output.
-        head: the kind of belief at a point; latent models, and those in `OWN_BELIEF`, have only their own.
+        head: the kind of belief at a point; the models in `BOOTSTRAPPING` and `OWN_BELIEF` have only their own.
         sigma_floor: the smallest standard deviation that it can predict, in units of y.
         domain, points_per_unit, levels: the grid of models that have one; see `qs.ConvCNP`. None is their default.
 
@@ -112,10 +109,10 @@ def build(
     grid = {"domain": domain, "points_per_unit": points_per_unit, "levels": levels}
     given = {name: value for name, value in grid.items() if value is not None}
     own: dict[str, Any] = given if model in ("conv-cnp", "conv-np") else {}
-    if model in LATENT:
+    if model in BOOTSTRAPPING:
         if head != "gaussian":
             raise ValueError(f"--model {model} has a Gaussian head; leave --head {head} out")
-        made: nn.Module = LATENT[model](dx, dy, sigma_floor=sigma_floor, **own)
+        made: nn.Module = BOOTSTRAPPING[model](dx, dy, sigma_floor=sigma_floor)
         return made
-    conditional: nn.Module = CONDITIONAL[model](dx, dy, head=HEADS[head](sigma_floor), **own)
-    return conditional
+    made = WITH_A_HEAD[model](dx, dy, head=HEADS[head](sigma_floor), **own)
+    return made

@@ -10,6 +10,7 @@ from quickstudy.predictive.bars import Bars as Bars
 from quickstudy.predictive.bernoulli import Bernoulli as Bernoulli
 from quickstudy.predictive.categorical import Categorical as Categorical
 from quickstudy.predictive.dense import DenseGaussian as DenseGaussian
+from quickstudy.predictive.even_mixture import EvenMixture as EvenMixture
 from quickstudy.predictive.gaussian import Gaussian as Gaussian
 from quickstudy.predictive.low_rank import LowRankGaussian as LowRankGaussian
 from quickstudy.predictive.low_rank_plus_diagonal import LowRankPlusDiagonal as LowRankPlusDiagonal

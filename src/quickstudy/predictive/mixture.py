@@ -57,10 +57,16 @@ class GaussianMixture(NamedTuple):
         return mean + self.variances.gather(0, chosen).sqrt() * normal(mean.shape, mean, generator)
 
     def log_prob(self, y: Float[Tensor, "T M *dy"], mask: Mask = None, joint: bool = False) -> Tensor:
-        """Log density `[T, M]` of each point (0 where masked), or `[T]` of all points jointly."""
-        check_outcome(y, self.means[0], mask)
-        y = filled(y, self.mean, mask)
-        points = normal_log_prob(y, self.means, self.variances).flatten(3).sum(3)
+        """Log density `[T, M]` of each point (0 where masked), or `[T]` of all points jointly.
+
+        A mask `[T, M, *dy]` marginalises the outputs where it is False.
+        """
+        check_outcome(y, self.means[0], mask, outputs=True)
+        outputs = normal_log_prob(filled(y, self.mean, mask), self.means, self.variances)
+        if mask is not None:
+            outputs = torch.where(aligned(mask, y), outputs, torch.zeros_like(outputs))
+            mask = mask.flatten(2).any(2) if mask.dim() > 2 else mask
+        points = outputs.flatten(3).sum(3)
         if joint:
             points = reduced(points, mask, joint=True)
         mixed = points.logsumexp(0) - math.log(len(self.means))

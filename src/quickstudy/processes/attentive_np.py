@@ -10,9 +10,11 @@ from quickstudy.checks import check_number, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import check_steps
 from quickstudy.nets import MLP
+from quickstudy.processes.conditional import prepared
+from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.latent import Latent, bound, noise
 from quickstudy.processes.parts.attention import Attended, CrossAttention
-from quickstudy.processes.parts.blocks import Decoder, PointEncoder, State, dtype_of, mean_and_sd
+from quickstudy.processes.parts.blocks import Decoder, PointEncoder, State, dtype_of
 from quickstudy.processes.parts.latents import LatentBelief, Objective, check_latent, latent_belief
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import check_heads
@@ -50,6 +52,8 @@ class AttentiveNP(Latent):
         heads: number of attention heads, a divisor of `width` (8 in the paper).
         self_attention: number of layers in which the support points attend to each other; see `AttentiveCNP`.
         sigma_floor: the smallest standard deviation that the process can predict, in units of y; see `CNP`.
+        head: the kind of belief of a member at a point, such as `qs.heads.BernoulliHead()`; by default
+            `qs.heads.GaussianHead(sigma_floor)`.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
@@ -74,41 +78,43 @@ class AttentiveNP(Latent):
         heads: int = 8,
         self_attention: int = 2,
         sigma_floor: float = 1e-3,
+        head: Head | None = None,
     ):
         super().__init__()
         self.dx, self.dy, self.sigma_floor = check_whole("dx", dx), check_whole("dy", dy), sigma_floor
         check_heads({"width": width, "heads": heads})
         check_whole("encoder_depth", encoder_depth, 2), check_whole("decoder_depth", decoder_depth, 2)
-        check_number("sigma_floor", sigma_floor)
+        self.head, self._head = chosen(head, check_number("sigma_floor", sigma_floor)), head
+        outcome = encoded_size(self.head, self.dy)
         self.sizes = {"width": width, "encoder_depth": encoder_depth, "decoder_depth": decoder_depth, "heads": heads}
         self.self_attention = check_steps(self_attention, "self_attention")
         self.objective, self._train_samples = objective, train_samples
         self.latent, self.samples, self.train_samples = check_latent(objective, train_samples, latent, samples)
         self.attention = CrossAttention(
-            dx, dy, width=width, depth=encoder_depth, heads=heads, self_attention=self_attention
+            dx, outcome, width=width, depth=encoder_depth, heads=heads, self_attention=self_attention
         )
-        self.encoder = PointEncoder(dx + dy, width, encoder_depth, width)
+        self.encoder = PointEncoder(dx + outcome, width, encoder_depth, width)
         self.latent_head = MLP(width, [width], 2 * latent, activation="gelu")
-        self.decoder = Decoder(width + latent, dx, width, decoder_depth, 2 * dy)
+        self.decoder = Decoder(width + latent, dx, width, decoder_depth, self.head.size(self.dy))
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         drawn = {"latent": self.latent, "train_samples": self._train_samples, "samples": self.samples}
         own = {"objective": self.objective, "self_attention": self.self_attention, "sigma_floor": self.sigma_floor}
-        return {"dx": self.dx, "dy": self.dy, **self.sizes, **drawn, **own}
+        return {"dx": self.dx, "dy": self.dy, **self.sizes, **drawn, **own, "head": self._head}
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
+        support, query = prepared(self, tasks)
         return -(bound(self, self.encoded(support), query) / query.sizes().clamp_min(1)).mean()
 
     def encoded(self, support: Examples) -> AttentiveNPState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         codes = self.encoder.encode(support)
         return AttentiveNPState(*self.attention.encode(support), support.x, support.y, codes.total, codes.seen)
 
     def extended(self, state: AttentiveNPState, examples: Examples) -> AttentiveNPState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         union = Examples(state.x, state.y, state.real[:, 1:]).append(examples)
         attended = self.attention.extend(Attended(*state[:3]), union, examples.num_points)
         codes = State(state.total, state.seen).plus(self.encoder.encode(examples))
@@ -127,9 +133,9 @@ class AttentiveNP(Latent):
         """Latents `[S, T, latent]` for their noise."""
         return self.latent_belief(state).of(noise)
 
-    def moments(self, state: AttentiveNPState, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for latents `z [S, T, latent]`."""
+    def member_outputs(self, state: AttentiveNPState, z: Tensor, x: Tensor) -> Tensor:
+        """The head's parameters `[S, T, M, size]` at `x [T, M, dx]` for latents `z [S, T, latent]`."""
         attended = self.attention(Attended(*state[:3]), x)
         points = z.unsqueeze(2).expand(-1, -1, x.shape[1], -1)
         both = torch.cat([points, attended.expand(len(z), *attended.shape)], -1)
-        return mean_and_sd(self.decoder.at_points(both, x), self.sigma_floor)
+        return self.decoder.at_points(both, x)

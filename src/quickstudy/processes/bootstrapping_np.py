@@ -12,7 +12,7 @@ from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.learner import check_steps
 from quickstudy.processes.conditional import negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
-from quickstudy.processes.latent import Latent
+from quickstudy.processes.latent import Latent, even_mixture
 from quickstudy.processes.parts.attention import Attended, CrossAttention
 from quickstudy.processes.parts.blocks import PointEncoder, State, dtype_of, mean_and_sd
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS, check_sizes
@@ -113,8 +113,8 @@ class BootstrappingNP(Latent):
         keys = chance.keys((self.train_samples, len(support.x)), axis=1, device=support.x.device)
         bootstraps = self.members(self.encoded(support), keys)
         mean, sd = self._decoded(self._at(_first(bootstraps.base), query.x), query.x)
-        means, sds = self.moments(None, bootstraps, query.x)
-        beliefs = predictive.Gaussian(mean, sd.square()), predictive.GaussianMixture(means, sds.square())
+        mixture = even_mixture(self, self.member_outputs(None, bootstraps, query.x))
+        beliefs = predictive.Gaussian(mean, sd.square()), mixture
         base, mixed = (negative_log_likelihood(belief, query, joint=False) for belief in beliefs)
         return (base + mixed) / 2
 
@@ -144,12 +144,12 @@ class BootstrappingNP(Latent):
         wide = type(base)(*(part.expand(len(noise), *part.shape) for part in base))
         return Bootstraps(wide, type(own)(*(part.unflatten(0, noise.shape) for part in own)))
 
-    def moments(self, state: Any, members: Bootstraps, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for the bootstraps."""
+    def member_outputs(self, state: Any, members: Bootstraps, x: Tensor) -> Tensor:
+        """The head's parameters `[S, T, M, 2 dy]` at `x [T, M, dx]` for the bootstraps."""
         count = len(members.own[0])
         flat = type(members.own)(*(part.flatten(0, 1) for part in members.own))
         own = self._at(flat, x.repeat(count, 1, 1)).unflatten(0, (count, len(x)))
-        return self._decoded(self._at(_first(members.base), x) + self.adaptation(own), x)
+        return self.decoder.at_points(self._at(_first(members.base), x) + self.adaptation(own), x)
 
     def bootstrapped(self, state: BootstrapState, keys: Tensor) -> Tensor:
         """The outputs `[S, T, N, dy]` of the bootstrapped support sets, zeros in the padding, for keys `[S, T]`."""

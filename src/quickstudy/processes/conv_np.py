@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from quickstudy import chance
 from quickstudy.checks import check_number, check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.processes.latent import Latent
+from quickstudy.processes.conditional import prepared
+from quickstudy.processes.heads.head import Head, chosen, encoded_size, entering
+from quickstudy.processes.latent import Latent, member_density
 from quickstudy.processes.parts import gridded
-from quickstudy.processes.parts.blocks import gaussian_log_prob, mean_and_sd
 from quickstudy.processes.parts.gridded import ConvState, cell_noise, check_grid, normalised
 from quickstudy.processes.parts.latents import LatentBelief, Objective, bound, check_latent, latent_belief
 from quickstudy.processes.parts.lattice import SetConv, UNet, Window
@@ -48,6 +49,8 @@ class ConvNP(Latent):
         train_samples: latents drawn per task in training; by default 16 for "ml", 1 for "elbo" and 4 for "iwae".
         samples: latents drawn per task for a prediction. Time and memory are proportional to it.
         sigma_floor: the smallest standard deviation that the process can predict, in units of y; see `CNP`.
+        head: the kind of belief of a member at a point, such as `qs.heads.BernoulliHead()`; by default
+            `qs.heads.GaussianHead(sigma_floor)`.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
@@ -75,6 +78,7 @@ class ConvNP(Latent):
         train_samples: int | None = None,
         samples: int = 16,
         sigma_floor: float = 1e-3,
+        head: Head | None = None,
     ):
         super().__init__()
         sizes = {"domain": domain, "points_per_unit": points_per_unit, "margin": margin, "channels": channels}
@@ -83,12 +87,13 @@ class ConvNP(Latent):
         self.objective, self._train_samples = objective, train_samples
         self.latent, self.samples, self.train_samples = check_latent(objective, train_samples, latent, samples)
         self.sigma_floor = check_number("sigma_floor", sigma_floor)
+        self.head, self._head = chosen(head, sigma_floor), head
         self.lattice = self.sizes.lattice(dx)
         self.into, self.back = SetConv(self.lattice.spacing), SetConv(self.lattice.spacing)
-        self.encoder = UNet(dx, 1 + dy, channels, levels, kernel)
+        self.encoder = UNet(dx, 1 + encoded_size(self.head, self.dy), channels, levels, kernel)
         self.latent_head = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dx - 1](self.encoder.outputs, 2 * latent, 1)
         self.decoder = UNet(dx, latent, channels, levels, kernel)
-        last = nn.Linear(channels, 2 * dy)
+        last = nn.Linear(channels, self.head.size(self.dy))
         self.out = nn.Sequential(nn.Linear(self.decoder.outputs, channels), nn.ReLU(), last)
         with torch.no_grad():  # so that the network's first outputs are near zero everywhere
             last.weight.mul_(0.01)
@@ -97,31 +102,31 @@ class ConvNP(Latent):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         drawn = {"objective": self.objective, "train_samples": self._train_samples, "samples": self.samples}
-        own = {"latent": self.latent, **drawn, "sigma_floor": self.sigma_floor}
+        own = {"latent": self.latent, **drawn, "sigma_floor": self.sigma_floor, "head": self._head}
         return {"dx": self.dx, "dy": self.dy, **self.sizes._asdict(), **own}
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
+        support, query = prepared(self, tasks)
         window = self.lattice.window((support.x, support.mask), (query.x, query.mask))
         grid = gridded.onto(self.lattice, self.into, support, window)
 
         def posterior() -> LatentBelief:
-            return self._belief(grid + gridded.onto(self.lattice, self.into, query, window))
+            known = entering(self.head, tasks.query)
+            return self._belief(grid + gridded.onto(self.lattice, self.into, known, window))
 
         def log_prob(z: Tensor) -> Tensor:
-            mean, sd = self._decoded(self._features(z), query.x, window)
-            return gaussian_log_prob(query.y, mean, sd, query.mask).sum(-1)
+            return member_density(self, self._decoded(self._features(z), query.x, window), query)
 
         found = bound(self.objective, self.train_samples, self._belief(grid), posterior, log_prob)
         return -(found / query.sizes().clamp_min(1)).mean()
 
     def encoded(self, support: Examples) -> ConvState:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         return gridded.encoded(self.lattice, self.into, support)
 
     def extended(self, state: ConvState, examples: Examples) -> ConvState:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         return gridded.extended(self.lattice, self.into, state, examples)
 
     def noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -132,8 +137,8 @@ class ConvNP(Latent):
         """Latent functions for keys `[S, T]`, decoded on the window of the support set."""
         return ConvMembers(noise, self._drawn(state, noise, self.lattice.window((state.x, state.real))))
 
-    def moments(self, state: ConvState, members: ConvMembers, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for the latent functions."""
+    def member_outputs(self, state: ConvState, members: ConvMembers, x: Tensor) -> Tensor:
+        """The head's parameters `[S, T, M, size]` at `x [T, M, dx]` for the latent functions."""
         own = self.lattice.window((state.x, state.real))
         window = self.lattice.window((state.x, state.real), (x, None))
         features = members.features if window == own else self._drawn(state, members.keys, window)
@@ -151,8 +156,8 @@ class ConvNP(Latent):
         """What the second U-Net makes of latents `[S, T, latent, *cells]`: `[S, T, 2 channels, *cells]`."""
         return self.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
-    def _decoded(self, features: Tensor, x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]`."""
+    def _decoded(self, features: Tensor, x: Tensor, window: Window) -> Tensor:
+        """The head's parameters `[S, T, M, size]` at `x [T, M, dx]`."""
         side_by_side = features.movedim(0, 1).flatten(1, 2)
         found = self.back.off(side_by_side, self.lattice.inside(x, window), window)
-        return mean_and_sd(self.out(found.unflatten(-1, (len(features), -1)).movedim(2, 0)), self.sigma_floor)
+        return self.out(found.unflatten(-1, (len(features), -1)).movedim(2, 0))

@@ -1,6 +1,7 @@
 """Shared code of processes that draw random numbers to predict: latent variables, or bootstraps of the support set."""
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn, final
 
@@ -9,16 +10,19 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from quickstudy import predictive
-from quickstudy.data import Examples, Tasks
+from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.learner import Functions, check_generator, check_task
 from quickstudy.predictive.outcomes import check_draws
 from quickstudy.processes import conditional
 from quickstudy.processes.checks import check_inputs
 from quickstudy.processes.conditional import adapted_state, appended, one_task
+from quickstudy.processes.heads.head import entering
 from quickstudy.processes.parts import latents
-from quickstudy.processes.parts.blocks import TaskModel, constant, gaussian_log_prob
+from quickstudy.processes.parts.blocks import TaskModel, constant
 from quickstudy.processes.parts.experience import Experience
 from quickstudy.processes.parts.latents import LatentBelief
+
+Mixture = predictive.GaussianMixture | predictive.EvenMixture
 
 
 class Latent(nn.Module, ABC):
@@ -32,6 +36,7 @@ class Latent(nn.Module, ABC):
     dx: int
     dy: int
     samples: int
+    head: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,11 +52,11 @@ class Latent(nn.Module, ABC):
 
     @abstractmethod
     def encoded(self, support: Examples) -> Any:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
 
     @abstractmethod
     def extended(self, state: Any, examples: Examples) -> Any:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
 
     @abstractmethod
     def noise(self, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -62,8 +67,8 @@ class Latent(nn.Module, ABC):
         """What the members know of the support set: a record of tensors `[n, T, ...]`, or one of them."""
 
     @abstractmethod
-    def moments(self, state: Any, members: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation `[n, T, M, dy]` of the members at `x [T, M, dx]`."""
+    def member_outputs(self, state: Any, members: Any, x: Tensor) -> Tensor:
+        """The head's parameters `[n, T, M, size]` of the members at `x [T, M, dx]`."""
 
     @final
     def meta_loss(self, tasks: Tasks) -> Tensor:
@@ -89,7 +94,7 @@ class Latent(nn.Module, ABC):
         return conditional.append(self, state, examples)
 
     @final
-    def predict(self, state: Any, x: Tensor, *, generator: torch.Generator | None = None) -> predictive.GaussianMixture:
+    def predict(self, state: Any, x: Tensor, *, generator: torch.Generator | None = None) -> Mixture:
         """The belief at `x [T, M, dx]`: a mixture over `samples` members, whose random numbers `generator` draws."""
         return predict(self, state, x, generator)
 
@@ -113,20 +118,37 @@ def bound(process: Any, state: Any, query: Examples) -> Tensor:
     """The objective of each task `[T]`, not divided by the number of query points; see `NeuralProcess`.
 
     Args:
-        process: the process, with its `objective`, `train_samples`, `latent_belief` and `moments`.
+        process: the process, with its `objective`, `train_samples`, `head`, `latent_belief` and `member_outputs`.
         state: its state after the support set.
-        query: the query points, whose padding holds zeros.
+        query: the query points, as `asked` returns them.
     """
 
     def log_prob(z: Tensor) -> Tensor:
-        mean, sd = process.moments(state, z, query.x)
-        return gaussian_log_prob(query.y, mean, sd, query.mask).sum(-1)
+        return member_density(process, process.member_outputs(state, z, query.x), query)
 
     def posterior() -> LatentBelief:
-        belief: LatentBelief = process.latent_belief(process.extended(state, query))
+        belief: LatentBelief = process.latent_belief(process.extended(state, entering(process.head, query)))
         return belief
 
     return latents.bound(process.objective, process.train_samples, process.latent_belief(state), posterior, log_prob)
+
+
+def member_density(process: Any, output: Tensor, query: Examples) -> Tensor:
+    """The log density `[n, T]` of all query points of a task, for the head's parameters `output [n, T, M, size]`."""
+    count, joint = len(output), process.head.joint
+    y, mask = (part if part is None else part.repeat(count, *[1] * (part.dim() - 1)) for part in query[1:])
+    density = process.head(output.flatten(0, 1), process.dy).log_prob(y, mask, joint)
+    total = density if joint else density.sum(1, dtype=at_least_float32(density))
+    found: Tensor = total.unflatten(0, (count, len(query.x)))
+    return found
+
+
+def even_mixture(process: Any, output: Tensor) -> Mixture:
+    """The even mixture of members whose head's parameters are `output [n, T, M, size]`."""
+    members = process.head(output.flatten(0, 1), process.dy)
+    if not isinstance(members, predictive.Gaussian):
+        return predictive.EvenMixture(members, len(output))
+    return predictive.GaussianMixture(*(part.unflatten(0, output.shape[:2]) for part in members))
 
 
 def noise(n: int, latent: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -134,15 +156,14 @@ def noise(n: int, latent: int, like: Tensor, generator: torch.Generator | None) 
     return torch.randn((n, len(like), latent), dtype=like.dtype, device=like.device, generator=generator)
 
 
-def predict(process: Any, state: Any, x: Tensor, generator: torch.Generator | None) -> predictive.GaussianMixture:
+def predict(process: Any, state: Any, x: Tensor, generator: torch.Generator | None) -> Mixture:
     """The belief of a process in a state; see `Latent.predict`."""
     check_inputs(process, x, len(state.seen))
     check_generator(generator, x.device)
     process.experience.check_size(process, state.seen)
     process.experience.check_range(process, x)
     members = process.members(state, process.noise(process.samples, x, generator))
-    mean, sd = process.moments(state, members, x)
-    return predictive.GaussianMixture(mean, sd.square())
+    return even_mixture(process, process.member_outputs(state, members, x))
 
 
 def adapt(
@@ -185,13 +206,12 @@ class LatentPredictor:
     graph: bool = False
     prior: bool = False
 
-    def __call__(self, x: Tensor) -> predictive.GaussianMixture:
+    def __call__(self, x: Tensor) -> Mixture:
         """The belief at `x [T, M, dx]`: a mixture over the predictor's members."""
         check_inputs(self.process, x, len(self.state.seen))
         self.process.experience.check_size(self.process, self.state.seen)
         self.process.experience.check_range(self.process, x)
-        mean, sd = self._moments(self.members, x)
-        return predictive.GaussianMixture(mean, sd.square())
+        return even_mixture(self.process, self._outputs(self.members, x))
 
     def append(self, examples: Examples) -> "LatentPredictor":
         """The predictor for the union; a predictor made with `steps=0` stays the prior.
@@ -213,7 +233,7 @@ class LatentPredictor:
         )
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
-        """`n` functions: the means of `n` members that are drawn for the support set."""
+        """`n` functions: the means of `n` members that are drawn for the support set; of labels, probabilities."""
         check_draws(n, generator, self.noise.device)
         self.process.experience.check_size(self.process, self.state.seen)
         own = self.process.noise(n, self.noise[0], generator)
@@ -226,7 +246,8 @@ class LatentPredictor:
             chosen = members if len(members) < n else slice(None)
             if means is not None:
                 return means(x, chosen)
-            return self._moments(tree_map(lambda tensor: tensor[chosen], drawn), x)[0]
+            output = self._outputs(tree_map(lambda tensor: tensor[chosen], drawn), x)
+            return self.process.head(output.flatten(0, 1), self.process.dy).mean.unflatten(0, output.shape[:2])
 
         return Functions(evaluate, n)
 
@@ -235,8 +256,7 @@ class LatentPredictor:
         i = check_task(i, len(self.state.seen))
         return TaskModel(self.process, _predictor, one_task(self.state, i), self.noise[:, [i]])
 
-    def _moments(self, members: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.graph:
-            return self.process.moments(self.state, members, x)
-        with constant(self.process):
-            return self.process.moments(self.state, members, x)
+    def _outputs(self, members: Any, x: Tensor) -> Tensor:
+        with nullcontext() if self.graph else constant(self.process):
+            output: Tensor = self.process.member_outputs(self.state, members, x)
+            return output

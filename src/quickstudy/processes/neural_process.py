@@ -6,15 +6,16 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from quickstudy import predictive
 from quickstudy.checks import check_choice
 from quickstudy.data import Examples, Tasks
+from quickstudy.learner import Predictive
 from quickstudy.nets import MLP
 from quickstudy.processes import conditional, latent
 from quickstudy.processes.conditional import ConditionalPredictor
 from quickstudy.processes.heads import GaussianHead
+from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.latent import LatentPredictor
-from quickstudy.processes.parts.blocks import State, dtype_of, mean_and_sd
+from quickstudy.processes.parts.blocks import State, dtype_of
 from quickstudy.processes.parts.experience import Experience
 from quickstudy.processes.parts.latents import LatentBelief, Objective, check_latent, latent_belief
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS, check_sizes
@@ -46,6 +47,8 @@ class NeuralProcess(nn.Module):
         encoder_depth: number of linear layers before the mean over points, at least 2.
         decoder_depth: number of linear layers of the decoder, at least 2.
         sigma_floor: the smallest standard deviation that the process can predict, in units of y; see `CNP`.
+        head: the kind of belief of a member at a point, such as `qs.heads.BernoulliHead()`; by default
+            `qs.heads.GaussianHead(sigma_floor)`.
 
     >>> import quickstudy as qs
     >>> tasks = qs.tasks.GaussianProcess().sample(4, support=8, query=5)
@@ -70,6 +73,7 @@ class NeuralProcess(nn.Module):
         encoder_depth: int = 4,
         decoder_depth: int = 4,
         sigma_floor: float = 1e-3,
+        head: Head | None = None,
     ):
         super().__init__()
         self.experience = Experience()
@@ -79,12 +83,12 @@ class NeuralProcess(nn.Module):
         check_choice("paths", paths, ("latent", "deterministic", "both"))
         self.paths, self.objective, self._train_samples = paths, objective, train_samples
         self.latent, self.samples, self.train_samples = check_latent(objective, train_samples, latent, samples)
-        self.head = GaussianHead(sigma_floor)
+        self.head, self._head = chosen(head, self.sizes.sigma_floor), head
         width = self.sizes.width
-        self.encoder = self.sizes.encoder()
+        self.encoder = self.sizes.encoder(encoded_size(self.head, self.dy))
         self.latent_head = None if paths == "deterministic" else MLP(width, [width], 2 * latent, activation="gelu")
         features = {"latent": latent, "deterministic": width, "both": latent + width}[paths]
-        self.decoder = self.sizes.decoder(features, 2 * self.dy)
+        self.decoder = self.sizes.decoder(features, self.head.size(self.dy))
 
     @property
     def deterministic(self) -> bool:
@@ -94,7 +98,8 @@ class NeuralProcess(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {"latent": self.latent, "paths": self.paths, "objective": self.objective}
-        return {**self.sizes._asdict(), **own, "train_samples": self._train_samples, "samples": self.samples}
+        drawn = {"train_samples": self._train_samples, "samples": self.samples}
+        return {**self.sizes._asdict(), **own, **drawn, "head": self._head}
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the negative objective per real query point.
@@ -109,11 +114,11 @@ class NeuralProcess(nn.Module):
 
     def forward(self, tasks: Tasks) -> Tensor:
         """`meta_loss` without the checks."""
-        support, query = tasks.support.clean(), tasks.query.clean()
+        support, query = conditional.prepared(self, tasks)
         state = self.encoded(support)
         if self.latent_head is None:
             belief = self.head(self.outputs(state, query.x), self.dy)
-            return conditional.negative_log_likelihood(belief, query, joint=False)
+            return conditional.negative_log_likelihood(belief, query, joint=self.head.joint)
         return -(latent.bound(self, state, query) / query.sizes().clamp_min(1)).mean()
 
     def encode(self, support: Examples) -> State:
@@ -126,13 +131,10 @@ class NeuralProcess(nn.Module):
         union: State = conditional.append(self, state, examples)
         return union
 
-    def predict(
-        self, state: State, x: Tensor, *, generator: torch.Generator | None = None
-    ) -> predictive.GaussianMixture | predictive.Gaussian:
+    def predict(self, state: State, x: Tensor, *, generator: torch.Generator | None = None) -> Predictive:
         """The belief at `x [T, M, dx]`: a mixture over `samples` latents, whose noise `generator` draws."""
         if self.latent_head is None:
-            belief: predictive.Gaussian = conditional.predict(self, state, x)  # type: ignore[assignment]
-            return belief
+            return conditional.predict(self, state, x)
         return latent.predict(self, state, x, generator)
 
     def adapt(
@@ -151,11 +153,11 @@ class NeuralProcess(nn.Module):
         return make(self, support, steps, create_graph=create_graph, generator=generator)
 
     def encoded(self, support: Examples) -> State:
-        """`encode` without the checks, of points whose padding holds zeros."""
+        """`encode` without the checks, of points as `entering` returns them."""
         return self.encoder.encode(support)
 
     def extended(self, state: State, examples: Examples) -> State:
-        """`append` without the checks, of points whose padding holds zeros."""
+        """`append` without the checks, of points as `entering` returns them."""
         return state.plus(self.encoder.encode(examples))
 
     def outputs(self, state: State, x: Tensor) -> Tensor:
@@ -176,12 +178,14 @@ class NeuralProcess(nn.Module):
         """Latents `[S, T, latent]` for their noise."""
         return self.latent_belief(state).of(noise)
 
-    def moments(self, state: State, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation `[S, T, M, dy]` at `x [T, M, dx]` for latents `z [S, T, latent]`."""
-        return mean_and_sd(self.decoder(self._representation(state, z), x), self.sigma_floor)
+    def member_outputs(self, state: State, z: Tensor, x: Tensor) -> Tensor:
+        """The head's parameters `[S, T, M, size]` at `x [T, M, dx]` for latents `z [S, T, latent]`."""
+        return self.decoder(self._representation(state, z), x)
 
-    def mean_functions(self, state: State, z: Tensor, *, graph: bool) -> Callable[[Tensor, Any], Tensor]:
-        """The means for latents `z [S, T, latent]` as a function of `x` and indices along `S`."""
+    def mean_functions(self, state: State, z: Tensor, *, graph: bool) -> Callable[[Tensor, Any], Tensor] | None:
+        """The means for latents `z [S, T, latent]` as a function of `x` and indices along `S`, for a Gaussian head."""
+        if not isinstance(self.head, GaussianHead):
+            return None
         return self.decoder.means(self._representation(state, z), self.dy, graph=graph)
 
     def _representation(self, state: State, z: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ class Panel(NamedTuple):
         samples_x: inputs of the samples, if they are not at `x`.
         colour: colour of the learner.
         learner: name of the learner, for the legend of `mean`.
+        truth_label: name of `truth` in the legend.
     """
 
     x: Any
@@ -52,6 +53,7 @@ class Panel(NamedTuple):
     samples_x: Any = None
     colour: str = BLUE
     learner: str = "mean"
+    truth_label: str = "truth"
 
 
 def draw_panel(axes: Axes, panel: Panel) -> list[Line2D]:
@@ -59,7 +61,9 @@ def draw_panel(axes: Axes, panel: Panel) -> list[Line2D]:
     x = _array(panel.x)
     handles: list[Line2D] = []
     if panel.truth is not None:  # wide and pale, so that it can be seen under a curve
-        handles += axes.plot(x, _array(panel.truth), color="#B8B8B8", linewidth=3.2, zorder=1.5, label="truth")
+        handles += axes.plot(
+            x, _array(panel.truth), color="#B8B8B8", linewidth=3.2, zorder=1.5, label=panel.truth_label
+        )
     if panel.samples is not None:
         places = x if panel.samples_x is None else _array(panel.samples_x)
         drawn = axes.plot(places, _array(panel.samples).T, color=panel.colour, linewidth=0.5, alpha=0.3, zorder=2)

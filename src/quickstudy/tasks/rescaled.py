@@ -26,6 +26,7 @@ class Rescaled:
 
     Raises:
         ValueError: for a number that is not finite, or a scale that is not positive.
+        TypeError: from `sample`, if x or y of the family are no floats, such as class labels.
 
     >>> from quickstudy.tasks.pendulum import Pendulum
     >>> family = Rescaled(Pendulum(domain=(0.0, 5.0)), x_center=2.5, x_scale=2.5)
@@ -76,6 +77,12 @@ class Rescaled:
         return Tasks(self._converted(tasks.support), self._converted(tasks.query), self._info(tasks))
 
     def _converted(self, points: Examples) -> Examples:
+        for name, values in (("x", points.x), ("y", points.y)):
+            if not values.is_floating_point():
+                raise TypeError(
+                    f"Rescaled: {type(self.family).__name__} drew {name} of type {values.dtype}, which has no unit to "
+                    "convert; use the family itself"
+                )
         x, y = (points.x - self.x_center) / self.x_scale, (points.y - self.y_center) / self.y_scale
         return Examples(x, y, points.mask)
 

@@ -127,6 +127,7 @@ def _panel(tasks: Tasks, t: int, belief: Any, drawn: torch.Tensor | None, colour
     return Panel(
         tasks.query.x[t, :, 0],
         truth=tasks.query.y[t, :, 0],
+        truth_label="outcomes",
         seen=(tasks.support.x[t, :, 0], tasks.support.y[t, :, 0]),
         mean=belief.mean[t, :, 0],
         sd=belief.variance[t, :, 0].sqrt(),
