@@ -28,7 +28,16 @@ from quickstudy.runs.resume import planned_steps
 from quickstudy.runs.run import Run
 from quickstudy.training.arguments import Notes, Request, give_notice, make_notes, make_request
 from quickstudy.training.batches import Batches, Size
-from quickstudy.training.gradients import attempt, compare, decide, make_gradient, resolved_engine, verification
+from quickstudy.training.buckets import Buckets
+from quickstudy.training.gradients import (
+    attempt,
+    buckets_of,
+    compare,
+    decide,
+    make_gradient,
+    resolved_engine,
+    verification,
+)
 from quickstudy.training.loggers import Logger
 from quickstudy.training.loggers.tensorboard import TensorBoard, available
 from quickstudy.training.loop import Loop
@@ -104,7 +113,8 @@ def fit(
         checkpoint_every: steps between checkpoints; by default a 10th of the run, at most 2000.
         log_every: steps between lines of metrics; by default a 200th of the run.
         patience: stop after so many evaluations without a better validation loss.
-        compile: whether to compile the meta-gradient; "auto" decides by shapes and number of steps.
+        compile: whether to compile the meta-gradient; "auto" decides by shapes and number of steps. Processes with
+            ranges of sizes are compiled for two sizes of each range, to which batches are padded.
         accumulate: number of slices into which the batch, or a process's share of it, is divided. They are computed one
             after another, which needs less memory; the gradient is that of the whole batch.
         device: "auto" is a GPU if there is one; under `torchrun`, each process takes its own.
@@ -250,7 +260,8 @@ def _make_gradient(session: Session, plan: Plan, first: Tasks) -> Gradient:
     asked, fixed = session.request.compile, plan.fixed_sizes
     if not session.begun:
         config["compile"] = world.once(lambda: decide(asked, learner, plan.steps, first, fixed_sizes=fixed))
-    gradient = _try_gradient(session, deal(first, world, plan.accumulate)[0])
+    buckets = buckets_of(learner, plan.support, plan.query)
+    gradient = _try_gradient(session, deal(first, world, plan.accumulate)[0], buckets)
     if not session.begun:
         config["verify"] = verification(learner, config["compile"])
     if world.size * plan.accumulate > 1:
@@ -258,10 +269,10 @@ def _make_gradient(session: Session, plan: Plan, first: Tasks) -> Gradient:
     return gradient
 
 
-def _try_gradient(session: Session, share: Share) -> Gradient:
+def _try_gradient(session: Session, share: Share, buckets: Buckets | None) -> Gradient:
     """Return the gradient of a slice, tried on the first one; eager if "auto" could not compile it."""
     learner, config, world = session.learner, session.config, session.world
-    gradient, noise = make_gradient(learner, config["compile"]), mix(config["seed"], 0, Stream.NOISE)
+    gradient, noise = make_gradient(learner, config["compile"], buckets), mix(config["seed"], 0, Stream.NOISE)
     check = compare if config["compile"] else attempt
     try:
         world.together(lambda: check(learner, gradient, share.tasks, noise))

@@ -6,6 +6,8 @@ from quickstudy.chance import seed_noise
 from quickstudy.compiling.compiled import Gradient, compilable, difference, meta_gradient, should_compile
 from quickstudy.data import Tasks
 from quickstudy.inner.loop import InnerLoop
+from quickstudy.training.batches import Size
+from quickstudy.training.buckets import Buckets
 from quickstudy.training.validation import is_own
 
 VERIFY_EVERY = 1000  # steps
@@ -27,9 +29,24 @@ def decide(compile: bool | str, learner: nn.Module, steps: int, tasks: Tasks, *,
     return bool(compile)
 
 
-def make_gradient(learner: nn.Module, compile: bool) -> Gradient:
-    """Return a function tasks -> `(loss, gradients)`, with gradients of the parameters that require grad, in order."""
-    return meta_gradient(learner if is_own(learner) else _MetaLoss(learner), compile=compile)
+def make_gradient(learner: nn.Module, compile: bool, buckets: Buckets | None = None) -> Gradient:
+    """Return a function tasks -> `(loss, gradients)`, with gradients of the parameters that require grad, in order.
+
+    Args:
+        learner: the learner.
+        compile: compile the meta-gradient.
+        buckets: pads batches of many sizes to a few, if they are compiled.
+    """
+    gradient = meta_gradient(learner if is_own(learner) else _MetaLoss(learner), compile=compile)
+    if not compile or buckets is None:
+        return gradient
+    return lambda tasks: gradient(buckets(tasks))
+
+
+def buckets_of(learner: nn.Module, support: Size, query: Size) -> Buckets | None:
+    """Return the sizes to which a compiled process pads batches of many sizes; None where they have one layout."""
+    varied = any(isinstance(size, tuple) and size[0] != size[1] for size in (support, query))
+    return Buckets.of(support, query) if varied and hasattr(learner, "encode") else None
 
 
 def resolved_engine(learner: nn.Module) -> str | None:
