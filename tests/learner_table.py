@@ -24,6 +24,8 @@ from quickstudy.gradient.warp_grad import WarpGrad
 from quickstudy.inner.optimizers import SGD
 from quickstudy.inner.rates import Rates
 from quickstudy.metric.alpaca import ALPaCA
+from quickstudy.metric.bases import NaturalSpline
+from quickstudy.metric.mixed.mixed_model import MixedModel
 from quickstudy.nets import MLP, WarpedMLP
 from quickstudy.processes.attentive_cnp import AttentiveCNP
 from quickstudy.processes.attentive_np import AttentiveNP
@@ -121,6 +123,8 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "Pretrained": lambda: Pretrained(net(), lr=0.1, steps=5),
     "ALPaCA": lambda: ALPaCA(net(8), noise=0.2),
     "ALPaCA, fixed noise": lambda: ALPaCA(net(24), noise=0.1, learn_noise=False),
+    "MixedModel": lambda: MixedModel(),
+    "MixedModel, fitted": lambda: fitted(MixedModel(fixed=NaturalSpline(3), covariance="diagonal")),
     **PROCESSES,
 }
 
@@ -184,6 +188,14 @@ def particles_with_rates(network: MLP) -> BayesianMAML:
     """Rates for every entry, steps on squared errors, a learned temperature."""
     own = {"inner_likelihood": likelihoods.Gaussian(1.0), "temperature": nn.Parameter(torch.tensor(0.5))}
     return BayesianMAML(network, particles=3, lr=Rates(network, 0.03, per="parameter"), steps=2, **own)
+
+
+def fitted(learner: Any) -> nn.Module:
+    """Fitted to 20 tasks of `Lines` with noise, so that no scale, center or covariance is that of a new one."""
+    tasks = Lines().sample(20, support=0, query=6, generator=torch.Generator().manual_seed(3))
+    noise = torch.randn(tasks.query.y.shape, generator=torch.Generator().manual_seed(4))
+    learner.fit(tasks.query._replace(y=2 + 3 * tasks.query.y + 0.3 * noise))
+    return learner
 
 
 def at_first(learner: MAMLPlusPlus) -> MAMLPlusPlus:

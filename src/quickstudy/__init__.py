@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from quickstudy.inner import optimizers as optimizers
     from quickstudy.inner.fast.implicit import Implicit as Implicit
     from quickstudy.inner.loop import inner_loop as inner_loop
+    from quickstudy.metric import bases as bases
     from quickstudy.metric.alpaca import ALPaCA as ALPaCA
+    from quickstudy.metric.mixed.mixed_model import MixedModel as MixedModel
     from quickstudy.nets.step_norm import StepNorm as StepNorm
     from quickstudy.processes import heads as heads
     from quickstudy.processes.attentive_cnp import AttentiveCNP as AttentiveCNP
@@ -84,6 +86,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "MAMLPlusPlus": "quickstudy.gradient.maml_plus_plus",
     "MetaCurvature": "quickstudy.gradient.meta_curvature",
     "MetaSGD": "quickstudy.gradient.meta_sgd",
+    "MixedModel": "quickstudy.metric.mixed.mixed_model",
     "NeuralProcess": "quickstudy.processes.neural_process",
     "Pretrained": "quickstudy.gradient.pretrained",
     "RelativeCNP": "quickstudy.processes.relative_cnp",
@@ -95,6 +98,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "TNPND": "quickstudy.processes.tnp_nd",
     "Tasks": "quickstudy.data",
     "WarpGrad": "quickstudy.gradient.warp_grad",
+    "bases": "quickstudy.metric.bases",
     "decide": "quickstudy.decide",
     "evaluate": "quickstudy.evaluation.evaluate",
     "fit": "quickstudy.training.fit",
@@ -113,7 +117,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "tune_adaptation": "quickstudy.evaluation.tuning",
 }
 
-_MODULES = ("decide", "heads", "likelihoods", "nets", "optimizers", "report", "rl", "tasks", "testing")
+_MODULES = ("bases", "decide", "heads", "likelihoods", "nets", "optimizers", "report", "rl", "tasks", "testing")
 
 __all__ = list(_HOME)
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-LATER = "experience._extra_state"  # earlier versions saved processes without it, and its length varies
+# the length of these parts of a state varies; and earlier versions saved processes without the first
+LATER = ("experience._extra_state", "formula._extra_state")
 
 CALLS, CALLS_PER_WEIGHT = 10_000, 100  # bounds on calls of torch; learners of quickstudy make 30 for each weight
 
