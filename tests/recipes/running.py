@@ -29,7 +29,10 @@ TINY: dict[str, list[str]] = {
         *("--trials", "1", "--trial-steps", "2", "--methods", "maml", "pretrained", "cnp"),
     ],
     "sinusoid-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
-    "gp": ["--steps", "3", "--test-tasks", "4", "--orders", "2", "--autoregressive-tasks", "4"],
+    "gp": [
+        *("--steps", "3", "--test-tasks", "4", "--orders", "2", "--autoregressive-tasks", "4"),
+        *("--times", "1", "2", "--larger-tasks", "4"),
+    ],
     "gp-kl": [
         *("--steps", "3", "--model", "cnp", "--test-tasks", "4", "--orders", "2", "--autoregressive-tasks", "4"),
         *("--times", "1", "2", "--larger-tasks", "4"),

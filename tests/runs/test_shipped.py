@@ -36,3 +36,10 @@ def test_a_folder_of_the_same_name_is_taken_first(tmp_path: Path, monkeypatch: p
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(CheckpointError, match="no checkpoint at tnp/rfb; .*that comes with the package: .*tnp/rbf"):
         qs.load("tnp/rfb")
+
+
+def test_a_folder_that_hides_a_learner_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tnp" / "rbf").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="tnp/rbf.*; a folder of this name hides the learner tnp/rbf that comes"):
+        qs.load("tnp/rbf")

@@ -15,7 +15,7 @@ from quickstudy.runs.reading import LARGEST, CheckpointError, parse_object, read
 from quickstudy.runs.rebuild.building import LATER, build_described
 from quickstudy.runs.rebuild.spec import from_spec, to_spec
 from quickstudy.runs.run import is_run
-from quickstudy.runs.shipped import found, shipped_names
+from quickstudy.runs.shipped import found, hidden_by, shipped_names
 
 
 def save(learner: nn.Module, path: Path | str) -> Path:
@@ -74,7 +74,10 @@ def load(
                 f"{run} has no best checkpoint: it was not validated yet, or it was made by rl.fit, which keeps the "
                 "last one only; use which='last'"
             )
-    checkpoint = read_checkpoint(folder)
+    try:
+        checkpoint = read_checkpoint(folder)
+    except CheckpointError as error:
+        raise type(error)(f"{error}{hidden_by(path)}") from error
     if learner is None:
         learner = _described(checkpoint, folder, network)
     numbers = {k: w for k, w in checkpoint.weights.items() if isinstance(w, torch.Tensor) and w.is_floating_point()}

@@ -3,7 +3,8 @@
 It is trained on one kernel and measured on all three, so two of the results are out of distribution. Marginal and joint
 log-likelihoods per point stand beside those of the exact posterior, which knows the kernel's parameters. The joint
 likelihood of a model that predicts each point by itself is also measured by the chain rule (`autoregressive_...`), over
-`--orders` random orders of the points of the first `--autoregressive-tasks` tasks.
+`--orders` random orders of the points of the first `--autoregressive-tasks` tasks. Support sets that are several times
+(`--times`) as large as any in training show whether more points go on to help.
 """
 
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class Options(Sampled):
     """Random orders of the points for the joint likelihood by the chain rule; 0 leaves it out."""
     autoregressive_tasks: int = 480
     """Number of the unseen tasks on which the chain rule is measured, as it takes one prediction for each point."""
+    times: tuple[int, ...] = (1, 2, 5, 10, 50)
+    """Support sets beyond training, as multiples of 46, the largest in training; measured on the kernel of training."""
+    larger_tasks: int = 64
+    """Unseen tasks for each of these support sets."""
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
@@ -57,4 +62,5 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         samples=drawn if learner.deterministic else 64,
         train_on=options.kernel,
         orders=options.orders if has_chain_rule(learner) else 0,
+        times=options.times,
     )

@@ -4,10 +4,12 @@ x in [-2, 2], length scale in [0.1, 0.6], scale in [0.1, 1], noise 0.02. A batch
 49 - N query points. Training tasks have the RBF kernel; Matern 5/2 and periodic kernels occur only at test time.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 import quickstudy as qs
@@ -17,14 +19,17 @@ from quickstudy.experiments import unseen
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.experiments.unseen import Unseen, between
-from quickstudy.report import panels
-from quickstudy.report.palette import INK
+from quickstudy.report import figures, panels
+from quickstudy.report.figures import Series
+from quickstudy.report.palette import GREEN, INK
 from quickstudy.report.panels import Panel
 from quickstudy.tasks.kernels import Kernel
 
 KERNELS: tuple[Kernel, ...] = ("rbf", "matern52", "periodic")
 FIGURE_SUPPORT = 8  # support points of each task in the figure
 SIZES: dict[str, Any] = {"support": (3, 46), "query": (3, 46), "points": 49}
+LARGEST = 46  # number of support points in training
+LARGER = ("mse", "log_likelihood", "joint_log_likelihood", "oracle_log_likelihood", "oracle_joint_log_likelihood")
 
 
 def run(
@@ -37,6 +42,7 @@ def run(
     samples: int,
     train_on: Kernel = "rbf",
     orders: int = 0,
+    times: Sequence[int] = (),
 ) -> dict[str, Metric]:
     """Train on tasks of one kernel, measure on all kernels, and draw.
 
@@ -49,6 +55,7 @@ def run(
         samples: number of functions to draw in the figure; of a process without a latent variable, of joint draws.
         train_on: the kernel of the training tasks.
         orders: number of random orders for the joint likelihood by the chain rule; 0 leaves it out.
+        times: support sets beyond training, as multiples of the largest one in training.
     """
     family = qs.tasks.GaussianProcess(train_on)
     trained = stage.train(learner, family, steps=options.steps, tasks=options.tasks, lr=options.lr, **SIZES)
@@ -59,10 +66,16 @@ def run(
         if orders:
             stage.say(f"joint likelihoods of {options.autoregressive_tasks} {kernel} tasks by the chain rule")
             metrics |= chain_rule(trained, kernel, options, orders)
+    for size in (LARGEST * n for n in times):
+        stage.say(f"measuring with {size} support points")
+        metrics |= with_more_points(trained, train_on, size, options)
+    if times:
+        caption = f"More and more support points; training had at most {LARGEST}. Intervals over tasks."
+        stage.draw("more-points", lambda: _more_points(metrics, train_on, times, title), caption)
     stage.draw(
         "beliefs",
         lambda: panels.side_by_side(three_tasks(trained, family, title, colour, samples)),
-        f"Three unseen tasks, kernel {train_on}, {FIGURE_SUPPORT} points seen of each. Grey line: the true function.",
+        f"Three unseen tasks, kernel {train_on}, {FIGURE_SUPPORT} points seen of each. Grey line: outcomes.",
     )
     return metrics
 
@@ -77,6 +90,26 @@ def chain_rule(learner: Any, kernel: Kernel, options: Any, orders: int) -> dict[
     """The joint log-likelihood per point by the chain rule, a mean over orders of each task's density."""
     tasks = _unseen(kernel, min(options.autoregressive_tasks, options.test_tasks), options)
     return {f"autoregressive_joint_log_likelihood/kernel={kernel}": unseen.chain_rule(learner, tasks, orders)}
+
+
+def with_more_points(learner: nn.Module, kernel: Kernel, support: int, options: Any) -> dict[str, Metric]:
+    """Scores with `support` points, for 49 query points of `larger_tasks` unseen tasks."""
+    batch = 16 if support <= 10 * LARGEST else 2
+    tasks = Unseen(qs.tasks.GaussianProcess(kernel), lambda _: (support, 49), options.larger_tasks, options.test_seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* was trained on ", RuntimeWarning)  # which is the purpose here
+        found = unseen.measure(learner, tasks._replace(batch=batch))
+    return {f"{name}/kernel={kernel}/support={support}": found[name] for name in LARGER}
+
+
+def _more_points(metrics: dict[str, Metric], kernel: Kernel, times: Sequence[int], title: str) -> Figure:
+    """The log-likelihood with more and more support points, beside that of the exact posterior."""
+    sizes = [LARGEST * n for n in times]
+    series = []
+    for label, name, colour in ((title, "log_likelihood", GREEN), ("exact posterior", "oracle_log_likelihood", INK)):
+        found = [metrics[f"{name}/kernel={kernel}/support={size}"] for size in sizes]
+        series.append(Series(label, sizes, [m.mean for m in found], [m.ci95 for m in found], colour))
+    return figures.intervals(series, xlabel="support points", ylabel="log-likelihood, nats per point")
 
 
 def _unseen(kernel: Kernel, count: int, options: Sampled) -> Unseen:
