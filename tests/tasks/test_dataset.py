@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.tasks import PointSets, Sinusoid, from_dataset
@@ -138,9 +138,75 @@ def _with(value: float, part: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         (X, TypeError, "cannot read tasks from Tensor"),
         (Endless(), TypeError, "IterableDataset has no fixed set"),
         (DataLoader(TensorDataset(X, Y, Y)), TypeError, "the DataLoader gave a list of 3"),
+        (
+            TensorDataset(X[0], X[1]),
+            ValueError,
+            r"a TensorDataset of \[5, 2\] and \[5, 2\] holds points, .* a list with",
+        ),
+        (TensorDataset(X[0], Y[0, :, 0]), ValueError, "holds points, .* name of their group to qs.tasks.Table"),
+        (DataLoader(TensorDataset(X[0], Y[0])), ValueError, "holds points, one in each row"),
+        (Subset(TensorDataset(X[0], Y[0]), [0, 1, 2]), ValueError, "holds points, one in each row"),
+        (
+            [(X[0, i], Y[0, i, 0]) for i in range(5)],
+            ValueError,
+            "item 0 has x .* and the single outcome .* is one point",
+        ),
+        ([(X, 3) for _ in range(5)], ValueError, "the single outcome 3: it is one point, .* qs.tasks.Classification"),
     ],
 )
 def test_errors(data: Any, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match) as caught:
         from_dataset(data)
     assert "\n" not in str(caught.value)
+
+
+def _wide(offset: float, size: float, dtype: Any = float) -> list[tuple[Any, Any]]:
+    """Curves over x in other units."""
+    draws = np.random.default_rng(0)
+    places = [draws.integers(0, 40, n) for n in (5, 8, 6, 9)]
+    return [((offset + size * x).astype(dtype), 1e6 + 0.5 * np.sin(x)) for x in places]
+
+
+@pytest.mark.parametrize(("offset", "size"), [(1990, 1), (1.7e9, 60), (2451545, 1 / 24), (0, 1e-12)])
+def test_standard_units_do_not_depend_on_the_units(offset: float, size: float) -> None:
+    plain, moved = from_dataset(_wide(0, 1), scale=True), from_dataset(_wide(offset, size), scale=True)
+    torch.testing.assert_close(moved.points.x, plain.points.x, atol=1e-5, rtol=0)
+    training = torch.tensor(moved.splits["train"])
+    x, y = (part[training][moved.points.real()[training]] for part in moved.points[:2])
+    for part in (x, y):
+        torch.testing.assert_close(part.mean(), torch.tensor(0.0, dtype=torch.float64), atol=1e-7, rtol=0)
+        torch.testing.assert_close(part.std(correction=0), torch.tensor(1.0, dtype=torch.float64))
+    tasks = moved.held_out("test", support=2, dtype=torch.float64)
+    assert moved.scaling is not None
+    real = moved.scaling.unscale_y(tasks.query.y)[tasks.query.real()]
+    assert bool(((real - 1e6).abs() <= 0.5 + 1e-6).all())
+    assert moved.sample(2, support=2, query=2).support.x.dtype == torch.float32
+
+
+def test_whole_numbers_keep_their_digits() -> None:
+    """Unix times as int64 are exact in float64, and would be rounded to 128 seconds in float32."""
+    floats, ints = (from_dataset(_wide(1_700_000_000, 7, kind), scale=True) for kind in (float, np.int64))
+    assert torch.equal(floats.points.x, ints.points.x)
+
+
+def test_scaling_leaves_labels_padding_and_missing_outputs_alone() -> None:
+    sets = [(torch.full((n, 2), 1e5) + torch.arange(n)[:, None], torch.arange(n) % 3) for n in (4, 6, 5, 4)]
+    family = from_dataset(sets, scale=True)
+    assert family.points.y.dtype == torch.int64 and family.scaling is not None and family.scaling.y == ()
+    assert bool((family.points.x[~family.points.real()] == 0).all())
+    x, y = torch.rand(4, 5, 1), torch.rand(4, 5, 2)
+    y[:, 1, 0] = math.nan
+    kept = from_dataset((x, y), scale=True, missing=True)
+    assert bool(kept.points.y.isnan().equal(y.isnan())) and bool(kept.scaling.center.isfinite().all())  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match=r"scale=True needs vectors x .* images to unit size yourself"):
+        from_dataset([(torch.rand(3, 1, 4, 4), torch.rand(3, 1))] * 4, scale=True)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(1990, 1), (1.7e9, 60), (0, 1e-9)])
+def test_values_far_from_unit_size_are_said(offset: float, size: float) -> None:
+    data = [(offset + size * torch.rand(5, 1), torch.rand(5, 1)) for _ in range(4)]
+    with pytest.warns(RuntimeWarning, match=r"the x of the training tasks have mean .*from_dataset\(..., scale=True\)"):
+        from_dataset(data)
+    with pytest.warns(RuntimeWarning, match="the y of the training tasks have mean"):
+        from_dataset([(y, x) for x, y in data])
+    from_dataset(data, scale=True)

@@ -67,6 +67,32 @@ def test_held_out_shows_everything_once(sizes: list[int], support: int) -> None:
         assert _rows(tasks.query, t) == [100 * t + i for i in range(first, n)]
 
 
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(2, 9), min_size=1, max_size=5), support=st.integers(0, 5), more=st.integers(0, 4))
+def test_sizes_of_the_support_are_judged_on_the_same_points(sizes: list[int], support: int, more: int) -> None:
+    tasks = _family(sizes).held_out("test", support=support, after=support + more)
+    for t, n in enumerate(sizes):
+        assert _rows(tasks.support, t) == [100 * t + i for i in range(min(support, n - 1))]
+        assert _rows(tasks.query, t) == [100 * t + i for i in range(min(support + more, n - 1), n)]
+
+
+@pytest.mark.parametrize("order", ["random", "first"])
+def test_once_draws_each_long_task_once(order: str, generator: torch.Generator) -> None:
+    sizes = [3, 9, 4, 6, 5]
+    family = _family(sizes, order)
+    with pytest.warns(RuntimeWarning, match="support=4: 2 of the 5 tasks of the test split have no more than that"):
+        tasks = family.once("test", support=4, query=3, generator=generator)
+    check_tasks(tasks)
+    assert tasks.info["task"].tolist() == [1, 3, 4]
+    for t, task in enumerate([1, 3, 4]):
+        given_rows, asked = _rows(tasks.support, t), _rows(tasks.query, t)
+        assert len(given_rows) == 4 and len(asked) == min(3, sizes[task] - 4)
+        assert len({*given_rows, *asked}) == len(given_rows) + len(asked)
+        assert order == "random" or given_rows == [100 * task + i for i in range(4)]
+    with pytest.raises(ValueError, match="support=9: the largest task of the test split has 9 points, .* at most 8"):
+        family.once("test", support=9, query=3)
+
+
 @pytest.mark.parametrize("order", ["random", "first"])
 def test_every_task_and_point_is_drawn_equally_often(order: str, generator: torch.Generator) -> None:
     sizes = [3, 4, 8]
@@ -122,6 +148,8 @@ def test_errors() -> None:
         family.held_out("validation", support=1)
     with pytest.raises(ValueError, match="support=-1"):
         family.held_out("train", support=-1)
+    with pytest.raises(ValueError, match="support=2, after=1; expected .* 0 <= support <= after"):
+        family.held_out("train", support=2, after=1)
 
 
 def test_sampling_is_a_batch_of_a_loop() -> None:

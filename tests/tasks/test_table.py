@@ -138,9 +138,10 @@ def test_units_of_every_belief() -> None:
     for belief in (Gaussian(mean, variance), GaussianMixture(mean[None], variance[None]), dense):
         units = table.in_units(belief)
         assert type(units) is type(belief)
-        torch.testing.assert_close(units.mean, torch.full((2, 3, 1), center))
-        torch.testing.assert_close(units.variance, torch.full((2, 3, 1), spread**2))
-    torch.testing.assert_close(table.in_units(Point(mean)).mean, torch.full((2, 3, 1), center))
+        torch.testing.assert_close(units.mean, torch.full((2, 3, 1), center, dtype=torch.float64))
+        torch.testing.assert_close(units.variance, torch.full((2, 3, 1), spread**2, dtype=torch.float64))
+    wide = torch.full((2, 3, 1), center, dtype=torch.float64)
+    torch.testing.assert_close(table.in_units(Point(mean)).mean, wide)
 
 
 def test_several_inputs_and_outputs() -> None:
@@ -151,11 +152,11 @@ def test_several_inputs_and_outputs() -> None:
     assert tasks.support.x.shape == (4, 1, 2) and tasks.support.y.shape == (4, 1, 2)
     assert float(table.spread[1]) == 1.0  # a constant column is only shifted
     raw = torch.tensor([[1.0, 7.0], [4.0, 7.0]])
-    torch.testing.assert_close(table.unscale_x(table.scale_x(raw)), raw)
-    torch.testing.assert_close(table.unscale_y(table.scale_y(raw)), raw)
+    torch.testing.assert_close(table.unscale_x(table.scale_x(raw)), raw.double(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(table.unscale_y(table.scale_y(raw)), raw.double(), rtol=1e-6, atol=1e-6)
     units = table.in_units(Gaussian(torch.zeros(1, 3, 2), torch.ones(1, 3, 2)))
-    torch.testing.assert_close(units.mean, table.center[2:].float().expand(1, 3, 2))
-    torch.testing.assert_close(units.variance, table.spread[2:].float().square().expand(1, 3, 2))
+    torch.testing.assert_close(units.mean, table.center[2:].expand(1, 3, 2))
+    torch.testing.assert_close(units.variance, table.spread[2:].square().expand(1, 3, 2))
     joint = DenseGaussian(torch.zeros(1, 3, 2), torch.eye(3).expand(1, 2, 3, 3), torch.zeros(1))
     with pytest.raises(ValueError, match="over 2 outputs has the same noise"):
         table.in_units(joint)
@@ -230,7 +231,123 @@ def test_not_a_frame() -> None:
         Table.from_pandas({"a": [1]}, task="a", x="b", y="c")
 
 
-def test_dates_are_not_numbers() -> None:
-    frame = pd.DataFrame({"g": [1, 1, 2, 2, 3, 3], "day": pd.date_range("2024-01-01", periods=6), "y": range(6)})
-    with pytest.raises(ValueError, match=r"column 'day' holds .* which is not a number"):
+DAYS = pd.date_range("2024-01-01", periods=6)
+WRITTEN = {
+    "Timestamp": (DAYS, "a date or time: write it as a number, such as days since the first measurement"),
+    "Timedelta": (DAYS - DAYS[0], "a date or time"),
+    "Period": (DAYS.to_period("M"), "a date or time"),
+    "date": ([day.date() for day in DAYS], "a date or time"),
+    "text": ([str(day.date()) for day in DAYS], "a date: write it as a number"),
+    "complex": (np.arange(6) + 1j, "a complex number"),
+    "category": (pd.Categorical(list("ababab")), "choose numeric columns, or write the categories as numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_columns_that_are_no_numbers(kind: str) -> None:
+    values, match = WRITTEN[kind]
+    frame = pd.DataFrame({"g": [1, 1, 2, 2, 3, 3], "day": values, "y": range(6)})
+    columns = {"g": frame["g"].tolist(), "day": np.asarray(values), "y": range(6)}  # float() of nanoseconds succeeds
+    with pytest.raises(ValueError, match=rf"column 'day' holds .* in row 1, which is not a number; {match}"):
         Table.from_pandas(frame, task="g", x="day", y="y")
+    with pytest.raises(ValueError, match=rf"column 'day' holds .* in row 1, which is not a number; {match}"):
+        Table.from_columns(columns, task="g", x="day", y="y")
+
+
+def test_columns_of_unequal_length_are_not_cut() -> None:
+    columns: dict[str, Any] = {"g": list("aabbcc"), "x": [0, 1] * 3, "y": [1.0, 2, 3, 4, 5]}
+    with pytest.raises(ValueError, match="different numbers of rows: 'g' has 6, 'x' has 6, 'y' has 5"):
+        Table.from_columns(columns, task="g", x="x", y="y")
+    for wrong, error, match in (
+        (np.zeros((6, 2)), ValueError, r"column 'y' has shape \[6, 2\]"),
+        (3.0, TypeError, "column 'y' is 3.0; expected a sequence"),
+        ("abcdef", TypeError, "column 'y' is 'abcdef'; expected a sequence"),
+        (iter(range(6)), TypeError, "expected a sequence"),
+    ):
+        with pytest.raises(error, match=match):
+            Table.from_columns(columns | {"y": wrong}, task="g", x="x", y="y")
+    empty: dict[str, list[float]] = {"g": [], "x": [], "y": []}
+    with pytest.raises(ValueError, match="the table has no rows"):
+        Table.from_columns(empty, task="g", x="x", y="y")
+
+
+def test_frames_whose_columns_are_not_where_they_seem() -> None:
+    frame = pd.DataFrame({"g": [1, 1, 2, 2, 3, 3], "x": range(6), "y": range(6)})
+    twice = pd.concat([frame, frame[["x"]]], axis=1)
+    with pytest.raises(ValueError, match="the data frame has 2 columns called 'x'; rename all but one"):
+        Table.from_pandas(twice, task="g", x="x", y="y")
+    spare = pd.concat([frame, pd.DataFrame(np.zeros((6, 2)), columns=["z", "z"])], axis=1)
+    assert Table.from_pandas(spare, task="g", x="x", y="y").names == (1, 2, 3)
+    with pytest.raises(ValueError, match=r"'g' is in the index of the data frame; pass frame.reset_index\(\)"):
+        Table.from_pandas(frame.set_index("g"), task="g", x="x", y="y")
+    with pytest.raises(TypeError, match="expected a dict of columns, not DataFrame; use Table.from_pandas"):
+        Table.from_columns(frame, task="g", x="x", y="y")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="task=.*; expected the name of a column"):
+        Table.from_pandas(frame, task=["g"], x="x", y="y")  # type: ignore[arg-type]
+
+
+def test_the_order_of_rows_and_groups_does_not_matter() -> None:
+    """A file that was sorted in another way holds the same groups out, and shows the same first rows."""
+    frame, table = _real("ChickWeight", seed=4)
+    other = Table.from_pandas(frame.sample(frac=1, random_state=1), **REAL["ChickWeight"][1], seed=4)  # type: ignore[arg-type]
+    assert repr(other) == repr(table) and other.names == table.names
+    assert other.groups("test") == table.groups("test") and other.rows.digests() == table.rows.digests()
+    as_text = frame.assign(Chick=frame["Chick"].astype(str))
+    assert Table.from_pandas(as_text, **REAL["ChickWeight"][1], seed=4).groups("test") == tuple(  # type: ignore[arg-type]
+        map(str, table.groups("test"))
+    )
+
+
+UNITS = {"northing": (4.5e6, 0.2), "1e9": (1e9, 1e-3), "1e22": (1e22, 1e19), "1e-22": (0.0, 1e-22), "1e120": (0, 1e120)}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_large_offset_and_a_small_spread_keep_their_digits(unit: str) -> None:
+    """In any units, errors and densities are those of the plain table, times the unit and minus its logarithm."""
+    offset, size = UNITS[unit]
+    plain = {
+        "g": [g for g in "abcdef" for _ in range(5)],
+        "x": list(range(5)) * 6,
+        "y": [(7.0 * i) % 5 for i in range(30)],
+    }
+    moved = plain | {
+        "x": [1.7e9 + 60 * x for x in plain["x"]],  # Unix time, minute by minute
+        "y": [offset + size * y for y in plain["y"]],
+    }
+    first, second = (Table.from_columns(columns, task="g", x="x", y="y") for columns in (plain, moved))
+    tasks, same = (table.held_out(support=3, dtype=torch.float64) for table in (first, second))
+    rounding = max(1.0, offset / size) * 1e-14
+    torch.testing.assert_close(same.support.y, tasks.support.y, atol=rounding, rtol=1e-12)
+    torch.testing.assert_close(same.query.x, tasks.query.x, atol=1e-5, rtol=1e-12)
+    times = second.unscale_x(same.query.x)
+    torch.testing.assert_close((times - 1.7e9) / 60, first.unscale_x(tasks.query.x), atol=1e-5, rtol=0)
+    belief = Gaussian(torch.full_like(tasks.query.y, 0.3).float(), torch.full_like(tasks.query.y, 0.7).float())
+    one, two = first.in_units(belief), second.in_units(belief)
+    y, z = first.unscale_y(tasks.query.y), second.unscale_y(same.query.y)
+    torch.testing.assert_close((two.mean - z) / size, one.mean - y, atol=10 * rounding, rtol=1e-9)
+    torch.testing.assert_close(two.log_prob(z), one.log_prob(y) - math.log(size), atol=100 * rounding, rtol=1e-9)
+
+
+def test_values_that_have_lost_their_digits_are_refused() -> None:
+    columns = {"g": list("aabbcc"), "x": [2451545.0 + i / 24 for i in range(6)], "y": range(6)}  # Julian dates, hourly
+    table = Table.from_columns(columns, task="g", x="x", y="y")
+    exact = torch.tensor(columns["x"], dtype=torch.float64).view(6, 1)
+    assert table.scale_x(exact).dtype == torch.float32
+    torch.testing.assert_close(table.unscale_x(table.scale_x(exact)), exact, atol=1e-7, rtol=0)
+    with pytest.raises(ValueError, match=r"x is torch.float32, which is too coarse for .* column 'x' .*; give float64"):
+        table.scale_x(exact.float())
+    assert table.scale_y(torch.tensor([[3]])).dtype == torch.float32  # whole numbers are not divided as such
+    torch.testing.assert_close(table.unscale_y(table.scale_y(torch.tensor([[3]]))).item(), 3.0, atol=1e-6, rtol=0)
+
+
+def test_a_constant_with_rounding_errors_is_not_scaled() -> None:
+    """The mean of many 0.1 is not 0.1; divided by this difference, the values of other groups would be enormous."""
+    columns = {"g": [g for g in "abcd" for _ in range(9)], "x": [0.1] * 36, "y": range(36)}
+    assert float(Table.from_columns(columns, task="g", x="x", y="y").spread[0]) == 1.0
+
+
+def test_a_table_that_does_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quickstudy.checks.memory.free_memory", lambda: 10_000)
+    columns = {"g": ["a"] * 300 + list("bbcc"), "x": range(304), "y": range(304)}
+    with pytest.raises(ValueError, match=r"3 groups, each padded to the 300 rows of group 'a', would need .* GB"):
+        Table.from_columns(columns, task="g", x="x", y="y")

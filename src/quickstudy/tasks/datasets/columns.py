@@ -1,48 +1,85 @@
-"""Reading and checking the columns of a table: files, names, numbers, missing values, groups."""
+"""Columns of a table, checked and divided into the rows of each group."""
 
-import csv
-import math
+import hashlib
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from quickstudy.tasks.datasets.cells import is_missing, is_unnamed, number, shown, sounds_missing
 
 Columns = Mapping[str, Sequence[Any]]
+_LISTED = 12  # most names of columns in a message
 
-_MISSING = {"", "na", "n/a", "nan", "null", "none"}
+
+class Dropped(NamedTuple):
+    """What a table leaves out: `rows` that lack a value, and `groups` that have a single row."""
+
+    rows: int
+    groups: int
 
 
-def read_csv(path: str | PathLike[str], *, delimiter: str = ",") -> dict[str, list[str]]:
-    """The columns of a CSV file with a header line, as text.
+class GroupedRows(NamedTuple):
+    """What was read from a table: the rows of each group, in the units of the table.
+
+    Args:
+        task, x, y: names of the columns.
+        names: the groups, in natural order ("p2" before "p10"), whatever the order of the rows.
+        rows: of each group `[n, dx + dy]` in float64, sorted by the x columns. Rows with equal x are in an arbitrary
+            order, which depends on their y alone.
+        dropped: the numbers of rows and groups that are left out.
+    """
+
+    task: str
+    x: tuple[str, ...]
+    y: tuple[str, ...]
+    names: tuple[Any, ...]
+    rows: tuple[Float[Tensor, "n columns"], ...]
+    dropped: Dropped
+
+    def digests(self) -> dict[str, str]:
+        """A short hash of the rows of each group, by its name; the order of rows does not change it."""
+        parts = (rows.numpy().tobytes() for rows in self.rows)
+        return {str(name): hashlib.sha256(part).hexdigest()[:12] for name, part in zip(self.names, parts, strict=True)}
+
+
+def read_groups(
+    columns: Columns, task: str, x: tuple[str, ...], y: tuple[str, ...], *, missing: str = "error", short: str = "error"
+) -> GroupedRows:
+    """The rows of each group of a table; the arguments are those of `Table.from_columns`.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: for a file that is not text, has no rows, repeats a name, or has a row of another length.
+        ValueError: for unknown columns, columns of unequal length, missing values, text in place of numbers, groups
+            with a single row, fewer than three groups, and a y that never varies.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; give the path of a CSV file with a header line")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read as CSV text ({error}); save it as CSV in UTF-8") from None
-    if len(rows) < 2:
-        raise ValueError(f"{path} has no rows below its header line; a table needs a header and data")
-    header = [name.strip() for name in rows[0]]
-    if len(header) == 1:
-        raise ValueError(f"{path} has the single column {header[0]!r}; does {delimiter!r} separate its columns?")
-    repeated = {name for name in header if header.count(name) > 1}
-    if repeated:
-        raise ValueError(f"{path} has two columns called {min(repeated)!r}; rename one")
-    for i, row in enumerate(rows[1:], 1):
-        if len(row) != len(header):
+    check_names(columns, task, x, y)
+    check_lengths(columns, [task, *x, *y])
+    kept = complete_rows(columns, task, [*x, *y], missing)
+    labels = [columns[task][i] for i in kept]
+    groups = group_rows(labels, task, short)
+    dropped = Dropped(len(columns[task]) - len(kept), len(set(labels)) - len(groups))
+    if len(groups) < 3:
+        left = f", after leaving out {dropped.rows} rows and {dropped.groups} groups" if any(dropped) else ""
+        raise ValueError(
+            f"groups in column {task!r}: {len(groups)}{left}; expected at least three, for train, validation and test: "
+            "check that this column names the group of each row"
+        )
+    values = torch.tensor([numbers(columns, name, kept) for name in (*x, *y)], dtype=torch.float64).T
+    for name, column in zip(y, values[:, len(x) :].unbind(1), strict=True):
+        if bool((column == column[0]).all()):
             raise ValueError(
-                f"{path}, row {i}: {len(row)} values for {len(header)} columns; give each row one value for every name "
-                "in the first line, and put quotes around values that hold a comma"
+                f"column {name!r} has the value {float(column[0]):g} in all rows, so there is nothing to predict; "
+                "choose another column for y="
             )
-    return {name: [row[j].strip() for row in rows[1:]] for j, name in enumerate(header)}
+    names = sorted(groups, key=natural)
+    rows = tuple(in_order(values[groups[name]], len(x)) for name in names)
+    return GroupedRows(task, x, y, tuple(names), rows, dropped)
 
 
 def check_names(columns: Columns, task: str, x: Sequence[str], y: Sequence[str]) -> None:
@@ -52,29 +89,69 @@ def check_names(columns: Columns, task: str, x: Sequence[str], y: Sequence[str])
     used = [task, *x, *y]
     for name in used:
         if name not in columns:
-            near = get_close_matches(str(name), [str(c) for c in columns], 1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"no column {name!r}; {hint}Columns: {', '.join(map(str, columns))}")
+            known = [str(c) for c in columns]
+            lower = {c.lower(): c for c in reversed(known)}
+            near = get_close_matches(str(name).strip().lower(), list(lower), 1, cutoff=0.5)
+            hint = f"did you mean {lower[near[0]]!r}? " if near else ""
+            rest = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+            raise ValueError(f"no column {name!r}; {hint}Columns: {', '.join(known[:_LISTED])}{rest}")
         if used.count(name) > 1:
             raise ValueError(f"column {name!r} is used twice; task=, x= and y= must name different columns")
 
 
-def complete_rows(columns: Columns, names: Sequence[str], missing: str) -> list[int]:
-    """The indices of the rows with a value in each column of `names`.
+def check_lengths(columns: Columns, names: Sequence[str]) -> None:
+    """Raise ValueError or TypeError unless the columns are sequences of one length, with a value in each row."""
+    sizes = {}
+    for name in names:
+        column = columns[name]
+        if isinstance(column, str | bytes) or not hasattr(column, "__len__") or not hasattr(column, "__getitem__"):
+            raise TypeError(f"column {name!r} is {shown(column)}; expected a sequence with one value for each row")
+        shape = getattr(column, "shape", (0,))
+        if len(shape) != 1:
+            raise ValueError(
+                f"column {name!r} has shape {list(shape)}; expected one value for each row: give each of its "
+                "parts a name of its own"
+            )
+        sizes[name] = len(column)
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name!r} has {size}" for name, size in sizes.items())
+        raise ValueError(f"the columns have different numbers of rows: {listed}; give each row one value per column")
+    if not min(sizes.values()):
+        raise ValueError("the table has no rows; give at least two for each of three groups")
+
+
+def complete_rows(columns: Columns, task: str, names: Sequence[str], missing: str) -> list[int]:
+    """The indices of the rows with a group and with a value in each column of `names`.
+
+    A group called "NA", or another usual word for a missing value, is kept, with a warning.
 
     Raises:
         ValueError: for a row without a value, unless `missing="drop"`.
     """
     if missing not in ("error", "drop"):
         raise ValueError(f"missing={missing!r}; choose 'error' or 'drop'")
-    count = len(columns[names[0]])
-    gaps = {name: [i for i in range(count) if is_missing(columns[name][i])] for name in names}
+    count = len(columns[task])
+    gaps = {task: [i for i in range(count) if is_unnamed(columns[task][i])]}
+    gaps |= {name: [i for i in range(count) if is_missing(columns[name][i])] for name in names}
     bad = {i for rows in gaps.values() for i in rows}
     if bad and missing == "error":
-        name = next(name for name in names if gaps[name])
+        name = next(name for name in gaps if gaps[name])
         raise ValueError(
             f"row {gaps[name][0] + 1} has no value in column {name!r} ({len(bad)} such rows in all); "
             "pass missing='drop' to leave them out"
+        )
+    if len(bad) == count:
+        listed = ", ".join(f"{len(rows)} in {name!r}" for name, rows in gaps.items() if rows)
+        raise ValueError(f"all {count} rows lack a value ({listed}); choose columns with values")
+    odd = [i for i in range(count) if i not in bad and sounds_missing(columns[task][i])]
+    if odd:
+        label = columns[task][odd[0]]
+        rows = sum(columns[task][i] == label for i in odd)
+        warnings.warn(
+            f"column {task!r} has a group called {label!r} ({rows} rows), which is read as a name; if the word stands "
+            "for a missing name, leave these cells empty",
+            RuntimeWarning,
+            stacklevel=2,
         )
     return [i for i in range(count) if i not in bad]
 
@@ -83,43 +160,65 @@ def numbers(columns: Columns, name: str, rows: Sequence[int]) -> list[float]:
     """The column's values in `rows` as floats. Raises ValueError at the first that is not a finite number."""
     values = []
     for i in rows:
-        value = columns[name][i]
         try:
-            values.append(float(value))
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"column {name!r} holds {value!r} in row {i + 1}, which is not a number; "
-                "choose numeric columns, or write the categories as numbers"
-            ) from None
-        if not math.isfinite(values[-1]):
-            raise ValueError(f"column {name!r} is infinite in row {i + 1}; correct or remove the row")
+            values.append(number(columns[name][i]))
+        except ValueError as error:
+            raise ValueError(f"column {name!r} holds {shown(columns[name][i])} in row {i + 1}, {error}") from None
     return values
 
 
-def group_rows(labels: Sequence[Any], short: str) -> dict[Any, list[int]]:
+def group_rows(labels: Sequence[Any], task: str, short: str) -> dict[Any, list[int]]:
     """The indices of each label in `labels`, in the order in which the labels first appear.
 
     Raises:
-        ValueError: for a label with a single row, unless `short="drop"`.
+        ValueError: for a label with a single row, unless `short="drop"`, and for two labels with the same text.
     """
     if short not in ("error", "drop"):
         raise ValueError(f"short={short!r}; choose 'error' or 'drop'")
     groups: dict[Any, list[int]] = {}
     for i, label in enumerate(labels):
+        if getattr(type(label), "__hash__", None) is None:
+            raise TypeError(f"column {task!r} holds {shown(label)}; expected names or numbers of groups")
         groups.setdefault(label, []).append(i)
+    spelt: dict[str, Any] = {}
+    for label in groups:
+        other = spelt.setdefault(str(label), label)
+        if other is not label:
+            raise ValueError(
+                f"column {task!r} holds both {other!r} ({type(other).__name__}) and {label!r} "
+                f"({type(label).__name__}); write the names of groups in one way"
+            )
     single = [label for label, places in groups.items() if len(places) < 2]
     if single and short == "error":
+        what = f"check that column {task!r} names the group of each row, or " if len(single) > len(groups) / 2 else ""
         raise ValueError(
-            f"group {single[0]!r} has a single row ({len(single)} such groups in all), and every group needs two: "
-            "one for the support set and one for the query set; pass short='drop' to leave them out"
+            f"group {shown(single[0])} has a single row ({len(single)} such groups in all), and every group needs two: "
+            f"one for the support set and one for the query set; {what}pass short='drop' to leave them out"
         )
     return {label: places for label, places in groups.items() if len(places) > 1}
 
 
-def is_missing(value: Any) -> bool:
-    """True for None, NaN, pandas' NA and NaT, and the usual words for a missing value."""
-    if isinstance(value, str):
-        return value.strip().lower() in _MISSING
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float) and math.isnan(value)
+def natural(name: Any) -> tuple[Any, ...]:
+    """A key that sorts names with their numbers by size.
+
+    >>> sorted(["p10", "p2", 7], key=natural)
+    [7, 'p2', 'p10']
+    """
+    parts = re.split(r"([0-9]+)", str(name))
+    return tuple((len(p.lstrip("0")), p.lstrip("0")) if i % 2 else p.casefold() for i, p in enumerate(parts)), str(name)
+
+
+def in_order(rows: Float[Tensor, "n columns"], dx: int) -> Float[Tensor, "n columns"]:
+    """The rows sorted by their x; rows with equal x are in an order that depends on a hash of their y alone.
+
+    The first rows of a group are seen, so rows with equal x must not be sorted by y.
+    """
+    values = np.ascontiguousarray(rows.numpy()) + 0.0  # turns -0.0 into 0.0
+    mixed = np.zeros(len(values), dtype=np.uint64)
+    for column in values[:, dx:].T:  # splitmix64 (Steele, Lea and Flood 2014)
+        mixed = (mixed ^ np.ascontiguousarray(column).view(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed = mixed ^ (mixed >> np.uint64(31))
+    keys = (mixed, *reversed(list(values[:, :dx].T)))
+    return torch.from_numpy(values[np.lexsort(keys)])

@@ -6,13 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from quickstudy.checks import check_switch
 from quickstudy.data import IGNORED, Examples, Tasks, pad, zero_padding
 from quickstudy.tasks.datasets.point_sets import Order, PointSets
+from quickstudy.tasks.datasets.sizes import standard, warn_of_units
 from quickstudy.tasks.datasets.splits import split_tasks
 
 Pair = tuple[Tensor, Tensor]
+_TASKS_OF_POINTS = "give a list with a pair (x [n, dx], y [n, dy]) for each task, or two arrays [T, N, ...]"
 
 
 def from_dataset(
@@ -23,6 +26,7 @@ def from_dataset(
     splits: Mapping[str, Sequence[int]] | None = None,
     order: Order = "random",
     missing: bool = False,
+    scale: bool = False,
 ) -> PointSets:
     """A family whose tasks are given sets of points.
 
@@ -42,6 +46,9 @@ def from_dataset(
         order: "random": support and query are random points of a task. "first": its first points are the support.
         missing: whether NaN in a real `y` marks an output that was not observed, for processes with the head
             `qs.heads.WithMissing`. Points of which no output was observed are left out.
+        scale: whether every feature of x, and every real output, is converted to mean 0 and standard deviation 1 over
+            the training tasks. `family.scaling` converts in both directions, as `family.scaling.in_units(belief)`.
+            Without it, a warning says if values are far from unit size, as years and Unix times are.
 
     Returns:
         The family. It keeps the data on their device, and samples in the default dtype on the generator's device.
@@ -67,10 +74,16 @@ def from_dataset(
         points = points._replace(mask=points.real() & ~points.y.isnan().flatten(2).all(2))
     if points.mask is not None:
         points = _real_first(points)
+    chosen = split_tasks(range(points.num_tasks), fractions=fractions, seed=seed, splits=splits)
+    scaling = None
+    if check_switch("scale", scale):
+        points, scaling = standard(points, chosen["train"])
     if not points.x.is_floating_point():
         points = points._replace(x=points.x.to(torch.get_default_dtype()))
-    chosen = split_tasks(range(points.num_tasks), fractions=fractions, seed=seed, splits=splits)
-    return PointSets(points=points, splits=chosen, order=order, missing=missing)
+    family = PointSets(points=points, splits=chosen, order=order, missing=missing, scaling=scaling)
+    if not scale:
+        warn_of_units(points, chosen["train"])
+    return family
 
 
 def _pairs(data: Any) -> Iterator[Pair]:
@@ -85,6 +98,7 @@ def _pairs(data: Any) -> Iterator[Pair]:
                 "for tasks of unequal size give a list of (x, y) pairs"
             )
         data = list(zip(x, y, strict=True))
+    _check_no_points(data)
     items: Iterable[Any] = data
     if isinstance(data, DataLoader) and data.batch_size is not None:
         items = _unbatched(data)
@@ -99,6 +113,18 @@ def _pairs(data: Any) -> Iterator[Pair]:
         yield _pair(item, i)
 
 
+def _check_no_points(data: Any) -> None:
+    """Raise ValueError for a `TensorDataset` of points, of which each item would be taken for a task."""
+    while hasattr(data, "dataset"):  # DataLoader, Subset
+        data = data.dataset
+    if isinstance(data, TensorDataset) and max(part.dim() for part in data.tensors) < 3:
+        shapes = " and ".join(str(list(part.shape)) for part in data.tensors)
+        raise ValueError(
+            f"a TensorDataset of {shapes} holds points, one in each row, and a task is a set of points; "
+            f"{_TASKS_OF_POINTS}, or rows with the name of their group to qs.tasks.Table"
+        )
+
+
 def _unbatched(loader: Iterable[Any]) -> Iterator[Any]:
     for batch in loader:
         if not isinstance(batch, list | tuple) or len(batch) != 2:
@@ -110,6 +136,11 @@ def _pair(item: Any, i: int) -> Pair:
     if not isinstance(item, list | tuple) or len(item) != 2:
         raise TypeError(f"task {i} is {_kind(item)}; expected a pair (x [n, *dx], y [n, *dy])")
     x, y = (torch.as_tensor(part) for part in item)
+    if not y.dim():
+        raise ValueError(
+            f"item {i} has x of shape {list(x.shape)} and the single outcome {y.item():g}: it is one point, and a task "
+            f"is a set of points; {_TASKS_OF_POINTS}, or for labelled images qs.tasks.Classification"
+        )
     x = x.unsqueeze(1) if x.dim() == 1 else x
     column = not y.is_floating_point() and y.dim() > 1 and y.shape[-1] == 1
     if y.dtype == torch.bool or column:
@@ -143,8 +174,9 @@ def _pad(pairs: Iterable[Pair]) -> Examples:
                     f"task {i} has {name} {part.dtype} {list(part.shape)} and task 0 {first.dtype} "
                     f"{list(first.shape)}; all tasks need the same features"
                 )
+    wide = [torch.float64] if sets[0][0].dtype in (torch.int32, torch.int64) else []  # as Unix times
     real = (part.dtype for pair in sets for part in pair if part.is_floating_point())
-    dtype = reduce(torch.promote_types, real, torch.get_default_dtype())
+    dtype = reduce(torch.promote_types, (*real, *wide), torch.get_default_dtype())
     return pad([(x.to(dtype), y.to(dtype) if y.is_floating_point() else y) for x, y in sets])
 
 

@@ -3,17 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Literal, NamedTuple, Self, TypedDict, TypeVar, Unpack, final
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from quickstudy.checks.memory import check_memory
 from quickstudy.data import Tasks, pad
 from quickstudy.learner import SPLITS, Split, check_split
-from quickstudy.predictive import DenseGaussian
-from quickstudy.tasks.datasets.columns import Columns, check_names, complete_rows, group_rows, numbers, read_csv
+from quickstudy.tasks.datasets.cells import shown
+from quickstudy.tasks.datasets.columns import Columns, Dropped, GroupedRows, read_groups
+from quickstudy.tasks.datasets.files import read_csv
+from quickstudy.tasks.datasets.frames import columns_of, with_points
 from quickstudy.tasks.datasets.point_sets import Order, PointSets, check_order
+from quickstudy.tasks.datasets.scaling import Scaling
 from quickstudy.tasks.datasets.splits import split_tasks
 
 Belief = TypeVar("Belief")
@@ -30,20 +34,15 @@ class TableOptions(TypedDict, total=False):
     short: Literal["error", "drop"]
 
 
-class Dropped(NamedTuple):
-    """What a table leaves out: `rows` that lack a value, and `groups` that have a single row."""
-
-    rows: int
-    groups: int
-
-
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """One task per group of a table. Build it with `from_pandas`, `from_csv` or `from_columns`.
 
-    Sampled values are standardised: mean 0 and standard deviation 1 over the rows of the training groups. `in_units`
-    converts predictions back to the table's units. `dropped` counts what `missing="drop"` and `short="drop"` left out.
+    Sampled values are in standard units: mean 0 and standard deviation 1 over the rows of the training groups.
+    `in_units` converts predictions back to the table's units. `rows.dropped` counts what `missing="drop"` and
+    `short="drop"` left out. Neither the order of the rows nor that of the groups changes a table: groups are sorted by
+    name, and the rows of a group by x.
 
     >>> days = {"subject": list("aaabbbcccddd"), "day": [0, 1, 2] * 4, "speed": [float(i) for i in range(12)]}
     >>> table = Table.from_columns(days, task="subject", x=["day"], y="speed")
@@ -51,14 +50,9 @@ class Table:
     (torch.Size([1, 2, 1]), ('b',))
     """
 
-    task: str
-    x: tuple[str, ...]
-    y: tuple[str, ...]
-    names: tuple[Any, ...]
+    rows: GroupedRows
     points: PointSets
-    center: Float[Tensor, " dx+dy"]
-    spread: Float[Tensor, " dx+dy"]
-    dropped: Dropped
+    scaling: Scaling
 
     @classmethod
     def from_columns(
@@ -79,8 +73,8 @@ class Table:
 
         Args:
             columns: the table.
-            task: the column with the group of each row.
-            x: the input columns; the rows of a group are sorted by the first of them.
+            task: the column with the group of each row. Here a word such as "NA" is a name; empty cells are missing.
+            x: the input columns; the rows of a group are sorted by the first of them, then by the next.
             y: the output column or columns.
             splits: the groups of "train", "validation" and "test"; groups in no split are left out.
             fractions: without `splits`, the shares of groups for train, validation and test, chosen at random.
@@ -91,44 +85,51 @@ class Table:
             short: "error" raises for a group with a single row, "drop" leaves the group out.
 
         Raises:
-            ValueError: for unknown columns, missing values, text in place of numbers, groups with a single row, and
-                fewer than three groups.
+            TypeError, ValueError: for unknown columns, columns of unequal length, missing values, text in place of
+                numbers, groups with a single row, fewer than three groups, and a y that never varies.
         """
-        inputs, outputs = _as_names(x), _as_names(y)
-        check_names(columns, task, inputs, outputs)
-        check_order(order)
-        rows = complete_rows(columns, [task, *inputs, *outputs], missing)
-        labels = [columns[task][i] for i in rows]
-        groups = group_rows(labels, short)
-        dropped = Dropped(len(columns[task]) - len(rows), len(set(labels)) - len(groups))
-        if len(groups) < 3:
-            raise ValueError(
-                f"groups in column {task!r}: {len(groups)}; expected at least three, for train, validation and test: "
-                "check that this column names the group of each row"
+        if not isinstance(columns, Mapping):
+            raise TypeError(
+                f"expected a dict of columns, not {type(columns).__name__}; use Table.from_pandas for frames"
             )
-        values = torch.tensor([numbers(columns, name, rows) for name in (*inputs, *outputs)], dtype=torch.float64).T
-        sets = [values[places] for places in groups.values()]
-        sets = [rows[rows[:, 0].argsort(stable=True)] for rows in sets]
-        chosen = split_tasks(list(groups), fractions=fractions, seed=seed, splits=splits)
-        training = torch.cat([sets[i] for i in chosen["train"]])
-        center, spread = training.mean(0), training.std(0, correction=0)
-        spread = torch.where(spread > 0, spread, 1.0)  # a column that is constant in training is not scaled
-        scaled = [((rows - center) / spread).split([len(inputs), len(outputs)], 1) for rows in sets]
+        roles = (_as_names("task", task)[0], _as_names("x", x), _as_names("y", y))
+        rows = read_groups(columns, *roles, missing=missing, short=short)
+        return cls.from_groups(rows, splits=splits, fractions=fractions, seed=seed, order=order)
+
+    @classmethod
+    def from_groups(
+        cls,
+        rows: GroupedRows,
+        *,
+        splits: Mapping[str, Sequence[Any]] | None = None,
+        fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+        seed: int = 0,
+        order: Order = "random",
+    ) -> Self:
+        """A family from rows that were read before, as for each fold of a cross-validation; see `from_columns`."""
+        check_order(order)
+        chosen = split_tasks(list(rows.names), fractions=fractions, seed=seed, splits=splits)
+        sizes = [len(each) for each in rows.rows]
+        longest = rows.names[sizes.index(max(sizes))]
+        check_memory(
+            3 * 8 * len(sizes) * max(sizes) * rows.rows[0].shape[1],
+            f"{len(sizes)} groups, each padded to the {max(sizes):,} rows of group {shown(longest)},",
+            "leave out some rows of the largest groups",
+        )
+        training = torch.cat([rows.rows[i] for i in chosen["train"]])
+        scaling = Scaling.of(training, x=rows.x, y=rows.y)
+        widths = [scaling.dx, scaling.dy]
+        scaled = [((each - scaling.center) / scaling.spread).split(widths, 1) for each in rows.rows]
         points = PointSets(points=pad([(a, b) for a, b in scaled]), splits=chosen, order=order)
-        return cls(task, inputs, outputs, tuple(groups), points, center, spread, dropped)
+        return cls(rows, points, scaling)
 
     @classmethod
     def from_pandas(
         cls, frame: Any, *, task: str, x: str | Sequence[str], y: str | Sequence[str], **options: Unpack[TableOptions]
     ) -> Self:
         """A family from a pandas (or polars) data frame; `options` are those of `from_columns`."""
-        if not hasattr(frame, "columns"):
-            raise TypeError(
-                f"expected a data frame, not {type(frame).__name__}; use Table.from_columns for a dict of columns, "
-                "Table.from_csv for a file"
-            )
-        columns = {name: list(frame[name]) for name in frame.columns}
-        return cls.from_columns(columns, task=task, x=x, y=y, **options)
+        used = [*_as_names("task", task), *_as_names("x", x), *_as_names("y", y)]
+        return cls.from_columns(columns_of(frame, used), task=task, x=x, y=y, **options)
 
     @classmethod
     def from_csv(
@@ -138,11 +139,56 @@ class Table:
         task: str,
         x: str | Sequence[str],
         y: str | Sequence[str],
-        delimiter: str = ",",
+        delimiter: str | None = None,
+        decimal: Literal[".", ","] = ".",
         **options: Unpack[TableOptions],
     ) -> Self:
-        """A family from a CSV file in UTF-8 with a header line; `options` are those of `from_columns`."""
-        return cls.from_columns(read_csv(path, delimiter=delimiter), task=task, x=x, y=y, **options)
+        """A family from a CSV file with a header line; `options` are those of `from_columns`.
+
+        Args:
+            path: the file, in UTF-8 (or UTF-16 with a byte order mark); it may be packed by gzip.
+            task, x, y: names of columns, as in `from_columns`.
+            delimiter: what separates the columns; by default comma, semicolon, tab or |, whichever fits.
+            decimal: the decimal mark of the numbers, "." or ",".
+        """
+        columns: Columns = read_csv(path, delimiter=delimiter)
+        columns = with_points(columns, [*_as_names("x", x), *_as_names("y", y)], decimal)
+        return cls.from_columns(columns, task=task, x=x, y=y, **options)
+
+    @property
+    def task(self) -> str:
+        """The column with the group of each row."""
+        return self.rows.task
+
+    @property
+    def x(self) -> tuple[str, ...]:
+        """The input columns."""
+        return self.rows.x
+
+    @property
+    def y(self) -> tuple[str, ...]:
+        """The output columns."""
+        return self.rows.y
+
+    @property
+    def names(self) -> tuple[Any, ...]:
+        """All groups, in natural order."""
+        return self.rows.names
+
+    @property
+    def dropped(self) -> Dropped:
+        """The numbers of rows and groups that are left out."""
+        return self.rows.dropped
+
+    @property
+    def center(self) -> Float[Tensor, " columns"]:
+        """Means of the columns over the rows of the training groups."""
+        return self.scaling.center
+
+    @property
+    def spread(self) -> Float[Tensor, " columns"]:
+        """Standard deviations of the columns over the rows of the training groups."""
+        return self.scaling.spread
 
     @property
     def dx(self) -> int:
@@ -171,78 +217,69 @@ class Table:
         """Draw groups of the split with replacement, and distinct rows of each; see `PointSets.sample`.
 
         Returns:
-            Tasks in standardised units, with `info` group `[T]`, the index of each group in `names`.
+            Tasks in standard units, with `info` group `[T]`, the index of each group in `names`.
         """
         tasks = self.points.sample(num_tasks, support=support, query=query, split=split, generator=generator)
         return tasks._replace(info={"group": tasks.info["task"]})
 
-    def held_out(self, split: Split = "test", *, support: int = 4) -> Tasks:
-        """Every group of the split once: its first `support` rows by the first x as support, all others as query.
+    def held_out(
+        self, split: Split = "test", *, support: int = 4, after: int | None = None, dtype: torch.dtype | None = None
+    ) -> Tasks:
+        """Every group of the split once: its first `support` rows by the first x as support, later rows as query.
 
-        A group with at most `support` rows has a smaller support set, and one row as query.
+        With `after`, the query begins after that number of rows, so that several sizes of the support set are judged on
+        the same rows. A group that has too few rows has a smaller support set, and its last row as query.
+
+        Args:
+            split: the split.
+            support: number of rows seen.
+            after: number of rows before the query; by default `support`.
+            dtype: dtype of the rows; by default torch's.
         """
-        tasks = self.points.held_out(split, support=support)
+        tasks = self.points.held_out(split, support=support, after=after, dtype=dtype)
+        return tasks._replace(info={"group": tasks.info["task"]})
+
+    def once(
+        self, split: Split = "test", *, support: int, query: int, generator: torch.Generator | None = None
+    ) -> Tasks:
+        """Every group of the split once, which has more than `support` rows; see `PointSets.once`."""
+        tasks = self.points.once(split, support=support, query=query, generator=generator)
         return tasks._replace(info={"group": tasks.info["task"]})
 
     def in_units(self, belief: Belief) -> Belief:
-        """A predictive distribution of standardised outputs, converted to the table's units.
+        """A predictive distribution in standard units, converted to the table's units; see `Scaling.in_units`."""
+        return self.scaling.in_units(belief)
 
-        Raises:
-            ValueError: for a joint Gaussian over several outputs, which has the same noise for all of them, and for
-                another number of outputs than the table's.
-        """
-        self._check_width("belief.mean", belief.mean, self.y, "y")  # type: ignore[attr-defined]
-        if self.dy == 1:
-            return belief.rescale(float(self.center[-1]), float(self.spread[-1]))  # type: ignore[attr-defined]
-        if isinstance(belief, DenseGaussian):
-            raise ValueError(
-                f"a DenseGaussian over {self.dy} outputs has the same noise for all of them, so they cannot have "
-                "different units; use a table with one y"
-            )
-        like: Tensor = belief.mean  # type: ignore[attr-defined]
-        shift, scale = (part[self.dx :].to(like) for part in (self.center, self.spread))
-        return belief.rescale(shift, scale)  # type: ignore[attr-defined]
-
-    def scale_x(self, x: Float[Tensor, "*points dx"]) -> Float[Tensor, "*points dx"]:
-        """Inputs in the table's units, converted to standardised units."""
-        self._check_width("x", x, self.x, "x")
-        return (x - self.center[: self.dx].to(x)) / self.spread[: self.dx].to(x)
+    def scale_x(self, x: Shaped[Tensor, "*points dx"]) -> Float[Tensor, "*points dx"]:
+        """Inputs in the table's units, converted to standard units."""
+        return self.scaling.scale_x(x)
 
     def unscale_x(self, x: Float[Tensor, "*points dx"]) -> Float[Tensor, "*points dx"]:
-        """Standardised inputs, converted to the table's units."""
-        self._check_width("x", x, self.x, "x")
-        return x * self.spread[: self.dx].to(x) + self.center[: self.dx].to(x)
+        """Inputs in standard units, converted to the table's units, in float64."""
+        return self.scaling.unscale_x(x)
 
-    def scale_y(self, y: Float[Tensor, "*points dy"]) -> Float[Tensor, "*points dy"]:
-        """Outputs in the table's units, converted to standardised units."""
-        self._check_width("y", y, self.y, "y")
-        return (y - self.center[self.dx :].to(y)) / self.spread[self.dx :].to(y)
+    def scale_y(self, y: Shaped[Tensor, "*points dy"]) -> Float[Tensor, "*points dy"]:
+        """Outputs in the table's units, converted to standard units."""
+        return self.scaling.scale_y(y)
 
     def unscale_y(self, y: Float[Tensor, "*points dy"]) -> Float[Tensor, "*points dy"]:
-        """Standardised outputs, converted to the table's units."""
-        self._check_width("y", y, self.y, "y")
-        return y * self.spread[self.dx :].to(y) + self.center[self.dx :].to(y)
-
-    def _check_width(self, name: str, values: Any, columns: tuple[str, ...], kind: str) -> None:
-        """Raise ValueError unless the last axis of a tensor is that of `columns`; it would be broadcast otherwise."""
-        if not isinstance(values, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor [..., {len(columns)}], not {type(values).__name__}")
-        if not values.dim() or values.shape[-1] != len(columns):
-            order = f", in the order {', '.join(columns)}" if len(columns) > 1 else f" {columns[0]!r}"
-            alone = f": write {name}.unsqueeze(-1)" if len(columns) == 1 and name == kind else ""
-            raise ValueError(
-                f"{name} has shape {list(values.shape)}; expected [..., {len(columns)}], the last axis for the {kind} "
-                f"column{'s' * (len(columns) > 1)} of the table{order}{alone}"
-            )
+        """Outputs in standard units, converted to the table's units, in float64."""
+        return self.scaling.unscale_y(y)
 
     def __repr__(self) -> str:
         counts = "/".join(str(len(self.points.splits[name])) for name in SPLITS)
         rows = int(self.points.points.sizes().sum())
+        dropped = f"dropped={self.dropped.rows} rows and {self.dropped.groups} groups, " if any(self.dropped) else ""
         return (
             f"Table(task={self.task!r}, x={list(self.x)}, y={list(self.y)}, groups={len(self.names)}, rows={rows}, "
-            f"split={counts}, points={self.points!r})"
+            f"{dropped}split={counts}, points={self.points!r})"
         )
 
 
-def _as_names(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _as_names(role: str, names: str | Sequence[str]) -> tuple[str, ...]:
+    """The names of columns as a tuple. Raises TypeError for anything but text or a sequence of names."""
+    if isinstance(names, str | int):
+        return (names,)
+    if role == "task" or not isinstance(names, Sequence):
+        raise TypeError(f"{role}={shown(names)}; expected the name of a column{' or several' * (role != 'task')}")
+    return tuple(names)

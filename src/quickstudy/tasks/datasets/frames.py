@@ -1,0 +1,54 @@
+"""Columns of data frames, and numbers with decimal commas."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from quickstudy.tasks.datasets.cells import is_missing, shown
+from quickstudy.tasks.datasets.columns import Columns
+
+
+def columns_of(frame: Any, used: Sequence[str]) -> Columns:
+    """The columns of a pandas or polars data frame.
+
+    Args:
+        frame: the data frame.
+        used: names of the columns that are needed.
+
+    Raises:
+        TypeError: if it is no data frame.
+        ValueError: if a name in `used` stands for several columns, or for a level of the index.
+    """
+    if not hasattr(frame, "columns") or not hasattr(frame, "shape"):
+        raise TypeError(
+            f"expected a data frame, not {type(frame).__name__}; use Table.from_columns for a dict of columns, "
+            "Table.from_csv for a file"
+        )
+    names = list(frame.columns)
+    for name in used:
+        if names.count(name) > 1:
+            raise ValueError(f"the data frame has {names.count(name)} columns called {name!r}; rename all but one")
+        if name not in names and name in getattr(getattr(frame, "index", None), "names", ()):
+            raise ValueError(f"{name!r} is in the index of the data frame; pass frame.reset_index()")
+    return {name: list(frame[name]) if name in used else frame[name] for name in names if names.count(name) == 1}
+
+
+def with_points(columns: Columns, names: Sequence[str], decimal: str) -> Columns:
+    """The columns with decimal points in `names`, in place of the mark `decimal`.
+
+    Raises:
+        ValueError: if the mark is neither a point nor a comma, or a number with decimal commas holds a point.
+    """
+    if decimal not in (".", ","):
+        raise ValueError(f"decimal={decimal!r}; choose '.' or ','")
+    if decimal == ".":
+        return columns
+    changed = dict(columns)
+    for name in set(names) & set(columns):
+        for i, value in enumerate(columns[name]):
+            if "." in value and not is_missing(value):
+                raise ValueError(
+                    f"column {name!r} holds {shown(value)} in row {i + 1}, and decimal=',' was given; remove points "
+                    "that separate thousands, and write all numbers alike"
+                )
+        changed[name] = [value.replace(",", ".") for value in columns[name]]
+    return changed
