@@ -329,3 +329,42 @@ def test_bad_arguments_are_one_line(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told) as caught:
         evaluate(Normal(), Noise(), **options)
     assert "\n" not in str(caught.value)
+
+
+class Recorder(torch.nn.Module):
+    """Predicts zeros, and keeps the support sets and queries that it meets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met: list[tuple[list[float], list[float]]] = []
+
+    def meta_loss(self, tasks: Any, **options: Any) -> torch.Tensor:
+        """Never called."""
+        raise NotImplementedError
+
+    def adapt(self, support: Any, **options: Any) -> Any:
+        """Keep the support set."""
+
+        def predict(x: torch.Tensor) -> Any:
+            self.met += [(a, b) for a, b in zip(support.x[..., 0].tolist(), x[..., 0].tolist(), strict=True)]
+            return predictive.Point(torch.zeros_like(x))
+
+        return predict
+
+
+@pytest.mark.parametrize("order", ["first", "random"])
+def test_given_groups_are_measured_once_each(order: Any) -> None:
+    """Draws with replacement from three groups are not 600 groups, and would give an interval that is far too small."""
+    sizes = {f"g{i}": 6 + i % 3 for i in range(20)} | {"short": 3}
+    rows = [(name, i, 10.0 * place + i) for place, (name, n) in enumerate(sizes.items()) for i in range(n)]
+    columns = dict(zip(("who", "t", "v"), zip(*rows, strict=True), strict=True))
+    split = {"train": [f"g{i}" for i in range(16)], "test": ["g16", "g17", "g18", "g19", "short"]}
+    table = qs.tasks.Table.from_columns(columns, task="who", x="t", y="v", splits=split, order=order)
+    learner = Recorder()
+    with pytest.warns(RuntimeWarning, match="support=4: 1 of the 5 tasks of the test split .* are left out"):
+        found = evaluate(learner, table, support=(1, 4), tasks=600)
+    assert {name: metric.n for name, metric in found.items()} == {"mse/k=1": 4, "mse/k=4": 4}
+    small, large = (sorted(pair for pair in learner.met if len(pair[0]) == k) for k in (1, 4))
+    assert len(small) == len(large) == 4
+    assert sorted(sorted(b) for _, b in small) == sorted(sorted(b) for _, b in large)  # judged on the same rows
+    assert sum(len(b) for _, b in large) == sum(sizes[name] - 4 for name in split["test"][:4])

@@ -45,13 +45,14 @@ def evaluate(
     of a larger one. If the family knows the likelihood of an oracle, which depends on the support set, tasks are
     sampled again for each size, from the same seed.
 
-    The intervals treat tasks as independent draws. If a family draws from few groups of its own data, measure each
-    held-out group once instead.
+    The intervals treat tasks as independent draws. A family of given tasks (`Table`, `from_dataset`, and any other that
+    has a method `once`) is measured on each task of the split once, and `n` is the number of these tasks. Those with no
+    more points than the largest support size are left out, with a warning, so that all sizes have the same tasks.
 
     Args:
         learner: the learner.
         family: the task family.
-        tasks: number of tasks; 600 as in the MAML paper.
+        tasks: number of tasks, 600 as in the MAML paper; of a family of given tasks all are measured.
         support: support sizes.
         steps: numbers of gradient steps; by default 0, 1, 10 and that of training. Leave it out for learners without an
             inner loop.
@@ -106,13 +107,22 @@ def evaluate(
             evaluating(learner, transductive=transductive),
             torch.random.fork_rng(devices=[place] if place.type == "cuda" else []),
         ):
-            for number, start in enumerate(range(0, tasks, SAMPLED)):
-                generator = torch.Generator(device=place)
-                for size, drawn in _by_support(draw, min(SAMPLED, tasks - start), supports, generator, seed, number):
-                    for first in range(0, drawn.num_tasks, batch):
-                        noise = mix(seed, start + first, Stream.EVALUATION_NOISE)
-                        for name, values in _measure(learner, drawn.select(slice(first, first + batch)), counts, noise):
-                            found.setdefault(name.format(k=size), []).append(values.detach().cpu())
+            generator = torch.Generator(device=place)
+            if hasattr(family, "once"):
+                parts = _each_once(
+                    family, supports, generator.manual_seed(mix(seed, 0, Stream.EVALUATION)), query, split
+                )
+            else:
+                parts = (
+                    (start, *pair)
+                    for number, start in enumerate(range(0, tasks, SAMPLED))
+                    for pair in _by_support(draw, min(SAMPLED, tasks - start), supports, generator, seed, number)
+                )
+            for start, size, drawn in parts:
+                for first in range(0, drawn.num_tasks, batch):
+                    noise = mix(seed, start + first, Stream.EVALUATION_NOISE)
+                    for name, values in _measure(learner, drawn.select(slice(first, first + batch)), counts, noise):
+                        found.setdefault(name.format(k=size), []).append(values.detach().cpu())
     finally:
         learner.to(home)
     label = "transductive/" if transductive else ""
@@ -174,6 +184,15 @@ def _by_support(
             yield size, draw(count, support=size, generator=generator)
         else:
             yield size, tasks._replace(support=tasks.support.first(size))
+
+
+def _each_once(
+    family: Any, supports: list[int], generator: torch.Generator, query: int, split: Split
+) -> Iterator[tuple[int, int, Tasks]]:
+    """Yield 0, the support size and every task of the split once, with support sets of each size."""
+    tasks = family.once(split, support=max(supports), query=query, generator=generator)
+    for size in supports:
+        yield 0, size, tasks._replace(support=tasks.support.first(size))
 
 
 def _measure(learner: nn.Module, tasks: Tasks, counts: list[int] | None, noise: int) -> Iterator[tuple[str, Tensor]]:
