@@ -122,6 +122,23 @@ def counted(n: int, over: str = "tasks", **more: int) -> dict[str, object]:
     return {"mean": 1.0, "ci95": 0.1, "n": n, "over": over, **more}
 
 
+def test_outputs_with_units_of_their_own_are_not_compared() -> None:
+    """Millimetres and kilograms stand in tables of their own, each with its best."""
+    results = {
+        f"{part}/rmse/y={output}/k={k}": {"mean": mean, "ci95": 0.1, "n": 7, "over": "groups"}
+        for part, means in {"np": (5.0, 0.6), "gp": (3.0, 0.9)}.items()
+        for output, mean in zip(("height", "weight"), means, strict=True)
+        for k in (2, 10)
+    }
+    height, weight = tables({"": results})
+    assert (height.title, weight.title) == ("root mean squared error of height", "root mean squared error of weight")
+    assert height.header == ["", "K=2", "K=10"] and [row[0] for row in height.rows] == [row[0] for row in weight.rows]
+    assert height.best == {(1, 1), (1, 2)} and weight.best == {(0, 1), (0, 2)}
+    assert notes([height, weight], "table")[0] == "Means over 7 held-out groups."
+    assert "±: half the width of the 95% interval, over groups." in notes([height, weight], "table")
+    assert len(comparable({"": results}, "rmse")) == 4  # learners and outputs
+
+
 def test_different_numbers_of_tasks_stand_in_the_table() -> None:
     results = {"a": {"mse/k=5": counted(2)}, "b": {"mse/k=5": counted(1300)}, "c": {"mse/k=5": {"mean": 1.0}}}
     results["d"] = {"mse/k=5": counted(5, "seeds", tasks=600)}
@@ -142,7 +159,10 @@ def test_two_seeds_have_no_interval_and_the_notes_say_why() -> None:
     ]
     (three,) = tables({"": {"maml/mse": counted(3, "seeds", tasks=40)}})
     assert three.rows[0][1] == "1.00 ± 0.10"
-    assert notes([three]) == ["Means over 3 seeds of 40 tasks.", "±: half the width of the 95% interval."]
+    assert notes([three]) == [
+        "Means over 3 seeds of 40 tasks.",
+        "±: half the width of the 95% interval, over seeds.",
+    ]
 
 
 def test_notes_say_what_tuning_tried() -> None:
@@ -200,6 +220,12 @@ def test_numbers(value: float, text: str) -> None:
         (1.0, math.nan, "1.00"),
         (31.4, 2e7, "31.4 ± 2.00e+07"),
         (-3.1e12, 12.0, "-3.10e+12 ± 12.0"),
+        (1.2345e-9, 4.5e-11, "(1.234 ± 0.045)e-09"),
+        (-2e-22, 1e-21, "(-0.2 ± 1.0)e-21"),
+        (3.0, 1e-7, "(3.00000000 ± 0.00000010)e+00"),
+        (4_500_123.4, 12.0, "4500123 ± 12"),
+        (4.5e22, 1.2e20, "(4.500 ± 0.012)e+22"),
+        (1e-12, 1e-30, "1.00e-12 ± 1.00e-30"),
     ],
 )
 def test_cells(mean: float, ci95: float, text: str) -> None:

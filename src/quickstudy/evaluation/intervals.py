@@ -22,7 +22,7 @@ class Metric(NamedTuple):
         ci95: half the width of the 95% confidence interval of the mean; NaN for a single task and for fewer than three
             seeds.
         n: number of values.
-        over: "tasks" or "seeds".
+        over: "tasks", "groups" (of a table) or "seeds".
         values: the values, `[n]` in float64, for paired comparisons.
         tasks: of a mean over seeds, the number of tasks of each seed, if it is known and the same for all.
 
@@ -95,7 +95,7 @@ def _tasks(values: Sequence[Any]) -> int | None:
 
 def _count(value: Any) -> int | None:
     found = value.to_json() if isinstance(value, Metric) else value
-    return found.get("n") if isinstance(found, Mapping) and found.get("over") == "tasks" else None
+    return found.get("n") if isinstance(found, Mapping) and found.get("over") in ("tasks", "groups") else None
 
 
 def _mean(value: Any) -> float:

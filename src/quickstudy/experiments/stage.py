@@ -120,11 +120,11 @@ class Stage:
 
     @property
     def draws(self) -> bool:
-        """Whether `draw` draws figures: not if the run is only measured again."""
-        return self.mode != "measure" and self.first
+        """Whether `draw` draws figures: not if the run is measured again and its files stay as they are."""
+        return self.first and (self.mode != "measure" or self.write)
 
     def draw(self, name: str, make: Callable[[], Figure], caption: str = "") -> None:
-        """Save the figure that `make()` returns, and its caption, unless the run is only measured again.
+        """Save the figure that `make()` returns, and its caption, if `draws`.
 
         If the figure cannot be drawn or written, a RuntimeWarning names it, and the run continues.
         """
@@ -142,6 +142,20 @@ class Stage:
         """Write `content` as NAME.json into the run folder, unless the run is measured again with `write=False`."""
         if self.first and (self.mode != "measure" or self.write):
             atomic.write_file(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
+
+    def recall(self, name: str) -> Any:
+        """The content of NAME.json in the run folder; None if there is none, or if the run is new.
+
+        Raises:
+            ValueError: if it is not JSON.
+        """
+        path = self.folder / f"{name}.json"
+        if self.mode == "new" or not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}); restore the file from a copy") from None
 
     def keep_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows with the same keys as NAME.csv into the run folder, under the same condition as `keep`."""

@@ -19,7 +19,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 from quickstudy.report.palette import INK, SKY, looks
 from quickstudy.runs.atomic import make_folder, write_file
 
-STYLE = str(Path(__file__).with_name("style.mplstyle"))
+STYLE = str(Path(__file__).parent / "static" / "style.mplstyle")
 FACTOR = 30  # between the ends of a loss from which on it is drawn on a logarithmic scale
 CAPTION = "Description"  # keyword of the text in a PNG that holds the caption
 

@@ -17,7 +17,7 @@ from quickstudy.report.verdicts import verdicts
 from quickstudy.runs.atomic import make_folder, write_file
 from quickstudy.runs.reading import read_file
 
-CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+CSS = (Path(__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
 TRAINING = (
     "The loss in training, and on validation tasks. Learners minimise losses of different kinds: compare the shapes "
     "of curves, not their heights. The scale is logarithmic only if all losses are errors: a negative log density may "

@@ -11,7 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from quickstudy.report.figures import STYLE
+from quickstudy.report.labels import labels
 from quickstudy.report.palette import BLUE, INK
+
+TITLE = 25  # letters in the title of a panel of `wrapped`
 
 
 class Curve(NamedTuple):
@@ -149,18 +152,23 @@ def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: i
     with mplstyle.context(STYLE):
         figure = Figure(figsize=(max(1.72 * columns, 3.4), 1.45 * height + 0.6))
         axes = figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True)
-        for place, (name, panel) in enumerate(groups.items()):
+        names = labels(groups, TITLE if columns > 1 else 2 * TITLE)
+        for place, (name, panel) in enumerate(zip(names.shown, groups.values(), strict=True)):
             handles = draw_panel(axes.flat[place], panel)
-            axes.flat[place].set_title(name, fontsize=8, fontweight="normal")
+            axes.flat[place].set_title(name, fontsize=8, fontweight="normal", fontfamily=names.families)
         for spare in axes.flat[len(groups) :]:
             spare.set_axis_off()
         for j in range(columns):  # the lowest panel of each column has the tick labels
             lowest = axes[(len(groups) - 1 - j) // columns, j]
             lowest.tick_params(labelbottom=True)
-        figure.supxlabel(xlabel, fontsize=8, color="#333333")
-        figure.supylabel(ylabel, fontsize=8, color="#333333")
+        for set_label, text, width in (
+            (figure.supxlabel, xlabel, 20 * columns + 10),
+            (figure.supylabel, ylabel, 16 * height + 10),
+        ):
+            label = labels([text], width)
+            set_label(label.shown[0], fontsize=8, color="#333333", fontfamily=label.families)
         axes[0, 0].set_ylim(*_limits(list(groups.values())))
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        figure.legend(handles=handles, loc="outside upper center", ncols=max(1, min(len(handles), columns - 1)))
     return figure
 
 
@@ -174,5 +182,5 @@ def _limits(column: Sequence[Panel]) -> tuple[float, float]:
     sets = [panel.truth for panel in column if panel.truth is not None]
     sets += [pair[1] for panel in column for pair in (panel.seen, panel.unseen) if pair is not None and len(pair[1])]
     values = np.concatenate([_array(values).ravel() for values in sets])
-    room = 0.25 * max(float(np.ptp(values)), 1e-6)
+    room = 0.25 * (float(np.ptp(values)) or abs(float(values[0])) or 1.0)
     return float(values.min()) - room, float(values.max()) + room

@@ -91,6 +91,7 @@ PARTS = {
 REFERENCES = tuple(
     PARTS[name] for name in ("oracle", "exact", "diagonal", "simulator", "ceiling")
 )  # no learner is expected to beat these
+_MOST_DIGITS = 8  # after the point, of a mean with an exponent
 KERNELS = {"rbf": "RBF", "matern52": "Matern 5/2"}
 BOUNDS = {
     "mse": (0.0, math.inf),
@@ -202,6 +203,8 @@ def tables(
 ) -> list[Table]:
     """Return one table for each metric, for runs that were measured on the same kind of tasks.
 
+    Outputs that are measured in units of their own (`np/rmse/y=height/k=4`) have a table each.
+
     Args:
         results: the `metrics` of each run, by its name; rows do not contain the name "".
         metrics: names of the metrics to show, in this order; by default all, in the order of `METRICS`.
@@ -215,9 +218,12 @@ def tables(
     order = metrics or [m for m in METRICS if m in present] + [m for m in present if m not in METRICS]
     found = []
     for metric in order:
-        chosen = [e for e in entries if e.metric == metric]
-        found += [_table(metric, chosen)] if chosen else []
-        found += [_multiples(metric, chosen)] if multiples and metric in ("mse", "rmse") and _comparable(chosen) else []
+        of_metric = [e for e in entries if e.metric == metric]
+        for output in dict.fromkeys(e.keys.get("y", "") for e in of_metric):
+            chosen = [e for e in of_metric if e.keys.get("y", "") == output]
+            found.append(_table(metric, chosen))
+            if multiples and metric in ("mse", "rmse") and _comparable(chosen):
+                found.append(_multiples(metric, chosen))
     return found
 
 
@@ -238,7 +244,9 @@ def notes(shown: Sequence[Table], recipe: str = "") -> list[str]:
     if any(table.title in (*TUNED.values(), METRICS["factor"]) for table in shown):
         found.append(TRIED)
     if any("±" in cell for table in shown for row in table.rows for cell in row):
-        found.append("±: half the width of the 95% interval.")
+        kinds = dict.fromkeys(text.partition(" ")[2].partition(" ")[0] for table in shown for text in table.over)
+        over = f", over {' or '.join(kinds)}" if kinds else ""
+        found.append(f"±: half the width of the 95% interval{over}.")
     if any(table.best for table in shown):
         found.append("Bold: the best of its column, if its interval touches no other; references do not count.")
     return found
@@ -251,7 +259,7 @@ def _over_notes(shown: Sequence[Table]) -> list[str]:
     found = []
     if len(over) == 1:
         number, _, words = over[0].partition(" ")
-        kind = "" if words.startswith("seeds") else "unseen " if tested else "validation "
+        kind = {"seeds": "", "groups": "held-out "}.get(words.partition(" ")[0], "unseen " if tested else "validation ")
         found.append(f"Means over {number} {kind}{words}.")
     elif over:
         found.append(f"Means are over different numbers of tasks or seeds: {', '.join(over)}.")
@@ -277,6 +285,7 @@ def comparable(results: Mapping[str, Mapping[str, Any]], metric: str) -> dict[st
     for run, found in results.items():
         for name, value in found.items():
             e = entry(name, value, run)
+            e = e._replace(part=f"{e.part}, {e.keys['y']}") if "y" in e.keys else e
             done = int(e.keys.get("steps", e.keys.get("episode", 0)))
             place = (e.part, column(e))
             if e.metric == metric and math.isfinite(e.mean) and (place not in last or done >= last[place][0]):
@@ -307,13 +316,21 @@ def number(value: float) -> str:
 
 
 def cell(mean: float, ci95: float | None) -> str:
-    """Format `mean ± ci95`, both with as many digits as show two of the interval."""
+    """Format `mean ± ci95`, both with as many digits as show two of the interval, and one exponent if they need it.
+
+    >>> cell(47.77, 11.0), cell(1.2345e-9, 4.5e-11), cell(4_500_123.4, 12.0)
+    ('48 ± 11', '(1.234 ± 0.045)e-09', '4500123 ± 12')
+    """
     if ci95 is None or not math.isfinite(ci95) or not math.isfinite(mean) or ci95 == 0:
         return number(mean)
-    if max(abs(mean), ci95) >= 1e6:
+    first, last = math.floor(math.log10(max(abs(mean), ci95))), math.floor(math.log10(ci95)) - 1
+    if last >= -5 and first < 7:
+        digits = max(0, -last)
+        return f"{mean:.{digits}f} ± {ci95:.{digits}f}"
+    digits = first - last
+    if digits > _MOST_DIGITS or (first >= 7 and ci95 > abs(mean)):  # a mean that diverged, or hardly varies
         return f"{number(mean)} ± {number(ci95)}"
-    digits = min(max(0, 1 - math.floor(math.log10(ci95))), 5)
-    return f"{mean:.{digits}f} ± {ci95:.{digits}f}"
+    return f"({mean / 10.0**first:.{digits}f} ± {ci95 / 10.0**first:.{digits}f})e{first:+03d}"
 
 
 def column(e: Entry) -> str:
@@ -332,7 +349,13 @@ def _table(metric: str, entries: Sequence[Entry]) -> Table:
         header.append(OVER)
         for line, found in zip(cells, rows.values(), strict=True):
             line.append(", ".join(dict.fromkeys(e.over for e in found.values() if e.over)))
-    return Table(METRICS.get(metric, metric.replace("_", " ")), header, cells, best, over)
+    return Table(_title(metric, entries), header, cells, best, over)
+
+
+def _title(metric: str, entries: Sequence[Entry]) -> str:
+    """Return the name of the metric, with that of the output if there are several."""
+    output = entries[0].keys.get("y")
+    return METRICS.get(metric, metric.replace("_", " ")) + (f" of {output}" if output else "")
 
 
 def _multiples(metric: str, entries: Sequence[Entry]) -> Table:
@@ -343,14 +366,16 @@ def _multiples(metric: str, entries: Sequence[Entry]) -> Table:
         [name, *(f"x {number(found[c].mean / least[c])}" if c in found and least[c] > 0 else "" for c in columns)]
         for name, found in rows.items()
     ]
-    title = f"{METRICS.get(metric, metric)}, in multiples of the least"
+    title = f"{_title(metric, entries)}, in multiples of the least"
     return Table(title, ["", *("multiple" if c == "mean" else c for c in columns)], cells)
 
 
 def _grid(entries: Sequence[Entry]) -> tuple[dict[str, dict[str, Entry]], list[str]]:
     """Return the rows by name, and the names of the columns. Numbers ascend; other names keep their order."""
     parts = list(dict.fromkeys(e.part for e in entries))
-    numbers = {_row(e): (parts.index(e.part), [_number(v) for k, v in e.keys.items() if k != "k"]) for e in entries}
+    numbers = {
+        _row(e): (parts.index(e.part), [_number(v) for k, v in e.keys.items() if k not in ("k", "y")]) for e in entries
+    }
     rows: dict[str, dict[str, Entry]] = {name: {} for name in sorted(numbers, key=lambda name: numbers[name])}
     for e in entries:
         rows[_row(e)][column(e)] = e
@@ -400,5 +425,5 @@ def _row(e: Entry) -> str:
     if "steps" in e.keys:
         steps = int(e.keys["steps"])
         words.append("before adapting" if steps == 0 else f"after {steps} step{'s' if steps > 1 else ''}")
-    words += [f"{k} {v}" for k, v in e.keys.items() if k not in ("k", "steps", "kernel")]
+    words += [f"{k} {v}" for k, v in e.keys.items() if k not in ("k", "y", "steps", "kernel")]
     return ", ".join(words) or ("factor" if e.metric == "factor" else "this learner")

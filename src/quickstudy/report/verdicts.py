@@ -52,8 +52,9 @@ def _by_place(metric: str, entries: Sequence[Entry]) -> dict[str, list[Entry]]:
 
 def _place(e: Entry) -> str:
     words = [] if column(e) == "mean" else [column(e)]
+    words += [f"predicting {e.keys['y']}"] if "y" in e.keys else []
     return ", ".join(
-        [*words, *(f"{key} {value}" for key, value in e.keys.items() if key not in ("k", "steps", "kernel"))]
+        [*words, *(f"{key} {value}" for key, value in e.keys.items() if key not in ("k", "y", "steps", "kernel"))]
     )
 
 

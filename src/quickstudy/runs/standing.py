@@ -71,4 +71,4 @@ def _is_metric(value: Any) -> bool:
     if not isinstance(value, dict) or set(value) != {"mean", "ci95", "n", "over"}:
         return False
     numbers = all(value[key] is None or type(value[key]) in (int, float) for key in ("mean", "ci95"))
-    return numbers and type(value["n"]) is int and value["over"] in ("tasks", "seeds")
+    return numbers and type(value["n"]) is int and value["over"] in ("tasks", "groups", "seeds")

@@ -68,6 +68,7 @@ def load(
             f"that comes with the package: {', '.join(shipped_names())}"
         )
     if is_run(folder):
+        _check_one(folder)
         run, folder = folder, folder / "checkpoints" / which
         if which == "best" and newest(folder) is None:
             raise CheckpointError(
@@ -86,6 +87,17 @@ def load(
         learner.to(weight.dtype)
     load_weights(learner, checkpoint.weights, folder)
     return learner.to(place).eval()
+
+
+def _check_one(run: Path) -> None:
+    """Raise CheckpointError if a run consists of several trainings, each in a folder of its own."""
+    if newest(run / "checkpoints" / "last") is None:
+        parts = sorted(each.name for each in run.iterdir() if is_run(each))
+        if parts:
+            raise CheckpointError(
+                f"{run} has {len(parts)} learners, one in each of the folders {', '.join(parts[:5])}"
+                f"{' ...' if len(parts) > 5 else ''}; load one of them, such as qs.load({str(run / parts[0])!r})"
+            )
 
 
 def _check_given(learner: Any, network: Any) -> None:

@@ -12,17 +12,21 @@ class Options(Shared):
     """Options of the recipe: the file, its columns, and how to learn from them."""
 
     data: Path
-    """CSV file with a header line."""
+    """CSV file with a header line, plain or packed by gzip."""
+    delimiter: str | None = None
+    """What separates the columns; by default a comma, semicolon, tab or bar, whichever fits."""
+    decimal: Literal[".", ","] = "."
+    """Decimal mark of the numbers."""
     task: str
     """Column that names the group of each row, such as a subject; every group is a task."""
     x: tuple[str, ...]
     """Columns of the inputs; the rows of a group are sorted by the first of them."""
     y: tuple[str, ...]
-    """Columns to predict."""
+    """Columns to predict; each is measured in its own units."""
     learner: Literal["np", "cnp", "maml"] = "np"
     """Learner: Neural Process (np), Conditional Neural Process (cnp) or MAML (maml)."""
     seen: tuple[int, ...] = (4,)
-    """Numbers K of first rows seen of a held-out group; each K is a column. Training sees up to twice the largest K."""
+    """Numbers K of first rows seen of a held-out group, a column each; all predict the rows after the largest."""
     test_steps: tuple[int, ...] = ()
     """Numbers of gradient steps after which to measure MAML; by default as many as in training, 3."""
     folds: int = 3

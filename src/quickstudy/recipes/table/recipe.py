@@ -3,11 +3,15 @@
     quickstudy run table --data sleep.csv --task subject --x day --y reaction
 
 Groups are divided into folds; each fold in turn is held out and predicted by a learner trained on the others. Error and
-log-likelihood are in the units of the file; groups.csv has those of every single group. The rivals are a Gaussian
-process fitted to the same few rows, one whose hyperparameters are fitted to the training groups, and one curve through
-all training rows that ignores groups.
+log-likelihood of every output are in its units; groups.csv has those of every single group. table.json keeps the folds
+and a digest of every group, so that the run is measured again on the same held-out groups only. The rivals are a
+Gaussian process fitted to the same few rows, one whose hyperparameters are fitted to the training groups, and one curve
+through all training rows that ignores groups.
 """
 
+import re
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,11 +19,14 @@ from torch import Tensor, nn
 import quickstudy as qs
 from quickstudy.evaluation.intervals import Metric
 from quickstudy.experiments.stage import Stage
-from quickstudy.recipes.table import by_group, held_out
+from quickstudy.recipes.table import by_group, folds, held_out
 from quickstudy.recipes.table.options import Options as Options
+from quickstudy.recipes.table.rivals import Rivals
 from quickstudy.report import panels
+from quickstudy.report.labels import labels
 from quickstudy.report.palette import look
 from quickstudy.report.panels import Panel
+from quickstudy.tasks.datasets.record import TableRecord
 
 MOST_PANELS = 12  # largest number of held-out groups in the figure
 
@@ -30,14 +37,21 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         raise ValueError(
             f"--learner {options.learner} adapts without gradient steps; leave --test-steps out, or use --learner maml"
         )
-    tables = held_out.folds(options)
-    for sentence in (held_out.left_out(tables[0]), held_out.few_for_validation(tables, options.which)):
+    rows, kept = folds.read(options), stage.recall("table")
+    if kept is None and stage.mode != "measure":
+        tables = folds.deal(options, rows)
+        stage.describe()
+        stage.keep("table", TableRecord.of(tables).to_json())
+    else:
+        tables = folds.again(options, rows, kept)
+    unused = [sentence for sentence in (folds.left_out(tables[0]), folds.too_short(tables, options.seen)) if sentence]
+    for sentence in (*unused, folds.few_for_validation(tables, options.which)):
         if sentence:
             stage.say(sentence)
     learners = [build(options, table) for table in tables]  # before training, so that weights depend on the seed alone
     scores: list[dict[str, Tensor]] = []
-    rows: list[dict[str, Any]] = []
-    drawn: dict[str, Panel] = {}
+    lines: list[dict[str, Any]] = []
+    drawn: list[dict[str, Panel]] = [{} for _ in options.y]
     for i, (table, learner) in enumerate(zip(tables, learners, strict=True), 1):
         trained = stage.train(
             learner,
@@ -53,17 +67,42 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
             validation_tasks=64,
             compile=False,
         )
-        rivals = held_out.Rivals(table)
-        learned = (table, rivals, trained, options.learner)
-        groups = [held_out.HeldOut(*learned, seen, options.test_steps or (None,)) for seen in options.seen]
+        stage.say(f"fold {i} of {len(tables)}: fitting the rivals, predicting {len(table.groups('test'))} groups")
+        groups = _predicted(options, table, trained)
         scores.append({name: values for each in groups for name, values in each.scores().items()})
-        rows += by_group.rows(table.groups("test"), i, scores[-1])
-        drawn |= groups[options.seen.index(min(options.seen))].pictures(look(options.learner).colour)
-    stage.keep_rows("groups", rows)
-    shown = dict(list(drawn.items())[:MOST_PANELS])
-    text = f"{caption(options, len(drawn))} {held_out.left_out(tables[0])}".rstrip()
-    stage.draw("groups", lambda: panels.wrapped(shown, xlabel=options.x[0], ylabel=options.y[0]), text)
+        lines += by_group.rows(groups[0].groups, i, scores[-1])
+        if stage.draws:
+            first = min(groups, key=lambda each: each.seen)
+            for j, panels_of_output in enumerate(drawn):
+                panels_of_output |= first.pictures(look(options.learner).colour, j)
+    stage.keep_rows("groups", lines)
+    for name, output, each in zip(figure_names(options.y), options.y, drawn, strict=True):
+        shown = dict(list(each.items())[:MOST_PANELS])
+        text = " ".join(filter(None, [caption(options, len(each)), *unused, labels([*shown, output], 25).note]))
+        stage.draw(name, partial(panels.wrapped, shown, xlabel=options.x[0], ylabel=output), text)
     return held_out.summary(scores)
+
+
+def _predicted(options: Options, table: qs.tasks.Table, trained: nn.Module) -> list[held_out.HeldOut]:
+    """The predictions of the held-out groups from each number of rows, all judged on the rows after the largest."""
+    rivals, steps = Rivals(table), options.test_steps or (None,)
+    return [
+        held_out.HeldOut(table, rivals, trained, name=options.learner, seen=seen, steps=steps, after=max(options.seen))
+        for seen in options.seen
+    ]
+
+
+def figure_names(outputs: Sequence[str]) -> list[str]:
+    """The name of the figure of each output: "groups" for the first, "groups-NAME" for the others.
+
+    >>> figure_names(["height", "weight (kg)", "weight [kg]"])
+    ['groups', 'groups-weight-kg', 'groups-weight-kg-3']
+    """
+    names = ["groups"]
+    for place, output in enumerate(outputs[1:], 2):
+        name = "groups-" + re.sub(r"\W+", "-", output).strip("-")
+        names.append(f"{name}-{place}" if name in names or name == "groups-" else name)
+    return names
 
 
 def caption(options: Options, groups: int) -> str:
