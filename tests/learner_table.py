@@ -25,6 +25,7 @@ from quickstudy.inner.optimizers import SGD
 from quickstudy.inner.rates import Rates
 from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.metric.bases import NaturalSpline
+from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP
 from quickstudy.metric.mixed.mixed_model import MixedModel
 from quickstudy.nets import MLP, WarpedMLP
 from quickstudy.processes.attentive_cnp import AttentiveCNP
@@ -125,6 +126,8 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "ALPaCA, fixed noise": lambda: ALPaCA(net(24), noise=0.1, learn_noise=False),
     "MixedModel": lambda: MixedModel(),
     "MixedModel, fitted": lambda: fitted(MixedModel(fixed=NaturalSpline(3), covariance="diagonal")),
+    "MeanAndGP": lambda: MeanAndGP(inducing=4),
+    "MeanAndGP, fitted": lambda: fitted(MeanAndGP(inducing=4, kernel="matern52")),
     **PROCESSES,
 }
 
@@ -161,6 +164,8 @@ FEWER = ("TNP", "TNPA", "TNPND", "IncTNP", "IncTNP, query", "TETNP", "AttentiveC
 MANY_POINTS = dict.fromkeys(FEWER, 500) | {
     "FlowNP": 60,
     "RelativeCNP": 200,
+    "MeanAndGP": 1000,
+    "MeanAndGP, fitted": 1000,
     "CNP, dense": 300,
     "RelativeCNP, pairs": 20,
 }

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from quickstudy.inner.loop import inner_loop as inner_loop
     from quickstudy.metric import bases as bases
     from quickstudy.metric.alpaca import ALPaCA as ALPaCA
+    from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP as MeanAndGP
     from quickstudy.metric.mixed.mixed_model import MixedModel as MixedModel
     from quickstudy.nets.step_norm import StepNorm as StepNorm
     from quickstudy.processes import heads as heads
@@ -84,6 +85,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "LBANP": "quickstudy.processes.lbanp",
     "MAML": "quickstudy.gradient.maml",
     "MAMLPlusPlus": "quickstudy.gradient.maml_plus_plus",
+    "MeanAndGP": "quickstudy.metric.mean_and_gp.mean_and_gp",
     "MetaCurvature": "quickstudy.gradient.meta_curvature",
     "MetaSGD": "quickstudy.gradient.meta_sgd",
     "MixedModel": "quickstudy.metric.mixed.mixed_model",

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_LONGEST = 3.0  # largest step, as a multiple of 1 + the length of the point
 _FLAT = 1e-10  # curvatures below this share of the largest count as flat
 
 
@@ -19,13 +18,19 @@ class Minimum(NamedTuple):
 
 
 def minimise(
-    function: Callable[[Tensor], Tensor], start: Tensor, *, steps: int = 100, tolerance: float = 1e-9
+    function: Callable[[Tensor], Tensor],
+    start: Tensor,
+    *,
+    steps: int = 100,
+    tolerance: float = 1e-9,
+    longest: float = 3.0,
 ) -> Minimum:
     """A local minimum, in float64.
 
     A step is -|H|^-1 g, with the absolute values of the eigenvalues of the Hessian H (Dauphin et al. 2014, arXiv
-    1406.2572), so that saddle points repel it; it is halved until the function falls. The method has converged when the
-    Newton decrement g^T |H|^-1 g, twice the expected gain, is below the tolerance, and no curvature is negative.
+    1406.2572), so that saddle points repel it. It is halved until the function falls; points at which the function is
+    NaN or infinite are avoided. The method has converged when the Newton decrement g^T |H|^-1 g, twice the expected
+    gain, is below the tolerance, and no curvature is negative.
 
     Args:
         function: maps a point `[n]` to a number, differentiable twice.
@@ -33,6 +38,7 @@ def minimise(
         steps: largest number of steps.
         tolerance: of the decrement, in units of the function; for a deviance, 1e-9 leaves an error of 3e-5 standard
             errors of a parameter.
+        longest: largest length of a step, as a multiple of 1 + the length of the point.
 
     >>> minimise(lambda p: ((p**2 - 2) ** 2).sum(), torch.tensor([1.0])).point
     tensor([1.4142], dtype=torch.float64)
@@ -51,7 +57,7 @@ def minimise(
         step = -axes @ (along / steep)
         if decrement < small:  # a saddle point: leave it where the function bends downwards
             step = 0.1 * axes[:, 0]
-        step = step * min(1.0, _LONGEST * (1 + float(point.norm())) / float(step.norm()))
+        step = step * min(1.0, longest * (1 + float(point.norm())) / float(step.norm()))
         found = _shorter(function, point, step, value)
         if found is None:
             return Minimum(point, value, decrement < 1e3 * small)

@@ -51,6 +51,7 @@ LEARNERS: dict[str, tuple[str, ...]] = {
     "NeuralProcess": ("garnelo2018np",),
     "CNP": ("garnelo2018cnp",),
     "ALPaCA": ("harrison2018alpaca",),
+    "MeanAndGP": ("hensman2013hierarchical",),
     "MixedModel": ("laird1982mixed", "bates2015lme4"),
 }
 OBJECTIVES: dict[str, tuple[str, ...]] = {"iwae": ("burda2016iwae",), "ml": ("foong2020convnp",)}

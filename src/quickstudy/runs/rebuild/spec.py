@@ -26,6 +26,7 @@ CLASSES: dict[str, str] = {
     "Curvature": "quickstudy.gradient.meta_curvature",
     "Implicit": "quickstudy.inner.fast.implicit",
     "ALPaCA": "quickstudy.metric.alpaca",
+    "MeanAndGP": "quickstudy.metric.mean_and_gp.mean_and_gp",
     "MixedModel": "quickstudy.metric.mixed.mixed_model",
     "Polynomial": "quickstudy.metric.bases.polynomial",
     "NaturalSpline": "quickstudy.metric.bases.natural_spline",
