@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,35 @@ class Predictive(Protocol):
 
         `joint=True` gives `[T]`: one joint density per task, not divided by M.
         """
+
+
+class Interval(NamedTuple):
+    """The ends of a central interval, `[T, M, *dy]`, or `[P, T, M, *dy]` of several; both belong to it."""
+
+    lower: Tensor
+    upper: Tensor
+
+
+@runtime_checkable
+class Quantiles(Predictive, Protocol):
+    """A belief that also has quantiles, for each point and output by itself, in the units of the predictor.
+
+    A `Predictive` need not have them: class labels have no order, and a class of your own may lack these methods. That
+    of whole numbers, such as counts, has an attribute `discrete`, which is True.
+    """
+
+    def cdf(self, y: Any) -> Tensor:
+        """The probability of an outcome of at most `y [T, M, *dy]`, shaped as `y`. A number `y` holds everywhere."""
+
+    def quantile(self, p: Any) -> Tensor:
+        """The smallest outcome whose `cdf` is at least `p`: `[T, M, *dy]`; for several `p`, `[P, T, M, *dy]`.
+
+        `p` is a number from 0 to 1, or a sequence or a tensor with one axis. At 0 and 1 it is the end of the range of
+        outcomes, -inf and inf for real ones. Raises ValueError for other numbers, and TypeError for other things.
+        """
+
+    def interval(self, level: Any) -> Interval:
+        """The quantiles at (1 - level) / 2 and (1 + level) / 2: the central interval of probability `level`."""
 
 
 class Functions(Sequence[Callable[[Tensor], Tensor]]):

@@ -59,6 +59,25 @@ def test_cdf_density_draws_and_moments_of_a_point_fit(tasks: Tasks) -> None:
     torch.testing.assert_close(one.variance[0, 0, 0], draws.var(), rtol=0.25, atol=0)
 
 
+def test_quantiles_are_those_of_its_distribution_function(tasks: Tasks) -> None:
+    """Also where the solver's steps are so long that draws and densities disagree; and they have its derivatives."""
+    process, level = flowing(3), torch.tensor([1e-6, 0.2, 0.5, 0.95])
+    belief = process.adapt(tasks.support)(tasks.query.x)
+    found = belief.quantile(level)
+    assert found.shape == (4, 3, 4, 1) and not found.requires_grad
+    for p, y in zip(level, found, strict=True):
+        torch.testing.assert_close(belief.cdf(y), p.expand_as(y), rtol=1e-8, atol=0)
+    assert torch.equal(belief.interval(0.6).lower, belief.quantile(0.2))
+    assert belief.quantile([0, 1])[:, 0, 0, 0].tolist() == [-torch.inf, torch.inf]
+    assert process.adapt(tasks.support)(tasks.query.x[:, :0]).quantile([0.1, 0.2]).shape == (2, 3, 0, 1)
+    (slope,) = torch.autograd.grad(
+        process.adapt(tasks.support)(x := tasks.query.x.clone().requires_grad_()).quantile(0.7).sum(), x
+    )
+    h = 1e-5
+    high, low = (process.adapt(tasks.support)(tasks.query.x + step).quantile(0.7) for step in (h, -h))
+    torch.testing.assert_close(slope, (high - low) / (2 * h), rtol=1e-3, atol=1e-5)
+
+
 def test_draws_of_several_points_are_joint(tasks: Tasks) -> None:
     """Two draws in one call are those of two calls with their noise; and they do not depend on how many fit at once."""
     belief = flowing().adapt(tasks.support)(tasks.query.x)
@@ -140,6 +159,11 @@ def test_several_outputs(tasks: Tasks) -> None:
     support, query = (Examples(part.x, torch.cat([part.y, -part.y], -1)) for part in tasks[:2])
     belief = process.adapt(support)(query.x)
     assert not hasattr(belief, "cdf") and belief.sample(2).shape == (2, 3, 4, 2)
+    for name in ("cdf", "quantile", "interval"):
+        with pytest.raises(
+            NotImplementedError, match=rf"a FlowNP with 2 outputs has no {name} of one of them; use draws"
+        ):
+            getattr(belief, name)(0.5)
     one = process.adapt(support)(query.x[:, :2])
     assert one.log_prob(query.y[:, :2], joint=True).isfinite().all()
 

@@ -1,8 +1,8 @@
 """Beliefs about the outputs at `M` query points of `T` tasks: one kind of distribution in each file.
 
 Every class here is a `Predictive` (see `quickstudy.learner`), with `mean`, `variance`, `sample` and `log_prob`, and
-`rescale` for a change of units. Those with a density also have `cdf`, from which calibration is measured.
-Labels, binary outcomes and counts have neither.
+`rescale` for a change of units. Those about real numbers, counts and binary outcomes also have `cdf`, `quantile` and
+`interval`; calibration is measured from `cdf`. Labels, binary outcomes and counts have no units, and no `rescale`.
 All are NamedTuples, so `torch.func` and `tree_map` take them as they are.
 """
 

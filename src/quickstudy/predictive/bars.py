@@ -8,7 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.data import at_least_float32
+from quickstudy.learner import Interval
 from quickstudy.predictive.outcomes import LOG_2PI, Mask, check_draws, check_outcome, filled, summed
+from quickstudy.predictive.quantiles import Probability, central, outcomes, probabilities, standard_cdf
 
 
 class Bars(NamedTuple):
@@ -84,23 +86,51 @@ class Bars(NamedTuple):
         )
         return summed(share + density, mask, joint)
 
-    def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
-        """The probability of an outcome below `y`, for each output."""
-        bar, probs = self._bar(y), self.weights
-        low, high = self._sides(bar)
+    def cdf(self, y: Tensor | float) -> Tensor:
+        """The probability of an outcome of at most `y [T, M, dy]`, or a number, for each point and output by itself."""
+        y = outcomes(y, self.logits[..., 0])
+        bar = self._bar(y)
+        probs, (low, high) = self.weights.expand(*bar.shape, -1), self._sides(bar)
         last = self.logits.shape[-1] - 1
         share = (y - low) / torch.where((bar == 0) | (bar == last), 1.0, high - low)
-        share = torch.where(bar == 0, 2 * torch.special.ndtr((y - high) / self.tail), share)
-        share = torch.where(bar == last, 2 * torch.special.ndtr((y - low) / self.tail) - 1, share)
+        share = torch.where(bar == 0, 2 * standard_cdf((y - high) / self.tail), share)
+        share = torch.where(bar == last, 1 - 2 * standard_cdf((low - y) / self.tail), share)
         below = (probs.cumsum(-1) - probs).gather(-1, bar.unsqueeze(-1)).squeeze(-1)
         return below + probs.gather(-1, bar.unsqueeze(-1)).squeeze(-1) * share
 
-    def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "Bars":
-        """The belief about `shift + scale * y`, for a positive `scale`: one number, or one per output."""
-        wide_shift, wide_scale = (
-            part.unsqueeze(-1) if isinstance(part, Tensor) and part.dim() else part for part in (shift, scale)
+    def quantile(self, p: Probability) -> Tensor:
+        """The `p`-quantile of each point and output by itself; for several `p`, with an axis in front.
+
+        It is linear in p within a bar, and that of a half-normal distribution in a tail.
+        """
+        like = self.logits[..., 0]
+        level = probabilities(p, like)
+        level = level.expand(torch.broadcast_shapes(level.shape, like.shape))
+        real, probs = level.clamp(1e-300, 1 - 1e-16), self.logits.softmax(-1, dtype=torch.float64)
+        upto, last = probs.cumsum(-1), self.logits.shape[-1] - 1
+        bar = (upto < real.unsqueeze(-1)).sum(-1).clamp_max(last)
+        share, before = (
+            part.expand(*bar.shape, -1).gather(-1, bar.unsqueeze(-1)).squeeze(-1) for part in (probs, upto - probs)
         )
-        return Bars(self.logits, wide_shift + wide_scale * self.edges, scale * self.tail)
+        share = torch.where(share > 0, share, 1.0)
+        low, high = (side.double() for side in self._sides(bar))
+        y = torch.lerp(low, high, ((real - before) / share).clamp(0, 1))
+        outer = torch.where(bar == 0, real, 1 - real) / (2 * share)
+        distance = -self.tail * torch.special.ndtri(outer.clamp_max(0.5))
+        y = torch.where(bar == 0, high - distance, torch.where(bar == last, low + distance, y))
+        return torch.where(level == 0, -torch.inf, torch.where(level == 1, torch.inf, y)).to(self.logits)
+
+    def interval(self, level: Probability) -> Interval:
+        """The central interval of probability `level`, for each point and output by itself."""
+        return central(self.quantile, level, self.logits)
+
+    def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "Bars":
+        """The belief about `shift + scale * y`; `scale` is one number, or one per output."""
+        shift, scale = (part if isinstance(part, Tensor) else self.edges.new_tensor(part) for part in (shift, scale))
+        turned = scale.unsqueeze(-1) < 0  # what was the lower tail becomes the upper one
+        edges = shift.unsqueeze(-1) + scale.unsqueeze(-1) * self.edges
+        logits = torch.where(turned, self.logits.flip(-1), self.logits)
+        return Bars(logits, torch.where(turned, edges.flip(-1), edges), scale.abs() * self.tail)
 
     def _edges(self) -> Tensor:
         return self.edges.expand(*self.logits.shape[:-1], self.edges.shape[-1])

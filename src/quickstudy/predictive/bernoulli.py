@@ -7,11 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from quickstudy.learner import Interval
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome, check_possible, summed
+from quickstudy.predictive.quantiles import Probability, central, outcomes, probabilities
 
 
 class Bernoulli(NamedTuple):
-    """Independent binary outputs, 0 or 1. It has no `cdf`, as intervals of two values have no coverage to measure.
+    """Independent binary outputs, 0 or 1. Its quantiles are 0 or 1, too.
 
     Args:
         logits: log-odds of the outcome 1, `[T, M, dy]`.
@@ -50,3 +52,22 @@ class Bernoulli(NamedTuple):
         check_outcome(y, self.logits, mask, outputs=True)
         y = check_possible(y, (y == 0) | (y == 1), mask, "0 or 1")
         return summed(y * F.logsigmoid(self.logits) + (1 - y) * F.logsigmoid(-self.logits), mask, joint)
+
+    @property
+    def discrete(self) -> bool:
+        """True: outcomes are whole numbers."""
+        return True
+
+    def cdf(self, y: Tensor | float) -> Tensor:
+        """The probability of an outcome of at most `y [T, M, dy]`, or a number, for each point and output by itself."""
+        y = outcomes(y, self.logits)
+        found = torch.where(y < 0, 0.0, torch.where(y < 1, (-self.logits).sigmoid(), 1.0))
+        return torch.where(y.isnan(), torch.nan, found)
+
+    def quantile(self, p: Probability) -> Tensor:
+        """0 where its probability is at least `p`, and otherwise 1; for several `p`, with an axis in front."""
+        return ((-self.logits.double()).sigmoid() < probabilities(p, self.logits)).to(self.logits)
+
+    def interval(self, level: Probability) -> Interval:
+        """The central interval of probability `level`, or more, for each point and output by itself."""
+        return central(self.quantile, level, self.logits)

@@ -1,6 +1,6 @@
 """Class probabilities."""
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +14,9 @@ from quickstudy.predictive.outcomes import (
     check_outcome,
     reduced,
 )
+from quickstudy.predictive.quantiles import no_quantile
+
+UNORDERED = "class labels have no order, so they have no {}; use probs, logits.argmax(2) or sample(n)"
 
 
 class Categorical(NamedTuple):
@@ -83,6 +86,21 @@ class Categorical(NamedTuple):
             each = each if mask is None else zero_padding(each, mask)
             return each.sum(tuple(range(1, each.dim())), dtype=at_least_float32(each))
         return reduced(mean_over_positions(each, y, 2), mask, joint=False)
+
+    @property
+    def cdf(self) -> NoReturn:
+        """Raises NoQuantileError, as classes have no order."""
+        no_quantile(UNORDERED.format("cdf"))
+
+    @property
+    def quantile(self) -> NoReturn:
+        """Raises NoQuantileError, as classes have no order."""
+        no_quantile(UNORDERED.format("quantile"))
+
+    @property
+    def interval(self) -> NoReturn:
+        """Raises NoQuantileError, as classes have no order."""
+        no_quantile(UNORDERED.format("interval"))
 
 
 def _check_labels(y: Tensor, counted: Tensor, classes: int) -> None:

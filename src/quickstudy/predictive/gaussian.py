@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from quickstudy.learner import Interval
 from quickstudy.predictive.outcomes import (
     Mask,
     check_draws,
@@ -15,6 +16,7 @@ from quickstudy.predictive.outcomes import (
     normal_log_prob,
     summed,
 )
+from quickstudy.predictive.quantiles import Probability, central, normal_cdf, normal_quantile
 
 
 class Gaussian(NamedTuple):
@@ -27,6 +29,9 @@ class Gaussian(NamedTuple):
     >>> belief = Gaussian(torch.zeros(1, 2, 1), torch.ones(1, 2, 1))
     >>> belief.log_prob(torch.zeros(1, 2, 1), joint=True)
     tensor([-1.8379])
+    >>> lower, upper = belief.interval(0.95)
+    >>> lower.flatten(), upper.flatten()
+    (tensor([-1.9600, -1.9600]), tensor([1.9600, 1.9600]))
     """
 
     mean: Float[Tensor, "T M *dy"]
@@ -49,9 +54,17 @@ class Gaussian(NamedTuple):
         check_outcome(y, self.mean, mask, outputs=True)
         return summed(normal_log_prob(filled(y, self.mean, mask), self.mean, self.variance), mask, joint)
 
-    def cdf(self, y: Float[Tensor, "T M *dy"]) -> Float[Tensor, "T M *dy"]:
-        """The probability of an outcome below `y`, for each output."""
-        return torch.special.ndtr((y - self.mean) / self.variance.sqrt())
+    def cdf(self, y: Tensor | float) -> Tensor:
+        """The probability of an outcome of at most `y [T, M, *dy]`, or a number, for each output by itself."""
+        return normal_cdf(y, self.mean, self.variance)
+
+    def quantile(self, p: Probability) -> Tensor:
+        """The `p`-quantile of each point and output by itself; for several `p`, with an axis in front."""
+        return normal_quantile(p, self.mean, self.variance)
+
+    def interval(self, level: Probability) -> Interval:
+        """The central interval of probability `level`, for each point and output by itself."""
+        return central(self.quantile, level, self.mean)
 
     def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "Gaussian":
         """The belief about `shift + scale * y`."""

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.data import aligned, at_least_float32
+from quickstudy.learner import Interval
 from quickstudy.predictive.covariance import cholesky
 from quickstudy.predictive.outcomes import (
     LOG_2PI,
@@ -18,6 +19,7 @@ from quickstudy.predictive.outcomes import (
     normal_log_prob,
     summed,
 )
+from quickstudy.predictive.quantiles import Probability, central, normal_cdf, normal_quantile
 
 
 class LowRankPlusDiagonal(NamedTuple):
@@ -78,9 +80,17 @@ class LowRankPlusDiagonal(NamedTuple):
         log_det = 2 * root.diagonal(dim1=1, dim2=2).log().sum(1)
         return (-0.5 * (squares + log_det + diagonal.sum((1, 2)))).to(at_least_float32(y))
 
-    def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
-        """The probability of an outcome below `y`, for each point and output by itself."""
-        return torch.special.ndtr((y - self.mean) / self.variance.sqrt())
+    def cdf(self, y: Tensor | float) -> Tensor:
+        """The probability of an outcome of at most `y [T, M, dy]`, or a number, for each point and output by itself."""
+        return normal_cdf(y, self.mean, self.variance)
+
+    def quantile(self, p: Probability) -> Tensor:
+        """The `p`-quantile of each point and output by itself; for several `p`, with an axis in front."""
+        return normal_quantile(p, self.mean, self.variance)
+
+    def interval(self, level: Probability) -> Interval:
+        """The central interval of probability `level`, for each point and output by itself."""
+        return central(self.quantile, level, self.mean)
 
     def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "LowRankPlusDiagonal":
         """The belief about `shift + scale * y`; `scale` is one number, or one per output."""

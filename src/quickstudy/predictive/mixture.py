@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.data import aligned
+from quickstudy.learner import Interval
 from quickstudy.predictive.outcomes import (
     Mask,
     check_draws,
@@ -17,6 +18,7 @@ from quickstudy.predictive.outcomes import (
     normal_log_prob,
     reduced,
 )
+from quickstudy.predictive.quantiles import Probability, below, central, mixture_quantile, outcomes
 
 
 class GaussianMixture(NamedTuple):
@@ -72,10 +74,26 @@ class GaussianMixture(NamedTuple):
         mixed = points.logsumexp(0) - math.log(len(self.means))
         return mixed if joint else reduced(mixed, mask, joint=False)
 
-    def cdf(self, y: Float[Tensor, "T M *dy"]) -> Float[Tensor, "T M *dy"]:
-        """The probability of an outcome below `y`, for each output."""
-        return torch.special.ndtr((y - self.means) / self.variances.sqrt()).mean(0)
+    def cdf(self, y: Tensor | float) -> Tensor:
+        """The probability of an outcome of at most `y [T, M, *dy]`, or a number, for each output by itself."""
+        y = outcomes(y, self.means[0])
+        means, variances = (_beside(part, y) for part in self)
+        return below(y, means, variances).mean(0)
+
+    def quantile(self, p: Probability) -> Tensor:
+        """The `p`-quantile of each point and output by itself; for several `p`, with an axis in front."""
+        even = self.means.new_full((len(self.means),), 1 / len(self.means), dtype=torch.float64)
+        return mixture_quantile(p, even, *(part.movedim(0, -1) for part in self))
+
+    def interval(self, level: Probability) -> Interval:
+        """The central interval of probability `level`, for each point and output by itself."""
+        return central(self.quantile, level, self.means)
 
     def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "GaussianMixture":
         """The belief about `shift + scale * y`."""
         return GaussianMixture(shift + scale * self.means, scale**2 * self.variances)
+
+
+def _beside(parts: Tensor, y: Tensor) -> Tensor:
+    """`parts [S, T, M, *dy]` with the axes that `y [..., T, M, *dy]` has in front, after their first one."""
+    return parts.reshape(len(parts), *[1] * (y.dim() - parts.dim() + 1), *parts.shape[1:])

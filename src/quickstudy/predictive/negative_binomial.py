@@ -8,15 +8,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from quickstudy.data import at_least_float32
+from quickstudy.learner import Interval
+from quickstudy.predictive.bisection import smallest_whole
+from quickstudy.predictive.incomplete_beta import Shares, incomplete_beta
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome, check_possible, summed
+from quickstudy.predictive.quantiles import Probability, central, outcomes, probabilities
+
+PRECISION = 1e-11  # of the distribution function
 
 
 class NegativeBinomial(NamedTuple):
     """Independent counts: Poisson numbers whose rate is Gamma distributed, with mean m and variance m + a m^2.
 
     p(y) = G(y + r) / (G(r) y!) (1 - q)^r q^y, with r = 1 / a, q = m / (m + r) and G the Gamma function. Probabilities
-    are computed in float64, as the logarithms of G nearly cancel. It has no `cdf`: central intervals of counts have
-    other coverages than their nominal ones.
+    are computed in float64, as the logarithms of G nearly cancel. Quantiles are whole numbers, so that a central
+    interval has at least its nominal probability, and mostly more.
 
     Args:
         log_mean: log m, `[T, M, dy]`.
@@ -25,6 +31,10 @@ class NegativeBinomial(NamedTuple):
     >>> belief = NegativeBinomial(torch.zeros(1, 2, 1), torch.ones(1, 2, 1))  # geometric, with mean 1
     >>> belief.log_prob(torch.tensor([[[0.0], [1.0]]])).exp()
     tensor([[0.5000, 0.2500]])
+    >>> belief.quantile([0.05, 0.5, 0.95])[..., 0, 0]
+    tensor([[0.],
+            [0.],
+            [4.]])
     """
 
     log_mean: Float[Tensor, "T M dy"]
@@ -66,3 +76,48 @@ class NegativeBinomial(NamedTuple):
         ways = (y + size).lgamma() - size.lgamma() - (y + 1).lgamma()
         outputs = ways + size * F.logsigmoid(-log_odds) + y * F.logsigmoid(log_odds)
         return summed(outputs, mask, joint).to(at_least_float32(self.log_mean))
+
+    @property
+    def discrete(self) -> bool:
+        """True: outcomes are whole numbers."""
+        return True
+
+    def cdf(self, y: Tensor | float) -> Tensor:
+        """The probability of an outcome of at most `y [T, M, dy]`, or a number, for each point and output by itself."""
+        y = outcomes(y, self.log_mean)
+        return torch.where(y.isnan(), torch.nan, self._shares(y.double()).lower.to(at_least_float32(self.log_mean)))
+
+    def quantile(self, p: Probability) -> Tensor:
+        """The smallest count whose `cdf` is at least `p`, up to rounding; for several `p`, with an axis in front.
+
+        It is found by bisection between bounds of Cantelli's inequality. That of 0 is 0, and that of 1 infinite.
+        """
+        with torch.no_grad():
+            level = probabilities(p, self.log_mean)
+            real = level.clamp(1e-300, 1 - 1e-16)
+            mean, sd = self.log_mean.double().exp(), self.variance.double().sqrt()
+            low = (mean - sd * (1 / real - 1).sqrt()).floor().clamp_min(0)
+            high = (mean + sd * (real / (1 - real)).sqrt()).ceil()
+            found = smallest_whole(lambda count: self._reached(count, real), low, high)
+            return torch.where(level == 1, torch.inf, torch.where(level == 0, 0.0, found)).to(self.log_mean)
+
+    def interval(self, level: Probability) -> Interval:
+        """The central interval of probability `level`, or more, for each point and output by itself."""
+        return central(self.quantile, level, self.log_mean)
+
+    def _reached(self, count: Tensor, level: Tensor) -> Tensor:
+        """Whether the distribution function has reached the level, up to the rounding of the belief's own type."""
+        lower, upper = self._shares(count)
+        slack = max(8 * torch.finfo(at_least_float32(self.log_mean)).eps, PRECISION)
+        rest = (1 - level) * (1 + slack) + torch.finfo(torch.float64).eps  # the spacing of probabilities near 1
+        return torch.where(level > 0.5, upper <= rest, lower >= level * (1 - slack))
+
+    def _shares(self, y: Tensor) -> Shares:
+        """The probabilities of at most `y`, and of more: I_(1-q)(r, floor(y) + 1), and the rest."""
+        size = self.dispersion.double().reciprocal()
+        log_odds = self.log_mean.double() - size.log()  # of q
+        count = y.floor().clamp(0, 1e300)
+        found = incomplete_beta(size, count + 1, (-log_odds).sigmoid(), log_odds.sigmoid())
+        inside, beyond = y >= 0, y == torch.inf
+        lower = torch.where(beyond, 1.0, torch.where(inside, found.lower, 0.0))
+        return Shares(lower, torch.where(beyond, 0.0, torch.where(inside, found.upper, 1.0)))

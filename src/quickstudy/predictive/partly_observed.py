@@ -51,8 +51,23 @@ class PartlyObserved(NamedTuple):
 
     @property
     def cdf(self) -> Any:
-        """`cdf(y)`: the probability of an outcome below `y`, for each output; NaN where `y` is."""
+        """`cdf(y)`: the probability of an outcome of at most `y`, for each output; NaN where `y` is."""
         return self.belief.cdf
+
+    @property
+    def quantile(self) -> Any:
+        """`quantile(p)`, of all outputs."""
+        return self.belief.quantile
+
+    @property
+    def interval(self) -> Any:
+        """`interval(level)`, of all outputs."""
+        return self.belief.interval
+
+    @property
+    def discrete(self) -> bool:
+        """Whether outcomes are whole numbers."""
+        return getattr(self.belief, "discrete", False)
 
     def observed(self, y: Tensor) -> Tensor:
         """Whether each output was observed, bool `[T, M, dy]`."""

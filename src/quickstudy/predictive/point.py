@@ -1,11 +1,12 @@
 """A prediction without a density."""
 
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from quickstudy.learner import Interval
 from quickstudy.predictive.outcomes import Mask
 
 
@@ -20,7 +21,7 @@ class Point(NamedTuple):
         mean: `[T, M, *dy]`.
 
     Raises:
-        NoDensityError: from `variance`, `sample`, `log_prob` and `cdf`.
+        NoDensityError: from `variance`, `sample`, `log_prob`, `cdf`, `quantile` and `interval`.
     """
 
     mean: Float[Tensor, "T M *dy"]
@@ -41,6 +42,14 @@ class Point(NamedTuple):
     def cdf(self, y: Tensor) -> Tensor:
         """Raises NoDensityError."""
         _no_density("cdf")
+
+    def quantile(self, p: Any) -> Tensor:
+        """Raises NoDensityError."""
+        _no_density("quantile")
+
+    def interval(self, level: Any) -> Interval:
+        """Raises NoDensityError."""
+        _no_density("interval")
 
     def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "Point":
         """The belief about `shift + scale * y`."""

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.data import aligned
+from quickstudy.learner import Interval
 from quickstudy.predictive.outcomes import (
     Mask,
     check_draws,
@@ -17,6 +18,7 @@ from quickstudy.predictive.outcomes import (
     normal_log_prob,
     reduced,
 )
+from quickstudy.predictive.quantiles import Probability, below, central, mixture_quantile, outcomes
 
 
 class PointMixture(NamedTuple):
@@ -77,10 +79,19 @@ class PointMixture(NamedTuple):
             mask = mask_of_points(mask)
         return reduced((parts.sum(-1) + self.logits.log_softmax(-1)).logsumexp(-1), mask, joint)
 
-    def cdf(self, y: Float[Tensor, "T M dy"]) -> Float[Tensor, "T M dy"]:
-        """The probability of an outcome below `y`, for each output."""
-        below = torch.special.ndtr((y.unsqueeze(2) - self.means) / self.variances.sqrt())
-        return (self.weights.unsqueeze(-1) * below).sum(2)
+    def cdf(self, y: Tensor | float) -> Tensor:
+        """The probability of an outcome of at most `y [T, M, dy]`, or a number, for each point and output by itself."""
+        y = outcomes(y, self.means[:, :, 0]).unsqueeze(-2)
+        return (self.weights.unsqueeze(-1) * below(y, self.means, self.variances)).sum(-2)
+
+    def quantile(self, p: Probability) -> Tensor:
+        """The `p`-quantile of each point and output by itself; for several `p`, with an axis in front."""
+        weights = self.logits.softmax(-1, dtype=torch.float64).unsqueeze(2)
+        return mixture_quantile(p, weights, *(part.movedim(2, -1) for part in (self.means, self.variances)))
+
+    def interval(self, level: Probability) -> Interval:
+        """The central interval of probability `level`, for each point and output by itself."""
+        return central(self.quantile, level, self.means)
 
     def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "PointMixture":
         """The belief about `shift + scale * y`."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from quickstudy.checks import check_whole, shown
 from quickstudy.data import Examples, at_least_float32
-from quickstudy.learner import check_generator
+from quickstudy.learner import Interval, check_generator
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome
 from quickstudy.processes.checks import check_asked, check_inputs
 from quickstudy.processes.heads.head import entering, takes_labels
@@ -65,8 +65,9 @@ class Autoregressive:
 class AutoregressiveBelief:
     """A joint belief about the outputs at `M` points of `T` tasks; see `Autoregressive`.
 
-    The chain rule gives `log_prob(y, joint=True)`, `sample`, `mean` and `variance`. `log_prob(y)` is the process's own
-    belief about each point by itself. A class label counts as its one-hot outcome in `mean` and `variance`.
+    The chain rule gives `log_prob(y, joint=True)`, `sample`, `mean` and `variance`. `log_prob(y)`, `cdf`, `quantile`
+    and `interval` are those of the process's own belief about each point by itself. A class label counts as its one-hot
+    outcome in `mean` and `variance`.
 
     Where an output is missing (`qs.heads.WithMissing`), its factor is left out, and the points after it are predicted
     from the other outputs.
@@ -91,6 +92,24 @@ class AutoregressiveBelief:
         """The variance of an observation, from `samples` draws; shaped as `mean`."""
         return self._moments()[1]
 
+    @property
+    def cdf(self) -> Callable[[Any], Tensor]:
+        """`cdf(y)` of each point and output by itself, given the support set alone."""
+        below: Callable[[Any], Tensor] = self._alone().cdf
+        return below
+
+    @property
+    def quantile(self) -> Callable[[Any], Tensor]:
+        """`quantile(p)` of each point and output by itself, given the support set alone."""
+        quantile: Callable[[Any], Tensor] = self._alone().quantile
+        return quantile
+
+    @property
+    def interval(self) -> Callable[[Any], Interval]:
+        """`interval(level)` of each point and output by itself, given the support set alone."""
+        interval: Callable[[Any], Interval] = self._alone().interval
+        return interval
+
     def log_prob(self, y: Tensor, mask: Mask = None, joint: bool = False) -> Tensor:
         """Log density `[T, M]` of each point by itself (0 where masked), or `[T]` of all points jointly.
 
@@ -102,6 +121,11 @@ class AutoregressiveBelief:
         constants = nullcontext() if source.graph else constant(source.process)
         with constants, torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
             return self._log_prob(y, mask, joint)
+
+    def _alone(self) -> Any:
+        """The process's own belief about each point."""
+        with nullcontext() if self.source.graph else constant(self.source.process):
+            return self.source.process.predict(self.source.state, self.x)
 
     def _log_prob(self, y: Tensor, mask: Mask, joint: bool) -> Tensor:
         process = self.source.process

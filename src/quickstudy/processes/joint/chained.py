@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quickstudy.learner import Predictive
+from quickstudy.learner import Interval, Predictive
 from quickstudy.predictive.outcomes import Mask
 from quickstudy.processes.joint.autoregressive import Autoregressive, AutoregressiveBelief
 
@@ -16,9 +16,9 @@ from quickstudy.processes.joint.autoregressive import Autoregressive, Autoregres
 class ChainedBelief:
     """A belief about the outputs at `M` points of `T` tasks.
 
-    `mean`, `variance`, `log_prob(y)`, and `cdf` or `probs` and `logits` where the belief about a point has them, are
-    those of each point by itself. `sample` and `log_prob(y, joint=True)` predict the points one after another, in the
-    order in which they were given.
+    `mean`, `variance`, `log_prob(y)`, and `cdf`, `quantile` and `interval`, or `probs` and `logits`, where the belief
+    about a point has them, are those of each point by itself. `sample` and `log_prob(y, joint=True)` predict the points
+    one after another, in the order in which they were given.
 
     Args:
         alone: the belief about each point by itself.
@@ -41,10 +41,27 @@ class ChainedBelief:
         return variance
 
     @property
-    def cdf(self) -> Callable[[Tensor], Tensor]:
-        """`cdf(y)`: the probability of an outcome below `y [T, M, dy]`, for each point and output by itself."""
-        below: Callable[[Tensor], Tensor] = self.alone.cdf
+    def cdf(self) -> Callable[[Any], Tensor]:
+        """`cdf(y)`: the probability of an outcome of at most `y [T, M, dy]`, for each point and output by itself."""
+        below: Callable[[Any], Tensor] = self.alone.cdf
         return below
+
+    @property
+    def quantile(self) -> Callable[[Any], Tensor]:
+        """`quantile(p)` of each point and output by itself."""
+        quantile: Callable[[Any], Tensor] = self.alone.quantile
+        return quantile
+
+    @property
+    def interval(self) -> Callable[[Any], Interval]:
+        """`interval(level)` of each point and output by itself."""
+        interval: Callable[[Any], Interval] = self.alone.interval
+        return interval
+
+    @property
+    def discrete(self) -> bool:
+        """Whether outcomes are whole numbers."""
+        return getattr(self.alone, "discrete", False)
 
     @property
     def observed(self) -> Callable[[Tensor], Tensor]:

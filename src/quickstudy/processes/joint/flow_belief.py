@@ -12,10 +12,13 @@ from torch.quasirandom import SobolEngine
 
 from quickstudy.data import Examples, at_least_float32
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome, filled, normal, normal_log_prob, reduced
+from quickstudy.predictive.quantiles import Probability, central, no_quantile, outcomes, probabilities, standard_cdf
 from quickstudy.processes.parts import flow
 from quickstudy.processes.parts.blocks import constant, requires_grad
+from quickstudy.tracing import values_are_readable
 
 TOKENS = 8192  # that are computed at once while drawing, to bound memory
+SECANTS = 8  # at most so many evaluations of the distribution function behind a quantile
 SEED = 0  # of the nodes behind the moments, and of the probes of a divergence
 
 
@@ -23,8 +26,8 @@ SEED = 0  # of the nodes behind the moments, and of the probes of a divergence
 class FlowBelief:
     """A belief about the outputs at `M` points of `T` tasks; see `FlowNP`.
 
-    `sample` and `log_prob(y, joint=True)` are joint: the points move together. `mean`, `variance`, `cdf` and
-    `log_prob(y)` are about each point by itself, and depend on no other point.
+    `sample` and `log_prob(y, joint=True)` are joint: the points move together. `mean`, `variance`, `cdf`, `quantile`,
+    `interval` and `log_prob(y)` are about each point by itself, and depend on no other point.
 
     Args:
         process: the process, with its `velocity`, `solver_steps`, `samples` and `probes`.
@@ -79,14 +82,89 @@ class FlowBelief:
 
     @property
     def cdf(self) -> Any:
-        """A function: the probability of an outcome below `y [T, M, 1]`, for each point by itself.
+        """A function: the probability of an outcome of at most `y [T, M, 1]`, or a number, for each point by itself.
 
         Raises:
-            AttributeError: for several outputs, as the noise of one does not then determine its value.
+            NoQuantileError: for several outputs, as the noise of one does not then determine its value.
         """
+        self._check_one_output("cdf")
+        return self._cdf
+
+    @property
+    def quantile(self) -> Any:
+        """A function: the value at which `cdf` is `p`, `[T, M, 1]`, or `[P, T, M, 1]` for several `p`.
+
+        It begins with the outcome of the noise z_p, and the secant method removes the error of the solver's steps. Each
+        `p` costs as much as a few densities.
+
+        Raises:
+            NoQuantileError: for several outputs.
+        """
+        self._check_one_output("quantile")
+        return self._quantile
+
+    @property
+    def interval(self) -> Any:
+        """A function: the central interval of probability `level`, for each point by itself.
+
+        Raises:
+            NoQuantileError: for several outputs.
+        """
+        self._check_one_output("interval")
+        return lambda level: central(self._quantile, level, self.x)
+
+    def _check_one_output(self, what: str) -> None:
         if self.process.dy != 1:
-            raise AttributeError("a FlowNP has a cdf for one output only")
-        return lambda y: torch.special.ndtr(self._outside_inference(y, None, joint=False)[0]).to(y)
+            no_quantile(
+                f"a FlowNP with {self.process.dy} outputs has no {what} of one of them; use draws, such as "
+                "sample(1000).quantile(0.9, dim=0)"
+            )
+
+    def _cdf(self, y: Any) -> Tensor:
+        y = outcomes(y, self.x.new_zeros(*self.x.shape[:2], 1))
+        return standard_cdf(self._outside_inference(y, None, joint=False)[0]).to(y)
+
+    def _quantile(self, p: Probability) -> Tensor:
+        like = self.x.new_zeros(*self.x.shape[:2], 1, dtype=at_least_float32(self.x))
+        noise = torch.special.ndtri(probabilities(p, like)).to(like)
+        if noise.dim():
+            found = torch.stack([self._solved(row.expand_as(like)) for row in noise]) if len(noise) else like[None][:0]
+            return found.to(self.x)
+        return self._solved(noise.expand_as(like)).to(self.x)
+
+    def _solved(self, noise: Tensor) -> Tensor:
+        """The values `[T, M, 1]` that the flow of each point by itself pulls back to `noise`."""
+        finite = noise.isfinite()
+        wanted = torch.where(finite, noise, 0.0)
+        if not noise.numel():
+            return noise
+        with torch.no_grad():
+            found = step = self._root(wanted)
+        if torch.is_grad_enabled() and (self.graph or requires_grad(self.x, noise, *self.state)):
+            for _ in range(2):  # Newton's steps have the derivatives of the solution
+                base, volume = self._outside_inference(step, None, joint=False)
+                step = step - (base - wanted) * volume.exp()
+            found = found + (step - step.detach())
+        return torch.where(finite, found, noise)
+
+    def _root(self, noise: Tensor) -> Tensor:
+        """Of the secant method from the outcomes of `noise`, the values that come nearest."""
+        with self._settings():
+            field = self._field(self.state, Examples(self.x, noise), alone=True)
+            y = best = flow.pushed(field, noise, self.process.solver_steps)
+        least, before = torch.full_like(y, torch.inf), None
+        for _ in range(SECANTS):
+            base, volume = self._outside_inference(y, None, joint=False)
+            error, slope = (base - noise).abs(), (-volume).exp()
+            best, least = torch.where(error < least, y, best), torch.minimum(error, least)
+            if values_are_readable(least) and bool((least <= 8 * torch.finfo(least.dtype).eps).all()):
+                break
+            if before is not None:
+                secant = (base - before[1]) / (y - before[0])
+                slope = torch.where(secant.isfinite() & (secant > 0), secant, slope)
+            before = y, base
+            y = y - (base - noise) / slope
+        return best
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
