@@ -143,6 +143,23 @@ def test_the_jackknife_agrees_with_fresh_samples() -> None:
     assert metrics[0].ci95 / 1.96 == pytest.approx(spread, rel=0.25)
 
 
+@pytest.mark.parametrize(
+    "wrap", [lambda belief: belief, predictive.PartlyObserved, lambda belief: predictive.EvenMixture(belief, 1)]
+)
+@pytest.mark.parametrize("count", [True, False])
+def test_the_coverage_of_whole_numbers_is_nominal_for_draws_of_the_belief(wrap: Any, count: bool) -> None:
+    """Summed over all outcomes with their probabilities; a share of those inside an interval would be larger."""
+    y = torch.arange(200 if count else 2, dtype=torch.float64).view(-1, 1, 1)
+    logits = torch.full_like(y, 1.1)
+    belief = predictive.NegativeBinomial(logits, torch.full_like(y, 0.7)) if count else predictive.Bernoulli(logits)
+    probability = belief.log_prob(y)[:, 0].exp()
+    found = scores(wrap(belief), qs.Examples(y, y))
+    assert float(probability @ found["coverage90"]) == pytest.approx(0.9, abs=1e-6)
+    torch.testing.assert_close(
+        probability @ found["calibration_error"], torch.tensor(LEVELS).double(), atol=1e-6, rtol=0
+    )
+
+
 def test_masked_points_do_not_count() -> None:
     family, learner = Noise(masked=True), Normal()
     found = evaluate(learner, family, tasks=30, support=4, query=3, batch=30)

@@ -1,5 +1,6 @@
 """Scores of predictive distributions, one number per task: error, likelihood, coverage, accuracy."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -52,11 +53,33 @@ def scores(belief: Any, query: Examples) -> dict[str, Tensor]:
         return found
     found["joint_log_likelihood"] = belief.log_prob(clean.y, query.mask, joint=True) / query.sizes().clamp_min(1)
     if hasattr(belief, "cdf"):
-        off_centre = 2 * (belief.cdf(clean.y) - 0.5).abs()  # below p: inside the central interval of probability p
-        shares = (_of_points((off_centre <= p).to(clean.y), observed) for p in (0.9, *LEVELS))
+        inside = _insides(belief, clean.y)
+        shares = (_of_points(inside(p), observed) for p in (0.9, *LEVELS))
         below = [task_mean(share, query.mask) for share in shares]
         found["coverage90"], found["calibration_error"] = below[0], torch.stack(below[1:], -1)
     return found
+
+
+def _insides(belief: Any, y: Tensor) -> Callable[[float], Tensor]:
+    """A function of p: whether each output lies in its central interval of probability p, as 1 or 0.
+
+    For whole numbers it is the share of the distribution function's step at `y` that lies there. Of counts drawn from
+    the belief, this has mean p, while an interval with whole ends has more (Czado, Gneiting and Held 2009,
+    doi:10.1111/j.1541-0420.2009.01191.x, section 3).
+    """
+    upto = belief.cdf(y)
+    if not getattr(belief, "discrete", False):
+        off_centre = 2 * (upto - 0.5).abs()
+        return lambda p: (off_centre <= p).to(y)
+    before = belief.cdf(y - 1)
+    step = upto - before
+
+    def inside(p: float) -> Tensor:
+        low, high = (1 - p) / 2, (1 + p) / 2
+        share = (upto.clamp(low, high) - before.clamp(low, high)) / step.clamp_min(torch.finfo(step.dtype).tiny)
+        return torch.where(step > 0, share, ((upto >= low) & (upto <= high)).to(share)).to(y)
+
+    return inside
 
 
 def _of_points(outputs: Tensor, observed: Tensor | None) -> Tensor:
