@@ -134,6 +134,7 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
 GRADIENT = "gradients equal finite differences"
 FUNCTION = "torch func gives the same gradient"
 LOW_RANK = "a linear rule gives the same on low rank weights"
+QUANTILES = "quantiles invert the distribution function"
 # whose gradient is by definition not the derivative of their loss
 NOT_A_DERIVATIVE = frozenset({"FOMAML", "Reptile", "Reptile, support, learned noise", "WarpGrad"})
 DRAWS = frozenset(
@@ -144,6 +145,11 @@ DRAWS = frozenset(
 STEPS_LINEARLY = frozenset({"MAML", "MAML, loop", "FOMAML", "ANIL", "BOIL", "CAVIA"}) | {
     name for name in LEARNERS if name.startswith("MAML, ")
 }
+# which learn from squared errors
+WITHOUT_DENSITY = frozenset(
+    {"MAML", "MAML, loop", "FOMAML", "MAML++, at first", "MAML++, later", "WarpGrad", "ANIL", "BOIL"}
+    | {"MetaSGD", "MetaCurvature", "CAVIA", "iMAML", "Reptile", "Pretrained"}
+)
 # which properties are not promised, and why
 ORDER, MEAN = "the order of the support set does not matter", "the loss is a mean over query points"
 BOOTSTRAPS = {ORDER: "it resamples points by their places", GRADIENT: "no gradient goes through the resampling"}
@@ -173,6 +179,7 @@ MANY_POINTS = dict.fromkeys(FEWER, 500) | {
 WITHOUT: dict[str, frozenset[str]] = {
     MEAN: DRAWS,
     FUNCTION: DRAWS | {"iMAML"},
+    QUANTILES: WITHOUT_DENSITY,
     LOW_RANK: frozenset(LEARNERS) - STEPS_LINEARLY,
     "training progress is accepted": frozenset(name for name in LEARNERS if not name.startswith("MAML++")),
 }

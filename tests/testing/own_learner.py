@@ -250,6 +250,42 @@ class DoesNotLearn(Kernel):
         return 0 * super().weights(x, support)
 
 
+class FunctionInPlaceOfOutcome(Kernel):
+    def adapt(self, support, **options):
+        return TooSure(self, super().adapt(support, **options).support)
+
+
+class TooSure(Smoother):
+    def __call__(self, x):
+        return WithoutNoise(*super().__call__(x))
+
+
+class WithoutNoise(Gaussian):
+    """Its intervals leave out half of the noise."""
+
+    def quantile(self, p):
+        return Gaussian(self.mean, self.variance / 2).quantile(p)
+
+
+class Plain(Kernel):
+    def adapt(self, support, **options):
+        return Unordered(self, super().adapt(support, **options).support)
+
+
+class Unordered(Smoother):
+    def __call__(self, x):
+        return FourMethods(super().__call__(x))
+
+
+class FourMethods:
+    """A belief without quantiles, which has no more than it must."""
+
+    def __init__(self, belief):
+        self.mean, self.variance, self.sample, self.log_prob = (
+            getattr(belief, name) for name in ("mean", "variance", "sample", "log_prob")
+        )
+
+
 # the class, the property that it breaks, words of the message
 WRONG = [
     (MinusPosition, "the order of the support set does not matter", "support points came in another order"),
@@ -274,5 +310,6 @@ WRONG = [
     (NoAdapt, "the methods and shapes are those of the contract", "NoAdapt has no adapt"),
     (Transductive, "a prediction does not depend on other query points", "Take no statistics over axis 1"),
     (NoMaskInDensity, "the methods and shapes are those of the contract", "is not 0 where the mask is False"),
+    (FunctionInPlaceOfOutcome, "quantiles invert the distribution function", "cdf(quantile(0.001)) is not 0.001"),
     (DoesNotLearn, "training beats the prior", "that adapt uses the support set"),
 ]

@@ -31,6 +31,10 @@ def test_a_right_learner_passes():
     }
 
 
+def test_a_right_learner_needs_no_quantiles():
+    assert "quantiles invert the distribution function" in names(check_learner(own_learner.Plain))
+
+
 def test_right_families_pass():
     assert not check_family(own_family.Steady).skipped
     assert not check_family(lambda: own_family.Steady(noise=0.0)).skipped

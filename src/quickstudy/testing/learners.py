@@ -8,7 +8,7 @@ from torch import nn
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Learner, Predictive, Predictor, TaskFamily
-from quickstudy.testing import learner_loss, learner_state, learner_support
+from quickstudy.testing import learner_belief, learner_loss, learner_state, learner_support
 from quickstudy.testing.checks import Check, NotPrepared, Property, checks_of, error_text, report_of, settings
 from quickstudy.testing.comparing import expect, expect_raises, expect_shape, expect_tensor
 from quickstudy.testing.learner_case import LearnerCase, Lines, longer, loss
@@ -193,6 +193,7 @@ PROPERTIES: tuple[Property, ...] = (
     learner_support.one_support_point_is_enough,
     learner_support.a_support_set_may_be_large,
     learner_support.broken_data_are_refused,
+    learner_belief.quantiles_invert_the_distribution_function,
     learner_loss.the_loss_is_a_mean_over_query_points,
     learner_loss.gradients_equal_finite_differences,
     learner_loss.torch_func_gives_the_same_gradient,
