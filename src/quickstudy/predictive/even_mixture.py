@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.data import at_least_float32
 from quickstudy.learner import Interval
-from quickstudy.predictive.bisection import smallest, smallest_whole
+from quickstudy.predictive.numerics.bisection import smallest, smallest_whole
 from quickstudy.predictive.outcomes import Mask, check_draws
 from quickstudy.predictive.quantiles import Probability, central, outcomes, probabilities
 

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from quickstudy.data import at_least_float32
 from quickstudy.learner import Interval
-from quickstudy.predictive.bisection import smallest_whole
-from quickstudy.predictive.incomplete_beta import Shares, incomplete_beta
+from quickstudy.predictive.numerics.bisection import smallest_whole
+from quickstudy.predictive.numerics.incomplete_beta import Shares, incomplete_beta
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome, check_possible, summed
 from quickstudy.predictive.quantiles import Probability, central, outcomes, probabilities
 
