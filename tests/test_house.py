@@ -25,6 +25,7 @@ LAYERS = [
     ["rl"],
     ["decide"],
     ["report"],
+    ["tables"],
     ["experiments"],
     ["recipes"],
     ["testing"],

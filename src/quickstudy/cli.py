@@ -1,4 +1,4 @@
-"""The command line: `quickstudy demo | list | run RECIPE | resume RUN | evaluate RUN | report RUN... | cite RUN`.
+"""The command line: `quickstudy demo | list | run | resume | evaluate | report | cite | table | predict`.
 
 `quickstudy --help` imports neither torch nor matplotlib; the commands import what they need.
 """
@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -29,6 +28,8 @@ usage: quickstudy COMMAND ...
   evaluate RUN     measure a run again, on unseen tasks
   report RUN...    write one HTML page about a run, or one that compares several runs
   cite RUN         print BibTeX for the methods that a run used
+  table FILE       choose among learners for your table of groups, and fit the best mixture
+  predict MODEL NEW  predict new groups of such a table from their first rows
 
   --help           show this text; after a command, show the options of that command
   --version        show the version
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        with _signals_exit(), _plain_warnings(debug=debug):
+        with _signals_exit():
             return _dispatch(arguments)
     except SystemExit as leaving:  # tyro after --help (0) or a misspelt option (2); SIGHUP (129), SIGTERM (143)
         return leaving.code if isinstance(leaving.code, int) else FAILED
@@ -97,21 +98,6 @@ def _report_unwritable(error: OSError, command: str, status: int) -> int:
     advice = "the files that the command wrote are on disk" if kept else "free some space, or redirect the output"
     print(f"quickstudy: the output cannot be written ({error.strerror}); {advice}", file=sys.stderr)
     return status if kept else status or FAILED
-
-
-@contextmanager
-def _plain_warnings(*, debug: bool) -> Iterator[None]:
-    """Within this context, a warning is shown as one line without the code that it comes from, unless `debug`."""
-
-    def plain(message: Warning | str, category: type[Warning], *place: object, **line: object) -> str:
-        return f"quickstudy: warning: {' '.join(str(message).split())}\n"
-
-    before = warnings.formatwarning
-    warnings.formatwarning = before if debug else plain
-    try:
-        yield
-    finally:
-        warnings.formatwarning = before
 
 
 @contextmanager

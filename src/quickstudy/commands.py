@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -48,7 +48,7 @@ class Evaluate:
     seed: int | None = None
     """Seed of the unseen tasks; by default as in the recipe, or 0 for a run of quickstudy.fit."""
     write: bool = False
-    """Write the numbers to result.json and report.html, and draw the figures again."""
+    """Write the numbers to result.json and report.html."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +223,30 @@ def cite(arguments: list[str]) -> None:
     print("\n\n".join(BIBTEX[key] for key in keys_of_run(path)))
 
 
+def table(arguments: list[str]) -> None:
+    """Choose among learners for a table of groups."""
+    from quickstudy.report.terminal import show_tables
+    from quickstudy.tables import shell
+
+    about = "Choose among learners for your table of groups by cross-validation over groups, and fit a mixture of them."
+    given = _parse(shell.Choosing, arguments, "table", about)
+    with _shell_words(vars(given), {"task": "--group"}):
+        out, metrics = shell.table(given)
+    print()
+    show_tables(metrics, recipe="table")
+    print(f"model: {out}\nnext:  quickstudy predict {shlex.quote(str(out))} NEW.csv")
+
+
+def predict(arguments: list[str]) -> None:
+    """Predict new groups by a model that `table` wrote."""
+    from quickstudy.tables import shell
+
+    given = _parse(shell.Predicting, arguments, "predict", "Predict new groups of a table from their known rows.")
+    with _shell_words(vars(given)):
+        sentences = shell.predictions(given)
+    print("\n".join(sentences))
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo,
     "list": list_recipes,
@@ -231,10 +255,12 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate,
     "report": report,
     "cite": cite,
+    "table": table,
+    "predict": predict,
 }
 
 
-KEPT = ("demo", "run", "resume", "report")
+KEPT = ("demo", "run", "resume", "report", "table", "predict")
 """Commands that write their results to files. They succeed even if their output cannot be printed."""
 
 
@@ -250,7 +276,8 @@ def _parse(kind: type[Kind], arguments: list[str], name: str, about: str | None)
 
     from quickstudy.experiments.options import Options
 
-    config = () if issubclass(kind, Options) else (tyro.conf.PositionalRequiredArgs,)
+    alone = len([field for field in fields(kind) if field.default is MISSING]) == 1  # type: ignore[arg-type]
+    config = (tyro.conf.PositionalRequiredArgs,) if alone and not issubclass(kind, Options) else ()
     parsed = tyro.cli(kind, args=arguments, prog=f"quickstudy {name}", description=about, config=config)
     if isinstance(parsed, Options):
         _check(parsed)

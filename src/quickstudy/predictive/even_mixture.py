@@ -10,8 +10,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from quickstudy.data import at_least_float32
 from quickstudy.learner import Interval
-from quickstudy.predictive.numerics.bisection import smallest, smallest_whole
 from quickstudy.predictive.outcomes import Mask, check_draws
+from quickstudy.predictive.parts.bisection import smallest, smallest_whole
 from quickstudy.predictive.quantiles import Probability, central, outcomes, probabilities
 
 NUMBERS = 1 << 24  # that are drawn at once, to bound memory

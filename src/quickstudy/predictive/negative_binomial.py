@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from quickstudy.data import at_least_float32
 from quickstudy.learner import Interval
-from quickstudy.predictive.numerics.bisection import smallest_whole
-from quickstudy.predictive.numerics.incomplete_beta import Shares, incomplete_beta
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome, check_possible, summed
+from quickstudy.predictive.parts.bisection import smallest_whole
+from quickstudy.predictive.parts.incomplete_beta import Shares, incomplete_beta
 from quickstudy.predictive.quantiles import Probability, central, outcomes, probabilities
 
 PRECISION = 1e-11  # of the distribution function

@@ -11,7 +11,7 @@ from torch import Tensor
 from quickstudy.checks import shown
 from quickstudy.data import at_least_float32
 from quickstudy.learner import Interval
-from quickstudy.predictive.numerics.bisection import smallest
+from quickstudy.predictive.parts.bisection import smallest
 from quickstudy.tracing import values_are_readable
 
 Probability = float | Sequence[float] | Tensor  # one, or several on one axis

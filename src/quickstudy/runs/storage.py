@@ -85,6 +85,9 @@ def load(
     weight = next((w for k, w in numbers.items() if not k.endswith(LATER)), None)
     if weight is not None:
         learner.to(weight.dtype)
+        for name, tensor in learner.state_dict(keep_vars=True).items():
+            if name in numbers:  # a part, such as trees, may have a precision of its own
+                tensor.data = tensor.data.to(numbers[name].dtype)
     load_weights(learner, checkpoint.weights, folder)
     return learner.to(place).eval()
 

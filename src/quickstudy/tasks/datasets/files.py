@@ -27,7 +27,7 @@ _NOT_TEXT = {
 _NOT_CSV = {r"<[!?a-zA-Z]": "a web page or XML", r"[\[{]\s*[\[{\"]": "JSON"}
 
 
-def read_csv(path: str | PathLike[str], *, delimiter: str | None = None) -> dict[str, list[str]]:
+def read_csv(path: str | PathLike[str], *, delimiter: str | None = None, single: bool = False) -> dict[str, list[str]]:
     """The columns of a CSV file with a header line, as text without white space at its ends.
 
     Rows without any value are left out, and so are columns that have neither a name nor a value. The file is UTF-8, or
@@ -36,6 +36,7 @@ def read_csv(path: str | PathLike[str], *, delimiter: str | None = None) -> dict
     Args:
         path: the file.
         delimiter: what separates the columns; by default that of comma, semicolon, tab and | which fits the first rows.
+        single: whether the file may have a single column.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -50,7 +51,7 @@ def read_csv(path: str | PathLike[str], *, delimiter: str | None = None) -> dict
     if not lines:
         raise ValueError(f"{path} holds no values; give a CSV file with a header line and data")
     (first, header), rows = lines[0], lines[1:]
-    _check_header(path, header, rows, delimiter)
+    _check_header(path, header, rows, delimiter, single)
     width = len(header)
     for line, row in rows:
         if any(row[width:]) or len(row) < width:
@@ -135,7 +136,9 @@ def _rows(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     return found
 
 
-def _check_header(path: Path, header: list[str], rows: list[tuple[int, list[str]]], delimiter: str | None) -> None:
+def _check_header(
+    path: Path, header: list[str], rows: list[tuple[int, list[str]]], delimiter: str | None, single: bool
+) -> None:
     """Raise ValueError for a header that is missing, has a single column or repeats a name. Cuts empty names off."""
     below = rows[0][1] if rows else []
     widest = max((sum(map(bool, row)) for _, row in rows[:5]), default=0)
@@ -146,7 +149,7 @@ def _check_header(path: Path, header: list[str], rows: list[tuple[int, list[str]
         )
     while header and not header[-1] and not any(row[len(header) - 1 :] and row[len(header) - 1] for _, row in rows):
         header.pop()
-    if len(header) == 1:
+    if len(header) == 1 and not single:
         mark = repr(delimiter) if delimiter else "a comma, semicolon, tab or |"
         raise ValueError(
             f"{path} has the single column {shown(header[0])}; does {mark} separate its columns? "

@@ -1,1 +1,0 @@
-"""What torch lacks: bisection to the last digit, and the incomplete beta function."""

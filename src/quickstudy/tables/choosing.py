@@ -1,0 +1,108 @@
+"""Choosing among learners for a table by nested cross-validation over groups, never over rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from quickstudy.tables.candidates import Candidate, candidates, fitted
+from quickstudy.tables.in_units import InUnits
+from quickstudy.tables.judging import Judged, cross_judged, folds, held_out, judge, usual_sizes
+from quickstudy.tables.stack import Stack, stacking_weights
+from quickstudy.tasks.datasets.columns import GroupedRows
+
+ALL = "together"
+"""Name of the mixture of all learners among the results."""
+LEAST = 0.01  # smaller weights of the mixture are set to 0, and their learners are not kept
+
+Progress = Callable[[str, int, int], None]
+"""Receives what is fitted next, how many fits are done, and how many there will be."""
+
+
+class Choice(NamedTuple):
+    """The chosen mixture of learners, and what each scored on groups that neither fitting nor choosing had seen.
+
+    Args:
+        model: the mixture, fitted to all groups, in the units of the table.
+        weights: of each learner in it, by name; those that are left out have 0.
+        scores: by the name of the learner, `together` for the mixture; groups are in the order of `names`.
+        names: the groups.
+        seen: numbers of rows seen.
+        candidates: the learners by name.
+    """
+
+    model: Stack
+    weights: dict[str, float]
+    scores: dict[str, Judged]
+    names: tuple[Any, ...]
+    seen: tuple[int, ...]
+    candidates: dict[str, Candidate]
+
+
+def choose(
+    rows: GroupedRows,
+    *,
+    seen: Sequence[int] | None = None,
+    outer: int = 3,
+    inner: int = 3,
+    seed: int = 0,
+    only: Sequence[str] = (),
+    progress: Progress = lambda what, done, of: None,
+) -> Choice:
+    """Fit all learners to a table, mix them by how well they predict held-out groups, and measure the mixture.
+
+    For each of `outer` folds of groups, the weights of the mixture are found within the other folds: from the
+    densities that the learners, fitted to a part of these groups, give to the rest (`inner` folds). So the scores of
+    the mixture are of groups that neither its learners nor its weights have seen. The weights of the final mixture are
+    found from all scores of the outer folds, and its learners are fitted to all groups.
+
+    Args:
+        rows: the table.
+        seen: numbers of rows seen of a new group; by default 0, 1, 2, 4 and 8, as far as the groups allow.
+        outer: number of folds for measuring.
+        inner: number of folds for the weights.
+        seed: seed of the folds, of initial weights and of training.
+        only: names of learners to try; by default all that suit the table.
+        progress: receives messages about progress.
+    """
+    names, sizes = rows.names, tuple(seen) if seen is not None else usual_sizes(rows)
+    tried = {name: each for name, each in candidates(rows).items() if not only or name in only}
+    mixed = [name for name, each in tried.items() if not each.rival]
+    total, done = len(tried) * outer + len(mixed) * (outer * inner + 1), 0
+
+    def fit(name: str, training: Sequence[Any]) -> InUnits:
+        nonlocal done
+        progress(tried[name].title, done, total)
+        done += 1
+        return fitted(tried[name], rows, training, seed=seed, most=max(*sizes, 4))
+
+    found: dict[str, list[Judged]] = {name: [] for name in (*tried, ALL)}
+    for training, test in folds(names, outer, seed):
+        tasks = held_out(rows, test, sizes)
+        own = {name: fit(name, training) for name in tried}
+        within = {
+            name: cross_judged(lambda part, name=name: fit(name, part), rows, training, sizes, count=inner, seed=seed)
+            for name in mixed
+        }
+        for name, learner in own.items():
+            found[name].append(judge(learner, tasks))
+        found[ALL].append(judge(Stack({name: own[name] for name in mixed}, weights_of(within)), tasks))
+    scores = {name: Judged.join(parts) for name, parts in found.items()}
+    weights = weights_of({name: scores[name] for name in mixed})
+    kept = {name: fit(name, names) for name, w in zip(mixed, weights, strict=True) if w > 0}
+    model = Stack(kept, [w for w in weights if w > 0])
+    order = tuple(name for _, test in folds(names, outer, seed) for name in test)
+    return Choice(model, dict(zip(mixed, weights, strict=True)), scores, order, sizes, tried)
+
+
+def weights_of(scores: Mapping[str, Judged]) -> list[float]:
+    """The weights of a mixture of learners, from their densities of held-out rows; small ones are 0."""
+    first = next(iter(scores.values()))
+    count = first.rows.shape[2]
+    shares = (first.real / first.real.sum(1, keepdim=True)).unsqueeze(2).expand_as(first.rows) / count
+    real = first.real.unsqueeze(2).expand_as(first.rows)
+    densities = torch.stack([judged.rows[real] for judged in scores.values()])
+    weights = stacking_weights(densities, shares[real])
+    weights = torch.where(weights < LEAST, 0.0, weights)
+    found: list[float] = (weights / weights.sum()).tolist()
+    return found

@@ -1,0 +1,89 @@
+"""A learner of scaled numbers as one in the units of a table."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Self, final
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.checks import check_switch
+from quickstudy.data import Examples, Tasks
+from quickstudy.learner import Predictor
+from quickstudy.predictive.log_transformed import LogTransformed
+from quickstudy.tasks.datasets.scaling import Scaling
+
+
+@final
+class InUnits(nn.Module):
+    """A learner whose inputs, outcomes and beliefs are in the units of a table; the one inside has standard units.
+
+    Give rows in float64: units such as days since 1970, or a northing, need its digits.
+
+    Args:
+        learner: a learner of the contract, for standard units.
+        scaling: the change of units, as `Scaling.to_json` writes it.
+        log: whether the learner predicts the logarithms of the outcomes, which then must be positive; its beliefs must
+            be normal.
+    """
+
+    def __init__(self, learner: nn.Module, scaling: dict[str, Any], *, log: bool = False):
+        super().__init__()
+        self.learner: Any = learner
+        self.scaling, self.log = Scaling.from_json(scaling), check_switch("log", log)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"learner": self.learner, "scaling": self.scaling.to_json(), "log": self.log}
+
+    @property
+    def dx(self) -> int:
+        """The number of inputs."""
+        return self.scaling.dx
+
+    @property
+    def dy(self) -> int:
+        """The number of outputs."""
+        return self.scaling.dy
+
+    def meta_loss(self, tasks: Tasks) -> Tensor:
+        """The meta-loss of the learner inside, in standard units."""
+        loss: Tensor = self.learner.meta_loss(Tasks(self.scaled(tasks.support), self.scaled(tasks.query)))
+        return loss
+
+    def adapt(self, support: Examples, **options: Any) -> "PredictorInUnits":
+        """The predictor for `support`, in the units of the table; `options` are those of the learner's `adapt`."""
+        return PredictorInUnits(self, self.learner.adapt(self.scaled(support), **options))
+
+    def scaled(self, points: Examples) -> Examples:
+        """Rows in standard units.
+
+        Raises:
+            ValueError: with `log`, for an outcome that is not positive.
+        """
+        points = points.clean()
+        y = points.y
+        if self.log:
+            y = torch.where(points.real().unsqueeze(-1), y, 1.0)
+            if bool((y <= 0).any()):
+                raise ValueError(
+                    f"an outcome is {float(y.min()):g}, and this learner predicts logarithms; it takes outcomes above 0"
+                )
+            y = y.log()
+        return Examples(self.scaling.scale_x(points.x), self.scaling.scale_y(y), points.mask).clean()
+
+
+@dataclass(frozen=True)
+class PredictorInUnits:
+    """Predictions in the units of a table; made by `InUnits.adapt`."""
+
+    owner: InUnits
+    predictor: Predictor
+
+    def __call__(self, x: Tensor) -> Any:
+        """The belief at `x [T, M, dx]`, in float64."""
+        belief: Any = self.owner.scaling.in_units(self.predictor(self.owner.scaling.scale_x(x)))
+        return LogTransformed(belief) if self.owner.log else belief
+
+    def append(self, examples: Examples) -> Self:
+        """The predictor for the union of the support set and `examples`."""
+        return replace(self, predictor=self.predictor.append(self.owner.scaled(examples)))

@@ -1,0 +1,121 @@
+"""How well learners predict groups that they have not seen, after some of their rows."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from quickstudy.data import Tasks, pad
+from quickstudy.tasks.datasets.columns import GroupedRows
+from quickstudy.tasks.datasets.point_sets import PointSets
+
+SEEN = (0, 1, 2, 4, 8)
+LEVELS = (0.5, 0.9)
+
+
+class Judged(NamedTuple):
+    """What a learner scored on held-out groups, one row of each tensor a group and one column a number of seen rows.
+
+    Args:
+        squared: mean squared error of each output, `[T, K, dy]`.
+        density: mean log density per row, all outputs together, `[T, K]`.
+        joint: joint log density of all rows, divided by their number, `[T, K]`; NaN where a belief has none.
+        inside: share of outcomes in the central intervals of `LEVELS`, `[T, K, 2]`.
+        rows: log density of each judged row, `[T, M, K]`, and 0 in the padding.
+        real: which rows are real, `[T, M]`.
+    """
+
+    squared: Tensor
+    density: Tensor
+    joint: Tensor
+    inside: Tensor
+    rows: Tensor
+    real: Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence["Judged"]) -> "Judged":
+        """The groups of several parts, one after another."""
+        most = max(part.real.shape[1] for part in parts)
+        fields = zip(*(part._padded(most) for part in parts), strict=True)
+        return cls(*(torch.cat(each) for each in fields))
+
+    def _padded(self, rows: int) -> "Judged":
+        more = rows - self.real.shape[1]
+        widened = torch.nn.functional.pad(self.rows, (0, 0, 0, more))
+        return self._replace(rows=widened, real=torch.nn.functional.pad(self.real, (0, more)))
+
+
+def usual_sizes(rows: GroupedRows, wanted: Sequence[int] = SEEN) -> tuple[int, ...]:
+    """The numbers of seen rows that groups allow: three quarters of them, or more, have more rows than the largest."""
+    counts = torch.tensor([float(len(each)) for each in rows.rows])
+    limit = float(counts.quantile(0.25)) - 1
+    return tuple(n for n in wanted if n <= limit) or (0,)
+
+
+def held_out(rows: GroupedRows, names: Sequence[Any], seen: Sequence[int]) -> list[Tasks]:
+    """The groups `names` in the units of the table, with 0, 1, ... rows seen; all are judged on the same rows.
+
+    These are the rows after the largest number seen; of a group that has no more rows, the last one.
+    """
+    place = {name: i for i, name in enumerate(rows.names)}
+    dx = len(rows.x)
+    own = [rows.rows[place[name]] for name in names]
+    points = PointSets(
+        points=pad([(each[:, :dx], each[:, dx:]) for each in own]),
+        splits={"train": (), "validation": (), "test": tuple(range(len(own)))},
+        order="first",
+    )
+    return [points.held_out("test", support=n, after=max(seen), dtype=torch.float64) for n in seen]
+
+
+def judge(learner: Any, tasks: Sequence[Tasks]) -> Judged:
+    """The scores of a learner in the units of the table on the tasks that `held_out` made."""
+    *groups, rows = zip(*(_scores(learner, each) for each in tasks), strict=True)
+    squared, density, joint, inside = (torch.stack(part, 1) for part in groups)
+    return Judged(squared, density, joint, inside, torch.stack(rows, -1), tasks[0].query.real())
+
+
+def _scores(learner: Any, tasks: Tasks) -> tuple[Tensor, ...]:
+    """The fields of `Judged` for one number of seen rows."""
+    query = tasks.query.clean()
+    real, count = query.real(), query.sizes().double()
+    with torch.no_grad():
+        belief = learner.adapt(tasks.support)(query.x)
+        log_prob = belief.log_prob(query.y, real).double()
+        joint = belief.log_prob(query.y, real, joint=True).double() / count
+        off_centre = 2 * (belief.cdf(query.y) - 0.5).abs()
+        error = (belief.mean - query.y).square()
+    mask = real.unsqueeze(-1)
+    squared = torch.where(mask, error, 0.0).sum(1) / count[:, None]
+    shares = [torch.where(mask, (off_centre <= level).double(), 0.0).mean(2).sum(1) / count for level in LEVELS]
+    return squared, log_prob.sum(1) / count, joint, torch.stack(shares, 1), log_prob
+
+
+def folds(names: Sequence[Any], count: int, seed: int) -> list[tuple[list[Any], list[Any]]]:
+    """`(training groups, held-out groups)` of every fold; they depend on the names and the seed alone."""
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    dealt = [names[i] for i in order]
+    parts = [dealt[i::count] for i in range(count)]
+    return [([n for n in names if n not in set(part)], part) for part in parts]
+
+
+def cross_judged(
+    fit: Any, rows: GroupedRows, names: Sequence[Any], seen: Sequence[int], *, count: int, seed: int
+) -> Judged:
+    """The scores of a learner on all groups `names`, each predicted by a fit to the groups of the other folds.
+
+    The groups are in the order of the folds.
+
+    Args:
+        fit: maps the names of training groups to a fitted learner in the units of the table.
+        rows: the table.
+        names: the groups.
+        seen: numbers of rows seen.
+        count: number of folds.
+        seed: seed of the folds.
+    """
+    parts = []
+    for train, test in folds(names, count, seed):
+        parts.append(judge(fit(train), held_out(rows, test, seen)))
+    return Judged.join(parts)

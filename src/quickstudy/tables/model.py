@@ -1,0 +1,126 @@
+"""A fitted mixture of learners with what it needs to predict new groups: names, ranges, and where it comes from."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+import torch
+from torch import Tensor
+
+from quickstudy._version import __version__
+from quickstudy.data import Examples
+from quickstudy.runs.atomic import write_file
+from quickstudy.runs.reading import CheckpointError, read_file
+from quickstudy.runs.storage import load, save
+from quickstudy.tables.choosing import ALL, Choice
+from quickstudy.tables.stack import Stack
+from quickstudy.tasks.datasets.columns import GroupedRows
+
+FACTS = "table.json"
+LARGEST = 1 << 20  # bytes of this file
+SURPRISING = 5.0  # standard deviations from the prior mean at which a group counts as unlike the trained ones
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TableModel:
+    """Predicts new groups of a table from their first rows; made by `choose`, saved and loaded as a folder.
+
+    Args:
+        learner: the mixture of learners, in the units of the table.
+        task, x, y: names of the columns.
+        low, high: range of each input in training.
+        groups: number of groups in training.
+        rows: number of rows in training.
+        digest: a hash of these rows.
+        seen: numbers of rows after which it was measured.
+        weights: weights of the learners in the mixture, by title.
+        coverage: share of held-out outcomes in its central 90% intervals.
+    """
+
+    learner: Stack
+    task: str
+    x: tuple[str, ...]
+    y: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    groups: int
+    rows: int
+    digest: str
+    seen: tuple[int, ...]
+    weights: dict[str, float]
+    coverage: float
+
+    @classmethod
+    def of(cls, choice: Choice, rows: GroupedRows) -> Self:
+        """The model that was chosen for a table."""
+        x = torch.cat(list(rows.rows))[:, : len(rows.x)]
+        low, high = (tuple(end.tolist()) for end in (x.amin(0), x.amax(0)))
+        titles = {choice.candidates[name].title: w for name, w in choice.weights.items() if w > 0}
+        coverage = float(choice.scores[ALL].inside[..., 1].mean())
+        digest = hashlib.sha256(json.dumps(rows.digests()).encode()).hexdigest()[:12]
+        names = (rows.task, rows.x, rows.y)
+        return cls(choice.model, *names, low, high, len(rows.rows), len(x), digest, choice.seen, titles, coverage)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model to a folder, which must not exist or be empty; it holds no rows of the table."""
+        save(self.learner, folder)
+        facts = {k: v for k, v in vars(self).items() if k != "learner"} | {"quickstudy": __version__}
+        write_file(Path(folder) / FACTS, json.dumps(facts, indent=1).encode())
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """The model in a folder.
+
+        Raises:
+            CheckpointError: if the folder holds no such model, or it is damaged.
+        """
+        try:
+            facts = json.loads(read_file(Path(folder) / FACTS, LARGEST))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{folder} holds no model of a table ({FACTS} cannot be read: {error}); give a folder that "
+                "`quickstudy table` wrote"
+            ) from None
+        learner = load(folder)
+        names = ("task", "x", "y", "low", "high", "groups", "rows", "digest", "seen", "weights", "coverage")
+        missing = [name for name in names if not isinstance(facts, dict) or name not in facts]
+        if missing or not isinstance(learner, Stack):
+            raise CheckpointError(f"{Path(folder) / FACTS} is damaged: it lacks {', '.join(missing) or 'a mixture'}")
+        found: dict[str, Any] = {name: tuple(v) if isinstance(v := facts[name], list) else v for name in names}
+        return cls(learner, **found)
+
+    def predict(self, support: Examples, x: Tensor) -> Any:
+        """The belief about groups at `x [T, M, dx]`, given their rows so far, in the units of the table, float64."""
+        with torch.no_grad():
+            return self.learner.adapt(support.to(dtype=torch.float64))(x.double())
+
+    def outside(self, x: Tensor) -> Tensor:
+        """Whether each of the inputs `[..., dx]` is outside the range of training by more than 5% of its width."""
+        low, high = (torch.tensor(end, dtype=torch.float64) for end in (self.low, self.high))
+        room = 0.05 * (high - low)
+        return ((x < low - room) | (x > high + room)).any(-1)
+
+    def unlike(self, support: Examples) -> Tensor:
+        """Whether each group `[T]` has a row that is unlike all groups of training.
+
+        It is, if an outcome is 5 standard deviations or more from what the model expects of an unknown group.
+        """
+        if not support.num_points:
+            return torch.zeros(support.num_tasks, dtype=torch.bool)
+        known = support.clean()
+        belief = self.predict(known.first(0)._replace(mask=None), known.x)
+        apart = (known.y.double() - belief.mean).abs() / belief.variance.sqrt()
+        return ((apart > SURPRISING).any(-1) & known.real()).any(1)
+
+
+def columns_of_quantiles(y: str, quantiles: Sequence[float]) -> list[str]:
+    """Names of the columns of predictions of an output.
+
+    >>> columns_of_quantiles("speed", [0.05, 0.95])
+    ['speed_mean', 'speed_sd', 'speed_q0.05', 'speed_q0.95']
+    """
+    return [f"{y}_mean", f"{y}_sd", *(f"{y}_q{p:g}" for p in quantiles)]

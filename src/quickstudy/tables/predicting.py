@@ -1,0 +1,86 @@
+"""Predictions for new groups, as a table."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from quickstudy.data import Examples, pad
+from quickstudy.tables.model import TableModel, columns_of_quantiles
+from quickstudy.tables.new_groups import NewGroups
+
+
+class Predicted(NamedTuple):
+    """Predictions for new groups, as a table and as warnings.
+
+    Args:
+        columns: the table: groups, inputs, and mean, standard deviation and quantiles of each outcome.
+        warnings: sentences about inputs and groups that are unlike those of training.
+    """
+
+    columns: dict[str, list[Any]]
+    warnings: list[str]
+
+    def as_csv(self) -> str:
+        """The table as CSV."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(zip(*self.columns.values(), strict=True))
+        return text.getvalue()
+
+
+def predict(model: TableModel, new: NewGroups, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> Predicted:
+    """Predictions at the rows that are asked for."""
+    dx = len(model.x)
+    x = pad([(each, each[:, :1]) for each in new.asked]).x.double()
+    support = new.support(dx)
+    belief = model.predict(support, x)
+    levels = belief.quantile(list(quantiles)) if quantiles else x.new_zeros(0, *belief.mean.shape)
+    parts = torch.cat([belief.mean[None], belief.variance.sqrt()[None], levels])  # [2 + P, T, M, dy]
+    found: dict[str, list[Any]] = {name: [] for name in (model.task, *model.x)}
+    for y in model.y:
+        found |= {name: [] for name in columns_of_quantiles(y, quantiles)}
+    for t, (name, asked) in enumerate(zip(new.names, new.asked, strict=True)):
+        found[model.task] += [name] * len(asked)
+        for k, column in enumerate(model.x):
+            found[column] += [rounded(value) for value in asked[:, k].tolist()]
+        for d, y in enumerate(model.y):
+            for k, column in enumerate(columns_of_quantiles(y, quantiles)):
+                found[column] += [rounded(value) for value in parts[k, t, : len(asked), d].tolist()]
+    return Predicted(found, _warnings(model, new, support))
+
+
+def rounded(value: float) -> float:
+    """The value with ten significant digits.
+
+    >>> rounded(0.1 + 0.2)
+    0.3
+    """
+    return float(f"{value:.10g}")
+
+
+def _warnings(model: TableModel, new: NewGroups, support: Examples) -> list[str]:
+    found = []
+    outside = [bool(model.outside(each).any()) if len(each) else False for each in new.asked]
+    if any(outside):
+        ranges = ", ".join(f"{n} {a:g} to {b:g}" for n, a, b in zip(model.x, model.low, model.high, strict=True))
+        found.append(
+            f"{_groups([n for n, bad in zip(new.names, outside, strict=True) if bad])}: predictions outside the range "
+            f"of the {model.groups} trained groups ({ranges}) are guesses"
+        )
+    odd = [name for name, bad in zip(new.names, model.unlike(support).tolist(), strict=True) if bad]
+    if odd:
+        found.append(
+            f"{_groups(odd)}: the known rows are unlike those of all trained groups, so the predictions are guesses; "
+            "check the units"
+        )
+    return found
+
+
+def _groups(names: Sequence[Any]) -> str:
+    listed = ", ".join(str(name) for name in names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{'groups' if len(names) > 1 else 'group'} {listed}{more}"

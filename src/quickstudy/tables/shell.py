@@ -1,0 +1,189 @@
+"""The commands `quickstudy table` and `quickstudy predict`: their options, and what they print and write."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+
+from quickstudy.evaluation.intervals import over_tasks
+from quickstudy.report import figures
+from quickstudy.report.palette import GREEN, INK
+from quickstudy.report.panels import Curve, Panel, wrapped
+from quickstudy.runs.atomic import make_folder, write_file
+from quickstudy.tables.choosing import ALL, Choice, choose
+from quickstudy.tables.judging import Judged
+from quickstudy.tables.model import TableModel
+from quickstudy.tables.new_groups import NewGroups, read_new
+from quickstudy.tables.predicting import predict
+from quickstudy.tasks.datasets.columns import Columns, GroupedRows, read_groups
+from quickstudy.tasks.datasets.files import read_csv
+from quickstudy.tasks.datasets.frames import with_points
+
+MOST_PANELS = 12  # largest number of groups in the figure of predictions
+CAPTION = "Predictions of new groups from their known rows (filled). Band: two standard deviations."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing:
+    """Options of `quickstudy table`."""
+
+    file: tyro.conf.Positional[Path]
+    """CSV file with a header line and one row for each measurement."""
+    group: str
+    """Column that names the group of each row, such as a subject."""
+    x: tuple[str, ...]
+    """Columns of the inputs; the rows of a group are sorted by the first of them."""
+    y: tuple[str, ...]
+    """Columns to predict."""
+    seen: tuple[int, ...] = ()
+    """Numbers of known rows of a new group after which to measure; by default 0 1 2 4 8, as far as groups allow."""
+    out: Path | None = None
+    """Folder of the model; by default models/FILE."""
+    missing: Literal["error", "drop"] = "error"
+    """What to do with a row that lacks a value: stop with an error, or drop the row."""
+    short: Literal["error", "drop"] = "error"
+    """What to do with a group of a single row: stop with an error, or drop the group."""
+    delimiter: str | None = None
+    """What separates the columns; by default comma, semicolon, tab or |, whichever fits."""
+    decimal: Literal[".", ","] = "."
+    """The decimal mark of the numbers."""
+    seed: int = 0
+    """Seed of the folds, of initial weights and of training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicting:
+    """Options of `quickstudy predict`."""
+
+    model: tyro.conf.Positional[Path]
+    """Folder of a model that `quickstudy table` wrote."""
+    new: tyro.conf.Positional[Path]
+    """CSV file with rows of new groups. Rows without an outcome are predicted from the others of their group."""
+    out: Path = Path("predictions.csv")
+    """File of the predictions; a figure is written beside it."""
+    at: Path | None = None
+    """CSV file with inputs at which to predict every group, in place of the rows without an outcome."""
+    grid: int | None = None
+    """Number of evenly spaced inputs at which to predict every group, in place of the rows without an outcome."""
+    quantiles: tuple[float, ...] = (0.05, 0.5, 0.95)
+    """Quantiles to write, between 0 and 1."""
+    delimiter: str | None = None
+    """What separates the columns; by default comma, semicolon, tab or |, whichever fits."""
+    decimal: Literal[".", ","] = "."
+    """The decimal mark of the numbers."""
+
+
+def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """Choose among learners, save the mixture, and return its folder and the metrics by their names."""
+    out = given.out or Path("models") / given.file.stem
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is there already; choose another --out, or remove it")
+    columns = with_points(read_csv(given.file, delimiter=given.delimiter), [*given.x, *given.y], given.decimal)
+    rows = read_groups(columns, given.group, given.x, given.y, missing=given.missing, short=given.short)
+    _check_seen(given.seen, rows)
+    started = time.monotonic()
+
+    def progress(what: str, done: int, of: int) -> None:
+        spent = time.monotonic() - started
+        left = f", about {_duration(spent / done * (of - done))} left" if done > 2 else ""
+        print(f"fit {done + 1} of {of}: {what}{left}", flush=True)
+
+    choice = choose(rows, seen=given.seen or None, seed=given.seed, progress=progress)
+    make_folder(out.parent)
+    TableModel.of(choice, rows).save(out)
+    return out, metrics(choice, rows)
+
+
+def _check_seen(seen: tuple[int, ...], rows: GroupedRows) -> None:
+    most = max(len(each) for each in rows.rows)
+    for number in seen:
+        if not 0 <= number < most:
+            raise ValueError(
+                f"--seen {number}: the largest group has {most} rows, so give numbers from 0 to {most - 1}"
+            )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def metrics(choice: Choice, rows: GroupedRows) -> dict[str, dict[str, Any]]:
+    """The scores of all learners by the names that tables on the terminal know, means over groups."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, judged in choice.scores.items():
+        title = choice.candidates[name].title if name != ALL else "all together, weighted"
+        for k, number in enumerate(choice.seen):
+            for metric, value in _scores(judged, k, rows.y).items():
+                found[f"{title}/{metric}/k={number}"] = value.to_json()
+    return found
+
+
+def _scores(judged: Judged, k: int, outputs: tuple[str, ...]) -> dict[str, Any]:
+    found = {}
+    for d, name in enumerate(outputs):
+        mean = over_tasks(judged.squared[:, k, d])
+        root = math.sqrt(mean.mean)
+        word = "rmse" if len(outputs) == 1 else f"rmse of {name}"
+        found[word] = mean._replace(mean=root, ci95=mean.ci95 / (2 * root) if root else 0.0, values=None)
+    found["log_likelihood"] = over_tasks(judged.density[:, k])
+    found["coverage90"] = over_tasks(judged.inside[:, k, 1])
+    return found
+
+
+def predictions(given: Predicting) -> list[str]:
+    """Predict the new groups, write the table and the figure, and return sentences to print."""
+    model = TableModel.load(given.model)
+    at = None if given.at is None else _read(given.at, given, model)
+    new = read_new(_read(given.new, given, model), model, at=at, grid=given.grid)
+    found = predict(model, new, sorted(given.quantiles))
+    make_folder(given.out.parent)
+    write_file(given.out, found.as_csv().encode())
+    sentences = [f"warning: {sentence}" for sentence in found.warnings]
+    count = sum(len(each) for each in new.asked)
+    sentences.append(f"predictions: {given.out} ({count} rows of {len(new.names)} groups)")
+    if len(model.x) == 1:
+        picture = wrapped(panels(model, new), xlabel=model.x[0], ylabel=model.y[0])
+        path = figures.save(picture, given.out.parent, given.out.stem, CAPTION)
+        sentences.append(f"figure: {path}")
+    return sentences
+
+
+def _read(path: Path, given: Predicting, model: TableModel) -> Columns:
+    columns: Columns = read_csv(path, delimiter=given.delimiter, single=True)
+    return with_points(columns, [name for name in (*model.x, *model.y) if name in columns], given.decimal)
+
+
+def panels(model: TableModel, new: NewGroups) -> dict[str, Panel]:
+    """A panel for each of the first groups: the belief given its rows, and the means without and with half of them."""
+    found, dx = {}, len(model.x)
+    for name, known, asked in list(zip(new.names, new.known, new.asked, strict=True))[:MOST_PANELS]:
+        places = torch.cat([known[:, :1], asked[:, :1]])
+        grid = torch.linspace(float(places.min()), float(places.max()), 80, dtype=torch.float64).view(1, -1, 1)
+        beliefs = []
+        for count in dict.fromkeys((0, len(known) // 2, len(known))):
+            seen = NewGroups((name,), (known[:count],), (asked,)).support(dx)
+            beliefs.append((count, model.predict(seen, grid)))
+        *earlier, (_, last) = beliefs
+        styles = (":", "--")
+        found[f"{model.task} {name}"] = Panel(
+            grid[0, :, 0],
+            seen=(known[:, 0], known[:, dx]),
+            mean=last.mean[0, :, 0],
+            sd=last.variance[0, :, 0].sqrt(),
+            curves=tuple(
+                Curve(
+                    f"after {count} row{'s' * (count > 1)}" if count else "before any row",
+                    belief.mean[0, :, 0],
+                    style,
+                    INK,
+                    1.0,
+                )
+                for (count, belief), style in zip(earlier, styles, strict=False)
+            ),
+            colour=GREEN,
+        )
+    return found

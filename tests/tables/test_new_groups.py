@@ -1,0 +1,121 @@
+"""Predicting new groups from the shell: files in, files out, and what is wrong with a file in one line."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from quickstudy.cli import main
+from quickstudy.tables.model import TableModel
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table of people on lines of their own, with two outcomes, and a model that was chosen for it."""
+    folder = tmp_path_factory.mktemp("tables")
+    chance = torch.Generator().manual_seed(0)
+    lines = ["person;year;height;mass"]
+    for i in range(14):
+        start, slope = torch.randn(2, generator=chance).tolist()
+        for year in range(2000, 2006):
+            noise = torch.randn(2, generator=chance).tolist()
+            height = 1500 + 10 * start + (20 + 3 * slope) * (year - 2000) + noise[0]
+            mass = 5 + start + 0.1 * noise[1]
+            lines.append(f"p{i};{year};{height:.3f};{mass:.4f}".replace(".", ","))
+    (folder / "people.csv").write_text("\n".join(lines) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("quickstudy.tables.shell.choose", quick)
+        options = ["--group", "person", "--x", "year", "--y", "height", "mass", "--decimal", ","]
+        assert main(["table", "people.csv", *options]) == 0
+    return folder
+
+
+def quick(rows, **options):
+    """`choose` with two of the learners, as the others are slow."""
+    from quickstudy.tables.choosing import choose
+
+    return choose(rows, **options | {"only": ("everyone", "intercept", "line")})
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_without_an_outcome_are_predicted_from_those_with_one(place: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(place)
+    new = "person;year;height;mass\nann;2000;1520;6,1\nann;2001;1545;6\nann;2004;;\nbo;2004;;\n"
+    (place / "new.csv").write_text(new)
+    assert main(["predict", "models/people", "new.csv", "--decimal", ",", "--quantiles", "0.1", "0.9"]) == 0
+    said = capsys.readouterr().out
+    assert "predictions: predictions.csv (2 rows of 2 groups)" in said and "warning" not in said
+    ann, bo = rows_of(place / "predictions.csv")
+    assert list(ann) == [
+        *("person", "year", "height_mean", "height_sd", "height_q0.1", "height_q0.9"),
+        *("mass_mean", "mass_sd", "mass_q0.1", "mass_q0.9"),
+    ]
+    assert ann["person"] == "ann" and float(ann["year"]) == 2004
+    assert 1590 < float(ann["height_mean"]) < 1640 and float(ann["height_q0.1"]) < float(ann["height_mean"])
+    assert float(ann["mass_sd"]) < 0.4 < float(bo["mass_sd"])  # two rows tell a group's level
+    assert (place / "predictions.png").exists()
+    model = TableModel.load(place / "models/people")
+    support = torch.tensor([[[2000.0], [2001.0]]]), torch.tensor([[[1520.0, 6.1], [1545.0, 6.0]]])
+    from quickstudy.data import Examples
+
+    belief = model.predict(Examples(*(part.double() for part in support)), torch.full((1, 1, 1), 2004.0))
+    assert float(belief.mean[0, 0, 0]) == pytest.approx(float(ann["height_mean"]), rel=1e-9)
+
+
+def test_grids_and_inputs_of_ones_own(place: Path, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    (place / "known.csv").write_text("person;year;height;mass\nann;2000;1520;6\nbo;2000;1500;5\n")
+    assert main(["predict", "models/people", "known.csv", "--grid", "3", "--out", "a/grid.csv"]) == 0
+    assert [row["year"] for row in rows_of(place / "a/grid.csv")] == ["2000.0", "2002.5", "2005.0"] * 2
+    (place / "at.csv").write_text("year\n2003\n2001\n")
+    assert main(["predict", "models/people", "known.csv", "--at", "at.csv", "--out", "b.csv"]) == 0
+    assert [row["year"] for row in rows_of(place / "b.csv")] == ["2003.0", "2001.0"] * 2
+
+
+def test_it_warns_of_inputs_and_groups_that_are_unlike_those_of_training(place: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(place)
+    (place / "odd.csv").write_text("person;year;height;mass\nann;2000;15,2;6\nann;2009;;\nbo;2003;;\n")
+    assert main(["predict", "models/people", "odd.csv", "--decimal", ","]) == 0
+    said = capsys.readouterr().out
+    assert "group ann: predictions outside the range of the 14 trained groups (year 2000 to 2005) are guesses" in said
+    assert "group ann: the known rows are unlike those of all trained groups" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("person;age;height;mass\nann;3;;\n", [], "no column 'year'; the model knows groups in 'person'"),
+        ("person;year;height;mass\nann;2000;1;2\n", [], "none is left to predict"),
+        ("person;year;height;mass\nann;;1;2\n", [], "row 1 has no value in column 'year'"),
+        ("person;year;height;mass\nann;2000;tall;2\nann;2001;;\n", [], "'tall'"),
+        ("person;year\nann;2000\n", ["--grid", "3", "--at", "new.csv"], "--at and --grid are both given"),
+        ("person;year\nann;2000\n", ["--quantiles", "5"], "p=5"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_one_line(
+    place: Path, monkeypatch, capsys, content: str, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(place)
+    (place / "bad.csv").write_text(content)
+    (place / "new.csv").write_text("person;year\nann;2001\n")
+    assert main(["predict", "models/people", "bad.csv", *options, "--out", "none.csv"]) == 1
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert not (place / "none.csv").exists()
+
+
+def test_folders_that_hold_no_model_and_models_that_are_there(place: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(place)
+    assert main(["predict", "models", "new.csv"]) == 1
+    assert "models holds no model of a table" in capsys.readouterr().err
+    options = ["--group", "person", "--x", "year", "--y", "height"]
+    assert main(["table", "people.csv", *options]) == 1
+    assert "models/people is there already" in capsys.readouterr().err
+    assert main(["table", "people.csv", *options, "--decimal", ",", "--seen", "6", "--out", "m"]) == 1
+    assert "--seen 6: the largest group has 6 rows" in capsys.readouterr().err
