@@ -225,7 +225,10 @@ class ConditionalPredictor:
         values; an input that was evaluated before has the same value again. So the values at the inputs of one call are
         joint draws, as those of `autoregressive(order="given")`, and each new input costs one prediction and one
         `append`; `TNPA` and `FlowNP` draw the new values of a call together, at the cost of one `sample`. They have no
-        gradient. A value that is a class label is given as its one-hot code `[C]`, as in `mean`.
+        gradient. Each value counts as a support point for the next ones, so ask for no more of them than support sets
+        had points in training; for a curve, draw values at some inputs, and take the mean given them:
+        `predictor.append(Examples(x, y))(grid).mean`. A value that is a class label is given as its one-hot code
+        `[C]`, as in `mean`.
 
         Args:
             n: number of functions.

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from quickstudy.data import Examples
 from quickstudy.evaluation.intervals import Metric
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.processes import TITLES, HeadName, Model, build
@@ -30,6 +31,7 @@ from quickstudy.tasks.sawtooth import Named
 
 MOST_SUPPORT, QUERY = 30, 100  # of Bruinsma et al. 2023
 FIGURE_SUPPORT = 7  # support points of each task in the figure, which shows the middle half of the domain
+FIGURE_PLACES = 20  # places at which each of them is drawn
 FIGURE_DRAWS = 2  # functions drawn for each task in the figure
 
 
@@ -119,9 +121,15 @@ def _beliefs(learner: Any, family: Sawtooth, title: str) -> dict[str, Sequence[P
 
 
 def _drawn(learner: Any, predictor: Any, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Functions of each task, `[S, T, M, 1]`: by the chain rule in random orders where the process has one."""
-    chained = has_chain_rule(learner)
-    belief = predictor.autoregressive(samples=FIGURE_DRAWS, generator=generator)(x) if chained else predictor(x)
+    """Functions of each task, `[S, T, M, 1]`, without noise.
+
+    By the chain rule, values are drawn at a few places in random order, so that the support set stays as small as in
+    training; the function is the mean given these values (Bruinsma et al. 2023, section 2).
+    """
+    if not has_chain_rule(learner):
+        drawn: torch.Tensor = predictor(x).sample(FIGURE_DRAWS, generator, noise=False)
+        return drawn
+    few = x[:, torch.randperm(x.shape[1], generator=generator, device=x.device)[:FIGURE_PLACES]]
     with growing():
-        drawn: torch.Tensor = belief.sample(FIGURE_DRAWS, generator, noise=chained)
-    return drawn
+        values = predictor.autoregressive(order="given", samples=1)(few).sample(FIGURE_DRAWS, generator)
+        return torch.stack([predictor.append(Examples(few, y))(x).mean for y in values])
