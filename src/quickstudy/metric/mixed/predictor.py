@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_inputs, check_more
+from quickstudy.checks import check_inputs, check_more, values_are_readable
 from quickstudy.data import Examples
 from quickstudy.learner import Functions, check_task
 from quickstudy.metric.last_layer import Weights
@@ -92,8 +92,16 @@ class MixedPredictor:
         """Features `[T dy, N, P + Q]` and outputs `[T dy, N, 1]` in units of spread, both 0 in the padding."""
         x, y, _ = examples.clean()
         real = examples.real().repeat_interleave(self._outputs, 0).unsqueeze(2)
+        features = torch.where(real, self._features(x), 0.0)
+        if values_are_readable(features) and not bool(features.isfinite().all()):
+            task, point = (~features.isfinite()).nonzero()[0, :2].tolist()
+            task = task // self._outputs
+            raise ValueError(
+                f"the features of the mixed model are not finite at x = {x[task, point].tolist()} (task {task}, point "
+                f"{point}); leave such rows out, or choose a basis that is defined there"
+            )
         y = ((y.double() - self.center) / self.spread).transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        return torch.where(real, self._features(x), 0.0), torch.where(real, y, 0.0)
+        return features, torch.where(real, y, 0.0)
 
     def _unfolded(self, values: Tensor) -> Tensor:
         """`values [T dy, M, R]` as `[T, M, dy, R]`."""

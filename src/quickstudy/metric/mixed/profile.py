@@ -12,7 +12,7 @@ from quickstudy.predictive.outcomes import LOG_2PI
 NOISE_FLOOR = 1e-5  # smallest standard deviation of the noise, as a share of that of y
 _PULL = 1e-6  # decides where the likelihood is flat: with one row in each group, effects and noise are the same
 _BUDGET = 2**22  # numbers in the features of the groups that are reduced together
-_SCALES = torch.logspace(-2, 5, 15, dtype=torch.float64)  # first guesses of sd(effect) / sd(noise)
+_SCALES = torch.logspace(-2, 5, 8, dtype=torch.float64)  # first guesses of sd(effect) / sd(noise)
 
 
 class Reduced(NamedTuple):
