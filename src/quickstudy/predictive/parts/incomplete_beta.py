@@ -9,6 +9,7 @@ from torch import Tensor
 from quickstudy.tracing import values_are_readable
 
 LARGEST = 10_000  # steps of the continued fraction; parameters up to 1e6 need a thousand
+UNSEEN = 1000  # steps where values cannot be read, as inside torch.func.vmap
 LEAST = 1e-300  # takes the place of 0 in a denominator
 
 
@@ -71,7 +72,7 @@ def _fraction(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
     """The continued fraction 1 / (1 + d_1 / (1 + d_2 / (1 + ...))), by the method of Lentz."""
     c = torch.ones_like(x)
     d = found = _inverse(1 - (a + b) * x / (a + 1))
-    for m in range(1, LARGEST):
+    for m in range(1, LARGEST if values_are_readable(x) else UNSEEN):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         before = found
