@@ -128,8 +128,6 @@ def test_shapes_order_ends_and_draws(name: str) -> None:
 @pytest.mark.parametrize("name", CONTINUOUS)
 @pytest.mark.parametrize("scale", [-2.0, "each"])
 def test_a_negative_scale_turns_quantiles_around(name: str, scale: Any) -> None:
-    if scale == "each" and name == "dense":
-        pytest.skip("one scale for all outputs")
     belief = CONTINUOUS[name]()
     scale = torch.tensor([-2.0, 3.0]) if scale == "each" else scale
     turned, y, wide = belief.rescale(1.0, scale), torch.randn(T, M, DY), torch.as_tensor(scale).expand(DY)
