@@ -157,9 +157,11 @@ def test_several_inputs_and_outputs() -> None:
     units = table.in_units(Gaussian(torch.zeros(1, 3, 2), torch.ones(1, 3, 2)))
     torch.testing.assert_close(units.mean, table.center[2:].expand(1, 3, 2))
     torch.testing.assert_close(units.variance, table.spread[2:].square().expand(1, 3, 2))
-    joint = DenseGaussian(torch.zeros(1, 3, 2), torch.eye(3).expand(1, 2, 3, 3), torch.zeros(1))
-    with pytest.raises(ValueError, match="over 2 outputs has the same noise"):
-        table.in_units(joint)
+    joint = DenseGaussian(torch.zeros(1, 3, 2), torch.ones(1, 2, 3, 3), torch.ones(1))
+    scaled, y = table.in_units(joint), torch.randn(1, 3, 2, dtype=torch.float64)
+    own = joint.log_prob(y.float(), joint=True).double() - 3 * table.spread[2:].log().sum()
+    torch.testing.assert_close(scaled.log_prob(table.unscale_y(y), joint=True), own, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scaled.variance, 2 * table.spread[2:].square().expand(1, 3, 2))
 
 
 def test_missing_values() -> None:

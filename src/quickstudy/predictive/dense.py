@@ -80,9 +80,14 @@ class DenseGaussian(NamedTuple):
         """The central interval of probability `level`, for each point and output by itself."""
         return central(self.quantile, level, self.mean)
 
-    def rescale(self, shift: Tensor | float, scale: float) -> "DenseGaussian":
-        """The belief about `shift + scale * y`, for one scale shared by the outputs."""
-        return DenseGaussian(shift + scale * self.mean, scale**2 * self.covariance, scale**2 * self.noise)
+    def rescale(self, shift: Tensor | float, scale: Tensor | float) -> "DenseGaussian":
+        """The belief about `shift + scale * y`; `scale` is one number, or one per output `[dy]`."""
+        if not isinstance(scale, Tensor) or not scale.dim():
+            return DenseGaussian(shift + scale * self.mean, scale**2 * self.covariance, scale**2 * self.noise)
+        square = scale.square()
+        noise = square * aligned(self.noise, self.mean)
+        covariance = square[:, None, None] * self.covariance
+        return DenseGaussian(shift + scale * self.mean, covariance, noise.expand_as(self.mean))
 
     def _covariance(self, noise: bool) -> Tensor:
         if not noise:

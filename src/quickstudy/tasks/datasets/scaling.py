@@ -9,8 +9,6 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from quickstudy.predictive import DenseGaussian
-
 Belief = TypeVar("Belief")
 _LARGEST = 1e150  # beyond it, and below its inverse, squares leave the range of float64
 _LOST = 0.01  # largest rounding error of given values, in standard units
@@ -100,15 +98,9 @@ class Scaling:
         """A predictive distribution of outputs in standard units, converted to the table's units, in float64.
 
         Raises:
-            ValueError: for a joint Gaussian over several outputs, which has the same noise for all of them, and for
-                another number of outputs than the table's.
+            ValueError: for another number of outputs than the table's.
         """
         self._check_width("belief.mean", belief.mean, "y")  # type: ignore[attr-defined]
-        if self.dy > 1 and isinstance(belief, DenseGaussian):
-            raise ValueError(
-                f"a DenseGaussian over {self.dy} outputs has the same noise for all of them, so they cannot have "
-                "different units; use a table with one y"
-            )
         wide: Any = tree_map(_double, belief)
         if self.dy == 1:
             return wide.rescale(float(self.center[-1]), float(self.spread[-1]))
