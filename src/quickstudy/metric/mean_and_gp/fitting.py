@@ -127,14 +127,18 @@ def _fewer_rows(groups: Groups, rows: int) -> Groups:
 
 
 def unpacked(numbers: Tensor, dx: int) -> Hyper:
-    """Hyperparameters of one process from `[curve, log curve_length, log scale, log length, log line, coupling]`."""
+    """Hyperparameters of one process, from logarithms of curve, its lengths, scale, lengths and line; and couplings.
+
+    The couplings are those of intercept and slopes, in units of the standard deviation of each.
+    """
     curve, curve_length, scale, length, diagonal, coupling = numbers.split(
         [1, dx, 1, dx, 1 + dx, len(numbers) - 3 - 3 * dx]
     )
-    line = diagonal.exp().diag()
+    line = torch.eye(1 + dx, dtype=numbers.dtype, device=numbers.device)
     if len(coupling):
         line = line.index_put(tuple(torch.tril_indices(1 + dx, 1 + dx, -1)), coupling)
-    return Hyper(curve, curve_length.exp()[None], scale.exp(), length.exp()[None], line[None])
+    line = diagonal.exp().unsqueeze(1) * line
+    return Hyper(curve.exp(), curve_length.exp()[None], scale.exp(), length.exp()[None], line[None])
 
 
 def _prior(numbers: Tensor, dx: int) -> Tensor:
@@ -144,8 +148,8 @@ def _prior(numbers: Tensor, dx: int) -> Tensor:
     2013 (Psychometrika 78), which moves an estimate of 0 by about a standard error.
     """
     curve, curve_length, scale, length, diagonal, _ = numbers.split([1, dx, 1, dx, 1 + dx, len(numbers) - 3 - 3 * dx])
-    logs = torch.cat([scale, diagonal])
-    tails = 4 * (2 * (logs - math.log(_WIDE))).exp().log1p().sum() + 2 * (curve / _WIDE).square().log1p().sum()
+    logs = torch.cat([curve, scale, diagonal])
+    tails = 4 * (2 * (logs - math.log(_WIDE))).exp().log1p().sum()
     return torch.cat([curve_length, length]).square().sum() - 2 * logs.sum() + tails
 
 
@@ -158,6 +162,6 @@ def _starts(dx: int, like: Tensor) -> list[Tensor]:
     made = []
     for size, share, length in grid:
         line = [math.log(size), *[math.log(0.7 * size)] * dx]
-        numbers = [3 * size, *[0.0] * dx, math.log(share * size), *[length] * dx, *line, *[0.0] * correlated]
+        numbers = [math.log(3 * size), *[0.0] * dx, math.log(share * size), *[length] * dx, *line, *[0.0] * correlated]
         made.append(like.new_tensor(numbers))
     return made

@@ -104,9 +104,9 @@ class MeanAndGP(nn.Module):
         self.register_buffer("places", torch.linspace(-2, 2, self.inducing).unsqueeze(1).repeat(1, dx))
         self.weights = nn.Parameter(torch.zeros(dy, size))
         self.register_buffer("root", torch.zeros(dy, size, size))
-        self.curve = nn.Parameter(torch.ones(dy))
         self.log_curve_length = nn.Parameter(torch.zeros(dy, dx))
         start = -torch.tensor(float(noise)).log()
+        self.log_curve = nn.Parameter(start.repeat(dy))
         self.log_scale = nn.Parameter(start.repeat(dy))
         self.log_length = nn.Parameter(torch.zeros(dy, dx))
         self.log_line = nn.Parameter(start.repeat(dy, 1 + dx))
@@ -153,7 +153,7 @@ class MeanAndGP(nn.Module):
     def _set(self, d: int, process: Process) -> None:
         hyper = process.hyper
         self.weights[d], self.root[d] = process.weights[0, :, 0].to(self.weights), process.root[0].to(self.root)
-        self.curve[d], self.log_noise[d] = hyper.curve[0], process.noise[0].log() / 2
+        self.log_curve[d], self.log_noise[d] = hyper.curve[0].log(), process.noise[0].log() / 2
         self.log_curve_length[d], self.log_length[d] = hyper.curve_length[0].log(), hyper.length[0].log()
         self.log_scale[d], self.log_line[d] = hyper.scale[0].log(), hyper.line[0].diagonal().log()
         self.coupling[d] = hyper.line[0].tril(-1)
@@ -163,7 +163,7 @@ class MeanAndGP(nn.Module):
         noise = process.noise.sqrt() * self.spread.double()
         wide, hyper = self.inputs.spread.double(), process.hyper
         line = hyper.line.square().sum(2).sqrt() * noise.unsqueeze(1)
-        smooth = (hyper.curve.abs() * noise, hyper.curve_length * wide, line, hyper.scale * noise, hyper.length * wide)
+        smooth = (hyper.curve * noise, hyper.curve_length * wide, line, hyper.scale * noise, hyper.length * wide)
         return Curves(*smooth, noise, converged)
 
     def process(self) -> Process:
@@ -171,7 +171,7 @@ class MeanAndGP(nn.Module):
         line = self.log_line.double().exp().diag_embed() + self.coupling.double().tril(-1)
         lengths = (part.double().exp() for part in (self.log_curve_length, self.log_length))
         curve_length, length = lengths
-        hyper = Hyper(self.curve.double(), curve_length, self.log_scale.double().exp(), length, line)
+        hyper = Hyper(self.log_curve.double().exp(), curve_length, self.log_scale.double().exp(), length, line)
         weights, noise = self.weights.double().unsqueeze(2), (2 * self.log_noise.double()).exp()
         return Process(self.kernel, self.places.double(), hyper, weights, self.root.double(), noise)
 

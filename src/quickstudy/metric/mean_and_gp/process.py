@@ -15,7 +15,7 @@ class Hyper(NamedTuple):
     """Hyperparameters of B processes; inputs are standardised, and standard deviations are in units of the noise's.
 
     Args:
-        curve: `[B]`, standard deviation of the curve of all groups around a line; its sign does not matter.
+        curve: `[B]`, standard deviation of the curve of all groups around a line.
         curve_length: `[B, dx]`, its length scales.
         scale: `[B]`, standard deviation of a group's smooth deviation.
         length: `[B, dx]`, its length scales.
