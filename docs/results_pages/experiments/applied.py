@@ -40,7 +40,7 @@ GROUPED = (
         "table-chickweight",
         "A real table: weights of growing chicks",
         "`ChickWeight` of R's datasets: weights of 50 chicks over 21 days. Every chick is held out once, in one of "
-        "three folds, and predicted from its first 4 weighings.",
+        "three folds, and predicted from its first 4 weighings; one chick has only two, and is not predicted.",
         "grams",
         "chicks",
         "mixed-chickweight",

@@ -91,7 +91,9 @@ PARTS = {
 REFERENCES = tuple(
     PARTS[name] for name in ("oracle", "exact", "diagonal", "simulator", "ceiling")
 )  # no learner is expected to beat these
+_ROUNDING = 1e-12  # an interval that is no larger, relative to its mean, is an error of rounding
 _MOST_DIGITS = 8  # after the point, of a mean with an exponent
+SLASH = "\u2215"  # stands for a slash in the name of an output, since a slash divides the name of a metric
 KERNELS = {"rbf": "RBF", "matern52": "Matern 5/2"}
 BOUNDS = {
     "mse": (0.0, math.inf),
@@ -176,6 +178,7 @@ def entry(name: str, value: Mapping[str, Any], prefix: str = "") -> Entry:
     """Split the name of a metric into its parts. `oracle_X` is metric X of the exact posterior."""
     words = name.split("/")
     keys = dict(word.split("=", 1) for word in words if "=" in word)
+    keys |= {"y": keys["y"].replace(SLASH, "/")} if "y" in keys else {}
     plain = [word for word in words if "=" not in word]
     metric, parts = plain[-1], plain[:-1]
     if metric.startswith("oracle_"):
@@ -321,10 +324,10 @@ def cell(mean: float, ci95: float | None) -> str:
     >>> cell(47.77, 11.0), cell(1.2345e-9, 4.5e-11), cell(4_500_123.4, 12.0)
     ('48 ± 11', '(1.234 ± 0.045)e-09', '4500123 ± 12')
     """
-    if ci95 is None or not math.isfinite(ci95) or not math.isfinite(mean) or ci95 == 0:
+    if ci95 is None or not math.isfinite(ci95) or not math.isfinite(mean) or ci95 <= _ROUNDING * abs(mean):
         return number(mean)
     first, last = math.floor(math.log10(max(abs(mean), ci95))), math.floor(math.log10(ci95)) - 1
-    if last >= -5 and first < 7:
+    if last >= -6 and first < 7:
         digits = max(0, -last)
         return f"{mean:.{digits}f} ± {ci95:.{digits}f}"
     digits = first - last
