@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from dataclasses import fields
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from quickstudy import (
     rl,
     tasks,
 )
+from quickstudy import cli as cli_module
 from quickstudy.cli import main
 from quickstudy.commands import COMMANDS
 from quickstudy.recipes import RECIPES
@@ -642,3 +644,14 @@ def _only_line(capsys: pytest.CaptureFixture[str], after: str | None = None) -> 
         assert len(lines) == 1, lines
     assert lines[-1].startswith("quickstudy: error: ")
     return lines[-1]
+
+
+def test_warnings_are_one_line() -> None:
+    """A person at the shell does not want to see the code that warns."""
+    usual = warnings.formatwarning
+    with cli_module._plain_warnings(debug=False):
+        shown = warnings.formatwarning("two\nlines", RuntimeWarning, "columns.py", 63, "kept = rows")
+    assert shown == "quickstudy: warning: two lines\n"
+    with cli_module._plain_warnings(debug=True):
+        assert warnings.formatwarning is usual
+    assert warnings.formatwarning is usual

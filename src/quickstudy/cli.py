@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        with _signals_exit():
+        with _signals_exit(), _plain_warnings(debug=debug):
             return _dispatch(arguments)
     except SystemExit as leaving:  # tyro after --help (0) or a misspelt option (2); SIGHUP (129), SIGTERM (143)
         return leaving.code if isinstance(leaving.code, int) else FAILED
@@ -98,6 +99,21 @@ def _report_unwritable(error: OSError, command: str, status: int) -> int:
     advice = "the files that the command wrote are on disk" if kept else "free some space, or redirect the output"
     print(f"quickstudy: the output cannot be written ({error.strerror}); {advice}", file=sys.stderr)
     return status if kept else status or FAILED
+
+
+@contextmanager
+def _plain_warnings(*, debug: bool) -> Iterator[None]:
+    """Within this context, a warning is shown as one line without the code that it comes from, unless `debug`."""
+
+    def plain(message: Warning | str, category: type[Warning], *place: object, **line: object) -> str:
+        return f"quickstudy: warning: {' '.join(str(message).split())}\n"
+
+    before = warnings.formatwarning
+    warnings.formatwarning = before if debug else plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextmanager

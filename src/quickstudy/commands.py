@@ -48,7 +48,7 @@ class Evaluate:
     seed: int | None = None
     """Seed of the unseen tasks; by default as in the recipe, or 0 for a run of quickstudy.fit."""
     write: bool = False
-    """Write the numbers to result.json and report.html."""
+    """Write the numbers to result.json and report.html, and draw the figures again."""
 
 
 @dataclass(frozen=True, kw_only=True)

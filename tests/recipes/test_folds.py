@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from recipes import running
 
+import quickstudy as qs
 from quickstudy.cli import main
 from quickstudy.experiments.options import check_options
 from quickstudy.recipes.table import folds
 from quickstudy.recipes.table import recipe as table
+from quickstudy.runs.reading import CheckpointError
 from quickstudy.tasks import Table
 from quickstudy.tasks.datasets.record import TableRecord
 
@@ -145,3 +147,22 @@ def test_evaluate_refuses_another_file_and_draws_again(tmp_path: Path, capsys: p
     said = capsys.readouterr().err
     assert "plants.csv has changed since" in said and "the rows of group 'p2' differ" in said
     assert main(["resume", str(run)]) == 0  # a finished run is shown
+
+
+def test_several_outputs_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A country called NA is kept, with a warning; every output has its units, its table and its figure."""
+    lines = [
+        f"{c},{t},{1e-9 * t + 1e-10 * i},{4.5e6 + t * i}" for i, c in enumerate(["NA", *"abcde"]) for t in range(5)
+    ]
+    data = tmp_path / "small.csv"
+    data.write_text("country,year,a/b=c,d\n" + "\n".join(lines) + "\n")
+    roles = ["--data", str(data), "--task", "country", "--x", "year", "--y", "a/b=c", "d"]
+    small = ["--steps", "2", "--width", "4", "--folds", "2", "--learner", "cnp", "--seen", "1", "3"]
+    with pytest.warns(RuntimeWarning, match=r"column 'country' has a group called 'NA' \(5 rows\)"):
+        assert main(["run", "table", *roles, *small, "--out", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr()
+    assert "root mean squared error of a/b=c" in shown.out and "e-10" in shown.out and "0.00000" not in shown.out
+    assert "Means over 6 held-out groups." in shown.out
+    assert {path.stem for path in (tmp_path / "run" / "figures").glob("*.png")} == {"groups", "groups-d"}
+    with pytest.raises(CheckpointError, match=r"has 2 learners, one in each of the folders fold-1, fold-2; load one"):
+        qs.load(tmp_path / "run")

@@ -14,6 +14,7 @@ from quickstudy.predictive import Point
 from quickstudy.recipes.table import folds, held_out, rivals
 from quickstudy.recipes.table import recipe as table
 from quickstudy.tasks import Table
+from quickstudy.tasks.fitted_gp import thinned
 
 
 @pytest.fixture
@@ -125,14 +126,14 @@ def test_which_data_the_rivals_use(options: table.Options) -> None:
 def test_few_rows_of_many_are_a_choice_of_the_real_ones(generator: torch.Generator) -> None:
     x = torch.arange(300.0).view(3, 100, 1)
     mask = torch.arange(100) < torch.tensor([[100], [40], [5]])
-    few = rivals.thinned(Examples(torch.where(mask[..., None], x, math.nan), x, mask), 30)
+    few = thinned(Examples(torch.where(mask[..., None], x, math.nan), x, mask), 30)
     assert few.sizes().tolist() == [30, 30, 5] and few.num_points == 30
     for t in range(3):
         kept = few.x[t, few.real()[t], 0]
         assert torch.equal(kept, few.y[t, few.real()[t], 0]) and bool((kept.diff() > 0).all())
         assert bool((kept >= 100 * t).all()) and bool((kept < 100 * t + int(mask[t].sum())).all())
     whole = Examples(x, x)
-    assert rivals.thinned(whole, 100) is whole
+    assert thinned(whole, 100) is whole
 
 
 def test_one_long_group_among_short_ones_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,10 +153,12 @@ def test_one_long_group_among_short_ones_costs_little(monkeypatch: pytest.Monkey
     small = Table.from_columns(columns, task="g", x="x", y="y", splits=splits)
     learner = table.build(table.Options(data=Path("x"), task="g", x=("x",), y=("y",), width=8), small)
     found = held_out.HeldOut(small, rivals.Rivals(small), learner, name="np", seen=3)
-    assert found.scores()["gp/mse/k=3"].isfinite().all() and max(asked) <= held_out.AT_ONCE
+    assert found.scores()["gp/mse/k=3"].isfinite().all() and max(asked) <= rivals.AT_ONCE
     other = Table.from_columns(columns, task="g", x="x", y="y", splits={"train": ["long", "g0"], "test": ["g1"]})
     seen = other.held_out("train", support=2999).support
-    for predictor in rivals.Rivals(other).predictors(seen).values():
+    found_there = rivals.Rivals(other).predictors(seen)
+    assert found_there["group_blind"](seen.x).mean.shape == seen.y.shape
+    for predictor in (found_there["gp"], found_there["gp_shared"]):
         assert predictor.support.num_points <= rivals.MOST_ROWS  # type: ignore[attr-defined]
 
 

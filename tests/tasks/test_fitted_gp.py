@@ -9,7 +9,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from quickstudy.data import Examples
-from quickstudy.tasks import ExactGP, Sinusoid, fit_gp
+from quickstudy.tasks import ExactGP, Sinusoid, fit_gp, fitted_gp
 
 LENGTH, SCALE, NOISE = (0.05, 20.0), (0.01, 100.0), (1e-3, 10.0)
 
@@ -137,6 +137,21 @@ def test_shared_hyperparameters_are_the_best_for_all_tasks_together() -> None:
             assert float(ExactGP(support, changed).log_marginal_likelihood().sum()) < total + 1e-6, name
     one = support.select(0)
     torch.testing.assert_close(fit_gp(one, shared=True).info, fit_gp(one).info)
+
+
+def test_hyperparameters_of_many_points_are_fitted_to_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of fitting is bounded, and the posterior still uses all points."""
+    monkeypatch.setattr(fitted_gp, "_ROUNDS", 1)
+    support = _waves(40, 0.2, seed=3)
+    few = fit_gp(support, fitted_to=15)
+    assert few.support is support
+    torch.testing.assert_close(few.info, fit_gp(fitted_gp.thinned(support, 15)).info)
+    torch.testing.assert_close(fit_gp(support, fitted_to=40).info, fit_gp(support).info)
+    with pytest.raises(ValueError, match="fitted_to=0"):
+        fit_gp(support, fitted_to=0)
+    monkeypatch.setattr("quickstudy.checks.memory.free_memory", lambda: 100_000)
+    with pytest.raises(ValueError, match=r"a Gaussian process on 40 points of each of 4 tasks would need .* GB"):
+        fit_gp(support)
 
 
 def test_errors() -> None:

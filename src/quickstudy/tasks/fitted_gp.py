@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from quickstudy.checks import check_whole
+from quickstudy.checks.memory import check_memory
 from quickstudy.data import Examples
 from quickstudy.predictive.covariance import cholesky
 from quickstudy.predictive.outcomes import LOG_2PI
@@ -23,6 +25,7 @@ def fit_gp(
     scale: tuple[float, float] = (0.01, 100.0),
     noise: tuple[float, float] = (1e-3, 10.0),
     shared: bool = False,
+    fitted_to: int = 500,
 ) -> ExactGP:
     """Fit a constant mean, an RBF kernel and noise to each task by itself, by maximum marginal likelihood.
 
@@ -41,12 +44,15 @@ def fit_gp(
         scale: limits of the function's standard deviation, in units of y.
         noise: limits of the noise's standard deviation, as a multiple of the scale.
         shared: fit one mean, scale, length scale and noise to all tasks; `info` repeats them for each task.
+        fitted_to: largest number of points of a task to which hyperparameters are fitted; of more points, a random
+            choice from a fixed seed. The time is cubic in it. The posterior is given all points.
 
     Returns:
         The posterior, with the fitted hyperparameters in its `info` (lengthscale, scale, noise, mean).
 
     Raises:
-        ValueError: for a task without points, empty limits, or examples that break the contract.
+        ValueError: for a task without points, empty limits, examples that break the contract, and more points than fit
+            into the memory.
 
     >>> x = torch.linspace(-1, 1, 6).view(1, 6, 1)
     >>> gp = fit_gp(Examples(x, 2 + x.square()))
@@ -59,6 +65,12 @@ def fit_gp(
     sizes = support.sizes()
     if support.num_points == 0 or bool((sizes == 0).any()):
         raise ValueError(f"task {int(sizes.argmin())} has no support point to fit a Gaussian process to")
+    check_memory(
+        4 * 8 * support.num_tasks * support.num_points**2,
+        f"a Gaussian process on {support.num_points:,} points of each of {support.num_tasks} tasks",
+        "give it a part of the points, or fewer tasks at a time",
+    )
+    few = thinned(support, check_whole("fitted_to", fitted_to, 1))
     low = support.x.new_tensor((lows[0], lows[2]), dtype=torch.float64)
     high = support.x.new_tensor((highs[0], highs[2]), dtype=torch.float64)
     best, likelihood = (low + high).div(2).repeat(support.num_tasks, 1), None
@@ -67,7 +79,7 @@ def fit_gp(
         centre = best
         for shift in torch.cartesian_prod(*[torch.arange(-reach, reach + 1, device=low.device)] * 2):
             candidate = torch.clamp(centre + shift * step, low, high)
-            value, _ = _profile(support, candidate, (lows[1], highs[1]), shared)
+            value, _ = _profile(few, candidate, (lows[1], highs[1]), shared)
             if likelihood is None:
                 best, likelihood = candidate, value
             else:
@@ -75,7 +87,24 @@ def fit_gp(
                 best = torch.where(better.unsqueeze(1), candidate, best)
                 likelihood = torch.where(better, value, likelihood)
         step = step / 2
-    return ExactGP(support, _profile(support, best, (lows[1], highs[1]), shared)[1])
+    return ExactGP(support, _profile(few, best, (lows[1], highs[1]), shared)[1])
+
+
+def thinned(examples: Examples, rows: int) -> Examples:
+    """At most `rows` real points of every task: all of them, or a random choice in their order, from a fixed seed.
+
+    >>> thinned(Examples(torch.arange(5.0).view(1, 5, 1), torch.zeros(1, 5, 1)), 3).x.shape
+    torch.Size([1, 3, 1])
+    """
+    if examples.num_points <= rows:
+        return examples
+    real, chance = examples.real(), torch.Generator().manual_seed(0)
+    keys = torch.rand(real.shape, generator=chance).to(real.device)
+    kept = torch.where(real, keys, 2.0).argsort(1)[:, :rows]
+    kept = torch.where(real.gather(1, kept), kept, examples.num_points - 1).sort(1).values  # padding comes last
+    task = torch.arange(examples.num_tasks, device=kept.device)[:, None]
+    few = torch.arange(rows, device=kept.device) < examples.sizes()[:, None]
+    return Examples(examples.x[task, kept], examples.y[task, kept], None if bool(few.all()) else few)
 
 
 def _log_limits(name: str, value: tuple[float, float]) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """Predict held-out groups of a table from their first rows, by a learner and its rivals, in the units of the table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,12 +9,11 @@ from torch.utils._pytree import tree_map
 
 from quickstudy.evaluation.intervals import Metric, over_tasks
 from quickstudy.evaluation.scores import task_mean
-from quickstudy.learner import Predictor
 from quickstudy.predictive import DenseGaussian, Gaussian, GaussianMixture
 from quickstudy.recipes.table.rivals import Rivals
 from quickstudy.report.palette import AMBER, INK
 from quickstudy.report.panels import Curve, Panel
-from quickstudy.report.tables import PARTS
+from quickstudy.report.tables import PARTS, SLASH
 from quickstudy.tasks import Table
 
 AT_ONCE = 64  # points of each group that are predicted at a time, to bound memory
@@ -69,7 +68,7 @@ class HeldOut:
         self.tasks = tasks.select((sizes > after).nonzero()[:, 0])
         self.groups = tuple(table.names[i] for i in self.tasks.info["group"].tolist())
         self._device = next(learner.parameters()).device
-        self._predictors: dict[tuple[str, int | None], Predictor] = {}
+        self._predictors: dict[tuple[str, int | None], Callable[[Tensor], Any]] = {}
         support = self.tasks.support.to(dtype=torch.get_default_dtype())
         for count in steps:
             chance = torch.Generator(self._device).manual_seed(0)
@@ -159,12 +158,12 @@ def root(metric: Metric) -> Metric:
 
 
 def in_a_name(column: str) -> str:
-    """The name of a column within the name of a metric, where a slash divides words.
+    """The name of a column within the name of a metric, where a slash divides words; tables show it as it is.
 
     >>> in_a_name("mg/L")
     'mg∕L'
     """
-    return str(column).replace("/", "\u2215").replace("=", "\ua78a")
+    return column.replace("/", SLASH)
 
 
 def _marginals(belief: Any, y: Tensor | None) -> Marginals:

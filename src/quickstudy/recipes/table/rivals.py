@@ -1,13 +1,19 @@
 """Predictors without meta-learning, fitted to the training groups of a table or to the rows seen."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from quickstudy.data import Examples
-from quickstudy.learner import Predictor
+from quickstudy.predictive import Gaussian
 from quickstudy.tasks import ExactGP, Table, fit_gp
+from quickstudy.tasks.fitted_gp import thinned
 
 MOST_ROWS = 400  # largest number of rows that a Gaussian process is conditioned on: its time is cubic in them
+AT_ONCE = 512  # points that one curve predicts at a time
 FITTED_ROWS, FITTED_GROUPS = 60, 150  # largest numbers to which hyperparameters are fitted, by hundreds of trials
 
 
@@ -26,33 +32,21 @@ class Rivals:
         groups = torch.randperm(training.num_tasks, generator=torch.Generator().manual_seed(1))[:FITTED_GROUPS]
         self._shared = fit_gp(thinned(training.select(groups.sort().values), FITTED_ROWS), shared=True).info
 
-    def predictors(self, support: Examples) -> dict[str, Predictor]:
+    def predictors(self, support: Examples) -> dict[str, Callable[[Tensor], Any]]:
         """A GP with the training groups' hyperparameters, a GP fitted to `support` alone, one curve for all groups."""
         tasks, seen = support.num_tasks, thinned(support, MOST_ROWS)
         return {
             "gp_shared": ExactGP(seen, _repeated(self._shared, tasks)),
             "gp": ExactGP(seen, fit_gp(thinned(support, FITTED_ROWS)).info),
-            "group_blind": ExactGP(
-                self._blind.support.select(torch.zeros(tasks, dtype=torch.long)), _repeated(self._blind.info, tasks)
-            ),
+            "group_blind": partial(_marginals_of_one, self._blind),
         }
 
 
-def thinned(examples: Examples, rows: int) -> Examples:
-    """At most `rows` real points of every task: all of them, or a random choice in their order, from a fixed seed.
-
-    >>> thinned(Examples(torch.arange(5.0).view(1, 5, 1), torch.zeros(1, 5, 1)), 3).x.shape
-    torch.Size([1, 3, 1])
-    """
-    if examples.num_points <= rows:
-        return examples
-    real, chance = examples.real(), torch.Generator().manual_seed(0)
-    keys = torch.rand(real.shape, generator=chance).to(real.device)
-    kept = torch.where(real, keys, 2.0).argsort(1)[:, :rows]
-    kept = torch.where(real.gather(1, kept), kept, examples.num_points - 1).sort(1).values  # padding comes last
-    task = torch.arange(examples.num_tasks, device=kept.device)[:, None]
-    few = torch.arange(rows, device=kept.device) < examples.sizes()[:, None]
-    return Examples(examples.x[task, kept], examples.y[task, kept], None if bool(few.all()) else few)
+def _marginals_of_one(gp: ExactGP, x: Tensor) -> Gaussian:
+    """The predictions of a Gaussian process of one task at the inputs `[T, M, dx]` of many, each point by itself."""
+    beliefs = [gp(part) for part in x.reshape(1, -1, x.shape[2]).split(AT_ONCE, 1)]
+    mean, variance = (torch.cat(parts, 1) for parts in zip(*((b.mean, b.variance) for b in beliefs), strict=True))
+    return Gaussian(*(part.view(*x.shape[:2], part.shape[2]) for part in (mean, variance)))
 
 
 def _repeated(info: dict[str, Tensor], tasks: int) -> dict[str, Tensor]:
