@@ -29,6 +29,7 @@ from quickstudy.predictive import (
     PartlyObserved,
     Point,
     PointMixture,
+    Rescaled,
 )
 from quickstudy.predictive.parts.bisection import smallest
 from quickstudy.predictive.parts.incomplete_beta import incomplete_beta
@@ -68,6 +69,7 @@ CONTINUOUS: dict[str, Callable[[], Any]] = {
     "bars": lambda: Bars(torch.randn(T, M, DY, 7), torch.randn(6).sort().values, torch.tensor(0.7)),
     "members": lambda: EvenMixture(gaussian(S * T), S),
     "partly": lambda: PartlyObserved(gaussian()),
+    "rescaled": lambda: Rescaled(gaussian(), 1.0, torch.tensor([-2.0, 0.5])),
 }
 DISCRETE: dict[str, Callable[[], Any]] = {
     "counts": counts,
@@ -86,7 +88,8 @@ def test_the_distribution_function_of_a_quantile_is_its_probability(name: str) -
     belief = CONTINUOUS[name]()
     found = belief.quantile(LEVELS)
     for p, y in zip(LEVELS, found, strict=True):
-        torch.testing.assert_close(belief.cdf(y), torch.full_like(y, p), rtol=1e-11, atol=0)
+        rounding = 1e-15 if name == "rescaled" else 0  # 1 - p has lost the digits of a small p
+        torch.testing.assert_close(belief.cdf(y), torch.full_like(y, p), rtol=1e-11, atol=rounding)
         assert torch.equal(belief.quantile(p), y)
 
 
@@ -139,7 +142,7 @@ def test_a_negative_scale_turns_quantiles_around(name: str, scale: Any) -> None:
     torch.testing.assert_close(turned.log_prob(1 + wide * y), density)
 
 
-@pytest.mark.parametrize("name", [name for name in CONTINUOUS if name not in ("partly", "dense")])
+@pytest.mark.parametrize("name", [name for name in CONTINUOUS if name not in ("partly", "dense", "rescaled")])
 def test_quantiles_have_gradients(name: str) -> None:
     belief = CONTINUOUS[name]()
     if name == "members":
@@ -229,6 +232,53 @@ def test_tiny_variances_give_numbers_and_gradients(make: Callable[..., Any]) -> 
     for value in (found.sum(), belief.cdf(2.0).sum()):
         assert all(g.isfinite().all() for g in torch.autograd.grad(value, (mean, variance), retain_graph=True))
     assert make(torch.zeros(1, 1, 1), -torch.ones(1, 1, 1)).quantile(0.3).isnan()  # no variance at all
+
+
+@pytest.mark.parametrize("wrap", [lambda belief: belief, PartlyObserved])
+def test_a_rescaled_belief_is_that_of_the_new_units(wrap: Any) -> None:
+    belief, y, (shift, scale) = wrap(gaussian()), torch.randn(T, M, DY), (3.0, torch.tensor([-2.0, 0.5]))
+    mask = torch.tensor([[True, False, True], [False, False, True]])
+    y = y.masked_fill(~mask.unsqueeze(2), torch.nan)
+    if wrap is PartlyObserved:
+        y[0, 0, 1] = torch.nan
+    one, other = Rescaled(belief, shift, scale), belief.rescale(shift, scale)
+    for joint in (False, True):
+        torch.testing.assert_close(one.log_prob(y, mask, joint), other.log_prob(y, mask, joint))
+    torch.testing.assert_close(one.cdf(0.3), other.cdf(0.3))
+    torch.testing.assert_close(one.interval([0.5, 0.9]), other.interval([0.5, 0.9]))
+    draws = (b.sample(2, torch.Generator().manual_seed(0), noise=False) for b in (one, other))
+    torch.testing.assert_close(*draws)
+    one, other = one.rescale(1.0, -3.0), other.rescale(1.0, -3.0)
+    torch.testing.assert_close(one.quantile(0.1), other.quantile(0.1))
+    torch.testing.assert_close(one.variance, other.variance)
+
+
+def test_joint_beliefs_of_a_table_in_its_units() -> None:
+    rows = [(g, float(n), 4000.0 - 3.0 * n + g) for g in range(8) for n in range(6)]
+    names = ("group", "x", "y")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    table = qs.tasks.Table.from_columns(
+        columns, task="group", x="x", y="y", splits={"train": range(4), "test": range(4, 8)}
+    )
+    tasks = table.held_out("test", support=2)
+    sizes: dict[str, Any] = {"width": 16, "depth": 2, "heads": 2, "hidden": 32, "embedding": 2}
+    for process in (qs.TNPA(**sizes), qs.FlowNP(**sizes, solver_steps=2)):
+        belief = process.adapt(tasks.support)(tasks.query.x)
+        found = table.in_units(belief)
+        torch.testing.assert_close(found.quantile(0.2), table.unscale_y(belief.quantile(0.2)))
+        torch.testing.assert_close(found.cdf(found.quantile(0.2)), torch.full_like(found.mean, 0.2))
+        y = table.unscale_y(tasks.query.y)
+        per_point = belief.log_prob(tasks.query.y) - math.log(table.spread[-1])
+        torch.testing.assert_close(found.log_prob(y), per_point)
+        draws = (b.sample(2, torch.Generator().manual_seed(0)) for b in (found, belief))
+        torch.testing.assert_close(next(draws), table.unscale_y(next(draws)))
+    predictor = qs.TNPA(**sizes).adapt(tasks.support)
+    for belief in (predictor(tasks.query.x), predictor.autoregressive(samples=2)(tasks.query.x)):
+        with pytest.raises(ValueError, match=r"scale=0\.0; expected finite numbers other than 0"):
+            belief.rescale(1.0, 0.0)
+    labels = qs.TNPA(head=qs.heads.CategoricalHead(2), **sizes)
+    support = qs.Examples(torch.rand(1, 3, 1), torch.tensor([[0, 1, 1]]))
+    assert not hasattr(labels.adapt(support)(torch.rand(1, 2, 1)), "rescale")
 
 
 def test_bars_without_mass_between_others() -> None:

@@ -20,3 +20,4 @@ from quickstudy.predictive.partly_observed import PartlyObserved as PartlyObserv
 from quickstudy.predictive.point import NoDensityError as NoDensityError
 from quickstudy.predictive.point import Point as Point
 from quickstudy.predictive.point_mixture import PointMixture as PointMixture
+from quickstudy.predictive.rescaled import Rescaled as Rescaled

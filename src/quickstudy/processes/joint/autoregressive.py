@@ -14,6 +14,7 @@ from quickstudy.checks import check_whole, shown
 from quickstudy.data import Examples, at_least_float32
 from quickstudy.learner import Interval, check_generator
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome
+from quickstudy.predictive.rescaled import Rescaled, rescaled
 from quickstudy.processes.checks import check_asked, check_inputs
 from quickstudy.processes.heads.head import entering, takes_labels
 from quickstudy.processes.parts.blocks import constant, requires_grad
@@ -121,6 +122,12 @@ class AutoregressiveBelief:
         constants = nullcontext() if source.graph else constant(source.process)
         with constants, torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
             return self._log_prob(y, mask, joint)
+
+    @property
+    def rescale(self) -> Callable[[Any, Any], Rescaled]:
+        """`rescale(shift, scale)`: the belief about `shift + scale * y`, for real outcomes."""
+        _ = self._alone().rescale  # raises AttributeError for others
+        return lambda shift, scale: rescaled(self, shift, scale)
 
     def _alone(self) -> Any:
         """The process's own belief about each point."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from quickstudy.learner import Interval, Predictive
 from quickstudy.predictive.outcomes import Mask
+from quickstudy.predictive.rescaled import Rescaled, rescaled
 from quickstudy.processes.joint.autoregressive import Autoregressive, AutoregressiveBelief
 
 
@@ -89,6 +90,12 @@ class ChainedBelief:
     def sample(self, n: int, generator: torch.Generator | None = None, noise: bool = True) -> Tensor:
         """`n` joint draws `[n, T, M, dy]`; without `noise`, the means of the beliefs that they are drawn from."""
         return self.chain.sample(n, generator, noise)
+
+    @property
+    def rescale(self) -> Callable[[Any, Any], Rescaled]:
+        """`rescale(shift, scale)`: the belief about `shift + scale * y`, for real outcomes."""
+        _ = self.alone.rescale  # raises AttributeError for others
+        return lambda shift, scale: rescaled(self, shift, scale)
 
 
 def chained_belief(process: Any, state: Any, x: Tensor) -> ChainedBelief:

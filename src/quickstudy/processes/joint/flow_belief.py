@@ -13,6 +13,7 @@ from torch.quasirandom import SobolEngine
 from quickstudy.data import Examples, at_least_float32
 from quickstudy.predictive.outcomes import Mask, check_draws, check_outcome, filled, normal, normal_log_prob, reduced
 from quickstudy.predictive.quantiles import Probability, central, no_quantile, outcomes, probabilities, standard_cdf
+from quickstudy.predictive.rescaled import Rescaled, rescaled
 from quickstudy.processes.parts import flow
 from quickstudy.processes.parts.blocks import constant, requires_grad
 from quickstudy.tracing import values_are_readable
@@ -112,6 +113,10 @@ class FlowBelief:
         """
         self._check_one_output("interval")
         return lambda level: central(self._quantile, level, self.x)
+
+    def rescale(self, shift: Tensor | float, scale: Tensor | float) -> Rescaled:
+        """The belief about `shift + scale * y`; `scale` is one number, or one per output."""
+        return rescaled(self, shift, scale)
 
     def _check_one_output(self, what: str) -> None:
         if self.process.dy != 1:
