@@ -20,6 +20,7 @@ def test_errors_of_groups_agree_with_the_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quickstudy.tasks.fitted_gp._ROUNDS", 1)  # on a coarse grid alone
+    monkeypatch.setattr("quickstudy.tasks.fitted_gp._COARSE", 5)
     run, learner = tmp_path / "run", ["--learner", "maml", "--test-steps", "0", "2", "--seen", "2", "3"]
     assert main(["run", "table", *running.tiny("table", tmp_path), *learner, "--out", str(run)]) == 0
     assert "Only 1 group of each fold chooses the best weights" in capsys.readouterr().err

@@ -26,6 +26,7 @@ def options(tmp_path: Path) -> table.Options:
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gaussian processes are fitted on a coarse grid alone."""
     monkeypatch.setattr("quickstudy.tasks.fitted_gp._ROUNDS", 1)
+    monkeypatch.setattr("quickstudy.tasks.fitted_gp._COARSE", 5)
 
 
 class NoRivals:
@@ -147,7 +148,7 @@ def test_one_long_group_among_short_ones_costs_little(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(rivals.ExactGP, "__call__", counted)
     rows = [(f"g{i}", j, math.sin(i + j)) for i in range(8) for j in range(5)]
-    rows += [("long", j / 100, math.cos(j / 100)) for j in range(3000)]
+    rows += [("long", j / 100, math.cos(j / 100)) for j in range(1500)]
     columns = dict(zip("gxy", zip(*rows, strict=True), strict=True))
     splits = {"train": ["g0", "g1", "g2", "g3", "g4"], "validation": ["g5"], "test": ["g6", "g7", "long"]}
     small = Table.from_columns(columns, task="g", x="x", y="y", splits=splits)
@@ -155,7 +156,7 @@ def test_one_long_group_among_short_ones_costs_little(monkeypatch: pytest.Monkey
     found = held_out.HeldOut(small, rivals.Rivals(small), learner, name="np", seen=3)
     assert found.scores()["gp/mse/k=3"].isfinite().all() and max(asked) <= rivals.AT_ONCE
     other = Table.from_columns(columns, task="g", x="x", y="y", splits={"train": ["long", "g0"], "test": ["g1"]})
-    seen = other.held_out("train", support=2999).support
+    seen = other.held_out("train", support=1499).support
     found_there = rivals.Rivals(other).predictors(seen)
     assert found_there["group_blind"](seen.x).mean.shape == seen.y.shape
     for predictor in (found_there["gp"], found_there["gp_shared"]):

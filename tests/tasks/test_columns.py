@@ -89,6 +89,11 @@ def test_digests_name_the_group_that_changed() -> None:
     assert [name for name, digest in changed.items() if digest != first.digests()[name]] == ["c"]
 
 
+def test_tensors_are_columns_too() -> None:
+    columns = {"g": torch.tensor([2, 2, 1, 1, 3, 3]), "x": torch.arange(6), "y": torch.arange(6.0)}
+    assert read_groups(columns, "g", ("x",), ("y",)).names == (1, 2, 3)  # type: ignore[arg-type]
+
+
 def test_names_of_groups_that_read_alike() -> None:
     with pytest.raises(ValueError, match=r"column 'g' holds both 1 \(int\) and '1' \(str\)"):
         group_rows([1, "1", 1, "1"], "g", "error")

@@ -210,3 +210,11 @@ def test_values_far_from_unit_size_are_said(offset: float, size: float) -> None:
     with pytest.warns(RuntimeWarning, match="the y of the training tasks have mean"):
         from_dataset([(y, x) for x, y in data])
     from_dataset(data, scale=True)
+
+
+def test_images_far_from_unit_size_are_divided() -> None:
+    images = [(torch.randint(0, 256, (4, 1, 3, 3)).float(), torch.arange(4)) for _ in range(4)]
+    with pytest.warns(
+        RuntimeWarning, match="the x of the training tasks .*; divide them by a number, as images by 255"
+    ):
+        from_dataset(images)

@@ -61,7 +61,10 @@ def read_groups(
     check_names(columns, task, x, y)
     check_lengths(columns, [task, *x, *y])
     kept = complete_rows(columns, task, [*x, *y], missing)
-    labels = [columns[task][i] for i in kept]
+    given = (columns[task][i] for i in kept)
+    labels = [
+        label.item() if isinstance(label, Tensor) else label for label in given
+    ]  # tensors are never equal as keys
     groups = group_rows(labels, task, short)
     dropped = Dropped(len(columns[task]) - len(kept), len(set(labels)) - len(groups))
     if len(groups) < 3:

@@ -52,10 +52,15 @@ def warn_of_units(points: Examples, training: Sequence[int]) -> None:
             continue
         size, spread = float(known.square().mean().sqrt()), float(known.std(correction=0))
         if size > _LARGE or 0 < spread < _SMALL:
+            vectors = points.x.dim() == 3 and (not points.y.is_floating_point() or points.y.dim() == 3)
+            how = (
+                "convert them by from_dataset(..., scale=True), whose family.scaling converts predictions back"
+                if vectors
+                else "divide them by a number, as images by 255"
+            )
             warnings.warn(
                 f"the {kind} of the training tasks have mean {float(known.mean()):.4g} and standard deviation "
-                f"{spread:.3g}, and networks learn well near mean 0 and standard deviation 1; convert them by "
-                "from_dataset(..., scale=True), whose family.scaling converts predictions back",
+                f"{spread:.3g}, and networks learn well near mean 0 and standard deviation 1; {how}",
                 RuntimeWarning,
                 stacklevel=3,
             )
