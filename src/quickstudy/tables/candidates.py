@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -51,8 +52,9 @@ def candidates(rows: GroupedRows) -> dict[str, Candidate]:
         "curve": Candidate("mixed model, curve and random line", _mixed(KNOTS, 1)),
         "gp": Candidate("curve and Gaussian process", _gp),
         "process": Candidate("CNP on residuals of the curve", _process),
-        "trees": Candidate("boosted trees", _trees),
     }
+    if has_trees():
+        found["trees"] = Candidate("boosted trees", _trees)
     y = torch.cat(list(rows.rows))[:, len(rows.x) :]
     if bool((y > 0).all()) and bool((y.amax(0) > 3 * y.amin(0)).any()):
         found |= {
@@ -60,6 +62,11 @@ def candidates(rows: GroupedRows) -> dict[str, Candidate]:
             "log-gp": Candidate("curve and Gaussian process of logarithms", _gp, log=True),
         }
     return found
+
+
+def has_trees() -> bool:
+    """Whether scikit-learn is there, which fits boosted trees."""
+    return find_spec("sklearn") is not None
 
 
 def fitted(candidate: Candidate, rows: GroupedRows, names: Sequence[Any], *, seed: int, most: int) -> InUnits:

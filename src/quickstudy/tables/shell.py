@@ -14,6 +14,7 @@ from quickstudy.report import figures
 from quickstudy.report.palette import GREEN, INK
 from quickstudy.report.panels import Curve, Panel, wrapped
 from quickstudy.runs.atomic import make_folder, write_file
+from quickstudy.tables.candidates import has_trees
 from quickstudy.tables.choosing import ALL, Choice, choose
 from quickstudy.tables.judging import Judged
 from quickstudy.tables.model import TableModel
@@ -85,6 +86,8 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
     columns = with_points(read_csv(given.file, delimiter=given.delimiter), [*given.x, *given.y], given.decimal)
     rows = read_groups(columns, given.group, given.x, given.y, missing=given.missing, short=given.short)
     _check_seen(given.seen, rows)
+    if not has_trees():
+        print("boosted trees are left out; to try them, too: pip install 'quickstudy[tables]'")
     started = time.monotonic()
 
     def progress(what: str, done: int, of: int) -> None:
