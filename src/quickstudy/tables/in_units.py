@@ -1,14 +1,14 @@
 """A learner of scaled numbers as one in the units of a table."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Self, final
+from typing import Any, NoReturn, Self, final
 
 import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_switch
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Predictor
+from quickstudy.learner import Functions, Predictor
 from quickstudy.predictive.log_transformed import LogTransformed
 from quickstudy.tasks.datasets.scaling import Scaling
 
@@ -69,7 +69,17 @@ class InUnits(nn.Module):
                     f"an outcome is {float(y.min()):g}, and this learner predicts logarithms; it takes outcomes above 0"
                 )
             y = y.log()
-        return Examples(self.scaling.scale_x(points.x), self.scaling.scale_y(y), points.mask).clean()
+        return Examples(self.scaled_x(points.x), self.scaling.scale_y(y), points.mask).clean().to(dtype=self.kind)
+
+    def scaled_x(self, x: Tensor) -> Tensor:
+        """Inputs in standard units, in the type of the learner inside."""
+        return self.scaling.scale_x(x).to(self.kind)
+
+    @property
+    def kind(self) -> torch.dtype:
+        """The type of the parameters of the learner inside; torch's default type if it has none."""
+        weight = next((p for p in self.learner.parameters() if p.is_floating_point()), None)
+        return torch.get_default_dtype() if weight is None else weight.dtype
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,29 @@ class PredictorInUnits:
 
     def __call__(self, x: Tensor) -> Any:
         """The belief at `x [T, M, dx]`, in float64."""
-        belief: Any = self.owner.scaling.in_units(self.predictor(self.owner.scaling.scale_x(x)))
+        belief: Any = self.owner.scaling.in_units(self.predictor(self.owner.scaled_x(x)))
         return LogTransformed(belief) if self.owner.log else belief
 
     def append(self, examples: Examples) -> Self:
         """The predictor for the union of the support set and `examples`."""
         return replace(self, predictor=self.predictor.append(self.owner.scaled(examples)))
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """`n` functions of the learner inside, in the units of the table."""
+        scaling, inside = self.owner.scaling, self.predictor.functions(n, generator)
+
+        def evaluate(x: Tensor, members: list[int]) -> Tensor:
+            scaled = self.owner.scaled_x(x)
+            values = inside(scaled) if len(members) == n else torch.stack([inside[i](scaled) for i in members])
+            found = scaling.unscale_y(values)
+            return found.exp() if self.owner.log else found
+
+        return Functions(evaluate, n)
+
+    def task(self, i: int) -> NoReturn:
+        """There is none.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("a group has no module in the units of a table; use the predictor")

@@ -1,13 +1,13 @@
 """A process that learns how groups differ from a curve for all of them."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Self, final
+from typing import Any, NoReturn, Self, final
 
 import torch
 from torch import Tensor, nn
 
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Predictor
+from quickstudy.learner import Functions, Predictor
 
 
 @final
@@ -75,3 +75,21 @@ class ShiftedPredictor:
     def append(self, examples: Examples) -> Self:
         """The predictor for the union of the support set and `examples`."""
         return replace(self, predictor=self.predictor.append(self.owner.residuals(examples)))
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """`n` functions of the process, plus the curve."""
+        inside = self.predictor.functions(n, generator)
+
+        def evaluate(x: Tensor, members: list[int]) -> Tensor:
+            values = inside(x) if len(members) == n else torch.stack([inside[i](x) for i in members])
+            return values + self.owner.mean(x)
+
+        return Functions(evaluate, n)
+
+    def task(self, i: int) -> NoReturn:
+        """There is none.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("a group has no module of a process and a curve; use the predictor")

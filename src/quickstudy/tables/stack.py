@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, final
+from typing import Any, NoReturn, Self, final
 
 import torch
 from torch import Tensor, nn
 
+from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.learner import Predictor
 from quickstudy.predictive.blend import Blend
@@ -42,8 +43,9 @@ class Stack(nn.Module):
 
     def meta_loss(self, tasks: Tasks) -> Tensor:
         """Scalar: the mean over tasks of the mean negative log density of each task's real query points."""
+        check_tasks(tasks)
         query = tasks.query.clean()
-        density = self.adapt(tasks.support)(query.x).log_prob(query.y, query.mask)
+        density = self.adapt(tasks.support, create_graph=True)(query.x).log_prob(query.y, query.mask)
         return -(density.sum(1, dtype=at_least_float32(density)) / query.sizes().clamp_min(1)).mean()
 
     def adapt(self, support: Examples, **options: Any) -> "StackPredictor":
@@ -67,6 +69,22 @@ class StackPredictor:
     def append(self, examples: Examples) -> Self:
         """The predictor for the union of the support set and `examples`."""
         return replace(self, predictors=tuple(predictor.append(examples) for predictor in self.predictors))
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> NoReturn:
+        """There are none, as some members have none.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("a mixture of learners has no functions to draw; use predictor(x).sample(n)")
+
+    def task(self, i: int) -> NoReturn:
+        """There is none.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("a mixture of learners has no module of a group; use the predictor")
 
 
 def stacking_weights(densities: Tensor, shares: Tensor, rounds: int = 200) -> Tensor:

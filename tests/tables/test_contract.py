@@ -1,0 +1,29 @@
+"""The learners of tables keep the contract of learners."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import quickstudy as qs
+from quickstudy.tables.in_units import InUnits
+from quickstudy.tables.on_residuals import OnResiduals
+from quickstudy.tables.stack import Stack
+from quickstudy.tasks.datasets.scaling import Scaling
+from quickstudy.testing import check_learner
+
+SCALING = Scaling(("x",), ("y",), torch.tensor([0.5, 1.0]).double(), torch.tensor([2.0, 3.0]).double()).to_json()
+LEARNERS: dict[str, Any] = {
+    "InUnits": lambda: InUnits(qs.CNP(width=16), SCALING),
+    "OnResiduals": lambda: OnResiduals(qs.CNP(width=16), qs.MixedModel()),
+    "Stack": lambda: Stack({"a": qs.CNP(width=16), "b": qs.MixedModel()}, [0.5, 0.5]),
+}
+EXCEPTIONS = {
+    "InUnits": {"types follow the learner"},  # units need float64, whatever the learner inside computes in
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learners_of_tables_keep_the_contract(name: str) -> None:
+    report = check_learner(LEARNERS[name], raises=False)
+    assert {row.property for row in report.failures} <= EXCEPTIONS.get(name, set()), str(report)
