@@ -121,7 +121,7 @@ def metrics(choice: Choice, rows: GroupedRows) -> dict[str, dict[str, Any]]:
         title = choice.candidates[name].title if name != ALL else "all together, weighted"
         for k, number in enumerate(choice.seen):
             for metric, value in _scores(judged, k, rows.y).items():
-                found[f"{title}/{metric}/k={number}"] = value.to_json()
+                found[f"{title}/{metric}/k={number}"] = value._replace(over="groups").to_json()
     return found
 
 
