@@ -67,3 +67,23 @@ def test_folds_depend_on_names_and_seed_alone() -> None:
     assert sorted(name for _, test in found for name in test) == sorted(names)
     assert all(not set(train) & set(test) and len(train) + len(test) == 10 for train, test in found)
     assert found == folds(names, 3, 0) != folds(names, 3, 1)
+
+
+def test_a_table_needs_enough_groups() -> None:
+    rows = world(1.0, groups=5)
+    with pytest.raises(ValueError, match="5 groups, .*give at least 6"):
+        choose(rows, only=QUICK)
+    fewest = choose(world(1.0, groups=6, rows=3), only=("everyone", "intercept", "curve"))
+    assert fewest.scores[ALL].density.isfinite().all()
+
+
+def test_huge_groups_are_thinned() -> None:
+    rows = world(1.0, groups=6)
+    steps = torch.linspace(0, 6, 5000).double()
+    huge = torch.stack([steps, 100 + steps + 0.2 * torch.randn(5000).double()], 1)
+    rows = rows._replace(rows=(huge, *rows.rows[1:]))
+    tasks = held_out(rows, rows.names[:2], (0, 4))
+    assert tasks[0].query.sizes().tolist() == [200, 3]
+    assert tasks[1].query.x[0, 0, 0] == steps[4] and tasks[1].query.x[0, -1, 0] == steps[-1]
+    choice = choose(rows, only=("line", "trees"))
+    assert choice.scores["trees"].density.isfinite().all()

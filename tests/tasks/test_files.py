@@ -28,7 +28,7 @@ READ_ALIKE: dict[str, str | bytes] = {
     "tabs": GOOD.replace(",", "\t"),
     "bars": GOOD.replace(",", "|"),
     "spaces around values": GOOD.replace(",", " , "),
-    "gzip": gzip.compress(GOOD.encode()),
+    "gzip": gzip.compress(GOOD.encode(), mtime=0),
     "UTF-16": GOOD.encode("utf-16"),
     "UTF-16, big end first": b"\xfe\xff" + GOOD.encode("utf-16-be"),
     "quotes": "\n".join(",".join(f'"{v}"' for v in line.split(",")) for line in GOOD.splitlines()),
@@ -82,7 +82,7 @@ BROKEN: list[tuple[str | bytes, str]] = [
     (b"PK\x03\x04" + b"\0" * 50, "an Excel workbook or a zip archive; save the sheet as CSV"),
     (b"PAR1" + b"\0" * 50, "a Parquet file; read it with pandas.read_parquet"),
     (b"%PDF-1.4 ...", "is a PDF"),
-    (gzip.compress(GOOD.encode())[:-12], "cannot be unpacked .*copy it again"),
+    (gzip.compress(GOOD.encode(), mtime=0)[:-12], "cannot be unpacked .*copy it again"),
     ("<!DOCTYPE html><table></table>", "looks like a web page"),
     ('[{"who": "a", "day": 1}]', "looks like JSON"),
 ]

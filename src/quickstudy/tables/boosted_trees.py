@@ -18,6 +18,7 @@ from quickstudy.tables.trees import Trees
 
 MOST_SEEN = 8  # largest number of seen rows in training
 ROWS = 200_000  # largest number of training rows
+MOST_USED = 500  # largest number of seen rows of a group from which statistics are computed
 SMALLEST = 1e-4  # smallest predicted variance, relative to that of all outcomes
 
 
@@ -166,6 +167,14 @@ class BoostedTrees(nn.Module):
         return BoostedPredictor(self, support.first(0) if prior else support.clean(), prior)
 
 
+def _spaced(support: Examples) -> Examples:
+    """At most `MOST_USED` places of the support sets, evenly spaced."""
+    if support.num_points <= MOST_USED:
+        return support
+    places = torch.linspace(0, support.num_points - 1, MOST_USED, dtype=torch.float64).round().long()
+    return Examples(support.x[:, places], support.y[:, places], support.real()[:, places])
+
+
 def by_number(number: np.ndarray[Any, Any], squares: np.ndarray[Any, Any]) -> Tensor:
     """The mean of `squares` for each number of seen rows, 0 to `MOST_SEEN`; the mean of all where there are none."""
     found = [squares[number == n].mean() if (number == n).any() else squares.mean() for n in range(1 + MOST_SEEN)]
@@ -183,9 +192,9 @@ class BoostedPredictor:
     def __call__(self, x: Tensor) -> Gaussian:
         """The belief at `x [T, M, dx]`, each point by itself."""
         check_inputs(x, self.support)
-        known, means, variances = self.support.to(dtype=torch.float64), [], []
+        known, means, variances = _spaced(self.support).to(dtype=torch.float64), [], []
         for d in range(self.trees.dy):
-            rows = features(known.x, known.y[..., d], self.support.real(), x.double()).flatten(0, 1)
+            rows = features(known.x, known.y[..., d], known.real(), x.double()).flatten(0, 1)
             spread, number = self.trees.spread[d], rows[:, self.trees.dx].long().clamp_max(MOST_SEEN)
             means.append(self.trees.center[d] + spread * self.trees.means[d](rows))
             variances.append(spread.square() * self.trees.variances[d, number])

@@ -16,6 +16,7 @@ from quickstudy.metric.mixed.mixed_model import MixedModel
 from quickstudy.processes.cnp import CNP
 from quickstudy.tables.boosted_trees import BoostedTrees
 from quickstudy.tables.in_units import InUnits
+from quickstudy.tables.judging import thinned
 from quickstudy.tables.on_residuals import OnResiduals
 from quickstudy.tasks.datasets.columns import GroupedRows
 from quickstudy.tasks.datasets.point_sets import PointSets
@@ -25,6 +26,7 @@ Fit = Callable[[Table, int, int], nn.Module]
 """Fits a learner to the training groups of a table, in standard units; takes a seed and the largest number seen."""
 KNOTS = 4  # degrees of freedom of a curve for all groups
 STEPS = 400  # of training a process
+MOST_ROWS = 500  # largest number of rows of a group to which learners are fitted
 
 
 class Candidate(NamedTuple):
@@ -49,10 +51,11 @@ def candidates(rows: GroupedRows) -> dict[str, Candidate]:
         "everyone": Candidate("one curve for all groups", _everyone, rival=True),
         "intercept": Candidate("mixed model, line and random intercept", _mixed(1, 0)),
         "line": Candidate("mixed model, random line", _mixed(1, 1)),
-        "curve": Candidate("mixed model, curve and random line", _mixed(KNOTS, 1)),
         "gp": Candidate("curve and Gaussian process", _gp),
         "process": Candidate("CNP on residuals of the curve", _process),
     }
+    if len(rows.x) == 1:
+        found["curve"] = Candidate("mixed model, curve and random line", _mixed(KNOTS, 1))
     if has_trees():
         found["trees"] = Candidate("boosted trees", _trees)
     y = torch.cat(list(rows.rows))[:, len(rows.x) :]
@@ -72,6 +75,8 @@ def has_trees() -> bool:
 def fitted(candidate: Candidate, rows: GroupedRows, names: Sequence[Any], *, seed: int, most: int) -> InUnits:
     """The candidate, fitted to the groups `names`, as a learner in the units of the table.
 
+    A group with more than 500 rows is represented by 500 of them, evenly spaced.
+
     Args:
         candidate: the candidate.
         rows: the table.
@@ -79,6 +84,7 @@ def fitted(candidate: Candidate, rows: GroupedRows, names: Sequence[Any], *, see
         seed: seed of the initial weights and of training.
         most: largest number of rows that will be seen of a group.
     """
+    rows = rows._replace(rows=tuple(thinned(each, MOST_ROWS) for each in rows.rows))
     if candidate.log:
         dx = len(rows.x)
         logs = tuple(torch.cat([each[:, :dx], each[:, dx:].log()], 1) for each in rows.rows)
@@ -92,8 +98,10 @@ def _mixed(fixed: int, random: int) -> Fit:
     """A mixed model: a line (1) or a natural spline (more) for all groups; random intercepts (0) or lines (1)."""
 
     def fit(table: Table, seed: int, most: int) -> nn.Module:
-        inputs = torch.cat([each for each in table.rows.rows])[:, : table.dx]
-        curved = fixed > 1 and table.dx == 1 and len(inputs.unique()) > fixed + 1
+        groups = training_groups(table, table.dx, table.dy)
+        inputs = groups.x[groups.real()]
+        enough = len(inputs) >= 5 * (fixed + 1) and len(inputs[:, 0].unique()) > fixed + 1
+        curved = fixed > 1 and table.dx == 1 and enough  # otherwise a line
         basis = NaturalSpline(fixed) if curved else 1
         model = MixedModel(table.dx, table.dy, fixed=basis, random=random)
         with warnings.catch_warnings():

@@ -13,6 +13,7 @@ from quickstudy.tasks.datasets.columns import GroupedRows
 
 ALL = "together"
 """Name of the mixture of all learners among the results."""
+FEWEST = 6  # groups, of which four are for training, and two of these in an inner fold
 LEAST = 0.01  # smaller weights of the mixture are set to 0, and their learners are not kept
 
 Progress = Callable[[str, int, int], None]
@@ -64,8 +65,16 @@ def choose(
         seed: seed of the folds, of initial weights and of training.
         only: names of learners to try; by default all that suit the table.
         progress: receives messages about progress.
+
+    Raises:
+        ValueError: for fewer than six groups.
     """
     names, sizes = rows.names, tuple(seen) if seen is not None else usual_sizes(rows)
+    if len(names) < FEWEST:
+        raise ValueError(
+            f"the table has {len(names)} groups, and learners are chosen by how well they predict groups that they "
+            f"have not seen; give at least {FEWEST} groups"
+        )
     tried = {name: each for name, each in candidates(rows).items() if not only or name in only}
     mixed = [name for name, each in tried.items() if not each.rival]
     total, done = len(tried) * outer + len(mixed) * (outer * inner + 1), 0

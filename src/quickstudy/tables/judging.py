@@ -11,6 +11,7 @@ from quickstudy.tasks.datasets.columns import GroupedRows
 from quickstudy.tasks.datasets.point_sets import PointSets
 
 SEEN = (0, 1, 2, 4, 8)
+MOST_JUDGED = 200  # largest number of rows of a group that are judged
 LEVELS = (0.5, 0.9)
 
 
@@ -56,17 +57,30 @@ def usual_sizes(rows: GroupedRows, wanted: Sequence[int] = SEEN) -> tuple[int, .
 def held_out(rows: GroupedRows, names: Sequence[Any], seen: Sequence[int]) -> list[Tasks]:
     """The groups `names` in the units of the table, with 0, 1, ... rows seen; all are judged on the same rows.
 
-    These are the rows after the largest number seen; of a group that has no more rows, the last one.
+    These are the rows after the largest number seen, or 200 of them, evenly spaced; of a group that has no more rows,
+    the last one.
     """
     place = {name: i for i, name in enumerate(rows.names)}
-    dx = len(rows.x)
-    own = [rows.rows[place[name]] for name in names]
+    dx, first = len(rows.x), max(seen)
+    whole = [rows.rows[place[name]] for name in names]
+    own = [torch.cat([each[:first], thinned(each[first:], MOST_JUDGED)]) for each in whole]
     points = PointSets(
         points=pad([(each[:, :dx], each[:, dx:]) for each in own]),
         splits={"train": (), "validation": (), "test": tuple(range(len(own)))},
         order="first",
     )
     return [points.held_out("test", support=n, after=max(seen), dtype=torch.float64) for n in seen]
+
+
+def thinned(rows: Tensor, most: int) -> Tensor:
+    """At most `most` of the rows, evenly spaced.
+
+    >>> thinned(torch.arange(10.0)[:, None], 4).flatten()
+    tensor([0., 3., 6., 9.])
+    """
+    if len(rows) <= most:
+        return rows
+    return rows[torch.linspace(0, len(rows) - 1, most, dtype=torch.float64).round().long()]
 
 
 def judge(learner: Any, tasks: Sequence[Tasks]) -> Judged:

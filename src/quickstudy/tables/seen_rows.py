@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+AT_ONCE = 10_000_000  # pairs of a seen row and a row to predict, to bound memory
 NAMES = ("number", "mean", "spread", "first", "last", "nearest", "distance", "slope", "line")
 """The features for each output, after the inputs of the row."""
 
@@ -25,6 +26,12 @@ def features(x: Tensor, y: Tensor, real: Tensor, at: Tensor) -> Tensor:
     >>> dict(zip(("x", *NAMES), found[0, 0].tolist()))["line"]
     9.0
     """
+    size = max(1, AT_ONCE // max(1, at.shape[1] * x.shape[1]))
+    parts = zip(*(part.split(size) for part in (x, y, real, at)), strict=True)
+    return torch.cat([_of_groups(*part) for part in parts])
+
+
+def _of_groups(x: Tensor, y: Tensor, real: Tensor, at: Tensor) -> Tensor:
     tasks, points = at.shape[:2]
     count = real.sum(1)
     known = torch.where(real, y, 0.0)
