@@ -206,11 +206,12 @@ def particles_with_rates(network: MLP) -> BayesianMAML:
 
 def fitted(name: str) -> nn.Module:
     """Fitted to 20 tasks of `Lines` with noise, so that no scale, center or covariance is that of a new one."""
-    return copy.deepcopy(_fitted(name))
+    return copy.deepcopy(_fitted(name, torch.get_default_dtype()))
 
 
 @cache
-def _fitted(name: str) -> nn.Module:
+def _fitted(name: str, dtype: torch.dtype) -> nn.Module:
+    """Fitted under the default type `dtype`."""
     tasks = Lines().sample(20, support=0, query=6, generator=torch.Generator().manual_seed(3))
     noise = torch.randn(tasks.query.y.shape, generator=torch.Generator().manual_seed(4))
     learner: Any = {

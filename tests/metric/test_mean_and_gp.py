@@ -161,9 +161,19 @@ def test_which_rows_stand_for_a_group():
         (lambda: qs.MeanAndGP().fit(groups(1)), ValueError, "groups with points: 1; expected at least two"),
         (lambda: qs.MeanAndGP(2).adapt(groups()), ValueError, r"this MeanAndGP was built with dx=2, dy=1 and expects"),
         (lambda: qs.MeanAndGP().adapt(groups()).functions(2), NotImplementedError, "no functions that are consistent"),
-        (lambda: qs.MeanAndGP().adapt(groups()).task(0), NotImplementedError, "no module of task 0"),
     ],
 )
 def test_errors(call, kind, words):
     with pytest.raises(kind, match=words):
         call()
+
+
+def test_the_module_of_a_task_is_its_mean():
+    tasks = qs.tasks.Sinusoid(noise=0.3).sample(12, support=5, query=6, generator=torch.Generator().manual_seed(0))
+    learner = qs.MeanAndGP(inducing=6)
+    learner.fit(tasks)
+    for steps in (None, 0):
+        predictor = learner.adapt(tasks.support, steps=steps)
+        mean = predictor(tasks.query.x).mean
+        for i in (0, 11):
+            torch.testing.assert_close(predictor.task(i)(tasks.query.x[i]), mean[i])

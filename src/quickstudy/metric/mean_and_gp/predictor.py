@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quickstudy.checks import check_inputs, check_more
 from quickstudy.data import Examples
+from quickstudy.learner import check_task
 from quickstudy.metric.bases.basis import Standardised
 from quickstudy.metric.mean_and_gp.fitting import thinned
 from quickstudy.metric.mean_and_gp.process import Process
@@ -64,9 +65,11 @@ class MeanAndGPPredictor:
             "predictor(x).sample(n, noise=False)"
         )
 
-    def task(self, i: int) -> NoReturn:
-        """Raises NotImplementedError, as a Gaussian process has no network."""
-        raise NotImplementedError(f"a Gaussian process has no module of task {i}; call the predictor itself")
+    def task(self, i: int) -> nn.Module:
+        """Group `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
+        i = check_task(i, self.support.num_tasks)
+        own = replace(self, process=self.process.first(len(self.center)), support=self.support.select(i), seen=None)
+        return MeanOfGroup(own if self.prior else replace(own, seen=own._seen()))
 
     def _seen(self) -> Seen:
         few = thinned(self.support.clean(), self.rows)
@@ -102,3 +105,19 @@ class MeanAndGPPredictor:
     def _each(self, values: Tensor) -> Tensor:
         """The same for every output: `[T dy, ...]`."""
         return values.repeat_interleave(len(self.center), 0)
+
+
+class MeanOfGroup(nn.Module):
+    """The mean function of one group.
+
+    Args:
+        predictor: of this group alone.
+    """
+
+    def __init__(self, predictor: MeanAndGPPredictor):
+        super().__init__()
+        self.predictor = predictor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The means `[M, dy]` at `x [M, dx]`."""
+        return self.predictor(x.unsqueeze(0)).mean[0]

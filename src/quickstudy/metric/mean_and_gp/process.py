@@ -95,6 +95,13 @@ class Process(NamedTuple):
         weights, root = (part.repeat(tasks, 1, 1) for part in (self.weights, self.root))
         return self._replace(hyper=hyper, weights=weights, root=root, noise=self.noise.repeat(tasks))
 
+    def first(self, count: int) -> "Process":
+        """The first `count` of the B outputs."""
+        hyper = Hyper(*(part[:count] for part in self.hyper))
+        return self._replace(
+            hyper=hyper, weights=self.weights[:count], root=self.root[:count], noise=self.noise[:count]
+        )
+
     def features(self, u: Tensor) -> Tensor:
         """The features of the curve at `u [B, N, dx]`."""
         return curve_features(u, self.places, self.hyper)
