@@ -9,7 +9,7 @@ import torch
 from recipes import running
 
 from quickstudy.data import Examples
-from quickstudy.evaluation.intervals import Metric
+from quickstudy.evaluation.intervals import Metric, root
 from quickstudy.predictive import Point
 from quickstudy.recipes.table import folds, held_out, rivals
 from quickstudy.recipes.table import recipe as table
@@ -176,7 +176,7 @@ def test_curves_stay_within_the_rows_of_their_group(tmp_path: Path) -> None:
 
 
 def test_root_of_a_mean_has_an_interval_by_the_delta_method() -> None:
-    found = held_out.root(Metric(4.0, 0.4, 600, "tasks"))
+    found = root(Metric(4.0, 0.4, 600, "tasks"))
     assert (found.mean, found.ci95) == (2.0, pytest.approx(0.1))
 
 

@@ -60,6 +60,12 @@ def over_tasks(values: Tensor) -> Metric:
     return Metric(values.mean().item(), _NORMAL * _standard_error(values), len(values), "tasks", values)
 
 
+def root(metric: Metric) -> Metric:
+    """The square root of a mean, with a confidence interval by the delta method."""
+    size = metric.mean**0.5
+    return metric._replace(mean=size, ci95=metric.ci95 / (2 * size) if size else 0.0, values=None)
+
+
 def over_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
     """Return the mean over runs that differ only in their seeds, with Student's t interval from three seeds on.
 

@@ -12,6 +12,7 @@ from quickstudy.checks import check_examples, check_inputs, check_more, check_wh
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import check_generator, check_steps
 from quickstudy.metric.groups import training_groups
+from quickstudy.metric.mean_and_gp.fitting import thinned
 from quickstudy.predictive import Gaussian
 from quickstudy.tables.seen_rows import features
 from quickstudy.tables.trees import Trees
@@ -167,14 +168,6 @@ class BoostedTrees(nn.Module):
         return BoostedPredictor(self, support.first(0) if prior else support.clean(), prior)
 
 
-def _spaced(support: Examples) -> Examples:
-    """At most `MOST_USED` places of the support sets, evenly spaced."""
-    if support.num_points <= MOST_USED:
-        return support
-    places = torch.linspace(0, support.num_points - 1, MOST_USED, dtype=torch.float64).round().long()
-    return Examples(support.x[:, places], support.y[:, places], support.real()[:, places])
-
-
 def by_number(number: np.ndarray[Any, Any], squares: np.ndarray[Any, Any]) -> Tensor:
     """The mean of `squares` for each number of seen rows, 0 to `MOST_SEEN`; the mean of all where there are none."""
     found = [squares[number == n].mean() if (number == n).any() else squares.mean() for n in range(1 + MOST_SEEN)]
@@ -192,7 +185,7 @@ class BoostedPredictor:
     def __call__(self, x: Tensor) -> Gaussian:
         """The belief at `x [T, M, dx]`, each point by itself."""
         check_inputs(x, self.support)
-        known, means, variances = _spaced(self.support).to(dtype=torch.float64), [], []
+        known, means, variances = thinned(self.support, MOST_USED).to(dtype=torch.float64), [], []
         for d in range(self.trees.dy):
             rows = features(known.x, known.y[..., d], known.real(), x.double()).flatten(0, 1)
             spread, number = self.trees.spread[d], rows[:, self.trees.dx].long().clamp_max(MOST_SEEN)

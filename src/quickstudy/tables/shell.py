@@ -1,6 +1,5 @@
 """The commands `quickstudy table` and `quickstudy predict`: their options, and what they print and write."""
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from quickstudy.evaluation.intervals import over_tasks
+from quickstudy.evaluation.intervals import over_tasks, root
 from quickstudy.report import figures
 from quickstudy.report.palette import GREEN, INK
 from quickstudy.report.panels import Curve, Panel, wrapped
@@ -128,10 +127,8 @@ def metrics(choice: Choice, rows: GroupedRows) -> dict[str, dict[str, Any]]:
 def _scores(judged: Judged, k: int, outputs: tuple[str, ...]) -> dict[str, Any]:
     found = {}
     for d, name in enumerate(outputs):
-        mean = over_tasks(judged.squared[:, k, d])
-        root = math.sqrt(mean.mean)
         word = "rmse" if len(outputs) == 1 else f"rmse of {name}"
-        found[word] = mean._replace(mean=root, ci95=mean.ci95 / (2 * root) if root else 0.0, values=None)
+        found[word] = root(over_tasks(judged.squared[:, k, d]))
     found["log_likelihood"] = over_tasks(judged.density[:, k])
     found["coverage90"] = over_tasks(judged.inside[:, k, 1])
     return found

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_tasks
-from quickstudy.data import Examples, Tasks, at_least_float32
+from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Predictor
 from quickstudy.predictive.blend import Blend
+from quickstudy.processes.conditional import negative_log_likelihood
 
 PRIOR = 0.3  # pseudo-groups that each learner explains best, in `stacking_weights`
 
@@ -45,8 +46,8 @@ class Stack(nn.Module):
         """Scalar: the mean over tasks of the mean negative log density of each task's real query points."""
         check_tasks(tasks)
         query = tasks.query.clean()
-        density = self.adapt(tasks.support, create_graph=True)(query.x).log_prob(query.y, query.mask)
-        return -(density.sum(1, dtype=at_least_float32(density)) / query.sizes().clamp_min(1)).mean()
+        belief = self.adapt(tasks.support, create_graph=True)(query.x)
+        return negative_log_likelihood(belief, query, joint=False)
 
     def adapt(self, support: Examples, **options: Any) -> "StackPredictor":
         """The predictor for `support`, of the members with a weight; `options` are those of their `adapt`."""

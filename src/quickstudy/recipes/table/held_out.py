@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from quickstudy.evaluation.intervals import Metric, over_tasks
+from quickstudy.evaluation.intervals import Metric, over_tasks, root
 from quickstudy.evaluation.scores import task_mean
 from quickstudy.predictive import DenseGaussian, Gaussian, GaussianMixture
 from quickstudy.recipes.table.rivals import Rivals
@@ -149,12 +149,6 @@ def summary(scores: Sequence[Mapping[str, Tensor]]) -> dict[str, Metric]:
         name: over_tasks(torch.cat([each[name] for each in scores]))._replace(over="groups") for name in scores[0]
     }
     return {name.replace("/mse/", "/rmse/"): root(m) if "/mse/" in name else m for name, m in joined.items()}
-
-
-def root(metric: Metric) -> Metric:
-    """The square root of a mean, with a confidence interval by the delta method."""
-    size = metric.mean**0.5
-    return metric._replace(mean=size, ci95=metric.ci95 / (2 * size) if size else 0.0, values=None)
 
 
 def in_a_name(column: str) -> str:
