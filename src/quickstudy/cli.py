@@ -30,7 +30,7 @@ usage: quickstudy COMMAND ...
   report RUN...    write one HTML page about a run, or one that compares several runs
   cite RUN         print BibTeX for the methods that a run used
   table FILE       choose among learners for your table of groups, and fit the best mixture
-  predict MODEL NEW  predict new groups of such a table from their first rows
+  predict MODEL    predict new groups of such a table from their first rows
 
   --help           show this text; after a command, show the options of that command
   --version        show the version

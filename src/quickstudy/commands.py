@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -229,7 +229,7 @@ def table(arguments: list[str]) -> None:
     from quickstudy.tables import shell
 
     about = "Choose among learners for your table of groups by cross-validation over groups, and fit a mixture of them."
-    given = _parse(shell.Choosing, arguments, "table", about)
+    given = _parse(shell.Choosing, arguments, "table", about, named=True)
     with _shell_words(vars(given), {"task": "--group"}):
         out, metrics = shell.table(given)
     print()
@@ -241,7 +241,9 @@ def predict(arguments: list[str]) -> None:
     """Predict new groups by a model that `table` wrote."""
     from quickstudy.tables import shell
 
-    given = _parse(shell.Predicting, arguments, "predict", "Predict new groups of a table from their known rows.")
+    given = _parse(
+        shell.Predicting, arguments, "predict", "Predict new groups of a table from their known rows.", named=True
+    )
     with _shell_words(vars(given)):
         sentences = shell.predictions(given)
     print("\n".join(sentences))
@@ -270,14 +272,16 @@ def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
     return f"did you mean {near[0]!r}?" if near else otherwise
 
 
-def _parse(kind: type[Kind], arguments: list[str], name: str, about: str | None) -> Kind:
-    """Parse the arguments into a dataclass by tyro, which prints --help, and suggestions for misspelt options."""
+def _parse(kind: type[Kind], arguments: list[str], name: str, about: str | None, *, named: bool = False) -> Kind:
+    """Parse the arguments into a dataclass by tyro, which prints --help, and suggestions for misspelt options.
+
+    Arguments that are required have no name, unless they are `named`.
+    """
     import tyro
 
     from quickstudy.experiments.options import Options
 
-    alone = len([field for field in fields(kind) if field.default is MISSING]) == 1  # type: ignore[arg-type]
-    config = (tyro.conf.PositionalRequiredArgs,) if alone and not issubclass(kind, Options) else ()
+    config = () if named or issubclass(kind, Options) else (tyro.conf.PositionalRequiredArgs,)
     parsed = tyro.cli(kind, args=arguments, prog=f"quickstudy {name}", description=about, config=config)
     if isinstance(parsed, Options):
         _check(parsed)

@@ -66,7 +66,7 @@ class TableModel:
         return cls(choice.model, *names, low, high, len(rows.rows), len(x), digest, choice.seen, titles, coverage)
 
     def save(self, folder: Path | str) -> None:
-        """Write the model to a folder, which must not exist or be empty; it holds no rows of the table."""
+        """Write the model to a folder, which must not exist or be empty; it holds no outcomes of the table."""
         save(self.learner, folder)
         facts = {k: v for k, v in vars(self).items() if k != "learner"} | {"quickstudy": __version__}
         write_file(Path(folder) / FACTS, json.dumps(facts, indent=1).encode())
