@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from quickstudy.tasks.datasets.cells import is_missing
-from quickstudy.tasks.datasets.columns import complete_rows, group_rows, in_order, natural, numbers, read_groups
+from quickstudy.tasks.datasets.columns import complete_rows, in_order, numbers, read_groups
+from quickstudy.tasks.datasets.names import group_rows, natural
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_a_belief_about_other_outputs_is_not_broadcast() -> None:
         ({"x": ["t", "v"]}, "column 'v' is used twice"),
         ({"x": []}, "at least one column"),
         ({"y": "who", "task": "v"}, "single row"),
-        ({"x": ["who"], "task": "t", "y": "v"}, "column 'who' holds 'a' in row 1, which is not a number"),
+        ({"x": ["v"], "task": "t", "y": "who"}, "column 'who' holds 'a' in row 1, which is not a number"),
         ({"task": "u"}, "groups in column 'u': 1; expected at least three"),
         ({"order": "latest"}, "unknown order 'latest'"),
         ({"missing": "skip"}, "missing='skip'"),
@@ -246,14 +246,31 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
-def test_columns_that_are_no_numbers(kind: str) -> None:
+def test_outcomes_that_are_no_numbers(kind: str) -> None:
     values, match = WRITTEN[kind]
     frame = pd.DataFrame({"g": [1, 1, 2, 2, 3, 3], "day": values, "y": range(6)})
     columns = {"g": frame["g"].tolist(), "day": np.asarray(values), "y": range(6)}  # float() of nanoseconds succeeds
     with pytest.raises(ValueError, match=rf"column 'day' holds .* in row 1, which is not a number; {match}"):
-        Table.from_pandas(frame, task="g", x="day", y="y")
+        Table.from_pandas(frame, task="g", x="y", y="day")
     with pytest.raises(ValueError, match=rf"column 'day' holds .* in row 1, which is not a number; {match}"):
-        Table.from_columns(columns, task="g", x="day", y="y")
+        Table.from_columns(columns, task="g", x="y", y="day")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind != "complex"])
+def test_inputs_that_are_no_numbers_are_read(kind: str) -> None:
+    """Dates are days since 1970, durations days, and words columns of 0 and 1."""
+    values, _ = WRITTEN[kind]
+    frame = pd.DataFrame({"g": [1, 1, 2, 2, 3, 3], "day": values, "y": range(6)})
+    columns = {"g": frame["g"].tolist(), "day": np.asarray(values), "y": range(6)}
+    first = {"Timedelta": 0.0, "category": 0.0, "Period": float((DAYS[0].replace(day=1) - pd.Timestamp(0)).days)}
+    start = first.get(kind, float((DAYS[0] - pd.Timestamp(0)).days))
+    step = 0.0 if kind == "Period" else 1.0
+    for table in (
+        Table.from_pandas(frame, task="g", x="day", y="y", fractions=(1, 0, 0)),
+        Table.from_columns(columns, task="g", x="day", y="y", fractions=(1, 0, 0)),
+    ):
+        assert table.x == (("day=b",) if kind == "category" else ("day",))
+        assert table.rows.rows[0][:, 0].tolist() == [start, start + step]
 
 
 def test_columns_of_unequal_length_are_not_cut() -> None:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import matplotlib.style as mplstyle
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -145,8 +146,11 @@ def in_a_row(tasks: Sequence[Panel], *, title: str = "", xlabel: str = "x", ylab
     return figure
 
 
-def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: int = 4) -> Figure:
-    """Draw one panel for each group, in rows of `columns`, with one legend, as `quickstudy run table` does."""
+def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: int = 4, dates: bool = False) -> Figure:
+    """Draw one panel for each group, in rows of `columns`, with one legend, as `quickstudy run table` does.
+
+    With `dates`, the inputs are days since 1970-01-01, and the ticks are dates.
+    """
     columns = min(columns, len(groups))
     height = -(-len(groups) // columns)
     with mplstyle.context(STYLE):
@@ -158,6 +162,10 @@ def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: i
             axes.flat[place].set_title(name, fontsize=8, fontweight="normal", fontfamily=names.families)
         for spare in axes.flat[len(groups) :]:
             spare.set_axis_off()
+        if dates:
+            ticks = AutoDateLocator(minticks=2, maxticks=4)
+            axes[0, 0].xaxis.set_major_locator(ticks)
+            axes[0, 0].xaxis.set_major_formatter(ConciseDateFormatter(ticks, show_offset=False))
         for j in range(columns):  # the lowest panel of each column has the tick labels
             lowest = axes[(len(groups) - 1 - j) // columns, j]
             lowest.tick_params(labelbottom=True)

@@ -18,6 +18,7 @@ from quickstudy.runs.storage import load, save
 from quickstudy.tables.choosing import ALL, Choice
 from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import GroupedRows
+from quickstudy.tasks.datasets.inputs import Input
 
 FACTS = "table.json"
 LARGEST = 1 << 20  # bytes of this file
@@ -31,8 +32,9 @@ class TableModel:
 
     Args:
         learner: the mixture of learners, in the units of the table.
-        task, x, y: names of the columns.
-        low, high: range of each input in training.
+        task, x, y: names of the columns; x has one for each column of numbers that `inputs` become.
+        inputs: how the columns of inputs are read.
+        low, high: range of each x in training.
         groups: number of groups in training.
         rows: number of rows in training.
         digest: a hash of these rows.
@@ -45,6 +47,7 @@ class TableModel:
     task: str
     x: tuple[str, ...]
     y: tuple[str, ...]
+    inputs: tuple[Input, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
     groups: int
@@ -62,13 +65,14 @@ class TableModel:
         titles = {choice.candidates[name].title: w for name, w in choice.weights.items() if w > 0}
         coverage = float(choice.scores[ALL].inside[..., 1].mean())
         digest = hashlib.sha256(json.dumps(rows.digests()).encode()).hexdigest()[:12]
-        names = (rows.task, rows.x, rows.y)
+        names = (rows.task, rows.x, rows.y, rows.inputs)
         return cls(choice.model, *names, low, high, len(rows.rows), len(x), digest, choice.seen, titles, coverage)
 
     def save(self, folder: Path | str) -> None:
         """Write the model to a folder, which must not exist or be empty; it holds no outcomes of the table."""
         save(self.learner, folder)
         facts = {k: v for k, v in vars(self).items() if k != "learner"} | {"quickstudy": __version__}
+        facts["inputs"] = [each._asdict() for each in self.inputs]
         write_file(Path(folder) / FACTS, json.dumps(facts, indent=1).encode())
 
     @classmethod
@@ -86,11 +90,12 @@ class TableModel:
                 "`quickstudy table` wrote"
             ) from None
         learner = load(folder)
-        names = ("task", "x", "y", "low", "high", "groups", "rows", "digest", "seen", "weights", "coverage")
+        names = ("task", "x", "y", "inputs", "low", "high", "groups", "rows", "digest", "seen", "weights", "coverage")
         missing = [name for name in names if not isinstance(facts, dict) or name not in facts]
         if missing or not isinstance(learner, Stack):
             raise CheckpointError(f"{Path(folder) / FACTS} is damaged: it lacks {', '.join(missing) or 'a mixture'}")
         found: dict[str, Any] = {name: tuple(v) if isinstance(v := facts[name], list) else v for name in names}
+        found["inputs"] = tuple(Input(**each | {"levels": tuple(each["levels"])}) for each in found["inputs"])
         return cls(learner, **found)
 
     def predict(self, support: Examples, x: Tensor) -> Any:
@@ -103,6 +108,18 @@ class TableModel:
         low, high = (torch.tensor(end, dtype=torch.float64) for end in (self.low, self.high))
         room = 0.05 * (high - low)
         return ((x < low - room) | (x > high + room)).any(-1)
+
+    def ranges(self) -> list[str]:
+        """The range of each input in training, as "day 0 to 9"."""
+        found, at = [], 0
+        for each in self.inputs:
+            low, high = self.low[at], self.high[at]
+            at += len(each.columns)
+            if each.kind == "number" or each.elapsed:
+                found.append(f"{each.name} {low:g} to {high:g}{' days' * each.elapsed}")
+            elif each.kind != "category":
+                found.append(f"{each.name} {each.text(low)} to {each.text(high)}")
+        return found
 
     def unlike(self, support: Examples) -> Tensor:
         """Whether each group `[T]` has a row that is unlike all groups of training.

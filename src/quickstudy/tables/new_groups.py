@@ -8,8 +8,13 @@ from torch import Tensor
 
 from quickstudy.data import Examples, pad
 from quickstudy.tables.model import TableModel
-from quickstudy.tasks.datasets.cells import is_missing, is_unnamed
-from quickstudy.tasks.datasets.columns import Columns, check_lengths, natural, numbers
+from quickstudy.tasks.datasets.cells import is_missing, is_number, is_unnamed, number
+from quickstudy.tasks.datasets.columns import Columns, check_lengths, numbers
+from quickstudy.tasks.datasets.inputs import Input, origins
+from quickstudy.tasks.datasets.names import natural
+
+Written = list[tuple[Any, ...]]
+"""Rows of cells as a table has them."""
 
 
 class NewGroups(NamedTuple):
@@ -19,11 +24,13 @@ class NewGroups(NamedTuple):
         names: the groups, in natural order.
         known: rows with all outcomes, `[n, dx + dy]` of each group, sorted by x.
         asked: inputs of the rows to predict, `[m, dx]` of each group, in their order.
+        written: the same inputs as the table has them, a tuple for each row.
     """
 
     names: tuple[Any, ...]
     known: tuple[Tensor, ...]
     asked: tuple[Tensor, ...]
+    written: tuple[Written, ...] = ()
 
     def support(self, dx: int) -> Examples:
         """The known rows, padded."""
@@ -41,67 +48,146 @@ def read_new(columns: Columns, model: TableModel, *, at: Columns | None = None, 
         model: the model, which knows the names.
         at: a table with the columns of the inputs: the same rows for every group, or those of each group if it has the
             column of groups.
-        grid: number of inputs over the range of training, evenly spaced; for one input only.
+        grid: number of evenly spaced values of the first input over the range of training; the other inputs of each
+            group must be constant.
 
     Raises:
-        ValueError: for absent columns, cells that are no numbers, and where there is nothing to predict.
+        ValueError: for absent columns, cells that cannot be read, and where there is nothing to predict.
     """
-    needed = [model.task, *model.x]
-    check_columns(columns, needed, model)
-    check_lengths(columns, needed)
-    count = len(columns[model.task])
-    for name in needed:
-        check = is_unnamed if name == model.task else is_missing
-        gap = next((i for i in range(count) if check(columns[name][i])), None)
-        if gap is not None:
-            raise ValueError(f"row {gap + 1} has no value in column {name!r}; fill it in, or remove the row")
+    check_columns(columns, [model.task, *(each.name for each in model.inputs)], model)
+    labels = list(columns[model.task])
+    count = len(labels)
     absent = [name for name in model.y if name not in columns]
     complete = [not absent and not any(is_missing(columns[name][i]) for name in model.y) for i in range(count)]
     kept = [i for i in range(count) if complete[i]]
-    inputs = torch.tensor([numbers(columns, name, range(count)) for name in model.x], dtype=torch.float64).T
+    inputs = numbers_of(columns, model.inputs, labels)
     outcomes = torch.tensor([numbers(columns, name, kept) if kept else [] for name in model.y], dtype=torch.float64).T
-    labels = [columns[model.task][i] for i in range(count)]
     names = sorted(set(labels), key=natural)
     place = {row: k for k, row in enumerate(kept)}
-    known, asked = [], []
+    known, asked, as_written = [], [], []
     for name in names:
         own = [i for i in range(count) if labels[i] == name]
-        seen = [i for i in own if complete[i]]
+        seen, open_ = [i for i in own if complete[i]], [i for i in own if not complete[i]]
         rows = torch.cat([inputs[seen], outcomes[[place[i] for i in seen]]], 1)
         known.append(rows[rows[:, 0].argsort(stable=True)])
-        asked.append(inputs[[i for i in own if not complete[i]]])
-    if at is not None or grid is not None:
-        asked = _elsewhere(names, model, at, grid)
-    if not sum(len(each) for each in asked):
+        asked.append(inputs[open_])
+        as_written.append(cells_of(columns, model.inputs, open_))
+    if at is not None and grid is not None:
+        raise ValueError("--at and --grid are both given; choose one of them")
+    new = NewGroups(tuple(names), tuple(known), tuple(asked), tuple(as_written))
+    if at is not None:
+        new = at_rows(new, model, at, first_dates(columns, model.inputs, labels))
+    if grid is not None:
+        new = on_grid(new, model, columns, inputs, grid)
+    if not sum(len(each) for each in new.asked):
         raise ValueError(
             f"every row has a value of {', '.join(model.y)}, so none is left to predict; leave these cells empty where "
             "you want a prediction, or use --at or --grid"
         )
-    return NewGroups(tuple(names), tuple(known), tuple(asked))
+    return new
 
 
 def check_columns(columns: Columns, needed: Sequence[str], model: TableModel) -> None:
-    """Raise ValueError, with what the table has, for a column that is absent."""
+    """Raise ValueError, with what the table has, for a column that is absent, and for a cell without a value."""
     for name in needed:
         if name not in columns:
             have = ", ".join(str(column) for column in columns)
+            inputs = ", ".join(each.name for each in model.inputs)
             raise ValueError(
-                f"no column {name!r}; the model knows groups in {model.task!r}, inputs {', '.join(model.x)} and "
+                f"no column {name!r}; the model knows groups in {model.task!r}, inputs {inputs} and "
                 f"outcomes {', '.join(model.y)}, and this table has the columns {have}"
             )
+    check_lengths(columns, needed)
+    filled = {each.name for each in model.inputs if each.fill is not None}
+    checks: dict[str, Any] = {each.name: each.missing for each in model.inputs}
+    for name in needed:
+        check = checks.get(name, is_unnamed)
+        gap = next((i for i, cell in enumerate(columns[name]) if check(cell)), None)
+        if gap is not None and name not in filled:
+            raise ValueError(f"row {gap + 1} has no value in column {name!r}; fill it in, or remove the row")
 
 
-def _elsewhere(names: Sequence[Any], model: TableModel, at: Columns | None, grid: int | None) -> list[Tensor]:
-    if at is not None and grid is not None:
-        raise ValueError("--at and --grid are both given; choose one of them")
-    if grid is not None:
-        if len(model.x) > 1:
-            raise ValueError(f"--grid needs a table with one input, and this has {', '.join(model.x)}; use --at")
-        return [torch.linspace(model.low[0], model.high[0], grid, dtype=torch.float64)[:, None]] * len(names)
-    assert at is not None
-    check_columns(at, model.x, model)
-    count = len(at[model.x[0]])
-    inputs = torch.tensor([numbers(at, name, range(count)) for name in model.x], dtype=torch.float64).T
-    if model.task not in at:
-        return [inputs] * len(names)
-    return [inputs[[i for i in range(count) if at[model.task][i] == name]] for name in names]
+def numbers_of(columns: Columns, inputs: Sequence[Input], labels: Sequence[Any]) -> Tensor:
+    """The inputs of all rows as numbers, `[rows, dx]`; `labels` are the groups of the rows."""
+    rows = range(len(labels))
+    found = [column for each in inputs for column in each.read(columns[each.name], rows, labels)]
+    return torch.tensor(found, dtype=torch.float64).T
+
+
+def cells_of(columns: Columns, inputs: Sequence[Input], rows: Sequence[int]) -> Written:
+    """The inputs of some rows as the table has them; numbers are floats."""
+    found = []
+    for each in inputs:
+        cells = [columns[each.name][i] for i in rows]
+        found.append([as_written(each, cell) for cell in cells])
+    return list(zip(*found, strict=True))
+
+
+def as_written(one: Input, cell: Any) -> Any:
+    """A cell of an input as it is written into a table of predictions."""
+    if one.missing(cell):
+        return ""
+    return number(cell) if one.kind == "number" else cell if isinstance(cell, str) else str(cell)
+
+
+def first_dates(columns: Columns, inputs: Sequence[Input], labels: Sequence[Any]) -> dict[str, dict[Any, float]]:
+    """For each input that counts days since the first date of a group: these dates, as days since 1970-01-01."""
+    return {
+        each.name: origins(each._replace(elapsed=False).read(columns[each.name], range(len(labels)), labels)[0], labels)
+        for each in inputs
+        if each.elapsed
+    }
+
+
+def at_rows(new: NewGroups, model: TableModel, at: Columns, first: dict[str, dict[Any, float]]) -> NewGroups:
+    """The new groups, asked about the rows of the table `at`.
+
+    Where dates count since the first of their group, `at` may hold dates, or such numbers of days.
+    """
+    check_columns(at, [each.name for each in model.inputs], model)
+    count = len(at[model.inputs[0].name])
+    asked, as_written = [], []
+    for name in new.names:
+        own = [i for i in range(count) if model.task not in at or at[model.task][i] == name]
+        parts = []
+        for each in model.inputs:
+            cells = at[each.name]
+            if each.elapsed and all(is_number(cells[i]) for i in own):
+                parts.append([number(cells[i]) for i in own])
+                continue
+            read = each._replace(elapsed=False).read(cells, own, [name] * len(own))
+            start = first[each.name][name] if each.elapsed else 0.0
+            parts += [[value - start for value in read[0]], *read[1:]] if read else []
+        asked.append(torch.tensor(parts, dtype=torch.float64).T)
+        as_written.append(cells_of(at, model.inputs, own))
+    return new._replace(asked=tuple(asked), written=tuple(as_written))
+
+
+def on_grid(new: NewGroups, model: TableModel, columns: Columns, inputs: Tensor, count: int) -> NewGroups:
+    """The new groups, asked about `count` values of the first input; their other inputs are as in the table.
+
+    Raises:
+        ValueError: if there are too few values, the first input is a category, or another input varies in a group.
+    """
+    main, labels = model.inputs[0], list(columns[model.task])
+    if count < 1 or main.kind == "category":
+        what = f"the first input, {main.name}, holds categories; use --at" if count > 0 else "expected at least 1"
+        raise ValueError(f"--grid {count}: {what}")
+    values = torch.linspace(model.low[0], model.high[0], count, dtype=torch.float64)
+    first = first_dates(columns, model.inputs[:1], labels)
+    asked, as_written = [], []
+    for name in new.names:
+        own = [i for i, label in enumerate(labels) if label == name]
+        others = inputs[own, 1:]
+        if bool((others != others[0]).any()):
+            varying = model.x[1 + int((others != others[0]).any(0).nonzero()[0, 0])]
+            raise ValueError(
+                f"--grid {count}: input {varying!r} varies within group {name!r}, and a grid varies {main.name} alone; "
+                "use --at"
+            )
+        asked.append(torch.cat([values[:, None], others[:1].expand(count, -1)], 1))
+        start = first[main.name][name] if main.elapsed else 0.0
+        rest = cells_of(columns, model.inputs[1:], own[:1])
+        shown = [v if main.kind == "number" else main.text(v + start) for v in values.tolist()]
+        as_written.append([(value, *(rest[0] if rest else ())) for value in shown])
+    return new._replace(asked=tuple(asked), written=tuple(as_written))

@@ -40,13 +40,13 @@ def predict(model: TableModel, new: NewGroups, quantiles: Sequence[float] = (0.0
     belief = model.predict(support, x)
     levels = belief.quantile(list(quantiles)) if quantiles else x.new_zeros(0, *belief.mean.shape)
     parts = torch.cat([belief.mean[None], belief.variance.sqrt()[None], levels])  # [2 + P, T, M, dy]
-    found: dict[str, list[Any]] = {name: [] for name in (model.task, *model.x)}
+    found: dict[str, list[Any]] = {name: [] for name in (model.task, *(each.name for each in model.inputs))}
     for y in model.y:
         found |= {name: [] for name in columns_of_quantiles(y, quantiles)}
-    for t, (name, asked) in enumerate(zip(new.names, new.asked, strict=True)):
+    for t, (name, asked, cells) in enumerate(zip(new.names, new.asked, new.written, strict=True)):
         found[model.task] += [name] * len(asked)
-        for k, column in enumerate(model.x):
-            found[column] += [rounded(value) for value in asked[:, k].tolist()]
+        for k, each in enumerate(model.inputs):
+            found[each.name] += [rounded(row[k]) if isinstance(row[k], float) else row[k] for row in cells]
         for d, y in enumerate(model.y):
             for k, column in enumerate(columns_of_quantiles(y, quantiles)):
                 found[column] += [rounded(value) for value in parts[k, t, : len(asked), d].tolist()]
@@ -66,7 +66,7 @@ def _warnings(model: TableModel, new: NewGroups, support: Examples) -> list[str]
     found = []
     outside = [bool(model.outside(each).any()) if len(each) else False for each in new.asked]
     if any(outside):
-        ranges = ", ".join(f"{n} {a:g} to {b:g}" for n, a, b in zip(model.x, model.low, model.high, strict=True))
+        ranges = ", ".join(model.ranges())
         found.append(
             f"{_groups([n for n, bad in zip(new.names, outside, strict=True) if bad])}: predictions outside the range "
             f"of the {model.groups} trained groups ({ranges}) are guesses"

@@ -1,7 +1,7 @@
 """The commands `quickstudy table` and `quickstudy predict`: their options, and what they print and write."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from quickstudy.tables.predicting import predict
 from quickstudy.tasks.datasets.columns import Columns, GroupedRows, read_groups
 from quickstudy.tasks.datasets.files import read_csv
 from quickstudy.tasks.datasets.frames import with_points
+from quickstudy.tasks.datasets.inputs import Reading
 
 MOST_PANELS = 12  # largest number of groups in the figure of predictions
 CAPTION = "Predictions of new groups from their known rows (filled). Band: two standard deviations."
@@ -51,6 +52,12 @@ class Choosing:
     """What separates the columns; by default comma, semicolon, tab or |, whichever fits."""
     decimal: Literal[".", ","] = "."
     """The decimal mark of the numbers."""
+    categories: tuple[str, ...] = ()
+    """Inputs that are categories though they are written as numbers; words are categories anyway."""
+    date_format: str | None = None
+    """How dates are written, as %d/%m/%Y; by default as 2021-03-04, or 2021-03-04 16:30."""
+    dates: Literal["calendar", "elapsed"] = "calendar"
+    """What dates count: days of the calendar, or days since the first date of their group (elapsed)."""
     seed: int = 0
     """Seed of the folds, of initial weights and of training."""
 
@@ -69,6 +76,8 @@ class Predicting:
     """CSV file with inputs at which to predict every group, in place of the rows without an outcome."""
     grid: int | None = None
     """Number of evenly spaced inputs at which to predict every group, in place of the rows without an outcome."""
+    date_format: str | None = None
+    """How dates are written, as %d/%m/%Y; by default as in the table of training."""
     quantiles: tuple[float, ...] = (0.05, 0.5, 0.95)
     """Quantiles to write, between 0 and 1."""
     delimiter: str | None = None
@@ -83,7 +92,10 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is there already; choose another --out, or remove it")
     columns = with_points(read_csv(given.file, delimiter=given.delimiter), [*given.x, *given.y], given.decimal)
-    rows = read_groups(columns, given.group, given.x, given.y, missing=given.missing, short=given.short)
+    reading = Reading(given.categories, given.date_format, given.dates)
+    rows = read_groups(
+        columns, given.group, given.x, given.y, missing=given.missing, short=given.short, reading=reading
+    )
     _check_seen(given.seen, rows)
     if not has_trees():
         print("boosted trees are left out; to try them, too: pip install 'quickstudy[tables]'")
@@ -137,6 +149,8 @@ def _scores(judged: Judged, k: int, outputs: tuple[str, ...]) -> dict[str, Any]:
 def predictions(given: Predicting) -> list[str]:
     """Predict the new groups, write the table and the figure, and return sentences to print."""
     model = TableModel.load(given.model)
+    if given.date_format is not None:
+        model = replace(model, inputs=tuple(each._replace(form=given.date_format) for each in model.inputs))
     at = None if given.at is None else _read(given.at, given, model)
     new = read_new(_read(given.new, given, model), model, at=at, grid=given.grid)
     found = predict(model, new, sorted(given.quantiles))
@@ -145,8 +159,11 @@ def predictions(given: Predicting) -> list[str]:
     sentences = [f"warning: {sentence}" for sentence in found.warnings]
     count = sum(len(each) for each in new.asked)
     sentences.append(f"predictions: {given.out} ({count} rows of {len(new.names)} groups)")
-    if len(model.x) == 1:
-        picture = wrapped(panels(model, new), xlabel=model.x[0], ylabel=model.y[0])
+    drawn = panels(model, new)
+    if drawn:
+        first = model.inputs[0]
+        unit = f" ({first.unit})" if first.unit and not first.calendar else ""
+        picture = wrapped(drawn, xlabel=first.name + unit, ylabel=model.y[0], dates=first.calendar)
         path = figures.save(picture, given.out.parent, given.out.stem, CAPTION)
         sentences.append(f"figure: {path}")
     return sentences
@@ -154,15 +171,23 @@ def predictions(given: Predicting) -> list[str]:
 
 def _read(path: Path, given: Predicting, model: TableModel) -> Columns:
     columns: Columns = read_csv(path, delimiter=given.delimiter, single=True)
-    return with_points(columns, [name for name in (*model.x, *model.y) if name in columns], given.decimal)
+    used = [*(each.name for each in model.inputs), *model.y]
+    return with_points(columns, [name for name in used if name in columns], given.decimal)
 
 
 def panels(model: TableModel, new: NewGroups) -> dict[str, Panel]:
-    """A panel for each of the first groups: the belief given its rows, and the means without and with half of them."""
+    """A panel for each of the first groups: the belief given its rows, and the means without and with half of them.
+
+    Curves are drawn along the first input, unless that is a category, or another input varies within a group: then
+    there are none.
+    """
     found, dx = {}, len(model.x)
     for name, known, asked in list(zip(new.names, new.known, new.asked, strict=True))[:MOST_PANELS]:
-        places = torch.cat([known[:, :1], asked[:, :1]])
-        grid = torch.linspace(float(places.min()), float(places.max()), 80, dtype=torch.float64).view(1, -1, 1)
+        places = torch.cat([known[:, :dx], asked])
+        if model.inputs[0].kind == "category" or bool((places[:, 1:] != places[:1, 1:]).any()):
+            return {}
+        along = torch.linspace(float(places[:, 0].min()), float(places[:, 0].max()), 80, dtype=torch.float64)
+        grid = torch.cat([along[:, None], places[:1, 1:].expand(len(along), -1)], 1)[None]
         beliefs = []
         for count in dict.fromkeys((0, len(known) // 2, len(known))):
             seen = NewGroups((name,), (known[:count],), (asked,)).support(dx)
@@ -170,7 +195,7 @@ def panels(model: TableModel, new: NewGroups) -> dict[str, Panel]:
         *earlier, (_, last) = beliefs
         styles = (":", "--")
         found[f"{model.task} {name}"] = Panel(
-            grid[0, :, 0],
+            along,
             seen=(known[:, 0], known[:, dx]),
             mean=last.mean[0, :, 0],
             sd=last.variance[0, :, 0].sqrt(),

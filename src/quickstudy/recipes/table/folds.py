@@ -7,9 +7,11 @@ import torch
 
 from quickstudy.recipes.table.options import Options
 from quickstudy.tasks import Table
-from quickstudy.tasks.datasets.columns import GroupedRows, natural, read_groups
+from quickstudy.tasks.datasets.columns import GroupedRows, read_groups
 from quickstudy.tasks.datasets.files import read_csv
 from quickstudy.tasks.datasets.frames import with_points
+from quickstudy.tasks.datasets.inputs import Reading
+from quickstudy.tasks.datasets.names import natural
 from quickstudy.tasks.datasets.record import TableRecord
 
 ENOUGH = 5  # with fewer validation groups, the results have a warning
@@ -21,7 +23,10 @@ def read(options: Options) -> GroupedRows:
     columns = with_points(
         read_csv(options.data, delimiter=options.delimiter), [*options.x, *options.y], options.decimal
     )
-    return read_groups(columns, options.task, options.x, options.y, missing=options.missing, short=options.short)
+    reading = Reading(options.categories, options.date_format, options.dates)
+    return read_groups(
+        columns, options.task, options.x, options.y, missing=options.missing, short=options.short, reading=reading
+    )
 
 
 def deal(options: Options, rows: GroupedRows) -> list[Table]:

@@ -37,6 +37,12 @@ class Options(Shared):
     """What to do with a row that lacks a value: stop with an error, or drop the row."""
     short: Literal["error", "drop"] = "error"
     """What to do with a group of a single row: stop with an error, or drop the group."""
+    categories: tuple[str, ...] = ()
+    """Inputs that are categories though they are written as numbers; words are categories anyway."""
+    date_format: str | None = None
+    """How dates are written, as %d/%m/%Y; by default as 2021-03-04, or 2021-03-04 16:30."""
+    dates: Literal["calendar", "elapsed"] = "calendar"
+    """What dates count: days of the calendar, or days since the first date of their group (elapsed)."""
     steps: int = 600
     """Meta-training steps for every fold; few, since a learner soon overfits a few dozen groups."""
     tasks: int = 16

@@ -76,10 +76,12 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
             for j, panels_of_output in enumerate(drawn):
                 panels_of_output |= first.pictures(look(options.learner).colour, j)
     stage.keep_rows("groups", lines)
+    along = rows.inputs[0]
+    xlabel = along.name if along.calendar or not along.unit else f"{along.name} ({along.unit})"
     for name, output, each in zip(figure_names(options.y), options.y, drawn, strict=True):
         shown = dict(list(each.items())[:MOST_PANELS])
         text = " ".join(filter(None, [caption(options, len(each)), *unused, labels([*shown, output], 25).note]))
-        stage.draw(name, partial(panels.wrapped, shown, xlabel=options.x[0], ylabel=output), text)
+        stage.draw(name, partial(panels.wrapped, shown, xlabel=xlabel, ylabel=output, dates=along.calendar), text)
     return held_out.summary(scores)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 _MISSING = {"", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "nat", "null", "none"}
 _DATES = ("Timestamp", "Timedelta", "Period", "datetime64", "timedelta64", "NaTType")
 _NUMBER = r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?"
+_SWITCH, _ABSENT = "write 1 and 0", "if the value is missing, leave the cell empty"
+_OTHERWISE = "choose numeric columns, or write the categories as numbers"
 _DAY = "write it as a number, such as days since the first measurement"
 _ADVICE: tuple[tuple[str, str], ...] = (
     (r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([ T].*)?", f"a date: {_DAY}"),
@@ -26,14 +28,11 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     (_NUMBER + r"\s*(±|\+/-).*", "write the value alone, and its error in a column of its own"),
     (r"\d+/\d+", "write the fraction as a decimal number"),
     (_NUMBER + r"\s*[^\d\s].*", "write the number alone, and put its unit into the name of the column"),
-    (r"(?i:true|false|yes|no|t|f|y|n)", "write 1 and 0"),
-    (
-        r"(?i:\.+|-+|\?+|x|missing|unknown|n\.a\.|nd|n\.d\.|#[A-Z0-9/]+[!?]?)",
-        "if the value is missing, leave the cell empty",
-    ),
+    (r"(?i:true|false|yes|no|t|f|y|n)", _SWITCH),
+    (r"(?i:\.+|-+|\?+|x|missing|unknown|n\.a\.|nd|n\.d\.|#[A-Z0-9/]+[!?]?)", _ABSENT),
     (r"=.*", "a formula: save its value"),
 )
-_OTHERWISE = "choose numeric columns, or write the categories as numbers"
+_OF_WORDS = (_SWITCH, _ABSENT, _OTHERWISE)
 
 
 def is_missing(value: Any) -> bool:
@@ -78,6 +77,20 @@ def number(value: Any) -> float:
     if not math.isfinite(found):
         raise ValueError("which is not a finite number; correct or remove the row")
     return found
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value can be read as a number, which may be infinite."""
+    return _as_float(value) is not None
+
+
+def is_word(text: str) -> bool:
+    """Whether text may be the name of a category: neither a number, nor like one, nor an error of a spreadsheet.
+
+    >>> is_word("placebo"), is_word("yes"), is_word("3.5 mg"), is_word("#DIV/0!")
+    (True, True, False, False)
+    """
+    return advice(text) in _OF_WORDS and text.strip()[:1] not in ("#", "=")
 
 
 def advice(value: Any) -> str:

@@ -1,7 +1,6 @@
 """Columns of a table, checked and divided into the rows of each group."""
 
 import hashlib
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -13,6 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.tasks.datasets.cells import is_missing, is_unnamed, number, shown, sounds_missing
+from quickstudy.tasks.datasets.inputs import Input, Reading
+from quickstudy.tasks.datasets.kinds import infer
+from quickstudy.tasks.datasets.names import group_rows, natural
 
 Columns = Mapping[str, Sequence[Any]]
 _LISTED = 12  # most names of columns in a message
@@ -29,11 +31,12 @@ class GroupedRows(NamedTuple):
     """What was read from a table: the rows of each group, in the units of the table.
 
     Args:
-        task, x, y: names of the columns.
+        task, x, y: names of the columns; x has one for each column of numbers that `inputs` become.
         names: the groups, in natural order ("p2" before "p10"), whatever the order of the rows.
         rows: of each group `[n, dx + dy]` in float64, sorted by the x columns. Rows with equal x are in an arbitrary
             order, which depends on their y alone.
         dropped: the numbers of rows and groups that are left out.
+        inputs: how the columns of inputs were read.
     """
 
     task: str
@@ -42,6 +45,7 @@ class GroupedRows(NamedTuple):
     names: tuple[Any, ...]
     rows: tuple[Float[Tensor, "n columns"], ...]
     dropped: Dropped
+    inputs: tuple[Input, ...]
 
     def digests(self) -> dict[str, str]:
         """A short hash of the rows of each group, by its name; the order of rows does not change it."""
@@ -50,9 +54,20 @@ class GroupedRows(NamedTuple):
 
 
 def read_groups(
-    columns: Columns, task: str, x: tuple[str, ...], y: tuple[str, ...], *, missing: str = "error", short: str = "error"
+    columns: Columns,
+    task: str,
+    x: tuple[str, ...],
+    y: tuple[str, ...],
+    *,
+    missing: str = "error",
+    short: str = "error",
+    reading: Reading | Sequence[Input] | None = None,
 ) -> GroupedRows:
-    """The rows of each group of a table; the arguments are those of `Table.from_columns`.
+    """The rows of each group of a table.
+
+    Args:
+        columns, task, x, y, missing, short: as of `Table.from_columns`.
+        reading: what the user says about inputs; or how they are read, where that is known.
 
     Raises:
         ValueError: for unknown columns, columns of unequal length, missing values, text in place of numbers, groups
@@ -60,7 +75,9 @@ def read_groups(
     """
     check_names(columns, task, x, y)
     check_lengths(columns, [task, *x, *y])
-    kept = complete_rows(columns, task, [*x, *y], missing)
+    said = reading or Reading()
+    categories = said.categories if isinstance(said, Reading) else [each.name for each in said if each.said]
+    kept = complete_rows(columns, task, [*x, *y], missing, categories)
     given = (columns[task][i] for i in kept)
     labels = [
         label.item() if isinstance(label, Tensor) else label for label in given
@@ -73,16 +90,19 @@ def read_groups(
             f"groups in column {task!r}: {len(groups)}{left}; expected at least three, for train, validation and test: "
             "check that this column names the group of each row"
         )
-    values = torch.tensor([numbers(columns, name, kept) for name in (*x, *y)], dtype=torch.float64).T
-    for name, column in zip(y, values[:, len(x) :].unbind(1), strict=True):
-        if bool((column == column[0]).all()):
+    inputs = tuple(infer(columns, x, kept, said) if isinstance(said, Reading) else said)
+    own = [column for each in inputs for column in each.read(columns[each.name], kept, labels)]
+    outcomes = [numbers(columns, name, kept) for name in y]
+    for name, column in zip(y, outcomes, strict=True):
+        if min(column) == max(column):
             raise ValueError(
-                f"column {name!r} has the value {float(column[0]):g} in all rows, so there is nothing to predict; "
+                f"column {name!r} has the value {column[0]:g} in all rows, so there is nothing to predict; "
                 "choose another column for y="
             )
+    values = torch.tensor([*own, *outcomes], dtype=torch.float64).T
     names = sorted(groups, key=natural)
-    rows = tuple(in_order(values[groups[name]], len(x)) for name in names)
-    return GroupedRows(task, x, y, tuple(names), rows, dropped)
+    rows = tuple(in_order(values[groups[name]], len(own)) for name in names)
+    return GroupedRows(task, tuple(c for each in inputs for c in each.columns), y, tuple(names), rows, dropped, inputs)
 
 
 def check_names(columns: Columns, task: str, x: Sequence[str], y: Sequence[str]) -> None:
@@ -123,10 +143,13 @@ def check_lengths(columns: Columns, names: Sequence[str]) -> None:
         raise ValueError("the table has no rows; give at least two for each of three groups")
 
 
-def complete_rows(columns: Columns, task: str, names: Sequence[str], missing: str) -> list[int]:
+def complete_rows(
+    columns: Columns, task: str, names: Sequence[str], missing: str, categories: Sequence[str] = ()
+) -> list[int]:
     """The indices of the rows with a group and with a value in each column of `names`.
 
-    A group called "NA", or another usual word for a missing value, is kept, with a warning.
+    A group called "NA", or another usual word for a missing value, is kept, with a warning; such words are also
+    values of the columns `categories`.
 
     Raises:
         ValueError: for a row without a value, unless `missing="drop"`.
@@ -134,29 +157,36 @@ def complete_rows(columns: Columns, task: str, names: Sequence[str], missing: st
     if missing not in ("error", "drop"):
         raise ValueError(f"missing={missing!r}; choose 'error' or 'drop'")
     count = len(columns[task])
-    gaps = {task: [i for i in range(count) if is_unnamed(columns[task][i])]}
-    gaps |= {name: [i for i in range(count) if is_missing(columns[name][i])] for name in names}
+    checks = {name: is_unnamed if name in (task, *categories) else is_missing for name in (task, *names)}
+    gaps = {name: [i for i in range(count) if check(columns[name][i])] for name, check in checks.items()}
     bad = {i for rows in gaps.values() for i in rows}
     if bad and missing == "error":
         name = next(name for name in gaps if gaps[name])
+        i = gaps[name][0]
+        what = f"(it holds {shown(columns[name][i])}) " if sounds_missing(columns[name][i]) else ""
         raise ValueError(
-            f"row {gaps[name][0] + 1} has no value in column {name!r} ({len(bad)} such rows in all); "
+            f"row {i + 1} has no value in column {name!r} {what}({len(bad)} such rows in all); "
             "pass missing='drop' to leave them out"
         )
     if len(bad) == count:
         listed = ", ".join(f"{len(rows)} in {name!r}" for name, rows in gaps.items() if rows)
         raise ValueError(f"all {count} rows lack a value ({listed}); choose columns with values")
-    odd = [i for i in range(count) if i not in bad and sounds_missing(columns[task][i])]
+    _warn_of_names(columns[task], [i for i in range(count) if i not in bad], task)
+    return [i for i in range(count) if i not in bad]
+
+
+def _warn_of_names(labels: Sequence[Any], rows: Sequence[int], task: str) -> None:
+    """Warn of a group that is called like a missing value."""
+    odd = [i for i in rows if sounds_missing(labels[i])]
     if odd:
-        label = columns[task][odd[0]]
-        rows = sum(columns[task][i] == label for i in odd)
+        label = labels[odd[0]]
+        count = sum(labels[i] == label for i in odd)
         warnings.warn(
-            f"column {task!r} has a group called {label!r} ({rows} rows), which is read as a name; if the word stands "
+            f"column {task!r} has a group called {label!r} ({count} rows), which is read as a name; if the word stands "
             "for a missing name, leave these cells empty",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return [i for i in range(count) if i not in bad]
 
 
 def numbers(columns: Columns, name: str, rows: Sequence[int]) -> list[float]:
@@ -168,47 +198,6 @@ def numbers(columns: Columns, name: str, rows: Sequence[int]) -> list[float]:
         except ValueError as error:
             raise ValueError(f"column {name!r} holds {shown(columns[name][i])} in row {i + 1}, {error}") from None
     return values
-
-
-def group_rows(labels: Sequence[Any], task: str, short: str) -> dict[Any, list[int]]:
-    """The indices of each label in `labels`, in the order in which the labels first appear.
-
-    Raises:
-        ValueError: for a label with a single row, unless `short="drop"`, and for two labels with the same text.
-    """
-    if short not in ("error", "drop"):
-        raise ValueError(f"short={short!r}; choose 'error' or 'drop'")
-    groups: dict[Any, list[int]] = {}
-    for i, label in enumerate(labels):
-        if getattr(type(label), "__hash__", None) is None:
-            raise TypeError(f"column {task!r} holds {shown(label)}; expected names or numbers of groups")
-        groups.setdefault(label, []).append(i)
-    spelt: dict[str, Any] = {}
-    for label in groups:
-        other = spelt.setdefault(str(label), label)
-        if other is not label:
-            raise ValueError(
-                f"column {task!r} holds both {other!r} ({type(other).__name__}) and {label!r} "
-                f"({type(label).__name__}); write the names of groups in one way"
-            )
-    single = [label for label, places in groups.items() if len(places) < 2]
-    if single and short == "error":
-        what = f"check that column {task!r} names the group of each row, or " if len(single) > len(groups) / 2 else ""
-        raise ValueError(
-            f"group {shown(single[0])} has a single row ({len(single)} such groups in all), and every group needs two: "
-            f"one for the support set and one for the query set; {what}pass short='drop' to leave them out"
-        )
-    return {label: places for label, places in groups.items() if len(places) > 1}
-
-
-def natural(name: Any) -> tuple[Any, ...]:
-    """A key that sorts names with their numbers by size.
-
-    >>> sorted(["p10", "p2", 7], key=natural)
-    [7, 'p2', 'p10']
-    """
-    parts = re.split(r"([0-9]+)", str(name))
-    return tuple((len(p.lstrip("0")), p.lstrip("0")) if i % 2 else p.casefold() for i, p in enumerate(parts)), str(name)
 
 
 def in_order(rows: Float[Tensor, "n columns"], dx: int) -> Float[Tensor, "n columns"]:

@@ -1,10 +1,14 @@
 """Columns of data frames, and numbers with decimal commas."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from quickstudy.tasks.datasets.cells import is_missing, shown
+from quickstudy.tasks.datasets.cells import shown
 from quickstudy.tasks.datasets.columns import Columns
+from quickstudy.tasks.datasets.dates import moment, unclear
+
+_NUMBER = re.compile(r"[+-]?[.,]*\d[\d.,]*([eE][+-]?\d+)?")
 
 
 def columns_of(frame: Any, used: Sequence[str]) -> Columns:
@@ -33,7 +37,7 @@ def columns_of(frame: Any, used: Sequence[str]) -> Columns:
 
 
 def with_points(columns: Columns, names: Sequence[str], decimal: str) -> Columns:
-    """The columns with decimal points in `names`, in place of the mark `decimal`.
+    """The columns with decimal points in the numbers of `names`, in place of the mark `decimal`.
 
     Raises:
         ValueError: if the mark is neither a point nor a comma, or a number with decimal commas holds a point.
@@ -44,11 +48,15 @@ def with_points(columns: Columns, names: Sequence[str], decimal: str) -> Columns
         return columns
     changed = dict(columns)
     for name in set(names) & set(columns):
-        for i, value in enumerate(columns[name]):
-            if "." in value and not is_missing(value):
+        cells = list(columns[name])
+        for i, cell in enumerate(cells):
+            if not isinstance(cell, str) or not _NUMBER.fullmatch(cell.strip()) or moment(cell) or unclear(cell):
+                continue
+            if "." in cell:
                 raise ValueError(
-                    f"column {name!r} holds {shown(value)} in row {i + 1}, and decimal=',' was given; remove points "
+                    f"column {name!r} holds {shown(cell)} in row {i + 1}, and decimal=',' was given; remove points "
                     "that separate thousands, and write all numbers alike"
                 )
-        changed[name] = [value.replace(",", ".") for value in columns[name]]
+            cells[i] = cell.replace(",", ".")
+        changed[name] = cells
     return changed

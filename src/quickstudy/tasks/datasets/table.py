@@ -16,6 +16,7 @@ from quickstudy.tasks.datasets.cells import shown
 from quickstudy.tasks.datasets.columns import Columns, Dropped, GroupedRows, read_groups
 from quickstudy.tasks.datasets.files import read_csv
 from quickstudy.tasks.datasets.frames import columns_of, with_points
+from quickstudy.tasks.datasets.inputs import Reading
 from quickstudy.tasks.datasets.point_sets import Order, PointSets, check_order
 from quickstudy.tasks.datasets.scaling import Scaling
 from quickstudy.tasks.datasets.splits import split_tasks
@@ -32,6 +33,9 @@ class TableOptions(TypedDict, total=False):
     order: Order
     missing: Literal["error", "drop"]
     short: Literal["error", "drop"]
+    categories: Sequence[str]
+    date_format: str | None
+    dates: Literal["calendar", "elapsed"]
 
 
 @final
@@ -68,13 +72,18 @@ class Table:
         order: Order = "random",
         missing: Literal["error", "drop"] = "error",
         short: Literal["error", "drop"] = "error",
+        categories: Sequence[str] = (),
+        date_format: str | None = None,
+        dates: Literal["calendar", "elapsed"] = "calendar",
     ) -> Self:
         """A family from a mapping of column names to sequences of equal length.
 
         Args:
             columns: the table.
             task: the column with the group of each row. Here a word such as "NA" is a name; empty cells are missing.
-            x: the input columns; the rows of a group are sorted by the first of them, then by the next.
+            x: the input columns; the rows of a group are sorted by the first of them, then by the next. Dates become
+                days since 1970-01-01, durations days, and words categories, with a column of 0 and 1 for each but the
+                first in natural order (`table.rows.inputs` says how each column was read).
             y: the output column or columns.
             splits: the groups of "train", "validation" and "test"; groups in no split are left out.
             fractions: without `splits`, the shares of groups for train, validation and test, chosen at random.
@@ -83,6 +92,10 @@ class Table:
                 the first x) as support, and draws the query from the rest.
             missing: "error" raises for a row with a missing value, "drop" leaves the row out.
             short: "error" raises for a group with a single row, "drop" leaves the group out.
+            categories: input columns that are categories though they are written as numbers.
+            date_format: how dates are written, as of `datetime.strptime`; by default as ISO 8601 has it.
+            dates: what dates count, days since 1970-01-01 ("calendar") or since the first date of the group
+                ("elapsed").
 
         Raises:
             TypeError, ValueError: for unknown columns, columns of unequal length, missing values, text in place of
@@ -93,7 +106,8 @@ class Table:
                 f"expected a dict of columns, not {type(columns).__name__}; use Table.from_pandas for frames"
             )
         roles = (_as_names("task", task)[0], _as_names("x", x), _as_names("y", y))
-        rows = read_groups(columns, *roles, missing=missing, short=short)
+        reading = Reading(_as_names("categories", categories), date_format, dates)
+        rows = read_groups(columns, *roles, missing=missing, short=short, reading=reading)
         return cls.from_groups(rows, splits=splits, fractions=fractions, seed=seed, order=order)
 
     @classmethod
@@ -162,7 +176,7 @@ class Table:
 
     @property
     def x(self) -> tuple[str, ...]:
-        """The input columns."""
+        """The input columns, as numbers: categories have one for each level but the first."""
         return self.rows.x
 
     @property

@@ -1,0 +1,48 @@
+"""Names of groups: their order, and the rows of each."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from quickstudy.tasks.datasets.cells import shown
+
+
+def group_rows(labels: Sequence[Any], task: str, short: str) -> dict[Any, list[int]]:
+    """The indices of each label in `labels`, in the order in which the labels first appear.
+
+    Raises:
+        ValueError: for a label with a single row, unless `short="drop"`, and for two labels with the same text.
+    """
+    if short not in ("error", "drop"):
+        raise ValueError(f"short={short!r}; choose 'error' or 'drop'")
+    groups: dict[Any, list[int]] = {}
+    for i, label in enumerate(labels):
+        if getattr(type(label), "__hash__", None) is None:
+            raise TypeError(f"column {task!r} holds {shown(label)}; expected names or numbers of groups")
+        groups.setdefault(label, []).append(i)
+    spelt: dict[str, Any] = {}
+    for label in groups:
+        other = spelt.setdefault(str(label), label)
+        if other is not label:
+            raise ValueError(
+                f"column {task!r} holds both {other!r} ({type(other).__name__}) and {label!r} "
+                f"({type(label).__name__}); write the names of groups in one way"
+            )
+    single = [label for label, places in groups.items() if len(places) < 2]
+    if single and short == "error":
+        what = f"check that column {task!r} names the group of each row, or " if len(single) > len(groups) / 2 else ""
+        raise ValueError(
+            f"group {shown(single[0])} has a single row ({len(single)} such groups in all), and every group needs two: "
+            f"one for the support set and one for the query set; {what}pass short='drop' to leave them out"
+        )
+    return {label: places for label, places in groups.items() if len(places) > 1}
+
+
+def natural(name: Any) -> tuple[Any, ...]:
+    """A key that sorts names with their numbers by size.
+
+    >>> sorted(["p10", "p2", 7], key=natural)
+    [7, 'p2', 'p10']
+    """
+    parts = re.split(r"([0-9]+)", str(name))
+    return tuple((len(p.lstrip("0")), p.lstrip("0")) if i % 2 else p.casefold() for i, p in enumerate(parts)), str(name)
