@@ -8,7 +8,7 @@ from torch import nn
 
 import quickstudy as qs
 from quickstudy.data import Examples
-from quickstudy.metric.bases import Formula, Function, NaturalSpline, Polynomial
+from quickstudy.metric.bases import Crossed, Formula, Function, NaturalSpline, Polynomial
 from quickstudy.metric.bases.basis import Basis
 
 X = torch.linspace(1990, 2020, 31, dtype=torch.float64).unsqueeze(1)
@@ -58,6 +58,24 @@ def test_coefficients_of_powers_are_in_the_units_of_the_data():
     plain = torch.cat([x[:, :1] ** 0, *[x[:, [i]] ** k for i in (2, 0) for k in (1, 2, 3)]], 1)
     torch.testing.assert_close(plain @ (basis.to_terms() @ own), basis(x) @ own)
     assert basis.terms == ("1", "x2", "x2^2", "x2^3", "x0", "x0^2", "x0^3")
+
+
+def test_a_curve_in_time_whose_slope_others_change():
+    """The features span those of R's ns(time) + a + b + time:b."""
+    basis, spline = Crossed(4, dx=3, products=[2]), NaturalSpline(4)
+    x = torch.cat([X.repeat(2, 1), torch.randn(62, 1), torch.arange(2.0).repeat_interleave(31)[:, None]], 1)
+    basis.place(x)
+    spline.place(x[:, :1])
+    plain = torch.cat([spline(x[:, :1]), x[:, 1:], x[:, :1] * x[:, 2:]], 1)
+    found = torch.linalg.lstsq(basis(x), plain).solution
+    torch.testing.assert_close(basis(x) @ found, plain)
+    assert basis.features == plain.shape[1] == len(set(basis.terms)) == torch.linalg.matrix_rank(basis(x))
+    assert basis.terms[-1] == "standardised(x0)*standardised(x2)"
+    assert Crossed(1, dx=2).features == 3 and Crossed(**basis.config()).features == basis.features
+    with pytest.raises(ValueError, match="knots=2"):
+        Crossed(2)
+    with pytest.raises(ValueError, match="places of inputs, from 1 to dx - 1 = 1"):
+        Crossed(dx=2, products=[0])
 
 
 def test_a_formula_is_what_its_terms_say(tmp_path):

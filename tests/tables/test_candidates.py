@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from quickstudy.data import Examples
 from quickstudy.tables import candidates
 from quickstudy.tasks.datasets.columns import GroupedRows, read_groups
 
@@ -41,3 +42,22 @@ def test_every_learner_predicts_in_the_units_of_the_table(name: str, monkeypatch
     spread = float(y.std())
     assert judged.squared.sqrt().max() < (2 if name == "process" else 0.8) * spread
     assert judged.density.isfinite().all() and judged.rows.shape == (3, 2, 2)
+
+
+def test_treatments_change_the_slope_and_have_no_random_slopes() -> None:
+    """Two arms, whose groups have slopes 1 and -1: known before any row, and no more uncertain in either arm."""
+    torch.manual_seed(0)
+    x, arm = torch.arange(6.0).repeat(20), ["drug", "placebo"] * 10
+    slope = torch.tensor([1.0, -1.0]).repeat(10) + 0.1 * torch.randn(20)
+    y = 10 + slope.repeat_interleave(6) * x + 0.1 * torch.randn(120)
+    names = [f"g{i}" for i in range(20) for _ in range(6)]
+    columns = {"g": names, "x": x.tolist(), "arm": [arm[i // 6] for i in range(120)], "y": y.tolist()}
+    table = read_groups(columns, "g", ("x", "arm"), ("y",))
+    for name in ("everyone", "line", "curve"):
+        learner = candidates.fitted(candidates.candidates(table)[name], table, table.names, seed=0, most=4)
+        nothing = Examples(torch.zeros(2, 0, 2).double(), torch.zeros(2, 0, 1).double())
+        belief = learner.adapt(nothing)(torch.tensor([[[5.0, 0.0]], [[5.0, 1.0]]]).double())
+        assert belief.mean.flatten().tolist() == pytest.approx([15, 5], abs=0.4)
+        assert belief.variance.sqrt().flatten().tolist() == pytest.approx([0.5, 0.5], abs=0.25)
+        inside = learner.learner if name != "everyone" else learner.learner.learner
+        assert inside.design.random.features == (1 if name == "everyone" else 2)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.data import Examples, Tasks
+from quickstudy.metric.bases.crossed import Crossed
 from quickstudy.metric.bases.natural_spline import NaturalSpline
+from quickstudy.metric.bases.polynomial import Polynomial
 from quickstudy.metric.groups import training_groups
 from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP
 from quickstudy.metric.mixed.mixed_model import MixedModel
@@ -26,6 +28,7 @@ Fit = Callable[[Table, int, int], nn.Module]
 """Fits a learner to the training groups of a table, in standard units; takes a seed and the largest number seen."""
 KNOTS = 4  # degrees of freedom of a curve for all groups
 STEPS = 400  # of training a process
+MOST_PRODUCTS = 6  # inputs of groups, such as treatments, that change the slope of the first input
 MOST_ROWS = 500  # largest number of rows of a group to which learners are fitted
 
 
@@ -51,11 +54,10 @@ def candidates(rows: GroupedRows) -> dict[str, Candidate]:
         "everyone": Candidate("one curve for all groups", _everyone, rival=True),
         "intercept": Candidate("mixed model, line and random intercept", _mixed(1, 0)),
         "line": Candidate("mixed model, random line", _mixed(1, 1)),
+        "curve": Candidate("mixed model, curve and random line", _mixed(KNOTS, 1)),
         "gp": Candidate("curve and Gaussian process", _gp),
         "process": Candidate("CNP on residuals of the curve", _process),
     }
-    if len(rows.x) == 1:
-        found["curve"] = Candidate("mixed model, curve and random line", _mixed(KNOTS, 1))
     if has_trees():
         found["trees"] = Candidate("boosted trees", _trees)
     y = torch.cat(list(rows.rows))[:, len(rows.x) :]
@@ -95,21 +97,41 @@ def fitted(candidate: Candidate, rows: GroupedRows, names: Sequence[Any], *, see
 
 
 def _mixed(fixed: int, random: int) -> Fit:
-    """A mixed model: a line (1) or a natural spline (more) for all groups; random intercepts (0) or lines (1)."""
+    """A mixed model: a line (1) or a natural spline (more) for all groups; random intercepts (0) or lines (1).
+
+    With several inputs, the spline is of the first; random lines are in those that vary within groups; and except in
+    the smallest model, the others, such as treatments, change the slope.
+    """
 
     def fit(table: Table, seed: int, most: int) -> nn.Module:
         groups = training_groups(table, table.dx, table.dy)
-        inputs = groups.x[groups.real()]
-        enough = len(inputs) >= 5 * (fixed + 1) and len(inputs[:, 0].unique()) > fixed + 1
-        curved = fixed > 1 and table.dx == 1 and enough  # otherwise a line
-        basis = NaturalSpline(fixed) if curved else 1
-        model = MixedModel(table.dx, table.dy, fixed=basis, random=random)
+        inputs, varying = groups.x[groups.real()], varies_within(groups)
+        enough = len(inputs) >= 5 * (fixed + table.dx) and len(inputs[:, 0].unique()) > fixed + 1
+        knots = fixed if fixed > 1 and enough else 1
+        basis: Any = NaturalSpline(knots) if knots > 1 else 1
+        if table.dx > 1 and (fixed, random) != (1, 0):
+            between = [i for i in range(1, table.dx) if i not in varying] if 0 in varying else []
+            basis = Crossed(knots, dx=table.dx, products=between[:MOST_PRODUCTS])
+        slopes: Any = Polynomial(1, dx=table.dx, inputs=varying) if random and varying else 0
+        model = MixedModel(table.dx, table.dy, fixed=basis, random=slopes)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the likelihood of the mixed model", RuntimeWarning)
             model.fit(table)
         return model
 
     return fit
+
+
+def varies_within(groups: Examples) -> list[int]:
+    """The places of the inputs that vary within at least one group.
+
+    >>> x = torch.tensor([[[0.0, 1.0], [2.0, 1.0]], [[0.0, 3.0], [2.0, 3.0]]])
+    >>> varies_within(Examples(x, x[..., :1]))
+    [0]
+    """
+    real = groups.real().unsqueeze(2)
+    low, high = (torch.where(real, groups.x, end).aminmax(dim=1) for end in (torch.inf, -torch.inf))
+    return [i for i, apart in enumerate((high.max > low.min).any(0).tolist()) if apart]
 
 
 def _everyone(table: Table, seed: int, most: int) -> nn.Module:

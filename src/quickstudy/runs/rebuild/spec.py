@@ -30,6 +30,7 @@ CLASSES: dict[str, str] = {
     "MixedModel": "quickstudy.metric.mixed.mixed_model",
     "Polynomial": "quickstudy.metric.bases.polynomial",
     "NaturalSpline": "quickstudy.metric.bases.natural_spline",
+    "Crossed": "quickstudy.metric.bases.crossed",
     "BoostedTrees": "quickstudy.tables.boosted_trees",
     "InUnits": "quickstudy.tables.in_units",
     "OnResiduals": "quickstudy.tables.on_residuals",
