@@ -12,7 +12,7 @@ import quickstudy as qs
 from quickstudy.data import Examples, Tasks
 from quickstudy.evaluation.scores import scores, task_mean
 from quickstudy.predictive import DenseGaussian, Gaussian, GaussianMixture, LowRankGaussian
-from quickstudy.predictive.covariance import cholesky
+from quickstudy.predictive.parts.covariance import cholesky
 from quickstudy.rl.actor import Judge
 from quickstudy.rl.estimation.advantages import discounted_returns, gae
 from quickstudy.tasks import ExactGP

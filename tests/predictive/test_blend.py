@@ -55,6 +55,22 @@ def test_quantiles_of_a_blend_invert_its_distribution_function() -> None:
     torch.testing.assert_close(alone.quantile(0.3), alone.beliefs[1].quantile(0.3))
 
 
+def test_weights_may_differ_between_tasks() -> None:
+    parts, weights, y = (gaussian(), mixture()), torch.tensor([[0.3, 0.7], [1.0, 0.0]]), torch.randn(2, 3, 1)
+    belief = Blend(parts, weights)
+    alone = [Blend(parts, row) for row in weights]
+    for t in (0, 1):
+        for joint in (False, True):
+            torch.testing.assert_close(belief.log_prob(y, joint=joint)[t], alone[t].log_prob(y, joint=joint)[t])
+        torch.testing.assert_close(belief.mean[t], alone[t].mean[t])
+        torch.testing.assert_close(belief.variance[t], alone[t].variance[t])
+        torch.testing.assert_close(belief.cdf(y)[t], alone[t].cdf(y)[t])
+        torch.testing.assert_close(belief.quantile([0.1, 0.7])[:, t], alone[t].quantile([0.1, 0.7])[:, t])
+    draws = belief.sample(40_000, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(draws.mean(0), belief.mean, atol=0.03, rtol=0)
+    torch.testing.assert_close(belief.quantile(0.5)[1], parts[0].mean[1])
+
+
 def test_logarithms_are_log_normal() -> None:
     inside, y = gaussian(), torch.rand(2, 3, 1) + 0.2
     belief, known = LogTransformed(inside), LogNormal(inside.mean, inside.variance.sqrt())

@@ -19,7 +19,7 @@ from quickstudy.predictive import (
     Point,
     PointMixture,
 )
-from quickstudy.predictive.covariance import cholesky
+from quickstudy.predictive.parts.covariance import cholesky
 
 T, M, DY, S = 3, 4, 2, 5
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import quickstudy as qs
+from quickstudy.tables.calibrated import Calibrated
 from quickstudy.tables.in_units import InUnits
 from quickstudy.tables.on_residuals import OnResiduals
 from quickstudy.tables.stack import Stack
@@ -16,7 +17,8 @@ SCALING = Scaling(("x",), ("y",), torch.tensor([0.5, 1.0]).double(), torch.tenso
 LEARNERS: dict[str, Any] = {
     "InUnits": lambda: InUnits(qs.CNP(width=16), SCALING),
     "OnResiduals": lambda: OnResiduals(qs.CNP(width=16), qs.MixedModel()),
-    "Stack": lambda: Stack({"a": qs.CNP(width=16), "b": qs.MixedModel()}, [0.5, 0.5]),
+    "Stack": lambda: Stack({"a": qs.CNP(width=16), "b": qs.MixedModel()}, (0, 4), [[0.5, 0.5], [0.2, 0.8]]),
+    "Calibrated": lambda: Calibrated(qs.MixedModel(), (0, 2, 5), [[1.0], [1.2], [2.0]]),
 }
 EXCEPTIONS = {
     "InUnits": {"types follow the learner"},  # units need float64, whatever the learner inside computes in

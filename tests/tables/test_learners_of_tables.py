@@ -10,7 +10,7 @@ import quickstudy as qs
 from quickstudy.data import Examples, Tasks
 from quickstudy.tables.in_units import InUnits
 from quickstudy.tables.on_residuals import OnResiduals
-from quickstudy.tables.stack import PRIOR, Stack, stacking_weights
+from quickstudy.tables.stack import Stack, stacking_weights
 from quickstudy.tasks.datasets.scaling import Scaling
 
 
@@ -97,7 +97,7 @@ def test_a_process_on_residuals_starts_from_the_curve(model: Any, tmp_path: Path
 
 def test_a_stack_mixes_densities(model: Any, tmp_path: Path) -> None:
     tasks, other = lines(5, seed=3), qs.CNP(width=8)
-    stack = Stack({"mixed": model, "cnp": other}, [0.75, 0.25])
+    stack = Stack({"mixed": model, "cnp": other}, (0, 4), [[0.0, 1.0], [0.75, 0.25]])
     belief = stack.adapt(tasks.support)(tasks.query.x)
     parts = [member.adapt(tasks.support)(tasks.query.x) for member in (model, other)]
     for joint in (False, True):
@@ -108,22 +108,28 @@ def test_a_stack_mixes_densities(model: Any, tmp_path: Path) -> None:
     torch.testing.assert_close(belief.mean, 0.75 * parts[0].mean + 0.25 * parts[1].mean)
     qs.save(stack, tmp_path / "s")
     torch.testing.assert_close(qs.load(tmp_path / "s").adapt(tasks.support)(tasks.query.x).mean, belief.mean)
-    assert len(Stack({"a": model, "b": other}, [1.0, 0.0]).adapt(tasks.support).predictors) == 1
+    prior = stack.adapt(tasks.support, steps=0)(tasks.query.x)
+    torch.testing.assert_close(prior.mean, other.adapt(tasks.support, steps=0)(tasks.query.x).mean)
+    half = stack.adapt(tasks.support.first(0)).append(tasks.support)(tasks.query.x)
+    torch.testing.assert_close(half.mean, belief.mean)
     with pytest.raises(ValueError, match="add up to 1"):
-        Stack({"a": model}, [0.5])
+        Stack({"a": model}, (0,), [[0.5]])
+    with pytest.raises(ValueError, match="increasing numbers, and one row for each"):
+        Stack({"a": model}, (1, 0), [[1.0], [1.0]])
 
 
 def test_weights_maximise_the_score() -> None:
     torch.manual_seed(0)
     densities, shares = torch.randn(2, 60).double(), torch.full((60,), 0.5).double()
-    found = stacking_weights(densities, shares, rounds=2000)
+    prior = torch.tensor([0.3, 0.6]).double()
+    found = stacking_weights(densities, shares, prior, rounds=2000)
 
     def score(w: torch.Tensor) -> torch.Tensor:
         both = torch.stack([w, 1 - w])
         mixed = (densities[:, None] + both.log()[:, :, None]).logsumexp(0)
-        return (mixed * shares).sum(1) + PRIOR * both.log().sum(0)
+        return (mixed * shares).sum(1) + (prior[:, None] * both.log()).sum(0)
 
     grid = torch.linspace(0.001, 0.999, 999).double()
     assert float(found[0]) == pytest.approx(float(grid[score(grid).argmax()]), abs=2e-3)
     impossible = torch.tensor([[0.0, 0.0], [-torch.inf, 0.0]])
-    assert stacking_weights(impossible, torch.ones(2) * 100)[0] > 0.9
+    assert stacking_weights(impossible, torch.ones(2) * 100, prior)[0] > 0.9

@@ -19,7 +19,7 @@ class Blend(NamedTuple):
 
     Args:
         beliefs: beliefs about real outputs `[T, M, dy]`, with densities.
-        weights: `[C]`, adding up to 1.
+        weights: `[C]`, or `[T, C]` where they differ between tasks; those of a task add up to 1.
 
     >>> from quickstudy.predictive import Gaussian
     >>> one = torch.ones(1, 1, 1)
@@ -45,7 +45,7 @@ class Blend(NamedTuple):
         """`n` draws `[n, T, M, dy]`, each from one belief of each task. All beliefs draw, so costs add up."""
         first = self.beliefs[0].mean
         check_draws(n, generator, first.device)
-        weights = self.weights.to(first.device, torch.float64).expand(n * len(first), -1)
+        weights = self.weights.to(first.device, torch.float64).expand(n, len(first), -1).flatten(0, 1)
         pick = torch.multinomial(weights, 1, generator=generator) if len(weights) else weights.new_zeros(0, 1).long()
         pick = pick.view(n, len(first), *[1] * (first.dim() - 1))
         draws = first.new_zeros(n, *first.shape)
@@ -59,8 +59,9 @@ class Blend(NamedTuple):
         A mask `[T, M, dy]` marginalises the outputs where it is False.
         """
         each = torch.stack([belief.log_prob(y, mask, joint) for belief in self.beliefs])
-        lead = self.weights.to(each).view(-1, *[1] * (each.dim() - 1)).log()
-        mixed: Tensor = (each + lead).logsumexp(0)
+        lead = self._weights(each)
+        each = torch.where(lead > 0, each + lead.log(), -torch.inf)
+        mixed: Tensor = each.logsumexp(0)
         if mask is None or joint:
             return mixed
         real = mask if mask.dim() == 2 else mask.flatten(2).any(2)
@@ -75,8 +76,9 @@ class Blend(NamedTuple):
         """The quantiles `[T, M, dy]` at `p`, or `[P, T, M, dy]` at several; bisection between those of the beliefs."""
         levels = probabilities(p, self.mean)
         parts = torch.stack([belief.quantile(p).double() for belief in self.beliefs])
-        parts = parts[self.weights > 0]
-        low, high = parts.amin(0), parts.amax(0)
+        used = self._weights(parts, parts.dim() - 1 - self.beliefs[0].mean.dim()) > 0
+        low, high = (torch.where(used, parts, end) for end in (torch.inf, -torch.inf))
+        low, high = low.amin(0), high.amax(0)
 
         def reached(y: Tensor) -> Tensor:
             return self.cdf(y) >= levels
@@ -93,6 +95,11 @@ class Blend(NamedTuple):
 
     def _average(self, parts: list[Tensor]) -> Tensor:
         values = torch.stack(parts)
-        weights = self.weights.to(values).view(-1, *[1] * (values.dim() - 1))
+        weights = self._weights(values, parts[0].dim() - self.beliefs[0].mean.dim())
         # a weight of 0 leaves a belief out, even an infinite value of it
         return torch.where(weights > 0, weights * values, torch.zeros_like(values)).sum(0)
+
+    def _weights(self, values: Tensor, before: int = 0) -> Tensor:
+        """The weights, with axes for `values [C, ..., T, ...]`, where T has `before` axes between it and C."""
+        weights = self.weights.T if self.weights.dim() == 2 else self.weights.unsqueeze(1)
+        return weights.to(values).view(len(weights), *[1] * before, -1, *[1] * (values.dim() - 2 - before))

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from quickstudy.data import aligned, at_least_float32
 from quickstudy.learner import Interval
-from quickstudy.predictive.covariance import cholesky
 from quickstudy.predictive.outcomes import (
     LOG_2PI,
     Mask,
@@ -19,6 +18,7 @@ from quickstudy.predictive.outcomes import (
     normal_log_prob,
     summed,
 )
+from quickstudy.predictive.parts.covariance import cholesky
 from quickstudy.predictive.quantiles import Probability, central, normal_cdf, normal_quantile
 
 

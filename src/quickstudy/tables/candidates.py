@@ -58,6 +58,8 @@ def candidates(rows: GroupedRows) -> dict[str, Candidate]:
         "gp": Candidate("curve and Gaussian process", _gp),
         "process": Candidate("CNP on residuals of the curve", _process),
     }
+    if len(rows.x) == 1:
+        found["bend"] = Candidate("mixed model, curve and random parabola", _mixed(KNOTS, 2))
     if has_trees():
         found["trees"] = Candidate("boosted trees", _trees)
     y = torch.cat(list(rows.rows))[:, len(rows.x) :]
@@ -66,6 +68,9 @@ def candidates(rows: GroupedRows) -> dict[str, Candidate]:
             "log-curve": Candidate("mixed model of logarithms, curve and random line", _mixed(KNOTS, 1), log=True),
             "log-gp": Candidate("curve and Gaussian process of logarithms", _gp, log=True),
         }
+        if len(rows.x) == 1:
+            title = "mixed model of logarithms, curve and random parabola"
+            found["log-bend"] = Candidate(title, _mixed(KNOTS, 2), log=True)
     return found
 
 
@@ -97,7 +102,8 @@ def fitted(candidate: Candidate, rows: GroupedRows, names: Sequence[Any], *, see
 
 
 def _mixed(fixed: int, random: int) -> Fit:
-    """A mixed model: a line (1) or a natural spline (more) for all groups; random intercepts (0) or lines (1).
+    """A mixed model: a line (1) or a natural spline (more) for all groups; random intercepts (0), lines
+    (1) or parabolas (2).
 
     With several inputs, the spline is of the first; random lines are in those that vary within groups; and except in
     the smallest model, the others, such as treatments, change the slope.
@@ -112,7 +118,7 @@ def _mixed(fixed: int, random: int) -> Fit:
         if table.dx > 1 and (fixed, random) != (1, 0):
             between = [i for i in range(1, table.dx) if i not in varying] if 0 in varying else []
             basis = Crossed(knots, dx=table.dx, products=between[:MOST_PRODUCTS])
-        slopes: Any = Polynomial(1, dx=table.dx, inputs=varying) if random and varying else 0
+        slopes: Any = Polynomial(random, dx=table.dx, inputs=varying) if random and varying else 0
         model = MixedModel(table.dx, table.dy, fixed=basis, random=slopes)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the likelihood of the mixed model", RuntimeWarning)

@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from quickstudy.data import Tasks
+from quickstudy.tables.calibrated import Calibrated, factors
 from quickstudy.tables.candidates import Candidate, candidates, fitted
 from quickstudy.tables.in_units import InUnits
-from quickstudy.tables.judging import Judged, cross_judged, folds, held_out, judge, usual_sizes
+from quickstudy.tables.judging import Judged, folds, held_out, judge, usual_sizes
 from quickstudy.tables.stack import Stack, stacking_weights
 from quickstudy.tasks.datasets.columns import GroupedRows
 
@@ -15,6 +17,8 @@ ALL = "together"
 """Name of the mixture of all learners among the results."""
 FEWEST = 6  # groups, of which four are for training, and two of these in an inner fold
 LEAST = 0.01  # smaller weights of the mixture are set to 0, and their learners are not kept
+FLAT = 0.3  # pseudo-groups that each learner explains best, in the weights for all numbers of seen rows together
+DRAWN = 4.0  # pseudo-groups that these weights explain, in those for one number of seen rows
 
 Progress = Callable[[str, int, int], None]
 """Receives what is fitted next, how many fits are done, and how many there will be."""
@@ -25,7 +29,7 @@ class Choice(NamedTuple):
 
     Args:
         model: the mixture, fitted to all groups, in the units of the table.
-        weights: of each learner in it, by name; those that are left out have 0.
+        weights: of each learner in it by name, one for each number of seen rows; those that are left out have 0.
         scores: by the name of the learner, `together` for the mixture; groups are in the order of `names`.
         names: the groups.
         seen: numbers of rows seen.
@@ -33,7 +37,7 @@ class Choice(NamedTuple):
     """
 
     model: Stack
-    weights: dict[str, float]
+    weights: dict[str, tuple[float, ...]]
     scores: dict[str, Judged]
     names: tuple[Any, ...]
     seen: tuple[int, ...]
@@ -53,8 +57,9 @@ def choose(
     """Fit all learners to a table, mix them by how well they predict held-out groups, and measure the mixture.
 
     For each of `outer` folds of groups, the weights of the mixture are found within the other folds: from the
-    densities that the learners, fitted to a part of these groups, give to the rest (`inner` folds). So the scores of
-    the mixture are of groups that neither its learners nor its weights have seen. The weights of the final mixture are
+    densities that the learners, fitted to a part of these groups, give to the rest (`inner` folds). There it is also
+    found how wide the beliefs of each learner must be (`Calibrated`). So the scores of the mixture are of groups that
+    neither its learners, nor their widths, nor its weights have seen. The weights and widths of the final mixture are
     found from all scores of the outer folds, and its learners are fitted to all groups.
 
     Args:
@@ -85,33 +90,67 @@ def choose(
         done += 1
         return fitted(tried[name], rows, training, seed=seed, most=max(*sizes, 4))
 
+    raw: dict[str, list[Judged]] = {name: [] for name in mixed}
     found: dict[str, list[Judged]] = {name: [] for name in (*tried, ALL)}
     for training, test in folds(names, outer, seed):
-        tasks = held_out(rows, test, sizes)
-        own = {name: fit(name, training) for name in tried}
-        within = {
-            name: cross_judged(lambda part, name=name: fit(name, part), rows, training, sizes, count=inner, seed=seed)
-            for name in mixed
-        }
+        tasks, own, within = held_out(rows, test, sizes), {}, {}
+        for name, candidate in tried.items():
+            own[name] = fit(name, training)
+            if candidate.rival:
+                continue
+            raw[name].append(judge(own[name], tasks))
+            parts = [(fit(name, train), held_out(rows, rest, sizes)) for train, rest in folds(training, inner, seed)]
+            own[name], within[name] = _calibrated(own[name], parts, sizes)
         for name, learner in own.items():
             found[name].append(judge(learner, tasks))
-        found[ALL].append(judge(Stack({name: own[name] for name in mixed}, weights_of(within)), tasks))
+        found[ALL].append(judge(Stack({name: own[name] for name in mixed}, sizes, weights_of(within)), tasks))
     scores = {name: Judged.join(parts) for name, parts in found.items()}
-    weights = weights_of({name: scores[name] for name in mixed})
-    kept = {name: fit(name, names) for name, w in zip(mixed, weights, strict=True) if w > 0}
-    model = Stack(kept, [w for w in weights if w > 0])
+    columns = zip(*weights_of({name: scores[name] for name in mixed}), strict=True)
+    weights = dict(zip(mixed, columns, strict=True))
+    kept = {}
+    for name in (name for name in mixed if max(weights[name]) > 0):
+        kept[name] = widened(fit(name, names), sizes, factors(Judged.join(raw[name])))
+    model = Stack(kept, sizes, [[weights[name][k] for name in kept] for k in range(len(sizes))])
     order = tuple(name for _, test in folds(names, outer, seed) for name in test)
-    return Choice(model, dict(zip(mixed, weights, strict=True)), scores, order, sizes, tried)
+    return Choice(model, weights, scores, order, sizes, tried)
 
 
-def weights_of(scores: Mapping[str, Judged]) -> list[float]:
-    """The weights of a mixture of learners, from their densities of held-out rows; small ones are 0."""
+def _calibrated(
+    learner: InUnits, parts: Sequence[tuple[InUnits, Sequence[Tasks]]], sizes: Sequence[int]
+) -> tuple[InUnits, Judged]:
+    """The learner, widened by what its fits to parts of the groups show, and the scores of these fits, widened alike.
+
+    Args:
+        learner: fitted to all groups of a fold.
+        parts: fits to some of these groups, each with the tasks of the others.
+        sizes: numbers of rows seen.
+    """
+    widths = factors(Judged.join([judge(fit, tasks) for fit, tasks in parts]))
+    judged = [judge(widened(fit, sizes, widths), tasks) for fit, tasks in parts]
+    return widened(learner, sizes, widths), Judged.join(judged)
+
+
+def widened(learner: InUnits, seen: Sequence[int], widths: Sequence[Sequence[float]]) -> InUnits:
+    """The learner with beliefs widened by these factors, in standard units (before a logarithm is undone)."""
+    inside = Calibrated(learner.learner, seen, widths)
+    return InUnits(inside, learner.scaling.to_json(), log=learner.log).eval()
+
+
+def weights_of(scores: Mapping[str, Judged]) -> list[list[float]]:
+    """The weights `[K][C]` of a mixture of learners, from their densities of held-out rows; small ones are 0.
+
+    Those for a number of seen rows are drawn towards those for all numbers together.
+    """
     first = next(iter(scores.values()))
     count = first.rows.shape[2]
-    shares = (first.real / first.real.sum(1, keepdim=True)).unsqueeze(2).expand_as(first.rows) / count
+    shares = first.real / first.real.sum(1, keepdim=True)
     real = first.real.unsqueeze(2).expand_as(first.rows)
-    densities = torch.stack([judged.rows[real] for judged in scores.values()])
-    weights = stacking_weights(densities, shares[real])
-    weights = torch.where(weights < LEAST, 0.0, weights)
-    found: list[float] = (weights / weights.sum()).tolist()
-    return found
+    densities = torch.stack([judged.rows for judged in scores.values()])  # [C, T, M, K]
+    even = torch.full((len(scores),), FLAT)
+    together = stacking_weights(densities[:, real], (shares.unsqueeze(2).expand_as(first.rows) / count)[real], even)
+    found = torch.stack(
+        [stacking_weights(densities[:, first.real, k], shares[first.real], DRAWN * together) for k in range(count)]
+    )
+    found = torch.where(found < LEAST, 0.0, found)
+    weights: list[list[float]] = (found / found.sum(1, keepdim=True)).tolist()
+    return weights

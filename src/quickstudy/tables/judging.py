@@ -13,6 +13,7 @@ from quickstudy.tasks.datasets.point_sets import PointSets
 SEEN = (0, 1, 2, 4, 8)
 MOST_JUDGED = 200  # largest number of rows of a group that are judged
 LEVELS = (0.5, 0.9)
+TINIEST = 1e-12  # an outcome less probable than this counts as this: z^2 of 50
 
 
 class Judged(NamedTuple):
@@ -24,6 +25,8 @@ class Judged(NamedTuple):
         joint: joint log density of all rows, divided by their number, `[T, K]`; NaN where a belief has none.
         inside: share of outcomes in the central intervals of `LEVELS`, `[T, K, 2]`.
         rows: log density of each judged row, `[T, M, K]`, and 0 in the padding.
+        squares: z^2 of each judged outcome, `[T, M, K, dy]`, and 0 in the padding; z is standard normal if the belief
+            is true, and -z and z are equally improbable.
         real: which rows are real, `[T, M]`.
     """
 
@@ -32,6 +35,7 @@ class Judged(NamedTuple):
     joint: Tensor
     inside: Tensor
     rows: Tensor
+    squares: Tensor
     real: Tensor
 
     @classmethod
@@ -41,10 +45,10 @@ class Judged(NamedTuple):
         fields = zip(*(part._padded(most) for part in parts), strict=True)
         return cls(*(torch.cat(each) for each in fields))
 
-    def _padded(self, rows: int) -> "Judged":
-        more = rows - self.real.shape[1]
-        widened = torch.nn.functional.pad(self.rows, (0, 0, 0, more))
-        return self._replace(rows=widened, real=torch.nn.functional.pad(self.real, (0, more)))
+    def _padded(self, most: int) -> "Judged":
+        pad, more = torch.nn.functional.pad, most - self.real.shape[1]
+        rows, squares = pad(self.rows, (0, 0, 0, more)), pad(self.squares, (0, 0, 0, 0, 0, more))
+        return self._replace(rows=rows, squares=squares, real=pad(self.real, (0, more)))
 
 
 def usual_sizes(rows: GroupedRows, wanted: Sequence[int] = SEEN) -> tuple[int, ...]:
@@ -85,9 +89,9 @@ def thinned(rows: Tensor, most: int) -> Tensor:
 
 def judge(learner: Any, tasks: Sequence[Tasks]) -> Judged:
     """The scores of a learner in the units of the table on the tasks that `held_out` made."""
-    *groups, rows = zip(*(_scores(learner, each) for each in tasks), strict=True)
+    *groups, rows, squares = zip(*(_scores(learner, each) for each in tasks), strict=True)
     squared, density, joint, inside = (torch.stack(part, 1) for part in groups)
-    return Judged(squared, density, joint, inside, torch.stack(rows, -1), tasks[0].query.real())
+    return Judged(squared, density, joint, inside, torch.stack(rows, 2), torch.stack(squares, 2), tasks[0].query.real())
 
 
 def _scores(learner: Any, tasks: Tasks) -> tuple[Tensor, ...]:
@@ -98,12 +102,15 @@ def _scores(learner: Any, tasks: Tasks) -> tuple[Tensor, ...]:
         belief = learner.adapt(tasks.support)(query.x)
         log_prob = belief.log_prob(query.y, real).double()
         joint = belief.log_prob(query.y, real, joint=True).double() / count
-        off_centre = 2 * (belief.cdf(query.y) - 0.5).abs()
+        below = belief.cdf(query.y).double()
+        off_centre = 2 * (below - 0.5).abs()
         error = (belief.mean - query.y).square()
     mask = real.unsqueeze(-1)
     squared = torch.where(mask, error, 0.0).sum(1) / count[:, None]
     shares = [torch.where(mask, (off_centre <= level).double(), 0.0).mean(2).sum(1) / count for level in LEVELS]
-    return squared, log_prob.sum(1) / count, joint, torch.stack(shares, 1), log_prob
+    squares = torch.special.ndtri(below.clamp(TINIEST, 1 - TINIEST)).square()
+    squares = torch.where(mask, squares, 0.0)
+    return squared, log_prob.sum(1) / count, joint, torch.stack(shares, 1), log_prob, squares
 
 
 def folds(names: Sequence[Any], count: int, seed: int) -> list[tuple[list[Any], list[Any]]]:
@@ -112,24 +119,3 @@ def folds(names: Sequence[Any], count: int, seed: int) -> list[tuple[list[Any], 
     dealt = [names[i] for i in order]
     parts = [dealt[i::count] for i in range(count)]
     return [([n for n in names if n not in set(part)], part) for part in parts]
-
-
-def cross_judged(
-    fit: Any, rows: GroupedRows, names: Sequence[Any], seen: Sequence[int], *, count: int, seed: int
-) -> Judged:
-    """The scores of a learner on all groups `names`, each predicted by a fit to the groups of the other folds.
-
-    The groups are in the order of the folds.
-
-    Args:
-        fit: maps the names of training groups to a fitted learner in the units of the table.
-        rows: the table.
-        names: the groups.
-        seen: numbers of rows seen.
-        count: number of folds.
-        seed: seed of the folds.
-    """
-    parts = []
-    for train, test in folds(names, count, seed):
-        parts.append(judge(fit(train), held_out(rows, test, seen)))
-    return Judged.join(parts)

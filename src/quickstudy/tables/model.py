@@ -39,7 +39,7 @@ class TableModel:
         rows: number of rows in training.
         digest: a hash of these rows.
         seen: numbers of rows after which it was measured.
-        weights: weights of the learners in the mixture, by title.
+        weights: weights of the learners in the mixture by title, means over numbers of seen rows.
         coverage: share of held-out outcomes in its central 90% intervals.
     """
 
@@ -62,7 +62,8 @@ class TableModel:
         """The model that was chosen for a table."""
         x = torch.cat(list(rows.rows))[:, : len(rows.x)]
         low, high = (tuple(end.tolist()) for end in (x.amin(0), x.amax(0)))
-        titles = {choice.candidates[name].title: w for name, w in choice.weights.items() if w > 0}
+        weights = {name: sum(own) / len(own) for name, own in choice.weights.items()}
+        titles = {choice.candidates[name].title: w for name, w in weights.items() if w > 0}
         coverage = float(choice.scores[ALL].inside[..., 1].mean())
         digest = hashlib.sha256(json.dumps(rows.digests()).encode()).hexdigest()[:12]
         names = (rows.task, rows.x, rows.y, rows.inputs)

@@ -11,8 +11,8 @@ from quickstudy.checks import check_examples, check_query
 from quickstudy.data import Examples
 from quickstudy.learner import Functions
 from quickstudy.predictive import DenseGaussian
-from quickstudy.predictive.covariance import alone_where_masked, cholesky
 from quickstudy.predictive.outcomes import LOG_2PI
+from quickstudy.predictive.parts.covariance import alone_where_masked, cholesky
 from quickstudy.tasks.kernels import PERIODIC, Kernel, covariance
 
 _NUGGET = 1e-10  # share of the function's variance added to the diagonal, for a Cholesky factor without noise

@@ -8,8 +8,8 @@ from torch import Tensor
 from quickstudy.checks import check_whole
 from quickstudy.checks.memory import check_memory
 from quickstudy.data import Examples
-from quickstudy.predictive.covariance import cholesky
 from quickstudy.predictive.outcomes import LOG_2PI
+from quickstudy.predictive.parts.covariance import cholesky
 from quickstudy.tasks.exact_gp import ExactGP, check_real_outputs
 from quickstudy.tasks.kernels import covariance
 from quickstudy.tasks.sampling import as_range, bounds

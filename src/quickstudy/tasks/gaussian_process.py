@@ -12,8 +12,8 @@ from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Split
-from quickstudy.predictive.covariance import cholesky
 from quickstudy.predictive.outcomes import LOG_2PI
+from quickstudy.predictive.parts.covariance import cholesky
 from quickstudy.tasks.exact_gp import ExactGP
 from quickstudy.tasks.kernels import KERNELS, PERIODIC, Kernel, covariance
 from quickstudy.tasks.sampling import Batch, Range, as_domain, as_range, check_fields, positive, stretch

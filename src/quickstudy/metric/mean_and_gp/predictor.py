@@ -13,7 +13,7 @@ from quickstudy.metric.bases.basis import Standardised
 from quickstudy.metric.mean_and_gp.fitting import thinned
 from quickstudy.metric.mean_and_gp.process import Process
 from quickstudy.predictive import DenseGaussian
-from quickstudy.predictive.covariance import cholesky
+from quickstudy.predictive.parts.covariance import cholesky
 
 
 class Seen(NamedTuple):

@@ -32,6 +32,7 @@ CLASSES: dict[str, str] = {
     "NaturalSpline": "quickstudy.metric.bases.natural_spline",
     "Crossed": "quickstudy.metric.bases.crossed",
     "BoostedTrees": "quickstudy.tables.boosted_trees",
+    "Calibrated": "quickstudy.tables.calibrated",
     "InUnits": "quickstudy.tables.in_units",
     "OnResiduals": "quickstudy.tables.on_residuals",
     "Stack": "quickstudy.tables.stack",
