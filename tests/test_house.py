@@ -26,6 +26,7 @@ LAYERS = [
     ["decide"],
     ["report"],
     ["tables"],
+    ["estimators"],
     ["experiments"],
     ["recipes"],
     ["testing"],

@@ -1,0 +1,350 @@
+"""A regressor over groups with scikit-learn's conventions."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any, ClassVar, Self, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quickstudy.checks import shown
+from quickstudy.estimators.answers import answer, check_wanted
+from quickstudy.estimators.conventions import (
+    BaseEstimator,
+    RegressorMixin,
+    check_is_fitted,
+    check_random_state,
+    r2_score,
+    validate_data,
+)
+from quickstudy.estimators.fitting import (
+    Setting,
+    as_model,
+    choice_of,
+    held_out_scores,
+    is_choice,
+    name_of,
+    single,
+    without_groups,
+)
+from quickstudy.estimators.given import holds_text, numbers, rows_of_new_groups, rows_to_predict
+from quickstudy.estimators.keeping import read, write
+from quickstudy.estimators.predicting import predictions
+from quickstudy.estimators.predictor import GroupPredictor, places_and_rows
+from quickstudy.estimators.rows import (
+    as_tensor,
+    check_aligned,
+    check_no_dates,
+    names_of,
+    read_labels,
+    rows_by_group,
+    training_rows,
+)
+from quickstudy.estimators.scores import as_frame, columns_of_scores
+from quickstudy.tables.judging import usual_sizes
+from quickstudy.tables.model import TableModel
+from quickstudy.tasks.datasets.columns import GroupedRows
+
+Progress = Callable[[str, int, int], None]
+
+
+@final
+class GroupRegressor(RegressorMixin, BaseEstimator):
+    """Predicts rows of new groups from their first rows, with scikit-learn's conventions.
+
+    `groups=` names the group of each row, such as its subject, as in scikit-learn's splitters. `fit` learns how groups
+    differ, `adapt` turns the rows of new groups into an object that predicts further rows of them, and `predict` does
+    so for the groups of `fit`. Data frames are answered with pandas, which keeps the index. Numbers are float64.
+
+    Without groups, `fit` takes every row for a group of its own. Such rows say nothing about how the rows of a group
+    are alike, so whatever `learner` is, one curve for all rows is fitted (a line where X has several columns), with the
+    noise around it; `adapt` then raises an error, and `fit` warns.
+
+    Args:
+        learner: what is fitted. None tries all learners of `quickstudy table` by nested cross-validation over groups,
+            and fits a mixture of them, which needs six groups; several names try these only. One name ("intercept",
+            "line", "curve", "gp", "process", "trees" and others) fits this learner. A learner
+            of the contract is fitted by its method `fit`, as `qs.MixedModel` and `qs.MeanAndGP` have it, or else by
+            `qs.fit`; it is copied, and sees standard units: mean 0 and standard deviation 1 over all rows.
+        seen: numbers of rows of a new group after which learners are measured; None takes 0, 1, 2, 4 and 8, as far as
+            the groups allow.
+        training: arguments of `qs.fit`, such as `{"steps": 3000}`, for a learner that it trains; a sixth of the groups
+            are then for validation, and the weights that predict them best are kept.
+        random_state: seed of folds, initial weights, training and joint draws.
+        progress: receives `(what is fitted next, fits done, fits in all)`.
+
+    Attributes:
+        model_: the fitted model, a `TableModel`; its `learner` keeps the contract, in the units of the data.
+        weights_: weight of each learner in the mixture, by its name: the mean over numbers of seen rows.
+        scores_: scores over held-out groups, where learners were chosen; see `cross_validate`. Otherwise None.
+        groups_: the groups of `fit`, in natural order; None if their rows were not saved.
+        n_features_in_, feature_names_in_: the number and, of a data frame, the names of the columns of X.
+        n_outputs_: the number of columns of y.
+
+    >>> import numpy as np
+    >>> subject, day = np.repeat(np.arange(8), 5), np.tile(np.arange(5.0), 8)
+    >>> speed = 250 + (10 + subject) * day + np.sin(7.0 * np.arange(40))
+    >>> model = GroupRegressor(learner="line").fit(day[:, None], speed, groups=subject)
+    >>> new = model.adapt([[0], [1]], [251, 280])
+    >>> mean, std = new.predict([[4]], return_std=True)
+    >>> bool(abs(mean[0] - 367) < 3 * std[0] < 30)
+    True
+    """
+
+    # with metadata routing, groups go to these methods unless a request says otherwise
+    __metadata_request__fit: ClassVar[Mapping[str, bool]] = {"groups": True}
+    __metadata_request__predict: ClassVar[Mapping[str, bool]] = {"groups": True}
+    __metadata_request__score: ClassVar[Mapping[str, bool]] = {"groups": True}
+
+    def __init__(
+        self,
+        learner: Any = None,
+        *,
+        seen: Sequence[int] | None = None,
+        training: Mapping[str, Any] | None = None,
+        random_state: Any = 0,
+        progress: Progress | None = None,
+    ):
+        self.learner = learner
+        self.seen = seen
+        self.training = training
+        self.random_state = random_state
+        self.progress = progress
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+        """Learn from the rows of many groups.
+
+        Args:
+            X: inputs `[rows, dx]`, numbers; a data frame, an array or lists. The rows of a group are seen in the order
+                of the first column.
+            y: outcomes `[rows]` or `[rows, dy]`.
+            groups: the group of each row, `[rows]`: text or numbers.
+
+        Raises:
+            ValueError: for missing values, shapes that do not fit together, fewer than two groups with two rows, and
+                for fewer than six where learners are to be chosen.
+
+        Warns:
+            UserWarning: without groups.
+            RuntimeWarning: if groups with a single row are left out.
+        """
+        x, values = self._training_values(X, y, groups)
+        setting = self._setting()
+        self.scores_: dict[str, list[Any]] | None = None
+        with torch.random.fork_rng(devices=[]):
+            if groups is None:
+                self._fit_without_groups(x, values)
+            else:
+                self._known = rows_by_group(values, read_labels(groups, len(x)), self._names)
+                self.groups_ = tuple(self._known)
+                self.model_ = self._fitted(training_rows(self._known, self._names), setting)
+        self.model_.learner.double()
+        return self
+
+    def _training_values(self, X: Any, y: Any, groups: Any) -> tuple[Tensor, Tensor]:
+        """Inputs `[rows, dx]`, and inputs and outcomes `[rows, dx + dy]`; sets the names."""
+        check_aligned(X, {"y": y, "groups": groups})
+        check_no_dates(X)
+        x, target = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=not holds_text(y))
+        target = numbers(target)
+        self._names = names_of(self, y, groups, target.shape)
+        self.n_outputs_ = len(self._names.y)
+        return as_tensor(x), as_tensor(np.column_stack([x, target]))
+
+    def _fit_without_groups(self, x: Tensor, values: Tensor) -> None:
+        if len(x) <= x.shape[1] + 1:
+            raise ValueError(
+                f"n_samples={len(x)} and {x.shape[1]} columns of X, without groups; expected at least two more rows "
+                "than columns, for a line and the noise around it"
+            )
+        warnings.warn(
+            "fit was given no groups, so every row counts as a group of its own: the model is one curve for all rows, "
+            "and adapt() has nothing to learn from; pass groups=, the group of each row",
+            UserWarning,
+            stacklevel=3,
+        )
+        learner, rows = without_groups(values, self._names)
+        self._known, self.groups_, self.weights_ = {}, (), {"everyone": 1.0}
+        self.model_ = as_model(learner, "one curve for all rows", rows, (0,))
+
+    def _fitted(self, rows: GroupedRows, setting: Setting) -> TableModel:
+        """The model of a table with groups."""
+        y = torch.cat(list(rows.rows))[:, len(rows.x) :]
+        for name, low, high in zip(rows.y, y.amin(0).tolist(), y.amax(0).tolist(), strict=True):
+            if low == high:
+                raise ValueError(f"output {name!r} is {low:g} in all rows, so there is nothing to predict")
+        if is_choice(setting.learner):
+            choice = choice_of(rows, setting)
+            self.scores_ = columns_of_scores(choice.scores, choice.seen, rows.y)
+            self.weights_ = {name: sum(own) / len(own) for name, own in choice.weights.items()}
+            return TableModel.of(choice, rows)
+        seen = setting.seen if setting.seen is not None else usual_sizes(rows)
+        self.weights_ = {name_of(setting.learner): 1.0}
+        return as_model(single(rows, rows.names, setting), name_of(setting.learner), rows, tuple(seen))
+
+    def predict(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        return_std: bool = False,
+        quantiles: Sequence[float] | None = None,
+        joint: int | None = None,
+    ) -> Any:
+        """Predictions at rows of groups: given all rows of a group that `fit` saw, and without any of an unknown one.
+
+        Args:
+            X: inputs `[rows, dx]`, with the columns of `fit` in their order.
+            groups: the group of each row. Rows with the same unknown label belong to one unknown group. Without
+                groups, each row belongs to an unknown group of its own.
+            return_std: whether to return the standard deviation of an outcome, noise included.
+            quantiles: levels, such as [0.05, 0.95], of quantiles of an outcome to return.
+            joint: number of draws of outcomes to return, drawn together for the rows of a group; the same in each call.
+
+        Returns:
+            The mean `[rows]`, or `[rows, dy]` if y had two axes. If more is asked for, a tuple of the mean, standard
+            deviation, quantiles `[rows, P]` and draws `[rows, draws]` (`[rows, dy, ...]` of several outputs), without
+            what was not asked for. For a data frame these are a series or data frames with its index.
+
+        Raises:
+            NotFittedError: before `fit`.
+            ValueError: for rows unlike those of `fit`, groups without a label, and a model that was saved without rows.
+        """
+        known = self._remembered(groups)
+        x, labels = rows_to_predict(self, X, groups, known)
+        wanted = check_wanted(return_std, quantiles, joint, self._seed())
+        rows, asked = places_and_rows(range(len(x)) if labels is None else labels, known if labels is not None else {})
+        empty = x.new_zeros(0, x.shape[1] + self.n_outputs_)
+        rows = [empty if each is None else each for each in rows]
+        parts = predictions(self.model_.learner, rows, asked, x, self.n_outputs_, wanted)
+        return answer(parts, X, self._names, wanted)
+
+    def adapt(self, X: Any, y: Any, groups: Any = None) -> GroupPredictor:
+        """Predictions for new groups, given their rows so far; there may be none.
+
+        Args:
+            X: inputs `[rows, dx]`.
+            y: outcomes, as in `fit`.
+            groups: the group of each row; without it, all rows belong to one group. A label that `fit` saw is a new
+                group, too: its earlier rows are not used.
+
+        Raises:
+            NotFittedError: before `fit`.
+            ValueError: for bad rows, and if `fit` was given no groups.
+        """
+        new = self._new_rows(X, y, groups)
+        if self.groups_ == ():
+            raise ValueError(
+                "fit was given no groups, so the model does not know how alike the rows of a group are; fit it with "
+                "groups=, the group of each row"
+            )
+        return GroupPredictor(self, new)
+
+    def score(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> float:
+        """The coefficient of determination R² of `predict(X, groups)`.
+
+        Rows of groups that `fit` saw are predicted given their own rows, so hold groups out: as `cross_validate` does,
+        or scikit-learn's `GroupKFold`, whose held-out groups are predicted without any of their rows.
+        """
+        return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
+
+    def cross_validate(self, X: Any, y: Any, groups: Any, *, folds: int = 3, seen: Sequence[int] | None = None) -> Any:
+        """Scores over held-out groups, after some of their rows; nothing of this estimator changes.
+
+        Groups are divided into folds; those of a fold are predicted by an estimator that was fitted to the others,
+        after the first rows of each by the first column of X. All numbers of seen rows are judged on the same later
+        rows.
+
+        Args:
+            X, y, groups: as in `fit`.
+            folds: number of folds.
+            seen: numbers of rows seen; by default those of the estimator.
+
+        Returns:
+            Columns with a row for each learner and number of seen rows (see `columns_of_scores`), a data frame if X is
+            one. Of a mixture, each learner has rows, and "together" is the mixture, whose weights were found without
+            the groups that are judged (nested cross-validation).
+        """
+        if groups is None:
+            raise ValueError("groups is None; give the group of each row, as scores are over held-out groups")
+        own = type(self)(**{name: getattr(self, name) for name in self.get_params(deep=False)})
+        x, values = own._training_values(X, y, groups)
+        setting = own._setting(seen)
+        rows = training_rows(rows_by_group(values, read_labels(groups, len(x)), own._names), own._names)
+        if not 2 <= folds <= len(rows.names):
+            raise ValueError(f"folds={shown(folds)}; expected a number from 2 to that of the groups, {len(rows.names)}")
+        with torch.random.fork_rng(devices=[]):
+            if is_choice(setting.learner):
+                choice = choice_of(rows, setting, outer=folds)
+                scores, sizes = choice.scores, choice.seen
+            else:
+                sizes = setting.seen if setting.seen is not None else usual_sizes(rows)
+                scores = {name_of(setting.learner): held_out_scores(rows, setting, folds, sizes)}
+        return as_frame(columns_of_scores(scores, sizes, rows.y), X)
+
+    def outside(self, X: Any) -> Any:
+        """Whether each row `[rows]` has an input that is outside the range of training by more than 5% of its width."""
+        x, _ = rows_to_predict(self, X, None, {})
+        return self.model_.outside(x).numpy()
+
+    def save(self, folder: Path | str, *, rows: bool = True) -> None:
+        """Write the estimator to a folder, without pickle; `quickstudy predict FOLDER NEW` takes it, too.
+
+        Args:
+            folder: the folder; an earlier save there is replaced.
+            rows: whether to keep the rows of `fit`, by which its groups are predicted. Without them, the folder holds
+                no outcomes, `adapt` works as before, and `predict` takes no groups.
+
+        Raises:
+            NotFittedError: before `fit`.
+            TypeError: for a learner of a class of your own, and labels of groups that are neither text nor numbers.
+            FileExistsError: if something else is at `folder`.
+        """
+        check_is_fitted(self)
+        write(self, folder, rows)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """The estimator in a folder that `save` or `quickstudy table` wrote.
+
+        Raises:
+            CheckpointError: if there is none, or it is damaged.
+        """
+        return read(cls, folder)
+
+    def _setting(self, seen: Sequence[int] | None = None) -> Setting:
+        chosen = self.seen if seen is None else seen
+        progress = self.progress or (lambda what, done, of: None)
+        sizes = None if chosen is None else tuple(int(number) for number in chosen)
+        return Setting(self.learner, sizes, self.training or {}, self._seed(), progress)
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31))
+
+    def _outcomes(self, y: Any) -> Tensor:
+        """Outcomes of new groups `[rows, dy]`."""
+        return as_tensor(numbers(y, self.n_outputs_)).reshape(-1, self.n_outputs_)
+
+    def _new_rows(self, X: Any, y: Any, groups: Any) -> dict[Any, Tensor]:
+        check_is_fitted(self)
+        return rows_of_new_groups(self, X, y, groups, self._names)
+
+    def _remembered(self, groups: Any) -> Mapping[Any, Tensor]:
+        """The rows of the groups of `fit`; ValueError if they were not saved and `groups` asks for them."""
+        check_is_fitted(self)
+        if self._known is None and groups is not None:
+            raise ValueError(
+                "the model was saved without the rows of its groups, so predict takes no groups; give their rows to "
+                "adapt(X, y, groups)"
+            )
+        return self._known or {}

@@ -1,0 +1,114 @@
+"""Estimators in folders, without pickle: the model of the table, and beside it what belongs to the estimator."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from quickstudy.checks import shown
+from quickstudy.estimators.rows import Names
+from quickstudy.runs.atomic import write_file
+from quickstudy.runs.reading import LARGEST, CheckpointError, parse_object, read_file
+from quickstudy.runs.rebuild.spec import from_spec, to_spec
+from quickstudy.tables.model import TableModel
+
+FACTS = "estimator.json"
+ROWS = "rows.safetensors"
+Estimator = TypeVar("Estimator")
+
+
+def write(model: Any, folder: Path | str, rows: bool) -> None:
+    """Write a fitted estimator; see `GroupRegressor.save`."""
+    facts = {
+        "estimator": type(model).__name__,
+        "parameters": _parameters(model),
+        "names": model._names._asdict(),
+        "named": hasattr(model, "feature_names_in_"),
+        "weights": model.weights_,
+        "scores": model.scores_,
+        "groups": None,
+    }
+    if rows and model._known is not None:
+        facts["groups"] = [_label(label) for label in model._known]
+    text = json.dumps(facts).encode()
+    model.model_.save(folder)
+    if facts["groups"] is not None:
+        known = list(model._known.values())
+        tensors = {"sizes": torch.tensor([len(each) for each in known])}
+        tensors["rows"] = torch.cat(known).contiguous() if known else torch.zeros(0)
+        write_file(Path(folder) / ROWS, safetensors.torch.save(tensors))
+    write_file(Path(folder) / FACTS, text)
+
+
+def read(kind: type[Estimator], folder: Path | str) -> Estimator:
+    """The estimator in a folder; see `GroupRegressor.load`."""
+    table = TableModel.load(folder)
+    path = Path(folder) / FACTS
+    if not path.exists():
+        flat = len(table.y) == 1
+        facts: dict[str, Any] = {"parameters": {}, "names": [table.task, table.x, table.y, flat], "named": True}
+        return _built(kind, table, facts, None)
+    try:
+        facts = parse_object(read_file(path, LARGEST))
+        if facts["estimator"] != kind.__name__:
+            raise CheckpointError(f"{folder} holds a {facts['estimator']}; use quickstudy.{facts['estimator']}.load")
+        facts["names"] = list(facts["names"].values())
+        return _built(kind, table, facts, _rows(folder, facts["groups"]))
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} or {ROWS} beside it is damaged ({error!r}); restore it from a copy") from None
+
+
+def _built(kind: Any, table: TableModel, facts: dict[str, Any], known: Any) -> Any:
+    """An estimator as it was after `fit`."""
+    given = dict(facts["parameters"])
+    if isinstance(given.get("learner"), dict):
+        given["learner"] = from_spec(given["learner"])
+    model = kind(**given)
+    task, x, y, flat = facts["names"]
+    model._names = Names(task, tuple(x), tuple(y), bool(flat))
+    model.n_features_in_, model.n_outputs_ = len(x), len(y)
+    if facts["named"]:
+        model.feature_names_in_ = np.array(x, dtype=object)
+    model._known, model.groups_ = known, None if known is None else tuple(known)
+    model.model_, model.weights_, model.scores_ = table, facts.get("weights", table.weights), facts.get("scores")
+    return model
+
+
+def _rows(folder: Path | str, labels: list[Any] | None) -> dict[Any, torch.Tensor] | None:
+    if labels is None:
+        return None
+    tensors = safetensors.torch.load(read_file(Path(folder) / ROWS))
+    parts = tensors["rows"].split(tensors["sizes"].tolist())
+    return dict(zip(labels, parts, strict=True)) if labels else {}
+
+
+def _parameters(model: Any) -> dict[str, Any]:
+    """The constructor arguments as JSON, without the function that receives progress."""
+    given = {name: value for name, value in model.get_params(deep=False).items() if name != "progress"}
+    if isinstance(given["learner"], nn.Module):
+        described = given["learner"] = to_spec(given["learner"])
+        try:
+            from_spec(described)
+        except ValueError as error:
+            raise TypeError(f"the learner cannot be saved without pickle ({error}); pickle the estimator") from None
+    if not isinstance(given["random_state"], int | None):
+        given["random_state"] = None
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(given))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the arguments of the estimator cannot be saved ({error}); pickle it") from None
+    return found
+
+
+def _label(label: Any) -> Any:
+    if not isinstance(label, str | int | float):
+        raise TypeError(
+            f"group {shown(label)} is a {type(label).__name__}, which the folder cannot hold; name groups by text or "
+            "numbers, or give rows=False"
+        )
+    return label
