@@ -28,7 +28,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     (folder / "trial.csv").write_text("\n".join(lines) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("quickstudy.tables.shell.choose", quick)
+        patch.setattr("quickstudy.tables.outputs.choose", quick)
         options = ["--group", "patient", "--x", "visit", "arm", "--y", "weight", "--dates", request.param]
         assert main(["table", "trial.csv", *options, "--out", "model"]) == 0
     return folder

@@ -26,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "people.csv").write_text("\n".join(lines) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("quickstudy.tables.shell.choose", quick)
+        patch.setattr("quickstudy.tables.outputs.choose", quick)
         options = ["--group", "person", "--x", "year", "--y", "height", "mass", "--decimal", ","]
         assert main(["table", "people.csv", *options]) == 0
     return folder

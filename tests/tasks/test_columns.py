@@ -39,7 +39,7 @@ def test_complete_rows() -> None:
         ValueError, match=r"row 3 has no value in column 'b' \(2 such rows in all\); pass missing='drop'"
     ):
         complete_rows(columns, "b", ["a"], "error")
-    with pytest.raises(ValueError, match="missing='ignore'; choose 'error' or 'drop'"):
+    with pytest.raises(ValueError, match="missing='ignore'; choose 'error', 'drop' or 'fill'"):
         complete_rows(columns, "a", [], "ignore")
     with pytest.raises(ValueError, match=r"all 4 rows lack a value \(1 in 'b', 4 in 'c'\); choose columns with values"):
         complete_rows(columns, "b", ["c"], "drop")

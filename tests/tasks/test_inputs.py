@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from quickstudy.tasks.datasets.columns import GroupedRows, read_groups
 from quickstudy.tasks.datasets.inputs import Input, Reading, label
@@ -57,9 +58,32 @@ def test_words_are_columns_of_0_and_1() -> None:
     with pytest.raises(
         ValueError, match="holds 'dose 3' in row 2, which was not in training .that had dose 2, dose 10, "
     ):
-        found.inputs[1].read(["placebo", "dose 3"], [0, 1], ["g", "g"])
+        found.inputs[1].read(["placebo", "dose 3"], [0, 1])
     for switch in (["yes", "no"] * 3, ["True", "False"] * 3, ["x", "o"] * 3, ["+", "-"] * 3, ["unknown", "male"] * 3):
         assert len(_read(list(range(6)), switch).x) == 2
+
+
+def test_days_count_from_the_first_date_of_a_group_though_its_row_is_left_out() -> None:
+    columns = {"g": ["g", "g", "g", *"aabb"], "x": ["2020-01-01", "2020-01-05", "2020-01-07", *DATES[:4]]}
+    columns |= {"y": ["", "1", "2", "3", "4", "5", "7"]}
+    found = read_groups(columns, "g", ("x",), ("y",), missing="drop", reading=Reading(dates="elapsed"))
+    assert found.rows[2][:, 0].tolist() == [4, 6] and found.dropped.rows == 1
+
+
+def test_missing_inputs_are_filled_in_and_marked() -> None:
+    columns = {"g": list("aabbcc"), "x": range(6), "z": ["1", "", "NA", "4", "4", "3"], "arm": ["u", "v", "", *"uuv"]}
+    columns |= {"y": [1.0, 2, 4, 8, 16, 32]}
+    found = read_groups(columns, "g", ("x", "z", "arm"), ("y",), missing="fill")
+    assert found.x == ("x", "z", "z missing", "arm=v", "arm missing") and found.dropped.rows == 0
+    values = torch.cat(list(found.rows))
+    assert values[:, 1].tolist() == [1, 3, 3, 4, 4, 3] and values[:, 2].tolist() == [0, 1, 1, 0, 0, 0]
+    assert values[:, 3].tolist() == [0, 1, 0, 0, 0, 1] and values[:, 4].tolist() == [0, 0, 1, 0, 0, 0]
+    with pytest.raises(ValueError, match="row 2 has no value in column 'z'"):
+        read_groups(columns, "g", ("x", "z"), ("y",))
+    gone = {"x": [0, 1, 2, None, 4, 5, 6], "g": list("aabbbcc"), "y": range(7), "z": range(7)}
+    assert read_groups(gone, "g", ("x", "z"), ("y",), missing="fill").dropped == (1, 0)
+    with pytest.raises(ValueError, match="column 'z' has no values; leave it out of x="):
+        read_groups(columns | {"z": [""] * 6}, "g", ("x", "z"), ("y",), missing="fill")
 
 
 def test_the_first_input_orders_the_rows() -> None:
@@ -84,7 +108,7 @@ def test_numbers_that_are_categories() -> None:
     with pytest.raises(ValueError, match=r"row 2 has no value in column 'z0' \(it holds 'none'\)"):
         _read(list(range(6)), ["drug", "none", "both"] * 2)
     kept = _read(list(range(6)), ["drug", "none", "both"] * 2, categories=("z0",)).inputs[1]
-    assert kept.levels == ("both", "drug", "none") and kept.read(["none"], [0], ["g"]) == [[0.0], [1.0]]
+    assert kept.levels == ("both", "drug", "none") and kept.read(["none"], [0]) == [[0.0], [1.0]]
     with pytest.raises(ValueError, match="categories='q' is no input; name it in x="):
         _read(list(range(6)), categories=("q",))
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -16,6 +16,7 @@ from quickstudy.runs.atomic import write_file
 from quickstudy.runs.reading import CheckpointError, read_file
 from quickstudy.runs.storage import load, save
 from quickstudy.tables.choosing import ALL, Choice
+from quickstudy.tables.each_output import EachOutput
 from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import GroupedRows
 from quickstudy.tasks.datasets.inputs import Input
@@ -31,19 +32,19 @@ class TableModel:
     """Predicts new groups of a table from their first rows; made by `choose`, saved and loaded as a folder.
 
     Args:
-        learner: the mixture of learners, in the units of the table.
+        learner: the mixture of learners, in the units of the table; of several outputs, one for each.
         task, x, y: names of the columns; x has one for each column of numbers that `inputs` become.
         inputs: how the columns of inputs are read.
         low, high: range of each x in training.
         groups: number of groups in training.
-        rows: number of rows in training.
+        rows: number of rows in training; of several outputs, the largest.
         digest: a hash of these rows.
         seen: numbers of rows after which it was measured.
         weights: weights of the learners in the mixture by title, means over numbers of seen rows.
         coverage: share of held-out outcomes in its central 90% intervals.
     """
 
-    learner: Stack
+    learner: Stack | EachOutput
     task: str
     x: tuple[str, ...]
     y: tuple[str, ...]
@@ -69,6 +70,26 @@ class TableModel:
         names = (rows.task, rows.x, rows.y, rows.inputs)
         return cls(choice.model, *names, low, high, len(rows.rows), len(x), digest, choice.seen, titles, coverage)
 
+    @classmethod
+    def of_outputs(cls, choices: Sequence[Choice], tables: Sequence[GroupedRows]) -> Self:
+        """The model of several outputs, each of which has a table of its own rows; see `tables.outputs`."""
+        parts = [cls.of(choice, rows) for choice, rows in zip(choices, tables, strict=True)]
+        if len(parts) == 1:
+            return parts[0]
+        groups = {name for rows in tables for name in rows.names}
+        return replace(
+            parts[0],
+            learner=EachOutput({part.y[0]: part.learner for part in parts}),
+            y=tuple(name for part in parts for name in part.y),
+            low=tuple(map(min, zip(*(part.low for part in parts), strict=True))),
+            high=tuple(map(max, zip(*(part.high for part in parts), strict=True))),
+            groups=len(groups),
+            rows=max(part.rows for part in parts),
+            digest=hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest()[:12],
+            weights={f"{part.y[0]}: {title}": w for part in parts for title, w in part.weights.items()},
+            coverage=sum(part.coverage for part in parts) / len(parts),
+        )
+
     def save(self, folder: Path | str) -> None:
         """Write the model to a folder, which must not exist or be empty; it holds no outcomes of the table."""
         save(self.learner, folder)
@@ -93,14 +114,17 @@ class TableModel:
         learner = load(folder)
         names = ("task", "x", "y", "inputs", "low", "high", "groups", "rows", "digest", "seen", "weights", "coverage")
         missing = [name for name in names if not isinstance(facts, dict) or name not in facts]
-        if missing or not isinstance(learner, Stack):
+        if missing or not isinstance(learner, Stack | EachOutput):
             raise CheckpointError(f"{Path(folder) / FACTS} is damaged: it lacks {', '.join(missing) or 'a mixture'}")
         found: dict[str, Any] = {name: tuple(v) if isinstance(v := facts[name], list) else v for name in names}
         found["inputs"] = tuple(Input(**each | {"levels": tuple(each["levels"])}) for each in found["inputs"])
         return cls(learner, **found)
 
     def predict(self, support: Examples, x: Tensor) -> Any:
-        """The belief about groups at `x [T, M, dx]`, given their rows so far, in the units of the table, float64."""
+        """The belief about groups at `x [T, M, dx]`, given their rows so far, in the units of the table, float64.
+
+        With several outputs, NaN in `support.y` is an outcome that was not observed.
+        """
         with torch.no_grad():
             return self.learner.adapt(support.to(dtype=torch.float64))(x.double())
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from quickstudy.data import Examples, pad
 from quickstudy.tables.model import TableModel
 from quickstudy.tasks.datasets.cells import is_missing, is_number, is_unnamed, number
-from quickstudy.tasks.datasets.columns import Columns, check_lengths, numbers
-from quickstudy.tasks.datasets.inputs import Input, origins
+from quickstudy.tasks.datasets.columns import Columns, check_lengths, numbers, numbers_of
+from quickstudy.tasks.datasets.inputs import Input, first_dates
 from quickstudy.tasks.datasets.names import natural
 
 Written = list[tuple[Any, ...]]
@@ -22,7 +22,7 @@ class NewGroups(NamedTuple):
 
     Args:
         names: the groups, in natural order.
-        known: rows with all outcomes, `[n, dx + dy]` of each group, sorted by x.
+        known: rows with an outcome, `[n, dx + dy]` of each group, sorted by x; NaN stands for another that is missing.
         asked: inputs of the rows to predict, `[m, dx]` of each group, in their order.
         written: the same inputs as the table has them, a tuple for each row.
     """
@@ -41,7 +41,7 @@ class NewGroups(NamedTuple):
 def read_new(columns: Columns, model: TableModel, *, at: Columns | None = None, grid: int | None = None) -> NewGroups:
     """The rows of new groups.
 
-    Rows without an outcome are to be predicted. With `at` or `grid`, others are predicted in their place.
+    Rows that lack an outcome are to be predicted. With `at` or `grid`, others are predicted in their place.
 
     Args:
         columns: a table with the columns of the groups and of the inputs; that of the outcomes may be absent.
@@ -57,18 +57,15 @@ def read_new(columns: Columns, model: TableModel, *, at: Columns | None = None, 
     check_columns(columns, [model.task, *(each.name for each in model.inputs)], model)
     labels = list(columns[model.task])
     count = len(labels)
-    absent = [name for name in model.y if name not in columns]
-    complete = [not absent and not any(is_missing(columns[name][i]) for name in model.y) for i in range(count)]
-    kept = [i for i in range(count) if complete[i]]
-    inputs = numbers_of(columns, model.inputs, labels)
-    outcomes = torch.tensor([numbers(columns, name, kept) if kept else [] for name in model.y], dtype=torch.float64).T
+    inputs = torch.tensor(numbers_of(columns, model.inputs, range(count), labels), dtype=torch.float64).T
+    outcomes = outcomes_of(columns, model.y, count)
+    missing = outcomes.isnan()
     names = sorted(set(labels), key=natural)
-    place = {row: k for k, row in enumerate(kept)}
     known, asked, as_written = [], [], []
     for name in names:
         own = [i for i in range(count) if labels[i] == name]
-        seen, open_ = [i for i in own if complete[i]], [i for i in own if not complete[i]]
-        rows = torch.cat([inputs[seen], outcomes[[place[i] for i in seen]]], 1)
+        seen, open_ = [i for i in own if not missing[i].all()], [i for i in own if missing[i].any()]
+        rows = torch.cat([inputs[seen], outcomes[seen]], 1)
         known.append(rows[rows[:, 0].argsort(stable=True)])
         asked.append(inputs[open_])
         as_written.append(cells_of(columns, model.inputs, open_))
@@ -76,7 +73,7 @@ def read_new(columns: Columns, model: TableModel, *, at: Columns | None = None, 
         raise ValueError("--at and --grid are both given; choose one of them")
     new = NewGroups(tuple(names), tuple(known), tuple(asked), tuple(as_written))
     if at is not None:
-        new = at_rows(new, model, at, first_dates(columns, model.inputs, labels))
+        new = at_rows(new, model, at, columns)
     if grid is not None:
         new = on_grid(new, model, columns, inputs, grid)
     if not sum(len(each) for each in new.asked):
@@ -107,11 +104,13 @@ def check_columns(columns: Columns, needed: Sequence[str], model: TableModel) ->
             raise ValueError(f"row {gap + 1} has no value in column {name!r}; fill it in, or remove the row")
 
 
-def numbers_of(columns: Columns, inputs: Sequence[Input], labels: Sequence[Any]) -> Tensor:
-    """The inputs of all rows as numbers, `[rows, dx]`; `labels` are the groups of the rows."""
-    rows = range(len(labels))
-    found = [column for each in inputs for column in each.read(columns[each.name], rows, labels)]
-    return torch.tensor(found, dtype=torch.float64).T
+def outcomes_of(columns: Columns, names: Sequence[str], count: int) -> Tensor:
+    """The outcomes of all rows, `[rows, dy]`; NaN where one is missing, or its column is."""
+    found = torch.full((count, len(names)), torch.nan, dtype=torch.float64)
+    for d, name in enumerate(names):
+        rows = [i for i in range(count) if not is_missing(columns[name][i])] if name in columns else []
+        found[rows, d] = torch.tensor(numbers(columns, name, rows), dtype=torch.float64)
+    return found
 
 
 def cells_of(columns: Columns, inputs: Sequence[Input], rows: Sequence[int]) -> Written:
@@ -130,22 +129,15 @@ def as_written(one: Input, cell: Any) -> Any:
     return number(cell) if one.kind == "number" else cell if isinstance(cell, str) else str(cell)
 
 
-def first_dates(columns: Columns, inputs: Sequence[Input], labels: Sequence[Any]) -> dict[str, dict[Any, float]]:
-    """For each input that counts days since the first date of a group: these dates, as days since 1970-01-01."""
-    return {
-        each.name: origins(each._replace(elapsed=False).read(columns[each.name], range(len(labels)), labels)[0], labels)
-        for each in inputs
-        if each.elapsed
-    }
-
-
-def at_rows(new: NewGroups, model: TableModel, at: Columns, first: dict[str, dict[Any, float]]) -> NewGroups:
-    """The new groups, asked about the rows of the table `at`.
+def at_rows(new: NewGroups, model: TableModel, at: Columns, columns: Columns) -> NewGroups:
+    """The new groups, asked about the rows of the table `at`; `columns` is the table of the new groups.
 
     Where dates count since the first of their group, `at` may hold dates, or such numbers of days.
     """
     check_columns(at, [each.name for each in model.inputs], model)
     count = len(at[model.inputs[0].name])
+    labels = list(columns[model.task])
+    first = {each.name: first_dates(each, columns[each.name], labels) for each in model.inputs if each.elapsed}
     asked, as_written = [], []
     for name in new.names:
         own = [i for i in range(count) if model.task not in at or at[model.task][i] == name]
@@ -155,9 +147,7 @@ def at_rows(new: NewGroups, model: TableModel, at: Columns, first: dict[str, dic
             if each.elapsed and all(is_number(cells[i]) for i in own):
                 parts.append([number(cells[i]) for i in own])
                 continue
-            read = each._replace(elapsed=False).read(cells, own, [name] * len(own))
-            start = first[each.name][name] if each.elapsed else 0.0
-            parts += [[value - start for value in read[0]], *read[1:]] if read else []
+            parts += each.read(cells, own, [first[each.name][name]] * len(own) if each.elapsed else None)
         asked.append(torch.tensor(parts, dtype=torch.float64).T)
         as_written.append(cells_of(at, model.inputs, own))
     return new._replace(asked=tuple(asked), written=tuple(as_written))
@@ -174,7 +164,7 @@ def on_grid(new: NewGroups, model: TableModel, columns: Columns, inputs: Tensor,
         what = f"the first input, {main.name}, holds categories; use --at" if count > 0 else "expected at least 1"
         raise ValueError(f"--grid {count}: {what}")
     values = torch.linspace(model.low[0], model.high[0], count, dtype=torch.float64)
-    first = first_dates(columns, model.inputs[:1], labels)
+    first = first_dates(main, columns[main.name], labels) if main.elapsed else {}
     asked, as_written = [], []
     for name in new.names:
         own = [i for i, label in enumerate(labels) if label == name]
@@ -186,7 +176,7 @@ def on_grid(new: NewGroups, model: TableModel, columns: Columns, inputs: Tensor,
                 "use --at"
             )
         asked.append(torch.cat([values[:, None], others[:1].expand(count, -1)], 1))
-        start = first[main.name][name] if main.elapsed else 0.0
+        start = first.get(name, 0.0)
         rest = cells_of(columns, model.inputs[1:], own[:1])
         shown = [v if main.kind == "number" else main.text(v + start) for v in values.tolist()]
         as_written.append([(value, *(rest[0] if rest else ())) for value in shown])

@@ -1,31 +1,28 @@
 """The commands `quickstudy table` and `quickstudy predict`: their options, and what they print and write."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import tyro
 
 from quickstudy.evaluation.intervals import over_tasks, root
-from quickstudy.report import figures
-from quickstudy.report.palette import GREEN, INK
-from quickstudy.report.panels import Curve, Panel, wrapped
+from quickstudy.report.tables import SLASH
 from quickstudy.runs.atomic import make_folder, write_file
 from quickstudy.tables.candidates import has_trees
-from quickstudy.tables.choosing import ALL, Choice, choose
+from quickstudy.tables.choosing import ALL, Choice
 from quickstudy.tables.judging import Judged
 from quickstudy.tables.model import TableModel
-from quickstudy.tables.new_groups import NewGroups, read_new
+from quickstudy.tables.new_groups import read_new
+from quickstudy.tables.outputs import choose_each, read_outputs
+from quickstudy.tables.pictures import draw
 from quickstudy.tables.predicting import predict
-from quickstudy.tasks.datasets.columns import Columns, GroupedRows, read_groups
+from quickstudy.tasks.datasets.columns import Columns, GroupedRows
 from quickstudy.tasks.datasets.files import read_csv
 from quickstudy.tasks.datasets.frames import with_points
 from quickstudy.tasks.datasets.inputs import Reading
-
-MOST_PANELS = 12  # largest number of groups in the figure of predictions
-CAPTION = "Predictions of new groups from their known rows (filled). Band: two standard deviations."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +41,9 @@ class Choosing:
     """Numbers of known rows of a new group after which to measure; by default 0 1 2 4 8, as far as groups allow."""
     out: Path | None = None
     """Folder of the model; by default models/FILE."""
-    missing: Literal["error", "drop"] = "error"
-    """What to do with a row that lacks a value: stop with an error, or drop the row."""
+    missing: Literal["error", "drop", "fill"] = "error"
+    """What to do about missing values: stop with an error; drop the row; or drop it if its group, its first input or
+    its outcome is missing, and fill in other inputs by their mean, with a column of 0 and 1 that marks them."""
     short: Literal["error", "drop"] = "error"
     """What to do with a group of a single row: stop with an error, or drop the group."""
     delimiter: str | None = None
@@ -93,10 +91,12 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
         raise FileExistsError(f"{out} is there already; choose another --out, or remove it")
     columns = with_points(read_csv(given.file, delimiter=given.delimiter), [*given.x, *given.y], given.decimal)
     reading = Reading(given.categories, given.date_format, given.dates)
-    rows = read_groups(
+    tables = read_outputs(
         columns, given.group, given.x, given.y, missing=given.missing, short=given.short, reading=reading
     )
-    _check_seen(given.seen, rows)
+    _check_seen(given.seen, tables)
+    for sentence in left_out(tables, columns):
+        print(sentence)
     if not has_trees():
         print("boosted trees are left out; to try them, too: pip install 'quickstudy[tables]'")
     started = time.monotonic()
@@ -106,14 +106,35 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
         left = f", about {_duration(spent / done * (of - done))} left" if done > 2 else ""
         print(f"fit {done + 1} of {of}: {what}{left}", flush=True)
 
-    choice = choose(rows, seen=given.seen or None, seed=given.seed, progress=progress)
+    choices = choose_each(tables, seen=given.seen or None, seed=given.seed, progress=progress)
     make_folder(out.parent)
-    TableModel.of(choice, rows).save(out)
-    return out, metrics(choice, rows)
+    TableModel.of_outputs(choices, tables).save(out)
+    return out, metrics(choices, given.y)
 
 
-def _check_seen(seen: tuple[int, ...], rows: GroupedRows) -> None:
-    most = max(len(each) for each in rows.rows)
+def left_out(tables: Sequence[GroupedRows], columns: Columns) -> list[str]:
+    """Sentences about the rows and groups that are left out, and the inputs that are filled in."""
+    found = []
+    for rows in tables:
+        about = f"{rows.y[0]}: " if len(tables) > 1 else ""
+        whole, (lost, single) = len(columns[rows.task]), rows.dropped
+        if lost:
+            found.append(f"{about}left out: {lost} of {whole} rows, which lack a value")
+        if single:
+            found.append(f"{about}left out: {single} of {len(rows.names) + single} groups, which have a single row")
+    for each in tables[0].inputs:
+        if each.fill is not None:
+            count = sum(map(each.missing, columns[each.name]))
+            value = each.levels[0] if each.kind == "category" else each.text(each.fill)
+            found.append(
+                f"filled in: {each.name} is missing in {count} row{'s' * (count > 1)}, and has {value} there; "
+                f"the input '{each.columns[-1]}' marks them"
+            )
+    return found
+
+
+def _check_seen(seen: tuple[int, ...], tables: Sequence[GroupedRows]) -> None:
+    most = min(max(len(each) for each in rows.rows) for rows in tables)
     for number in seen:
         if not 0 <= number < most:
             raise ValueError(
@@ -125,25 +146,25 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def metrics(choice: Choice, rows: GroupedRows) -> dict[str, dict[str, Any]]:
+def metrics(choices: Sequence[Choice], outputs: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The scores of all learners by the names that tables on the terminal know, means over groups."""
     found: dict[str, dict[str, Any]] = {}
-    for name, judged in choice.scores.items():
-        title = choice.candidates[name].title if name != ALL else "all together, weighted"
-        for k, number in enumerate(choice.seen):
-            for metric, value in _scores(judged, k, rows.y).items():
-                found[f"{title}/{metric}/k={number}"] = value._replace(over="groups").to_json()
+    for choice, output in zip(choices, outputs, strict=True):
+        of = f"y={output.replace('/', SLASH)}/" if len(outputs) > 1 else ""
+        for name, judged in choice.scores.items():
+            title = choice.candidates[name].title if name != ALL else "all together, weighted"
+            for k, number in enumerate(choice.seen):
+                for metric, value in _scores(judged, k).items():
+                    found[f"{title}/{metric}/{of}k={number}"] = value._replace(over="groups").to_json()
     return found
 
 
-def _scores(judged: Judged, k: int, outputs: tuple[str, ...]) -> dict[str, Any]:
-    found = {}
-    for d, name in enumerate(outputs):
-        word = "rmse" if len(outputs) == 1 else f"rmse of {name}"
-        found[word] = root(over_tasks(judged.squared[:, k, d]))
-    found["log_likelihood"] = over_tasks(judged.density[:, k])
-    found["coverage90"] = over_tasks(judged.inside[:, k, 1])
-    return found
+def _scores(judged: Judged, k: int) -> dict[str, Any]:
+    return {
+        "rmse": root(over_tasks(judged.squared[:, k, 0])),
+        "log_likelihood": over_tasks(judged.density[:, k]),
+        "coverage90": over_tasks(judged.inside[:, k, 1]),
+    }
 
 
 def predictions(given: Predicting) -> list[str]:
@@ -159,13 +180,7 @@ def predictions(given: Predicting) -> list[str]:
     sentences = [f"warning: {sentence}" for sentence in found.warnings]
     count = sum(len(each) for each in new.asked)
     sentences.append(f"predictions: {given.out} ({count} rows of {len(new.names)} groups)")
-    drawn = panels(model, new)
-    if drawn:
-        first = model.inputs[0]
-        unit = f" ({first.unit})" if first.unit and not first.calendar else ""
-        picture = wrapped(drawn, xlabel=first.name + unit, ylabel=model.y[0], dates=first.calendar)
-        path = figures.save(picture, given.out.parent, given.out.stem, CAPTION)
-        sentences.append(f"figure: {path}")
+    sentences += [f"figure: {path}" for path in draw(model, new, given.out)]
     return sentences
 
 
@@ -173,42 +188,3 @@ def _read(path: Path, given: Predicting, model: TableModel) -> Columns:
     columns: Columns = read_csv(path, delimiter=given.delimiter, single=True)
     used = [*(each.name for each in model.inputs), *model.y]
     return with_points(columns, [name for name in used if name in columns], given.decimal)
-
-
-def panels(model: TableModel, new: NewGroups) -> dict[str, Panel]:
-    """A panel for each of the first groups: the belief given its rows, and the means without and with half of them.
-
-    Curves are drawn along the first input, unless that is a category, or another input varies within a group: then
-    there are none.
-    """
-    found, dx = {}, len(model.x)
-    for name, known, asked in list(zip(new.names, new.known, new.asked, strict=True))[:MOST_PANELS]:
-        places = torch.cat([known[:, :dx], asked])
-        if model.inputs[0].kind == "category" or bool((places[:, 1:] != places[:1, 1:]).any()):
-            return {}
-        along = torch.linspace(float(places[:, 0].min()), float(places[:, 0].max()), 80, dtype=torch.float64)
-        grid = torch.cat([along[:, None], places[:1, 1:].expand(len(along), -1)], 1)[None]
-        beliefs = []
-        for count in dict.fromkeys((0, len(known) // 2, len(known))):
-            seen = NewGroups((name,), (known[:count],), (asked,)).support(dx)
-            beliefs.append((count, model.predict(seen, grid)))
-        *earlier, (_, last) = beliefs
-        styles = (":", "--")
-        found[f"{model.task} {name}"] = Panel(
-            along,
-            seen=(known[:, 0], known[:, dx]),
-            mean=last.mean[0, :, 0],
-            sd=last.variance[0, :, 0].sqrt(),
-            curves=tuple(
-                Curve(
-                    f"after {count} row{'s' * (count > 1)}" if count else "before any row",
-                    belief.mean[0, :, 0],
-                    style,
-                    INK,
-                    1.0,
-                )
-                for (count, belief), style in zip(earlier, styles, strict=False)
-            ),
-            colour=GREEN,
-        )
-    return found

@@ -33,8 +33,9 @@ class Options(Shared):
     """Number of folds into which the groups are divided; every fold is held out once."""
     order: Literal["first", "random"] = "first"
     """Support rows in training: the first rows of a group, as when measuring (first), or any rows (random)."""
-    missing: Literal["error", "drop"] = "error"
-    """What to do with a row that lacks a value: stop with an error, or drop the row."""
+    missing: Literal["error", "drop", "fill"] = "error"
+    """What to do about missing values: stop with an error; drop the row; or drop it if its group, its first input or
+    its outcome is missing, and fill in other inputs by their mean, with a column of 0 and 1 that marks them."""
     short: Literal["error", "drop"] = "error"
     """What to do with a group of a single row: stop with an error, or drop the group."""
     categories: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ CLASSES: dict[str, str] = {
     "Crossed": "quickstudy.metric.bases.crossed",
     "BoostedTrees": "quickstudy.tables.boosted_trees",
     "Calibrated": "quickstudy.tables.calibrated",
+    "EachOutput": "quickstudy.tables.each_output",
     "InUnits": "quickstudy.tables.in_units",
     "OnResiduals": "quickstudy.tables.on_residuals",
     "Stack": "quickstudy.tables.stack",

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.tasks.datasets.cells import is_missing, is_unnamed, number, shown, sounds_missing
-from quickstudy.tasks.datasets.inputs import Input, Reading
+from quickstudy.tasks.datasets.inputs import Input, Reading, first_dates
 from quickstudy.tasks.datasets.kinds import infer
 from quickstudy.tasks.datasets.names import group_rows, natural
 
@@ -77,11 +77,12 @@ def read_groups(
     check_lengths(columns, [task, *x, *y])
     said = reading or Reading()
     categories = said.categories if isinstance(said, Reading) else [each.name for each in said if each.said]
-    kept = complete_rows(columns, task, [*x, *y], missing, categories)
-    given = (columns[task][i] for i in kept)
-    labels = [
-        label.item() if isinstance(label, Tensor) else label for label in given
-    ]  # tensors are never equal as keys
+    needed = [x[0], *y] if missing == "fill" else [*x, *y]
+    kept = complete_rows(columns, task, needed, missing, categories)
+    everyone = [
+        label.item() if isinstance(label, Tensor) else label for label in columns[task]
+    ]  # as keys must be equal
+    labels = [everyone[i] for i in kept]
     groups = group_rows(labels, task, short)
     dropped = Dropped(len(columns[task]) - len(kept), len(set(labels)) - len(groups))
     if len(groups) < 3:
@@ -91,7 +92,7 @@ def read_groups(
             "check that this column names the group of each row"
         )
     inputs = tuple(infer(columns, x, kept, said) if isinstance(said, Reading) else said)
-    own = [column for each in inputs for column in each.read(columns[each.name], kept, labels)]
+    own = numbers_of(columns, inputs, kept, everyone)
     outcomes = [numbers(columns, name, kept) for name in y]
     for name, column in zip(y, outcomes, strict=True):
         if min(column) == max(column):
@@ -103,6 +104,17 @@ def read_groups(
     names = sorted(groups, key=natural)
     rows = tuple(in_order(values[groups[name]], len(own)) for name in names)
     return GroupedRows(task, tuple(c for each in inputs for c in each.columns), y, tuple(names), rows, dropped, inputs)
+
+
+def numbers_of(
+    columns: Columns, inputs: Sequence[Input], rows: Sequence[int], labels: Sequence[Any]
+) -> list[list[float]]:
+    """The inputs of some rows as columns of numbers; `labels` are the groups of all rows of the table."""
+    found = []
+    for each in inputs:
+        first = first_dates(each, columns[each.name], labels) if each.elapsed else {}
+        found += each.read(columns[each.name], rows, [first[labels[i]] for i in rows] if each.elapsed else None)
+    return found
 
 
 def check_names(columns: Columns, task: str, x: Sequence[str], y: Sequence[str]) -> None:
@@ -152,10 +164,10 @@ def complete_rows(
     values of the columns `categories`.
 
     Raises:
-        ValueError: for a row without a value, unless `missing="drop"`.
+        ValueError: for a row without a value, unless `missing` is "drop" or "fill".
     """
-    if missing not in ("error", "drop"):
-        raise ValueError(f"missing={missing!r}; choose 'error' or 'drop'")
+    if missing not in ("error", "drop", "fill"):
+        raise ValueError(f"missing={missing!r}; choose 'error', 'drop' or 'fill'")
     count = len(columns[task])
     checks = {name: is_unnamed if name in (task, *categories) else is_missing for name in (task, *names)}
     gaps = {name: [i for i in range(count) if check(columns[name][i])] for name, check in checks.items()}

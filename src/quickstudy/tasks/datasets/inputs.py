@@ -75,25 +75,28 @@ class Input(NamedTuple):
             return "days since the first date of the group" if self.elapsed else "days since 1970-01-01"
         return ""
 
-    def read(self, cells: Sequence[Any], rows: Sequence[int], groups: Sequence[Any]) -> list[list[float]]:
+    def read(
+        self, cells: Sequence[Any], rows: Sequence[int], first: Sequence[float] | None = None
+    ) -> list[list[float]]:
         """The columns of numbers, for some rows.
 
         Args:
             cells: the column of the table.
             rows: the rows to read.
-            groups: the group of each of them.
+            first: of each of these rows, the first date of its group, from which elapsed days count.
 
         Raises:
             ValueError: at the first cell that cannot be read; the message names the row and says what to do.
         """
         lost = [self.missing(cells[i]) for i in rows]
+        if self.fill is None and any(lost):
+            raise ValueError(f"row {rows[lost.index(True)] + 1} has no value in column {self.name!r}; fill it in")
         if self.kind == "category":
             own = self._indicators(cells, rows, lost)
         else:
             values = [math.nan if gone else self._number(cells[i], i) for i, gone in zip(rows, lost, strict=True)]
-            if self.elapsed:
-                first = origins(values, groups)
-                values = [value - first[group] for value, group in zip(values, groups, strict=True)]
+            if self.elapsed and first is not None:
+                values = [value - start for value, start in zip(values, first, strict=True)]
             own = [[self.fill or 0.0 if gone else v for v, gone in zip(values, lost, strict=True)]]
         return own if self.fill is None else [*own, [float(gone) for gone in lost]]
 
@@ -102,7 +105,9 @@ class Input(NamedTuple):
         return is_unnamed(cell) if self.said else is_missing(cell)
 
     def text(self, days: float) -> str:
-        """A number as a date or duration is written."""
+        """A number as it is written in the table: as a date, a duration or a number."""
+        if self.kind == "number":
+            return f"{days:.10g}"
         if self.kind == "date":
             return written(days, timed=self.timed, zoned=self.zoned, form=self.form)
         whole, rest = divmod(round(days * 86_400), 86_400)
@@ -141,11 +146,12 @@ class Input(NamedTuple):
         return found.days
 
 
-def origins(values: Sequence[float], groups: Sequence[Any]) -> dict[Any, float]:
-    """The least value of each group."""
+def first_dates(one: Input, cells: Sequence[Any], labels: Sequence[Any]) -> dict[Any, float]:
+    """The first date of each group, as days since 1970-01-01, over all rows with a group and a date."""
+    rows = [i for i, cell in enumerate(cells) if not one.missing(cell) and not is_unnamed(labels[i])]
     first: dict[Any, float] = {}
-    for value, group in zip(values, groups, strict=True):
-        first[group] = min(first.get(group, math.inf), value)  # NaN is never the smaller one
+    for i, days in zip(rows, one.read(cells, rows)[0], strict=True):
+        first[labels[i]] = min(first.get(labels[i], math.inf), days)
     return first
 
 

@@ -4,6 +4,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from quickstudy.tasks.datasets.cells import is_missing, is_number, is_unnamed, is_word, shown
@@ -38,21 +39,28 @@ def infer(
     return found
 
 
-def _inferred(name: str, cells: Sequence[Any], rows: Sequence[int], said: Reading) -> Input:
-    """How one column is read, from its cells in `rows`."""
+def _inferred(name: str, cells: Sequence[Any], given: Sequence[int], said: Reading) -> Input:
+    """How one column is read, from its cells in the rows `given`; missing ones have the mean of the others."""
     named = name in said.categories
-    rows = [i for i in rows if not (is_unnamed if named else is_missing)(cells[i])]
+    rows = [i for i in given if not (is_unnamed if named else is_missing)(cells[i])]
+    if not rows:
+        raise ValueError(f"column {name!r} has no values; leave it out of x=")
     kind = "category" if named else _kind(name, cells, rows, said.date_format)
+    gaps = len(rows) < len(given)
     if kind == "category":
-        return Input(name, "category", _levels(name, [label(cells[i]) for i in rows]), said=named)
-    if kind == "date":
-        form = said.date_format
-        found = [at for i in rows if (at := moment(cells[i], form)) is not None]
-        timed, zoned = any(at.timed for at in found), 2 * sum(at.zoned for at in found) > len(found)
-        return Input(name, "date", form=form, timed=timed, zoned=zoned, elapsed=said.dates == "elapsed")
+        levels = _levels(name, [label(cells[i]) for i in rows])
+        return Input(name, "category", levels, said=named, fill=0.0 if gaps else None)
     if kind == "number" and said.date_format is None:
         _warn_of_digits(name, [cells[i] for i in rows])
-    return Input(name, kind)
+    found = Input(name, kind)
+    if kind == "date":
+        form = said.date_format
+        dates = [at for i in rows if (at := moment(cells[i], form)) is not None]
+        timed, zoned = any(at.timed for at in dates), 2 * sum(at.zoned for at in dates) > len(dates)
+        found = Input(name, "date", form=form, timed=timed, zoned=zoned, elapsed=said.dates == "elapsed")
+    if gaps and found.elapsed:
+        raise ValueError(f"column {name!r} lacks dates, which cannot be filled in; pass missing='drop'")
+    return found._replace(fill=fmean(found.read(cells, rows)[0])) if gaps else found
 
 
 def _kind(name: str, cells: Sequence[Any], rows: Sequence[int], form: str | None) -> Kind:

@@ -31,7 +31,7 @@ class TableOptions(TypedDict, total=False):
     fractions: tuple[float, float, float]
     seed: int
     order: Order
-    missing: Literal["error", "drop"]
+    missing: Literal["error", "drop", "fill"]
     short: Literal["error", "drop"]
     categories: Sequence[str]
     date_format: str | None
@@ -70,7 +70,7 @@ class Table:
         fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
         seed: int = 0,
         order: Order = "random",
-        missing: Literal["error", "drop"] = "error",
+        missing: Literal["error", "drop", "fill"] = "error",
         short: Literal["error", "drop"] = "error",
         categories: Sequence[str] = (),
         date_format: str | None = None,
@@ -90,7 +90,9 @@ class Table:
             seed: seed of this choice.
             order: for `sample`: "random" draws distinct rows as support and query; "first" takes the first rows (by
                 the first x) as support, and draws the query from the rest.
-            missing: "error" raises for a row with a missing value, "drop" leaves the row out.
+            missing: "error" raises for a row with a missing value, "drop" leaves the row out. "fill" leaves it out if
+                its group, its first input or an output is missing, and fills in the mean of another input, which gets
+                a column of 0 and 1 that marks these rows.
             short: "error" raises for a group with a single row, "drop" leaves the group out.
             categories: input columns that are categories though they are written as numbers.
             date_format: how dates are written, as of `datetime.strptime`; by default as ISO 8601 has it.
