@@ -29,6 +29,10 @@ TINY: dict[str, list[str]] = {
         *("--trials", "1", "--trial-steps", "2", "--methods", "maml", "pretrained", "cnp"),
     ],
     "sinusoid-np": ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"],
+    "few-rows": [
+        *("--steps", "3", "--learners", "intercept", "line"),
+        *("--tables", "sleepstudy", "Theoph", "Indometh", "BodyWeight"),
+    ],
     "gp": [
         *("--steps", "3", "--test-tasks", "4", "--orders", "2", "--autoregressive-tasks", "4"),
         *("--times", "1", "2", "--larger-tasks", "4"),

@@ -18,6 +18,7 @@ from quickstudy.recipes import RECIPES
 from quickstudy.recipes.sinusoid import waves as sinusoids
 from quickstudy.report import figures
 
+OVER = {"table": "groups", "few-rows": "tables"}
 KEYS = {"recipe", "command", "seed", "steps", "seconds", "commit", "hardware", "metrics"}
 
 
@@ -40,7 +41,7 @@ def test_files_of_a_run(finished: tuple[str, Path]) -> None:
     for name, metric in result["metrics"].items():
         assert set(metric) == {"mean", "ci95", "n", "over"}, name
         assert math.isfinite(metric["mean"]) and metric["n"] >= 4, name
-        assert metric["over"] == ("groups" if recipe == "table" else "tasks"), name
+        assert metric["over"] == OVER.get(recipe, "tasks"), name
     pictures = list((run / "figures").glob("*.png"))
     assert pictures and all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 

@@ -74,4 +74,7 @@ RECIPES: dict[str, Recipe] = {
     "table": Recipe(
         "table.recipe", "groups of rows in your CSV file as tasks; held-out groups predicted from their first rows"
     ),
+    "few-rows": Recipe(
+        "few_rows.recipe", "28 real tables: new groups predicted from their first rows, by many learners"
+    ),
 }

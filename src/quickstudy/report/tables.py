@@ -20,6 +20,10 @@ METRICS = {
     "joint_log_likelihood": "joint log-likelihood / number of points",
     "autoregressive_kl": "divergence from the exact posterior, nats per point, by the chain rule",
     "kl": "divergence from the exact posterior, nats per point",
+    "relative_rmse": "root mean squared error / that of one curve for all groups",
+    "log_likelihood_gain": "log-likelihood per point - that of one curve for all groups",
+    "near_best_rmse": "share of tables whose error is near the best single learner's",
+    "near_best_log_likelihood": "share of tables whose log-likelihood is near the best single learner's",
     "coverage90": "share of outcomes in the central 90% interval",
     "calibration_error": "calibration error",
     "accuracy": "accuracy",
@@ -38,10 +42,11 @@ TRIED = (
     "better."
 )
 """How `tune_adaptation` and recipes choose; a test compares it with what they try."""
-LOWER_IS_BETTER = frozenset({"mse", "rmse", "calibration_error", "kl", "autoregressive_kl"})
+LOWER_IS_BETTER = frozenset({"mse", "rmse", "relative_rmse", "calibration_error", "kl", "autoregressive_kl"})
 HIGHER_IS_BETTER = frozenset(
     {
         "log_likelihood",
+        "log_likelihood_gain",
         "joint_log_likelihood",
         "autoregressive_joint_log_likelihood",
         "accuracy",
@@ -87,6 +92,15 @@ PARTS = {
     "normal": "normal distribution of all outputs",
     "histogram": "histogram of all outputs",
     "ceiling": "upper bound",
+    "everyone": "one curve for all groups",
+    "intercept": "mixed model, line and random intercept",
+    "line": "mixed model, random line",
+    "curve": "mixed model, curve and random line",
+    "bend": "mixed model, curve and random parabola",
+    "curve_gp": "curve and Gaussian process",
+    "process": "CNP on residuals of the curve",
+    "trees": "boosted trees",
+    "together": "mixture of all",
 }
 REFERENCES = tuple(
     PARTS[name] for name in ("oracle", "exact", "diagonal", "simulator", "ceiling")
@@ -108,6 +122,7 @@ SUPPORT = {
     "digits": "labelled images of each class",
     "navigation2d": "episodes before every gradient step",
     "table": "rows seen of each held-out group",
+    "few-rows": "rows seen of each held-out group",
 }
 """What K counts, by the beginning of a recipe's name."""
 POINTS = "points in the support set of each task"

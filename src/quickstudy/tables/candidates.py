@@ -48,15 +48,20 @@ class Candidate(NamedTuple):
     rival: bool = False
 
 
-def candidates(rows: GroupedRows) -> dict[str, Candidate]:
-    """The learners for a table, by name; those for logarithms only if all outcomes are positive and spread."""
+def candidates(rows: GroupedRows, steps: int = STEPS) -> dict[str, Candidate]:
+    """The learners for a table, by name; those for logarithms only if all outcomes are positive and spread.
+
+    Args:
+        rows: the table.
+        steps: of training a process.
+    """
     found = {
         "everyone": Candidate("one curve for all groups", _everyone, rival=True),
         "intercept": Candidate("mixed model, line and random intercept", _mixed(1, 0)),
         "line": Candidate("mixed model, random line", _mixed(1, 1)),
         "curve": Candidate("mixed model, curve and random line", _mixed(KNOTS, 1)),
         "gp": Candidate("curve and Gaussian process", _gp),
-        "process": Candidate("CNP on residuals of the curve", _process),
+        "process": Candidate("CNP on residuals of the curve", _process(steps)),
     }
     if len(rows.x) == 1:
         found["bend"] = Candidate("mixed model, curve and random parabola", _mixed(KNOTS, 2))
@@ -154,12 +159,15 @@ def _trees(table: Table, seed: int, most: int) -> nn.Module:
     return BoostedTrees(table.dx, table.dy, rounds=60, draws=6, seed=seed).fit(table)
 
 
-def _process(table: Table, seed: int, most: int) -> nn.Module:
-    learner = OnResiduals(CNP(table.dx, table.dy, width=32, sigma_floor=0.1), _mixed(KNOTS, 0)(table, seed, most))
-    groups = training_groups(table, table.dx, table.dy)
-    residuals = learner.residuals(groups.to(dtype=torch.get_default_dtype()))
-    train(learner.process, PointSets(points=residuals, splits=every(groups)), seed, most)
-    return learner
+def _process(steps: int) -> Fit:
+    def fit(table: Table, seed: int, most: int) -> nn.Module:
+        learner = OnResiduals(CNP(table.dx, table.dy, width=32, sigma_floor=0.1), _mixed(KNOTS, 0)(table, seed, most))
+        groups = training_groups(table, table.dx, table.dy)
+        residuals = learner.residuals(groups.to(dtype=torch.get_default_dtype()))
+        train(learner.process, PointSets(points=residuals, splits=every(groups)), seed, most, steps)
+        return learner
+
+    return fit
 
 
 def every(groups: Examples) -> dict[str, tuple[int, ...]]:
@@ -167,7 +175,7 @@ def every(groups: Examples) -> dict[str, tuple[int, ...]]:
     return {"train": tuple(range(groups.num_tasks)), "validation": (), "test": ()}
 
 
-def train(learner: Any, groups: PointSets, seed: int, most: int) -> None:
+def train(learner: Any, groups: PointSets, seed: int, most: int, steps: int) -> None:
     """Train a process on the training groups, with weight decay, for a fixed number of steps.
 
     Args:
@@ -175,12 +183,13 @@ def train(learner: Any, groups: PointSets, seed: int, most: int) -> None:
         groups: the groups, in standard units.
         seed: seed of the batches.
         most: largest number of rows seen.
+        steps: of training.
     """
     largest = groups.points.num_points
     optimizer = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], lr=2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     chance = torch.Generator().manual_seed(seed)
-    for _ in range(STEPS):
+    for _ in range(steps):
         seen = int(torch.randint(0, min(most, largest - 1) + 1, (), generator=chance))
         tasks = groups.sample(16, support=seen, query=10, generator=chance)
         optimizer.zero_grad()

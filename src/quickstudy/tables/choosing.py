@@ -1,13 +1,14 @@
 """Choosing among learners for a table by nested cross-validation over groups, never over rows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 
 from quickstudy.data import Tasks
 from quickstudy.tables.calibrated import Calibrated, factors
-from quickstudy.tables.candidates import Candidate, candidates, fitted
+from quickstudy.tables.candidates import STEPS, Candidate, candidates, fitted
 from quickstudy.tables.in_units import InUnits
 from quickstudy.tables.judging import Judged, folds, held_out, judge, usual_sizes
 from quickstudy.tables.stack import Stack, stacking_weights
@@ -52,6 +53,8 @@ def choose(
     inner: int = 3,
     seed: int = 0,
     only: Sequence[str] = (),
+    steps: int = STEPS,
+    also: Mapping[str, Candidate] = MappingProxyType({}),
     progress: Progress = lambda what, done, of: None,
 ) -> Choice:
     """Fit all learners to a table, mix them by how well they predict held-out groups, and measure the mixture.
@@ -69,10 +72,12 @@ def choose(
         inner: number of folds for the weights.
         seed: seed of the folds, of initial weights and of training.
         only: names of learners to try; by default all that suit the table.
+        steps: of training the conditional neural process.
+        also: further learners to try, by name.
         progress: receives messages about progress.
 
     Raises:
-        ValueError: for fewer than six groups.
+        ValueError: for fewer than six groups, and for an unknown name.
     """
     names, sizes = rows.names, tuple(seen) if seen is not None else usual_sizes(rows)
     if len(names) < FEWEST:
@@ -80,7 +85,9 @@ def choose(
             f"the table has {len(names)} groups, and learners are chosen by how well they predict groups that they "
             f"have not seen; give at least {FEWEST} groups"
         )
-    tried = {name: each for name, each in candidates(rows).items() if not only or name in only}
+    known = candidates(rows, steps)
+    check_known(only, known)
+    tried = {name: each for name, each in known.items() if not only or name in only} | dict(also)
     mixed = [name for name, each in tried.items() if not each.rival]
     total, done = len(tried) * outer + len(mixed) * (outer * inner + 1), 0
 
@@ -128,6 +135,13 @@ def _calibrated(
     widths = factors(Judged.join([judge(fit, tasks) for fit, tasks in parts]))
     judged = [judge(widened(fit, sizes, widths), tasks) for fit, tasks in parts]
     return widened(learner, sizes, widths), Judged.join(judged)
+
+
+def check_known(only: Sequence[str], known: Mapping[str, Candidate]) -> None:
+    """Raise ValueError for a name of a learner that is not tried on this table."""
+    for name in only:
+        if name not in known:
+            raise ValueError(f"there is no learner {name!r} for this table; its learners are {', '.join(known)}")
 
 
 def widened(learner: InUnits, seen: Sequence[int], widths: Sequence[Sequence[float]]) -> InUnits:

@@ -52,9 +52,9 @@ class Judged(NamedTuple):
 
 
 def usual_sizes(rows: GroupedRows, wanted: Sequence[int] = SEEN) -> tuple[int, ...]:
-    """The numbers of seen rows that groups allow: three quarters of them, or more, have more rows than the largest."""
+    """The numbers of seen rows that leave half of the rows to judge, or more, in three quarters of the groups."""
     counts = torch.tensor([float(len(each)) for each in rows.rows])
-    limit = float(counts.quantile(0.25)) - 1
+    limit = float(counts.quantile(0.25)) / 2
     return tuple(n for n in wanted if n <= limit) or (0,)
 
 

@@ -1,0 +1,1 @@
+"""New groups of real tables, predicted from their first few rows."""
