@@ -141,7 +141,9 @@ def _signals_exit() -> Iterator[None]:
 
 def _report_error(error: BaseException) -> None:
     """Print one line about `error` to stderr; if its kind is unexpected, with its name and a hint at --debug."""
-    known = isinstance(error, OSError | ValueError | TypeError | commands.UsageError | NotImplementedError)
+    known = isinstance(
+        error, OSError | ValueError | TypeError | ImportError | commands.UsageError | NotImplementedError
+    )
     known = known or type(error).__module__.startswith("quickstudy.")
     name = "" if known else f"{type(error).__name__}: "
     hint = "" if known else " (--debug shows the traceback)"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quickstudy.tasks import Table
-from quickstudy.tasks.datasets.files import read_csv
+from quickstudy.tasks.datasets.files import read_file
 
 GOOD = "who,day,speed\n" + "".join(f"{g},{d},{d * d + i}.5\n" for i, g in enumerate("abcd") for d in range(3))
 EXPECTED = [(g, str(d), f"{d * d + i}.5") for i, g in enumerate("abcd") for d in range(3)]
@@ -32,6 +32,7 @@ READ_ALIKE: dict[str, str | bytes] = {
     "UTF-16": GOOD.encode("utf-16"),
     "UTF-16, big end first": b"\xfe\xff" + GOOD.encode("utf-16-be"),
     "quotes": "\n".join(",".join(f'"{v}"' for v in line.split(",")) for line in GOOD.splitlines()),
+    "Excel's first line": "sep=;\n" + GOOD.replace(",", ";"),
     "empty lines": GOOD.replace("\n", "\n\n"),
     "lines of delimiters": GOOD + ",,\n,,\n",
     "a delimiter at the end": GOOD.replace("\n", ",\n"),
@@ -42,20 +43,20 @@ READ_ALIKE: dict[str, str | bytes] = {
 
 @pytest.mark.parametrize("kind", READ_ALIKE)
 def test_files_as_programs_write_them(tmp_path: Path, kind: str) -> None:
-    columns = read_csv(_file(tmp_path, READ_ALIKE[kind]))
+    columns = read_file(_file(tmp_path, READ_ALIKE[kind]))
     assert list(columns) == ["who", "day", "speed"]
     assert list(zip(*columns.values(), strict=True)) == EXPECTED
 
 
 def test_quotes_and_given_delimiters(tmp_path: Path) -> None:
     path = _file(tmp_path, '\ufeffname, value\r\n"Smith, A",1.5\r\n\r\n"B\nC", 2e3 \r\n')
-    assert read_csv(path) == read_csv(str(path)) == {"name": ["Smith, A", "B\nC"], "value": ["1.5", "2e3"]}
+    assert read_file(path) == read_file(str(path)) == {"name": ["Smith, A", "B\nC"], "value": ["1.5", "2e3"]}
     spaced = _file(tmp_path, "a b\n1 2\n")
-    assert read_csv(spaced, delimiter=" ") == {"a": ["1"], "b": ["2"]}
-    assert read_csv(_file(tmp_path, "a\tb\n1\t2\n"), delimiter="\\t") == {"a": ["1"], "b": ["2"]}
-    assert read_csv(_file(tmp_path, "a;b\n1,5;2,5\n")) == {"a": ["1,5"], "b": ["2,5"]}
+    assert read_file(spaced, delimiter=" ") == {"a": ["1"], "b": ["2"]}
+    assert read_file(_file(tmp_path, "a\tb\n1\t2\n"), delimiter="\\t") == {"a": ["1"], "b": ["2"]}
+    assert read_file(_file(tmp_path, "a;b\n1,5;2,5\n")) == {"a": ["1,5"], "b": ["2,5"]}
     with pytest.raises(ValueError, match="delimiter=', '; give the one character"):
-        read_csv(path, delimiter=", ")
+        read_file(path, delimiter=", ")
 
 
 BROKEN: list[tuple[str | bytes, str]] = [
@@ -77,10 +78,10 @@ BROKEN: list[tuple[str | bytes, str]] = [
     (GOOD + GOOD, "line 14 repeats the header; remove it"),
     (GOOD + 'e,"1,2\n', "cannot be read as CSV text .*close every quote"),
     (GOOD + 'e,"1"1,2\n', "line 14 cannot be read as CSV text"),
-    (GOOD.replace("a,", "\u00e4,").encode("latin-1"), "cannot be read as CSV text .* save it as CSV in UTF-8"),
+    (GOOD.replace("a,", "\u00e4,").encode("latin-1") + b"\x81,1,2\n", "cannot be read as CSV text .* CSV in UTF-8"),
     (GOOD.encode("utf-16-le"), "zero bytes.*; save it as CSV in UTF-8"),
-    (b"PK\x03\x04" + b"\0" * 50, "an Excel workbook or a zip archive; save the sheet as CSV"),
-    (b"PAR1" + b"\0" * 50, "a Parquet file; read it with pandas.read_parquet"),
+    (b"PK\x03\x04" + b"\0" * 50, "a damaged Excel workbook or zip archive; copy it again"),
+    (b"PAR1" + b"\0" * 50, "cannot be read as a Parquet file .*; write it again"),
     (b"%PDF-1.4 ...", "is a PDF"),
     (gzip.compress(GOOD.encode(), mtime=0)[:-12], "cannot be unpacked .*copy it again"),
     ("<!DOCTYPE html><table></table>", "looks like a web page"),
@@ -91,18 +92,26 @@ BROKEN: list[tuple[str | bytes, str]] = [
 @pytest.mark.parametrize(("content", "match"), BROKEN)
 def test_broken_files(tmp_path: Path, content: str | bytes, match: str) -> None:
     with pytest.raises(ValueError, match=match) as caught:
-        read_csv(_file(tmp_path, content))
+        read_file(_file(tmp_path, content))
     assert "\n" not in str(caught.value)
+
+
+def test_windows_1252_is_read_with_a_warning(tmp_path: Path) -> None:
+    path = _file(tmp_path, GOOD.replace("a,", "\u00e4\u2019,").encode("cp1252"))
+    with pytest.warns(
+        RuntimeWarning, match="line 2 is not in UTF-8, so the file is read as Windows-1252.*save it as CSV"
+    ):
+        assert read_file(path)["who"][0] == "\u00e4\u2019"
 
 
 def test_no_file(tmp_path: Path) -> None:
     _file(tmp_path, GOOD, "sleep.csv")
     with pytest.raises(FileNotFoundError, match=r"no file .*sleeep.csv; did you mean 'sleep.csv'\? Give the path"):
-        read_csv(tmp_path / "sleeep.csv")
+        read_file(tmp_path / "sleeep.csv")
     with pytest.raises(FileNotFoundError, match=r"no file .*absent/x.csv; give the path"):
-        read_csv(tmp_path / "absent" / "x.csv")
+        read_file(tmp_path / "absent" / "x.csv")
     with pytest.raises(ValueError, match="is a folder"):
-        read_csv(tmp_path)
+        read_file(tmp_path)
 
 
 VALUES = [

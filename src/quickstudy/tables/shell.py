@@ -20,7 +20,7 @@ from quickstudy.tables.outputs import choose_each, read_outputs
 from quickstudy.tables.pictures import draw
 from quickstudy.tables.predicting import predict
 from quickstudy.tasks.datasets.columns import Columns, GroupedRows
-from quickstudy.tasks.datasets.files import read_csv
+from quickstudy.tasks.datasets.files import read_file
 from quickstudy.tasks.datasets.frames import with_points
 from quickstudy.tasks.datasets.inputs import Reading
 
@@ -30,7 +30,7 @@ class Choosing:
     """Options of `quickstudy table`."""
 
     file: tyro.conf.Positional[Path]
-    """CSV file with a header line and one row for each measurement."""
+    """File with a header and one row for each measurement: CSV (gzip, too), Excel or Parquet."""
     group: str
     """Column that names the group of each row, such as a subject."""
     x: tuple[str, ...]
@@ -42,14 +42,15 @@ class Choosing:
     out: Path | None = None
     """Folder of the model; by default models/FILE."""
     missing: Literal["error", "drop", "fill"] = "error"
-    """What to do about missing values: stop with an error; drop the row; or drop it if its group, its first input or
-    its outcome is missing, and fill in other inputs by their mean, with a column of 0 and 1 that marks them."""
+    """Rows that lack a value: stop (error), drop them, or fill inputs by their means and mark these rows (fill)."""
     short: Literal["error", "drop"] = "error"
     """What to do with a group of a single row: stop with an error, or drop the group."""
     delimiter: str | None = None
     """What separates the columns; by default comma, semicolon, tab or |, whichever fits."""
     decimal: Literal[".", ","] = "."
     """The decimal mark of the numbers."""
+    sheet: str | None = None
+    """Name or number of the sheet of an Excel workbook; by default the only one that holds values."""
     categories: tuple[str, ...] = ()
     """Inputs that are categories though they are written as numbers; words are categories anyway."""
     date_format: str | None = None
@@ -67,11 +68,11 @@ class Predicting:
     model: tyro.conf.Positional[Path]
     """Folder of a model that `quickstudy table` wrote."""
     new: tyro.conf.Positional[Path]
-    """CSV file with rows of new groups. Rows without an outcome are predicted from the others of their group."""
+    """File with rows of new groups. Rows without an outcome are predicted from the others of their group."""
     out: Path = Path("predictions.csv")
     """File of the predictions; a figure is written beside it."""
     at: Path | None = None
-    """CSV file with inputs at which to predict every group, in place of the rows without an outcome."""
+    """File with inputs at which to predict every group, in place of the rows without an outcome."""
     grid: int | None = None
     """Number of evenly spaced inputs at which to predict every group, in place of the rows without an outcome."""
     date_format: str | None = None
@@ -82,6 +83,8 @@ class Predicting:
     """What separates the columns; by default comma, semicolon, tab or |, whichever fits."""
     decimal: Literal[".", ","] = "."
     """The decimal mark of the numbers."""
+    sheet: str | None = None
+    """Name or number of the sheet of an Excel workbook; by default the only one that holds values."""
 
 
 def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
@@ -89,7 +92,9 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
     out = given.out or Path("models") / given.file.stem
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is there already; choose another --out, or remove it")
-    columns = with_points(read_csv(given.file, delimiter=given.delimiter), [*given.x, *given.y], given.decimal)
+    columns = with_points(
+        read_file(given.file, delimiter=given.delimiter, sheet=given.sheet), [*given.x, *given.y], given.decimal
+    )
     reading = Reading(given.categories, given.date_format, given.dates)
     tables = read_outputs(
         columns, given.group, given.x, given.y, missing=given.missing, short=given.short, reading=reading
@@ -185,6 +190,6 @@ def predictions(given: Predicting) -> list[str]:
 
 
 def _read(path: Path, given: Predicting, model: TableModel) -> Columns:
-    columns: Columns = read_csv(path, delimiter=given.delimiter, single=True)
+    columns: Columns = read_file(path, delimiter=given.delimiter, sheet=given.sheet, single=True)
     used = [*(each.name for each in model.inputs), *model.y]
     return with_points(columns, [name for name in used if name in columns], given.decimal)

@@ -8,7 +8,7 @@ import torch
 from quickstudy.recipes.table.options import Options
 from quickstudy.tasks import Table
 from quickstudy.tasks.datasets.columns import GroupedRows, read_groups
-from quickstudy.tasks.datasets.files import read_csv
+from quickstudy.tasks.datasets.files import read_file
 from quickstudy.tasks.datasets.frames import with_points
 from quickstudy.tasks.datasets.inputs import Reading
 from quickstudy.tasks.datasets.names import natural
@@ -21,7 +21,9 @@ LEAST = 4  # groups: two folds, and one group each for training and validation
 def read(options: Options) -> GroupedRows:
     """The rows of the file. Raises FileNotFoundError or ValueError if it cannot be used."""
     columns = with_points(
-        read_csv(options.data, delimiter=options.delimiter), [*options.x, *options.y], options.decimal
+        read_file(options.data, delimiter=options.delimiter, sheet=options.sheet),
+        [*options.x, *options.y],
+        options.decimal,
     )
     reading = Reading(options.categories, options.date_format, options.dates)
     return read_groups(

@@ -12,11 +12,13 @@ class Options(Shared):
     """Options of the recipe: the file, its columns, and how to learn from them."""
 
     data: Path
-    """CSV file with a header line, plain or packed by gzip."""
+    """File with a header and one row for each measurement: CSV (gzip, too), Excel or Parquet."""
     delimiter: str | None = None
     """What separates the columns; by default a comma, semicolon, tab or bar, whichever fits."""
     decimal: Literal[".", ","] = "."
     """Decimal mark of the numbers."""
+    sheet: str | None = None
+    """Name or number of the sheet of an Excel workbook; by default the only one that holds values."""
     task: str
     """Column that names the group of each row, such as a subject; every group is a task."""
     x: tuple[str, ...]
@@ -34,8 +36,7 @@ class Options(Shared):
     order: Literal["first", "random"] = "first"
     """Support rows in training: the first rows of a group, as when measuring (first), or any rows (random)."""
     missing: Literal["error", "drop", "fill"] = "error"
-    """What to do about missing values: stop with an error; drop the row; or drop it if its group, its first input or
-    its outcome is missing, and fill in other inputs by their mean, with a column of 0 and 1 that marks them."""
+    """Rows that lack a value: stop (error), drop them, or fill inputs by their means and mark these rows (fill)."""
     short: Literal["error", "drop"] = "error"
     """What to do with a group of a single row: stop with an error, or drop the group."""
     categories: tuple[str, ...] = ()

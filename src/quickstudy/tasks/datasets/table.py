@@ -14,7 +14,7 @@ from quickstudy.data import Tasks, pad
 from quickstudy.learner import SPLITS, Split, check_split
 from quickstudy.tasks.datasets.cells import shown
 from quickstudy.tasks.datasets.columns import Columns, Dropped, GroupedRows, read_groups
-from quickstudy.tasks.datasets.files import read_csv
+from quickstudy.tasks.datasets.files import read_file
 from quickstudy.tasks.datasets.frames import columns_of, with_points
 from quickstudy.tasks.datasets.inputs import Reading
 from quickstudy.tasks.datasets.point_sets import Order, PointSets, check_order
@@ -25,7 +25,7 @@ Belief = TypeVar("Belief")
 
 
 class TableOptions(TypedDict, total=False):
-    """The shared options of `Table.from_columns`, `from_pandas` and `from_csv`, documented in `from_columns`."""
+    """The shared options of `Table.from_columns`, `from_pandas` and `from_file`, documented in `from_columns`."""
 
     splits: Mapping[str, Sequence[Any]] | None
     fractions: tuple[float, float, float]
@@ -41,7 +41,7 @@ class TableOptions(TypedDict, total=False):
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
-    """One task per group of a table. Build it with `from_pandas`, `from_csv` or `from_columns`.
+    """One task per group of a table. Build it with `from_file`, `from_pandas` or `from_columns`.
 
     Sampled values are in standard units: mean 0 and standard deviation 1 over the rows of the training groups.
     `in_units` converts predictions back to the table's units. `rows.dropped` counts what `missing="drop"` and
@@ -143,9 +143,41 @@ class Table:
     def from_pandas(
         cls, frame: Any, *, task: str, x: str | Sequence[str], y: str | Sequence[str], **options: Unpack[TableOptions]
     ) -> Self:
-        """A family from a pandas (or polars) data frame; `options` are those of `from_columns`."""
+        """A family from a data frame of pandas or polars, an Arrow table, or an xarray.Dataset with its coordinates.
+
+        Args:
+            frame: the data.
+            task, x, y, options: as in `from_columns`.
+        """
         used = [*_as_names("task", task), *_as_names("x", x), *_as_names("y", y)]
         return cls.from_columns(columns_of(frame, used), task=task, x=x, y=y, **options)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | PathLike[str],
+        *,
+        task: str,
+        x: str | Sequence[str],
+        y: str | Sequence[str],
+        delimiter: str | None = None,
+        decimal: Literal[".", ","] = ".",
+        sheet: str | None = None,
+        **options: Unpack[TableOptions],
+    ) -> Self:
+        """A family from a file with a header: CSV, Excel (.xlsx) or Parquet; `options` are those of `from_columns`.
+
+        Args:
+            path: the file, which may be packed by gzip; CSV is in UTF-8 (or UTF-16 with a byte order mark). The extra
+                `files` installs what reads Excel and Parquet.
+            task, x, y: names of columns, as in `from_columns`.
+            delimiter: what separates the columns of CSV; by default comma, semicolon, tab or |, whichever fits.
+            decimal: the decimal mark of numbers that are text, "." or ",".
+            sheet: name or number of the sheet of a workbook; by default the only one that holds values.
+        """
+        columns: Columns = read_file(path, delimiter=delimiter, sheet=sheet)
+        columns = with_points(columns, [*_as_names("x", x), *_as_names("y", y)], decimal)
+        return cls.from_columns(columns, task=task, x=x, y=y, **options)
 
     @classmethod
     def from_csv(
@@ -159,17 +191,8 @@ class Table:
         decimal: Literal[".", ","] = ".",
         **options: Unpack[TableOptions],
     ) -> Self:
-        """A family from a CSV file with a header line; `options` are those of `from_columns`.
-
-        Args:
-            path: the file, in UTF-8 (or UTF-16 with a byte order mark); it may be packed by gzip.
-            task, x, y: names of columns, as in `from_columns`.
-            delimiter: what separates the columns; by default comma, semicolon, tab or |, whichever fits.
-            decimal: the decimal mark of the numbers, "." or ",".
-        """
-        columns: Columns = read_csv(path, delimiter=delimiter)
-        columns = with_points(columns, [*_as_names("x", x), *_as_names("y", y)], decimal)
-        return cls.from_columns(columns, task=task, x=x, y=y, **options)
+        """A family from a CSV file with a header line; see `from_file`."""
+        return cls.from_file(path, task=task, x=x, y=y, delimiter=delimiter, decimal=decimal, **options)
 
     @property
     def task(self) -> str:

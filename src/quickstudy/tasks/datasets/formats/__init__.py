@@ -1,0 +1,1 @@
+"""Formats of files: CSV, Excel, Parquet, and those that cannot be read."""
