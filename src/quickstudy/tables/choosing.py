@@ -16,6 +16,8 @@ from quickstudy.tasks.datasets.columns import GroupedRows
 
 ALL = "together"
 """Name of the mixture of all learners among the results."""
+OUTER, INNER = 3, 3
+"""Numbers of folds: for measuring, and, within each, for widths and weights."""
 FEWEST = 6  # groups, of which four are for training, and two of these in an inner fold
 LEAST = 0.01  # smaller weights of the mixture are set to 0, and their learners are not kept
 FLAT = 0.3  # pseudo-groups that each learner explains best, in the weights for all numbers of seen rows together
@@ -49,8 +51,8 @@ def choose(
     rows: GroupedRows,
     *,
     seen: Sequence[int] | None = None,
-    outer: int = 3,
-    inner: int = 3,
+    outer: int = OUTER,
+    inner: int = INNER,
     seed: int = 0,
     only: Sequence[str] = (),
     steps: int = STEPS,

@@ -13,6 +13,7 @@ from quickstudy.report.tables import SLASH
 from quickstudy.runs.atomic import make_folder, write_file
 from quickstudy.tables.candidates import has_trees
 from quickstudy.tables.choosing import ALL, Choice
+from quickstudy.tables.expected import expected_seconds
 from quickstudy.tables.judging import Judged
 from quickstudy.tables.model import TableModel
 from quickstudy.tables.new_groups import read_new
@@ -104,6 +105,7 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
         print(sentence)
     if not has_trees():
         print("boosted trees are left out; to try them, too: pip install 'quickstudy[tables]'")
+    print(f"expected time: about {_duration(expected_seconds(tables))}", flush=True)
     started = time.monotonic()
 
     def progress(what: str, done: int, of: int) -> None:
