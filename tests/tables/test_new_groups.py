@@ -87,6 +87,14 @@ def test_it_warns_of_inputs_and_groups_that_are_unlike_those_of_training(place: 
     assert "group ann: the known rows are unlike those of all trained groups" in said
 
 
+def test_it_warns_of_groups_that_training_had(place: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(place)
+    (place / "known.csv").write_text("person;year;height;mass\np3;2000;1510;5\np3;2003;;\nP3;2003;;\n")
+    assert main(["predict", "models/people", "known.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "warning: group p3: training had groups of the same names, whose rows the model knows" in said
+
+
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
@@ -95,7 +103,31 @@ def test_it_warns_of_inputs_and_groups_that_are_unlike_those_of_training(place: 
         ("person;year;height;mass\nann;;1;2\n", [], "row 1 has no value in column 'year'"),
         ("person;year;height;mass\nann;2000;tall;2\nann;2001;;\n", [], "'tall'"),
         ("person;year\nann;2000\n", ["--grid", "3", "--at", "new.csv"], "--at and --grid are both given"),
-        ("person;year\nann;2000\n", ["--quantiles", "5"], "p=5"),
+        ("person;year\nann;2000\n", ["--quantiles", "5"], "--quantiles 5: expected probabilities between 0 and 1"),
+        ("person;year\nann;2000\n", ["--quantiles", "0.5", "1"], "--quantiles 1: expected probabilities between 0 and"),
+        ("person;year\nann;2000\n", ["--grid", "0"], "--grid 0: expected at least 1"),
+        ("person;year\nann;2000\n", ["--grid", "-3"], "--grid -3: expected at least 1"),
+        ("person;year\nann;2000\n", ["--at", "bad_at.csv"], "no column 'year'; the model knows groups in 'person'"),
+        ("person;year\nann;2000\n", ["--at", "absent.csv"], "no file absent.csv"),
+        (
+            "person;year\nann;2000\n",
+            ["--out", "models"],
+            "--out models is a folder; give the path of a file, such as mod",
+        ),
+        ("person;year\nann;2000\n", ["--out", "bad.csv"], "--out bad.csv would replace the file that is read"),
+        ("person;year\n", [], "no rows below its header line"),
+        ("person;year\nann;soon\n", [], "column 'year' holds 'soon' in row 1, which is not a number"),
+        ("person;year\n;2001\n", [], "row 1 has no value in column 'person'; fill it in, or remove the row"),
+        (
+            "who;when\nann;2001\n",
+            [],
+            "no column 'person'; the model knows groups in 'person', inputs year and outcomes h",
+        ),
+        (
+            "person;year;height;mass\nann;2000;1,5;2\nann;2001;;\n",
+            [],
+            "if the comma is a decimal comma, give --decimal",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_in_one_line(
@@ -104,7 +136,8 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(
     monkeypatch.chdir(place)
     (place / "bad.csv").write_text(content)
     (place / "new.csv").write_text("person;year\nann;2001\n")
-    assert main(["predict", "models/people", "bad.csv", *options, "--out", "none.csv"]) == 1
+    (place / "bad_at.csv").write_text("age\n30\n")
+    assert main(["predict", "models/people", "bad.csv", "--out", "none.csv", *options]) == 1
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
     assert not (place / "none.csv").exists()

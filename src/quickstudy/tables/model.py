@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -23,6 +23,7 @@ from quickstudy.tasks.datasets.inputs import Input
 
 FACTS = "table.json"
 LARGEST = 1 << 20  # bytes of this file
+MOST_KNOWN = 20_000  # groups whose names a model recognises
 SURPRISING = 5.0  # standard deviations from the prior mean at which a group counts as unlike the trained ones
 
 
@@ -42,6 +43,7 @@ class TableModel:
         seen: numbers of rows after which it was measured.
         weights: weights of the learners in the mixture by title, means over numbers of seen rows.
         coverage: share of held-out outcomes in its central 90% intervals.
+        known: a hash of the name of each group in training, up to 20,000 of them.
     """
 
     learner: Stack | EachOutput
@@ -57,6 +59,7 @@ class TableModel:
     seen: tuple[int, ...]
     weights: dict[str, float]
     coverage: float
+    known: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, choice: Choice, rows: GroupedRows) -> Self:
@@ -68,7 +71,8 @@ class TableModel:
         coverage = float(choice.scores[ALL].inside[..., 1].mean())
         digest = hashlib.sha256(json.dumps(rows.digests()).encode()).hexdigest()[:12]
         names = (rows.task, rows.x, rows.y, rows.inputs)
-        return cls(choice.model, *names, low, high, len(rows.rows), len(x), digest, choice.seen, titles, coverage)
+        sizes, known = (len(rows.rows), len(x)), tuple(map(hash_of, rows.names[:MOST_KNOWN]))
+        return cls(choice.model, *names, low, high, *sizes, digest, choice.seen, titles, coverage, known)
 
     @classmethod
     def of_outputs(cls, choices: Sequence[Choice], tables: Sequence[GroupedRows]) -> Self:
@@ -88,6 +92,7 @@ class TableModel:
             digest=hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest()[:12],
             weights={f"{part.y[0]}: {title}": w for part in parts for title, w in part.weights.items()},
             coverage=sum(part.coverage for part in parts) / len(parts),
+            known=tuple({each: None for part in parts for each in part.known}),
         )
 
     def save(self, folder: Path | str) -> None:
@@ -112,7 +117,8 @@ class TableModel:
                 "`quickstudy table` wrote"
             ) from None
         learner = load(folder)
-        names = ("task", "x", "y", "inputs", "low", "high", "groups", "rows", "digest", "seen", "weights", "coverage")
+        facts = {"known": []} | facts if isinstance(facts, dict) else facts
+        names = tuple(each.name for each in fields(cls) if each.name != "learner")
         missing = [name for name in names if not isinstance(facts, dict) or name not in facts]
         if missing or not isinstance(learner, Stack | EachOutput):
             raise CheckpointError(f"{Path(folder) / FACTS} is damaged: it lacks {', '.join(missing) or 'a mixture'}")
@@ -133,6 +139,11 @@ class TableModel:
         low, high = (torch.tensor(end, dtype=torch.float64) for end in (self.low, self.high))
         room = 0.05 * (high - low)
         return ((x < low - room) | (x > high + room)).any(-1)
+
+    def trained_on(self, names: Sequence[Any]) -> list[Any]:
+        """Those of the names of groups that groups of training had."""
+        known = set(self.known)
+        return [name for name in names if hash_of(name) in known]
 
     def ranges(self) -> list[str]:
         """The range of each input in training, as "day 0 to 9"."""
@@ -157,6 +168,15 @@ class TableModel:
         belief = self.predict(known.first(0)._replace(mask=None), known.x)
         apart = (known.y.double() - belief.mean).abs() / belief.variance.sqrt()
         return ((apart > SURPRISING).any(-1) & known.real()).any(1)
+
+
+def hash_of(name: Any) -> str:
+    """A short hash of the name of a group.
+
+    >>> hash_of(308) == hash_of("308")
+    True
+    """
+    return hashlib.sha256(str(name).encode()).hexdigest()[:8]
 
 
 def columns_of_quantiles(y: str, quantiles: Sequence[float]) -> list[str]:

@@ -1,6 +1,10 @@
 """Several outputs of one table: each has its own rows, its own choice of learners, and its own scores."""
 
+import warnings
 from collections.abc import Sequence
+
+import torch
+from torch import Tensor
 
 from quickstudy.tables.choosing import FEWEST, Choice, Progress, choose
 from quickstudy.tables.judging import usual_sizes
@@ -15,6 +19,7 @@ from quickstudy.tasks.datasets.columns import (
 )
 from quickstudy.tasks.datasets.inputs import Reading
 from quickstudy.tasks.datasets.kinds import infer
+from quickstudy.tasks.datasets.scaling import Scaling
 
 
 def read_outputs(
@@ -48,12 +53,58 @@ def read_outputs(
     inputs = infer(any_output, x, complete_rows(any_output, task, needed, missing, said.categories), said)
     found = [read_groups(columns, task, x, (name,), missing=missing, short=short, reading=inputs) for name in y]
     for rows in found:
+        check_inputs(rows)
         if len(rows.names) < FEWEST:
             raise ValueError(
                 f"the table has {len(rows.names)} groups with {rows.y[0]!r}, and learners are chosen by how well they "
                 f"predict groups that they have not seen; give at least {FEWEST} groups"
             )
     return tuple(found)
+
+
+def check_inputs(rows: GroupedRows) -> None:
+    """Raise ValueError for numbers that are too large, and for too many inputs; warn of what looks like a mistake.
+
+    Mistakes are inputs that never vary, codes for missing values such as -999, and a file that was joined to itself.
+    """
+    values = torch.cat(list(rows.rows))
+    Scaling.of(values, x=rows.x, y=rows.y)
+    smallest = 4 * len(values) // 9  # rows in a fold of a fold
+    if 2 * len(rows.x) + 4 > smallest:
+        raise ValueError(
+            f"the table has {len(values)} rows, of which folds have {smallest}, for {len(rows.x)} columns of inputs; "
+            f"name fewer in x=, or give at least {9 * (2 * len(rows.x) + 4) // 4 + 3} rows"
+        )
+    doubts = []
+    for name, column in zip((*rows.x, *rows.y), values.T, strict=True):
+        if bool((column == column[0]).all()):
+            doubts.append(f"column {name!r} has the value {float(column[0]):g} in all rows, so it tells nothing")
+        code = code_for_missing(column)
+        if code is not None:
+            count = int((column == code).sum())
+            doubts.append(
+                f"column {name!r} holds {code:g} in {count} row{'s' * (count > 1)}, far from its other values; if it "
+                "stands for a missing value, leave these cells empty"
+            )
+    if all(int(own.unique(dim=0, return_counts=True)[1].min()) > 1 for own in rows.rows):
+        doubts.append("every row occurs twice or more; if files were joined twice, remove the copies")
+    for doubt in doubts:
+        warnings.warn(doubt, RuntimeWarning, stacklevel=3)
+
+
+def code_for_missing(column: Tensor) -> float | None:
+    """A number such as -999 that lies farther from the other values than these lie apart; None if there is none.
+
+    >>> code_for_missing(torch.tensor([1.0, 3.0, -999.0])), code_for_missing(torch.tensor([1.0, 3.0, 2.0]))
+    (-999.0, None)
+    """
+    for code in (float(sign * int("9" * digits)) for digits in (2, 3, 4, 5) for sign in (-1, 1)):
+        rest = column[column != code]
+        if len(rest) and len(rest) < len(column):
+            low, high = float(rest.min()), float(rest.max())
+            if max(low - code, code - high) > 3 * max(high - low, abs(low), abs(high)):
+                return code
+    return None
 
 
 def choose_each(

@@ -77,6 +77,12 @@ def _warnings(model: TableModel, new: NewGroups, support: Examples) -> list[str]
             f"{_groups(odd)}: the known rows are unlike those of all trained groups, so the predictions are guesses; "
             "check the units"
         )
+    trained = model.trained_on(new.names)
+    if trained:
+        found.append(
+            f"{_groups(trained)}: training had groups of the same names, whose rows the model knows; if they are the "
+            "same groups, the predictions look better than they are"
+        )
     return found
 
 

@@ -91,7 +91,7 @@ class Predicting:
 def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
     """Choose among learners, save the mixture, and return its folder and the metrics by their names."""
     out = given.out or Path("models") / given.file.stem
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (out.is_file() or any(out.iterdir())):
         raise FileExistsError(f"{out} is there already; choose another --out, or remove it")
     columns = with_points(
         read_file(given.file, delimiter=given.delimiter, sheet=given.sheet), [*given.x, *given.y], given.decimal
@@ -142,6 +142,8 @@ def left_out(tables: Sequence[GroupedRows], columns: Columns) -> list[str]:
 
 def _check_seen(seen: tuple[int, ...], tables: Sequence[GroupedRows]) -> None:
     most = min(max(len(each) for each in rows.rows) for rows in tables)
+    if len(set(seen)) < len(seen):
+        raise ValueError(f"--seen {' '.join(map(str, seen))}: a number is given twice; give each once")
     for number in seen:
         if not 0 <= number < most:
             raise ValueError(
@@ -176,6 +178,7 @@ def _scores(judged: Judged, k: int) -> dict[str, Any]:
 
 def predictions(given: Predicting) -> list[str]:
     """Predict the new groups, write the table and the figure, and return sentences to print."""
+    _check_predicting(given)
     model = TableModel.load(given.model)
     if given.date_format is not None:
         model = replace(model, inputs=tuple(each._replace(form=given.date_format) for each in model.inputs))
@@ -189,6 +192,21 @@ def predictions(given: Predicting) -> list[str]:
     sentences.append(f"predictions: {given.out} ({count} rows of {len(new.names)} groups)")
     sentences += [f"figure: {path}" for path in draw(model, new, given.out)]
     return sentences
+
+
+def _check_predicting(given: Predicting) -> None:
+    """Raise ValueError for probabilities that are none, and for an --out that would replace what is read."""
+    for level in given.quantiles:
+        if not 0 < level < 1:
+            raise ValueError(f"--quantiles {level:g}: expected probabilities between 0 and 1, such as 0.05 0.5 0.95")
+    if given.out.is_dir():
+        raise ValueError(
+            f"--out {given.out} is a folder; give the path of a file, such as {given.out / 'predictions.csv'}"
+        )
+    if given.out.exists() and any(
+        path is not None and path.exists() and given.out.samefile(path) for path in (given.new, given.at)
+    ):
+        raise ValueError(f"--out {given.out} would replace the file that is read; give another path")
 
 
 def _read(path: Path, given: Predicting, model: TableModel) -> Columns:

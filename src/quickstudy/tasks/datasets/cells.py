@@ -27,6 +27,8 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     (r"[$\u20ac\u00a3\u00a5]\s*" + _NUMBER, "remove the currency signs"),
     (_NUMBER + r"\s*(±|\+/-).*", "write the value alone, and its error in a column of its own"),
     (r"\d+/\d+", "write the fraction as a decimal number"),
+    (r"0[xX][\dA-Fa-f]+", "write it as a decimal number"),
+    (r"['\u2018\u2019`]" + _NUMBER, "remove the apostrophe, which makes it text"),
     (_NUMBER + r"\s*[^\d\s].*", "write the number alone, and put its unit into the name of the column"),
     (r"(?i:true|false|yes|no|t|f|y|n)", _SWITCH),
     (r"(?i:\.+|-+|\?+|x|missing|unknown|n\.a\.|nd|n\.d\.|#[A-Z0-9/]+[!?]?)", _ABSENT),
@@ -107,6 +109,12 @@ def advice(value: Any) -> str:
         text = value.strip()
         return next((what for pattern, what in _ADVICE if re.fullmatch(pattern, text, re.DOTALL)), _OTHERWISE)
     return _OTHERWISE
+
+
+def first_row_hint(value: Any, row: int) -> str:
+    """What to add to a message about a word in place of a number, if it is in the first row."""
+    word = row == 0 and isinstance(value, str) and not any(map(str.isdecimal, value))
+    return "; if this row holds units, or is a second header, remove it" if word else ""
 
 
 def shown(value: Any) -> str:

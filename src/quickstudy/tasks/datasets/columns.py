@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.tasks.datasets.cells import is_missing, is_unnamed, number, shown, sounds_missing
+from quickstudy.tasks.datasets.cells import first_row_hint, is_missing, is_unnamed, number, shown, sounds_missing
 from quickstudy.tasks.datasets.inputs import Input, Reading, first_dates
 from quickstudy.tasks.datasets.kinds import infer
 from quickstudy.tasks.datasets.names import group_rows, natural
@@ -83,6 +83,9 @@ def read_groups(
         label.item() if isinstance(label, Tensor) else label for label in columns[task]
     ]  # as keys must be equal
     labels = [everyone[i] for i in kept]
+    inputs = tuple(infer(columns, x, kept, said) if isinstance(said, Reading) else said)
+    own = numbers_of(columns, inputs, kept, everyone)
+    outcomes = [numbers(columns, name, kept) for name in y]
     groups = group_rows(labels, task, short)
     dropped = Dropped(len(columns[task]) - len(kept), len(set(labels)) - len(groups))
     if len(groups) < 3:
@@ -91,9 +94,6 @@ def read_groups(
             f"groups in column {task!r}: {len(groups)}{left}; expected at least three, for train, validation and test: "
             "check that this column names the group of each row"
         )
-    inputs = tuple(infer(columns, x, kept, said) if isinstance(said, Reading) else said)
-    own = numbers_of(columns, inputs, kept, everyone)
-    outcomes = [numbers(columns, name, kept) for name in y]
     for name, column in zip(y, outcomes, strict=True):
         if min(column) == max(column):
             raise ValueError(
@@ -208,7 +208,8 @@ def numbers(columns: Columns, name: str, rows: Sequence[int]) -> list[float]:
         try:
             values.append(number(columns[name][i]))
         except ValueError as error:
-            raise ValueError(f"column {name!r} holds {shown(columns[name][i])} in row {i + 1}, {error}") from None
+            hint = first_row_hint(columns[name][i], i)
+            raise ValueError(f"column {name!r} holds {shown(columns[name][i])} in row {i + 1}, {error}{hint}") from None
     return values
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from quickstudy.tasks.datasets.cells import is_missing, is_unnamed, number, shown
+from quickstudy.tasks.datasets.cells import first_row_hint, is_missing, is_unnamed, number, shown
 from quickstudy.tasks.datasets.dates import duration, moment, unclear, written
 
 Kind = Literal["number", "date", "duration", "category"]
@@ -134,7 +134,8 @@ class Input(NamedTuple):
                 return _as_duration(cell)
             return self._days(cell)
         except ValueError as error:
-            raise ValueError(f"column {self.name!r} holds {shown(cell)} in row {row + 1}, {error}") from None
+            hint = first_row_hint(cell, row)
+            raise ValueError(f"column {self.name!r} holds {shown(cell)} in row {row + 1}, {error}{hint}") from None
 
     def _days(self, cell: Any) -> float:
         found = moment(cell, self.form)

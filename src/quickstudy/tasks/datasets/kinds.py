@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from quickstudy.tasks.datasets.cells import is_missing, is_number, is_unnamed, is_word, shown
+from quickstudy.tasks.datasets.cells import first_row_hint, is_missing, is_number, is_unnamed, is_word, shown
 from quickstudy.tasks.datasets.dates import duration, moment, unclear
 from quickstudy.tasks.datasets.inputs import Input, Kind, Reading, label, listed, not_a_date
 from quickstudy.tasks.datasets.names import natural
@@ -78,7 +78,7 @@ def _kind(name: str, cells: Sequence[Any], rows: Sequence[int], form: str | None
         i = rows[next(k for k, kind in enumerate(kinds) if kind != "category")]
         raise ValueError(
             f"column {name!r} holds {shown(cells[i])} in row {i + 1}, and words in other rows; correct the cell, or if "
-            f"all of them are categories, pass categories={name!r}"
+            f"all of them are categories, pass categories={name!r}{first_row_hint(cells[i], i)}"
         )
     return most
 

@@ -1,7 +1,8 @@
 """Names of groups: their order, and the rows of each."""
 
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quickstudy.tasks.datasets.cells import shown
@@ -28,6 +29,7 @@ def group_rows(labels: Sequence[Any], task: str, short: str) -> dict[Any, list[i
                 f"column {task!r} holds both {other!r} ({type(other).__name__}) and {label!r} "
                 f"({type(label).__name__}); write the names of groups in one way"
             )
+    _warn_of_alike(task, spelt)
     single = [label for label, places in groups.items() if len(places) < 2]
     if single and short == "error":
         what = f"check that column {task!r} names the group of each row, or " if len(single) > len(groups) / 2 else ""
@@ -36,6 +38,26 @@ def group_rows(labels: Sequence[Any], task: str, short: str) -> dict[Any, list[i
             f"one for the support set and one for the query set; {what}pass short='drop' to leave them out"
         )
     return {label: places for label, places in groups.items() if len(places) > 1}
+
+
+def _warn_of_alike(task: str, names: Iterable[str]) -> None:
+    """Warn of names that differ only in case, white space, zeros in front or a decimal point, as "P1" and "p1 "."""
+    alike: dict[str, str] = {}
+    pairs = []
+    for name in names:
+        plain = re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"(?<=\d)\.0+$", "", " ".join(name.split()).casefold()))
+        other = alike.setdefault(plain, name)
+        if other != name:
+            pairs.append((other, name))
+    if pairs:
+        first, second = pairs[0]
+        more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
+        warnings.warn(
+            f"column {task!r} holds both {first!r} and {second!r}, which are read as two groups{more}; if they are "
+            "one, write the name in one way",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def natural(name: Any) -> tuple[Any, ...]:
