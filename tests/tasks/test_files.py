@@ -176,7 +176,7 @@ TABLES = [
     (GOOD, {"y": "Speed"}, "no column 'Speed'; did you mean 'speed'"),
     (GOOD, {"task": "subject"}, "no column 'subject'"),
     (GOOD, {"x": "speed"}, "'speed' is used twice"),
-    (GOOD, {"task": "speed", "y": "who"}, "has a single row"),
+    (GOOD, {"task": "speed", "x": "who", "y": "day"}, "has a single row"),
     (
         "who,day,speed\n" + "".join(f"{g},{d},7\n" for g in "abc" for d in "12"),
         {},

@@ -212,7 +212,7 @@ def test_a_belief_about_other_outputs_is_not_broadcast() -> None:
         ({"task": "subject"}, "no column 'subject'"),
         ({"x": ["t", "v"]}, "column 'v' is used twice"),
         ({"x": []}, "at least one column"),
-        ({"y": "who", "task": "v"}, "single row"),
+        ({"x": "u", "y": "t", "task": "v"}, "single row"),
         ({"x": ["v"], "task": "t", "y": "who"}, "column 'who' holds 'a' in row 1, which is not a number"),
         ({"task": "u"}, "groups in column 'u': 1; expected at least three"),
         ({"order": "latest"}, "unknown order 'latest'"),
