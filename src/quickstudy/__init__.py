@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quickstudy import testing as testing
     from quickstudy.data import Examples as Examples
     from quickstudy.data import Tasks as Tasks
+    from quickstudy.estimators.group_classifier import GroupClassifier as GroupClassifier
     from quickstudy.estimators.group_regressor import GroupRegressor as GroupRegressor
     from quickstudy.evaluation.evaluate import evaluate as evaluate
     from quickstudy.evaluation.tuning import tune_adaptation as tune_adaptation
@@ -79,6 +80,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "Curvature": "quickstudy.gradient.meta_curvature",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
+    "GroupClassifier": "quickstudy.estimators.group_classifier",
     "GroupRegressor": "quickstudy.estimators.group_regressor",
     "GridConvCNP": "quickstudy.processes.grid_conv_cnp",
     "FlowNP": "quickstudy.processes.flow_np",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn
+from estimators.students import students
 from sklearn.base import clone, is_regressor
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -14,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import quickstudy as qs
+from quickstudy.estimators.group_classifier import GroupClassifier
 from quickstudy.estimators.group_regressor import GroupRegressor
 
 NO_GROUPS = pytest.mark.filterwarnings("ignore:fit was given no groups:UserWarning")
@@ -24,7 +26,7 @@ EXCEPTIONS = {
 
 
 @NO_GROUPS
-@parametrize_with_checks([GroupRegressor()], expected_failed_checks=lambda estimator: EXCEPTIONS)
+@parametrize_with_checks([GroupRegressor(), GroupClassifier()], expected_failed_checks=lambda estimator: EXCEPTIONS)
 def test_check_estimator(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
 
@@ -32,25 +34,40 @@ def test_check_estimator(estimator: Any, check: Callable[[Any], None]) -> None:
 @pytest.fixture
 def every_five_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`fit` takes every five rows for a group, where it is given none: the checks give none."""
-    whole = GroupRegressor.fit
 
-    def fit(self: Any, X: Any, y: Any, groups: Any = None) -> Any:
-        try:
-            given = np.arange(np.asarray(X).shape[0]) // 5
-        except (IndexError, TypeError, ValueError):  # the checks give X that is no table, which must be refused
-            given = None
-        return whole(self, X, y, groups=given if groups is None else groups)
+    def grouping(whole: Any) -> Any:
+        def fit(self: Any, X: Any, y: Any, groups: Any = None) -> Any:
+            try:
+                given = np.arange(np.asarray(X).shape[0]) // 5
+            except (IndexError, TypeError, ValueError):  # the checks give X that is no table, which must be refused
+                given = None
+            return whole(self, X, y, groups=given if groups is None else groups)
 
-    monkeypatch.setattr(GroupRegressor, "fit", fit)
+        return fit
+
+    for kind in (GroupRegressor, GroupClassifier):
+        monkeypatch.setattr(kind, "fit", grouping(kind.fit))
     yield
 
 
 @NO_GROUPS
 @SINGLE
 @pytest.mark.usefixtures("every_five_rows")
-@parametrize_with_checks([GroupRegressor("intercept")], expected_failed_checks=lambda estimator: EXCEPTIONS)
+@parametrize_with_checks(
+    [GroupRegressor("intercept"), GroupClassifier("everyone")], expected_failed_checks=lambda estimator: EXCEPTIONS
+)
 def test_check_estimator_with_groups(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "roc_auc", "neg_log_loss"])
+def test_scorers_take_class_probabilities(scoring: str) -> None:
+    X, y, groups = students(20)
+    params = {"groups": groups}
+    found = cross_val_score(
+        GroupClassifier("everyone"), X, y, groups=groups, params=params, cv=GroupKFold(3), scoring=scoring
+    )
+    assert np.isfinite(found).all()
 
 
 def test_splitters_give_held_out_groups(table: Any) -> None:

@@ -66,3 +66,22 @@ def _several(values: Tensor, names: Names, frame: Any, endings: list[str]) -> An
 
     columns = [name + ending for name in names.y for ending in endings]
     return pandas.DataFrame(values.flatten(1).numpy(), index=frame.index, columns=columns)
+
+
+def labels_of(probs: Tensor, rows: Any, classes: Any, name: str) -> Any:
+    """The likeliest class of each row, as an array, or a series for a data frame."""
+    found = classes[probs.argmax(1).numpy()]
+    if not hasattr(rows, "iloc"):
+        return found
+    import pandas
+
+    return pandas.Series(found, index=rows.index, name=name)
+
+
+def shares_of(probs: Tensor, rows: Any, classes: Any) -> Any:
+    """Class probabilities as an array, or for a data frame as one with a column for each class."""
+    if not hasattr(rows, "iloc"):
+        return probs.numpy()
+    import pandas
+
+    return pandas.DataFrame(probs.numpy(), index=rows.index, columns=classes)

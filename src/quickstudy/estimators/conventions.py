@@ -8,6 +8,7 @@ try:
     from sklearn.metrics import accuracy_score as accuracy_score
     from sklearn.metrics import r2_score as r2_score
     from sklearn.utils import check_random_state as check_random_state
+    from sklearn.utils.multiclass import check_classification_targets as check_classification_targets
     from sklearn.utils.validation import check_is_fitted as check_is_fitted
     from sklearn.utils.validation import validate_data as validate_data
 except ImportError as error:

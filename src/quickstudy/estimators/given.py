@@ -1,6 +1,8 @@
 """What users give to an estimator, checked against what it was fitted to."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.checks import shown
-from quickstudy.estimators.conventions import check_is_fitted, validate_data
+from quickstudy.estimators.conventions import check_is_fitted, check_random_state, validate_data
 from quickstudy.estimators.rows import (
     Array,
     as_tensor,
@@ -21,6 +23,63 @@ from quickstudy.estimators.rows import (
 
 ONLY = None
 """The label of a group that was given without one."""
+
+
+def seed_of(model: Any) -> int:
+    """The seed that `random_state` stands for."""
+    if isinstance(model.random_state, Integral):
+        return int(model.random_state)
+    return int(check_random_state(model.random_state).randint(2**31))
+
+
+def remembered(model: Any, groups: Any) -> Mapping[Any, Tensor]:
+    """The rows of the groups of `fit`; ValueError if they were not saved and `groups` asks for them."""
+    check_is_fitted(model)
+    if model._known is None and groups is not None:
+        raise ValueError(
+            "the model was saved without the rows of its groups, so predict takes no groups; give their rows to "
+            "adapt(X, y, groups)"
+        )
+    return model._known or {}
+
+
+def known_and_asked(model: Any, X: Any, groups: Any) -> tuple[Tensor, list[Tensor], list[list[int]]]:
+    """Inputs `[rows, dx]`, and of each group that is asked for its rows in `fit` and its places among the inputs.
+
+    Without groups, each row is of an unknown group of its own.
+    """
+    known = remembered(model, groups)
+    x, labels = rows_to_predict(model, X, groups, known)
+    empty = x.new_zeros(0, x.shape[1] + model.n_outputs_)
+    rows, asked = places_and_rows(range(len(x)) if labels is None else labels, known if labels is not None else {})
+    return x, [empty if each is None else each for each in rows], asked
+
+
+def places_and_rows(labels: Iterable[Any], known: Mapping[Any, Tensor]) -> tuple[list[Any], list[list[int]]]:
+    """Of each label in `labels` its known rows, None if there are none, and its places."""
+    places: dict[Any, list[int]] = {}
+    for i, label in enumerate(labels):
+        places.setdefault(label, []).append(i)
+    return [known.get(label) for label in places], list(places.values())
+
+
+def warn_of_no_groups() -> None:
+    """Say what `fit` does without groups."""
+    warnings.warn(
+        "fit was given no groups, so every row counts as a group of its own: the model is one curve for all rows, and "
+        "adapt() has nothing to learn from; pass groups=, the group of each row",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def check_has_groups(model: Any) -> None:
+    """Raise ValueError if `fit` was given no groups, so that there is nothing to adapt."""
+    if model.groups_ == ():
+        raise ValueError(
+            "fit was given no groups, so the model does not know how alike the rows of a group are; fit it with "
+            "groups=, the group of each row"
+        )
 
 
 def rows_to_predict(model: Any, X: Any, groups: Any, known: Mapping[Any, Any]) -> tuple[Tensor, list[Any] | None]:
@@ -41,7 +100,7 @@ def rows_to_predict(model: Any, X: Any, groups: Any, known: Mapping[Any, Any]) -
     return x, labels
 
 
-def rows_of_new_groups(model: Any, X: Any, y: Any, groups: Any, names: Any) -> dict[Any, Tensor]:
+def rows_of_new_groups(model: Any, X: Any, y: Any, groups: Any) -> dict[Any, Tensor]:
     """Of each group its rows `[n, dx + dy]`; without labels, all rows are of one group. There may be none."""
     check_is_fitted(model)
     check_no_dates(X)
@@ -51,7 +110,7 @@ def rows_of_new_groups(model: Any, X: Any, y: Any, groups: Any, names: Any) -> d
         raise ValueError(f"X has {len(x)} rows and y has {len(np.asarray(y))}; give one outcome for each row")
     values = torch.cat([as_tensor(x), model._outcomes(y)], 1)
     labels = [ONLY] * len(x) if groups is None else read_labels(groups, len(x))
-    return rows_by_group(values, labels, names) if len(x) else {ONLY: values}
+    return rows_by_group(values, labels, model._names) if len(x) else {ONLY: values}
 
 
 def holds_text(y: Any) -> bool:

@@ -1,8 +1,6 @@
 """A regressor over groups with scikit-learn's conventions."""
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, final
 
@@ -16,24 +14,23 @@ from quickstudy.estimators.conventions import (
     BaseEstimator,
     RegressorMixin,
     check_is_fitted,
-    check_random_state,
     r2_score,
     validate_data,
 )
-from quickstudy.estimators.fitting import (
-    Setting,
-    as_model,
-    choice_of,
-    held_out_scores,
-    is_choice,
-    name_of,
-    single,
-    without_groups,
+from quickstudy.estimators.fitting import as_model, choice_of, held_out_scores, single, without_groups
+from quickstudy.estimators.given import (
+    check_has_groups,
+    holds_text,
+    known_and_asked,
+    numbers,
+    rows_of_new_groups,
+    rows_to_predict,
+    seed_of,
+    warn_of_no_groups,
 )
-from quickstudy.estimators.given import holds_text, numbers, rows_of_new_groups, rows_to_predict
 from quickstudy.estimators.keeping import read, write
 from quickstudy.estimators.predicting import predictions
-from quickstudy.estimators.predictor import GroupPredictor, places_and_rows
+from quickstudy.estimators.predictor import GroupPredictor
 from quickstudy.estimators.rows import (
     as_tensor,
     check_aligned,
@@ -43,12 +40,11 @@ from quickstudy.estimators.rows import (
     rows_by_group,
     training_rows,
 )
-from quickstudy.estimators.scores import as_frame, columns_of_scores
+from quickstudy.estimators.scores import as_frame, columns_of_scores, metrics_of
+from quickstudy.estimators.setting import Progress, Setting, is_choice, name_of, setting_of
 from quickstudy.tables.judging import usual_sizes
 from quickstudy.tables.model import TableModel
 from quickstudy.tasks.datasets.columns import GroupedRows
-
-Progress = Callable[[str, int, int], None]
 
 
 @final
@@ -137,7 +133,7 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
             RuntimeWarning: if groups with a single row are left out.
         """
         x, values = self._training_values(X, y, groups)
-        setting = self._setting()
+        setting = setting_of(self)
         self.scores_: dict[str, list[Any]] | None = None
         with torch.random.fork_rng(devices=[]):
             if groups is None:
@@ -165,12 +161,7 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
                 f"n_samples={len(x)} and {x.shape[1]} columns of X, without groups; expected at least two more rows "
                 "than columns, for a line and the noise around it"
             )
-        warnings.warn(
-            "fit was given no groups, so every row counts as a group of its own: the model is one curve for all rows, "
-            "and adapt() has nothing to learn from; pass groups=, the group of each row",
-            UserWarning,
-            stacklevel=3,
-        )
+        warn_of_no_groups()
         learner, rows = without_groups(values, self._names)
         self._known, self.groups_, self.weights_ = {}, (), {"everyone": 1.0}
         self.model_ = as_model(learner, "one curve for all rows", rows, (0,))
@@ -183,7 +174,7 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
                 raise ValueError(f"output {name!r} is {low:g} in all rows, so there is nothing to predict")
         if is_choice(setting.learner):
             choice = choice_of(rows, setting)
-            self.scores_ = columns_of_scores(choice.scores, choice.seen, rows.y)
+            self.scores_ = columns_of_scores(choice.scores, choice.seen, metrics_of(rows.y))
             self.weights_ = {name: sum(own) / len(own) for name, own in choice.weights.items()}
             return TableModel.of(choice, rows)
         seen = setting.seen if setting.seen is not None else usual_sizes(rows)
@@ -218,12 +209,8 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
             NotFittedError: before `fit`.
             ValueError: for rows unlike those of `fit`, groups without a label, and a model that was saved without rows.
         """
-        known = self._remembered(groups)
-        x, labels = rows_to_predict(self, X, groups, known)
-        wanted = check_wanted(return_std, quantiles, joint, self._seed())
-        rows, asked = places_and_rows(range(len(x)) if labels is None else labels, known if labels is not None else {})
-        empty = x.new_zeros(0, x.shape[1] + self.n_outputs_)
-        rows = [empty if each is None else each for each in rows]
+        x, rows, asked = known_and_asked(self, X, groups)
+        wanted = check_wanted(return_std, quantiles, joint, seed_of(self))
         parts = predictions(self.model_.learner, rows, asked, x, self.n_outputs_, wanted)
         return answer(parts, X, self._names, wanted)
 
@@ -240,12 +227,8 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
             NotFittedError: before `fit`.
             ValueError: for bad rows, and if `fit` was given no groups.
         """
-        new = self._new_rows(X, y, groups)
-        if self.groups_ == ():
-            raise ValueError(
-                "fit was given no groups, so the model does not know how alike the rows of a group are; fit it with "
-                "groups=, the group of each row"
-            )
+        new = rows_of_new_groups(self, X, y, groups)
+        check_has_groups(self)
         return GroupPredictor(self, new)
 
     def score(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> float:
@@ -269,15 +252,15 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
             seen: numbers of rows seen; by default those of the estimator.
 
         Returns:
-            Columns with a row for each learner and number of seen rows (see `columns_of_scores`), a data frame if X is
+            Columns with a row for each learner and number of seen rows (see `scores.metrics_of`), a data frame if X is
             one. Of a mixture, each learner has rows, and "together" is the mixture, whose weights were found without
             the groups that are judged (nested cross-validation).
         """
         if groups is None:
             raise ValueError("groups is None; give the group of each row, as scores are over held-out groups")
-        own = type(self)(**{name: getattr(self, name) for name in self.get_params(deep=False)})
+        own = type(self)(**self.get_params(deep=False))
         x, values = own._training_values(X, y, groups)
-        setting = own._setting(seen)
+        setting = setting_of(own, seen)
         rows = training_rows(rows_by_group(values, read_labels(groups, len(x)), own._names), own._names)
         if not 2 <= folds <= len(rows.names):
             raise ValueError(f"folds={shown(folds)}; expected a number from 2 to that of the groups, {len(rows.names)}")
@@ -288,7 +271,7 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
             else:
                 sizes = setting.seen if setting.seen is not None else usual_sizes(rows)
                 scores = {name_of(setting.learner): held_out_scores(rows, setting, folds, sizes)}
-        return as_frame(columns_of_scores(scores, sizes, rows.y), X)
+        return as_frame(columns_of_scores(scores, sizes, metrics_of(rows.y)), X)
 
     def outside(self, X: Any) -> Any:
         """Whether each row `[rows]` has an input that is outside the range of training by more than 5% of its width."""
@@ -309,7 +292,7 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
             FileExistsError: if something else is at `folder`.
         """
         check_is_fitted(self)
-        write(self, folder, rows)
+        write(self, folder, rows, self.model_.save)
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -318,33 +301,8 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
         Raises:
             CheckpointError: if there is none, or it is damaged.
         """
-        return read(cls, folder)
-
-    def _setting(self, seen: Sequence[int] | None = None) -> Setting:
-        chosen = self.seen if seen is None else seen
-        progress = self.progress or (lambda what, done, of: None)
-        sizes = None if chosen is None else tuple(int(number) for number in chosen)
-        return Setting(self.learner, sizes, self.training or {}, self._seed(), progress)
-
-    def _seed(self) -> int:
-        if isinstance(self.random_state, Integral):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31))
+        return read(cls, folder, TableModel.load)
 
     def _outcomes(self, y: Any) -> Tensor:
         """Outcomes of new groups `[rows, dy]`."""
         return as_tensor(numbers(y, self.n_outputs_)).reshape(-1, self.n_outputs_)
-
-    def _new_rows(self, X: Any, y: Any, groups: Any) -> dict[Any, Tensor]:
-        check_is_fitted(self)
-        return rows_of_new_groups(self, X, y, groups, self._names)
-
-    def _remembered(self, groups: Any) -> Mapping[Any, Tensor]:
-        """The rows of the groups of `fit`; ValueError if they were not saved and `groups` asks for them."""
-        check_is_fitted(self)
-        if self._known is None and groups is not None:
-            raise ValueError(
-                "the model was saved without the rows of its groups, so predict takes no groups; give their rows to "
-                "adapt(X, y, groups)"
-            )
-        return self._known or {}

@@ -1,6 +1,7 @@
 """Estimators in folders, without pickle: the model of the table, and beside it what belongs to the estimator."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +23,8 @@ ROWS = "rows.safetensors"
 Estimator = TypeVar("Estimator")
 
 
-def write(model: Any, folder: Path | str, rows: bool) -> None:
-    """Write a fitted estimator; see `GroupRegressor.save`."""
+def write(model: Any, folder: Path | str, rows: bool, save: Callable[[Path], Any]) -> None:
+    """Write a fitted estimator; `save` writes its model. See `GroupRegressor.save`."""
     facts = {
         "estimator": type(model).__name__,
         "parameters": _parameters(model),
@@ -35,8 +36,10 @@ def write(model: Any, folder: Path | str, rows: bool) -> None:
     }
     if rows and model._known is not None:
         facts["groups"] = [_label(label) for label in model._known]
+    if hasattr(model, "classes_"):
+        facts["classes"] = [_label(label) for label in model.classes_.tolist()]
     text = json.dumps(facts).encode()
-    model.model_.save(folder)
+    save(Path(folder))
     if facts["groups"] is not None:
         known = list(model._known.values())
         tensors = {"sizes": torch.tensor([len(each) for each in known])}
@@ -45,11 +48,11 @@ def write(model: Any, folder: Path | str, rows: bool) -> None:
     write_file(Path(folder) / FACTS, text)
 
 
-def read(kind: type[Estimator], folder: Path | str) -> Estimator:
-    """The estimator in a folder; see `GroupRegressor.load`."""
-    table = TableModel.load(folder)
+def read(kind: type[Estimator], folder: Path | str, load: Callable[[Path], Any]) -> Estimator:
+    """The estimator in a folder; `load` reads its model. See `GroupRegressor.load`."""
+    table = load(Path(folder))
     path = Path(folder) / FACTS
-    if not path.exists():
+    if not path.exists() and isinstance(table, TableModel):
         flat = len(table.y) == 1
         facts: dict[str, Any] = {"parameters": {}, "names": [table.task, table.x, table.y, flat], "named": True}
         return _built(kind, table, facts, None)
@@ -63,7 +66,7 @@ def read(kind: type[Estimator], folder: Path | str) -> Estimator:
         raise CheckpointError(f"{path} or {ROWS} beside it is damaged ({error!r}); restore it from a copy") from None
 
 
-def _built(kind: Any, table: TableModel, facts: dict[str, Any], known: Any) -> Any:
+def _built(kind: Any, table: Any, facts: dict[str, Any], known: Any) -> Any:
     """An estimator as it was after `fit`."""
     given = dict(facts["parameters"])
     if isinstance(given.get("learner"), dict):
@@ -75,7 +78,10 @@ def _built(kind: Any, table: TableModel, facts: dict[str, Any], known: Any) -> A
     if facts["named"]:
         model.feature_names_in_ = np.array(x, dtype=object)
     model._known, model.groups_ = known, None if known is None else tuple(known)
-    model.model_, model.weights_, model.scores_ = table, facts.get("weights", table.weights), facts.get("scores")
+    model.model_, model.scores_ = table, facts.get("scores")
+    model.weights_ = facts["weights"] if "weights" in facts else dict(table.weights)
+    if "classes" in facts:
+        model.classes_ = np.array(facts["classes"])
     return model
 
 
@@ -108,7 +114,7 @@ def _parameters(model: Any) -> dict[str, Any]:
 def _label(label: Any) -> Any:
     if not isinstance(label, str | int | float):
         raise TypeError(
-            f"group {shown(label)} is a {type(label).__name__}, which the folder cannot hold; name groups by text or "
-            "numbers, or give rows=False"
+            f"the label {shown(label)} is a {type(label).__name__}, which the folder cannot hold; use text or numbers, "
+            "or, for groups, give rows=False"
         )
     return label

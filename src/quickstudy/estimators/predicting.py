@@ -1,12 +1,13 @@
 """Predictions at rows of many groups, in portions that bound memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from quickstudy.data import pad
+from quickstudy.data import Examples, pad
+from quickstudy.estimators.classes.candidates import labelled
 
 GROUPS = 256  # largest number of groups that are predicted at once
 POINTS = 256  # largest number of rows of a group that are predicted at once
@@ -45,7 +46,6 @@ class Parts(NamedTuple):
     draws: Tensor
 
 
-@torch.no_grad()
 def predictions(
     learner: Any, known: Sequence[Tensor], asked: Sequence[Sequence[int]], x: Tensor, dy: int, wanted: Wanted
 ) -> Parts:
@@ -65,23 +65,62 @@ def predictions(
             f"joint={wanted.draws} for a group with {largest:,} rows; rows of a group are drawn together, at most "
             f"{TOGETHER:,} of them: give fewer rows at a time"
         )
-    sizes = (2 + len(wanted.quantiles) + wanted.draws, len(x), dy)
-    found = torch.zeros(sizes, dtype=torch.float64)
     generator = torch.Generator().manual_seed(wanted.seed)
-    step = TOGETHER if wanted.draws else POINTS
-    dx = x.shape[1]
-    for start in range(0, len(asked), GROUPS):
-        groups = slice(start, start + GROUPS)
-        predictor = learner.adapt(pad([(rows[:, :dx], rows[:, dx:]) for rows in known[groups]]))
-        for places, real in _portions(asked[groups], step):
-            belief = predictor(x[places])
-            std = belief.variance.sqrt() if wanted.std else torch.zeros_like(belief.mean)
-            parts = [belief.mean[None], std[None]]
-            parts += [belief.quantile(list(wanted.quantiles))] if wanted.quantiles else []
-            parts += [belief.sample(wanted.draws, generator)] if wanted.draws else []
-            found[:, places[real]] = torch.cat([part.double() for part in parts])[:, real]
+
+    def parts(belief: Any) -> Tensor:
+        std = belief.variance.sqrt() if wanted.std else torch.zeros_like(belief.mean)
+        found = [belief.mean[None], std[None]]
+        found += [belief.quantile(list(wanted.quantiles))] if wanted.quantiles else []
+        found += [belief.sample(wanted.draws, generator)] if wanted.draws else []
+        return torch.cat([part.double() for part in found])
+
+    count = 2 + len(wanted.quantiles) + wanted.draws
+    predict = At(learner.adapt, parts, (count, dy), TOGETHER if wanted.draws else POINTS)
+    found = predict(known, asked, x)
     mean, std, quantiles, draws = found.split([1, 1, len(wanted.quantiles), wanted.draws])
     return Parts(mean[0], std[0], quantiles.permute(1, 2, 0), draws.permute(1, 2, 0))
+
+
+def probabilities(
+    learner: Any, known: Sequence[Tensor], asked: Sequence[Sequence[int]], x: Tensor, classes: int
+) -> Tensor:
+    """Class probabilities `[rows, classes]`; arguments are as of `predictions`, and outcomes are numbers of classes."""
+    predict = At(
+        lambda support: learner.adapt(labelled(support)),
+        lambda belief: belief.mean[None].double(),
+        (1, classes),
+        POINTS,
+    )
+    found = predict(known, asked, x)[0]
+    return found / found.sum(1, keepdim=True)
+
+
+class At(NamedTuple):
+    """Evaluates beliefs at rows of many groups.
+
+    Args:
+        adapt: maps the known rows of some groups to a predictor.
+        parts: maps a belief about `[T, M]` rows to numbers `[P, T, M, D]`.
+        sizes: P and D.
+        step: largest number of rows of a group that are predicted at once.
+    """
+
+    adapt: Callable[[Examples], Any]
+    parts: Callable[[Any], Tensor]
+    sizes: tuple[int, int]
+    step: int
+
+    @torch.no_grad()
+    def __call__(self, known: Sequence[Tensor], asked: Sequence[Sequence[int]], x: Tensor) -> Tensor:
+        """The numbers `[P, rows, D]` at rows `x [rows, dx]`; see `predictions`."""
+        dx = x.shape[1]
+        found = torch.zeros(self.sizes[0], len(x), self.sizes[1], dtype=torch.float64)
+        for start in range(0, len(asked), GROUPS):
+            groups = slice(start, start + GROUPS)
+            predictor = self.adapt(pad([(rows[:, :dx], rows[:, dx:]) for rows in known[groups]]))
+            for places, real in _portions(asked[groups], self.step):
+                found[:, places[real]] = self.parts(predictor(x[places]))[:, real]
+        return found
 
 
 def _portions(asked: Sequence[Sequence[int]], step: int) -> list[tuple[Tensor, Tensor]]:

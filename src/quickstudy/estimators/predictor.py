@@ -1,6 +1,6 @@
 """The result of `GroupRegressor.adapt`: predictions for new groups, given their rows so far."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, final
 
 import torch
@@ -9,8 +9,11 @@ from torch import Tensor
 from quickstudy.checks import shown
 from quickstudy.data import Examples
 from quickstudy.estimators.answers import answer, check_wanted
-from quickstudy.estimators.given import ONLY, rows_to_predict
+from quickstudy.estimators.given import ONLY, places_and_rows, rows_of_new_groups, rows_to_predict, seed_of
 from quickstudy.estimators.predicting import predictions
+
+Known = Mapping[Any, Tensor]
+"""Of each group its rows `[n, dx + dy]`."""
 
 
 @final
@@ -22,7 +25,7 @@ class GroupPredictor:
         known: of each group its rows `[n, dx + dy]`.
     """
 
-    def __init__(self, model: Any, known: Mapping[Any, Tensor]):
+    def __init__(self, model: Any, known: Known):
         self._model, self._known = model, dict(known)
 
     @property
@@ -44,29 +47,14 @@ class GroupPredictor:
             ValueError: for groups that were not given to `adapt`, and for bad rows.
         """
         model = self._model
-        x, labels = rows_to_predict(model, X, groups, self._known)
-        if labels is None:
-            if len(self._known) > 1:
-                raise ValueError(f"there are {len(self._known)} groups; give groups=, the group of each row")
-            labels = list(self._known) * len(x)
-        rows, asked = places_and_rows(labels, self._known)
-        if None in rows:
-            strange = next(label for label in labels if label not in self._known)
-            known = ", ".join(shown(label) for label in list(self._known)[:5])
-            raise ValueError(f"groups holds {shown(strange)}; adapt was given rows of {known}")
-        wanted = check_wanted(return_std, quantiles, joint, model._seed())
+        x, rows, asked = asked_of(model, self._known, X, groups)
+        wanted = check_wanted(return_std, quantiles, joint, seed_of(model))
         parts = predictions(model.model_.learner, rows, asked, x, model.n_outputs_, wanted)
         return answer(parts, X, model._names, wanted)
 
     def append(self, X: Any, y: Any, groups: Any = None) -> "GroupPredictor":
         """The predictor for these rows and further ones, of the same groups or of more."""
-        more = self._model._new_rows(X, y, groups)
-        if len(self._known) > 1 and ONLY in more:
-            raise ValueError(f"there are {len(self._known)} groups; give groups=, the group of each row")
-        if list(more) == [ONLY]:
-            more = {next(iter(self._known)): more[ONLY]}
-        joined = {label: torch.cat([self._known[label], rows]) for label, rows in more.items() if label in self._known}
-        return GroupPredictor(self._model, self._known | more | joined)
+        return GroupPredictor(self._model, joined(self._model, self._known, X, y, groups))
 
     def unlike(self) -> dict[Any, bool]:
         """Whether each group has an outcome that is far from what is expected of an unknown group.
@@ -77,16 +65,47 @@ class GroupPredictor:
         return {label: bool(model.unlike(_alone(rows, dx))) for label, rows in self._known.items()}
 
     def __repr__(self) -> str:
-        counts = f"{len(self._known)} group{'s' * (len(self._known) != 1)}"
-        return f"GroupPredictor({counts}, {sum(map(len, self._known.values()))} rows)"
+        return described(self, self._known)
 
 
-def places_and_rows(labels: Iterable[Any], known: Mapping[Any, Tensor]) -> tuple[list[Any], list[list[int]]]:
-    """Of each label in `labels` its known rows, None if there are none, and its places."""
-    places: dict[Any, list[int]] = {}
-    for i, label in enumerate(labels):
-        places.setdefault(label, []).append(i)
-    return [known.get(label) for label in places], list(places.values())
+def asked_of(model: Any, known: Known, X: Any, groups: Any) -> tuple[Tensor, list[Any], list[list[int]]]:
+    """Inputs `[rows, dx]`, and of each group that is asked for its known rows and its places among the inputs.
+
+    Raises:
+        ValueError: for groups without known rows, and if the groups are not given where there are several.
+    """
+    x, labels = rows_to_predict(model, X, groups, known)
+    if labels is None:
+        check_one(known)
+        labels = list(known) * len(x)
+    rows, asked = places_and_rows(labels, known)
+    strange = next((label for label in labels if label not in known), ONLY)
+    if strange is not ONLY:
+        listed = ", ".join(shown(label) for label in list(known)[:5])
+        raise ValueError(f"groups holds {shown(strange)}; adapt was given rows of {listed}")
+    return x, rows, asked
+
+
+def joined(model: Any, known: Known, X: Any, y: Any, groups: Any) -> dict[Any, Tensor]:
+    """The known rows and further ones."""
+    more = rows_of_new_groups(model, X, y, groups)
+    if ONLY in more:
+        check_one(known)
+        more = {next(iter(known)): more[ONLY]}
+    both = {label: torch.cat([known[label], rows]) for label, rows in more.items() if label in known}
+    return {**known, **more, **both}
+
+
+def check_one(known: Known) -> None:
+    """Raise ValueError if there are several groups."""
+    if len(known) > 1:
+        raise ValueError(f"there are {len(known)} groups; give groups=, the group of each row")
+
+
+def described(predictor: Any, known: Known) -> str:
+    """The numbers of groups and rows, for people."""
+    groups = f"{len(known)} group{'s' * (len(known) != 1)}"
+    return f"{type(predictor).__name__}({groups}, {sum(map(len, known.values()))} rows)"
 
 
 def _alone(rows: Tensor, dx: int) -> Examples:

@@ -44,17 +44,18 @@ class Trees(nn.Module):
         return {"trees": self.trees, "nodes": self.nodes}
 
     @classmethod
-    def of(cls, model: Any, features: np.ndarray[Any, Any]) -> "Trees":
-        """The trees of a fitted `HistGradientBoostingRegressor`.
+    def of(cls, model: Any, features: np.ndarray[Any, Any], k: int = 0) -> "Trees":
+        """The trees of a fitted `HistGradientBoostingRegressor` or `HistGradientBoostingClassifier`.
 
         Args:
             model: the fitted model.
             features: rows of features `[n, features]`, on which both must agree.
+            k: of which class, if there are more than two.
 
         Raises:
             RuntimeError: if they do not, which another version of scikit-learn could cause.
         """
-        nodes = [each[0].nodes for each in model._predictors]
+        nodes = [each[k].nodes for each in model._predictors]
         made = cls(len(nodes), max((len(each) for each in nodes), default=0))
         for i, each in enumerate(nodes):
             count, leaf = len(each), torch.from_numpy(each["is_leaf"].astype(bool))
@@ -66,9 +67,9 @@ class Trees(nn.Module):
             for name in ("left", "right"):  # a leaf leads to itself
                 below = torch.from_numpy(each[name].astype(np.int64))
                 getattr(made, name)[i, :count] = torch.where(leaf, own, below)
-        made.start.fill_(float(np.ravel(model._baseline_prediction)[0]))
+        made.start.fill_(float(np.ravel(model._baseline_prediction)[k]))
         found = made(torch.from_numpy(features.astype(np.float64))).numpy()
-        if not np.allclose(found, model._raw_predict(features).ravel(), atol=1e-9, rtol=1e-9):
+        if not np.allclose(found, model._raw_predict(features).reshape(len(features), -1)[:, k], atol=1e-9, rtol=1e-9):
             import sklearn
 
             raise RuntimeError(
