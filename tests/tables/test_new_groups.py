@@ -68,7 +68,7 @@ def test_rows_without_an_outcome_are_predicted_from_those_with_one(place: Path, 
     assert float(belief.mean[0, 0, 0]) == pytest.approx(float(ann["height_mean"]), rel=1e-9)
 
 
-def test_grids_and_inputs_of_ones_own(place: Path, monkeypatch) -> None:
+def test_grids_and_inputs_of_ones_own(place: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(place)
     (place / "known.csv").write_text("person;year;height;mass\nann;2000;1520;6\nbo;2000;1500;5\n")
     assert main(["predict", "models/people", "known.csv", "--grid", "3", "--out", "a/grid.csv"]) == 0
@@ -76,6 +76,13 @@ def test_grids_and_inputs_of_ones_own(place: Path, monkeypatch) -> None:
     (place / "at.csv").write_text("year\n2003\n2001\n")
     assert main(["predict", "models/people", "known.csv", "--at", "at.csv", "--out", "b.csv"]) == 0
     assert [row["year"] for row in rows_of(place / "b.csv")] == ["2003.0", "2001.0"] * 2
+    (place / "at.csv").write_text("year;person\n2003;bo\n2001;ann\n2002;bo\n")
+    assert main(["predict", "models/people", "known.csv", "--at", "at.csv", "--out", "b.csv"]) == 0
+    found = [(row["person"], row["year"]) for row in rows_of(place / "b.csv")]
+    assert found == [("ann", "2001.0"), ("bo", "2003.0"), ("bo", "2002.0")]
+    (place / "at.csv").write_text("year;person\n2003;zoe\n")
+    assert main(["predict", "models/people", "known.csv", "--at", "at.csv", "--out", "b.csv"]) == 1
+    assert "--at has rows of group 'zoe', which is not among the new groups" in capsys.readouterr().err
 
 
 def test_it_warns_of_inputs_and_groups_that_are_unlike_those_of_training(place: Path, monkeypatch, capsys) -> None:

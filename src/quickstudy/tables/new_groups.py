@@ -60,10 +60,9 @@ def read_new(columns: Columns, model: TableModel, *, at: Columns | None = None, 
     inputs = torch.tensor(numbers_of(columns, model.inputs, range(count), labels), dtype=torch.float64).T
     outcomes = outcomes_of(columns, model.y, count)
     missing = outcomes.isnan()
-    names = sorted(set(labels), key=natural)
+    places = places_of(labels)
     known, asked, as_written = [], [], []
-    for name in names:
-        own = [i for i in range(count) if labels[i] == name]
+    for own in places.values():
         seen, open_ = [i for i in own if not missing[i].all()], [i for i in own if missing[i].any()]
         rows = torch.cat([inputs[seen], outcomes[seen]], 1)
         known.append(rows[rows[:, 0].argsort(stable=True)])
@@ -71,7 +70,7 @@ def read_new(columns: Columns, model: TableModel, *, at: Columns | None = None, 
         as_written.append(cells_of(columns, model.inputs, open_))
     if at is not None and grid is not None:
         raise ValueError("--at and --grid are both given; choose one of them")
-    new = NewGroups(tuple(names), tuple(known), tuple(asked), tuple(as_written))
+    new = NewGroups(tuple(places), tuple(known), tuple(asked), tuple(as_written))
     if at is not None:
         new = at_rows(new, model, at, columns)
     if grid is not None:
@@ -102,6 +101,14 @@ def check_columns(columns: Columns, needed: Sequence[str], model: TableModel) ->
         gap = next((i for i, cell in enumerate(columns[name]) if check(cell)), None)
         if gap is not None and name not in filled:
             raise ValueError(f"row {gap + 1} has no value in column {name!r}; fill it in, or remove the row")
+
+
+def places_of(labels: Sequence[Any]) -> dict[Any, list[int]]:
+    """The rows of each group, whose names are in natural order."""
+    found: dict[Any, list[int]] = {}
+    for i, label in enumerate(labels):
+        found.setdefault(label, []).append(i)
+    return {name: found[name] for name in sorted(found, key=natural)}
 
 
 def outcomes_of(columns: Columns, names: Sequence[str], count: int) -> Tensor:
@@ -138,9 +145,17 @@ def at_rows(new: NewGroups, model: TableModel, at: Columns, columns: Columns) ->
     count = len(at[model.inputs[0].name])
     labels = list(columns[model.task])
     first = {each.name: first_dates(each, columns[each.name], labels) for each in model.inputs if each.elapsed}
+    everywhere = list(range(count))
+    places = {str(name): own for name, own in places_of(list(at[model.task])).items()} if model.task in at else None
+    unknown = [name for name in places or {} if name not in set(map(str, new.names))]
+    if unknown:
+        raise ValueError(
+            f"--at has rows of group {unknown[0]!r}, which is not among the new groups; give a row of it there, with "
+            "or without an outcome"
+        )
     asked, as_written = [], []
     for name in new.names:
-        own = [i for i in range(count) if model.task not in at or at[model.task][i] == name]
+        own = everywhere if places is None else places.get(str(name), [])
         parts = []
         for each in model.inputs:
             cells = at[each.name]
@@ -166,8 +181,7 @@ def on_grid(new: NewGroups, model: TableModel, columns: Columns, inputs: Tensor,
     values = torch.linspace(model.low[0], model.high[0], count, dtype=torch.float64)
     first = first_dates(main, columns[main.name], labels) if main.elapsed else {}
     asked, as_written = [], []
-    for name in new.names:
-        own = [i for i, label in enumerate(labels) if label == name]
+    for name, own in places_of(labels).items():
         others = inputs[own, 1:]
         if bool((others != others[0]).any()):
             varying = model.x[1 + int((others != others[0]).any(0).nonzero()[0, 0])]

@@ -17,7 +17,7 @@ from quickstudy.tasks.datasets.columns import (
     complete_rows,
     read_groups,
 )
-from quickstudy.tasks.datasets.inputs import Reading
+from quickstudy.tasks.datasets.inputs import Input, Reading
 from quickstudy.tasks.datasets.kinds import infer
 from quickstudy.tasks.datasets.scaling import Scaling
 
@@ -86,10 +86,25 @@ def check_inputs(rows: GroupedRows) -> None:
                 f"column {name!r} holds {code:g} in {count} row{'s' * (count > 1)}, far from its other values; if it "
                 "stands for a missing value, leave these cells empty"
             )
+    doubts += [doubt for each in rows.inputs if each.kind == "category" for doubt in rare_levels(each, rows)]
     if all(int(own.unique(dim=0, return_counts=True)[1].min()) > 1 for own in rows.rows):
         doubts.append("every row occurs twice or more; if files were joined twice, remove the copies")
     for doubt in doubts:
         warnings.warn(doubt, RuntimeWarning, stacklevel=3)
+
+
+def rare_levels(one: Input, rows: GroupedRows) -> list[str]:
+    """Sentences about categories of an input that occur in a single group."""
+    places = [rows.x.index(f"{one.name}={level}") for level in one.levels[1:]]
+    own = [each[:, places] for each in rows.rows]
+    counts = [sum(bool((each == 0).all(1).any()) for each in own)]
+    counts += [sum(bool(each[:, k].any()) for each in own) for k in range(len(places))]
+    return [
+        f"{one.name} is {level!r} in one group only, so what it does cannot be told from that group; merge it with "
+        "others"
+        for level, count in zip(one.levels, counts, strict=True)
+        if count == 1
+    ]
 
 
 def code_for_missing(column: Tensor) -> float | None:

@@ -94,7 +94,10 @@ class Input(NamedTuple):
         if self.kind == "category":
             own = self._indicators(cells, rows, lost)
         else:
-            values = [math.nan if gone else self._number(cells[i], i) for i, gone in zip(rows, lost, strict=True)]
+            known: dict[str, float] = {}  # text is read once, as dates take time
+            values = [
+                math.nan if gone else self._number(cells[i], i, known) for i, gone in zip(rows, lost, strict=True)
+            ]
             if self.elapsed and first is not None:
                 values = [value - start for value, start in zip(values, first, strict=True)]
             own = [[self.fill or 0.0 if gone else v for v, gone in zip(values, lost, strict=True)]]
@@ -126,16 +129,18 @@ class Input(NamedTuple):
             found.append(place[level])
         return [[float(k == own) for own in found] for k in range(1, len(self.levels))]
 
-    def _number(self, cell: Any, row: int) -> float:
+    def _number(self, cell: Any, row: int, known: dict[str, float]) -> float:
+        if isinstance(cell, str) and cell in known:
+            return known[cell]
+        read = {"number": number, "duration": _as_duration}.get(self.kind, self._days)
         try:
-            if self.kind == "number":
-                return number(cell)
-            if self.kind == "duration":
-                return _as_duration(cell)
-            return self._days(cell)
+            found = read(cell)
         except ValueError as error:
             hint = first_row_hint(cell, row)
             raise ValueError(f"column {self.name!r} holds {shown(cell)} in row {row + 1}, {error}{hint}") from None
+        if isinstance(cell, str):
+            known[cell] = found
+        return found
 
     def _days(self, cell: Any) -> float:
         found = moment(cell, self.form)

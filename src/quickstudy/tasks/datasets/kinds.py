@@ -65,7 +65,8 @@ def _inferred(name: str, cells: Sequence[Any], given: Sequence[int], said: Readi
 
 def _kind(name: str, cells: Sequence[Any], rows: Sequence[int], form: str | None) -> Kind:
     """What most cells of a column hold. Raises ValueError for unclear dates, and words mixed with other cells."""
-    kinds = [_kind_of_cell(cells[i], form) for i in rows]
+    cells_of_text = {cell: _kind_of_cell(cell, form) for cell in {cells[i] for i in rows if isinstance(cells[i], str)}}
+    kinds = [cells_of_text[cells[i]] if isinstance(cells[i], str) else _kind_of_cell(cells[i], form) for i in rows]
     families = Counter({kind: 0 for kind in ("number", "date", "duration", "category")})
     families.update({"unclear": "date"}.get(kind, kind) for kind in kinds)
     most: Any = max(families, key=lambda kind: families[kind])
