@@ -99,7 +99,8 @@ def _scores(learner: Any, tasks: Tasks) -> tuple[Tensor, ...]:
     query = tasks.query.clean()
     real, count = query.real(), query.sizes().double()
     with torch.no_grad():
-        belief = learner.adapt(tasks.support)(query.x)
+        x = torch.where(real.unsqueeze(-1), query.x, query.x[:, :1])  # so that no input is unlike those of the table
+        belief = learner.adapt(tasks.support)(x)
         log_prob = belief.log_prob(query.y, real).double()
         joint = belief.log_prob(query.y, real, joint=True).double() / count
         below = belief.cdf(query.y).double()

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from quickstudy.data import Examples, pad
+from quickstudy.data import Examples
 from quickstudy.tables.model import TableModel, columns_of_quantiles
 from quickstudy.tables.new_groups import NewGroups
 
@@ -35,7 +36,7 @@ class Predicted(NamedTuple):
 def predict(model: TableModel, new: NewGroups, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> Predicted:
     """Predictions at the rows that are asked for."""
     dx = len(model.x)
-    x = pad([(each, each[:, :1]) for each in new.asked]).x.double()
+    x = _padded(new.asked)
     support = new.support(dx)
     belief = model.predict(support, x)
     levels = belief.quantile(list(quantiles)) if quantiles else x.new_zeros(0, *belief.mean.shape)
@@ -51,6 +52,17 @@ def predict(model: TableModel, new: NewGroups, quantiles: Sequence[float] = (0.0
             for k, column in enumerate(columns_of_quantiles(y, quantiles)):
                 found[column] += [rounded(value) for value in parts[k, t, : len(asked), d].tolist()]
     return Predicted(found, _warnings(model, new, support))
+
+
+def _padded(asked: Sequence[Tensor]) -> Tensor:
+    """Inputs `[T, M, dx]`; where a group has fewer rows, its first stands again, so that no input is unlike the others.
+
+    A group without rows has those of another.
+    """
+    some = next(rows for rows in asked if len(rows))
+    most = max(len(rows) for rows in asked)
+    filled = [rows if len(rows) else some[:1] for rows in asked]
+    return torch.stack([torch.cat([rows, rows[:1].expand(most - len(rows), -1)]) for rows in filled])
 
 
 def rounded(value: float) -> float:
