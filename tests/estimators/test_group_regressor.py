@@ -18,9 +18,9 @@ from quickstudy.tasks.datasets.columns import read_groups
 pytestmark = pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
 
 
-def test_chooses_as_the_command_does(table: Any) -> None:
+def test_chooses_as_the_command_does() -> None:
     """The same mixture and the same scores as from the rows of a file."""
-    X, y, groups = table
+    X, y, groups = people(count=8, rows=4)
     only = ("everyone", "intercept", "line")
     model = GroupRegressor(only).fit(X, y, groups=groups)
     rows = read_groups({"person": list(groups), "day": list(X.day), "speed": list(y)}, "person", ("day",), ("speed",))
