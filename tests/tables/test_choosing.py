@@ -61,12 +61,12 @@ def test_every_number_of_seen_rows_is_judged_on_the_same_rows() -> None:
     assert usual_sizes(rows) == (0, 1, 2) and usual_sizes(rows, (3, 4, 7)) == (3,)
 
 
-def test_padding_is_no_input_far_from_the_table(recwarn: pytest.WarningsRecorder) -> None:
+def test_choosing_warns_of_no_range(recwarn: pytest.WarningsRecorder) -> None:
     """Groups of unequal size in years: an input of 0 in the padding would be 2,000 years from all others."""
     own = [g for g in range(8) for _ in range(4 + g % 3)]
     year = [2000 + i for g in range(8) for i in range(4 + g % 3)]
     columns = {"g": own, "x": year, "y": [a + 0.1 * b for a, b in zip(own, year, strict=True)]}
-    choose(read_groups(columns, "g", ("x",), ("y",)), only=("everyone", "process"), steps=3, outer=2, inner=2)
+    choose(read_groups(columns, "g", ("x",), ("y",)), only=("everyone", "process"), steps=8, outer=2, inner=2)
     assert not recwarn.list
 
 

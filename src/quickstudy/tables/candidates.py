@@ -186,6 +186,7 @@ def train(learner: Any, groups: PointSets, seed: int, most: int, steps: int) -> 
         steps: of training.
     """
     largest = groups.points.num_points
+    learner.eval()  # so that it records no range of training: the model of a table warns in the table's units
     optimizer = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     chance = torch.Generator().manual_seed(seed)
