@@ -205,3 +205,14 @@ def test_names_from_a_table_are_no_mathematics(name: str, tmp_path: Path) -> Non
         words = labels([name], 25).shown[0] if i == 3 else name  # on one line, and in letters of an installed font
         assert any(words in text.get_text() for text in figure.findobj(Text)), i  # type: ignore[attr-defined]
         assert not any(text.get_parse_math() for text in figure.findobj(Text) if text.get_text() == name)
+
+
+def test_days_since_1970_have_dates_as_ticks() -> None:
+    days = np.arange(19_050.0, 19_150.0)
+    made = panels.wrapped({"a": panels.Panel(days, mean=days, sd=days)}, xlabel="visit", ylabel="y", dates=True)
+    axes = made.axes[0]
+    axes.set_xlim(days[0], days[-1])
+    shown = axes.xaxis.get_major_formatter().format_ticks(axes.xaxis.get_majorticklocs())
+    assert shown and all(text in ("2022-03", "2022-04", "2022-05", "2022-06") for text in shown)
+    low, high = axes.get_ylim()
+    assert low < days[0] and days[-1] < high  # without points, the mean is within the axes

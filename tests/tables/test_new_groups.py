@@ -94,6 +94,14 @@ def test_it_warns_of_inputs_and_groups_that_are_unlike_those_of_training(place: 
     assert "group ann: the known rows are unlike those of all trained groups" in said
 
 
+def test_groups_without_any_known_row_have_predictions_and_a_figure(place: Path, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    (place / "unknown.csv").write_text("person;year\nann;2000\nann;2004\n")
+    assert main(["predict", "models/people", "unknown.csv", "--out", "c.csv"]) == 0
+    first, last = rows_of(place / "c.csv")
+    assert 60 < float(last["height_mean"]) - float(first["height_mean"]) < 100 and (place / "c.png").exists()
+
+
 def test_it_warns_of_groups_that_training_had(place: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(place)
     (place / "known.csv").write_text("person;year;height;mass\np3;2000;1510;5\np3;2003;;\nP3;2003;;\n")

@@ -163,9 +163,12 @@ def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: i
         for spare in axes.flat[len(groups) :]:
             spare.set_axis_off()
         if dates:
-            ticks = AutoDateLocator(minticks=2, maxticks=4)
+            ticks = AutoDateLocator(minticks=2, maxticks=3)
+            forms = ["%Y", "%Y-%m", "%d %b", "%H:%M", "%H:%M", "%S s"]
             axes[0, 0].xaxis.set_major_locator(ticks)
-            axes[0, 0].xaxis.set_major_formatter(ConciseDateFormatter(ticks, show_offset=False))
+            axes[0, 0].xaxis.set_major_formatter(
+                ConciseDateFormatter(ticks, formats=forms, zero_formats=["", "%Y", *forms[1:5]], show_offset=False)
+            )
         for j in range(columns):  # the lowest panel of each column has the tick labels
             lowest = axes[(len(groups) - 1 - j) // columns, j]
             lowest.tick_params(labelbottom=True)
@@ -186,9 +189,14 @@ def _array(values: Any) -> np.ndarray:
 
 
 def _limits(column: Sequence[Panel]) -> tuple[float, float]:
-    """Return the range of true functions and points, plus a quarter at each end; curves may go beyond it."""
+    """Return the range of true functions and points, plus a quarter at each end; curves may go beyond it.
+
+    Where there is neither a true function nor a point to be predicted, the mean is within the range, too.
+    """
     sets = [panel.truth for panel in column if panel.truth is not None]
     sets += [pair[1] for panel in column for pair in (panel.seen, panel.unseen) if pair is not None and len(pair[1])]
+    alone = [panel for panel in column if panel.truth is None and panel.unseen is None]
+    sets += [panel.mean for panel in alone if panel.mean is not None]
     values = np.concatenate([_array(values).ravel() for values in sets])
     room = 0.25 * (float(np.ptp(values)) or abs(float(values[0])) or 1.0)
     return float(values.min()) - room, float(values.max()) + room
