@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import quickstudy as qs
 from quickstudy.cli import main
+from quickstudy.runs.reading import CheckpointError
 from quickstudy.tables.model import TableModel
 
 ARMS = {"placebo": 0.0, "low dose": -0.02, "high dose": -0.05}
@@ -129,6 +131,23 @@ def test_what_cannot_be_read(
     start, _, end = message.partition(".* ")
     assert start in said and end in said.replace("pass --date", "give --date") and said.count("\n") == 1
     assert not Path("none.csv").exists()
+
+
+def test_the_same_from_python(place: Path, monkeypatch) -> None:
+    from quickstudy.tables.new_groups import read_new
+    from quickstudy.tables.predicting import predict
+
+    monkeypatch.chdir(place)
+    asked = [row["weight_mean"] for row in predicted(NEW)]
+    cells = zip(*(line.split(",") for line in NEW.splitlines()), strict=True)
+    columns = {name: list(values) for name, *values in cells}
+    model = TableModel.load("model")
+    found = predict(model, read_new(columns, model)).columns
+    assert [f"{mean}" for mean in found["weight_mean"]] == asked and found["arm"] == ["high dose", "placebo"]
+    with pytest.raises(
+        CheckpointError, match="reads dates, categories or missing values .visit, arm., and GroupRegressor"
+    ):
+        qs.GroupRegressor.load("model")
 
 
 def test_warnings_name_dates(place: Path, monkeypatch, capsys) -> None:

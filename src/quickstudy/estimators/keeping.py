@@ -53,6 +53,12 @@ def read(kind: type[Estimator], folder: Path | str, load: Callable[[Path], Any])
     table = load(Path(folder))
     path = Path(folder) / FACTS
     if not path.exists() and isinstance(table, TableModel):
+        words = [each.name for each in table.inputs if each.kind != "number" or each.fill is not None]
+        if words:
+            raise CheckpointError(
+                f"{folder} reads dates, categories or missing values ({', '.join(words)}), and {kind.__name__} takes "
+                "numbers; predict by `quickstudy predict`, or by quickstudy.tables.predicting.predict"
+            )
         flat = len(table.y) == 1
         facts: dict[str, Any] = {"parameters": {}, "names": [table.task, table.x, table.y, flat], "named": True}
         return _built(kind, table, facts, None)
