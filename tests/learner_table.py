@@ -27,6 +27,7 @@ from quickstudy.inner.optimizers import SGD
 from quickstudy.inner.rates import Rates
 from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.metric.bases import NaturalSpline
+from quickstudy.metric.compartments.compartment_model import CompartmentModel
 from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP
 from quickstudy.metric.mixed.mixed_model import MixedModel
 from quickstudy.nets import MLP, WarpedMLP
@@ -129,6 +130,10 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "MixedModel": lambda: MixedModel(),
     "MixedModel, fitted": lambda: fitted("MixedModel"),
     "MeanAndGP": lambda: MeanAndGP(inducing=4),
+    "CompartmentModel": lambda: CompartmentModel(draws=60, populations=4),
+    "CompartmentModel, two, carry-over": lambda: CompartmentModel(
+        compartments=2, carry_over=True, limit=0.5, draws=60, populations=4
+    ),
     "MeanAndGP, fitted": lambda: fitted("MeanAndGP"),
     **PROCESSES,
 }

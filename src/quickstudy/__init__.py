@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from quickstudy.inner.loop import inner_loop as inner_loop
     from quickstudy.metric import bases as bases
     from quickstudy.metric.alpaca import ALPaCA as ALPaCA
+    from quickstudy.metric.compartments.compartment_model import CompartmentModel as CompartmentModel
     from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP as MeanAndGP
     from quickstudy.metric.mixed.mixed_model import MixedModel as MixedModel
     from quickstudy.nets.step_norm import StepNorm as StepNorm
@@ -75,6 +76,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "BootstrappingNP": "quickstudy.processes.bootstrapping_np",
     "CAVIA": "quickstudy.gradient.cavia",
     "CNP": "quickstudy.processes.cnp",
+    "CompartmentModel": "quickstudy.metric.compartments.compartment_model",
     "ConvCNP": "quickstudy.processes.conv_cnp",
     "ConvNP": "quickstudy.processes.conv_np",
     "Curvature": "quickstudy.gradient.meta_curvature",

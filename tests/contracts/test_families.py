@@ -13,6 +13,7 @@ from quickstudy.learner import SPLITS
 from quickstudy.rl import CartPole
 from quickstudy.tasks import (
     Classification,
+    DrugStudies,
     GaussianProcess,
     Harmonic,
     Images,
@@ -82,6 +83,8 @@ GENERATIVE: dict[str, Callable[[], Any]] = {
     "pendulum_with_velocity": lambda: Pendulum(with_velocity=True, damping=0.0, noise=0.05),
     "pharmacokinetics": Pharmacokinetics,
     "pharmacokinetics_noisy": lambda: Pharmacokinetics(noise=0.5),
+    "drug_studies": DrugStudies,
+    "drug_studies_two_compartments": lambda: DrugStudies(compartments=2, route="bolus", people=2),
     "predator_prey": lambda: PredatorPrey(step=0.5),
     "predator_prey_forecasting": lambda: PredatorPrey(step=0.5, forecasting=0.5),
     "rescaled": lambda: Rescaled(Pendulum(), x_center=2.5, x_scale=2.5),

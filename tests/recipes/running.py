@@ -68,12 +68,27 @@ TINY: dict[str, list[str]] = {
         *("--inner-steps", "2"),
     ],
     "table": ["--steps", "3", "--width", "8", "--folds", "2", "--task", "plant", "--x", "day", "--y", "height"],
+    "pharmacokinetics": ["--steps", "3", "--simulated", "0", "--task", "who", "--x", "hours", "--y", "level"],
 }
 
 
 def tiny(recipe: str, folder: Path) -> list[str]:
     """The arguments of a run that takes a second or less."""
-    return [*TINY[recipe], *(["--data", str(plants(folder))] if recipe == "table" else [])]
+    return [*TINY[recipe], *[str(word) for word in OWN_DATA.get(recipe, lambda _: [])(folder)]]
+
+
+def samples(folder: Path) -> Path:
+    """Write a CSV file with blood samples of five people who swallowed a drug, and return its path."""
+    path = folder / "samples.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["who", "hours", "level", "dose"])
+        for who in range(5):
+            fast, slow = 1.5 + 0.2 * who, 0.1 + 0.01 * who
+            for hour in (0, 0.5, 1, 2, 4, 8, 12):
+                level = 0 if hour == 0 else 9 * (math.exp(-slow * hour) - math.exp(-fast * hour))
+                writer.writerow([f"p{who}", hour, round(level * (1 + 0.1 * math.sin(hour + who)), 3), 4])
+    return path
 
 
 def plants(folder: Path) -> Path:
@@ -86,3 +101,10 @@ def plants(folder: Path) -> Path:
             for day in range(6 + plant % 2):
                 writer.writerow([f"p{plant}", day, 20 + (3 + plant) * day + math.sin(day + plant)])
     return path
+
+
+OWN_DATA = {
+    "table": lambda folder: ["--data", plants(folder)],
+    "pharmacokinetics": lambda folder: ["--data", samples(folder)],
+}
+"""Further arguments of recipes whose data are the user's own."""

@@ -18,7 +18,8 @@ from quickstudy.recipes import RECIPES
 from quickstudy.recipes.sinusoid import waves as sinusoids
 from quickstudy.report import figures
 
-OVER = {"table": "groups", "few-rows": "tables"}
+pytestmark = pytest.mark.filterwarnings("ignore:the chains of the compartment model:RuntimeWarning")  # 3 steps are few
+OVER = {"table": "groups", "few-rows": "tables", "pharmacokinetics": "groups"}
 KEYS = {"recipe", "command", "seed", "steps", "seconds", "commit", "hardware", "metrics"}
 
 

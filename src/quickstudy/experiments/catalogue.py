@@ -71,6 +71,10 @@ RECIPES: dict[str, Recipe] = {
     "digits-norm": Recipe(
         "digits.norm", "BatchNorm, TaskNorm, MetaBatchNorm and GroupNorm in MAML, on digits, 5-way 1-shot"
     ),
+    "pharmacokinetics": Recipe(
+        "pharmacokinetics.recipe",
+        "drug concentrations of new people from their first blood samples: simulated studies, and two real ones",
+    ),
     "table": Recipe(
         "table.recipe", "groups of rows in your CSV file as tasks; held-out groups predicted from their first rows"
     ),

@@ -15,6 +15,7 @@ from quickstudy.evaluation.seeds import LEAST_SEEDS
 METRICS = {
     "mse": "mean squared error",
     "rmse": "root mean squared error",
+    "log_rmse": "root mean squared error of the natural logarithm, mean over people",
     "log_likelihood": "log-likelihood per point",
     "autoregressive_joint_log_likelihood": "joint log-likelihood / number of points, by the chain rule",
     "joint_log_likelihood": "joint log-likelihood / number of points",
@@ -42,7 +43,9 @@ TRIED = (
     "better."
 )
 """How `tune_adaptation` and recipes choose; a test compares it with what they try."""
-LOWER_IS_BETTER = frozenset({"mse", "rmse", "relative_rmse", "calibration_error", "kl", "autoregressive_kl"})
+LOWER_IS_BETTER = frozenset(
+    {"mse", "rmse", "relative_rmse", "log_rmse", "calibration_error", "kl", "autoregressive_kl"}
+)
 HIGHER_IS_BETTER = frozenset(
     {
         "log_likelihood",
@@ -78,6 +81,11 @@ PARTS = {
     "gp": "GP fitted to the rows seen",
     "gp_shared": "GP fitted to the training groups",
     "group_blind": "group-blind mean",
+    "compartments": "compartment model",
+    "after_dose": "compartment model, samples after the dose only",
+    "two_stage": "two-stage method",
+    "mean_and_gp": "curve of all plus GP",
+    "mixed": "linear mixed model",
     "exact": "exact posterior",
     "diagonal": "exact posterior at each point by itself",
     "prior": "prior of the process",
@@ -112,6 +120,7 @@ KERNELS = {"rbf": "RBF", "matern52": "Matern 5/2"}
 BOUNDS = {
     "mse": (0.0, math.inf),
     "rmse": (0.0, math.inf),
+    "log_rmse": (0.0, math.inf),
     "accuracy": (0.0, 1.0),
     "coverage90": (0.0, 1.0),
     "calibration_error": (0.0, 0.5),
@@ -123,6 +132,7 @@ SUPPORT = {
     "navigation2d": "episodes before every gradient step",
     "table": "rows seen of each held-out group",
     "few-rows": "rows seen of each held-out group",
+    "pharmacokinetics": "samples seen of each person who was left out",
 }
 """What K counts, by the beginning of a recipe's name."""
 POINTS = "points in the support set of each task"

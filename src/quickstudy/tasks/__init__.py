@@ -1,10 +1,12 @@
 """Task families, one in each file."""
 
+from quickstudy.tasks.compartments import Compartments as Compartments
 from quickstudy.tasks.datasets.classification import Classification as Classification
 from quickstudy.tasks.datasets.dataset import from_dataset as from_dataset
 from quickstudy.tasks.datasets.images import Images as Images
 from quickstudy.tasks.datasets.point_sets import PointSets as PointSets
 from quickstudy.tasks.datasets.table import Table as Table
+from quickstudy.tasks.drug_studies import DrugStudies as DrugStudies
 from quickstudy.tasks.exact_gp import ExactGP as ExactGP
 from quickstudy.tasks.fitted_gp import fit_gp as fit_gp
 from quickstudy.tasks.gaussian_process import GaussianProcess as GaussianProcess

@@ -17,6 +17,7 @@ FAMILIES: dict[str, str] = {
     "Harmonic": "quickstudy.tasks.harmonic",
     "Pendulum": "quickstudy.tasks.pendulum",
     "Pharmacokinetics": "quickstudy.tasks.pharmacokinetics",
+    "DrugStudies": "quickstudy.tasks.drug_studies",
     "PredatorPrey": "quickstudy.tasks.predator_prey",
     "GaussianProcess": "quickstudy.tasks.gaussian_process",
     "Mixture": "quickstudy.tasks.mixture",

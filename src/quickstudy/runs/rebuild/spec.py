@@ -27,6 +27,7 @@ CLASSES: dict[str, str] = {
     "Implicit": "quickstudy.inner.fast.implicit",
     "ALPaCA": "quickstudy.metric.alpaca",
     "MeanAndGP": "quickstudy.metric.mean_and_gp.mean_and_gp",
+    "CompartmentModel": "quickstudy.metric.compartments.compartment_model",
     "MixedModel": "quickstudy.metric.mixed.mixed_model",
     "Polynomial": "quickstudy.metric.bases.polynomial",
     "NaturalSpline": "quickstudy.metric.bases.natural_spline",

@@ -1,0 +1,1 @@
+"""New people's drug concentrations from their first few blood samples."""
