@@ -85,7 +85,7 @@ class CompartmentModel(nn.Module):
     >>> family = qs.tasks.DrugStudies(people=6)
     >>> tasks = family.sample(6, support=6, query=4, generator=torch.Generator().manual_seed(0))
     >>> learner = qs.CompartmentModel()
-    >>> found = learner.fit(tasks, steps=60, generator=torch.Generator().manual_seed(0))  # 2000 steps by default
+    >>> found = learner.fit(tasks, steps=300, generator=torch.Generator().manual_seed(0))  # 2000 steps by default
     >>> found.names
     ('volume', 'clearance', 'absorption')
     >>> learner.adapt(tasks.support)(tasks.query.x).interval(0.9).lower.shape

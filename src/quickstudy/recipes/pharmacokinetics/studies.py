@@ -12,7 +12,7 @@ from quickstudy.recipes.pharmacokinetics.options import Options
 from quickstudy.tasks import DrugStudies
 from quickstudy.tasks.compartments import Compartments, Route
 from quickstudy.tasks.datasets.columns import GroupedRows, read_groups
-from quickstudy.tasks.datasets.files import read_csv
+from quickstudy.tasks.datasets.files import read_file
 
 LEAST = 3  # people: one is held out, and two say how people differ
 
@@ -114,7 +114,11 @@ def _packaged(name: str, hours: str, dose: str | None) -> GroupedRows:
 
 
 def _read(path: Path, task: str, hours: str, dose: str | None, level: str) -> GroupedRows:
-    return read_groups(read_csv(path), task, (hours, *([dose] if dose else [])), (level,))
+    rows = read_groups(read_file(path), task, (hours, *([dose] if dose else [])), (level,))
+    for each in rows.inputs:
+        if each.columns != (each.name,):
+            raise ValueError(f"{path}: column {each.name!r} does not hold plain numbers; expected hours, or doses")
+    return rows
 
 
 def _study(drug: str, rows: GroupedRows, route: Route, compartments: int, dose: float | None) -> Study:
