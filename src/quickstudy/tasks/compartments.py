@@ -35,7 +35,7 @@ class Compartments(NamedTuple):
     >>> model.names
     ('volume', 'clearance')
     >>> model.log_concentration(torch.tensor([2.0, 1.0]).log(), torch.tensor([0.0, 2.0])).exp()  # V = 2, C = 1
-    tensor([0.4958, 0.1839])
+    tensor([0.4959, 0.1839])
     """
 
     number: int = 1

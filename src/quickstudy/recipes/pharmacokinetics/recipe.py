@@ -81,7 +81,10 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Metric]:
         for score in held_out.SCORES:
             if score in row:
                 found.setdefault(f"{row['learner']}/{score}/y={row['drug']}/k={row['K']}", []).append(row[score])
-    return {name: over_tasks(torch.tensor(values))._replace(over="groups") for name, values in found.items()}
+    return {
+        name: over_tasks(torch.tensor(values, dtype=torch.float64))._replace(over="groups")
+        for name, values in found.items()
+    }
 
 
 def _draw(study: Study, fitted: dict[int, dict[str, Predict]], seen: int, stage: Stage) -> None:
