@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from quickstudy.data import Tasks
 from quickstudy.tables.calibrated import Calibrated, factors
@@ -20,6 +21,7 @@ OUTER, INNER = 3, 3
 """Numbers of folds: for measuring, and, within each, for widths and weights."""
 FEWEST = 6  # groups, of which four are for training, and two of these in an inner fold
 LEAST = 0.01  # smaller weights of the mixture are set to 0, and their learners are not kept
+WORST = 3.0  # a learner whose error is larger, relative to the least, has no weight
 FLAT = 0.3  # pseudo-groups that each learner explains best, in the weights for all numbers of seen rows together
 DRAWN = 4.0  # pseudo-groups that these weights explain, in those for one number of seen rows
 
@@ -155,18 +157,27 @@ def widened(learner: InUnits, seen: Sequence[int], widths: Sequence[Sequence[flo
 def weights_of(scores: Mapping[str, Judged]) -> list[list[float]]:
     """The weights `[K][C]` of a mixture of learners, from their densities of held-out rows; small ones are 0.
 
-    Those for a number of seen rows are drawn towards those for all numbers together.
+    Those for a number of seen rows are drawn towards those for all numbers together. A learner whose error is more than
+    three times the least has no weight there: its density may be good where its mean is useless, as that of outcomes
+    whose logarithms have a large variance.
     """
     first = next(iter(scores.values()))
     count = first.rows.shape[2]
     shares = first.real / first.real.sum(1, keepdim=True)
     real = first.real.unsqueeze(2).expand_as(first.rows)
+    errors = torch.stack([judged.squared.mean(0) for judged in scores.values()]).nan_to_num(torch.inf)  # [C, K, dy]
+    useful = (errors <= WORST**2 * errors.amin(0)).all(2).T
     densities = torch.stack([judged.rows for judged in scores.values()])  # [C, T, M, K]
     even = torch.full((len(scores),), FLAT)
     together = stacking_weights(densities[:, real], (shares.unsqueeze(2).expand_as(first.rows) / count)[real], even)
     found = torch.stack(
         [stacking_weights(densities[:, first.real, k], shares[first.real], DRAWN * together) for k in range(count)]
     )
-    found = torch.where(found < LEAST, 0.0, found)
-    weights: list[list[float]] = (found / found.sum(1, keepdim=True)).tolist()
+    found = _shares(torch.where(useful, found, 0.0))
+    weights: list[list[float]] = _shares(torch.where(found < LEAST, 0.0, found)).tolist()
     return weights
+
+
+def _shares(weights: Tensor) -> Tensor:
+    """The weights `[K, C]`, with the sum 1 in each row."""
+    return weights / weights.sum(1, keepdim=True)
