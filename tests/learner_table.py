@@ -28,6 +28,7 @@ from quickstudy.inner.rates import Rates
 from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.metric.bases import NaturalSpline
 from quickstudy.metric.compartments.compartment_model import CompartmentModel
+from quickstudy.metric.generalized.generalized_mixed_model import GeneralizedMixedModel
 from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP
 from quickstudy.metric.mixed.mixed_model import MixedModel
 from quickstudy.nets import MLP, WarpedMLP
@@ -129,6 +130,8 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "ALPaCA, fixed noise": lambda: ALPaCA(net(24), noise=0.1, learn_noise=False),
     "MixedModel": lambda: MixedModel(),
     "MixedModel, fitted": lambda: fitted("MixedModel"),
+    "GeneralizedMixedModel, student": lambda: GeneralizedMixedModel(likelihood="student", random=1),
+    "GeneralizedMixedModel, student, fitted": lambda: fitted("GeneralizedMixedModel, student"),
     "MeanAndGP": lambda: MeanAndGP(inducing=4),
     "CompartmentModel": lambda: CompartmentModel(draws=60, populations=4),
     "CompartmentModel, two, carry-over": lambda: CompartmentModel(
@@ -221,6 +224,7 @@ def _fitted(name: str, dtype: torch.dtype) -> nn.Module:
     noise = torch.randn(tasks.query.y.shape, generator=torch.Generator().manual_seed(4))
     learner: Any = {
         "MixedModel": lambda: MixedModel(fixed=NaturalSpline(3), covariance="diagonal"),
+        "GeneralizedMixedModel, student": lambda: GeneralizedMixedModel(likelihood="student", fixed=NaturalSpline(3)),
         "MeanAndGP": lambda: MeanAndGP(inducing=4, kernel="matern52"),
     }[name]()
     learner.fit(tasks.query._replace(y=2 + 3 * tasks.query.y + 0.3 * noise))

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from quickstudy.metric import bases as bases
     from quickstudy.metric.alpaca import ALPaCA as ALPaCA
     from quickstudy.metric.compartments.compartment_model import CompartmentModel as CompartmentModel
+    from quickstudy.metric.generalized.generalized_mixed_model import GeneralizedMixedModel as GeneralizedMixedModel
     from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP as MeanAndGP
     from quickstudy.metric.mixed.mixed_model import MixedModel as MixedModel
     from quickstudy.nets.step_norm import StepNorm as StepNorm
@@ -82,6 +83,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "Curvature": "quickstudy.gradient.meta_curvature",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
+    "GeneralizedMixedModel": "quickstudy.metric.generalized.generalized_mixed_model",
     "GroupClassifier": "quickstudy.estimators.group_classifier",
     "GroupRegressor": "quickstudy.estimators.group_regressor",
     "GridConvCNP": "quickstudy.processes.grid_conv_cnp",

@@ -52,6 +52,7 @@ LEARNERS: dict[str, tuple[str, ...]] = {
     "CNP": ("garnelo2018cnp",),
     "ALPaCA": ("harrison2018alpaca",),
     "MeanAndGP": ("hensman2013hierarchical",),
+    "GeneralizedMixedModel": ("breslow1993glmm", "bates2015lme4"),
     "MixedModel": ("laird1982mixed", "bates2015lme4"),
 }
 OBJECTIVES: dict[str, tuple[str, ...]] = {"iwae": ("burda2016iwae",), "ml": ("foong2020convnp",)}

@@ -66,6 +66,14 @@ def as_basis(name: str, given: Any, dx: int) -> Any:
     return given
 
 
+def constant_effects(features: Tensor) -> Tensor:
+    """The fixed effects `[P]` that give 1 in all rows of `features [rows, P]`; 0 if there are none."""
+    gram = features.T @ features
+    gram = gram + torch.diag_embed((gram.diagonal() == 0).to(gram))
+    constant = torch.linalg.solve(gram, features.sum(0))
+    return constant if bool((features @ constant - 1).abs().max() <= 1e-6) else torch.zeros_like(constant)
+
+
 def _scaling(features: Tensor) -> Tensor:
     """The diagonal matrix that gives each feature a mean square of 1."""
     size = features.square().mean(0).sqrt()

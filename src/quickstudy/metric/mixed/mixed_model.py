@@ -24,7 +24,7 @@ from quickstudy.learner import check_generator, check_steps
 from quickstudy.metric.bases.basis import Basis
 from quickstudy.metric.groups import training_groups
 from quickstudy.metric.last_layer import Weights
-from quickstudy.metric.mixed.design import Design, as_basis
+from quickstudy.metric.mixed.design import Design, as_basis, constant_effects
 from quickstudy.metric.mixed.estimates import Estimates, Standard, joined
 from quickstudy.metric.mixed.predictor import MixedPredictor
 from quickstudy.metric.mixed.profile import Reduced, fitted, profile, reduced
@@ -151,15 +151,10 @@ class MixedModel(nn.Module):
         Returns:
             The fixed effects `[P]` that give 1 everywhere; 0 if there are none.
         """
-        gram = features.T @ features
-        gram = gram + torch.diag_embed((gram.diagonal() == 0).to(gram))
-        constant = torch.linalg.solve(gram, features.sum(0))
+        constant = constant_effects(features)
         spread, center = torch.std_mean(y, 0, correction=0)
         self.spread.copy_(torch.where(spread > 1e-12 * center.abs(), spread, 1.0))
-        if (features @ constant - 1).abs().max() > 1e-6:
-            self.center.zero_()
-            return torch.zeros_like(constant)
-        self.center.copy_(center)
+        self.center.copy_(center if bool(constant.any()) else torch.zeros_like(center))
         return constant
 
     def _fit_output(self, data: Reduced, d: int, constant: Tensor, reml: bool) -> Estimates:

@@ -29,6 +29,7 @@ CLASSES: dict[str, str] = {
     "MeanAndGP": "quickstudy.metric.mean_and_gp.mean_and_gp",
     "CompartmentModel": "quickstudy.metric.compartments.compartment_model",
     "MixedModel": "quickstudy.metric.mixed.mixed_model",
+    "GeneralizedMixedModel": "quickstudy.metric.generalized.generalized_mixed_model",
     "Polynomial": "quickstudy.metric.bases.polynomial",
     "NaturalSpline": "quickstudy.metric.bases.natural_spline",
     "Crossed": "quickstudy.metric.bases.crossed",

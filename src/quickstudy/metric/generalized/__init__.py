@@ -1,0 +1,1 @@
+"""The generalised linear mixed model."""
