@@ -19,6 +19,7 @@ CASES: dict[str, Any] = {
     "Harmonic": qs.tasks.Harmonic(waves=3),
     "Pendulum": qs.tasks.Pendulum(with_velocity=True),
     "Pharmacokinetics": qs.tasks.Pharmacokinetics(),
+    "DrugStudies": qs.tasks.DrugStudies(compartments=2, route="bolus", people=4, error=0.1),
     "GaussianProcess": qs.tasks.GaussianProcess("periodic", dx=2),
     "PredatorPrey": qs.tasks.PredatorPrey(step=0.5, forecasting=0.5),
     "Mixture": qs.tasks.Mixture((WAVES, qs.tasks.Steps())),
