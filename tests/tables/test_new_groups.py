@@ -167,3 +167,14 @@ def test_folders_that_hold_no_model_and_models_that_are_there(place: Path, monke
     assert "models/people is there already" in capsys.readouterr().err
     assert main(["table", "people.csv", *options, "--decimal", ",", "--seen", "6", "--out", "m"]) == 1
     assert "--seen 6: the largest group has 6 rows" in capsys.readouterr().err
+
+
+def test_many_rows_of_a_group_are_predicted_in_portions(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A covariance of 30,000 rows would take 7 GB."""
+    monkeypatch.chdir(place)
+    (place / "few.csv").write_text("person;year;height;mass\nann;2000;1520;6,1\n")
+    options = ["--decimal", ",", "--out", "many.csv"]
+    assert main(["predict", "models/people", "few.csv", "--grid", "30000", *options]) == 0
+    found = rows_of(place / "many.csv")
+    assert main(["predict", "models/people", "few.csv", "--grid", "2", "--decimal", ",", "--out", "ends.csv"]) == 0
+    assert len(found) == 30_000 and [found[0], found[-1]] == rows_of(place / "ends.csv")

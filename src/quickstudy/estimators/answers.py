@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from quickstudy.checks import check_switch, check_whole, shown
-from quickstudy.estimators.predicting import Parts, Wanted
 from quickstudy.estimators.rows import Names
+from quickstudy.tables.portions import Parts, Wanted
 
 
 def check_wanted(std: bool, quantiles: Any, joint: Any, seed: int) -> Wanted:

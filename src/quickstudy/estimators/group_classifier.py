@@ -13,6 +13,7 @@ from quickstudy.checks import shown
 from quickstudy.estimators.answers import labels_of
 from quickstudy.estimators.classes.choosing import in_chance_order
 from quickstudy.estimators.classes.fitting import choice_for_labels, labels_without_groups, one, scores_of_one
+from quickstudy.estimators.classes.probabilities import probabilities
 from quickstudy.estimators.conventions import (
     BaseEstimator,
     ClassifierMixin,
@@ -29,7 +30,6 @@ from quickstudy.estimators.given import (
 )
 from quickstudy.estimators.keeping import read, write
 from quickstudy.estimators.label_predictor import GroupLabelPredictor
-from quickstudy.estimators.predicting import probabilities
 from quickstudy.estimators.rows import (
     as_tensor,
     check_aligned,

@@ -29,7 +29,6 @@ from quickstudy.estimators.given import (
     warn_of_no_groups,
 )
 from quickstudy.estimators.keeping import read, write
-from quickstudy.estimators.predicting import predictions
 from quickstudy.estimators.predictor import GroupPredictor
 from quickstudy.estimators.rows import (
     as_tensor,
@@ -44,6 +43,7 @@ from quickstudy.estimators.scores import as_frame, columns_of_scores, metrics_of
 from quickstudy.estimators.setting import Progress, Setting, is_choice, name_of, setting_of
 from quickstudy.tables.judging import usual_sizes
 from quickstudy.tables.model import TableModel
+from quickstudy.tables.portions import predictions
 from quickstudy.tasks.datasets.columns import GroupedRows
 
 

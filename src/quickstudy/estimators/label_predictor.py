@@ -5,7 +5,7 @@ from typing import Any, final
 from torch import Tensor
 
 from quickstudy.estimators.answers import labels_of, shares_of
-from quickstudy.estimators.predicting import probabilities
+from quickstudy.estimators.classes.probabilities import probabilities
 from quickstudy.estimators.predictor import Known, asked_of, described, joined
 
 

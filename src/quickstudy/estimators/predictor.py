@@ -10,7 +10,7 @@ from quickstudy.checks import shown
 from quickstudy.data import Examples
 from quickstudy.estimators.answers import answer, check_wanted
 from quickstudy.estimators.given import ONLY, places_and_rows, rows_of_new_groups, rows_to_predict, seed_of
-from quickstudy.estimators.predicting import predictions
+from quickstudy.tables.portions import predictions
 
 Known = Mapping[Any, Tensor]
 """Of each group its rows `[n, dx + dy]`."""

@@ -16,7 +16,7 @@ from quickstudy.metric.groups import training_groups
 from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP
 from quickstudy.metric.mixed.mixed_model import MixedModel
 from quickstudy.processes.cnp import CNP
-from quickstudy.tables.boosted_trees import BoostedTrees
+from quickstudy.tables.boosting.boosted_trees import BoostedTrees
 from quickstudy.tables.in_units import InUnits
 from quickstudy.tables.judging import thinned
 from quickstudy.tables.on_residuals import OnResiduals

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from quickstudy.data import Examples
 from quickstudy.tables.model import TableModel, columns_of_quantiles
 from quickstudy.tables.new_groups import NewGroups
+from quickstudy.tables.portions import Wanted, predictions
 
 
 class Predicted(NamedTuple):
@@ -34,35 +34,26 @@ class Predicted(NamedTuple):
 
 
 def predict(model: TableModel, new: NewGroups, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> Predicted:
-    """Predictions at the rows that are asked for."""
-    dx = len(model.x)
-    x = _padded(new.asked)
-    support = new.support(dx)
-    belief = model.predict(support, x)
-    levels = belief.quantile(list(quantiles)) if quantiles else x.new_zeros(0, *belief.mean.shape)
-    parts = torch.cat([belief.mean[None], belief.variance.sqrt()[None], levels])  # [2 + P, T, M, dy]
+    """Predictions at the rows that are asked for; in portions, as those of a group have a covariance."""
+    lengths = [len(each) for each in new.asked]
+    ends = torch.tensor(lengths).cumsum(0).tolist()
+    places = [range(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+    filled = [i for i, length in enumerate(lengths) if length]
+    known, asked = [new.known[i] for i in filled], [places[i] for i in filled]
+    wanted = Wanted(std=True, quantiles=tuple(quantiles))
+    parts = predictions(model.learner, known, asked, torch.cat(list(new.asked)).double(), len(model.y), wanted)
+    values = torch.cat([parts.mean[..., None], parts.std[..., None], parts.quantiles], 2)  # [rows, dy, 2 + P]
     found: dict[str, list[Any]] = {name: [] for name in (model.task, *(each.name for each in model.inputs))}
     for y in model.y:
         found |= {name: [] for name in columns_of_quantiles(y, quantiles)}
-    for t, (name, asked, cells) in enumerate(zip(new.names, new.asked, new.written, strict=True)):
-        found[model.task] += [name] * len(asked)
+    for name, own, cells in zip(new.names, places, new.written, strict=True):
+        found[model.task] += [name] * len(own)
         for k, each in enumerate(model.inputs):
             found[each.name] += [rounded(row[k]) if isinstance(row[k], float) else row[k] for row in cells]
         for d, y in enumerate(model.y):
             for k, column in enumerate(columns_of_quantiles(y, quantiles)):
-                found[column] += [rounded(value) for value in parts[k, t, : len(asked), d].tolist()]
-    return Predicted(found, _warnings(model, new, support))
-
-
-def _padded(asked: Sequence[Tensor]) -> Tensor:
-    """Inputs `[T, M, dx]`; where a group has fewer rows, its first stands again, so that no input is unlike the others.
-
-    A group without rows has those of another.
-    """
-    some = next(rows for rows in asked if len(rows))
-    most = max(len(rows) for rows in asked)
-    filled = [rows if len(rows) else some[:1] for rows in asked]
-    return torch.stack([torch.cat([rows, rows[:1].expand(most - len(rows), -1)]) for rows in filled])
+                found[column] += [rounded(value) for value in values[own.start : own.stop, d, k].tolist()]
+    return Predicted(found, _warnings(model, new, new.support(len(model.x))))
 
 
 def rounded(value: float) -> float:

@@ -11,7 +11,7 @@ from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.estimators.classes.class_curve import ClassCurve
 from quickstudy.estimators.classes.from_seen_rows import LabelPredictor, adapted, counts_of
-from quickstudy.tables.trees import Trees
+from quickstudy.tables.boosting.trees import Trees
 
 MOST_SEEN = 8  # largest number of seen rows in training
 ROWS = 200_000  # largest number of training rows

@@ -33,7 +33,7 @@ CLASSES: dict[str, str] = {
     "Polynomial": "quickstudy.metric.bases.polynomial",
     "NaturalSpline": "quickstudy.metric.bases.natural_spline",
     "Crossed": "quickstudy.metric.bases.crossed",
-    "BoostedTrees": "quickstudy.tables.boosted_trees",
+    "BoostedTrees": "quickstudy.tables.boosting.boosted_trees",
     "Calibrated": "quickstudy.tables.calibrated",
     "EachOutput": "quickstudy.tables.each_output",
     "InUnits": "quickstudy.tables.in_units",

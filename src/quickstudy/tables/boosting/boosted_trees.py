@@ -14,8 +14,8 @@ from quickstudy.learner import check_generator, check_steps
 from quickstudy.metric.groups import training_groups
 from quickstudy.metric.mean_and_gp.fitting import thinned
 from quickstudy.predictive import Gaussian
-from quickstudy.tables.seen_rows import features
-from quickstudy.tables.trees import Trees
+from quickstudy.tables.boosting.seen_rows import features
+from quickstudy.tables.boosting.trees import Trees
 
 MOST_SEEN = 8  # largest number of seen rows in training
 ROWS = 200_000  # largest number of training rows

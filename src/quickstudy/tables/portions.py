@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples, pad
-from quickstudy.estimators.classes.candidates import labelled
 
 GROUPS = 256  # largest number of groups that are predicted at once
 POINTS = 256  # largest number of rows of a group that are predicted at once
@@ -79,20 +78,6 @@ def predictions(
     found = predict(known, asked, x)
     mean, std, quantiles, draws = found.split([1, 1, len(wanted.quantiles), wanted.draws])
     return Parts(mean[0], std[0], quantiles.permute(1, 2, 0), draws.permute(1, 2, 0))
-
-
-def probabilities(
-    learner: Any, known: Sequence[Tensor], asked: Sequence[Sequence[int]], x: Tensor, classes: int
-) -> Tensor:
-    """Class probabilities `[rows, classes]`; arguments are as of `predictions`, and outcomes are numbers of classes."""
-    predict = At(
-        lambda support: learner.adapt(labelled(support)),
-        lambda belief: belief.mean[None].double(),
-        (1, classes),
-        POINTS,
-    )
-    found = predict(known, asked, x)[0]
-    return found / found.sum(1, keepdim=True)
 
 
 class At(NamedTuple):

@@ -8,9 +8,9 @@ import torch
 
 import quickstudy as qs
 from quickstudy.data import Examples
-from quickstudy.tables.boosted_trees import BoostedTrees
-from quickstudy.tables.seen_rows import NAMES, features
-from quickstudy.tables.trees import Trees
+from quickstudy.tables.boosting.boosted_trees import BoostedTrees
+from quickstudy.tables.boosting.seen_rows import NAMES, features
+from quickstudy.tables.boosting.trees import Trees
 
 
 def test_trees_equal_those_of_scikit_learn_also_where_features_are_missing() -> None:

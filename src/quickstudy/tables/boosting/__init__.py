@@ -1,0 +1,1 @@
+"""Boosted trees as a learner: features of seen rows, trees as tensors, and the learner."""
