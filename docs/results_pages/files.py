@@ -32,7 +32,7 @@ def metrics(record: Record, learner: str = "", **also: str) -> Lines:
     lines = []
     for name, content in record.metrics.items():
         found = entry(name, content)
-        keys = {"K" if key == "k" else key: value for key, value in found.keys.items()}
+        keys = {{"k": "K", "y": "outcome"}.get(key, key): value for key, value in found.keys.items()}
         value = Value.read(content)
         numbers = {"mean": value.mean, "ci95": value.ci95, "n": content["n"], "over": content["over"]}
         lines.append({"learner": found.part or learner, **also, "metric": found.metric, **_placed(keys), **numbers})
@@ -75,7 +75,7 @@ COSTS = {
     **{f"tuned_steps/k={k}": f"steps of adapting, K={k}" for k in (5, 10, 20)},
 }
 PLAIN = {"iqm": "interquartile mean", "mean": "mean"}
-KEYS = ("K", "kernel", "steps", "episode", "support")
+KEYS = ("outcome", "K", "kernel", "steps", "episode", "support")
 
 
 def _placed(keys: Mapping[str, str]) -> dict[str, str]:
