@@ -24,6 +24,7 @@ def minimise(
     steps: int = 100,
     tolerance: float = 1e-9,
     longest: float = 3.0,
+    least: float = 0.0,
 ) -> Minimum:
     """A local minimum, in float64.
 
@@ -39,11 +40,12 @@ def minimise(
         tolerance: of the decrement, in units of the function; for a deviance, 1e-9 leaves an error of 3e-5 standard
             errors of a parameter.
         longest: largest length of a step, as a multiple of 1 + the length of the point.
+        least: smallest fall of the function in a step; after a smaller one the search ends.
 
     >>> minimise(lambda p: ((p**2 - 2) ** 2).sum(), torch.tensor([1.0])).point
     tensor([1.4142], dtype=torch.float64)
     """
-    point = start.detach().double()
+    point, before = start.detach().double(), float("inf")
     for _ in range(steps):
         value, slope, curvature = _derivatives(function, point)
         sizes, axes = torch.linalg.eigh(curvature)
@@ -54,6 +56,9 @@ def minimise(
         bent = float(sizes[0]) < -1e-6 * float(sizes.abs().max())
         if decrement < small and not bent:
             return Minimum(point, value, True)
+        if before - value < least:
+            return Minimum(point, value, decrement < 1e3 * small)
+        before = value
         step = -axes @ (along / steep)
         if decrement < small:  # a saddle point: leave it where the function bends downwards
             step = 0.1 * axes[:, 0]

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from quickstudy.data import at_least_float32
 from quickstudy.learner import Interval
 from quickstudy.predictive.outcomes import Mask, check_draws
-from quickstudy.predictive.parts.bisection import smallest
+from quickstudy.predictive.parts.bisection import smallest, smallest_whole
 from quickstudy.predictive.quantiles import Probability, central, outcomes, probabilities
 
 
@@ -18,7 +19,7 @@ class Blend(NamedTuple):
     log sum_c w_c p_c(y_m), and with `joint=True` it is log sum_c w_c p_c(y).
 
     Args:
-        beliefs: beliefs about real outputs `[T, M, dy]`, with densities.
+        beliefs: beliefs about outputs `[T, M, dy]`, all of them with densities, or all of them `discrete`.
         weights: `[C]`, or `[T, C]` where they differ between tasks; those of a task add up to 1.
 
     >>> from quickstudy.predictive import Gaussian
@@ -29,6 +30,20 @@ class Blend(NamedTuple):
 
     beliefs: tuple[Any, ...]
     weights: Tensor
+
+    @property
+    def discrete(self) -> bool:
+        """Whether outcomes are whole numbers.
+
+        Raises:
+            ValueError: if they are for some beliefs only, as a density is not comparable with a probability.
+        """
+        kinds = {getattr(belief, "discrete", False) for belief in self.beliefs}
+        if len(kinds) > 1:
+            raise ValueError(
+                "a mixture of probabilities of whole numbers and of densities has no likelihood; mix one kind"
+            )
+        return kinds.pop()
 
     @property
     def mean(self) -> Tensor:
@@ -58,6 +73,7 @@ class Blend(NamedTuple):
 
         A mask `[T, M, dy]` marginalises the outputs where it is False.
         """
+        _ = self.discrete  # raises ValueError for beliefs of two kinds
         each = torch.stack([belief.log_prob(y, mask, joint) for belief in self.beliefs])
         lead = self._weights(each)
         each = torch.where(lead > 0, each + lead.log(), -torch.inf)
@@ -83,6 +99,9 @@ class Blend(NamedTuple):
         def reached(y: Tensor) -> Tensor:
             return self.cdf(y) >= levels
 
+        if self.discrete:
+            levels = levels - 8 * torch.finfo(at_least_float32(self.mean)).eps * torch.minimum(levels, 1 - levels)
+            return smallest_whole(reached, low, high).to(self.mean)
         return smallest(reached, low, high).to(self.mean)
 
     def interval(self, level: Probability) -> Interval:

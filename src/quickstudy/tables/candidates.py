@@ -9,9 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.data import Examples, Tasks
-from quickstudy.metric.bases.crossed import Crossed
-from quickstudy.metric.bases.natural_spline import NaturalSpline
-from quickstudy.metric.bases.polynomial import Polynomial
 from quickstudy.metric.groups import training_groups
 from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP
 from quickstudy.metric.mixed.mixed_model import MixedModel
@@ -19,6 +16,9 @@ from quickstudy.processes.cnp import CNP
 from quickstudy.tables.boosting.boosted_trees import BoostedTrees
 from quickstudy.tables.in_units import InUnits
 from quickstudy.tables.judging import thinned
+from quickstudy.tables.kinds.features import features_of
+from quickstudy.tables.kinds.generalized import generalized
+from quickstudy.tables.kinds.outcome import without_units
 from quickstudy.tables.on_residuals import OnResiduals
 from quickstudy.tasks.datasets.columns import GroupedRows
 from quickstudy.tasks.datasets.point_sets import PointSets
@@ -28,7 +28,6 @@ Fit = Callable[[Table, int, int], nn.Module]
 """Fits a learner to the training groups of a table, in standard units; takes a seed and the largest number seen."""
 KNOTS = 4  # degrees of freedom of a curve for all groups
 STEPS = 400  # of training a process
-MOST_PRODUCTS = 6  # inputs of groups, such as treatments, that change the slope of the first input
 MOST_ROWS = 500  # largest number of rows of a group to which learners are fitted
 
 
@@ -40,12 +39,14 @@ class Candidate(NamedTuple):
         fit: fits it.
         log: whether it predicts logarithms of the outcomes.
         rival: whether it only stands beside the others: it never adapts.
+        discrete: whether it predicts probabilities of whole numbers, which it is given as they are.
     """
 
     title: str
     fit: Fit
     log: bool = False
     rival: bool = False
+    discrete: bool = False
 
 
 def candidates(rows: GroupedRows, steps: int = STEPS) -> dict[str, Candidate]:
@@ -60,6 +61,7 @@ def candidates(rows: GroupedRows, steps: int = STEPS) -> dict[str, Candidate]:
         "intercept": Candidate("mixed model, line and random intercept", _mixed(1, 0)),
         "line": Candidate("mixed model, random line", _mixed(1, 1)),
         "curve": Candidate("mixed model, curve and random line", _mixed(KNOTS, 1)),
+        "robust": Candidate("mixed model with Student noise, curve and random line", generalized("student", KNOTS, 1)),
         "gp": Candidate("curve and Gaussian process", _gp),
         "process": Candidate("CNP on residuals of the curve", _process(steps)),
     }
@@ -102,47 +104,23 @@ def fitted(candidate: Candidate, rows: GroupedRows, names: Sequence[Any], *, see
         logs = tuple(torch.cat([each[:, :dx], each[:, dx:].log()], 1) for each in rows.rows)
         rows = rows._replace(rows=logs)
     table = Table.from_groups(rows, splits={"train": list(names)})
+    table = without_units(table) if candidate.discrete else table
     torch.manual_seed(seed)
     return InUnits(candidate.fit(table, seed, most), table.scaling.to_json(), log=candidate.log).eval()
 
 
 def _mixed(fixed: int, random: int) -> Fit:
-    """A mixed model: a line (1) or a natural spline (more) for all groups; random intercepts (0), lines
-    (1) or parabolas (2).
-
-    With several inputs, the spline is of the first; random lines are in those that vary within groups; and except in
-    the smallest model, the others, such as treatments, change the slope.
-    """
+    """A mixed model with the features of `features_of`."""
 
     def fit(table: Table, seed: int, most: int) -> nn.Module:
-        groups = training_groups(table, table.dx, table.dy)
-        inputs, varying = groups.x[groups.real()], varies_within(groups)
-        enough = len(inputs) >= 5 * (fixed + table.dx) and len(inputs[:, 0].unique()) > fixed + 1
-        knots = fixed if fixed > 1 and enough else 1
-        basis: Any = NaturalSpline(knots) if knots > 1 else 1
-        if table.dx > 1 and (fixed, random) != (1, 0):
-            between = [i for i in range(1, table.dx) if i not in varying] if 0 in varying else []
-            basis = Crossed(knots, dx=table.dx, products=between[:MOST_PRODUCTS])
-        slopes: Any = Polynomial(random, dx=table.dx, inputs=varying) if random and varying else 0
-        model = MixedModel(table.dx, table.dy, fixed=basis, random=slopes)
+        features = features_of(training_groups(table, table.dx, table.dy), fixed, random)
+        model = MixedModel(table.dx, table.dy, fixed=features.fixed, random=features.random)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the likelihood of the mixed model", RuntimeWarning)
             model.fit(table)
         return model
 
     return fit
-
-
-def varies_within(groups: Examples) -> list[int]:
-    """The places of the inputs that vary within at least one group.
-
-    >>> x = torch.tensor([[[0.0, 1.0], [2.0, 1.0]], [[0.0, 3.0], [2.0, 3.0]]])
-    >>> varies_within(Examples(x, x[..., :1]))
-    [0]
-    """
-    real = groups.real().unsqueeze(2)
-    low, high = (torch.where(real, groups.x, end).aminmax(dim=1) for end in (torch.inf, -torch.inf))
-    return [i for i, apart in enumerate((high.max > low.min).any(0).tolist()) if apart]
 
 
 def _everyone(table: Table, seed: int, most: int) -> nn.Module:

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from quickstudy.data import Tasks
 from quickstudy.tables.calibrated import Calibrated, factors
-from quickstudy.tables.candidates import STEPS, Candidate, candidates, fitted
+from quickstudy.tables.candidates import STEPS, Candidate, fitted
 from quickstudy.tables.in_units import InUnits
 from quickstudy.tables.judging import Judged, folds, held_out, judge, usual_sizes
+from quickstudy.tables.kinds.outcome import Outcome
+from quickstudy.tables.kinds.suited import check_alike, suited
 from quickstudy.tables.stack import Stack, stacking_weights
 from quickstudy.tasks.datasets.columns import GroupedRows
 
@@ -39,6 +41,7 @@ class Choice(NamedTuple):
         names: the groups.
         seen: numbers of rows seen.
         candidates: the learners by name.
+        outcome: the kind of the outcomes.
     """
 
     model: Stack
@@ -47,6 +50,7 @@ class Choice(NamedTuple):
     names: tuple[Any, ...]
     seen: tuple[int, ...]
     candidates: dict[str, Candidate]
+    outcome: Outcome = "number"
 
 
 def choose(
@@ -59,15 +63,17 @@ def choose(
     only: Sequence[str] = (),
     steps: int = STEPS,
     also: Mapping[str, Candidate] = MappingProxyType({}),
+    outcome: Outcome = "number",
     progress: Progress = lambda what, done, of: None,
 ) -> Choice:
     """Fit all learners to a table, mix them by how well they predict held-out groups, and measure the mixture.
 
     For each of `outer` folds of groups, the weights of the mixture are found within the other folds: from the
-    densities that the learners, fitted to a part of these groups, give to the rest (`inner` folds). There it is also
-    found how wide the beliefs of each learner must be (`Calibrated`). So the scores of the mixture are of groups that
-    neither its learners, nor their widths, nor its weights have seen. The weights and widths of the final mixture are
-    found from all scores of the outer folds, and its learners are fitted to all groups.
+    densities that the learners, fitted to a part of these groups, give to the rest (`inner` folds). There it is
+    also found how wide the beliefs of each learner must be (`Calibrated`), except those of whole numbers. So the
+    scores of the mixture are of groups that neither its learners, nor their widths, nor its weights have seen. The
+    weights and widths of the final mixture are found from all scores of the outer folds, and its learners are
+    fitted to all groups.
 
     Args:
         rows: the table.
@@ -78,10 +84,12 @@ def choose(
         only: names of learners to try; by default all that suit the table.
         steps: of training the conditional neural process.
         also: further learners to try, by name.
+        outcome: the kind of the outcomes, which says what learners suit them; see `kinds.outcome.outcome_of`.
         progress: receives messages about progress.
 
     Raises:
-        ValueError: for fewer than six groups, and for an unknown name.
+        ValueError: for fewer than six groups, for an unknown name, and for learners whose scores cannot be compared, as
+            some give densities and others probabilities.
     """
     names, sizes = rows.names, tuple(seen) if seen is not None else usual_sizes(rows)
     if len(names) < FEWEST:
@@ -89,9 +97,10 @@ def choose(
             f"the table has {len(names)} groups, and learners are chosen by how well they predict groups that they "
             f"have not seen; give at least {FEWEST} groups"
         )
-    known = candidates(rows, steps)
+    known = suited(rows, outcome, steps)
     check_known(only, known)
     tried = {name: each for name, each in known.items() if not only or name in only} | dict(also)
+    check_alike(tried, outcome)
     mixed = [name for name, each in tried.items() if not each.rival]
     total, done = len(tried) * outer + len(mixed) * (outer * inner + 1), 0
 
@@ -111,7 +120,7 @@ def choose(
                 continue
             raw[name].append(judge(own[name], tasks))
             parts = [(fit(name, train), held_out(rows, rest, sizes)) for train, rest in folds(training, inner, seed)]
-            own[name], within[name] = _calibrated(own[name], parts, sizes)
+            own[name], within[name] = _calibrated(own[name], parts, sizes, candidate.discrete)
         for name, learner in own.items():
             found[name].append(judge(learner, tasks))
         found[ALL].append(judge(Stack({name: own[name] for name in mixed}, sizes, weights_of(within)), tasks))
@@ -120,14 +129,15 @@ def choose(
     weights = dict(zip(mixed, columns, strict=True))
     kept = {}
     for name in (name for name in mixed if max(weights[name]) > 0):
-        kept[name] = widened(fit(name, names), sizes, factors(Judged.join(raw[name])))
+        widths = None if tried[name].discrete else factors(Judged.join(raw[name]))
+        kept[name] = widened(fit(name, names), sizes, widths)
     model = Stack(kept, sizes, [[weights[name][k] for name in kept] for k in range(len(sizes))])
     order = tuple(name for _, test in folds(names, outer, seed) for name in test)
-    return Choice(model, weights, scores, order, sizes, tried)
+    return Choice(model, weights, scores, order, sizes, tried, outcome)
 
 
 def _calibrated(
-    learner: InUnits, parts: Sequence[tuple[InUnits, Sequence[Tasks]]], sizes: Sequence[int]
+    learner: InUnits, parts: Sequence[tuple[InUnits, Sequence[Tasks]]], sizes: Sequence[int], discrete: bool
 ) -> tuple[InUnits, Judged]:
     """The learner, widened by what its fits to parts of the groups show, and the scores of these fits, widened alike.
 
@@ -135,8 +145,9 @@ def _calibrated(
         learner: fitted to all groups of a fold.
         parts: fits to some of these groups, each with the tasks of the others.
         sizes: numbers of rows seen.
+        discrete: whether outcomes are whole numbers, whose beliefs are not widened.
     """
-    widths = factors(Judged.join([judge(fit, tasks) for fit, tasks in parts]))
+    widths = None if discrete else factors(Judged.join([judge(fit, tasks) for fit, tasks in parts]))
     judged = [judge(widened(fit, sizes, widths), tasks) for fit, tasks in parts]
     return widened(learner, sizes, widths), Judged.join(judged)
 
@@ -148,8 +159,10 @@ def check_known(only: Sequence[str], known: Mapping[str, Candidate]) -> None:
             raise ValueError(f"there is no learner {name!r} for this table; its learners are {', '.join(known)}")
 
 
-def widened(learner: InUnits, seen: Sequence[int], widths: Sequence[Sequence[float]]) -> InUnits:
+def widened(learner: InUnits, seen: Sequence[int], widths: Sequence[Sequence[float]] | None) -> InUnits:
     """The learner with beliefs widened by these factors, in standard units (before a logarithm is undone)."""
+    if widths is None:
+        return learner
     inside = Calibrated(learner.learner, seen, widths)
     return InUnits(inside, learner.scaling.to_json(), log=learner.log).eval()
 

@@ -5,6 +5,7 @@ from typing import Any, NoReturn, Self, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from quickstudy.checks import check_switch
 from quickstudy.data import Examples, Tasks
@@ -71,6 +72,20 @@ class InUnits(nn.Module):
             y = y.log()
         return Examples(self.scaled_x(points.x), self.scaling.scale_y(y), points.mask).clean().to(dtype=self.kind)
 
+    def of_counts(self, belief: Any) -> Any:
+        """A belief about whole numbers, which have no units, in float64.
+
+        Raises:
+            ValueError: if the outcomes of the table are scaled.
+        """
+        center, spread = (part[self.dx :] for part in (self.scaling.center, self.scaling.spread))
+        if self.log or bool(((center != 0) | (spread != 1)).any()):
+            raise ValueError(
+                "the learner predicts whole numbers, and the outcomes of this table are scaled; give it the outcomes "
+                "as they are, with center 0 and spread 1"
+            )
+        return tree_map(lambda part: part.double() if isinstance(part, Tensor) else part, belief)
+
     def scaled_x(self, x: Tensor) -> Tensor:
         """Inputs in standard units, in the type of the learner inside."""
         return self.scaling.scale_x(x).to(self.kind)
@@ -91,7 +106,10 @@ class PredictorInUnits:
 
     def __call__(self, x: Tensor) -> Any:
         """The belief at `x [T, M, dx]`, in float64."""
-        belief: Any = self.owner.scaling.in_units(self.predictor(self.owner.scaled_x(x)))
+        standard = self.predictor(self.owner.scaled_x(x))
+        if getattr(standard, "discrete", False):
+            return self.owner.of_counts(standard)
+        belief: Any = self.owner.scaling.in_units(standard)
         return LogTransformed(belief) if self.owner.log else belief
 
     def append(self, examples: Examples) -> Self:

@@ -23,7 +23,8 @@ class Judged(NamedTuple):
         squared: mean squared error of each output, `[T, K, dy]`.
         density: mean log density per row, all outputs together, `[T, K]`.
         joint: joint log density of all rows, divided by their number, `[T, K]`; NaN where a belief has none.
-        inside: share of outcomes in the central intervals of `LEVELS`, `[T, K, 2]`.
+        inside: share of outcomes in the central intervals of `LEVELS`, `[T, K, 2]`; those of whole numbers, both ends
+            included, should hold more.
         rows: log density of each judged row, `[T, M, K]`, and 0 in the padding.
         squares: z^2 of each judged outcome, `[T, M, K, dy]`, and 0 in the padding; z is standard normal if the belief
             is true, and -z and z are equally improbable.
@@ -104,11 +105,13 @@ def _scores(learner: Any, tasks: Tasks) -> tuple[Tensor, ...]:
         log_prob = belief.log_prob(query.y, real).double()
         joint = belief.log_prob(query.y, real, joint=True).double() / count
         below = belief.cdf(query.y).double()
-        off_centre = 2 * (below - 0.5).abs()
+        before = belief.cdf(query.y - 1).double() if getattr(belief, "discrete", False) else below
         error = (belief.mean - query.y).square()
     mask = real.unsqueeze(-1)
     squared = torch.where(mask, error, 0.0).sum(1) / count[:, None]
-    shares = [torch.where(mask, (off_centre <= level).double(), 0.0).mean(2).sum(1) / count for level in LEVELS]
+    ends = [((1 - level) / 2, (1 + level) / 2) for level in LEVELS]
+    within = [((below >= low) & (before <= high)).double() for low, high in ends]
+    shares = [torch.where(mask, each, 0.0).mean(2).sum(1) / count for each in within]
     squares = torch.special.ndtri(below.clamp(TINIEST, 1 - TINIEST)).square()
     squares = torch.where(mask, squares, 0.0)
     return squared, log_prob.sum(1) / count, joint, torch.stack(shares, 1), log_prob, squares

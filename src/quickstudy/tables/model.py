@@ -17,6 +17,7 @@ from quickstudy.runs.reading import CheckpointError, read_file
 from quickstudy.runs.storage import load, save
 from quickstudy.tables.choosing import ALL, Choice
 from quickstudy.tables.each_output import EachOutput
+from quickstudy.tables.kinds.outcome import DISCRETE, Outcome
 from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import GroupedRows
 from quickstudy.tasks.datasets.inputs import Input
@@ -24,6 +25,7 @@ from quickstudy.tasks.datasets.inputs import Input
 FACTS = "table.json"
 LARGEST = 1 << 20  # bytes of this file
 MOST_KNOWN = 20_000  # groups whose names a model recognises
+IMPROBABLE = 3e-7  # probability of more than five standard deviations to one side
 SURPRISING = 5.0  # standard deviations from the prior mean at which a group counts as unlike the trained ones
 
 
@@ -44,6 +46,7 @@ class TableModel:
         weights: weights of the learners in the mixture by title, means over numbers of seen rows.
         coverage: share of held-out outcomes in its central 90% intervals.
         known: a hash of the name of each group in training, up to 20,000 of them.
+        outcomes: the kind of each outcome; numbers if there are none.
     """
 
     learner: Stack | EachOutput
@@ -60,6 +63,7 @@ class TableModel:
     weights: dict[str, float]
     coverage: float
     known: tuple[str, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
 
     @classmethod
     def of(cls, choice: Choice, rows: GroupedRows) -> Self:
@@ -72,7 +76,9 @@ class TableModel:
         digest = hashlib.sha256(json.dumps(rows.digests()).encode()).hexdigest()[:12]
         names = (rows.task, rows.x, rows.y, rows.inputs)
         sizes, known = (len(rows.rows), len(x)), tuple(map(hash_of, rows.names[:MOST_KNOWN]))
-        return cls(choice.model, *names, low, high, *sizes, digest, choice.seen, titles, coverage, known)
+        return cls(
+            choice.model, *names, low, high, *sizes, digest, choice.seen, titles, coverage, known, (choice.outcome,)
+        )
 
     @classmethod
     def of_outputs(cls, choices: Sequence[Choice], tables: Sequence[GroupedRows]) -> Self:
@@ -93,6 +99,7 @@ class TableModel:
             weights={f"{part.y[0]}: {title}": w for part in parts for title, w in part.weights.items()},
             coverage=sum(part.coverage for part in parts) / len(parts),
             known=tuple({each: None for part in parts for each in part.known}),
+            outcomes=tuple(kind for part in parts for kind in part.outcomes),
         )
 
     def save(self, folder: Path | str) -> None:
@@ -117,7 +124,7 @@ class TableModel:
                 "`quickstudy table` wrote"
             ) from None
         learner = load(folder)
-        facts = {"known": []} | facts if isinstance(facts, dict) else facts
+        facts = {"known": [], "outcomes": []} | facts if isinstance(facts, dict) else facts
         names = tuple(each.name for each in fields(cls) if each.name != "learner")
         missing = [name for name in names if not isinstance(facts, dict) or name not in facts]
         if missing or not isinstance(learner, Stack | EachOutput):
@@ -166,8 +173,17 @@ class TableModel:
             return torch.zeros(support.num_tasks, dtype=torch.bool)
         known = support.clean()
         belief = self.predict(known.first(0)._replace(mask=None), known.x)
-        apart = (known.y.double() - belief.mean).abs() / belief.variance.sqrt()
-        return ((apart > SURPRISING).any(-1) & known.real()).any(1)
+        y = known.y.double()
+        odd = (y - belief.mean).abs() / belief.variance.sqrt() > SURPRISING
+        for d, kind in enumerate(self.outcomes):
+            if kind in DISCRETE:  # their distributions are skew
+                tails = torch.minimum(belief.cdf(y)[..., d], 1 - belief.cdf(y - 1)[..., d])
+                odd[..., d] = tails < IMPROBABLE
+        return (odd.any(-1) & known.real()).any(1)
+
+    def kind_of(self, output: int) -> Outcome:
+        """The kind of an outcome."""
+        return self.outcomes[output] if self.outcomes else "number"
 
 
 def hash_of(name: Any) -> str:
@@ -179,10 +195,12 @@ def hash_of(name: Any) -> str:
     return hashlib.sha256(str(name).encode()).hexdigest()[:8]
 
 
-def columns_of_quantiles(y: str, quantiles: Sequence[float]) -> list[str]:
-    """Names of the columns of predictions of an output.
+def columns_of_quantiles(y: str, quantiles: Sequence[float], kind: Outcome = "number") -> list[str]:
+    """Names of the columns of predictions of an output; of a binary one, there is only the probability of 1.
 
     >>> columns_of_quantiles("speed", [0.05, 0.95])
     ['speed_mean', 'speed_sd', 'speed_q0.05', 'speed_q0.95']
     """
+    if kind == "binary":
+        return [f"{y}_probability"]
     return [f"{y}_mean", f"{y}_sd", *(f"{y}_q{p:g}" for p in quantiles)]

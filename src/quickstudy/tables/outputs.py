@@ -8,6 +8,7 @@ from torch import Tensor
 
 from quickstudy.tables.choosing import FEWEST, Choice, Progress, choose
 from quickstudy.tables.judging import usual_sizes
+from quickstudy.tables.kinds.outcome import Outcome
 from quickstudy.tasks.datasets.cells import is_missing
 from quickstudy.tasks.datasets.columns import (
     Columns,
@@ -127,6 +128,7 @@ def choose_each(
     *,
     seen: Sequence[int] | None = None,
     seed: int = 0,
+    outcomes: Sequence[Outcome] | None = None,
     progress: Progress = lambda what, done, of: None,
 ) -> tuple[Choice, ...]:
     """The choice of learners for each output; see `choose`.
@@ -135,8 +137,10 @@ def choose_each(
         tables: the table of each output.
         seen: numbers of rows seen; by default those that the groups of all outputs allow.
         seed: seed of the folds, of initial weights and of training.
+        outcomes: the kind of each output; by default numbers.
         progress: receives messages about progress.
     """
+    kinds = outcomes or ["number"] * len(tables)
     sizes = seen or min((usual_sizes(rows) for rows in tables), key=len)
     found = []
     for k, rows in enumerate(tables):
@@ -144,5 +148,5 @@ def choose_each(
         def said(what: str, done: int, of: int, k: int = k, name: str = rows.y[0]) -> None:
             progress(what if len(tables) == 1 else f"{name}: {what}", done + k * of, of * len(tables))
 
-        found.append(choose(rows, seen=sizes, seed=seed, progress=said))
+        found.append(choose(rows, seen=sizes, seed=seed, outcome=kinds[k], progress=said))
     return tuple(found)

@@ -13,6 +13,7 @@ from quickstudy.tables.new_groups import NewGroups
 
 MOST_PANELS = 12  # largest number of groups in a figure
 CAPTION = "Predictions of new groups from their known rows (filled). Band: two standard deviations."
+PROBABILITIES = "Probability of 1 in new groups, from their known rows (filled)."
 
 
 def draw(model: TableModel, new: NewGroups, table: Path) -> list[Path]:
@@ -23,8 +24,9 @@ def draw(model: TableModel, new: NewGroups, table: Path) -> list[Path]:
         drawn = panels(model, new, d)
         if drawn:
             picture = wrapped(drawn, xlabel=first.name + unit, ylabel=output, dates=first.calendar)
+            caption = PROBABILITIES if model.kind_of(d) == "binary" else CAPTION
             ending = "-" + (re.sub(r"\W+", "-", output).strip("-") or str(d + 1)) if d else ""
-            found.append(figures.save(picture, table.parent, table.stem + ending, CAPTION))
+            found.append(figures.save(picture, table.parent, table.stem + ending, caption))
     return found
 
 
@@ -52,7 +54,7 @@ def panels(model: TableModel, new: NewGroups, output: int = 0) -> dict[str, Pane
             along,
             seen=(seen_rows[:, 0], seen_rows[:, dx + output]),
             mean=last.mean[0, :, output],
-            sd=last.variance[0, :, output].sqrt(),
+            sd=None if model.kind_of(output) == "binary" else last.variance[0, :, output].sqrt(),
             curves=tuple(
                 Curve(
                     f"after {count} row{'s' * (count > 1)}" if count else "before any row",

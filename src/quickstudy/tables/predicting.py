@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from quickstudy.data import Examples
+from quickstudy.tables.kinds.outcome import check_possible
 from quickstudy.tables.model import TableModel, columns_of_quantiles
 from quickstudy.tables.new_groups import NewGroups
 from quickstudy.tables.portions import Wanted, predictions
@@ -34,7 +35,15 @@ class Predicted(NamedTuple):
 
 
 def predict(model: TableModel, new: NewGroups, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> Predicted:
-    """Predictions at the rows that are asked for; in portions, as those of a group have a covariance."""
+    """Predictions at the rows that are asked for; in portions, as those of a group have a covariance.
+
+    Raises:
+        ValueError: for a known outcome that is impossible, such as 2.5 where outcomes are counts.
+    """
+    for name, rows in zip(new.names, new.known, strict=True):
+        for d, output in enumerate(model.y):
+            place = len(model.x) + d
+            check_possible(model.kind_of(d), rows[:, place : place + 1], [output], name)
     lengths = [len(each) for each in new.asked]
     ends = torch.tensor(lengths).cumsum(0).tolist()
     places = [range(end - length, end) for end, length in zip(ends, lengths, strict=True)]
@@ -44,14 +53,14 @@ def predict(model: TableModel, new: NewGroups, quantiles: Sequence[float] = (0.0
     parts = predictions(model.learner, known, asked, torch.cat(list(new.asked)).double(), len(model.y), wanted)
     values = torch.cat([parts.mean[..., None], parts.std[..., None], parts.quantiles], 2)  # [rows, dy, 2 + P]
     found: dict[str, list[Any]] = {name: [] for name in (model.task, *(each.name for each in model.inputs))}
-    for y in model.y:
-        found |= {name: [] for name in columns_of_quantiles(y, quantiles)}
+    for d, y in enumerate(model.y):
+        found |= {name: [] for name in columns_of_quantiles(y, quantiles, model.kind_of(d))}
     for name, own, cells in zip(new.names, places, new.written, strict=True):
         found[model.task] += [name] * len(own)
         for k, each in enumerate(model.inputs):
             found[each.name] += [rounded(row[k]) if isinstance(row[k], float) else row[k] for row in cells]
         for d, y in enumerate(model.y):
-            for k, column in enumerate(columns_of_quantiles(y, quantiles)):
+            for k, column in enumerate(columns_of_quantiles(y, quantiles, model.kind_of(d))):
                 found[column] += [rounded(value) for value in values[own.start : own.stop, d, k].tolist()]
     return Predicted(found, _warnings(model, new, new.support(len(model.x))))
 

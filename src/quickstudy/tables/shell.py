@@ -15,6 +15,7 @@ from quickstudy.tables.candidates import has_trees
 from quickstudy.tables.choosing import ALL, Choice
 from quickstudy.tables.expected import expected_seconds
 from quickstudy.tables.judging import Judged
+from quickstudy.tables.kinds.outcome import DISCRETE, Outcome, Said, outcome_of
 from quickstudy.tables.model import TableModel
 from quickstudy.tables.new_groups import read_new
 from quickstudy.tables.outputs import choose_each, read_outputs
@@ -24,6 +25,11 @@ from quickstudy.tasks.datasets.columns import Columns, GroupedRows
 from quickstudy.tasks.datasets.files import read_file
 from quickstudy.tasks.datasets.frames import with_points
 from quickstudy.tasks.datasets.inputs import Reading
+
+SAID = {
+    "count": "a count, as all values are whole numbers, the smallest is 0, and the median is below 20",
+    "binary": "a binary outcome, as all values are 0 or 1",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,8 @@ class Choosing:
     """How dates are written, as %d/%m/%Y; by default as 2021-03-04, or 2021-03-04 16:30."""
     dates: Literal["calendar", "elapsed"] = "calendar"
     """What dates count: days of the calendar, or days since the first date of their group (elapsed)."""
+    outcome: Said = "auto"
+    """What the outcomes are: numbers, positive numbers, counts or binary (0 and 1); auto decides, and says how."""
     seed: int = 0
     """Seed of the folds, of initial weights and of training."""
 
@@ -103,9 +111,13 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
     _check_seen(given.seen, tables)
     for sentence in left_out(tables, columns):
         print(sentence)
-    if not has_trees():
+    kinds = [outcome_of(rows, given.outcome) for rows in tables]
+    for rows, kind in zip(tables, kinds, strict=True):
+        if kind in DISCRETE and given.outcome == "auto":
+            print(f"{rows.y[0]}: {SAID[kind]}; --outcome number would treat it as a number")
+    if not has_trees() and not set(kinds) <= set(DISCRETE):
         print("boosted trees are left out; to try them, too: pip install 'quickstudy[tables]'")
-    print(f"expected time: about {_duration(expected_seconds(tables))}", flush=True)
+    print(f"expected time: about {_duration(expected_seconds(tables, outcomes=kinds))}", flush=True)
     started = time.monotonic()
 
     def progress(what: str, done: int, of: int) -> None:
@@ -113,7 +125,7 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
         left = f", about {_duration(spent / done * (of - done))} left" if done > 2 else ""
         print(f"fit {done + 1} of {of}: {what}{left}", flush=True)
 
-    choices = choose_each(tables, seen=given.seen or None, seed=given.seed, progress=progress)
+    choices = choose_each(tables, seen=given.seen or None, seed=given.seed, outcomes=kinds, progress=progress)
     make_folder(out.parent)
     TableModel.of_outputs(choices, tables).save(out)
     return out, metrics(choices, given.y)
@@ -163,17 +175,18 @@ def metrics(choices: Sequence[Choice], outputs: Sequence[str]) -> dict[str, dict
         for name, judged in choice.scores.items():
             title = choice.candidates[name].title if name != ALL else "all together, weighted"
             for k, number in enumerate(choice.seen):
-                for metric, value in _scores(judged, k).items():
+                for metric, value in _scores(judged, k, choice.outcome).items():
                     found[f"{title}/{metric}/{of}k={number}"] = value._replace(over="groups").to_json()
     return found
 
 
-def _scores(judged: Judged, k: int) -> dict[str, Any]:
-    return {
+def _scores(judged: Judged, k: int, outcome: Outcome) -> dict[str, Any]:
+    """The scores after one number of seen rows; an interval of a binary outcome says nothing, so it is left out."""
+    found = {
         "rmse": root(over_tasks(judged.squared[:, k, 0])),
         "log_likelihood": over_tasks(judged.density[:, k]),
-        "coverage90": over_tasks(judged.inside[:, k, 1]),
     }
+    return found if outcome == "binary" else found | {"coverage90": over_tasks(judged.inside[:, k, 1])}
 
 
 def predictions(given: Predicting) -> list[str]:

@@ -1,7 +1,8 @@
 """Maximum likelihood for a generalised mixed model of one output, by Laplace's approximation."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,12 @@ _SCALES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)  # first guesses of the standard devia
 _SHARES = (0.3, 0.6, 1.0)  # first guesses of the scale of Student's noise, as a share of that of normal noise
 _ROUNDS = 30  # of reweighted least squares
 _FREEDOMS = (1.0, 8.0, 1000.0)  # first guesses of the degrees of freedom, minus 2.1
+
+
+_USUAL: Mapping[Any, tuple[tuple[int, float, float], ...]] = MappingProxyType(
+    {NegativeBinomialRows: ((0, -1.0, 3.0),), StudentRows: ((1, 2.0, 2.0),)}
+)
+"""Places, means and standard deviations of the weak prior of parameters of a likelihood, if effects have one."""
 
 
 class Groups(NamedTuple):
@@ -83,15 +90,20 @@ class _Problem(NamedTuple):
 
     def log_likelihood(self, effects: Tensor, entries: Tensor, parameters: Tensor) -> Tensor:
         """The sum over groups of the log of their marginal likelihoods."""
+        return laplace(self.kind(*parameters), self.rows(effects, entries)).log_marginal.sum()
+
+    def rows(self, effects: Tensor, entries: Tensor) -> Rows:
+        """The rows, with the fixed effects in the offset."""
         y, real, fixed, random = self.groups
-        rows = Rows(y, real, fixed @ effects, random @ self.root(entries))
-        return laplace(self.kind(*parameters), rows).log_marginal.sum()
+        return Rows(y, real, fixed @ effects, random @ self.root(entries))
 
     def pulled(self, point: Tensor) -> Tensor:
         """The deviance plus what keeps parameters finite that the data leave open."""
         effects, entries, parameters = self.split(point)
         stiffness = _PULL if self.prior_sd is None else 1 / self.prior_sd**2
         pull = _PULL * (entries.square().sum().log1p() + parameters.square().sum()) + stiffness * effects.square().sum()
+        for place, mean, sd in _USUAL.get(self.kind, ()) if self.prior_sd is not None else ():
+            pull = pull + ((parameters[place] - mean) / sd).square()
         if self.kind is StudentRows:
             pull = pull + (NOISE_FLOOR * (-self.kind(*parameters).log_scale).exp()).square()
         return pull - 2 * self.log_likelihood(effects, entries, parameters)
@@ -113,7 +125,7 @@ def fit(kind: Any, groups: Groups, *, diagonal: bool, prior_sd: float | None) ->
     )
     scale = torch.where(start.abs() > 1e-3, start.abs(), 1.0)  # so that the curvatures of all entries are alike
     scale[: groups.fixed.shape[2]] = 1.0
-    found = minimise(lambda point: problem.pulled(scale * point), start / scale)
+    found = minimise(lambda point: problem.pulled(scale * point), start / scale, steps=50, tolerance=1e-7, least=1e-6)
     effects, entries, parameters = problem.split(scale * found.point)
     root = problem.root(entries)
     root = root * torch.where(root.diagonal() < 0, -1.0, 1.0)
@@ -123,18 +135,23 @@ def fit(kind: Any, groups: Groups, *, diagonal: bool, prior_sd: float | None) ->
     return Fitted(effects, root, parameters, errors, log_likelihood, found.converged)
 
 
+@torch.no_grad()
 def _errors(problem: _Problem, effects: Tensor, entries: Tensor, parameters: Tensor) -> Tensor:
-    """A root `[P, P]` of the inverse of the observed information about the fixed effects."""
+    """A root `[P, P]` of the inverse of the information X^T (W^-1 + A A^T)^-1 X about the fixed effects.
 
-    def cost(given: Tensor) -> Tensor:
-        pull = 0.0 if problem.prior_sd is None else given.square().sum() / (2 * problem.prior_sd**2)
-        return pull - problem.log_likelihood(given, entries, parameters)
-
-    with torch.enable_grad():
-        information: Any = torch.autograd.functional.hessian(cost, effects)
-    kept = (problem.groups.fixed.flatten(0, 1) != 0).any(0).to(effects)
+    W is the precision of the rows at the modes, and A are the random effects times the root of their covariance: as in
+    `glmer(..., use.hessian=FALSE)`.
+    """
+    groups = problem.groups
+    rows, likelihood = problem.rows(effects, entries), problem.kind(*parameters)
+    found = laplace(likelihood, rows)
+    weights = rows.kept(likelihood.precision(rows.y, rows.predictor(found.mode))).unsqueeze(2)
+    mixed = torch.linalg.solve_triangular(found.factor, rows.features.mT @ (weights * groups.fixed), upper=False)
+    information = (groups.fixed.mT @ (weights * groups.fixed) - mixed.mT @ mixed).sum(0)
+    kept = (groups.fixed.flatten(0, 1) != 0).any(0).to(effects)
+    least = _PULL if problem.prior_sd is None else 1 / problem.prior_sd**2
     eye = torch.eye(len(effects), dtype=effects.dtype, device=effects.device)
-    information = information * kept.outer(kept) + torch.diag_embed(1 - kept) + _PULL * eye
+    information = information * kept.outer(kept) + torch.diag_embed(1 - kept) + least * eye
     return torch.linalg.inv(torch.linalg.cholesky(information)).mT * kept.outer(kept)
 
 

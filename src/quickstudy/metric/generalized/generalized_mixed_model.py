@@ -118,7 +118,8 @@ class GeneralizedMixedModel(nn.Module):
             groups: `Examples` with one group a task; `Tasks`, whose support and query points count alike; or a family
                 of given points such as `tasks.Table`, of which the training groups are taken.
             prior_sd: standard deviation of a normal prior of the fixed effects, for orthogonal features of mean square
-                1. It keeps them finite where an input separates the outcomes: where all with x > 3, say, are 1.
+                1. It keeps them finite where an input separates the outcomes: where all with x > 3, say, are 1. The
+                parameters of the likelihood then have weak priors, too.
 
         Returns:
             The estimates, for the terms of the bases.

@@ -66,22 +66,26 @@ class StudentRows(NamedTuple):
 
     def slope(self, y: Tensor, eta: Tensor) -> Tensor:
         """w (y - eta) / s^2, with w the weight of the row."""
-        return self.bound(y, eta) * (y - eta)
+        return self.weight(y, eta) * (y - eta)
 
     def curvature(self, y: Tensor, eta: Tensor) -> Tensor:
         """(f + 1) (f - z^2) / (f + z^2)^2 / s^2, with z = (y - eta) / s."""
         freedom, square = self.freedom, self._square(y, eta)
         return (freedom + 1) * (freedom - square) / (freedom + square).square() * (-2 * self.log_scale).exp()
 
-    def bound(self, y: Tensor, eta: Tensor) -> Tensor:
+    def weight(self, y: Tensor, eta: Tensor) -> Tensor:
         """The weight of the row, divided by s^2: steps with it are those of the EM algorithm."""
         freedom = self.freedom
         return (freedom + 1) / (freedom + self._square(y, eta)) * (-2 * self.log_scale).exp()
 
+    def bound(self, y: Tensor, eta: Tensor) -> Tensor:
+        """The curvature, and of rows that are far off a tenth of the weight: steps are nearly those of Newton."""
+        return torch.maximum(self.curvature(y, eta), 0.1 * self.weight(y, eta))
+
     def precision(self, y: Tensor, eta: Tensor) -> Tensor:
         """The expected information times the weight of the row."""
         freedom = self.freedom
-        return (freedom + 1) / (freedom + 3) * self.bound(y, eta)
+        return (freedom + 1) / (freedom + 3) * self.weight(y, eta)
 
     def inverse_link(self, eta: Tensor) -> Tensor:
         """eta."""

@@ -1,0 +1,1 @@
+"""Kinds of outcomes of a table, and the learners that suit them."""
