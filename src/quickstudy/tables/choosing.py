@@ -178,17 +178,23 @@ def weights_of(scores: Mapping[str, Judged]) -> list[list[float]]:
     count = first.rows.shape[2]
     shares = first.real / first.real.sum(1, keepdim=True)
     real = first.real.unsqueeze(2).expand_as(first.rows)
-    errors = torch.stack([judged.squared.mean(0) for judged in scores.values()]).nan_to_num(torch.inf)  # [C, K, dy]
-    useful = (errors <= WORST**2 * errors.amin(0)).all(2).T
     densities = torch.stack([judged.rows for judged in scores.values()])  # [C, T, M, K]
     even = torch.full((len(scores),), FLAT)
     together = stacking_weights(densities[:, real], (shares.unsqueeze(2).expand_as(first.rows) / count)[real], even)
     found = torch.stack(
         [stacking_weights(densities[:, first.real, k], shares[first.real], DRAWN * together) for k in range(count)]
     )
-    found = _shares(torch.where(useful, found, 0.0))
+    found = _shares(torch.where(_useful(scores), found, 0.0))
     weights: list[list[float]] = _shares(torch.where(found < LEAST, 0.0, found)).tolist()
     return weights
+
+
+def _useful(scores: Mapping[str, Any]) -> Tensor:
+    """Whether the error of each learner is at most three times the least, `[K, C]`; classes have no such error."""
+    if not all(hasattr(judged, "squared") for judged in scores.values()):
+        return torch.tensor(True)
+    errors = torch.stack([judged.squared.mean(0) for judged in scores.values()]).nan_to_num(torch.inf)  # [C, K, dy]
+    return (errors <= WORST**2 * errors.amin(0)).all(2).T
 
 
 def _shares(weights: Tensor) -> Tensor:
