@@ -260,3 +260,15 @@ def test_many_groups_and_many_rows_go_in_portions() -> None:
     grid = pd.DataFrame({"day": np.linspace(0, 3, 700)})
     long = model.predict(grid, groups=["p1"] * 700)
     np.testing.assert_allclose(long[650:], model.predict(grid[650:], groups=["p1"] * 50), rtol=1e-12)
+
+
+def test_adapt_warns_of_other_units() -> None:
+    """As the command does: rows in metres where training had millimetres."""
+    groups = np.repeat(np.arange(8), 5)
+    x, y = np.tile(np.arange(5.0), 8)[:, None], 250 + 3.0 * groups + np.sin(np.arange(40.0))
+    model = GroupRegressor("line").fit(x, y, groups=groups)
+    with pytest.warns(RuntimeWarning, match="the known rows are unlike .*check the units"):
+        model.adapt([[0.0], [1.0]], [0.25, 0.26])
+    with pytest.warns(RuntimeWarning, match="the known rows of b are unlike"):
+        model.adapt([[0.0], [0.0]], [255.0, 255_000.0], groups=["a", "b"])
+    model.adapt([[0.0], [1.0]], [255.0, 256.0])

@@ -57,7 +57,8 @@ def test_no_rows_give_the_prior(model: GroupRegressor) -> None:
 
 def test_rows_unlike_those_of_training(model: GroupRegressor) -> None:
     """As after a change of units."""
-    new = model.adapt(days(0, 1, 0, 1), [250, 260, 0.25, 0.26], groups=["ms", "ms", "s", "s"])
+    with pytest.warns(RuntimeWarning, match="the known rows of s are unlike"):
+        new = model.adapt(days(0, 1, 0, 1), [250, 260, 0.25, 0.26], groups=["ms", "ms", "s", "s"])
     assert new.unlike() == {"ms": False, "s": True}
 
 

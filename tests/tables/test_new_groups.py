@@ -178,3 +178,28 @@ def test_many_rows_of_a_group_are_predicted_in_portions(place: Path, monkeypatch
     found = rows_of(place / "many.csv")
     assert main(["predict", "models/people", "few.csv", "--grid", "2", "--decimal", ",", "--out", "ends.csv"]) == 0
     assert len(found) == 30_000 and [found[0], found[-1]] == rows_of(place / "ends.csv")
+
+
+def test_a_misspelt_outcome_is_an_error_and_none_is_a_warning(place: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(place)
+    (place / "near.csv").write_text("person;year;Height;mass\nann;2000;1520;6,1\nann;2004;;\n")
+    assert main(["predict", "models/people", "near.csv", "--decimal", ",", "--out", "near_out.csv"]) == 1
+    assert "no column 'height', but 'Height': known outcomes are in 'height'" in capsys.readouterr().err
+    (place / "none.csv").write_text("person;year\nann;2004\n")
+    assert main(["predict", "models/people", "none.csv", "--out", "none_out.csv"]) == 0
+    assert "warning: no row has a value of height, mass, so nothing is known" in capsys.readouterr().out
+
+
+def test_predictions_replace_no_file_but_earlier_predictions(place: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(place)
+    (place / "ask.csv").write_text("person;year;height;mass\nann;2000;1520;6,1\nann;2004;;\n")
+    ask = ["predict", "models/people", "ask.csv", "--decimal", ",", "--quantiles", "0.9", "0.1", "0.1"]
+    before = (place / "people.csv").read_bytes()
+    assert main([*ask, "--out", "people.csv"]) == 1
+    assert "is there already and holds no predictions of this model" in capsys.readouterr().err
+    assert (place / "people.csv").read_bytes() == before
+    for _ in range(2):
+        assert main([*ask, "--out", "twice.csv"]) == 0
+    assert list(rows_of(place / "twice.csv")[0])[2:6] == ["height_mean", "height_sd", "height_q0.1", "height_q0.9"]
+    assert main([*ask, "--out", "picture.png"]) == 1
+    assert "give a name that ends in .csv" in capsys.readouterr().err

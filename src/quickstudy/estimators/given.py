@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.checks import shown
+from quickstudy.data import pad
 from quickstudy.estimators.conventions import check_is_fitted, check_random_state, validate_data
 from quickstudy.estimators.rows import (
     Array,
@@ -20,6 +21,7 @@ from quickstudy.estimators.rows import (
     read_labels,
     rows_by_group,
 )
+from quickstudy.tables.model import TableModel
 
 ONLY = None
 """The label of a group that was given without one."""
@@ -140,3 +142,25 @@ def numbers(y: Any, columns: int | None = None) -> Array:
         expected = "one column" if columns in (None, 1) else f"{columns} columns"
         raise ValueError(f"y has shape {list(found.shape)}; expected {expected}, as in fit")
     return found
+
+
+def warn_of_unlike(model: TableModel, new: Mapping[Any, Tensor]) -> None:
+    """Warn, as `quickstudy predict` does, of groups whose known rows are unlike those of all groups of training.
+
+    Args:
+        model: the fitted model.
+        new: known rows `[n, dx + dy]` by group.
+    """
+    dx = len(model.x)
+    known = {label: rows for label, rows in new.items() if len(rows)}
+    if not known:
+        return
+    support = pad([(rows[:, :dx], rows[:, dx:]) for rows in known.values()]).to(dtype=torch.float64)
+    odd = [label for label, bad in zip(known, model.unlike(support).tolist(), strict=True) if bad]
+    if odd:
+        which = "the known rows" if odd == [ONLY] else f"the known rows of {', '.join(map(str, odd[:5]))}"
+        warnings.warn(
+            f"{which} are unlike those of all groups of fit, so the predictions are guesses; check the units",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -27,6 +27,7 @@ from quickstudy.estimators.given import (
     rows_to_predict,
     seed_of,
     warn_of_no_groups,
+    warn_of_unlike,
 )
 from quickstudy.estimators.keeping import read, write
 from quickstudy.estimators.predictor import GroupPredictor
@@ -84,9 +85,9 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
     >>> subject, day = np.repeat(np.arange(8), 5), np.tile(np.arange(5.0), 8)
     >>> speed = 250 + (10 + subject) * day + np.sin(7.0 * np.arange(40))
     >>> model = GroupRegressor(learner="line").fit(day[:, None], speed, groups=subject)
-    >>> new = model.adapt([[0], [1]], [251, 280])
+    >>> new = model.adapt([[0], [1]], [251, 266])
     >>> mean, std = new.predict([[4]], return_std=True)
-    >>> bool(abs(mean[0] - 367) < 3 * std[0] < 30)
+    >>> bool(abs(mean[0] - 311) < 3 * std[0] < 30)
     True
     """
 
@@ -226,9 +227,13 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
         Raises:
             NotFittedError: before `fit`.
             ValueError: for bad rows, and if `fit` was given no groups.
+
+        Warns:
+            RuntimeWarning: if the rows of a group are unlike those of all groups of `fit`, as after a change of units.
         """
         new = rows_of_new_groups(self, X, y, groups)
         check_has_groups(self)
+        warn_of_unlike(self.model_, new)
         return GroupPredictor(self, new)
 
     def score(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> float:

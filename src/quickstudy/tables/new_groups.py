@@ -1,6 +1,7 @@
 """Rows of new groups, read from columns: those whose outcomes are known, and those to predict."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import torch
@@ -55,6 +56,7 @@ def read_new(columns: Columns, model: TableModel, *, at: Columns | None = None, 
         ValueError: for absent columns, cells that cannot be read, and where there is nothing to predict.
     """
     check_columns(columns, [model.task, *(each.name for each in model.inputs)], model)
+    check_outcomes(columns, model)
     labels = list(columns[model.task])
     count = len(labels)
     inputs = torch.tensor(numbers_of(columns, model.inputs, range(count), labels), dtype=torch.float64).T
@@ -101,6 +103,19 @@ def check_columns(columns: Columns, needed: Sequence[str], model: TableModel) ->
         gap = next((i for i, cell in enumerate(columns[name]) if check(cell)), None)
         if gap is not None and name not in filled:
             raise ValueError(f"row {gap + 1} has no value in column {name!r}; fill it in, or remove the row")
+
+
+def check_outcomes(columns: Columns, model: TableModel) -> None:
+    """Raise ValueError for an outcome whose column seems to be there under a misspelt name."""
+    used = {model.task, *(each.name for each in model.inputs), *model.y}
+    spare = {str(name).strip().lower(): str(name) for name in columns if name not in used}
+    for name in model.y:
+        near = get_close_matches(name.lower(), list(spare), 1, cutoff=0.8) if name not in columns else []
+        if near:
+            raise ValueError(
+                f"no column {name!r}, but {spare[near[0]]!r}: known outcomes are in {name!r}; rename the column, or "
+                "remove it if nothing is known of these groups"
+            )
 
 
 def places_of(labels: Sequence[Any]) -> dict[Any, list[int]]:

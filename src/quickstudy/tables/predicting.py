@@ -76,6 +76,11 @@ def rounded(value: float) -> float:
 
 def _warnings(model: TableModel, new: NewGroups, support: Examples) -> list[str]:
     found = []
+    if not sum(len(each) for each in new.known):
+        found.append(
+            f"no row has a value of {', '.join(model.y)}, so nothing is known of these groups; the predictions are "
+            "those of an unknown group"
+        )
     outside = [bool(model.outside(each).any()) if len(each) else False for each in new.asked]
     if any(outside):
         ranges = ", ".join(model.ranges())

@@ -197,7 +197,8 @@ def predictions(given: Predicting) -> list[str]:
         model = replace(model, inputs=tuple(each._replace(form=given.date_format) for each in model.inputs))
     at = None if given.at is None else _read(given.at, given, model)
     new = read_new(_read(given.new, given, model), model, at=at, grid=given.grid)
-    found = predict(model, new, sorted(given.quantiles))
+    found = predict(model, new, sorted(set(given.quantiles)))
+    _check_earlier(given.out, model)
     make_folder(given.out.parent)
     write_file(given.out, found.as_csv().encode())
     sentences = [f"warning: {sentence}" for sentence in found.warnings]
@@ -220,6 +221,18 @@ def _check_predicting(given: Predicting) -> None:
         path is not None and path.exists() and given.out.samefile(path) for path in (given.new, given.at)
     ):
         raise ValueError(f"--out {given.out} would replace the file that is read; give another path")
+    if given.out.suffix.lower() not in ("", ".csv", ".txt"):
+        raise ValueError(f"--out {given.out}: predictions are written as CSV; give a name that ends in .csv")
+
+
+def _check_earlier(out: Path, model: TableModel) -> None:
+    """Raise FileExistsError if `out` is a file, but not one of earlier predictions."""
+    if not out.exists():
+        return
+    with out.open(errors="replace") as file:
+        header = file.readline(1 << 16)
+    if not any(f"{y}_{end}" in header for y in model.y for end in ("mean", "probability")):
+        raise FileExistsError(f"--out {out} is there already and holds no predictions of this model; give another path")
 
 
 def _read(path: Path, given: Predicting, model: TableModel) -> Columns:

@@ -9,6 +9,7 @@ from quickstudy.metric.bases.crossed import Crossed
 from quickstudy.metric.bases.natural_spline import NaturalSpline
 from quickstudy.metric.bases.polynomial import Polynomial
 
+FEWEST_KNOTS = 3  # of a curve
 MOST_PRODUCTS = 6  # inputs of groups, such as treatments, that change the slope of the first input
 
 
@@ -20,19 +21,20 @@ class Features(NamedTuple):
 
 
 def features_of(groups: Examples, fixed: int, random: int) -> Features:
-    """A line (1) or a natural spline (more) for all groups; random intercepts (0), lines (1) or parabolas (2).
+    """A line (1) or a natural spline (more knots) for all groups; random intercepts (0), lines (1) or parabolas (2).
 
     With several inputs, the spline is of the first; random lines are in those that vary within groups; and except in
     the smallest model, the others, such as treatments, change the slope.
 
     Args:
         groups: the training groups.
-        fixed: degrees of freedom of the curve for all groups.
+        fixed: largest number of knots of the curve for all groups; fewer where the first input has fewer values.
         random: degree of the random effects.
     """
     dx, inputs, varying = groups.x.shape[2], groups.x[groups.real()], varies_within(groups)
-    enough = len(inputs) >= 5 * (fixed + dx) and len(inputs[:, 0].unique()) > fixed + 1
-    knots = fixed if fixed > 1 and enough else 1
+    knots = min(fixed, len(inputs[:, 0].unique()))  # at as many values of the input, a curve can have any means
+    if knots < FEWEST_KNOTS or len(inputs) < 5 * (knots + dx):
+        knots = 1
     basis: Any = NaturalSpline(knots) if knots > 1 else 1
     if dx > 1 and (fixed, random) != (1, 0):
         between = [i for i in range(1, dx) if i not in varying] if 0 in varying else []
