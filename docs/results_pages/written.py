@@ -2,7 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-from results_pages.experiments import acting, applied, compared, completion, drugs, family, processes, speed, waves
+from results_pages.experiments import (
+    acting,
+    applied,
+    compared,
+    completion,
+    drugs,
+    family,
+    few_rows,
+    processes,
+    speed,
+    waves,
+)
 from results_pages.files import to_csv
 from results_pages.overview import overview
 from results_pages.page import Page
@@ -20,7 +31,13 @@ def groups() -> Mapping[str, Sequence[Page]]:
         "Learners compared, tuned alike": compared.pages(),
         "Neural processes compared": [*family.pages(), completion.page()],
         "Policies and control": [*acting.navigation(), acting.masses(), acting.gains()],
-        "Tables, images, and the demonstration": [*applied.tables(), drugs.page(), applied.digits(), applied.demo()],
+        "Tables, images, and the demonstration": [
+            few_rows.page(),
+            *applied.tables(),
+            drugs.page(),
+            applied.digits(),
+            applied.demo(),
+        ],
         "Speed": [speed.page()],
     }
 

@@ -11,6 +11,7 @@ from quickstudy.report.figures import STYLE, log_scale
 from quickstudy.report.palette import BLUE, GREEN, INK, MARKERS, ORANGE, PURPLE, SKY
 from quickstudy.tables.choosing import ALL
 
+TOP = 3.0  # larger relative errors are drawn hollow, here
 COLOURS = {"line": SKY, "curve": BLUE, "gp": GREEN, "process": PURPLE, "trees": ORANGE, ALL: INK}
 """Learners that have a colour; others are small grey dots."""
 NAMES = {
@@ -42,12 +43,14 @@ def compared(tables: Mapping[str, Scores]) -> Figure:
                     style |= {"mew": 0, "zorder": 3 if learner == ALL else 2}
                     if row == 0:
                         style["label"] = NAMES[learner]
-                left.plot(place[0], row, ls="none", **style)
+                error = place[0] if place[0] <= TOP else TOP  # also for an error that is not finite
+                left.plot(error, row, ls="none", **style | ({} if error == place[0] else {"mfc": "none", "mew": 0.7}))
                 right.plot(place[1], row, ls="none", **{k: v for k, v in style.items() if k != "label"})
         for axes, at in ((left, 1.0), (right, 0.0)):
             axes.axvline(at, color="0.6", lw=0.8, zorder=0)
             axes.grid(axis="y", linewidth=0.4)
         log_scale(left, "x")
+        left.set_xlim(right=TOP * 1.05)
         left.set_yticks(range(len(order)), order)
         left.set_ylim(-0.6, len(order) - 0.4)
         left.set_xlabel("RMSE / RMSE of one curve for all")

@@ -10,6 +10,7 @@ tables.json has the scores of every learner on every table. A method of your own
 no part of the mixture.
 """
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from quickstudy.tables.choosing import choose
 
 CAPTION = (
     "Root mean squared error and log-likelihood per row, after four rows of a new group (fewer where groups are "
-    "short), relative to one curve for all groups. Grey: other learners."
+    "short), relative to one curve for all groups. Grey: other learners. Hollow: errors that are larger."
 )
 
 
@@ -57,9 +58,10 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     for i, name in enumerate(names, 1):
         if name not in tables:
             stage.say(f"table {i} of {len(names)}: {name}")
-            rows = rows_of(name)
+            rows, start = rows_of(name), time.perf_counter()
             choice = choose(rows, seed=options.seed, only=only, steps=options.steps, also=also)
             tables[name] = scores_of(choice, rows)
+            stage.seconds += time.perf_counter() - start
             stage.keep("tables", tables)
     stage.draw("tables", partial(compared, tables), CAPTION)
     return summary(tables)
