@@ -272,3 +272,9 @@ def test_adapt_warns_of_other_units() -> None:
     with pytest.warns(RuntimeWarning, match="the known rows of b are unlike"):
         model.adapt([[0.0], [0.0]], [255.0, 255_000.0], groups=["a", "b"])
     model.adapt([[0.0], [1.0]], [255.0, 256.0])
+
+
+def test_a_series_as_X_is_told_to_be_a_frame() -> None:
+    frame = pd.DataFrame({"day": np.tile(np.arange(5.0), 8), "speed": np.arange(40.0)})
+    with pytest.raises(ValueError, match=r"X is a series; expected a data frame: give frame\[\['day'\]\]"):
+        GroupRegressor("line").fit(frame["day"], frame["speed"], groups=np.repeat(np.arange(8), 5))

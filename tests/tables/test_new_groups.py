@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from quickstudy.cli import main
+from quickstudy.tables.candidates import Candidate
+from quickstudy.tables.choosing import Choice
 from quickstudy.tables.model import TableModel
+from quickstudy.tables.shell import mixed
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +206,17 @@ def test_predictions_replace_no_file_but_earlier_predictions(place: Path, monkey
     assert list(rows_of(place / "twice.csv")[0])[2:6] == ["height_mean", "height_sd", "height_q0.1", "height_q0.9"]
     assert main([*ask, "--out", "picture.png"]) == 1
     assert "give a name that ends in .csv" in capsys.readouterr().err
+
+
+def test_columns_with_commas_are_told_apart(place: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(place)
+    options = ["--group", "person", "--x", "year", "--y", "height,mass", "--decimal", ",", "--out", "models/x"]
+    assert main(["table", "people.csv", *options]) == 1
+    assert "give several columns one by one, without commas" in capsys.readouterr().err
+
+
+def test_the_weights_of_the_mixture_are_said() -> None:
+    candidate, line = Candidate("a line", lambda *given: None), Candidate("a curve", lambda *given: None)
+    choice = Choice(None, {"a": (0.2, 0.0), "b": (0.8, 1.0)}, {}, (), (0, 1), {"a": candidate, "b": line})
+    assert mixed([choice], ["y"]) == ["weights of the mixture: a curve 0.90, a line 0.10"]
+    assert mixed([choice, choice], ["u", "v"])[1].startswith("v: weights of the mixture: a curve 0.90")

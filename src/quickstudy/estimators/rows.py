@@ -61,7 +61,12 @@ def check_aligned(x: Any, others: Mapping[str, Any]) -> None:
 
 
 def check_no_dates(x: Any) -> None:
-    """Raise TypeError for dates and durations, which would become numbers whose unit depends on how they are stored."""
+    """Raise TypeError for dates and durations, which would become numbers whose unit depends on how they are stored.
+
+    Raise ValueError for a series of pandas, as X has columns.
+    """
+    if hasattr(x, "iloc") and getattr(x, "ndim", 2) == 1:
+        raise ValueError(f"X is a series; expected a data frame: give frame[[{getattr(x, 'name', None)!r}]]")
     columns = dict(x.dtypes) if hasattr(x, "iloc") and hasattr(x, "dtypes") else {"X": getattr(x, "dtype", None)}
     for name, kind in columns.items():
         if getattr(kind, "kind", "") in "Mm" and kind is not None:

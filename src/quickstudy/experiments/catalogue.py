@@ -73,7 +73,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "pharmacokinetics": Recipe(
         "pharmacokinetics.recipe",
-        "drug concentrations of new people from their first blood samples: simulated studies, and two real ones",
+        "drug concentrations of new people from their first blood samples, in two real studies",
     ),
     "table": Recipe(
         "table.recipe", "groups of rows in your CSV file as tasks; held-out groups predicted from their first rows"

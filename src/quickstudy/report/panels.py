@@ -39,6 +39,7 @@ class Panel(NamedTuple):
         curves: lines over `x`.
         mean, sd: mean and standard deviation of the prediction, `[M]` each, drawn as a line within a band of two
             standard deviations.
+        band: lower and upper ends `[M]` of a 90% interval, drawn in place of the band of standard deviations.
         samples: functions sampled from the prediction, `[S, M]`.
         samples_x: inputs of the samples, if they are not at `x`.
         colour: colour of the learner.
@@ -53,6 +54,7 @@ class Panel(NamedTuple):
     curves: tuple[Curve, ...] = ()
     mean: Any = None
     sd: Any = None
+    band: tuple[Any, Any] | None = None
     samples: Any = None
     samples_x: Any = None
     colour: str = BLUE
@@ -73,9 +75,12 @@ def draw_panel(axes: Axes, panel: Panel) -> list[Line2D]:
         drawn = axes.plot(places, _array(panel.samples).T, color=panel.colour, linewidth=0.5, alpha=0.3, zorder=2)
         handles.append(Line2D([], [], color=panel.colour, linewidth=0.8, alpha=0.6, label=f"{len(drawn)} samples"))
     if panel.mean is not None:
-        mean, sd = _array(panel.mean), _array(panel.sd)
-        axes.fill_between(x, mean - 2 * sd, mean + 2 * sd, color=panel.colour, alpha=0.18, linewidth=0, zorder=1)
-        handles += axes.plot(x, mean, color=panel.colour, linewidth=1.6, zorder=4, label=f"{panel.learner}, 2 sd band")
+        mean = _array(panel.mean)
+        label = panel.learner
+        if panel.band is not None or panel.sd is not None:
+            axes.fill_between(x, *_band(panel), color=panel.colour, alpha=0.18, linewidth=0, zorder=1)
+            label += ", 2 sd band" if panel.band is None else ", 90% interval"
+        handles += axes.plot(x, mean, color=panel.colour, linewidth=1.6, zorder=4, label=label)
     for curve in panel.curves:
         handles += axes.plot(
             x,
@@ -157,8 +162,9 @@ def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: i
         figure = Figure(figsize=(max(1.72 * columns, 3.4), 1.45 * height + 0.6))
         axes = figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True)
         names = labels(groups, TITLE if columns > 1 else 2 * TITLE)
+        handles: dict[object, Line2D] = {}  # of all panels, each label once
         for place, (name, panel) in enumerate(zip(names.shown, groups.values(), strict=True)):
-            handles = draw_panel(axes.flat[place], panel)
+            handles = {handle.get_label(): handle for handle in draw_panel(axes.flat[place], panel)} | handles
             axes.flat[place].set_title(name, fontsize=8, fontweight="normal", fontfamily=names.families)
         for spare in axes.flat[len(groups) :]:
             spare.set_axis_off()
@@ -179,7 +185,8 @@ def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: i
             label = labels([text], width)
             set_label(label.shown[0], fontsize=8, color="#333333", fontfamily=label.families)
         axes[0, 0].set_ylim(*_limits(list(groups.values())))
-        figure.legend(handles=handles, loc="outside upper center", ncols=max(1, min(len(handles), columns - 1)))
+        shown = list(handles.values())
+        figure.legend(handles=shown, loc="outside upper center", ncols=max(1, min(len(shown), columns - 1)))
     return figure
 
 
@@ -188,10 +195,19 @@ def _array(values: Any) -> np.ndarray:
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
 
 
+def _band(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the band of a panel."""
+    if panel.band is not None:
+        return _array(panel.band[0]), _array(panel.band[1])
+    mean, sd = _array(panel.mean), _array(panel.sd)
+    return mean - 2 * sd, mean + 2 * sd
+
+
 def _limits(column: Sequence[Panel]) -> tuple[float, float]:
     """Return the range of true functions and points, plus a quarter at each end; curves may go beyond it.
 
-    Where there is neither a true function nor a point to be predicted, the mean is within the range, too.
+    Where there is neither a true function nor a point to be predicted, the mean is within the range, too; a 90%
+    interval and the other curves are within it without room.
     """
     sets = [panel.truth for panel in column if panel.truth is not None]
     sets += [pair[1] for panel in column for pair in (panel.seen, panel.unseen) if pair is not None and len(pair[1])]
@@ -199,4 +215,6 @@ def _limits(column: Sequence[Panel]) -> tuple[float, float]:
     sets += [panel.mean for panel in alone if panel.mean is not None]
     values = np.concatenate([_array(values).ravel() for values in sets])
     room = 0.25 * (float(np.ptp(values)) or abs(float(values[0])) or 1.0)
-    return float(values.min()) - room, float(values.max()) + room
+    whole = [end for panel in alone if panel.band is not None for end in (*panel.band, *(c.y for c in panel.curves))]
+    ends = np.concatenate([_array(end).ravel() for end in whole]) if whole else values
+    return min(float(values.min()) - room, float(ends.min())), max(float(values.max()) + room, float(ends.max()))

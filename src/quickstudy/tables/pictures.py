@@ -12,7 +12,7 @@ from quickstudy.tables.model import TableModel
 from quickstudy.tables.new_groups import NewGroups
 
 MOST_PANELS = 12  # largest number of groups in a figure
-CAPTION = "Predictions of new groups from their known rows (filled). Band: two standard deviations."
+CAPTION = "Predictions of new groups from their known rows (filled). Band: 90% interval."
 PROBABILITIES = "Probability of 1 in new groups, from their known rows (filled)."
 
 
@@ -54,10 +54,10 @@ def panels(model: TableModel, new: NewGroups, output: int = 0) -> dict[str, Pane
             along,
             seen=(seen_rows[:, 0], seen_rows[:, dx + output]),
             mean=last.mean[0, :, output],
-            sd=None if model.kind_of(output) == "binary" else last.variance[0, :, output].sqrt(),
+            band=None if model.kind_of(output) == "binary" else tuple(last.quantile([0.05, 0.95])[:, 0, :, output]),
             curves=tuple(
                 Curve(
-                    f"after {count} row{'s' * (count > 1)}" if count else "before any row",
+                    "after half of the rows" if count else "before any row",
                     belief.mean[0, :, output],
                     style,
                     INK,

@@ -128,7 +128,21 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
     choices = choose_each(tables, seen=given.seen or None, seed=given.seed, outcomes=kinds, progress=progress)
     make_folder(out.parent)
     TableModel.of_outputs(choices, tables).save(out)
+    for sentence in mixed(choices, given.y):
+        print(sentence)
     return out, metrics(choices, given.y)
+
+
+def mixed(choices: Sequence[Choice], outputs: Sequence[str]) -> list[str]:
+    """A sentence for each outcome about the weights of its mixture, means over numbers of seen rows; largest first."""
+    found = []
+    for name, choice in zip(outputs, choices, strict=True):
+        about = f"{name}: " if len(outputs) > 1 else ""
+        means = {learner: sum(own) / len(own) for learner, own in choice.weights.items()}
+        kept = sorted((learner for learner in means if means[learner] >= 0.005), key=means.__getitem__, reverse=True)
+        listed = ", ".join(f"{choice.candidates[learner].title} {means[learner]:.2f}" for learner in kept)
+        found.append(f"{about}weights of the mixture: {listed}")
+    return found
 
 
 def left_out(tables: Sequence[GroupedRows], columns: Columns) -> list[str]:
@@ -204,7 +218,10 @@ def predictions(given: Predicting) -> list[str]:
     sentences = [f"warning: {sentence}" for sentence in found.warnings]
     count = sum(len(each) for each in new.asked)
     sentences.append(f"predictions: {given.out} ({count} rows of {len(new.names)} groups)")
-    sentences += [f"figure: {path}" for path in draw(model, new, given.out)]
+    drawn = draw(model, new, given.out)
+    sentences += [f"figure: {path}" for path in drawn]
+    if not drawn:
+        sentences.append("no figure: the first input is a category, or another input varies within a group")
     return sentences
 
 

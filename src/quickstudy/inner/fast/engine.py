@@ -12,7 +12,7 @@ from quickstudy.inner.fast.lowrank import LowRank
 from quickstudy.inner.fast.mixed_mode import gradients
 from quickstudy.inner.fast.passes import Pass, leaf_names
 from quickstudy.inner.fast.plan import Plan
-from quickstudy.inner.modules.purity import random_state
+from quickstudy.inner.modules.purity import random_state, set_host_state
 from quickstudy.inner.optimizers import move
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.state import State
@@ -139,6 +139,6 @@ def _as_lowrank(state: State, names: list[str]) -> State:
 
 def _go_back_to(random: Any) -> None:
     host, device, theirs = random
-    torch.set_rng_state(host)
+    set_host_state(host)
     if theirs is not None:
         torch.cuda.set_rng_state(theirs, device)

@@ -17,7 +17,7 @@ from quickstudy.inner.fast.plan import Plan
 from quickstudy.inner.fast.vectorise import map_tasks
 from quickstudy.inner.fast.watch import HOOKED, Watch
 from quickstudy.inner.modules.copies import copy_apart, copy_with
-from quickstudy.inner.modules.purity import changed, outside_random_state, reseed, untouched
+from quickstudy.inner.modules.purity import changed, host_state, outside_random_state, reseed, untouched
 from quickstudy.inner.modules.tree import loose_tensors, named_tensors
 from quickstudy.inner.problem import Problem
 from quickstudy.inner.transforms import exact_kernels
@@ -161,7 +161,7 @@ def _seeded(trial: Trial, notes: "_Notes") -> str | None:
 def _state_for(given: Any) -> Tensor:
     """The state of the generator that an operation draws from."""
     device = next((t.device for t in tree_leaves(given) if isinstance(t, Tensor)), torch.device("cpu"))
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else host_state()
 
 
 class _Notes(TorchDispatchMode):

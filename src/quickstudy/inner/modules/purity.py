@@ -18,6 +18,9 @@ from quickstudy.inner.modules.operations import differ
 from quickstudy.inner.modules.tree import CONTAINERS, owned_tensors
 
 _ONE_AT_A_TIME = threading.RLock()  # all threads share what is restored
+# torch reads the state of its generator under a mutex, and may give the interpreter to another thread meanwhile, as
+# when garbage is collected. If that thread waits for the mutex, neither goes on; so it waits for this lock first.
+_GENERATOR = threading.RLock()
 _REFILLED = frozenset((list, dict, set, deque))
 MOST = 1024  # entries of a container that is restored
 DEPTH = 7  # levels of containers and closures that are searched
@@ -46,10 +49,22 @@ def same_again(before: Tensor, after: Tensor) -> bool:
     return bool(torch.allclose(before, after.to(before.dtype), rtol=close, atol=close * scale, equal_nan=True))
 
 
+def host_state() -> Tensor:
+    """The state of torch's generator on the CPU; several threads may ask at once."""
+    with _GENERATOR:
+        return torch.get_rng_state()
+
+
+def set_host_state(state: Tensor) -> None:
+    """Set the state of torch's generator on the CPU."""
+    with _GENERATOR:
+        torch.set_rng_state(state)
+
+
 def random_state(tensors: Sequence[Tensor]) -> Any:
     """The state of torch's generators, with which dropout can be repeated."""
     device = next((t.device for t in tensors if t.device.type == "cuda"), None)
-    return torch.get_rng_state(), device, None if device is None else torch.cuda.get_rng_state(device)
+    return host_state(), device, None if device is None else torch.cuda.get_rng_state(device)
 
 
 def outside_random_state() -> Any:
@@ -60,7 +75,8 @@ def outside_random_state() -> Any:
 
 def reseed(seed: int) -> None:
     """Seed torch's own generators; `torch.manual_seed` takes 100 times as long."""
-    torch.default_generator.manual_seed(seed)
+    with _GENERATOR:
+        torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
 
@@ -68,7 +84,7 @@ def reseed(seed: int) -> None:
 def has_drawn(since: Any) -> bool:
     """Whether torch's generators have moved on from a `random_state`."""
     host, device, theirs = since
-    if not torch.equal(host, torch.get_rng_state()):
+    if not torch.equal(host, host_state()):
         return True
     return device is not None and not torch.equal(theirs, torch.cuda.get_rng_state(device))
 
@@ -78,7 +94,7 @@ def replayed(state: Any) -> Iterator[None]:
     """A context in which torch's generators have the state `random_state()`; afterwards they have their present one."""
     host, device, theirs = state
     with torch.random.fork_rng(devices=[] if device is None else [device]):
-        torch.set_rng_state(host)
+        set_host_state(host)
         if theirs is not None:
             torch.cuda.set_rng_state(theirs, device)
         yield
@@ -90,10 +106,10 @@ def replaying(randomness: str, parts: int) -> Iterator[Callable[[], None]]:
     if randomness == "different" or parts == 1:
         yield lambda: None
         return
-    state, theirs = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    state, theirs = host_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
     def again() -> None:
-        torch.set_rng_state(state)
+        set_host_state(state)
         torch.cuda.set_rng_state_all(theirs)
 
     yield again

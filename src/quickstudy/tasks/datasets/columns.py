@@ -128,6 +128,9 @@ def check_names(columns: Columns, task: str, x: Sequence[str], y: Sequence[str])
             lower = {c.lower(): c for c in reversed(known)}
             near = get_close_matches(str(name).strip().lower(), list(lower), 1, cutoff=0.5)
             hint = f"did you mean {lower[near[0]]!r}? " if near else ""
+            several = [part.strip() for part in str(name).split(",")]
+            if len(several) > 1 and all(part in known for part in several):
+                hint = "give several columns one by one, without commas. "
             rest = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
             raise ValueError(f"no column {name!r}; {hint}Columns: {', '.join(known[:_LISTED])}{rest}")
         if used.count(name) > 1:
