@@ -107,4 +107,8 @@ def _medians(hours: np.ndarray, concentration: np.ndarray, bins: int = 7) -> tup
     """Median hours and concentrations of bins with equal numbers of samples."""
     order = hours.argsort()
     parts = [part for part in np.array_split(order, bins) if len(part)]
-    return tuple(np.array([np.median(values[part]) for part in parts]) for values in (hours, concentration))  # type: ignore[return-value]
+
+    def middles(values: np.ndarray) -> np.ndarray:
+        return np.array([np.median(values[part]) for part in parts])
+
+    return middles(hours), middles(concentration)
