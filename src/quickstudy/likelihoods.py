@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from quickstudy import predictive
 from quickstudy.checks import check_made, check_number, check_positive, check_switch, shown, values_are_readable
-from quickstudy.data import IGNORED, mean_over_positions
+from quickstudy.data import IGNORED, Examples, at_least_float32, mean_over_positions
 from quickstudy.learner import Predictive
 from quickstudy.predictive.outcomes import LOG_2PI
 
@@ -226,3 +226,13 @@ def _same_shape(output: Tensor, y: Tensor) -> None:
         f"the network's output has shape {list(output.shape)} and y {list(y.shape)}; the network must map [N, *dx] to "
         f"[{outputs}]: change its last layer, or, if y holds class labels, give integers [T, N], y.long()"
     )
+
+
+def negative_log_likelihood(belief: Predictive, query: Examples, *, joint: bool) -> Tensor:
+    """Scalar: the mean over tasks of the negative log density of the query points, divided by their number.
+
+    With `joint`, it is that of all query points together; otherwise, that of each by itself.
+    """
+    density = belief.log_prob(query.y, query.mask, joint)
+    total = density if joint else density.sum(1, dtype=at_least_float32(density))
+    return -(total / query.sizes().clamp_min(1)).mean()

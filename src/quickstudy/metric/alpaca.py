@@ -21,8 +21,9 @@ from quickstudy.checks import (
     check_whole,
     shown,
 )
-from quickstudy.data import Examples, Tasks, at_least_float32
+from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, check_generator, check_steps, check_task
+from quickstudy.likelihoods import negative_log_likelihood
 from quickstudy.metric.last_layer import Weights
 from quickstudy.nets import MLP
 from quickstudy.predictive.outcomes import check_draws
@@ -101,8 +102,7 @@ class ALPaCA(nn.Module):
         support, query = tasks.support.clean(), tasks.query.clean()
         weights = self.prior().given(self.encode(support.x, support.mask), support.y)
         belief = weights.at(self.encode(query.x, query.mask), self.variance())
-        log_prob = belief.log_prob(query.y, query.mask)
-        return -(log_prob.sum(1, dtype=at_least_float32(log_prob)) / query.sizes()).mean()
+        return negative_log_likelihood(belief, query, joint=False)
 
     def encode(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """phi of every real point of `x [T, N, *dx]`, and zeros in the padding: `[T, N, features]`."""

@@ -8,7 +8,8 @@ from torch import Tensor
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import check_steps
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
+from quickstudy.likelihoods import negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, prepared
 from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.attention import Attended, CrossAttention
 from quickstudy.processes.parts.blocks import Decoder

@@ -10,7 +10,7 @@ from quickstudy import chance, predictive
 from quickstudy.checks import check_switch, check_whole
 from quickstudy.data import Examples, Tasks, at_least_float32
 from quickstudy.learner import check_steps
-from quickstudy.processes.conditional import negative_log_likelihood
+from quickstudy.likelihoods import negative_log_likelihood
 from quickstudy.processes.heads import GaussianHead
 from quickstudy.processes.latent import Latent, even_mixture
 from quickstudy.processes.parts.attention import Attended, CrossAttention

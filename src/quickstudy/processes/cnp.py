@@ -6,7 +6,8 @@ from typing import Any, ClassVar, final
 from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
+from quickstudy.likelihoods import negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, prepared
 from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.blocks import State, dtype_of
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS, check_sizes

@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.data import Examples, Tasks, at_least_float32
+from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Functions, Predictive, check_generator, check_steps, check_task
 from quickstudy.processes.checks import check_all, check_inputs, check_more, check_support
 from quickstudy.processes.heads.head import Head, asked, entering
@@ -104,16 +104,6 @@ def meta_loss(process: Any, tasks: Tasks) -> Tensor:
 def prepared(process: Any, tasks: Tasks) -> tuple[Examples, Examples]:
     """The support points as the encoder takes them, and the query points as the belief does."""
     return entering(process.head, tasks.support), asked(process.head, tasks.query)
-
-
-def negative_log_likelihood(belief: Predictive, query: Examples, *, joint: bool) -> Tensor:
-    """Scalar: the mean over tasks of the negative log density of the query points, divided by their number.
-
-    With `joint`, it is that of all query points together; otherwise, that of each by itself.
-    """
-    density = belief.log_prob(query.y, query.mask, joint)
-    total = density if joint else density.sum(1, dtype=at_least_float32(density))
-    return -(total / query.sizes().clamp_min(1)).mean()
 
 
 def encode(process: Any, support: Examples) -> Any:

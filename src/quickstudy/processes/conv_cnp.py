@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
+from quickstudy.likelihoods import negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, prepared
 from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts import gridded
 from quickstudy.processes.parts.gridded import ConvState, check_grid, normalised

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks, at_least_float32
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
+from quickstudy.likelihoods import negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, prepared
 from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.blocks import dtype_of, he_normal
 from quickstudy.processes.parts.gridded import check_axes, check_kernel

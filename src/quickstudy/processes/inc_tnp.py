@@ -8,7 +8,8 @@ from torch import Tensor
 
 from quickstudy.checks import check_choice, check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood
+from quickstudy.likelihoods import negative_log_likelihood
+from quickstudy.processes.conditional import Conditional
 from quickstudy.processes.heads.head import Head, asked, chosen, encoded_size, entering
 from quickstudy.processes.parts.causal import Stream, attending_up_to, in_a_chain, with_first
 from quickstudy.processes.parts.room import claim

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
+from quickstudy.likelihoods import negative_log_likelihood
 from quickstudy.nets import MLP
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
+from quickstudy.processes.conditional import Conditional, prepared
 from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Layer, attending, check_heads, last_layers

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from quickstudy.checks import check_choice
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Predictive
+from quickstudy.likelihoods import negative_log_likelihood
 from quickstudy.nets import MLP
 from quickstudy.processes import conditional, latent
 from quickstudy.processes.conditional import ConditionalPredictor
@@ -118,7 +119,7 @@ class NeuralProcess(nn.Module):
         state = self.encoded(support)
         if self.latent_head is None:
             belief = self.head(self.outputs(state, query.x), self.dy)
-            return conditional.negative_log_likelihood(belief, query, joint=self.head.joint)
+            return negative_log_likelihood(belief, query, joint=self.head.joint)
         return -(latent.bound(self, state, query) / query.sizes().clamp_min(1)).mean()
 
     def encode(self, support: Examples) -> State:

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from quickstudy.checks import check_switch, check_whole
 from quickstudy.data import Examples, Tasks
+from quickstudy.likelihoods import negative_log_likelihood
 from quickstudy.nets import MLP
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
+from quickstudy.processes.conditional import Conditional, prepared
 from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.blocks import he_normal
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS

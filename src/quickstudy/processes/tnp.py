@@ -7,7 +7,8 @@ from torch import Tensor
 
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood, prepared
+from quickstudy.likelihoods import negative_log_likelihood
+from quickstudy.processes.conditional import Conditional, prepared
 from quickstudy.processes.heads.head import Head, chosen, encoded_size
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Transformer, attending, check_heads

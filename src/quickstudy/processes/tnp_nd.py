@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
+from quickstudy.likelihoods import negative_log_likelihood
 from quickstudy.nets import MLP
-from quickstudy.processes.conditional import Conditional, negative_log_likelihood
+from quickstudy.processes.conditional import Conditional
 from quickstudy.processes.heads import LowRankHead
 from quickstudy.processes.parts.sizes import TRAINING_DEFAULTS
 from quickstudy.processes.parts.transformer import Layer, Transformer, attending, check_heads

@@ -137,7 +137,7 @@ def test_messages() -> None:
     early = Examples(-people.x, people.y)
     with pytest.raises(ValueError, match=r"0 people have samples after the dose \(hours above 0\)"):
         CompartmentModel().fit(early)
-    with pytest.raises(ValueError, match=r"built with dx=2 and expects \[T, N, 2\]"):
+    with pytest.raises(ValueError, match=r"built with dx=2, dy=1 and expects \[T, N, 2\]"):
         CompartmentModel(2).adapt(people.to(dtype=torch.float32))
     with pytest.warns(RuntimeWarning, match=r"have not settled .* more steps= than 4"):
         CompartmentModel().double().fit(people, steps=4, generator=torch.Generator().manual_seed(0))

@@ -9,8 +9,8 @@ from torch import Tensor
 from quickstudy.checks import check_examples, check_inputs, check_more, check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import check_generator, check_steps
+from quickstudy.likelihoods import negative_log_likelihood
 from quickstudy.predictive import Categorical
-from quickstudy.processes.conditional import negative_log_likelihood
 
 
 class WithLogits(Protocol):

@@ -10,15 +10,13 @@ from torch import Tensor, nn
 
 from quickstudy.checks import (
     check_choice,
-    check_examples,
-    check_fits,
     check_number,
     check_switch,
-    check_tasks,
     check_whole,
 )
-from quickstudy.data import Examples, Tasks, at_least_float32
-from quickstudy.learner import check_generator, check_steps
+from quickstudy.data import Examples, Tasks
+from quickstudy.learner import check_generator
+from quickstudy.metric.closed_form import ClosedForm
 from quickstudy.metric.compartments.gibbs import CHAINS, STEPS, Sampler
 from quickstudy.metric.compartments.population import Population, drugs, of_any_drug
 from quickstudy.metric.compartments.predictor import CompartmentPredictor
@@ -51,7 +49,7 @@ class PopulationEstimates(NamedTuple):
 
 
 @final
-class CompartmentModel(nn.Module):
+class CompartmentModel(ClosedForm[CompartmentPredictor]):
     """A drug's population of people, each with a compartment model of their own, as a Bayesian mixed model.
 
     log y = log(D f(x; theta_i)) + eps,  log theta_i ~ N(mu, Omega),  where f has one or two compartments
@@ -114,7 +112,7 @@ class CompartmentModel(nn.Module):
             if check_whole(name, count) > 2:
                 raise ValueError(f"{name}={count}; expected 1 or 2")
         check_choice("route", route, ("oral", "bolus"))
-        self.dx, self.limit = int(dx), check_number("limit", limit)
+        self.dx, self.dy, self.limit = int(dx), 1, check_number("limit", limit)
         self.model = Compartments(int(compartments), route, check_switch("carry_over", carry_over))
         self.draws, self.populations = check_whole("draws", draws, 3), check_whole("populations", populations)
         before = of_any_drug(drugs(self.model, like=torch.zeros(1, dtype=torch.float64)), self.populations)
@@ -193,55 +191,13 @@ class CompartmentModel(nn.Module):
     def _kept(self) -> Population:
         return Population(self.means.double(), self.roots.double(), self.noises.double())
 
-    def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the mean negative log predictive density of each task's real query points."""
-        check_tasks(tasks)
-        self._check_shapes(tasks.support)
-        return self(tasks)
-
-    def forward(self, tasks: Tasks) -> Tensor:
-        """`meta_loss` without the checks, for transforms and compilers."""
-        query = tasks.query.clean()
-        belief = self._adapted(tasks.support, graph=True, prior=False)(query.x)
-        log_prob = belief.log_prob(query.y, query.mask)
-        return -(log_prob.sum(1, dtype=at_least_float32(log_prob)) / query.sizes()).mean()
-
-    def adapt(
-        self,
-        support: Examples,
-        *,
-        steps: int | None = None,
-        create_graph: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> CompartmentPredictor:
-        """The posterior of each person given `support`; `steps=0` and an empty support set give the prior.
-
-        It draws no random numbers, so `generator` is not used: the draws are the same for all people.
-        """
-        check_examples(support, "support")
-        self._check_shapes(support)
-        check_generator(generator)
-        if steps is not None:
-            check_steps(steps)
-        with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
-            return self._adapted(support, graph=create_graph, prior=steps == 0)
-
-    def _adapted(self, support: Examples, *, graph: bool, prior: bool) -> CompartmentPredictor:
+    def posterior(self, support: Examples, *, graph: bool, prior: bool) -> CompartmentPredictor:
+        """The predictor for `support`; with `prior`, that of an unknown group. `adapt` checks its arguments."""
         seen = support.first(0) if prior else support
         parts = self.model, self.limit, self._kept(), self.population(), self.white.double()
         model, limit, kept, population, white = parts
         people = weighted(model, kept, population, samples(seen, model, limit), white)
         return CompartmentPredictor(*parts, seen, people, graph=graph, prior=prior)
-
-    def _check_shapes(self, support: Examples) -> None:
-        """Raise an error unless inputs and outputs have the shapes, types and device of the learner."""
-        x, y, _ = support
-        if x.shape[2:] != (self.dx,) or not y.is_floating_point() or y.shape[2:] != (1,):
-            raise ValueError(
-                f"support.x has shape {list(x.shape)} and support.y is {y.dtype} of shape {list(y.shape)}; this "
-                f"CompartmentModel was built with dx={self.dx} and expects [T, N, {self.dx}] and floats [T, N, 1]"
-            )
-        check_fits(self, support)
 
 
 def _normal_scores(count: int, size: int) -> Tensor:

@@ -9,17 +9,16 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_choice, check_examples, check_fits, check_positive, check_tasks, check_whole
-from quickstudy.data import Examples, Tasks, at_least_float32
-from quickstudy.learner import check_generator, check_steps
+from quickstudy.checks import check_choice, check_positive, check_whole
+from quickstudy.data import Examples, Tasks
 from quickstudy.metric.bases.basis import Basis
+from quickstudy.metric.closed_form import ClosedForm
 from quickstudy.metric.generalized.estimates import GeneralizedEstimates, joined
 from quickstudy.metric.generalized.fitting import Groups, fit
 from quickstudy.metric.generalized.likelihoods import BernoulliRows, NegativeBinomialRows, PoissonRows, StudentRows
 from quickstudy.metric.generalized.predictor import GeneralizedPredictor, Model
 from quickstudy.metric.groups import training_groups
 from quickstudy.metric.mixed.design import Design, as_basis, constant_effects
-from quickstudy.predictive.outcomes import check_possible
 
 _SMALLEST = 1e-6  # smallest standard deviation of a random effect that is kept, as its logarithm is
 _SINGULAR = 1e-4  # standard deviations of random effects below this count as none
@@ -37,7 +36,7 @@ _INITIAL: Mapping[str, tuple[float, ...]] = MappingProxyType(
 
 
 @final
-class GeneralizedMixedModel(nn.Module):
+class GeneralizedMixedModel(ClosedForm[GeneralizedPredictor]):
     """A mixed model for counts, binary outcomes, and real outcomes with outlying rows (GLMM; in lme4, glmer).
 
     eta = phi(x)^T beta + z(x)^T b_i,  b_i ~ N(0, L L^T),  y ~ p(y | eta)  (Breslow and Clayton 1993, eqs. 1 and 2).
@@ -134,7 +133,7 @@ class GeneralizedMixedModel(nn.Module):
         if prior_sd is not None:
             check_positive("prior_sd", prior_sd)
         given = training_groups(groups, self.dx, self.dy).to(self.effects.device)
-        self._check_possible(given, "groups")
+        self._model().check_possible(given, "groups")
         real = given.real()
         rows, p = int(real.sum()), self.effects.shape[1]
         if rows <= p:
@@ -197,43 +196,9 @@ class GeneralizedMixedModel(nn.Module):
             torch.tensor([best.converged]),
         )
 
-    def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the mean negative log predictive density of each task's real query points."""
-        check_tasks(tasks)
-        self._check_outputs(tasks.support)
-        self._check_possible(tasks.support, "support")
-        return self(tasks)
-
-    def forward(self, tasks: Tasks) -> Tensor:
-        """`meta_loss` without the checks, for transforms and compilers."""
-        query = tasks.query.clean()
-        belief = GeneralizedPredictor.of(self._model(), tasks.support, graph=True, prior=False)(query.x)
-        log_prob = belief.log_prob(query.y, query.mask)
-        return -(log_prob.sum(1, dtype=at_least_float32(log_prob)) / query.sizes()).mean()
-
-    def adapt(
-        self,
-        support: Examples,
-        *,
-        steps: int | None = None,
-        create_graph: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> GeneralizedPredictor:
-        """The belief about each group given `support`; `steps=0` and an empty support set give the prior.
-
-        It draws no random numbers, so `generator` is not used.
-
-        Raises:
-            ValueError: for outcomes that the likelihood does not allow.
-        """
-        check_examples(support, "support")
-        self._check_outputs(support)
-        self._check_possible(support, "support")
-        check_generator(generator)
-        if steps is not None:
-            check_steps(steps)
-        with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
-            return GeneralizedPredictor.of(self._model(), support, graph=create_graph, prior=steps == 0)
+    def posterior(self, support: Examples, *, graph: bool, prior: bool) -> GeneralizedPredictor:
+        """The predictor for `support`; with `prior`, that of an unknown group. `adapt` checks its arguments."""
+        return GeneralizedPredictor.of(self._model(), support, graph=graph, prior=prior)
 
     def _model(self) -> Model:
         fixed, root = self.effects.double(), self.log_scale.double().exp().diag_embed()
@@ -243,22 +208,4 @@ class GeneralizedMixedModel(nn.Module):
         mean = torch.cat([fixed, torch.zeros_like(self.log_scale, dtype=torch.float64)], 1)
         own = () if self.parameters_of_rows is None else self.parameters_of_rows.double().unbind(1)
         scales = self.center.double(), self.spread.double()
-        return Model(self.design, KINDS[self.likelihood](*own), mean, torch.stack(blocks), *scales)
-
-    def _check_possible(self, points: Examples, name: str) -> None:
-        kind = KINDS[self.likelihood](*[torch.zeros(())] * len(KINDS[self.likelihood]._fields))
-        try:
-            check_possible(points.y, kind.possible(points.y), points.real(), kind.expects)
-        except ValueError as error:
-            raise ValueError(f"likelihood={self.likelihood!r}: {name}.{error}") from None
-
-    def _check_outputs(self, support: Examples) -> None:
-        """Raise an error unless inputs and outputs have the shapes, types and device of the learner."""
-        x, y, _ = support
-        if x.shape[2:] != (self.dx,) or not y.is_floating_point() or y.shape[2:] != (self.dy,):
-            raise ValueError(
-                f"support.x has shape {list(x.shape)} and support.y is {y.dtype} of shape {list(y.shape)}; this "
-                f"GeneralizedMixedModel was built with dx={self.dx}, dy={self.dy} and expects [T, N, {self.dx}] and "
-                f"floats [T, N, {self.dy}]"
-            )
-        check_fits(self, support)
+        return Model(self.design, KINDS[self.likelihood](*own), mean, torch.stack(blocks), *scales, self.likelihood)

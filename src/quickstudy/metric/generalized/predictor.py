@@ -12,7 +12,7 @@ from quickstudy.data import Examples
 from quickstudy.learner import Functions, check_task
 from quickstudy.metric.generalized.belief import GeneralizedLinear
 from quickstudy.metric.generalized.laplace import Rows, laplace
-from quickstudy.predictive.outcomes import check_draws, normal
+from quickstudy.predictive.outcomes import check_draws, check_possible, normal
 
 
 class Model(NamedTuple):
@@ -25,6 +25,7 @@ class Model(NamedTuple):
         root: `[dy, C, C]`, of their covariance.
         center: `[dy]`, of the outcomes.
         spread: `[dy]`.
+        name: of the likelihood.
     """
 
     features: Callable[[Tensor], Tensor]
@@ -33,11 +34,20 @@ class Model(NamedTuple):
     root: Tensor
     center: Tensor
     spread: Tensor
+    name: str
 
     @property
     def outputs(self) -> int:
         """The number of outputs."""
         return len(self.mean)
+
+    def check_possible(self, points: Examples, name: str) -> None:
+        """Raise ValueError for outcomes that the likelihood does not allow."""
+        kind = self.likelihood
+        try:
+            check_possible(points.y, kind.possible(points.y), points.real(), kind.expects)
+        except ValueError as error:
+            raise ValueError(f"likelihood={self.name!r}: {name}.{error}") from None
 
     def folded(self, x: Tensor) -> Tensor:
         """The features `[T dy, M, C]` of every output, which are the same; output d of group t is at t dy + d."""
@@ -66,6 +76,7 @@ class GeneralizedPredictor:
     @classmethod
     def of(cls, model: Model, support: Examples, *, graph: bool, prior: bool) -> "GeneralizedPredictor":
         """The belief given `support`, by Laplace's approximation; with `prior`, that of an unknown group."""
+        model.check_possible(support, "support")
         tasks = support.num_tasks
         mean, root = model.mean.repeat(tasks, 1), model.root.repeat(tasks, 1, 1)
         if prior or not support.num_points:
@@ -98,6 +109,7 @@ class GeneralizedPredictor:
     def append(self, examples: Examples) -> "GeneralizedPredictor":
         """The predictor for the union of the support set and `examples`; one made with `steps=0` stays the prior."""
         check_more(examples, self.support)
+        self.model.check_possible(examples, "examples")
         if self.prior:
             return self
         with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):

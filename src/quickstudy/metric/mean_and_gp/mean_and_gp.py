@@ -7,10 +7,10 @@ from typing import Any, Literal, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.checks import check_choice, check_examples, check_fits, check_positive, check_tasks, check_whole
-from quickstudy.data import Examples, Tasks, at_least_float32
-from quickstudy.learner import check_generator, check_steps
+from quickstudy.checks import check_choice, check_positive, check_whole
+from quickstudy.data import Examples, Tasks
 from quickstudy.metric.bases.basis import Standardised
+from quickstudy.metric.closed_form import ClosedForm
 from quickstudy.metric.groups import training_groups
 from quickstudy.metric.mean_and_gp.fitting import Groups, fit_process, spread_out
 from quickstudy.metric.mean_and_gp.predictor import MeanAndGPPredictor
@@ -41,7 +41,7 @@ class Curves(NamedTuple):
 
 
 @final
-class MeanAndGP(nn.Module):
+class MeanAndGP(ClosedForm[MeanAndGPPredictor]):
     """A smooth curve for all groups, and a Gaussian process for a group's deviation, whose kernel all groups share.
 
     y = m(x) + f_i(x) + eps,  m a line plus a Gaussian process,  f_i ~ GP(0, k),  eps ~ N(0, sigma^2)  (Hensman,
@@ -175,52 +175,9 @@ class MeanAndGP(nn.Module):
         weights, noise = self.weights.double().unsqueeze(2), (2 * self.log_noise.double()).exp()
         return Process(self.kernel, self.places.double(), hyper, weights, self.root.double(), noise)
 
-    def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the mean negative log predictive density of each task's real query points."""
-        check_tasks(tasks)
-        self._check_outputs(tasks.support)
-        return self(tasks)
-
-    def forward(self, tasks: Tasks) -> Tensor:
-        """`meta_loss` without the checks, for transforms and compilers."""
-        query = tasks.query.clean()
-        belief = self._adapted(tasks.support, graph=True)(query.x)
-        log_prob = belief.log_prob(query.y, query.mask)
-        return -(log_prob.sum(1, dtype=at_least_float32(log_prob)) / query.sizes()).mean()
-
-    def adapt(
-        self,
-        support: Examples,
-        *,
-        steps: int | None = None,
-        create_graph: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> MeanAndGPPredictor:
-        """The posterior of each group given `support`; `steps=0` and an empty support set give the prior.
-
-        It draws no random numbers, so `generator` is not used.
-        """
-        check_examples(support, "support")
-        self._check_outputs(support)
-        check_generator(generator)
-        if steps is not None:
-            check_steps(steps)
-        with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
-            return self._adapted(support, graph=create_graph, prior=steps == 0)
-
-    def _adapted(self, support: Examples, *, graph: bool, prior: bool = False) -> MeanAndGPPredictor:
+    def posterior(self, support: Examples, *, graph: bool, prior: bool) -> MeanAndGPPredictor:
+        """The predictor for `support`; with `prior`, that of an unknown group. `adapt` checks its arguments."""
         scales = (self.inputs, self.center.double(), self.spread.double())
         process = self.process().repeat(support.num_tasks)
         made = MeanAndGPPredictor(process, *scales, self.rows, support.first(0), graph=graph, prior=prior)
         return made if prior else made.given(support)
-
-    def _check_outputs(self, support: Examples) -> None:
-        """Raise an error unless inputs and outputs have the shapes, types and device of the learner."""
-        x, y, _ = support
-        if x.shape[2:] != (self.dx,) or not y.is_floating_point() or y.shape[2:] != (self.dy,):
-            raise ValueError(
-                f"support.x has shape {list(x.shape)} and support.y is {y.dtype} of shape {list(y.shape)}; this "
-                f"MeanAndGP was built with dx={self.dx}, dy={self.dy} and expects [T, N, {self.dx}] and floats "
-                f"[T, N, {self.dy}]"
-            )
-        check_fits(self, support)

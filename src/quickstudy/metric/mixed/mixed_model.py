@@ -12,16 +12,13 @@ from torch import Tensor, nn
 
 from quickstudy.checks import (
     check_choice,
-    check_examples,
-    check_fits,
     check_positive,
     check_switch,
-    check_tasks,
     check_whole,
 )
-from quickstudy.data import Examples, Tasks, at_least_float32
-from quickstudy.learner import check_generator, check_steps
+from quickstudy.data import Examples, Tasks
 from quickstudy.metric.bases.basis import Basis
+from quickstudy.metric.closed_form import ClosedForm
 from quickstudy.metric.groups import training_groups
 from quickstudy.metric.last_layer import Weights
 from quickstudy.metric.mixed.design import Design, as_basis, constant_effects
@@ -33,7 +30,7 @@ _SMALLEST = 1e-6  # smallest relative standard deviation of a random effect that
 
 
 @final
-class MixedModel(nn.Module):
+class MixedModel(ClosedForm[MixedPredictor]):
     """A curve for all groups plus a deviation of each group from it, both linear in features of x, and normal noise.
 
     y = phi(x)^T beta + z(x)^T b_i + eps,  b_i ~ N(0, sigma^2 L L^T),  eps ~ N(0, sigma^2)  (Laird and Ware 1982, eq.
@@ -172,40 +169,8 @@ class MixedModel(nn.Module):
         standard = Standard(best, root, inverse, constant, data.rows, reml, found.converged)
         return standard.in_units(self.design, float(self.center[d]), float(self.spread[d]))
 
-    def meta_loss(self, tasks: Tasks) -> Tensor:
-        """Scalar: the mean over tasks of the mean negative log predictive density of each task's real query points."""
-        check_tasks(tasks)
-        self._check_outputs(tasks.support)
-        return self(tasks)
-
-    def forward(self, tasks: Tasks) -> Tensor:
-        """`meta_loss` without the checks, for transforms and compilers."""
-        support, query = tasks.support.clean(), tasks.query.clean()
-        belief = self._posterior(support, graph=True, prior=False)(query.x)
-        log_prob = belief.log_prob(query.y, query.mask)
-        return -(log_prob.sum(1, dtype=at_least_float32(log_prob)) / query.sizes()).mean()
-
-    def adapt(
-        self,
-        support: Examples,
-        *,
-        steps: int | None = None,
-        create_graph: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> MixedPredictor:
-        """The posterior of each group given `support`; `steps=0` and an empty support set give the prior.
-
-        It draws no random numbers, so `generator` is not used.
-        """
-        check_examples(support, "support")
-        self._check_outputs(support)
-        check_generator(generator)
-        if steps is not None:
-            check_steps(steps)
-        with torch.set_grad_enabled(create_graph and torch.is_grad_enabled()):
-            return self._posterior(support, graph=create_graph, prior=steps == 0)
-
-    def _posterior(self, support: Examples, *, graph: bool, prior: bool) -> MixedPredictor:
+    def posterior(self, support: Examples, *, graph: bool, prior: bool) -> MixedPredictor:
+        """The predictor for `support`; with `prior`, that of an unknown group. `adapt` checks its arguments."""
         fixed, root = self.effects.double(), self.log_scale.double().exp().diag_embed()
         if self.coupling is not None:
             root = root + self.coupling.double().tril(-1)
@@ -222,14 +187,3 @@ class MixedModel(nn.Module):
             graph=graph,
         )
         return replace(predictor, prior=True) if prior else predictor.given(support)
-
-    def _check_outputs(self, support: Examples) -> None:
-        """Raise an error unless inputs and outputs have the shapes, types and device of the learner."""
-        x, y, _ = support
-        if x.shape[2:] != (self.dx,) or not y.is_floating_point() or y.shape[2:] != (self.dy,):
-            raise ValueError(
-                f"support.x has shape {list(x.shape)} and support.y is {y.dtype} of shape {list(y.shape)}; this "
-                f"MixedModel was built with dx={self.dx}, dy={self.dy} and expects [T, N, {self.dx}] and floats "
-                f"[T, N, {self.dy}]"
-            )
-        check_fits(self, support)
