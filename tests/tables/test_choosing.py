@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from quickstudy.tables import choosing
-from quickstudy.tables.candidates import candidates, fitted
-from quickstudy.tables.choosing import ALL, choose, weights_of
-from quickstudy.tables.judging import folds, held_out, judge, usual_sizes
+from quickstudy.tables.choosing import ALL, choose
+from quickstudy.tables.judging import folds, held_out, usual_sizes
 from quickstudy.tasks.datasets.columns import GroupedRows, read_groups
 
 QUICK = ("everyone", "intercept", "line")
@@ -69,18 +68,6 @@ def test_choosing_warns_of_no_range(recwarn: pytest.WarningsRecorder) -> None:
     columns = {"g": own, "x": year, "y": [a + 0.1 * b for a, b in zip(own, year, strict=True)]}
     choose(read_groups(columns, "g", ("x",), ("y",)), only=("everyone", "process"), steps=8, outer=2, inner=2)
     assert not recwarn.list
-
-
-def test_a_learner_with_a_useless_mean_has_no_weight() -> None:
-    rows = world(1.0, groups=8)
-    good = judge(fitted(candidates(rows)["line"], rows, rows.names, seed=0, most=4), held_out(rows, rows.names, (0, 2)))
-    for error in (torch.inf, torch.nan, 100.0):
-        bad = good._replace(rows=good.rows + 3.0, squared=good.squared.clone())
-        bad.squared[0, 0] = error * bad.squared.mean() * 8
-        (first, _), (second, _) = weights = weights_of({"good": good, "bad": bad})
-        assert first == 1.0 and second < 0.1 and [sum(row) for row in weights] == pytest.approx([1, 1])
-    both = {name: good._replace(squared=torch.full_like(good.squared, torch.inf)) for name in ("a", "b")}
-    assert weights_of(both) == [pytest.approx([0.5, 0.5])] * 2
 
 
 def test_folds_depend_on_names_and_seed_alone() -> None:

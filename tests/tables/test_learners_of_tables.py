@@ -10,7 +10,7 @@ import quickstudy as qs
 from quickstudy.data import Examples, Tasks
 from quickstudy.tables.in_units import InUnits
 from quickstudy.tables.on_residuals import OnResiduals
-from quickstudy.tables.stack import Stack, stacking_weights
+from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.scaling import Scaling
 
 
@@ -116,20 +116,3 @@ def test_a_stack_mixes_densities(model: Any, tmp_path: Path) -> None:
         Stack({"a": model}, (0,), [[0.5]])
     with pytest.raises(ValueError, match="increasing numbers, and one row for each"):
         Stack({"a": model}, (1, 0), [[1.0], [1.0]])
-
-
-def test_weights_maximise_the_score() -> None:
-    torch.manual_seed(0)
-    densities, shares = torch.randn(2, 60).double(), torch.full((60,), 0.5).double()
-    prior = torch.tensor([0.3, 0.6]).double()
-    found = stacking_weights(densities, shares, prior, rounds=2000)
-
-    def score(w: torch.Tensor) -> torch.Tensor:
-        both = torch.stack([w, 1 - w])
-        mixed = (densities[:, None] + both.log()[:, :, None]).logsumexp(0)
-        return (mixed * shares).sum(1) + (prior[:, None] * both.log()).sum(0)
-
-    grid = torch.linspace(0.001, 0.999, 999).double()
-    assert float(found[0]) == pytest.approx(float(grid[score(grid).argmax()]), abs=2e-3)
-    impossible = torch.tensor([[0.0, 0.0], [-torch.inf, 0.0]])
-    assert stacking_weights(impossible, torch.ones(2) * 100, prior)[0] > 0.9

@@ -4,17 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
-from quickstudy.data import Tasks
 from quickstudy.tables.calibrated import Calibrated, factors
 from quickstudy.tables.candidates import STEPS, Candidate, fitted
 from quickstudy.tables.in_units import InUnits
 from quickstudy.tables.judging import Judged, folds, held_out, judge, usual_sizes
 from quickstudy.tables.kinds.outcome import Outcome
 from quickstudy.tables.kinds.suited import check_alike, suited
-from quickstudy.tables.stack import Stack, stacking_weights
+from quickstudy.tables.mixing import Mixing, mixing
+from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import GroupedRows
 
 ALL = "together"
@@ -22,10 +19,6 @@ ALL = "together"
 OUTER, INNER = 3, 3
 """Numbers of folds: for measuring, and, within each, for widths and weights."""
 FEWEST = 6  # groups, of which four are for training, and two of these in an inner fold
-LEAST = 0.01  # smaller weights of the mixture are set to 0, and their learners are not kept
-WORST = 3.0  # a learner whose error is larger, relative to the least, has no weight
-FLAT = 0.3  # pseudo-groups that each learner explains best, in the weights for all numbers of seen rows together
-DRAWN = 4.0  # pseudo-groups that these weights explain, in those for one number of seen rows
 
 Progress = Callable[[str, int, int], None]
 """Receives what is fitted next, how many fits are done, and how many there will be."""
@@ -70,9 +63,9 @@ def choose(
 
     For each of `outer` folds of groups, the weights of the mixture are found within the other folds: from the
     densities that the learners, fitted to a part of these groups, give to the rest (`inner` folds). There it is
-    also found how wide the beliefs of each learner must be (`Calibrated`), except those of whole numbers. So the
-    scores of the mixture are of groups that neither its learners, nor their widths, nor its weights have seen. The
-    weights and widths of the final mixture are found from all scores of the outer folds, and its learners are
+    also found how wide the beliefs of each learner must be, by itself and in the mixture (`Calibrated`), except those
+    of whole numbers. So all scores are of groups that neither learners, nor their widths, nor the weights have seen.
+    The weights and widths of the final mixture are found from all scores of the outer folds, and its learners are
     fitted to all groups.
 
     Args:
@@ -110,6 +103,7 @@ def choose(
         done += 1
         return fitted(tried[name], rows, training, seed=seed, most=max(*sizes, 4))
 
+    wide = not any(tried[name].discrete for name in mixed)
     raw: dict[str, list[Judged]] = {name: [] for name in mixed}
     found: dict[str, list[Judged]] = {name: [] for name in (*tried, ALL)}
     for training, test in folds(names, outer, seed):
@@ -117,39 +111,22 @@ def choose(
         for name, candidate in tried.items():
             own[name] = fit(name, training)
             if candidate.rival:
+                found[name].append(judge(own[name], tasks))
                 continue
             raw[name].append(judge(own[name], tasks))
-            parts = [(fit(name, train), held_out(rows, rest, sizes)) for train, rest in folds(training, inner, seed)]
-            own[name], within[name] = _calibrated(own[name], parts, sizes, candidate.discrete)
-        for name, learner in own.items():
-            found[name].append(judge(learner, tasks))
-        found[ALL].append(judge(Stack({name: own[name] for name in mixed}, sizes, weights_of(within)), tasks))
+            parts = folds(training, inner, seed)
+            judged = [judge(fit(name, train), held_out(rows, rest, sizes)) for train, rest in parts]
+            within[name] = Judged.join(judged)
+            calibrated = widened(own[name], sizes, factors(within[name])) if wide else own[name]
+            found[name].append(judge(calibrated, tasks))
+        mixture = _mixture(own, sizes, mixed, mixing(within, widths=wide))
+        found[ALL].append(judge(mixture, tasks))
     scores = {name: Judged.join(parts) for name, parts in found.items()}
-    columns = zip(*weights_of({name: scores[name] for name in mixed}), strict=True)
-    weights = dict(zip(mixed, columns, strict=True))
-    kept = {}
-    for name in (name for name in mixed if max(weights[name]) > 0):
-        widths = None if tried[name].discrete else factors(Judged.join(raw[name]))
-        kept[name] = widened(fit(name, names), sizes, widths)
-    model = Stack(kept, sizes, [[weights[name][k] for name in kept] for k in range(len(sizes))])
+    chosen = mixing({name: Judged.join(parts) for name, parts in raw.items()}, widths=wide)
+    weights = chosen.by_name(mixed)
+    model = _mixture({name: fit(name, names) for name in mixed if max(weights[name]) > 0}, sizes, mixed, chosen)
     order = tuple(name for _, test in folds(names, outer, seed) for name in test)
     return Choice(model, weights, scores, order, sizes, tried, outcome)
-
-
-def _calibrated(
-    learner: InUnits, parts: Sequence[tuple[InUnits, Sequence[Tasks]]], sizes: Sequence[int], discrete: bool
-) -> tuple[InUnits, Judged]:
-    """The learner, widened by what its fits to parts of the groups show, and the scores of these fits, widened alike.
-
-    Args:
-        learner: fitted to all groups of a fold.
-        parts: fits to some of these groups, each with the tasks of the others.
-        sizes: numbers of rows seen.
-        discrete: whether outcomes are whole numbers, whose beliefs are not widened.
-    """
-    widths = None if discrete else factors(Judged.join([judge(fit, tasks) for fit, tasks in parts]))
-    judged = [judge(widened(fit, sizes, widths), tasks) for fit, tasks in parts]
-    return widened(learner, sizes, widths), Judged.join(judged)
 
 
 def check_known(only: Sequence[str], known: Mapping[str, Candidate]) -> None:
@@ -159,44 +136,23 @@ def check_known(only: Sequence[str], known: Mapping[str, Candidate]) -> None:
             raise ValueError(f"there is no learner {name!r} for this table; its learners are {', '.join(known)}")
 
 
-def widened(learner: InUnits, seen: Sequence[int], widths: Sequence[Sequence[float]] | None) -> InUnits:
+def widened(learner: InUnits, seen: Sequence[int], widths: Sequence[Sequence[float]]) -> InUnits:
     """The learner with beliefs widened by these factors, in standard units (before a logarithm is undone)."""
-    if widths is None:
-        return learner
     inside = Calibrated(learner.learner, seen, widths)
     return InUnits(inside, learner.scaling.to_json(), log=learner.log).eval()
 
 
-def weights_of(scores: Mapping[str, Judged]) -> list[list[float]]:
-    """The weights `[K][C]` of a mixture of learners, from their densities of held-out rows; small ones are 0.
+def _mixture(fits: Mapping[str, InUnits], sizes: Sequence[int], names: Sequence[str], found: Mixing) -> Stack:
+    """The mixture of those learners, fitted by name, that have a weight.
 
-    Those for a number of seen rows are drawn towards those for all numbers together. A learner whose error is more than
-    three times the least has no weight there: its density may be good where its mean is useless, as that of outcomes
-    whose logarithms have a large variance.
+    Args:
+        fits: learners by name.
+        sizes: numbers of seen rows.
+        names: of the learners, in the order of `found`.
+        found: their weights and widths.
     """
-    first = next(iter(scores.values()))
-    count = first.rows.shape[2]
-    shares = first.real / first.real.sum(1, keepdim=True)
-    real = first.real.unsqueeze(2).expand_as(first.rows)
-    densities = torch.stack([judged.rows for judged in scores.values()])  # [C, T, M, K]
-    even = torch.full((len(scores),), FLAT)
-    together = stacking_weights(densities[:, real], (shares.unsqueeze(2).expand_as(first.rows) / count)[real], even)
-    found = torch.stack(
-        [stacking_weights(densities[:, first.real, k], shares[first.real], DRAWN * together) for k in range(count)]
-    )
-    found = _shares(torch.where(_useful(scores), found, 0.0))
-    weights: list[list[float]] = _shares(torch.where(found < LEAST, 0.0, found)).tolist()
-    return weights
-
-
-def _useful(scores: Mapping[str, Any]) -> Tensor:
-    """Whether the error of each learner is at most three times the least, `[K, C]`; classes have no such error."""
-    if not all(hasattr(judged, "squared") for judged in scores.values()):
-        return torch.tensor(True)
-    errors = torch.stack([judged.squared.mean(0) for judged in scores.values()]).nan_to_num(torch.inf)  # [C, K, dy]
-    return (errors <= WORST**2 * errors.amin(0)).all(2).T
-
-
-def _shares(weights: Tensor) -> Tensor:
-    """The weights `[K, C]`, with the sum 1 in each row."""
-    return weights / weights.sum(1, keepdim=True)
+    used, widths = (found.weights.amax(0) > 0).tolist(), found.widths
+    kept = {name: fits[name] for name, use in zip(names, used, strict=True) if use}
+    if widths is not None:
+        kept = {name: widened(fit, sizes, widths[names.index(name)].tolist()) for name, fit in kept.items()}
+    return Stack(kept, sizes, found.weights[:, used].tolist())

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from quickstudy.checks import check_tasks
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import Predictor
+from quickstudy.likelihoods import negative_log_likelihood
 from quickstudy.predictive.blend import Blend
-from quickstudy.processes.conditional import negative_log_likelihood
 from quickstudy.tables.by_number import at_number
 
 
@@ -19,8 +19,8 @@ from quickstudy.tables.by_number import at_number
 class Stack(nn.Module):
     """A mixture of the beliefs of several learners (stacking of predictive distributions, Yao et al. 2018).
 
-    p(y | support) = sum_c w_c(n) p_c(y | support), with weights that `stacking_weights` finds on held-out groups for
-    some numbers n of seen rows. Between these numbers they are interpolated (`at_number`).
+    p(y | support) = sum_c w_c(n) p_c(y | support), with weights that `mixing` finds on held-out groups for some numbers
+    n of seen rows. Between these numbers they are interpolated (`at_number`).
 
     Args:
         members: learners by their names.
@@ -101,27 +101,3 @@ class StackPredictor:
             NotImplementedError: always.
         """
         raise NotImplementedError("a mixture of learners has no module of a group; use the predictor")
-
-
-def stacking_weights(densities: Tensor, shares: Tensor, prior: Tensor, rounds: int = 200) -> Tensor:
-    """The weights `[C]` that maximise the held-out log score, with a prior that keeps them from the edges.
-
-    max_w sum_r s_r log sum_c w_c p_c(y_r) + sum_c a_c log w_c, by the EM algorithm, whose every step increases it.
-
-    Args:
-        densities: log p_c(y_r), `[C, rows]`; -inf is allowed.
-        shares: s_r, the weight of each row, `[rows]`; those of a group add up to 1.
-        prior: a_c, pseudo-groups that each learner explains best, `[C]`, positive.
-        rounds: number of EM steps.
-
-    >>> good, bad = torch.zeros(40), torch.full((40,), -9.0)
-    >>> stacking_weights(torch.stack([good, bad]), torch.ones(40), torch.full((2,), 0.3))
-    tensor([0.9926, 0.0074], dtype=torch.float64)
-    """
-    densities, shares, prior = densities.double(), shares.double(), prior.double()
-    weights = torch.full((len(densities),), 1 / len(densities), dtype=torch.float64)
-    for _ in range(rounds):
-        parts = (densities + weights.log()[:, None]).nan_to_num(nan=-torch.inf, posinf=0.0, neginf=-1e300)
-        mass = (parts.softmax(0) * shares).sum(1) + prior
-        weights = mass / mass.sum()
-    return weights

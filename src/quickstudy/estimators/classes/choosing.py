@@ -1,14 +1,15 @@
 """Choosing among learners of labels by nested cross-validation over groups, never over rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from quickstudy.estimators.classes.judging import JudgedLabels, held_out_labels, judge_labels
-from quickstudy.tables.choosing import ALL, weights_of
+from quickstudy.tables.choosing import ALL
 from quickstudy.tables.judging import folds
+from quickstudy.tables.mixing import mixing
 from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import GroupedRows
 
@@ -56,17 +57,14 @@ def choose_for_labels(
             parts = folds(training, inner, seed)
             judged = [judge_labels(fit(name, part), held_out_labels(rows, rest, seen)) for part, rest in parts]
             within[name] = JudgedLabels.join(judged)
-        found[ALL].append(judge_labels(Stack(own, seen, _weights(within)), tasks))
+        weights = mixing(within, widths=False).weights
+        found[ALL].append(judge_labels(Stack(own, seen, weights.tolist()), tasks))
     scores = {name: JudgedLabels.join(parts) for name, parts in found.items()}
-    by_number = _weights({name: scores[name] for name in tried})
-    weights = dict(zip(tried, zip(*by_number, strict=True), strict=True))
-    kept = {name: fit(name, rows.names) for name in tried if max(weights[name]) > 0}
-    return ClassChoice(Stack(kept, seen, [[weights[n][k] for n in kept] for k in range(len(seen))]), weights, scores)
-
-
-def _weights(scores: Mapping[str, Any]) -> list[list[float]]:
-    """Those of `weights_of`, which needs log probabilities of rows alone."""
-    return weights_of(scores)
+    chosen = mixing({name: scores[name] for name in tried}, widths=False)
+    used = (chosen.weights.amax(0) > 0).tolist()
+    kept = {name: fit(name, rows.names) for name, use in zip(tried, used, strict=True) if use}
+    model = Stack(kept, seen, chosen.weights[:, used].tolist())
+    return ClassChoice(model, chosen.by_name(tried), scores)
 
 
 def in_chance_order(rows: GroupedRows, seed: int) -> GroupedRows:
