@@ -28,6 +28,7 @@ from quickstudy.inner.rates import Rates
 from quickstudy.metric.alpaca import ALPaCA
 from quickstudy.metric.bases import NaturalSpline
 from quickstudy.metric.compartments.compartment_model import CompartmentModel
+from quickstudy.metric.deep_mean_gp import DeepMeanGP
 from quickstudy.metric.generalized.generalized_mixed_model import GeneralizedMixedModel
 from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP
 from quickstudy.metric.mixed.mixed_model import MixedModel
@@ -132,6 +133,8 @@ LEARNERS: dict[str, Callable[[], nn.Module]] = {
     "MixedModel, fitted": lambda: fitted("MixedModel"),
     "GeneralizedMixedModel, student": lambda: GeneralizedMixedModel(likelihood="student", random=1),
     "GeneralizedMixedModel, student, fitted": lambda: fitted("GeneralizedMixedModel, student"),
+    "DeepMeanGP": lambda: DeepMeanGP(network=net()),
+    "DeepMeanGP, deep kernel": lambda: DeepMeanGP(network=net(), features=net(3), width=3, kernel="matern52"),
     "MeanAndGP": lambda: MeanAndGP(inducing=4),
     "CompartmentModel": lambda: CompartmentModel(draws=60, populations=4),
     "CompartmentModel, two, carry-over": lambda: CompartmentModel(
@@ -180,6 +183,8 @@ FEWER = ("TNP", "TNPA", "TNPND", "IncTNP", "IncTNP, query", "TETNP", "AttentiveC
 MANY_POINTS = dict.fromkeys(FEWER, 500) | {
     "FlowNP": 60,
     "RelativeCNP": 200,
+    "DeepMeanGP": 1000,
+    "DeepMeanGP, deep kernel": 1000,
     "MeanAndGP": 1000,
     "MeanAndGP, fitted": 1000,
     "CNP, dense": 300,

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from quickstudy.metric import bases as bases
     from quickstudy.metric.alpaca import ALPaCA as ALPaCA
     from quickstudy.metric.compartments.compartment_model import CompartmentModel as CompartmentModel
+    from quickstudy.metric.deep_mean_gp import DeepMeanGP as DeepMeanGP
     from quickstudy.metric.generalized.generalized_mixed_model import GeneralizedMixedModel as GeneralizedMixedModel
     from quickstudy.metric.mean_and_gp.mean_and_gp import MeanAndGP as MeanAndGP
     from quickstudy.metric.mixed.mixed_model import MixedModel as MixedModel
@@ -81,6 +82,7 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
     "ConvCNP": "quickstudy.processes.conv_cnp",
     "ConvNP": "quickstudy.processes.conv_np",
     "Curvature": "quickstudy.gradient.meta_curvature",
+    "DeepMeanGP": "quickstudy.metric.deep_mean_gp",
     "Examples": "quickstudy.data",
     "FOMAML": "quickstudy.gradient.fomaml",
     "GeneralizedMixedModel": "quickstudy.metric.generalized.generalized_mixed_model",

@@ -7,7 +7,8 @@ from learner_table import masked
 
 import quickstudy as qs
 from quickstudy.data import Examples
-from quickstudy.metric.mean_and_gp.fitting import Groups, curve_of, spread_out, thinned
+from quickstudy.metric.gp.thinning import thinned
+from quickstudy.metric.mean_and_gp.fitting import Groups, curve_of, spread_out
 from quickstudy.metric.mean_and_gp.process import deviation
 
 
@@ -160,7 +161,6 @@ def test_which_rows_stand_for_a_group():
         (lambda: qs.MeanAndGP(kernel="periodic"), ValueError, "kernel='periodic'; choose one of 'rbf', 'matern52'"),
         (lambda: qs.MeanAndGP().fit(groups(1)), ValueError, "groups with points: 1; expected at least two"),
         (lambda: qs.MeanAndGP(2).adapt(groups()), ValueError, r"this MeanAndGP was built with dx=2, dy=1 and expects"),
-        (lambda: qs.MeanAndGP().adapt(groups()).functions(2), NotImplementedError, "no functions that are consistent"),
     ],
 )
 def test_errors(call, kind, words):

@@ -7,6 +7,7 @@ import torch
 from learner_table import Lines, made
 
 from quickstudy.data import Examples, Tasks
+from quickstudy.predictive.parts.memory import local_generator
 
 NAMES = ["CNP", "CNP, mixture", "IncTNP", "ConvCNP", "NeuralProcess, deterministic"]
 
@@ -24,6 +25,19 @@ def tasks() -> Tasks:
 def drawn(name: str, tasks: Tasks, n: int = 6, seed: int = 0) -> tuple[Any, Any]:
     predictor: Any = made(name).adapt(tasks.support)
     return predictor, predictor.functions(n, torch.Generator().manual_seed(seed))
+
+
+def counted(process: Any, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The numbers of points in the states that `process.append` makes from now on."""
+    seen, append = [], type(process).append
+
+    def spied(self: Any, state: Any, examples: Examples) -> Any:
+        made = append(self, state, examples)
+        seen.append(made.seen)
+        return made
+
+    monkeypatch.setattr(type(process), "append", spied)
+    return seen
 
 
 @pytest.mark.parametrize("name", [*NAMES, "TNPA", "FlowNP"])
@@ -52,29 +66,31 @@ def test_values_follow_the_beliefs_given_the_values_before(name: str, tasks: Tas
 
 
 @pytest.mark.parametrize("name", ["TNPA", "FlowNP"])
-def test_joint_processes_draw_the_values_of_a_call_together(name: str, tasks: Tasks) -> None:
+def test_joint_processes_draw_the_values_of_a_call_together(
+    name: str, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
     predictor, functions = drawn(name, tasks, n=1)
-    (x, _, _), generator = tasks.query, functions._evaluate._generator.get_state()
+    seen = counted(predictor.process, monkeypatch)
+    x, chance = tasks.query.x, local_generator(torch.Generator().manual_seed(0), torch.device("cpu"))
     once = functions(torch.cat([x, x[:, :2]], 1))
-    chance = torch.Generator()
-    chance.set_state(generator)
     wanted = predictor(torch.cat([x, x[:, :2]], 1)).sample(1, chance)
     assert torch.equal(once[:, :, :4], wanted[:, :, :4]) and torch.equal(once[:, :, 4:], once[:, :, :2])
     later = functions(torch.cat([x[:, 1:2], x[:, :1] + 0.5], 1))
     assert torch.equal(later[:, :, :1], once[:, :, 1:2])
-    assert functions._evaluate._state.seen.tolist() == [10, 10, 10]  # 5 support points, and each input once
+    assert seen[-1].tolist() == [10, 10, 10]  # 5 support points, and each input once
 
 
-def test_a_point_that_one_task_knows_and_others_do_not(tasks: Tasks) -> None:
-    _, functions = drawn("CNP", tasks)
+def test_a_point_that_one_task_knows_and_others_do_not(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor, functions = drawn("CNP", tasks)
+    seen = counted(predictor.process, monkeypatch)
     x = tasks.query.x[:, :1]
     values = functions(x)
     other = torch.cat([x[:1], x[1:] + 0.25])
     mixed = functions(other)
     assert torch.equal(mixed[:, :1], values[:, :1]) and not torch.equal(mixed[:, 1:], values[:, 1:])
     assert torch.equal(functions(other), mixed) and torch.equal(functions(x), values)
-    state = functions._evaluate._state  # the first task has one point more than its support set, the others two
-    assert state.seen.view(6, 3).tolist() == [[6, 7, 7]] * 6
+    # the first task has one point more than its support set, the others two
+    assert seen[-1].view(6, 3).tolist() == [[6, 7, 7]] * 6
 
 
 def test_the_generator_alone_decides(tasks: Tasks) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples
+from quickstudy.metric.gp.thinning import thinned
 from quickstudy.metric.mean_and_gp.process import Hyper, Process, curve_features, deviation, factor
 from quickstudy.metric.newton import minimise
 from quickstudy.tasks.kernels import Kernel
@@ -35,19 +36,6 @@ class Curve(NamedTuple):
     root: Tensor
     noise: Tensor
     deviance: Tensor
-
-
-def thinned(examples: Examples, rows: int) -> Examples:
-    """At most `rows` real points of each task: all, or evenly spaced ones in the order of their first input."""
-    if examples.num_points <= rows:
-        return examples
-    real, sizes = examples.real(), examples.sizes()
-    order = torch.where(real, examples.x[..., 0], math.inf).argsort(dim=1, stable=True)
-    kept = sizes.clamp_max(rows).unsqueeze(1)
-    places = torch.arange(rows, device=order.device)
-    chosen = order.gather(1, (places * sizes.unsqueeze(1) // kept.clamp_min(1)).clamp_max(order.shape[1] - 1))
-    tasks = torch.arange(len(order), device=order.device).unsqueeze(1)
-    return Examples(examples.x[tasks, chosen], examples.y[tasks, chosen], places < kept)
 
 
 def spread_out(u: Tensor, count: int) -> Tensor:

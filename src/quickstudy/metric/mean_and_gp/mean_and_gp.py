@@ -11,10 +11,10 @@ from quickstudy.checks import check_choice, check_positive, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.metric.bases.basis import Standardised
 from quickstudy.metric.closed_form import ClosedForm
+from quickstudy.metric.gp.predictor import GPPredictor
 from quickstudy.metric.groups import training_groups
 from quickstudy.metric.mean_and_gp.fitting import Groups, fit_process, spread_out
-from quickstudy.metric.mean_and_gp.predictor import MeanAndGPPredictor
-from quickstudy.metric.mean_and_gp.process import Hyper, Process
+from quickstudy.metric.mean_and_gp.process import Hyper, OfGroups, Process
 
 
 class Curves(NamedTuple):
@@ -41,7 +41,7 @@ class Curves(NamedTuple):
 
 
 @final
-class MeanAndGP(ClosedForm[MeanAndGPPredictor]):
+class MeanAndGP(ClosedForm[GPPredictor]):
     """A smooth curve for all groups, and a Gaussian process for a group's deviation, whose kernel all groups share.
 
     y = m(x) + f_i(x) + eps,  m a line plus a Gaussian process,  f_i ~ GP(0, k),  eps ~ N(0, sigma^2)  (Hensman,
@@ -175,9 +175,9 @@ class MeanAndGP(ClosedForm[MeanAndGPPredictor]):
         weights, noise = self.weights.double().unsqueeze(2), (2 * self.log_noise.double()).exp()
         return Process(self.kernel, self.places.double(), hyper, weights, self.root.double(), noise)
 
-    def posterior(self, support: Examples, *, graph: bool, prior: bool) -> MeanAndGPPredictor:
+    def posterior(self, support: Examples, *, graph: bool, prior: bool) -> GPPredictor:
         """The predictor for `support`; with `prior`, that of an unknown group. `adapt` checks its arguments."""
-        scales = (self.inputs, self.center.double(), self.spread.double())
-        process = self.process().repeat(support.num_tasks)
-        made = MeanAndGPPredictor(process, *scales, self.rows, support.first(0), graph=graph, prior=prior)
+        process = OfGroups(self.process().repeat(support.num_tasks), self.inputs)
+        scales = self.center.double(), self.spread.double()
+        made = GPPredictor(process, *scales, self.rows, support.first(0), graph=graph, prior=prior)
         return made if prior else made.given(support)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from quickstudy.metric.bases.basis import Standardised
 from quickstudy.tasks.kernels import Kernel, covariance
 
 _JITTER = 1e-6  # share of the variance added to that at the inducing inputs
@@ -110,3 +111,37 @@ class Process(NamedTuple):
         """The covariance `[B, N, M]`, in units of the noise variance, between points given as `(u, features)`."""
         spread = (one[1] @ self.root) @ (two[1] @ self.root).mT
         return deviation(self.kernel, one[0], two[0], self.hyper) + spread
+
+
+class OfGroups(NamedTuple):
+    """The processes of new groups, for `gp.predictor.GPPredictor`.
+
+    Args:
+        process: of all groups and outputs.
+        inputs: standardises inputs.
+    """
+
+    process: Process
+    inputs: Standardised
+
+    @property
+    def noise(self) -> Tensor:
+        """The variance of the noise, `[B]`."""
+        return self.process.noise
+
+    def points(self, x: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
+        """Standardised inputs `[B, N, dx]` of `x [T, N, dx]`, and the features of the curve."""
+        u = self.inputs(x.double()).repeat_interleave(outputs, 0)
+        return u, self.process.features(u)
+
+    def mean(self, points: tuple[Tensor, Tensor]) -> Tensor:
+        """The curve of all groups, `[B, N, 1]`."""
+        return points[1] @ self.process.weights
+
+    def covariance(self, one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor]) -> Tensor:
+        """That of the process, `[B, N, M]`."""
+        return self.process.covariance(one, two)
+
+    def first(self, count: int) -> "OfGroups":
+        """The first `count` of the B processes."""
+        return self._replace(process=self.process.first(count))

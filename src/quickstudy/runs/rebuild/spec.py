@@ -26,6 +26,7 @@ CLASSES: dict[str, str] = {
     "Curvature": "quickstudy.gradient.meta_curvature",
     "Implicit": "quickstudy.inner.fast.implicit",
     "ALPaCA": "quickstudy.metric.alpaca",
+    "DeepMeanGP": "quickstudy.metric.deep_mean_gp",
     "MeanAndGP": "quickstudy.metric.mean_and_gp.mean_and_gp",
     "CompartmentModel": "quickstudy.metric.compartments.compartment_model",
     "MixedModel": "quickstudy.metric.mixed.mixed_model",

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from quickstudy.checks import check_examples, check_inputs, check_more, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.learner import check_generator, check_steps
+from quickstudy.metric.gp.thinning import thinned
 from quickstudy.metric.groups import training_groups
-from quickstudy.metric.mean_and_gp.fitting import thinned
 from quickstudy.predictive import Gaussian
 from quickstudy.tables.boosting.seen_rows import features
 from quickstudy.tables.boosting.trees import Trees

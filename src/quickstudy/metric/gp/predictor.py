@@ -1,39 +1,59 @@
 """The process of each group given some of its rows, as a predictor."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_inputs, check_more
 from quickstudy.data import Examples
-from quickstudy.learner import check_task
-from quickstudy.metric.bases.basis import Standardised
-from quickstudy.metric.mean_and_gp.fitting import thinned
-from quickstudy.metric.mean_and_gp.process import Process
+from quickstudy.learner import Functions, check_task
+from quickstudy.metric.gp.functions import GaussianDrawing
+from quickstudy.metric.gp.thinning import thinned
 from quickstudy.predictive import DenseGaussian
+from quickstudy.predictive.outcomes import check_draws
 from quickstudy.predictive.parts.covariance import cholesky
+from quickstudy.predictive.parts.memory import Memory, local_generator
+
+
+class GroupProcess(Protocol):
+    """The Gaussian processes of unknown groups: `B = T dy` of them, output d of group t at place `t dy + d`.
+
+    `noise [B]` is the variance of the noise. Covariances are in units of it.
+    """
+
+    @property
+    def noise(self) -> Tensor:
+        """The variance of the noise, `[B]`."""
+
+    def points(self, x: Tensor, outputs: int) -> Any:
+        """What mean and covariance need of the inputs `x [T, N, dx]`."""
+
+    def mean(self, points: Any) -> Tensor:
+        """The mean `[B, N, 1]`."""
+
+    def covariance(self, one: Any, two: Any) -> Tensor:
+        """The covariance `[B, N, M]` of the functions' values."""
+
+    def first(self, count: int) -> "GroupProcess":
+        """The first `count` of the B processes."""
 
 
 class Seen(NamedTuple):
     """What is computed once of the rows seen: `[T dy, N, ...]`."""
 
-    points: tuple[Tensor, Tensor]  # standardised inputs, and the features of the curve
+    points: Any
     real: Tensor  # [T dy, N, 1]
     factor: Tensor  # the Cholesky factor of the covariance of the outputs, in units of the noise variance
-    left: Tensor  # the outputs without the curve, whitened
+    left: Tensor  # the outputs without the mean, whitened
 
 
 @dataclass(frozen=True)
-class MeanAndGPPredictor:
-    """The exact posterior of each group's curve; made by `MeanAndGP.adapt`.
+class GPPredictor:
+    """The exact posterior of each group's function; made by `MeanAndGP.adapt` and `DeepMeanGP.adapt`."""
 
-    Outputs are independent, so output d of group t is one of `T dy` processes, at place `t dy + d`.
-    """
-
-    process: Process  # of T dy outputs
-    inputs: Standardised
+    process: Any  # a GroupProcess of T dy outputs
     center: Tensor  # [dy]
     spread: Tensor  # [dy]
     rows: int  # largest number of rows of a group that are used
@@ -48,22 +68,32 @@ class MeanAndGPPredictor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and (self.graph or x.requires_grad)):
             return self._belief(x, self._seen() if self.seen is None else self.seen)
 
-    def append(self, examples: Examples) -> "MeanAndGPPredictor":
+    def append(self, examples: Examples) -> "GPPredictor":
         """The predictor for the union. Made with `steps=0`, it stays the prior."""
         check_more(examples, self.support)
         return self if self.prior else self.given(examples)
 
-    def given(self, examples: Examples) -> "MeanAndGPPredictor":
+    def given(self, examples: Examples) -> "GPPredictor":
         """`append` without the checks."""
         more = replace(self, support=self.support.append(examples))
         return replace(more, seen=more._seen())
 
-    def functions(self, n: int, generator: torch.Generator | None = None) -> NoReturn:
-        """Raises NotImplementedError."""
-        raise NotImplementedError(
-            "MeanAndGP has no functions that are consistent between calls; draw at all inputs at once, by "
-            "predictor(x).sample(n, noise=False)"
-        )
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Functions:
+        """`n` functions of each group, without noise; each remembers the values that it has returned.
+
+        A value is drawn given all values before it, which costs the cube of their number: ask for all inputs at once.
+        """
+        check_draws(n, generator, self.support.x.device)
+        memory = Memory(GaussianDrawing(self, n, local_generator(generator, self.support.x.device)))
+
+        def evaluate(x: Tensor, members: list[int]) -> Tensor:
+            check_inputs(x, self.support)
+            if not x.shape[1]:
+                return x.new_zeros(len(members), *x.shape[:2], len(self.center))
+            with torch.no_grad():
+                return memory(x)[members]
+
+        return Functions(evaluate, n)
 
     def task(self, i: int) -> nn.Module:
         """Group `i`'s mean function as a plain module `[M, dx] -> [M, dy]`."""
@@ -73,19 +103,20 @@ class MeanAndGPPredictor:
 
     def _seen(self) -> Seen:
         few = thinned(self.support.clean(), self.rows)
-        points, real = self._points(few.x), self._each(few.real()).unsqueeze(2)
+        points = self.process.points(few.x, len(self.center))
+        real = few.real().repeat_interleave(len(self.center), 0).unsqueeze(2)
         within = torch.where(real & real.mT, self.process.covariance(points, points), 0.0)
         factor = cholesky(within + torch.eye(within.shape[1], dtype=within.dtype, device=within.device))
         y = ((few.y.double() - self.center) / self.spread).transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        left = torch.where(real, y - points[1] @ self.process.weights, 0.0)
+        left = torch.where(real, y - self.process.mean(points), 0.0)
         return Seen(points, real, factor, torch.linalg.solve_triangular(factor, left, upper=False))
 
     def _belief(self, x: Tensor, seen: Seen) -> DenseGaussian:
-        """Rasmussen and Williams 2006, eq. 2.22 to 2.24, with the curve's posterior as mean and part of the kernel."""
-        asked = self._points(x)
+        """Rasmussen and Williams 2006, eq. 2.25 and 2.26, with a mean function (eq. 2.38)."""
+        asked = self.process.points(x, len(self.center))
         cross = torch.where(seen.real, self.process.covariance(seen.points, asked), 0.0)
         cross = torch.linalg.solve_triangular(seen.factor, cross, upper=False)
-        mean = asked[1] @ self.process.weights + cross.mT @ seen.left
+        mean = self.process.mean(asked) + cross.mT @ seen.left
         covariance = self.process.covariance(asked, asked) - cross.mT @ cross
         noise = self.process.noise.unflatten(0, (-1, len(self.center)))  # [T, dy]
         mean = mean.squeeze(2).unflatten(0, noise.shape).transpose(1, 2)
@@ -97,15 +128,6 @@ class MeanAndGPPredictor:
             (noise * scale).unsqueeze(1).expand(-1, x.shape[1], -1),
         )
 
-    def _points(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised inputs `[T dy, N, dx]` of `x [T, N, dx]`, and the features of the curve."""
-        u = self._each(self.inputs(x.double()))
-        return u, self.process.features(u)
-
-    def _each(self, values: Tensor) -> Tensor:
-        """The same for every output: `[T dy, ...]`."""
-        return values.repeat_interleave(len(self.center), 0)
-
 
 class MeanOfGroup(nn.Module):
     """The mean function of one group.
@@ -114,7 +136,7 @@ class MeanOfGroup(nn.Module):
         predictor: of this group alone.
     """
 
-    def __init__(self, predictor: MeanAndGPPredictor):
+    def __init__(self, predictor: GPPredictor):
         super().__init__()
         self.predictor = predictor
 

@@ -1,0 +1,1 @@
+"""Exact Gaussian processes of groups: their predictor, and functions drawn from it."""
