@@ -10,7 +10,6 @@ from estimators.conftest import people
 
 import quickstudy as qs
 from quickstudy.estimators.group_regressor import GroupRegressor
-from quickstudy.tables.candidates import candidates, fitted
 from quickstudy.tables.choosing import ALL, choose
 from quickstudy.tables.model import TableModel
 from quickstudy.tasks.datasets.columns import read_groups
@@ -43,7 +42,7 @@ def test_predictions_are_those_of_the_learner(table: Any) -> None:
     X, y, groups = table
     model = GroupRegressor("line").fit(X, y, groups=groups)
     rows = read_groups({"person": list(groups), "day": list(X.day), "speed": list(y)}, "person", ("day",), ("speed",))
-    learner = fitted(candidates(rows)["line"], rows, rows.names, seed=0, most=4).double()
+    learner = model.model_.learner
     x = torch.tensor([[[0.5], [7.0]]]).double()
     own = rows.rows[rows.names.index("p7")]
     given = qs.Examples(own[None, :, :1], own[None, :, 1:])

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from quickstudy.data import Examples
 from quickstudy.estimators.rows import Names, grouped
-from quickstudy.estimators.setting import Setting, check_enough, check_name, check_size, split, trained
-from quickstudy.learner import check_learner
+from quickstudy.estimators.setting import Setting, check_enough, check_name, check_size, sizes_of, split, trained
+from quickstudy.learner import Quantiles, check_learner
 from quickstudy.metric.bases.natural_spline import NaturalSpline
 from quickstudy.metric.mixed.mixed_model import MixedModel
+from quickstudy.tables.calibrated import factors
 from quickstudy.tables.candidates import Unadapted, candidates, fitted
-from quickstudy.tables.choosing import Choice, choose
+from quickstudy.tables.choosing import FEWEST, INNER, Choice, choose, widened
 from quickstudy.tables.in_units import InUnits
-from quickstudy.tables.judging import Judged, folds, held_out, judge, usual_sizes
+from quickstudy.tables.judging import Judged, folds, held_out, judge
 from quickstudy.tables.model import TableModel
 from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import Dropped, GroupedRows
@@ -39,14 +40,42 @@ def choice_of(rows: GroupedRows, setting: Setting, *, outer: int = 3) -> Choice:
     for name in only:
         check_name(name, candidates(rows))
     check_enough(rows, "intercept")
-    return choose(rows, seen=setting.seen, outer=outer, seed=setting.seed, only=only, progress=setting.progress)
+    return choose(
+        rows, seen=sizes_of(rows, setting), outer=outer, seed=setting.seed, only=only, progress=setting.progress
+    )
 
 
 def single(rows: GroupedRows, names: Sequence[Any], setting: Setting) -> InUnits:
-    """One learner, fitted to the groups `names`, in the units of the table."""
+    """One learner, fitted to the groups `names`, in the units of the table, with beliefs of the width they must have.
+
+    If the table has six groups or more, folds of `names` say how wide, as in `choose`: each is predicted by another fit
+    of the learner, to the others. That of one which `qs.fit` trains would take long, so its beliefs stay as they are,
+    and so do those without `cdf`, and of whole numbers.
+    """
+    own = _as_it_is(rows, names, setting)
+    if len(rows.names) < FEWEST or not (isinstance(setting.learner, str) or _has_fit(setting.learner)):
+        return own
+    sizes = sizes_of(rows, setting)
+    first = held_out(rows, names[:1], [0])[0]
+    with torch.no_grad():
+        belief = own.adapt(first.support)(first.query.x)
+    if not isinstance(belief, Quantiles) or getattr(belief, "discrete", False):
+        return own
+    parts = folds(names, INNER, setting.seed)
+    judged = [judge(_as_it_is(rows, train, setting), held_out(rows, rest, sizes)) for train, rest in parts]
+    return widened(own, sizes, factors(Judged.join(judged)))
+
+
+def _has_fit(learner: Any) -> bool:
+    """Whether a learner has a method that fits it."""
+    return callable(getattr(learner, "fit", None))
+
+
+def _as_it_is(rows: GroupedRows, names: Sequence[Any], setting: Setting) -> InUnits:
+    """One learner, fitted to the groups `names`, with the beliefs that it has by itself."""
     if isinstance(setting.learner, str):
         check_name(setting.learner, candidates(rows))
-        sizes = setting.seen if setting.seen is not None else usual_sizes(rows)
+        sizes = sizes_of(rows, setting)
         candidate = candidates(rows)[setting.learner]
         return fitted(candidate, rows, names, seed=setting.seed, most=max(*sizes, 4))
     own = copy.deepcopy(setting.learner)
@@ -54,7 +83,7 @@ def single(rows: GroupedRows, names: Sequence[Any], setting: Setting) -> InUnits
     check_size(own, "dx", len(rows.x), "columns of X")
     check_size(own, "dy", len(rows.y), "columns of y")
     torch.manual_seed(setting.seed)
-    if callable(getattr(own, "fit", None)):
+    if _has_fit(own):
         table = Table.from_groups(rows, splits={"train": list(names)})
         own.fit(table)
     else:

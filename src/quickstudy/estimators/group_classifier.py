@@ -40,9 +40,8 @@ from quickstudy.estimators.rows import (
     training_rows,
 )
 from quickstudy.estimators.scores import as_frame, columns_of_scores, metrics_of_labels
-from quickstudy.estimators.setting import Progress, Setting, is_choice, name_of, setting_of
+from quickstudy.estimators.setting import Progress, Setting, is_choice, name_of, setting_of, sizes_of
 from quickstudy.runs.storage import load, save
-from quickstudy.tables.judging import usual_sizes
 from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import GroupedRows
 
@@ -159,7 +158,7 @@ class GroupClassifier(ClassifierMixin, BaseEstimator):
     def _fitted(self, rows: GroupedRows, setting: Setting) -> Stack:
         """The mixture, or the one learner, fitted to groups."""
         rows = in_chance_order(rows, setting.seed)
-        seen = setting.seen if setting.seen is not None else usual_sizes(rows)
+        seen = sizes_of(rows, setting)
         if is_choice(setting.learner):
             choice = choice_for_labels(rows, len(self.classes_), setting, seen)
             self.scores_ = columns_of_scores(choice.scores, seen, metrics_of_labels)
@@ -233,7 +232,7 @@ class GroupClassifier(ClassifierMixin, BaseEstimator):
         setting = setting_of(own, seen)
         rows = training_rows(rows_by_group(values, read_labels(groups, len(values)), own._names), own._names)
         rows = in_chance_order(rows, setting.seed)
-        sizes = setting.seen if setting.seen is not None else usual_sizes(rows)
+        sizes = sizes_of(rows, setting)
         if not 2 <= folds <= len(rows.names):
             raise ValueError(f"folds={shown(folds)}; expected a number from 2 to that of the groups, {len(rows.names)}")
         classes = len(own.classes_)

@@ -41,8 +41,7 @@ from quickstudy.estimators.rows import (
     training_rows,
 )
 from quickstudy.estimators.scores import as_frame, columns_of_scores, metrics_of
-from quickstudy.estimators.setting import Progress, Setting, is_choice, name_of, setting_of
-from quickstudy.tables.judging import usual_sizes
+from quickstudy.estimators.setting import Progress, Setting, is_choice, name_of, setting_of, sizes_of
 from quickstudy.tables.model import TableModel
 from quickstudy.tables.portions import predictions
 from quickstudy.tasks.datasets.columns import GroupedRows
@@ -65,7 +64,10 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
             and fits a mixture of them, which needs six groups; several names try these only. One name ("intercept",
             "line", "curve", "gp", "process", "trees" and others) fits this learner. A learner
             of the contract is fitted by its method `fit`, as `qs.MixedModel` and `qs.MeanAndGP` have it, or else by
-            `qs.fit`; it is copied, and sees standard units: mean 0 and standard deviation 1 over all rows.
+            `qs.fit`; it is copied, and sees standard units: mean 0 and standard deviation 1 over all rows. From six
+            groups on, the distributions of one learner are as wide as held-out groups show that they must be, which
+            takes three more fits, to two thirds of the groups each. With fewer groups they are as the learner has them,
+            and so are those of a learner that `qs.fit` trains, as three more trainings would take long.
         seen: numbers of rows of a new group after which learners are measured; None takes 0, 1, 2, 4 and 8, as far as
             the groups allow.
         training: arguments of `qs.fit`, such as `{"steps": 3000}`, for a learner that it trains; a sixth of the groups
@@ -178,9 +180,9 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
             self.scores_ = columns_of_scores(choice.scores, choice.seen, metrics_of(rows.y))
             self.weights_ = {name: sum(own) / len(own) for name, own in choice.weights.items()}
             return TableModel.of(choice, rows)
-        seen = setting.seen if setting.seen is not None else usual_sizes(rows)
+        seen = sizes_of(rows, setting)
         self.weights_ = {name_of(setting.learner): 1.0}
-        return as_model(single(rows, rows.names, setting), name_of(setting.learner), rows, tuple(seen))
+        return as_model(single(rows, rows.names, setting), name_of(setting.learner), rows, seen)
 
     def predict(
         self,
@@ -274,7 +276,7 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
                 choice = choice_of(rows, setting, outer=folds)
                 scores, sizes = choice.scores, choice.seen
             else:
-                sizes = setting.seen if setting.seen is not None else usual_sizes(rows)
+                sizes = sizes_of(rows, setting)
                 scores = {name_of(setting.learner): held_out_scores(rows, setting, folds, sizes)}
         return as_frame(columns_of_scores(scores, sizes, metrics_of(rows.y)), X)
 

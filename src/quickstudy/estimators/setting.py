@@ -1,17 +1,17 @@
 """How an estimator was told to fit, and what the fits of numbers and of classes share."""
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from quickstudy.checks import shown
+from quickstudy.checks import check_whole, shown
 from quickstudy.estimators.given import seed_of
 from quickstudy.runs.storage import load
 from quickstudy.tables.choosing import FEWEST
-from quickstudy.tables.judging import folds
+from quickstudy.tables.judging import folds, usual_sizes
 from quickstudy.tasks.datasets.columns import GroupedRows
 from quickstudy.training.fit import fit
 
@@ -43,8 +43,38 @@ def setting_of(model: Any, seen: Sequence[int] | None = None) -> Setting:
     """The setting of an estimator, with other numbers of seen rows if they are given."""
     chosen = model.seen if seen is None else seen
     progress = model.progress or (lambda what, done, of: None)
-    sizes = None if chosen is None else tuple(int(number) for number in chosen)
+    sizes = None if chosen is None else check_seen(chosen)
     return Setting(model.learner, sizes, model.training or {}, seed_of(model), progress)
+
+
+def check_seen(seen: Any) -> tuple[int, ...]:
+    """Numbers of seen rows, increasing.
+
+    Raises:
+        TypeError, ValueError: for anything but several different whole numbers from 0.
+    """
+    if isinstance(seen, str) or not isinstance(seen, Iterable):
+        raise TypeError(f"seen={shown(seen)}; expected numbers of rows, such as [0, 1, 2, 4]")
+    found = sorted(check_whole("seen", number, 0) for number in seen)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"seen={shown(list(found))}; expected one or more numbers of rows, each once")
+    return tuple(found)
+
+
+def sizes_of(rows: GroupedRows, setting: Setting) -> tuple[int, ...]:
+    """The numbers of seen rows after which learners are measured.
+
+    Raises:
+        ValueError: for a number after which no group has rows left.
+    """
+    if setting.seen is None:
+        return usual_sizes(rows)
+    longest = max(len(each) for each in rows.rows)
+    if setting.seen[-1] >= longest:
+        raise ValueError(
+            f"seen={list(setting.seen)}; the largest group has {longest} rows, so give numbers from 0 to {longest - 1}"
+        )
+    return setting.seen
 
 
 def is_choice(learner: Any) -> bool:
