@@ -29,7 +29,7 @@ def episodes(tasks: int = 3, envs: int = 4, steps: int = 12, seed: int = 0) -> E
         mask,
         time,
     )
-    return Episodes(*(torch.where(mask.reshape(*shape, *[1] * (f.dim() - 3)), f, f.new_zeros(())) for f in found))
+    return Episodes(*(torch.where(mask.reshape(*shape, *[1] * (f.dim() - 3)), f, f.new_zeros(())) for f in found[:9]))
 
 
 def split(found: Episodes) -> list[tuple[int, int, int, int]]:

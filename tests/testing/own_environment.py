@@ -167,6 +167,27 @@ class OldApi(Walk):
         return super().reset(mask, generator=generator)[0]
 
 
+class HandsOutItsReward(Walk):
+    """One buffer for all rewards, as on a GPU."""
+
+    def step(self, action):
+        found = super().step(action)
+        self.paid = found.reward if getattr(self, "paid", None) is None else self.paid
+        if self.paid.shape != found.reward.shape or self.paid.dtype != found.reward.dtype:
+            self.paid = found.reward
+        return found._replace(reward=self.paid.copy_(found.reward))
+
+
+class HandsOutItsInfo(Walk):
+    """The positions in `info` are its own."""
+
+    def step(self, action):
+        found = super().step(action)
+        if getattr(self, "shown", torch.empty(0)).shape != self.place.shape:
+            self.shown = self.place.clone()
+        return found._replace(info={"place": self.shown.copy_(self.place)})
+
+
 class GymnasiumsOwnChance(Walk):
     def draw(self, shape):
         return torch.as_tensor(np.random.rand(*shape), dtype=self.dtype)
@@ -265,6 +286,8 @@ WRONG = [
     (GymnasiumsOwnChance, "equal seeds give equal runs", "Draw from the generator that reset was given"),
     (TorchChance, "a generator is the only source of chance", "keep the generator and draw from it"),
     (LeaksState, "the callers data are safe", "return copies of the state"),
+    (HandsOutItsReward, "what it returned stays as it was", "reward of step 1 changed when the environment went on"),
+    (HandsOutItsInfo, "what it returned stays as it was", "place of step 1 changed when the environment went on"),
     (KeepsTasks, "tasks can be set and set back", "after other tasks were set and these set back"),
     (OneType, "shapes and types are those of the contract", "float32 where torch's default is torch.float64"),
     (OutOfBounds, "observations lie in their space", "its bounds must hold what is observed"),

@@ -124,7 +124,7 @@ class Control:
         """The first action `[T]` of each task's plan from the states `[T, ds]`."""
         model = self.knowledge.model()
         self._plan = self.planner.plan(model, state, self.objective, self._plan, self.generator)
-        return self._plan.action
+        return self._plan.action.long()  # planners count with real numbers
 
     def see(self, moment: Moment) -> None:
         """Update the model's knowledge."""

@@ -4,17 +4,19 @@ import time
 from typing import NamedTuple, Protocol
 
 import torch
+from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from quickstudy.decide.moment import Moment
 from quickstudy.rl.environment import Environment
+from quickstudy.rl.envs.stepping import advance, begin
 
 
 class Agent(Protocol):
     """Acts in one environment of each of `T` tasks, and learns about each task from that task alone."""
 
     def act(self, state: Tensor) -> Tensor:
-        """Actions `[T]` in the states `[T, ds]`."""
+        """Actions in the states `[T, ds]`: integers `[T]`, or real numbers `[T, *da]` where actions are continuous."""
 
     def see(self, moment: Moment) -> None:
         """Receive the result of the last action."""
@@ -48,7 +50,9 @@ def live(env: Environment, agent: Agent, *, episodes: int, generator: torch.Gene
         generator: random numbers of the environment.
 
     Raises:
-        ValueError: unless `env` has one environment of each task, and for observations that are not finite.
+        ValueError: unless `env` has one environment of each task, for observations that are not finite, and for actions
+            that do not fit the environment's action space.
+        EnvironmentFailure: if the environment raises, or returns other shapes or types than its contract says.
 
     >>> import quickstudy as qs
     >>> from quickstudy.decide.control import Control, Known
@@ -69,23 +73,40 @@ def live(env: Environment, agent: Agent, *, episodes: int, generator: torch.Gene
     returns, seconds, decisions = [], [], 0
     start = time.perf_counter()
     for _ in range(episodes):
-        observation, _ = env.reset(generator=generator)
-        state, total = observation[:, 0], observation.new_zeros(env.num_tasks)
+        observation = begin(env, generator=generator)
+        state, total = observation[:, 0].clone(), observation.new_zeros(env.num_tasks)
         mask = torch.ones(len(state), dtype=torch.bool, device=state.device)
         while bool(mask.any()):
-            action = agent.act(state)
+            action = agent.act(state).clone()
+            _check_action(env, action)
+            step = advance(env, action.unsqueeze(1).clone(), observation, step=decisions, seed=_seed(generator))
+            # agents keep what they see, and an environment may hand out the same tensors at every step
+            following, reward, terminated, truncated = (part[:, 0].clone() for part in step[:4])
             decisions += int(mask.sum())
-            step = env.step(action.long().unsqueeze(1))
-            following = step.observation[:, 0]
             _check_observation(following, decisions)
-            total = total + step.reward[:, 0] * mask
-            agent.see(Moment(state, action, step.reward[:, 0], following, step.terminated[:, 0], mask))
-            mask = mask & ~(step.terminated | step.truncated)[:, 0]
-            state = following
+            total = total + reward * mask
+            agent.see(Moment(state, action, reward, following, terminated, mask))
+            mask, state = mask & ~(terminated | truncated), following
         agent.rest()
         returns.append(total)
         seconds.append(time.perf_counter() - start)
     return Life(torch.stack(returns), torch.tensor(seconds), decisions)
+
+
+def _seed(generator: torch.Generator | None) -> int | None:
+    return None if generator is None else generator.initial_seed()
+
+
+def _check_action(env: Environment, action: Tensor) -> None:
+    """Raise ValueError unless the agent's action fits the action space: integers `[T]`, or real numbers `[T, *da]`."""
+    space = env.action_space
+    discrete, expected = isinstance(space, Discrete), [env.num_tasks, *(space.shape or ())]
+    if list(action.shape) != expected or action.is_floating_point() == discrete or action.dtype == torch.bool:
+        kind = "integers" if discrete else "real numbers"
+        raise ValueError(
+            f"the agent's action is {action.dtype} {list(action.shape)}; the environment's actions are {space}: "
+            f"expected {kind} {expected}"
+        )
 
 
 def _check_observation(state: Tensor, decisions: int) -> None:

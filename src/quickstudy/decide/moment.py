@@ -10,7 +10,7 @@ class Moment(NamedTuple):
 
     Args:
         state: `[T, ds]`.
-        action: `[T]`.
+        action: integers `[T]`, or real numbers `[T, *da]`.
         reward: `[T]`.
         following: `[T, ds]`, the next state.
         terminated: `[T]` bool: the episode terminated with this step; False for truncation.

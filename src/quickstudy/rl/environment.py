@@ -38,6 +38,11 @@ class Environment(Protocol):
 
     There are no automatic resets: an environment whose episode is over keeps its observation and gives reward 0 until
     it is reset. All random numbers are drawn from the last generator that was given to `reset`.
+
+    Tensors that `reset` and `step` return belong to the caller: the environment neither changes nor reads them later.
+    Tensors that it is given belong to the caller, too: it copies tasks and does not write into actions. The package's
+    own loops copy what they record before every call, so that an environment that hands out its own buffers (as many
+    simulators on a GPU do) trains rightly as well; code that keeps such a tensor must do the same.
     """
 
     num_envs: int
@@ -91,4 +96,4 @@ class Simulator(Environment, Protocol):
     def dynamics(
         self, tasks: EnvironmentTasks, state: Tensor, action: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`(next state, reward, terminated)` from any `state [T, ..., ds]` and `action [T, ..., *da]`."""
+        """`(next state, reward, terminated)` from any `state [T, ..., ds]` and `action [T, ..., *da]`: new tensors."""

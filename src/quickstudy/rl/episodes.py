@@ -19,6 +19,8 @@ class Episodes(NamedTuple):
         terminated, truncated: `[T, E, H]` bool, as in `Step`.
         mask: `[T, E, H]` bool, True for a real transition.
         time: `[T, E, H]` integers, the number of steps before this one in its episode.
+        info: `[T, E, H, ...]` by name: the tensors `[T, E, ...]` in `Step.info`, such as the success of a robot. NaN
+            where an environment gave no number.
     """
 
     observation: Tensor
@@ -30,6 +32,7 @@ class Episodes(NamedTuple):
     truncated: Tensor
     mask: Tensor
     time: Tensor
+    info: dict[str, Tensor] = {}  # noqa: RUF012  # never changed in place
 
     @property
     def done(self) -> Tensor:
@@ -39,3 +42,18 @@ class Episodes(NamedTuple):
     def returns(self) -> Tensor:
         """The sum of rewards in each row, `[T, E]`: the undiscounted return if a row holds one episode."""
         return (self.reward * self.mask).sum(2)
+
+    def ever(self, name: str) -> Tensor:
+        """`[T, E]` bool: whether `info[name]` was above 0 at any step of the row, as success is counted.
+
+        Raises:
+            KeyError: if the environment gave no such information.
+
+        >>> import torch
+        >>> no, success = torch.zeros(1, 2, 3), torch.tensor([[[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]])
+        >>> Episodes(no, no, no, no, no, no.bool(), no.bool(), ~no.bool(), no, {"success": success}).ever("success")
+        tensor([[ True, False]])
+        """
+        if name not in self.info:
+            raise KeyError(f"the episodes have no info {name!r}, only {', '.join(self.info) or 'none'}")
+        return ((self.info[name] > 0) & self.mask).any(2)

@@ -26,17 +26,25 @@ class Recording:
         )
         self.reward = outputs.new_zeros(steps, *outputs.shape[:2])
         self.terminated, self.truncated = (torch.zeros_like(self.reward, dtype=torch.bool) for _ in range(2))
+        self.info: dict[str, Tensor] = {}
         kept = [self.observation, self.outputs, self.action, self.next_observation]
         kept += [self.reward, self.terminated, self.truncated]
         self._places = list(zip(*(tensor.unbind() for tensor in kept), strict=True))
 
-    def write(self, h: int, observation: Tensor, outputs: Tensor, action: Tensor, step: Step) -> None:
-        """Store step `h`. Values are copied, as an environment may change its tensors in place."""
-        after, reward, terminated, truncated, _ = step
-        for place, value in zip(
-            self._places[h], (observation, outputs, action, after, reward, terminated, truncated), strict=True
-        ):
+    def decide(self, h: int, observation: Tensor, outputs: Tensor, action: Tensor) -> None:
+        """Store what was seen and done at step `h`. Call it before the step, which may change these tensors."""
+        for place, value in zip(self._places[h], (observation, outputs, action), strict=False):
             place.copy_(value)
+
+    def receive(self, h: int, step: Step) -> None:
+        """Store the result of step `h`. Call it before the next reset or step, which may change its tensors."""
+        for place, value in zip(self._places[h][3:], step[:4], strict=True):
+            place.copy_(value)
+        for name, value in step.info.items():
+            if isinstance(value, Tensor) and value.shape[:2] == self.reward.shape[1:]:
+                if name not in self.info:
+                    self.info[name] = value.new_zeros(len(self.reward), *value.shape)
+                self.info[name][h] = value
 
     def episodes(self, policy: Any, restart: bool, keep_unfinished: bool) -> Episodes:
         """The episodes, by task and environment.
@@ -56,28 +64,37 @@ class Recording:
         else:
             alive = ends - done.long() < ends[-1]
         real = {"observation": self.observation, "outputs": self.outputs}
-        _check_no_nan(real | {"next observation": self.next_observation, "reward": self.reward}, alive)
+        _check_finite(real | {"next observation": self.next_observation, "reward": self.reward}, alive)
         log_prob = policy.log_prob(self.outputs, self.action)
         fields = [self.observation, self.action, self.reward, self.next_observation, log_prob]
         fields += [self.terminated, self.truncated, alive, _time(done, restart)]
-        return Episodes(*(_by_task(field, alive) for field in fields))
+        info = {name: _by_task(value, alive) for name, value in self.info.items()}
+        return Episodes._make([*(_by_task(field, alive) for field in fields), info])
 
 
 def check_outputs(observation: Tensor, outputs: Tensor, over: Tensor, step: int) -> None:
     """Raise ValueError if the policy's outputs `[T, E, k]` are NaN where an episode is not over."""
     if math.isnan(float(outputs.sum())):  # one pass over the values; infinities of both signs are excluded below
-        _check_no_nan({"observation": observation[None], "outputs": outputs[None]}, ~over[None], step)
+        _check_finite({"observation": observation[None], "outputs": outputs[None]}, ~over[None], step)
 
 
-def _check_no_nan(values: dict[str, Tensor], real: Tensor, first: int = 0) -> None:
+def _check_finite(values: dict[str, Tensor], real: Tensor, first: int = 0) -> None:
+    """Raise ValueError for the first value `[H, T, E, ...]` that is not finite where `real [H, T, E]` is True.
+
+    The outputs of a policy may be infinite: a logit of -inf excludes an action.
+    """
     for name, value in values.items():
-        if not value.is_floating_point() or not math.isnan(float(value.sum())):
+        if not value.is_floating_point() or math.isfinite(float(value.sum())):
             continue
-        bad = value.isnan().reshape(*real.shape, -1).any(-1).logical_and(real).nonzero()
+        wrong = value.isnan() if name == "outputs" else ~value.isfinite()
+        bad = wrong.reshape(*real.shape, -1).any(-1).logical_and(real).nonzero()
         if len(bad):
             step, task, environment = bad[0].tolist()
             source, cure = _SOURCES[name]
-            raise ValueError(f"{source} is NaN in task {task}, environment {environment}, step {first + step}; {cure}")
+            found = value[step, task, environment].flatten()
+            what = "NaN" if bool(found.isnan().any()) else f"{float(found[~found.isfinite()][0])}"
+            place = f"task {task}, environment {environment}, step {first + step}"
+            raise ValueError(f"{source} is {what} in {place}; {cure}")
 
 
 _ENVIRONMENT = "look at its dynamics there, and at the size of the actions"

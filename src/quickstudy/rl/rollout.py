@@ -11,6 +11,7 @@ from quickstudy.inner.adapted import Adapted
 from quickstudy.learner import check_generator, check_steps
 from quickstudy.rl.acting import acting
 from quickstudy.rl.environment import Environment
+from quickstudy.rl.envs.stepping import advance, begin
 from quickstudy.rl.episodes import Episodes
 from quickstudy.rl.recording import Recording, check_outputs
 
@@ -48,8 +49,9 @@ def rollout(
         Episodes `[T, E, H]`. If an episode ends early, the rest of its row is masked; `H` is always the same.
 
     Raises:
-        ValueError: for NaN observations, outputs of the policy or rewards, naming task, environment and step; for
-            actions that do not fit the environment's action space.
+        ValueError: for observations or rewards that are not finite and outputs of the policy that are NaN, naming task,
+            environment and step; for actions that do not fit the environment's action space.
+        EnvironmentFailure: if the environment raises, or returns other shapes or types than its contract says.
 
     >>> import quickstudy as qs
     >>> from quickstudy.rl.envs.cartpole import CartPole
@@ -62,7 +64,9 @@ def rollout(
     """
     steps = _check(environment, generator, restart, steps, keep_unfinished)
     act = acting(policy, adapted, environment.num_tasks)
-    observation, _ = environment.reset(generator=generator)
+    observation = begin(environment, generator=generator)
+    _check_types(policy, observation)
+    seed = None if generator is None else generator.initial_seed()
     look = observation.device.type == "cpu"  # on other devices reading a value would wait for the device
     over = torch.zeros(observation.shape[:2], dtype=torch.bool, device=observation.device)
     recording: Recording | None = None
@@ -76,18 +80,29 @@ def rollout(
             action = policy.mode(outputs) if noise is None else policy.act(outputs, noise[h])
         if look:
             check_outputs(observation, outputs, over, h)
-        step = environment.step(action)
-        recording.write(h, observation, outputs, action, step)
+        recording.decide(h, observation, outputs, action)
+        step = advance(environment, action, observation, step=h, seed=seed)
+        recording.receive(h, step)
         observation, done = step.observation, step.terminated | step.truncated
         if restart:
             if h + 1 < steps and bool(done.any()):
-                observation, _ = environment.reset(done)
+                observation = begin(environment, done, step=h + 1, seed=seed)
             continue
         over = over | done
         if (look or h % 16 == 15) and bool(over.all()):
             break
     assert recording is not None
     return recording.episodes(policy, restart, keep_unfinished)
+
+
+def _check_types(policy: Any, observation: Tensor) -> None:
+    """Raise ValueError unless real observations have the type of the policy's weights."""
+    types = {p.dtype for p in getattr(policy, "parameters", list)() if p.is_floating_point()}
+    if types and observation.is_floating_point() and observation.dtype not in types:
+        raise ValueError(
+            f"the environment's observations are {observation.dtype} after reset, and the policy's weights are "
+            f"{' and '.join(map(str, types))}; give observations in torch's default type, {torch.get_default_dtype()}"
+        )
 
 
 def _noise(policy: Any, outputs: Tensor, given: Tensor | None, steps: int, generator: Any) -> Tensor:

@@ -22,7 +22,16 @@ from quickstudy.testing.checks import (
     settings,
 )
 from quickstudy.testing.comparing import expect, expect_shape, failing, same_tensors
-from quickstudy.testing.environment_case import PARTS, TASKS, EnvironmentCase, actions_for, differing_part, run, seeded
+from quickstudy.testing.environment_case import (
+    PARTS,
+    TASKS,
+    EnvironmentCase,
+    actions_for,
+    differing_part,
+    mask_of,
+    run,
+    seeded,
+)
 from quickstudy.testing.report import Report
 
 MEMBERS = ("num_envs", "horizon", "observation_space", "action_space", "num_tasks")
@@ -221,6 +230,33 @@ def the_callers_data_are_safe(case: EnvironmentCase) -> None:
         found.truncated.logical_not_()
 
 
+def what_it_returned_stays_as_it_was(case: EnvironmentCase) -> None:
+    """Later resets and steps do not change tensors that were returned before (docs/design.md, Environment)."""
+    env = case.ready()
+    held: list[tuple[str, Tensor, Tensor]] = []
+
+    def hold(name: str, value: Any) -> None:
+        if isinstance(value, Tensor):
+            held.append((name, value, value.clone()))
+
+    def hold_all(name: str, step: Step) -> None:
+        for part, value in (*zip(PARTS, step[:4], strict=True), *step.info.items()):
+            hold(f"{part} of {name}", value)
+
+    hold("the observation of reset", env.reset(generator=seeded(9))[0])
+    for i, action in enumerate(actions_for(env, env.horizon + 1), 1):
+        hold_all(f"step {i}", env.step(action))
+    hold("the observation of a reset with a mask", env.reset(mask_of(env, True))[0])
+    hold_all("the step after it", env.step(actions_for(env, 1)[0]))
+    env.reset()
+    env.set_tasks(case.tasks(env, seed=8))
+    env.reset()
+    cure = "return copies of the environment's own tensors: tensor.clone()"
+    for name, value, wanted in held:
+        same = torch.allclose(value.double(), wanted.double(), rtol=0, atol=0, equal_nan=True)
+        expect(same, f"{name} changed when the environment went on", cure)
+
+
 def everything_is_on_its_device(case: EnvironmentCase) -> None:
     """All results are on its `device`, whatever torch's default device is (docs/acting.md)."""
     env = case.make()
@@ -264,6 +300,7 @@ PROPERTIES: tuple[Property, ...] = (
     environment_episodes.what_is_done_stays_done,
     environment_episodes.tasks_can_be_set_and_set_back,
     the_callers_data_are_safe,
+    what_it_returned_stays_as_it_was,
     everything_is_on_its_device,
     environment_requests.actions_beyond_their_bounds_are_clipped,
     environment_requests.a_step_too_early_is_refused,

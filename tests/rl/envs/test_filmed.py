@@ -82,7 +82,7 @@ def test_filming_does_not_change_the_environment() -> None:
     for env in (ready(which=(3, 2)), ready().environment):
         told = Informed(env, ("goal",))
         told.set_tasks(told.sample_tasks(4, generator=torch.Generator().manual_seed(0)))
-        found.append(rollout(told, policy, generator=torch.Generator().manual_seed(5)))
+        found.append(rollout(told, policy, generator=torch.Generator().manual_seed(5))[:9])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 

@@ -50,7 +50,7 @@ def test_padding_may_hold_anything():
 
 def test_padded_is_unpadded():
     found = made.episodes(steps=12)
-    longer = Episodes(*(torch.cat([f, torch.zeros_like(f)], 2) for f in found))
+    longer = Episodes(*(torch.cat([f, torch.zeros_like(f)], 2) for f in found[:9]))
     value, next_value = torch.randn(2, 3, 4, 12).unbind()
     long = gae(longer, torch.cat([value, value], 2), next_value=torch.cat([next_value] * 2, 2))
     torch.testing.assert_close(long[..., :12], gae(found, value, next_value=next_value))
@@ -72,7 +72,7 @@ def test_tasks_do_not_see_each_other():
     found, value = made.episodes(), torch.randn(3, 4, 12)
     together = standardised(gae(found, value), found.mask)
     for i in range(3):
-        alone = Episodes(*(f[i : i + 1] for f in found))
+        alone = Episodes(*(f[i : i + 1] for f in found[:9]))
         torch.testing.assert_close(standardised(gae(alone, value[i : i + 1]), alone.mask)[0], together[i])
 
 

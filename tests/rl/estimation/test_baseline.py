@@ -67,12 +67,12 @@ def test_singular_systems_are_solved_with_more_ridge():
 
 def test_float32_is_solved_in_float64():
     found = made.episodes(steps=30)
-    found = Episodes(*(f.float() if f.is_floating_point() else f for f in found))
+    found = Episodes(*(f.float() if f.is_floating_point() else f for f in found[:9]))
     returns = discounted_returns(found)
     value = LinearBaseline().fit(found, returns)(found.observation, found.time)
     assert value.dtype == torch.float32
     exact = LinearBaseline().fit(
-        Episodes(*(f.double() if f.is_floating_point() else f for f in found)), returns.double()
+        Episodes(*(f.double() if f.is_floating_point() else f for f in found[:9])), returns.double()
     )(found.observation.double(), found.time)
     torch.testing.assert_close(value.double(), exact, rtol=1e-5, atol=1e-5)
 

@@ -12,18 +12,19 @@ class EnvironmentFailure(RuntimeError):
 
 
 def failure(
-    what: str, *, name: str, task: int, environment: int | None = None, step: Any = None, seed: int | None = None
+    what: str, *, name: str, task: int | None, environment: int | None = None, step: Any = None, seed: int | None = None
 ) -> EnvironmentFailure:
     """The exception for one environment, with a message in one line that says where it failed.
 
     Args:
         what: what went wrong, and what to do about it.
         name: name of the environment.
-        task, environment: its indices in `[T, E]`; environment=None means all environments of the task.
+        task, environment: its indices in `[T, E]`; environment=None means all environments of the task, and task=None
+            all environments of all tasks, which failed together.
         step: step of the episode; None if no episode has begun.
         seed: seed of the environment's random numbers; None if none was given.
     """
-    place = [f"task {task}"]
+    place = ["all tasks" if task is None else f"task {task}"]
     if environment is not None:
         place.append(f"environment {environment}")
     if step is not None:

@@ -132,4 +132,4 @@ class Filmed:
             height, width = (size // n for size in picture.shape[:2])
             blocks = picture[: height * n, : width * n].reshape(height, n, width, n, 3)
             picture = np.round(blocks.mean((1, 3))).astype(np.uint8)
-        self._films.setdefault(self._episode, []).append(picture)
+        self._films.setdefault(self._episode, []).append(np.array(picture))  # a copy of what may be drawn over

@@ -21,9 +21,9 @@ from quickstudy.rl.envs.task_list import as_list, as_tensors
 class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     """`T` tasks with `E` environments each, as `T * E` sub-environments: those of task 0 first, then those of task 1.
 
-    Actions, observations and rewards are numpy arrays. If no tasks were set, the first `reset` draws them, and each
-    `reset(seed=...)` draws them again, so that everything follows from the seed. Tasks set by `reset_task`, or in
-    `env` beforehand, are kept.
+    Actions, observations and rewards are numpy arrays; those that are returned belong to the caller. If no tasks were
+    set, the first `reset` draws them, and each `reset(seed=...)` draws them again, so that everything follows from the
+    seed. Tasks set by `reset_task`, or in `env` beforehand, are kept.
 
     Args:
         env: the environments.
@@ -113,31 +113,28 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         if self._done is None:
             raise RuntimeError("step before reset: no episode has begun; call reset() first")
         again = self._done if self.mode is AutoresetMode.NEXT_STEP and bool(self._done.any()) else None
-        observation, reward, terminated, truncated, info = self.env.step(self._actions(actions, again))
-        infos, done = self._infos(info), terminated | truncated
+        step = self.env.step(self._actions(actions, again))
+        # copies, as a reset may change the tensors of the step
+        observation, reward, terminated, truncated = (self._flat(part) for part in step[:4])
+        infos, done = self._infos(step.info), step.terminated | step.truncated
         if again is not None:
-            observation, _ = self.env.reset(again)
-            terminated, truncated, done = terminated & ~again, truncated & ~again, done & ~again
+            observation = self._flat(self.env.reset(again)[0])
+            ignored = self._flat(again)
+            terminated, truncated, done = terminated & ~ignored, truncated & ~ignored, done & ~again
         elif self.mode is AutoresetMode.SAME_STEP and bool(done.any()):
-            last = self._flat(observation)
-            observation, new = self.env.reset(done)
-            infos = _with_ends(infos, last, self._flat(done)) | self._infos(new)
+            last, (new, began) = observation, self.env.reset(done)
+            observation = self._flat(new)
+            infos = _with_ends(infos, last, self._flat(done)) | self._infos(began)
             done = torch.zeros_like(done)
         self._done = done
-        return (
-            self._flat(observation),
-            self._flat(reward),
-            self._flat(terminated),
-            self._flat(truncated),
-            infos,
-        )
+        return observation, reward, terminated, truncated, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """A picture `[height, width, 3]` of every sub-environment; None unless `render_mode` is "rgb_array"."""
         if self.render_mode is None:
             return None
         places = np.ndindex(self.num_tasks, self.env.num_envs)
-        return tuple(self.env.render(task, environment) for task, environment in places)  # type: ignore[attr-defined]
+        return tuple(np.array(self.env.render(*place)) for place in places)  # type: ignore[attr-defined]
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environments, if they have `close`."""
@@ -150,7 +147,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return self._generator
 
     def _actions(self, actions: Any, ignored: Tensor | None) -> Tensor:
-        given = torch.as_tensor(np.asarray(actions))
+        given = torch.as_tensor(np.array(actions))
         if given.shape[:1] != (self.num_envs,):
             raise ValueError(
                 f"actions have shape {list(given.shape)}; expected {self.num_envs} of them: {self.action_space}"
@@ -166,10 +163,11 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
             what = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, np.ndarray) else type(mask).__name__
             raise ValueError(f'options["reset_mask"] is {what}; expected a bool array [{self.num_envs}]')
-        return torch.as_tensor(mask.reshape(self.num_tasks, self.env.num_envs))
+        return torch.as_tensor(mask.reshape(self.num_tasks, self.env.num_envs).copy())
 
     def _flat(self, values: Tensor) -> NDArray[Any]:
-        return values.flatten(0, 1).cpu().numpy()
+        """`values [T, E, ...]` as an array `[T * E, ...]` of its own, which later steps do not change."""
+        return np.array(values.flatten(0, 1).cpu().numpy())
 
     def _infos(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """Each tensor of `info` as an array, with gymnasium's mask `_name` of the sub-environments that have it."""
