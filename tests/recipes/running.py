@@ -52,6 +52,10 @@ TINY: dict[str, list[str]] = {
         *("--orders", "2", "--autoregressive-tasks", "4"),
     ],
     "images": ["--model", "cnp", "--steps", "3", "--tasks", "2", "--test-tasks", "4", "--seen", "5"],
+    "cartpole-dynamics": [
+        *("--steps", "3", "--width", "8", "--test-tasks", "4", "--test-query", "16", "--tasks", "4"),
+        *("--models", "np", "alpaca", "fixed", "--transitions", "0", "5", "20"),
+    ],
     "cartpole-np": [
         *("--steps", "3", "--width", "8", "--latent", "4", "--test-tasks", "4", "--episodes", "2", "--horizon", "10"),
         *("--model-free-episodes", "3", "--candidates", "5", "--plan", "6", "--ensemble-steps", "2"),

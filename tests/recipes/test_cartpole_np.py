@@ -56,7 +56,7 @@ def test_returns_are_written_to_lives_json(tmp_path: Path) -> None:
     assert (run / "np").is_dir() and not (run / "fixed").exists()
 
 
-@pytest.mark.parametrize("method", ["cnp", "maml", "actor-critic", "ppo"])
+@pytest.mark.parametrize("method", ["cnp", "maml", "alpaca", "actor-critic", "ppo"])
 def test_optional_methods(method: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["run", "cartpole-np", *running.TINY["cartpole-np"], "--methods", method, "--start", "1"]

@@ -55,6 +55,9 @@ RECIPES: dict[str, Recipe] = {
     "cartpole-np": Recipe(
         "cartpole.np", "a Neural Process balances carts of unknown mass; rivals: PETS, DQN, REINFORCE, an oracle"
     ),
+    "cartpole-dynamics": Recipe(
+        "cartpole.dynamics", "how well every learner predicts carts of unknown physics, by transitions seen"
+    ),
     "navigation2d-maml": Recipe(
         "navigation2d.maml", "MAML on 2-D navigation: the protocol of the MAML paper, TRPO, 100 updates"
     ),

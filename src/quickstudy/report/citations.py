@@ -31,6 +31,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "predator-prey": ("bruinsma2023autoregressive",),
     "images": ("garnelo2018cnp", "theis2016note"),
     "cartpole-np": ("garnelo2018np",),
+    "cartpole-dynamics": ("garnelo2018np",),
     "navigation2d-maml": ("finn2017maml",),
     "navigation2d-promp": ("rothfuss2019promp",),
     "navigation2d-pretrained": ("finn2017maml",),

@@ -31,6 +31,8 @@ COLOURS = {
     "dqn": AMBER,
     "pets": WINE,
     "ppo": INDIGO,
+    "alpaca": AMBER,
+    "tuned": WINE,
     "actor-critic": BROWN,
 }
 """Colours of the learners that are drawn most often."""

@@ -78,6 +78,15 @@ PARTS = {
     "oracle": "told the task",
     "np": "Neural Process",
     "cnp": "CNP",
+    "attentive-cnp": "Attentive CNP",
+    "attentive-np": "Attentive NP",
+    "bnp": "Bootstrapping NP",
+    "relative-cnp": "RelativeCNP",
+    "tnp": "TNP",
+    "inc-tnp": "IncTNP",
+    "lbanp": "LBANP",
+    "deep-mean-gp": "GP with a deep mean and kernel",
+    "tuned": "fine-tuned",
     "gp": "GP fitted to the rows seen",
     "gp_shared": "GP fitted to the training groups",
     "group_blind": "group-blind mean",
@@ -132,6 +141,7 @@ SUPPORT = {
     "navigation2d": "episodes before every gradient step",
     "table": "rows seen of each held-out group",
     "few-rows": "rows seen of each held-out group",
+    "cartpole-dynamics": "transitions seen of each cart",
     "pharmacokinetics": "samples seen of each person who was left out",
 }
 """What K counts, by the beginning of a recipe's name."""

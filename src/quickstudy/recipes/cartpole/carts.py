@@ -31,13 +31,14 @@ from quickstudy.rl.environment import EnvironmentTasks
 Carts = Literal["masses", "gains"]
 Planner = Literal["mppi", "cem"]
 LINEAR_UP_TO = 12  # largest number of episodes that is drawn on a linear axis
-METHODS = ("np", "simulator", "fixed", "pets", "dqn", "reinforce", "actor-critic", "ppo", "cnp", "maml")
+METHODS = ("np", "simulator", "fixed", "pets", "dqn", "reinforce", "actor-critic", "ppo", "cnp", "maml", "alpaca")
 MODEL_FREE = {"dqn": DQN, "reinforce": Reinforce, "ppo": PPO}
 LEARNER = {
     "np": "np",
     "actor-critic": "np",
     "cnp": "cnp",
     "maml": "maml",
+    "alpaca": "alpaca",
     "fixed": "fixed",
 }  # the learner that each method uses
 PLACES = {
@@ -96,7 +97,7 @@ def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transit
     if name == "actor-critic":
         return actor_critic(learners["np"], encoding, tasks, options, generator)
     knowledge: Any
-    if name in ("np", "cnp"):
+    if name in ("np", "cnp", "alpaca"):
         knowledge = Adapting(learners[name], encoding, tasks, generator=generator)
     elif name == "maml":  # MAML adapts again to all transitions every time, which takes longer and longer
         knowledge = Adapting(learners[name], encoding, tasks, every=10, most=200, generator=generator)

@@ -3,8 +3,8 @@
 The Neural Process is meta-trained on transitions of simulated carts. On an unseen cart every transition is appended to
 the support set, and every plan uses one function sampled from the predictive distribution. The rivals plan with the
 true physics, with a network that was trained on all carts and never adapts, or with networks trained on each cart from
-scratch (PETS); DQN and REINFORCE are model-free. `--methods` can add others: PPO, which is model-free, too; CNP and
-MAML in place of the Neural Process; and an actor-critic for each cart, which does not plan, and is trained between
+scratch (PETS); DQN and REINFORCE are model-free. `--methods` can add others: PPO, which is model-free, too; ALPaCA, CNP
+and MAML in place of the Neural Process; and an actor-critic for each cart, which does not plan, and is trained between
 episodes on rollouts that the Neural Process imagines.
 """
 
@@ -34,7 +34,7 @@ class Options(Sampled):
     unknown: carts.Carts = "masses"
     """What varies: the masses, 0.1-3 kg (cart) and 0.01-1 kg (pole); with gains also length, force and its sign."""
     methods: tuple[str, ...] = ("np", "simulator", "fixed", "pets", "dqn", "reinforce")
-    """Methods to compare; actor-critic, ppo, cnp and maml can be added."""
+    """Methods to compare; alpaca, actor-critic, ppo, cnp and maml can be added."""
     episodes: int = 5
     """Episodes on every unseen cart."""
     model_free_episodes: int = 150
@@ -59,6 +59,8 @@ class Options(Sampled):
     """Units of every layer of the learners; few, since a plan predicts 250,000 states at once."""
     latent: int = 16
     """Dimensions of the Neural Process's latent variable."""
+    features: int = 32
+    """Features of ALPaCA, whose last layer is Bayesian."""
     tasks: int = 32
     """Carts in a meta-batch."""
     support: tuple[int, int] = (0, 50)
@@ -109,12 +111,13 @@ def untrained(options: Options, dx: int, dy: int) -> dict[str, Any]:
     """All learners before training, used or not, so that the initial weights do not depend on the methods."""
     sizes: dict[str, Any] = {"width": options.width, "encoder_depth": 3, "decoder_depth": 3, "sigma_floor": 3e-3}
 
-    def network() -> qs.nets.MLP:
-        return qs.nets.MLP(dx, [options.width] * 2, dy, activation="gelu")
+    def network(outputs: int = dy) -> qs.nets.MLP:
+        return qs.nets.MLP(dx, [options.width] * 2, outputs, activation="gelu")
 
     return {
         "np": qs.NeuralProcess(dx, dy, latent=options.latent, **sizes),
         "fixed": qs.Pretrained(network(), steps=0),
         "cnp": qs.CNP(dx, dy, **sizes),
         "maml": qs.MAML(network(), lr=options.inner_lr, steps=options.inner_steps),
+        "alpaca": qs.ALPaCA(network(options.features), dy=dy, features=options.features, noise=0.03),
     }
