@@ -238,12 +238,6 @@ def test_labels_spelt_in_another_way_are_not_taken_for_unknown(table: Any) -> No
         model.predict(X[:1], groups=["7"])
 
 
-def test_dates_are_not_turned_into_numbers(table: Any) -> None:
-    X, y, groups = table
-    with pytest.raises(TypeError, match=r"column 'day' holds datetime64.*Timedelta\(days=1\)"):
-        GroupRegressor("line").fit(X.assign(day=pd.to_datetime(X.day, unit="D")), y, groups=groups)
-
-
 def test_inputs_outside_the_range_of_training(table: Any) -> None:
     X, y, groups = table
     model = GroupRegressor("line").fit(X, y, groups=groups)

@@ -144,10 +144,11 @@ def test_the_same_from_python(place: Path, monkeypatch) -> None:
     model = TableModel.load("model")
     found = predict(model, read_new(columns, model)).columns
     assert [f"{mean}" for mean in found["weight_mean"]] == asked and found["arm"] == ["high dose", "placebo"]
-    with pytest.raises(
-        CheckpointError, match="reads dates, categories or missing values .visit, arm., and GroupRegressor"
-    ):
-        qs.GroupRegressor.load("model")
+    if model.inputs[0].elapsed:
+        with pytest.raises(CheckpointError, match="counts days from the first date of a group .visit., which GroupReg"):
+            qs.GroupRegressor.load("model")
+    else:
+        assert qs.GroupRegressor.load("model").n_features_in_ == 2
 
 
 def test_warnings_name_dates(place: Path, monkeypatch, capsys) -> None:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from quickstudy.checks import shown
 from quickstudy.data import pad
-from quickstudy.estimators.conventions import check_is_fitted, check_random_state, validate_data
+from quickstudy.estimators.conventions import check_is_fitted, check_random_state
+from quickstudy.estimators.inputs import numbers_in
 from quickstudy.estimators.rows import (
     Array,
     as_tensor,
     check_aligned,
-    check_no_dates,
     check_spelling,
     read_labels,
     rows_by_group,
@@ -92,9 +92,8 @@ def rows_to_predict(model: Any, X: Any, groups: Any, known: Mapping[Any, Any]) -
         ValueError: for rows unlike those of `fit`, and groups that are missing or spelt in another way than in `known`.
     """
     check_is_fitted(model)
-    check_no_dates(X)
     check_aligned(X, {"groups": groups})
-    x = as_tensor(validate_data(model, X, reset=False, dtype=np.float64))
+    x = as_tensor(numbers_in(model, X, model._names.inputs, reset=False))
     if groups is None:
         return x, None
     labels = read_labels(groups, len(x))
@@ -105,9 +104,8 @@ def rows_to_predict(model: Any, X: Any, groups: Any, known: Mapping[Any, Any]) -
 def rows_of_new_groups(model: Any, X: Any, y: Any, groups: Any) -> dict[Any, Tensor]:
     """Of each group its rows `[n, dx + dy]`; without labels, all rows are of one group. There may be none."""
     check_is_fitted(model)
-    check_no_dates(X)
     check_aligned(X, {"y": y, "groups": groups})
-    x = validate_data(model, X, reset=False, dtype=np.float64, ensure_min_samples=0)
+    x = numbers_in(model, X, model._names.inputs, reset=False, ensure_min_samples=0)
     if len(np.asarray(y)) != len(x):
         raise ValueError(f"X has {len(x)} rows and y has {len(np.asarray(y))}; give one outcome for each row")
     values = torch.cat([as_tensor(x), model._outcomes(y)], 1)

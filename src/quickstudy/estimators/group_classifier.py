@@ -20,7 +20,6 @@ from quickstudy.estimators.conventions import (
     accuracy_score,
     check_classification_targets,
     check_is_fitted,
-    validate_data,
 )
 from quickstudy.estimators.given import (
     check_has_groups,
@@ -28,12 +27,12 @@ from quickstudy.estimators.given import (
     rows_of_new_groups,
     warn_of_no_groups,
 )
+from quickstudy.estimators.inputs import numbers_in, training_inputs
 from quickstudy.estimators.keeping import read, write
 from quickstudy.estimators.label_predictor import GroupLabelPredictor
 from quickstudy.estimators.rows import (
     as_tensor,
     check_aligned,
-    check_no_dates,
     names_of,
     read_labels,
     rows_by_group,
@@ -114,7 +113,8 @@ class GroupClassifier(ClassifierMixin, BaseEstimator):
         """Learn from the labelled rows of many groups.
 
         Args:
-            X: inputs `[rows, dx]`, numbers; a data frame, an array or lists.
+            X: inputs `[rows, dx]`, numbers; a data frame, an array or lists. Columns of a data frame may also hold
+                dates, durations and categories, as of `GroupRegressor.fit`.
             y: the class of each row, `[rows]`: text, whole numbers or truth values.
             groups: the group of each row, `[rows]`: text or numbers.
 
@@ -145,13 +145,13 @@ class GroupClassifier(ClassifierMixin, BaseEstimator):
     def _training_values(self, X: Any, y: Any, groups: Any) -> Tensor:
         """Inputs and numbers of classes `[rows, dx + 1]`; sets the classes and the names."""
         check_aligned(X, {"y": y, "groups": groups})
-        check_no_dates(X)
-        x, target = validate_data(self, X, y, dtype=np.float64)
+        inputs = training_inputs(X)
+        x, target = numbers_in(self, X, inputs, y=y)
         check_classification_targets(target)
         self.classes_, codes = np.unique(target, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y holds one class, {shown(self.classes_.tolist()[0])}; expected two or more")
-        self._names = names_of(self, y, groups, target.shape)
+        self._names = names_of(self, inputs, y, groups, target.shape)
         self.n_outputs_ = 1
         return as_tensor(np.column_stack([x, codes]))
 

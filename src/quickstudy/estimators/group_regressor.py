@@ -15,7 +15,6 @@ from quickstudy.estimators.conventions import (
     RegressorMixin,
     check_is_fitted,
     r2_score,
-    validate_data,
 )
 from quickstudy.estimators.fitting import as_model, choice_of, held_out_scores, single, without_groups
 from quickstudy.estimators.given import (
@@ -29,12 +28,12 @@ from quickstudy.estimators.given import (
     warn_of_no_groups,
     warn_of_unlike,
 )
+from quickstudy.estimators.inputs import check_order, numbers_in, training_inputs
 from quickstudy.estimators.keeping import read, write
 from quickstudy.estimators.predictor import GroupPredictor
 from quickstudy.estimators.rows import (
     as_tensor,
     check_aligned,
-    check_no_dates,
     names_of,
     read_labels,
     rows_by_group,
@@ -122,14 +121,16 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
         """Learn from the rows of many groups.
 
         Args:
-            X: inputs `[rows, dx]`, numbers; a data frame, an array or lists. The rows of a group are seen in the order
-                of the first column.
+            X: inputs `[rows, dx]`, numbers; a data frame, an array or lists. Columns of a data frame of pandas or
+                polars may also hold dates (read as days since 1970-01-01, in UTC if they have a time zone), durations
+                (days) and categories: words, or a column of type category (0 or 1 for each category but the first).
+                The rows of a group are seen in the order of the first column.
             y: outcomes `[rows]` or `[rows, dy]`.
             groups: the group of each row, `[rows]`: text or numbers.
 
         Raises:
-            ValueError: for missing values, shapes that do not fit together, fewer than two groups with two rows, and
-                for fewer than six where learners are to be chosen.
+            ValueError: for missing values, cells that cannot be read, shapes that do not fit together, fewer
+                than two groups with two rows, and for fewer than six where learners are to be chosen.
 
         Warns:
             UserWarning: without groups.
@@ -151,10 +152,11 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
     def _training_values(self, X: Any, y: Any, groups: Any) -> tuple[Tensor, Tensor]:
         """Inputs `[rows, dx]`, and inputs and outcomes `[rows, dx + dy]`; sets the names."""
         check_aligned(X, {"y": y, "groups": groups})
-        check_no_dates(X)
-        x, target = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=not holds_text(y))
+        inputs = training_inputs(X)
+        check_order(inputs or ())
+        x, target = numbers_in(self, X, inputs, y=y, multi_output=True, y_numeric=not holds_text(y))
         target = numbers(target)
-        self._names = names_of(self, y, groups, target.shape)
+        self._names = names_of(self, inputs, y, groups, target.shape)
         self.n_outputs_ = len(self._names.y)
         return as_tensor(x), as_tensor(np.column_stack([x, target]))
 
@@ -196,7 +198,7 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
         """Predictions at rows of groups: given all rows of a group that `fit` saw, and without any of an unknown one.
 
         Args:
-            X: inputs `[rows, dx]`, with the columns of `fit` in their order.
+            X: inputs `[rows, dx]`, with the columns of `fit` in their order; they are read as there.
             groups: the group of each row. Rows with the same unknown label belong to one unknown group. Without
                 groups, each row belongs to an unknown group of its own.
             return_std: whether to return the standard deviation of an outcome, noise included.
@@ -210,7 +212,8 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
 
         Raises:
             NotFittedError: before `fit`.
-            ValueError: for rows unlike those of `fit`, groups without a label, and a model that was saved without rows.
+            ValueError: for rows unlike those of `fit`, such as a category that it did not see, groups without a label,
+                and a model that was saved without rows.
         """
         x, rows, asked = known_and_asked(self, X, groups)
         wanted = check_wanted(return_std, quantiles, joint, seed_of(self))

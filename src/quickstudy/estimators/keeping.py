@@ -17,6 +17,7 @@ from quickstudy.runs.atomic import write_file
 from quickstudy.runs.reading import LARGEST, CheckpointError, parse_object, read_file
 from quickstudy.runs.rebuild.spec import from_spec, to_spec
 from quickstudy.tables.model import TableModel
+from quickstudy.tasks.datasets.inputs import Input
 
 FACTS = "estimator.json"
 ROWS = "rows.safetensors"
@@ -28,7 +29,7 @@ def write(model: Any, folder: Path | str, rows: bool, save: Callable[[Path], Any
     facts = {
         "estimator": type(model).__name__,
         "parameters": _parameters(model),
-        "names": model._names._asdict(),
+        "names": model._names._asdict() | {"inputs": [each._asdict() for each in model._names.inputs]},
         "named": hasattr(model, "feature_names_in_"),
         "weights": model.weights_,
         "scores": model.scores_,
@@ -53,20 +54,23 @@ def read(kind: type[Estimator], folder: Path | str, load: Callable[[Path], Any])
     table = load(Path(folder))
     path = Path(folder) / FACTS
     if not path.exists() and isinstance(table, TableModel):
-        words = [each.name for each in table.inputs if each.kind != "number" or each.fill is not None]
-        if words:
+        odd = [each.name for each in table.inputs if each.elapsed or each.fill is not None]
+        if odd:
             raise CheckpointError(
-                f"{folder} reads dates, categories or missing values ({', '.join(words)}), and {kind.__name__} takes "
-                "numbers; predict by `quickstudy predict`, or by quickstudy.tables.predicting.predict"
+                f"{folder} fills in missing values, or counts days from the first date of a group ({', '.join(odd)}), "
+                f"which {kind.__name__} does not; predict by `quickstudy predict`, or by "
+                "quickstudy.tables.predicting.predict"
             )
-        flat = len(table.y) == 1
-        facts: dict[str, Any] = {"parameters": {}, "names": [table.task, table.x, table.y, flat], "named": True}
+        names = Names(table.task, table.inputs, table.y, len(table.y) == 1)
+        facts: dict[str, Any] = {"parameters": {}, "names": names, "named": True}
         return _built(kind, table, facts, None)
     try:
         facts = parse_object(read_file(path, LARGEST))
         if facts["estimator"] != kind.__name__:
             raise CheckpointError(f"{folder} holds a {facts['estimator']}; use quickstudy.{facts['estimator']}.load")
-        facts["names"] = list(facts["names"].values())
+        names = facts["names"]
+        inputs = tuple(map(Input.from_json, names["inputs"]))
+        facts["names"] = Names(str(names["groups"]), inputs, tuple(names["y"]), bool(names["flat"]))
         return _built(kind, table, facts, _rows(folder, facts["groups"]))
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} or {ROWS} beside it is damaged ({error!r}); restore it from a copy") from None
@@ -78,11 +82,10 @@ def _built(kind: Any, table: Any, facts: dict[str, Any], known: Any) -> Any:
     if isinstance(given.get("learner"), dict):
         given["learner"] = from_spec(given["learner"])
     model = kind(**given)
-    task, x, y, flat = facts["names"]
-    model._names = Names(task, tuple(x), tuple(y), bool(flat))
-    model.n_features_in_, model.n_outputs_ = len(x), len(y)
+    names = model._names = facts["names"]
+    model.n_features_in_, model.n_outputs_ = len(names.inputs), len(names.y)
     if facts["named"]:
-        model.feature_names_in_ = np.array(x, dtype=object)
+        model.feature_names_in_ = np.array([each.name for each in names.inputs], dtype=object)
     model._known, model.groups_ = known, None if known is None else tuple(known)
     model.model_, model.scores_ = table, facts.get("scores")
     model.weights_ = facts["weights"] if "weights" in facts else dict(table.weights)

@@ -61,7 +61,7 @@ class GroupPredictor:
 
         Far is 5 standard deviations or more, as after a change of units; predictions are then guesses.
         """
-        model, dx = self._model.model_, self._model.n_features_in_
+        model, dx = self._model.model_, len(self._model._names.x)
         return {label: bool(model.unlike(_alone(rows, dx))) for label, rows in self._known.items()}
 
     def __repr__(self) -> str:

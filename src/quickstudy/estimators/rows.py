@@ -9,42 +9,53 @@ import torch
 from torch import Tensor
 
 from quickstudy.checks import shown
+from quickstudy.estimators.inputs import Inputs, of_numbers
 from quickstudy.tasks.datasets.cells import is_unnamed
 from quickstudy.tasks.datasets.columns import Dropped, GroupedRows, in_order
-from quickstudy.tasks.datasets.inputs import Input
 from quickstudy.tasks.datasets.names import group_rows, natural
 
 Array = np.ndarray[Any, Any]
 
 
 class Names(NamedTuple):
-    """Names of the groups, of the inputs and of the outputs, and whether y was given as one column `[n]`."""
+    """Names of the groups, of the inputs and of the outputs, and whether y was given as one column `[n]`.
+
+    Args:
+        groups: name of the groups.
+        inputs: the columns of X, and how they are read.
+        y: names of the outputs.
+        flat: whether y was one column.
+    """
 
     groups: str
-    x: tuple[str, ...]
+    inputs: Inputs
     y: tuple[str, ...]
     flat: bool
 
+    @property
+    def x(self) -> tuple[str, ...]:
+        """Names of the inputs as numbers: categories have one for each level but the first."""
+        return tuple(name for each in self.inputs for name in each.columns)
 
-def names_of(model: Any, y: Any, groups: Any, shape: tuple[int, ...]) -> Names:
+
+def names_of(model: Any, inputs: Inputs | None, y: Any, groups: Any, shape: tuple[int, ...]) -> Names:
     """The names in data frames and series; otherwise `group`, `x0`, `x1` and so on, and `y`, or `y0`, `y1` and so on.
 
     Args:
-        model: the estimator, which knows the inputs.
+        model: the estimator, which knows the names of the inputs.
+        inputs: how they are read; None if all are numbers.
         y: outcomes as they were given.
         groups: groups as they were given.
         shape: that of the outcomes, `[rows]` or `[rows, dy]`.
     """
     task = str(getattr(groups, "name", None) or "group")
-    default = [f"x{i}" for i in range(model.n_features_in_)]
-    inputs = tuple(str(name) for name in getattr(model, "feature_names_in_", default))
     if hasattr(y, "iloc") and hasattr(y, "columns"):
         outputs = tuple(str(name) for name in y.columns)
     elif len(shape) == 2:
         outputs = tuple(f"y{i}" for i in range(shape[1]))
     else:
         outputs = (str("y" if getattr(y, "name", None) is None else y.name),)
-    return Names(task, inputs, outputs, len(shape) == 1)
+    return Names(task, inputs or of_numbers(model), outputs, len(shape) == 1)
 
 
 def check_aligned(x: Any, others: Mapping[str, Any]) -> None:
@@ -58,22 +69,6 @@ def check_aligned(x: Any, others: Mapping[str, Any]) -> None:
                     f"{name} has the index labels of X in another order, and rows are matched by their position; give "
                     f"{name}.loc[X.index]"
                 )
-
-
-def check_no_dates(x: Any) -> None:
-    """Raise TypeError for dates and durations, which would become numbers whose unit depends on how they are stored.
-
-    Raise ValueError for a series of pandas, as X has columns.
-    """
-    if hasattr(x, "iloc") and getattr(x, "ndim", 2) == 1:
-        raise ValueError(f"X is a series; expected a data frame: give frame[[{getattr(x, 'name', None)!r}]]")
-    columns = dict(x.dtypes) if hasattr(x, "iloc") and hasattr(x, "dtypes") else {"X": getattr(x, "dtype", None)}
-    for name, kind in columns.items():
-        if getattr(kind, "kind", "") in "Mm" and kind is not None:
-            raise TypeError(
-                f"column {name!r} holds {kind}; convert it to numbers, such as days: "
-                f"(X[{name!r}] - start) / pandas.Timedelta(days=1)"
-            )
 
 
 def read_labels(groups: Any, count: int) -> list[Any]:
@@ -144,9 +139,8 @@ def training_rows(known: Mapping[Any, Tensor], names: Names) -> GroupedRows:
 
 
 def grouped(known: Mapping[Any, Tensor], names: Names, dropped: Dropped) -> GroupedRows:
-    """The rows of groups as those of a table, all of whose inputs are numbers."""
-    inputs = tuple(Input(name) for name in names.x)
-    return GroupedRows(names.groups, names.x, names.y, tuple(known), tuple(known.values()), dropped, inputs)
+    """The rows of groups as those of a table."""
+    return GroupedRows(names.groups, names.x, names.y, tuple(known), tuple(known.values()), dropped, names.inputs)
 
 
 def check_spelling(labels: Sequence[Any], known: Mapping[Any, Any]) -> None:

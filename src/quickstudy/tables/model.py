@@ -130,7 +130,7 @@ class TableModel:
         if missing or not isinstance(learner, Stack | EachOutput):
             raise CheckpointError(f"{Path(folder) / FACTS} is damaged: it lacks {', '.join(missing) or 'a mixture'}")
         found: dict[str, Any] = {name: tuple(v) if isinstance(v := facts[name], list) else v for name in names}
-        found["inputs"] = tuple(Input(**each | {"levels": tuple(each["levels"])}) for each in found["inputs"])
+        found["inputs"] = tuple(map(Input.from_json, found["inputs"]))
         return cls(learner, **found)
 
     def predict(self, support: Examples, x: Tensor) -> Any:

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 from quickstudy.tasks.datasets.cells import first_row_hint, is_missing, is_unnamed, number, shown
 from quickstudy.tasks.datasets.dates import duration, moment, unclear, written
@@ -54,6 +54,11 @@ class Input(NamedTuple):
     zoned: bool = False
     elapsed: bool = False
     fill: float | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The record whose fields were written as JSON."""
+        return cls(**{**values, "levels": tuple(values["levels"])})
 
     @property
     def columns(self) -> tuple[str, ...]:
