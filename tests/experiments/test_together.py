@@ -6,8 +6,8 @@ from rl.worlds import Points
 import quickstudy as qs
 from quickstudy.rl.decisions import decisions, outputs_at
 from quickstudy.rl.estimation.advantages import discounted_returns, gae, standardised
-from quickstudy.rl.estimation.baseline import LinearBaseline
 from quickstudy.rl.estimation.estimators import InnerSurrogate
+from quickstudy.rl.estimation.linear_baseline import LinearBaseline
 from quickstudy.rl.estimation.surrogates import MeanKL, RatioSurrogate
 from quickstudy.rl.policy import GaussianPolicy
 from quickstudy.rl.rollout import rollout

@@ -4,7 +4,6 @@ Importing this package registers its environments in gymnasium.
 """
 
 from quickstudy.rl.actor import Actor as Actor
-from quickstudy.rl.actor import Judge as Judge
 from quickstudy.rl.environment import Environment as Environment
 from quickstudy.rl.environment import EnvironmentTasks as EnvironmentTasks
 from quickstudy.rl.environment import Simulator as Simulator
@@ -20,9 +19,14 @@ from quickstudy.rl.envs.single import SingleEnv as SingleEnv
 from quickstudy.rl.envs.tabular_mdp import TabularMDP as TabularMDP
 from quickstudy.rl.envs.vector import VectorEnv as VectorEnv
 from quickstudy.rl.episodes import Episodes as Episodes
+from quickstudy.rl.estimation.judge import Judge as Judge
+from quickstudy.rl.estimation.linear_baseline import LinearBaseline as LinearBaseline
+from quickstudy.rl.estimation.network_baseline import NetworkBaseline as NetworkBaseline
 from quickstudy.rl.fit import fit as fit
 from quickstudy.rl.maml_trpo import MAMLTRPO as MAMLTRPO
 from quickstudy.rl.maml_vpg import MAMLVPG as MAMLVPG
+from quickstudy.rl.normalising import NormalizedObservations as NormalizedObservations
+from quickstudy.rl.normalising import RewardScale as RewardScale
 from quickstudy.rl.policy import CategoricalPolicy as CategoricalPolicy
 from quickstudy.rl.policy import GaussianPolicy as GaussianPolicy
 from quickstudy.rl.promp import ProMP as ProMP

@@ -15,11 +15,20 @@ from torch.func import functional_call
 
 from quickstudy.inner.adapted import Adapted
 from quickstudy.nets import MLP
+from quickstudy.rl.normalising import NormalizedObservations
 from quickstudy.rl.policy import CategoricalPolicy, GaussianPolicy
 
 Acting = Callable[[Tensor], Tensor]
 
-_TRANSPARENT = (nn.Sequential, nn.ModuleList, MLP, GaussianPolicy, CategoricalPolicy, nn.Identity)
+_TRANSPARENT = (
+    nn.Sequential,
+    nn.ModuleList,
+    MLP,
+    GaussianPolicy,
+    CategoricalPolicy,
+    NormalizedObservations,
+    nn.Identity,
+)
 _ELEMENTWISE = (nn.Tanh, nn.ReLU, nn.ELU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Sigmoid, nn.Softplus)
 
 

@@ -1,7 +1,7 @@
 """Policies that adapt: `actor.adapt(episodes)` returns an actor after one more inner step, on these episodes."""
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
@@ -11,60 +11,11 @@ from torch import Tensor
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.loop import InnerLoop, inner_loop
 from quickstudy.inner.rates import Rated
-from quickstudy.rl.decisions import Decisions, decisions
+from quickstudy.rl.decisions import Decisions
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.episodes import Episodes
-from quickstudy.rl.estimation.advantages import discounted_returns, gae, standardised
-from quickstudy.rl.estimation.baseline import Baseline, LinearBaseline
+from quickstudy.rl.estimation.judge import Judge as Judge
 from quickstudy.rl.rollout import rollout
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Judge:
-    """Estimates the advantage of every action in given episodes, over a baseline fitted to the same episodes.
-
-    The defaults are those of Finn et al. 2017 (MAML).
-
-    Args:
-        baseline: the baseline; `LinearBaseline()` by default, fitted to each task by itself.
-        discount: discount of rewards.
-        gae_lambda: lambda of generalised advantage estimation.
-        standardise: scale the advantages of every task to mean 0 and standard deviation 1.
-        bootstrap: add the baseline's value after an episode that was truncated; False takes the horizon as the end.
-    """
-
-    _: KW_ONLY
-    baseline: Baseline = field(default_factory=LinearBaseline)
-    discount: float = 0.99
-    gae_lambda: float = 1.0
-    standardise: bool = True
-    bootstrap: bool = False
-
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    def __call__(self, episodes: Episodes) -> Decisions:
-        """The decisions in `episodes`: every action with its advantage."""
-        advantage = self.advantage(episodes)
-        return decisions(episodes, standardised(advantage, episodes.mask) if self.standardise else advantage)
-
-    def advantage(self, episodes: Episodes) -> Tensor:
-        """Advantages `[T, E, H]`, not standardised."""
-        value = self.baseline.fit(episodes, discounted_returns(episodes, discount=self.discount))
-        beyond = value(episodes.next_observation, episodes.time + 1) if self.bootstrap else None
-        here = value(episodes.observation, episodes.time)
-        return gae(episodes, here, next_value=beyond, discount=self.discount, gae_lambda=self.gae_lambda)
-
-    def scale(self, episodes: Episodes) -> Tensor | None:
-        """The standard deviation `[T]` by which each task's advantages are divided; None without standardising."""
-        if not self.standardise:
-            return None
-        advantage, count = self.advantage(episodes), episodes.mask.sum((1, 2)).clamp(min=1)
-        mean = torch.where(episodes.mask, advantage, 0).sum((1, 2)) / count
-        spread = torch.where(episodes.mask, advantage - mean[:, None, None], 0).square().sum((1, 2)) / count
-        return spread.sqrt() + 1e-8
 
 
 @final

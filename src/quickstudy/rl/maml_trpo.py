@@ -15,7 +15,8 @@ from quickstudy.rl.decisions import outputs_at
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.estimation.estimators import Estimator, InnerSurrogate
 from quickstudy.rl.estimation.surrogates import MeanKL
-from quickstudy.rl.outer import actor_of, adapted_losses
+from quickstudy.rl.normalising import observe_all
+from quickstudy.rl.outer import actor_of, adapted_losses, outer_parameters
 from quickstudy.rl.policy import Policy
 from quickstudy.rl.practice import Practice, each_chunk, mean_over_tasks, practise
 from quickstudy.rl.trust_region import TrustRegionStep, trust_region_step
@@ -107,6 +108,7 @@ class MAMLTRPO(nn.Module):
         """
         practice = self.practise(environment, generator=generator)
         step = self.step(practice)
+        observe_all(self, practice.episodes)
         outcome = {k: float(v) for k, v in step._asdict().items() if k != "reason"}
         return {**practice.metrics(), **outcome}
 
@@ -143,4 +145,4 @@ class MAMLTRPO(nn.Module):
 
             return gauss_newton_product(outputs, divergence, parameters)
 
-        return trust_region_step(self.parameters(), loss, kl, curvature=curvature, **self.search)
+        return trust_region_step(outer_parameters(self), loss, kl, curvature=curvature, **self.search)

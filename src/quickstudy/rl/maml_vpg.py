@@ -11,6 +11,7 @@ from quickstudy.learner import check_steps
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.estimation.estimators import Estimator, InnerSurrogate
+from quickstudy.rl.normalising import observe_all
 from quickstudy.rl.outer import actor_of, adapted_losses, descend, outer_optimizer
 from quickstudy.rl.practice import Practice, practise
 from quickstudy.training.updates import OptimizerMaker
@@ -99,7 +100,9 @@ class MAMLVPG(nn.Module):
             The mean returns `return_k` after k inner steps, and the metrics of `step`.
         """
         practice = self.practise(environment, generator=generator)
-        return {**practice.metrics(), **self.step(practice)}
+        metrics = self.step(practice)
+        observe_all(self, practice.episodes)
+        return {**practice.metrics(), **metrics}
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
         """Collect episodes on the environment's tasks before adaptation and after every inner step."""

@@ -25,6 +25,12 @@ def actor_of(inner: InnerLoop, judge: Judge, lr: Rated | None = None) -> Actor:
     return Actor(policy, inner, judge)
 
 
+def outer_parameters(learner: Any) -> list[nn.Parameter]:
+    """The learner's trainable parameters, without those of its judge alone, which a baseline trains itself."""
+    judged = {id(p) for p in learner.judge.parameters()} - {id(p) for p in learner.policy.parameters()}
+    return [p for p in learner.parameters() if p.requires_grad and id(p) not in judged]
+
+
 def outer_optimizer(learner: nn.Module, outer_lr: float, optimizer: OptimizerMaker | None) -> torch.optim.Optimizer:
     """Adam with learning rate `outer_lr`, or what `optimizer` returns, over the learner's trainable parameters.
 
@@ -33,9 +39,7 @@ def outer_optimizer(learner: nn.Module, outer_lr: float, optimizer: OptimizerMak
             learner without trainable parameters.
     """
     check_trainable(learner)
-    return make_optimizer(
-        [p for p in learner.parameters() if p.requires_grad], check_positive("outer_lr", outer_lr), optimizer
-    )
+    return make_optimizer(outer_parameters(learner), check_positive("outer_lr", outer_lr), optimizer)
 
 
 def adapted_losses(
@@ -49,7 +53,7 @@ def adapted_losses(
     yield from each_chunk(inner, practice.stages, RatioSurrogate(policy), practice.after, chunk)
     if estimator == "emaml" and practice.stages:
         last = practice.episodes[-1]
-        outcome = outcomes(last, discount=judge.discount, scale=judge.scale(last))
+        outcome = outcomes(judge.scaled(last), discount=judge.discount, scale=judge.scale(last))
         for k, before in enumerate(practice.stages):
             yield from each_chunk(inner, practice.stages[:k], SamplingTerm(policy), (before, outcome), chunk)
 

@@ -36,8 +36,15 @@ class Practice(NamedTuple):
         return self.decisions[-1]
 
     def metrics(self) -> dict[str, float]:
-        """Mean returns `return_k` after k inner steps, `loss` (minus the last one), and the number of transitions."""
+        """Mean returns `return_k` after k inner steps, `loss` (minus the last one), and the number of transitions.
+
+        If the environment tells `success` or `is_success`, `success_k` is the share of rows where it ever was above 0.
+        """
         found = {f"return_{k}": float(e.returns().mean()) for k, e in enumerate(self.episodes)}
+        for k, episodes in enumerate(self.episodes):
+            told = [name for name in ("success", "is_success") if name in episodes.info]
+            if told:
+                found[f"success_{k}"] = float(episodes.ever(told[0]).float().mean())
         found["transitions"] = float(sum(int(e.mask.sum()) for e in self.episodes))
         return {"loss": -found[f"return_{len(self.episodes) - 1}"], **found}
 

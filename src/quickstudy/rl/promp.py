@@ -14,6 +14,7 @@ from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.decisions import Decisions, average, log_probs, outputs_at
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.estimation.surrogates import MeanKL, RatioSurrogate
+from quickstudy.rl.normalising import observe_all
 from quickstudy.rl.outer import actor_of, descend, outer_optimizer
 from quickstudy.rl.policy import Policy
 from quickstudy.rl.practice import Practice, each_chunk, mean_over_tasks, practise
@@ -110,7 +111,9 @@ class ProMP(nn.Module):
             The mean returns `return_k` after k inner steps, and the metrics of `step`.
         """
         practice = self.practise(environment, generator=generator)
-        return {**practice.metrics(), **self.step(practice)}
+        metrics = self.step(practice)
+        observe_all(self, practice.episodes)
+        return {**practice.metrics(), **metrics}
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
         """Collect episodes on the environment's tasks before adaptation and after every inner step."""

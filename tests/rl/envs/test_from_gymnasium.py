@@ -1,5 +1,6 @@
 """gymnasium's environments behind the contract, and everything that can go wrong in them."""
 
+import gc
 from typing import Any
 
 import gymnasium
@@ -9,6 +10,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from torch import Tensor
 
+import quickstudy as qs
 from quickstudy.rl import CartPole, EnvironmentFailure, from_gymnasium
 
 
@@ -169,6 +171,104 @@ def test_a_failure_says_where(how: float, what: str, cause: Any) -> None:
         _play(_fragile(how))
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is None if cause is None else isinstance(caught.value.__cause__, cause)
+
+
+class Answers(Fragile):
+    """Answers by given functions of what would be right; the second task's third step is wrong."""
+
+    step_of: Any = staticmethod(lambda answer: answer)
+    reset_of: Any = staticmethod(lambda answer: answer)
+
+    def reset(self, **options: Any) -> Any:
+        answer = super().reset(**options)
+        return self.reset_of(answer) if self.how else answer
+
+    def step(self, action: Any) -> Any:
+        answer = super().step(action)
+        return self.step_of(answer) if self.how and self.count == 3 else answer
+
+
+def _answering(**answers: Any) -> Any:
+    kind = type("Answers", (Answers,), {name: staticmethod(answer) for name, answer in answers.items()})
+    wide = Box(-1.0, 9.0, (1,))
+    env = from_gymnasium(
+        lambda: kind(observation=wide), lambda e, t: setattr(e, "how", t["how"]), _draw, num_envs=2, horizon=5
+    )
+    env.set_tasks({"how": torch.tensor([0.0, 9.0])})
+    return env
+
+
+@pytest.mark.parametrize(
+    ("step_of", "what"),
+    [
+        (lambda a: a[:4], r"step returned a tuple of 4; expected \(observation, reward, terminated"),
+        (lambda a: list(a), "step returned a list"),
+        (lambda a: (*a[:4], None), "step's info is a NoneType"),
+        (lambda a: (np.float32(2.0), *a[1:]), r"the observation is float32 of shape \[\]; expected numbers \[1\]"),
+        (lambda a: (np.ones((1, 1)), *a[1:]), r"the observation is float64 of shape \[1, 1\]"),
+        (lambda a: (np.array(["left"]), *a[1:]), r"the observation is <U4 of shape \[1\]; expected numbers"),
+        (lambda a: (None, *a[1:]), "the observation is object of shape"),
+        (lambda a: (np.array([np.inf]), *a[1:]), r"the observation is \[inf\]; look at its task"),
+        (lambda a: (a[0], np.inf, *a[2:]), "the reward of action 1 is inf"),
+        (lambda a: (a[0], np.ones(2), *a[2:]), r"reward of action 1 is array\(\[1., 1.\]\); expected a number"),
+        (lambda a: (a[0], None, *a[2:]), "reward of action 1 is None; expected a number"),
+        (lambda a: (a[0], a[1], "no", *a[3:]), "terminated of action 1 is 'no'; expected True or False"),
+        (lambda a: (a[0], a[1], a[2], np.zeros(3), a[4]), "truncated of action 1 is array"),
+    ],
+)
+def test_a_wrong_answer_says_where(step_of: Any, what: str) -> None:
+    with pytest.raises(EnvironmentFailure, match=rf"^Answers, task 1, environment 0, step 3, seed \d+: {what}"):
+        _play(_answering(step_of=step_of))
+
+
+@pytest.mark.parametrize(
+    ("reset_of", "what"),
+    [
+        (lambda a: a[0], "reset returned a ndarray; expected .observation, info."),
+        (lambda a: (a[0], 1), "reset's info is a int; expected a dictionary"),
+        (lambda a: (a[0][0], {}), r"the observation is float32 of shape \[\]"),
+    ],
+)
+def test_a_wrong_reset_says_where(reset_of: Any, what: str) -> None:
+    with pytest.raises(EnvironmentFailure, match=rf"^Answers, task 1, environment 0, step 0, seed \d+: {what}"):
+        _play(_answering(reset_of=reset_of))
+
+
+def test_info_is_kept_in_episodes() -> None:
+    """Success at any step; numbers that only some steps tell are NaN elsewhere, and what is no number is left out."""
+
+    def step_of(answer: Any) -> Any:
+        return (*answer[:4], {"success": True, "distance": np.float32(0.5), "word": "done", "path": [1, 2]})
+
+    env = _answering(step_of=step_of)
+    policy = qs.rl.CategoricalPolicy(qs.nets.MLP(1, [4], 2))
+    found = qs.rl.rollout(env, policy, generator=torch.Generator().manual_seed(0))
+    assert set(found.info) == {"success", "distance"} and found.info["success"].shape == found.mask.shape
+    assert found.ever("success").tolist() == [[False, False], [True, True]]
+    assert found.info["distance"][1, 0, 2] == 0.5 and bool(found.info["distance"][0, 0, 2].isnan())
+    with pytest.raises(KeyError, match="no info 'reached', only success, distance"):
+        found.ever("reached")
+
+
+def test_environments_are_closed_at_the_end() -> None:
+    closed = []
+
+    class Closes(Fragile):
+        def close(self) -> None:
+            closed.append(self)
+
+    def make() -> Any:
+        return from_gymnasium(Closes, _set, _draw, num_envs=2, horizon=5)
+
+    with make() as env:
+        env.set_tasks(env.sample_tasks(2))
+    assert len(closed) == 4
+    del env
+    env = make()
+    env.set_tasks(env.sample_tasks(2))
+    del env
+    gc.collect()
+    assert len(closed) == 8
 
 
 def test_a_failure_can_be_run_again_alone() -> None:

@@ -7,7 +7,8 @@ from rl import made
 import quickstudy as qs
 from quickstudy.rl.episodes import Episodes
 from quickstudy.rl.estimation.advantages import discounted_returns
-from quickstudy.rl.estimation.baseline import LinearBaseline, NetworkBaseline
+from quickstudy.rl.estimation.linear_baseline import LinearBaseline
+from quickstudy.rl.estimation.network_baseline import NetworkBaseline
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +106,27 @@ def test_bad_input_is_refused():
         NetworkBaseline(qs.nets.MLP(2, [], 2)).fit(found, found.reward)
     with pytest.raises(ValueError, match="no transition"):
         NetworkBaseline(qs.nets.MLP(2, [], 1)).fit(found._replace(mask=torch.zeros_like(found.mask)), found.reward)
+
+
+@pytest.mark.parametrize("shape", [(84, 84, 3), (4, 64, 64), (1000,)], ids=str)
+def test_pictures_fit_into_memory(shape):
+    """The Gram matrix of 84 x 84 x 3 would need 14 GB; large vectors are the same kind."""
+    generator = torch.Generator().manual_seed(0)
+    found = made.episodes(tasks=2, envs=2, steps=40)
+    bright = 100 * torch.rand(*found.mask.shape, generator=generator)
+    picture = 128 + bright.reshape(*bright.shape, *[1] * len(shape)) * torch.rand(shape, generator=generator)
+    found = found._replace(observation=picture, next_observation=picture)
+    returns = 0.3 * bright - found.time / 10
+    value = LinearBaseline().fit(found, returns)
+    left = (value(found.observation, found.time) - returns)[found.mask]
+    assert left.std() < 0.05 * returns[found.mask].std()
+    assert torch.equal(value(found.observation, found.time), LinearBaseline().fit(found, returns)(picture, found.time))
+
+
+def test_pictures_of_other_tasks_do_not_matter():
+    found = made.episodes(tasks=2, envs=2, steps=12)
+    picture = torch.rand(*found.mask.shape, 30, 30)
+    found = found._replace(observation=picture, next_observation=picture)
+    other = found._replace(observation=torch.cat([picture[:1], 50 * picture[1:]]))
+    a, b = (LinearBaseline().fit(e, e.reward)(e.observation, e.time)[0] for e in (found, other))
+    torch.testing.assert_close(a, b)

@@ -1,25 +1,30 @@
 """gymnasium environments as environments of many tasks, given a function that sets the task of one."""
 
+import contextlib
+import weakref
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Self, final
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
-from gymnasium.spaces.utils import flatten, flatten_space
+from gymnasium.spaces.utils import flatten_space
 from torch import Tensor
 
 from quickstudy.learner import Split
 from quickstudy.rl.environment import EnvironmentTasks, Step
+from quickstudy.rl.envs.bridges.answers import RESET, STEP, WrongAnswer, numbers, observed, parts, told
+from quickstudy.rl.envs.bridges.layers import check_keeps_no_statistics, options_of
+from quickstudy.rl.envs.bridges.samplers import Sampler, SampleTasks
 from quickstudy.rl.envs.checks import check_tasks
+from quickstudy.rl.envs.described import described_function
 from quickstudy.rl.envs.failure import EnvironmentFailure, failure
 from quickstudy.rl.envs.stage import DEVICE, NUM_TASKS, TASKS, Stage, numpy_dtype, task_generator
 from quickstudy.rl.envs.task_list import as_list
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
 SetTask = Callable[[gymnasium.Env[Any, Any], dict[str, Any]], Any]
-SampleTasks = Callable[[int, torch.Generator], EnvironmentTasks]
 SEEDS = 2**31 - 1  # all of gymnasium's environments accept seeds below this
 
 
@@ -39,14 +44,20 @@ def from_gymnasium(
         set_task: a function `(env, task)` that sets the task of one; `task` maps names to numbers, or to arrays for
             values with several numbers. With wrappers, set attributes of `env.unwrapped`, and recompute there what
             the environment has computed from them.
-        sample_tasks: a function `(num_tasks, generator)` that draws tasks, as tensors `[num_tasks, ...]` by name.
+        sample_tasks: a function `(num_tasks, generator)` that draws tasks, as tensors `[num_tasks, ...]` by name. It
+            may take `split`, "train", "validation" or "test", too. If there are only so many tasks, give all of them,
+            as tensors `[N, ...]` by name or as a list of dictionaries: each then belongs to one split, so that
+            validation and test tasks are held out.
         num_envs: E, environments of each task.
         horizon: steps until an episode is truncated; None takes the environment's `max_episode_steps` in gymnasium.
         device: device of observations and rewards; None is torch's default device.
 
     Raises:
         ValueError: for actions that are neither Box nor Discrete, observations that gymnasium cannot flatten into a
-            Box, and horizon=None where gymnasium has no limit.
+            Box, horizon=None where gymnasium has no limit, and wrappers that keep running statistics
+            (NormalizeObservation, NormalizeReward): use `NormalizedObservations` and `RewardScale`, which belong to the
+            learner and its checkpoint.
+        TypeError: for a `sample_tasks` that is neither a function nor tasks.
 
     >>> def set_mass(env, task):
     ...     pole = env.unwrapped
@@ -84,15 +95,18 @@ class GymnasiumEnvironment:
         horizon: int | None,
         device: torch.device | str | None,
     ):
-        self._make, self._set_task, self._sample = make_env, set_task, sample_tasks
-        self._envs = [make_env()]
+        self._make, self._set_task = make_env, set_task
+        self._envs = [self._made(), self._made()]
+        self._closing = weakref.finalize(self, _close, self._envs)
         first = self._envs[0]
+        self._options = options_of(*self._envs)
         self._name = first.spec.id if first.spec is not None else type(first.unwrapped).__name__
         limit = None if first.spec is None else first.spec.max_episode_steps
         horizon = limit if horizon is None else horizon
         if horizon is None:
             raise ValueError(f"{self._name} has no max_episode_steps in gymnasium; give horizon=...")
         self.num_envs, self.horizon = num_envs, horizon
+        self._sample = Sampler(self._name, sample_tasks)
         self._own = first.observation_space, first.action_space
         self.observation_space, self.action_space = _spaces(self._name, *self._own)
         self._stage = Stage(
@@ -112,8 +126,7 @@ class GymnasiumEnvironment:
         generator = task_generator(num_tasks, split, generator)
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        with generator.device:  # tensors that the function makes without device=
-            return self._sample(num_tasks, generator)
+        return self._sample(num_tasks, split, generator)
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
         """Set the task of every environment; call `reset` before the next step.
@@ -128,7 +141,7 @@ class GymnasiumEnvironment:
         self._stage.forget()  # if one task cannot be set, no task stays set
         self._each_task = as_list(tasks)
         while len(self._envs) < len(self._each_task) * self.num_envs:
-            self._envs.append(self._make())
+            self._envs.append(self._made())
         for i in range(len(self._each_task) * self.num_envs):
             task = self._each_task[i // self.num_envs]
             try:
@@ -157,37 +170,71 @@ class GymnasiumEnvironment:
         for i in new.flatten().nonzero().flatten().tolist():
             self._seeds[i] = seeds[i]
             try:
-                observation, _ = self._envs[i].reset(seed=seeds[i])
+                answer = self._envs[i].reset(seed=seeds[i])
             except Exception as error:
                 raise self._failure(i, f"reset failed: {error!r}", 0) from error
+            try:
+                observation, _ = parts(answer, RESET)
+            except WrongAnswer as error:
+                raise self._failure(i, str(error), 0) from None
             self._observe(i, observation, 0)
         return self._tensor(self._observation), {}
 
     def step(self, action: Tensor) -> Step:
-        """One step of every environment whose episode is running: `action [T, E, *da]`, or integers `[T, E]`."""
+        """One step of every environment whose episode is running: `action [T, E, *da]`, or integers `[T, E]`.
+
+        Numbers and truth values in gymnasium's `info` are tensors `[T, E]` in `Step.info`, NaN where there is none.
+        """
         stage = self._stage
         running, action = stage.running(), stage.check_action(action)
-        actions = action.flatten(0, 1).cpu().numpy()
+        actions, infos = action.flatten(0, 1).cpu().numpy(), dict[str, Any]()
         reward, ended, cut = (np.zeros(len(actions), dtype=kind) for kind in (self._dtype, np.bool_, np.bool_))
         for i in running.flatten().nonzero().flatten().tolist():
             try:
-                observation, reward[i], ended[i], cut[i], _ = self._envs[i].step(self._own_action(actions[i]))
+                answer = self._envs[i].step(self._own_action(actions[i]))
             except Exception as error:
                 raise self._failure(i, f"step({actions[i]}) failed: {error!r}", 1) from error
+            try:
+                observation, *rest, info = parts(answer, STEP)
+                reward[i], ended[i], cut[i] = numbers(rest, actions[i])
+            except WrongAnswer as error:
+                raise self._failure(i, str(error), 1) from None
             self._observe(i, observation, 1)
-            if np.isnan(reward[i]):
-                raise self._failure(i, f"the reward of action {actions[i]} is NaN", 1)
+            for key, value in told(info).items():
+                infos.setdefault(key, np.full(len(actions), np.nan, self._dtype))[i] = value
         terminated, truncated = stage.tick(self._tensor(ended), self._tensor(cut))
-        return Step(self._tensor(self._observation), self._tensor(reward), terminated, truncated, {})
+        told_all = {key: self._tensor(values) for key, values in infos.items()}
+        return Step(self._tensor(self._observation), self._tensor(reward), terminated, truncated, told_all)
 
     def render(self, task: int = 0, environment: int = 0) -> Any:
         """The result of the gymnasium environment's own `render`."""
         return self._envs[task * self.num_envs + environment].render()
 
     def close(self) -> None:
-        """Close all environments."""
+        """Close all environments. This happens by itself at the end of a `with`, and when this object is dropped."""
         for env in self._envs:
             env.close()
+        self._closing.detach()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def description(self) -> dict[str, Any]:
+        """The options by name, by which a resumed run recognises this environment."""
+        return {
+            **self._options,
+            "num_envs": self.num_envs,
+            "horizon": self.horizon,
+            "set_task": described_function(self._set_task),
+        }
+
+    def _made(self) -> gymnasium.Env[Any, Any]:
+        env = self._make()
+        check_keeps_no_statistics(type(env.unwrapped).__name__ if env.spec is None else env.spec.id, env)
+        return env
 
     def _own_action(self, action: Any) -> Any:
         """The action in the form that the gymnasium environment expects."""
@@ -198,12 +245,11 @@ class GymnasiumEnvironment:
 
     def _observe(self, i: int, observation: Any, stepped: int) -> None:
         """Store the observation of environment `i`; `stepped` as in `_failure`."""
-        space = self._own[0]
-        values: Any = observation if isinstance(space, Box) else flatten(space, observation)
-        self._observation[i] = values
-        if np.isnan(self._observation[i]).any():
+        try:
+            self._observation[i] = observed(observation, self._own[0], self.observation_space.shape or ())
+        except WrongAnswer as error:
             task = self._each_task[i // self.num_envs]
-            raise self._failure(i, f"the observation is {values}; look at its task {task}", stepped)
+            raise self._failure(i, f"{error}; look at its task {task}", stepped) from error.__cause__
 
     def _tensor(self, values: Any) -> Tensor:
         """A numpy array `[T * E, ...]`, copied into a tensor `[T, E, ...]`."""
@@ -221,6 +267,12 @@ class GymnasiumEnvironment:
         step = None if stepped is None else self._stage.step_of(task, environment) + stepped
         seed = None if step is None else self._seeds[i]
         return failure(what, name=self._name, task=task, environment=environment, step=step, seed=seed)
+
+
+def _close(envs: list[gymnasium.Env[Any, Any]]) -> None:
+    for env in envs:
+        with contextlib.suppress(Exception):  # the object that they belong to is gone: nobody can be told
+            env.close()
 
 
 def _spaces(name: str, observation: Any, action: Any) -> tuple[Box, Box | Discrete]:

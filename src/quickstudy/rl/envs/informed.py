@@ -18,7 +18,8 @@ class Informed:
 
     Args:
         environment: an environment whose observations are vectors.
-        show: the names of these values in the environment's tasks, for example `("goal",)`.
+        show: the names of these values in the environment's tasks, for example `("goal",)`; a value may be a number
+            for each task, as CartPole's "masspole" is.
 
     Raises:
         ValueError: for observations that are not vectors, and for names that the tasks do not have.
@@ -66,8 +67,9 @@ class Informed:
 
     def set_tasks(self, tasks: EnvironmentTasks) -> None:
         """Set the tasks of the wrapped environment."""
-        self._features = self._shown(tasks)
-        self.environment.set_tasks(tasks)
+        features = self._shown(tasks)
+        self.environment.set_tasks(tasks)  # which may refuse them
+        self._features = features
 
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
@@ -86,7 +88,7 @@ class Informed:
         missing = [name for name in self.show if name not in tasks]
         if missing:
             raise ValueError(f"show={list(self.show)}: the tasks have no {missing[0]!r}, only {', '.join(tasks)}")
-        return torch.cat([tasks[name].flatten(1) for name in self.show], 1)
+        return torch.cat([tasks[name].reshape(len(tasks[name]), -1) for name in self.show], 1)
 
     def _with(self, observation: Tensor) -> Tensor:
         features = self._features.to(observation)[:, None].expand(-1, observation.shape[1], -1)
