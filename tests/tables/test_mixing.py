@@ -60,8 +60,11 @@ def test_weights_and_widths_maximise_the_score() -> None:
     score = (shares * (w[:, None] + log_normal(y, means, c)).logsumexp(0)).sum() + (prior * w).sum()
     score = score - PRIOR * (log_widths + (own / c).square() / 2).sum()
     score.backward()
-    for each in (logits, log_widths):
-        assert each.grad is not None and float(each.grad.abs().max()) < 1e-4
+    assert logits.grad is not None and log_widths.grad is not None
+    assert float(logits.grad.abs().max()) < 1e-4
+    free = widths < own
+    assert free.sum() == 2 and float(log_widths.grad[free].abs().max()) < 1e-4
+    assert torch.equal(widths[~free], own[~free]) and float(log_widths.grad[~free].min()) > 0.01  # it would be larger
     assert float(weights.sum()) == pytest.approx(1)
 
 

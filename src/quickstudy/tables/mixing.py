@@ -102,7 +102,7 @@ def stacking(
 
     A belief whose spread is multiplied by c has the log density log p(y) + (z^2 - z^2 / c^2) / 2 - log c; this is exact
     if it is normal, or normal after a change of y. Three pseudo-groups agree with the factors of each learner by
-    itself.
+    itself, and none becomes larger: a learner that explained outliers alone would have a useless mean on another scale.
 
     Args:
         densities: log p_c(y_r), `[C, R]`.
@@ -127,7 +127,7 @@ def stacking(
         mass = parts.sum(1)
         total = (parts.unsqueeze(2) * squares).sum(1) + PRIOR * own.square()
         before = torch.cat([weights, factor.flatten()])
-        factor = (total / (mass + PRIOR).unsqueeze(1)).sqrt()
+        factor = (total / (mass + PRIOR).unsqueeze(1)).sqrt().minimum(own)
         weights = (mass + prior) / (mass + prior).sum()
         if float((torch.cat([weights, factor.flatten()]) - before).abs().max()) < CLOSE:
             break
