@@ -111,3 +111,36 @@ def test_facts_are_plain_json(table: Any, tmp_path: Path) -> None:
     GroupRegressor("line").fit(X, y, groups=groups).save(tmp_path / "model")
     facts = json.loads((tmp_path / "model" / "estimator.json").read_text())
     assert facts["parameters"]["learner"] == "line" and facts["groups"] == [f"p{i}" for i in range(12)]
+
+
+def test_what_is_not_replaced(table: Any, tmp_path: Path) -> None:
+    """Whatever saves replaces what it saved itself, and nothing else."""
+    X, y, groups = table
+    model = GroupRegressor("line").fit(X, y, groups=groups)
+    labels = qs.GroupClassifier("shares").fit(X, np.where(y > y.median(), "high", "low"), groups=groups)
+    savers: dict[str, Any] = {
+        "learner": lambda folder: qs.save(qs.MixedModel(), folder),
+        "table": model.model_.save,
+        "regressor": model.save,
+        "regressor without rows": lambda folder: model.save(folder, rows=False),
+        "classifier": labels.save,
+    }
+    for name, save in savers.items():
+        save(tmp_path / name)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("dear diary")
+    (tmp_path / "file").write_text("dear diary")
+    for place in (*savers, "notes", "file"):
+        before = {path: path.read_bytes() for path in tmp_path.glob(f"{place}/*")}
+        for name, save in savers.items():
+            if place.split()[0] == name.split()[0]:
+                continue
+            with pytest.raises(FileExistsError, match="exists and was not made by .*[.]save; choose another path"):
+                save(tmp_path / place)
+        assert before == {path: path.read_bytes() for path in tmp_path.glob(f"{place}/*")}
+    for name, save in savers.items():
+        save(tmp_path / name)
+        (tmp_path / "empty" / name).mkdir(parents=True)
+        save(tmp_path / "empty" / name)
+    model.save(tmp_path / "regressor", rows=False)
+    assert not (tmp_path / "regressor" / "rows.safetensors").exists()

@@ -40,7 +40,7 @@ from quickstudy.estimators.rows import (
 )
 from quickstudy.estimators.scores import as_frame, columns_of_scores, metrics_of_labels
 from quickstudy.estimators.setting import Progress, Setting, is_choice, name_of, setting_of, sizes_of
-from quickstudy.runs.storage import load, save
+from quickstudy.runs.storage import load, write_save
 from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import GroupedRows
 
@@ -246,7 +246,7 @@ class GroupClassifier(ClassifierMixin, BaseEstimator):
     def save(self, folder: Path | str, *, rows: bool = True) -> None:
         """Write the estimator to a folder, without pickle; arguments and errors are those of `GroupRegressor.save`."""
         check_is_fitted(self)
-        write(self, folder, rows, partial(save, self.model_))
+        write(self, folder, rows, partial(write_save, self.model_))
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:

@@ -292,17 +292,17 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
         """Write the estimator to a folder, without pickle; `quickstudy predict FOLDER NEW` takes it, too.
 
         Args:
-            folder: the folder; an earlier save there is replaced.
+            folder: the folder; an earlier GroupRegressor there is replaced.
             rows: whether to keep the rows of `fit`, by which its groups are predicted. Without them, the folder holds
                 no outcomes, `adapt` works as before, and `predict` takes no groups.
 
         Raises:
             NotFittedError: before `fit`.
             TypeError: for a learner of a class of your own, and labels of groups that are neither text nor numbers.
-            FileExistsError: if something else is at `folder`.
+            FileExistsError: if something else is at `folder`, such as a model of `quickstudy table`.
         """
         check_is_fitted(self)
-        write(self, folder, rows, self.model_.save)
+        write(self, folder, rows, self.model_.write)
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:

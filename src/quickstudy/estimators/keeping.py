@@ -16,6 +16,8 @@ from quickstudy.estimators.rows import Names
 from quickstudy.runs.atomic import write_file
 from quickstudy.runs.reading import LARGEST, CheckpointError, parse_object, read_file
 from quickstudy.runs.rebuild.spec import from_spec, to_spec
+from quickstudy.runs.storage import check_free
+from quickstudy.tables.model import FACTS as TABLE
 from quickstudy.tables.model import TableModel
 from quickstudy.tasks.datasets.inputs import Input
 
@@ -25,7 +27,9 @@ Estimator = TypeVar("Estimator")
 
 
 def write(model: Any, folder: Path | str, rows: bool, save: Callable[[Path], Any]) -> None:
-    """Write a fitted estimator; `save` writes its model. See `GroupRegressor.save`."""
+    """Write a fitted estimator; `save` writes its model, in place of an earlier one. See `GroupRegressor.save`."""
+    of_table = [TABLE] if isinstance(model.model_, TableModel) else []
+    check_free(Path(folder), f"{type(model).__name__}.save", [FACTS, *of_table], [ROWS])
     facts = {
         "estimator": type(model).__name__,
         "parameters": _parameters(model),

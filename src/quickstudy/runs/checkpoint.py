@@ -21,6 +21,7 @@ from quickstudy.runs.rebuild.building import LATER
 
 FORMAT = 1
 STATE = "state.json"
+WEIGHTS = "model.safetensors"
 
 
 class Checkpoint(NamedTuple):
@@ -70,7 +71,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     place = newest(folder)
     if place is None:
         raise CheckpointError(f"there is no checkpoint at {folder}; give a run, a checkpoint or a saved learner")
-    if not any((place / name).exists() for name in (STATE, "model.safetensors")):
+    if not any((place / name).exists() for name in (STATE, WEIGHTS)):
         raise CheckpointError(f"{folder} is not a checkpoint; give a run, a checkpoint or a saved learner")
     facts = _read_facts(place / STATE)
     trees = {part: _read_part(place / f"{part}.safetensors", entry) for part, entry in facts.pop("parts").items()}

@@ -1,6 +1,7 @@
 """`save` a learner to a folder, and `load` one from a folder, a checkpoint or a run. No pickle is read."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,15 @@ from torch import nn
 from quickstudy.devices import pick_device
 from quickstudy.learner import check_learner
 from quickstudy.runs.atomic import newest
-from quickstudy.runs.checkpoint import STATE, Checkpoint, damaged, load_weights, read_checkpoint, write_checkpoint
+from quickstudy.runs.checkpoint import (
+    STATE,
+    WEIGHTS,
+    Checkpoint,
+    damaged,
+    load_weights,
+    read_checkpoint,
+    write_checkpoint,
+)
 from quickstudy.runs.reading import LARGEST, CheckpointError, parse_object, read_file, short
 from quickstudy.runs.rebuild.building import LATER, build_described
 from quickstudy.runs.rebuild.spec import from_spec, to_spec
@@ -21,6 +30,8 @@ from quickstudy.runs.shipped import found, hidden_by, shipped_names
 def save(learner: nn.Module, path: Path | str) -> Path:
     """Save a learner, its description and its weights, as the folder `path`. An earlier save there is replaced.
 
+    That holds these alone: the folder of an estimator or of a table's model has more, and is not replaced.
+
     Raises:
         TypeError: if `learner` is not a learner, or `path` is not a path.
         FileExistsError: if something else is at `path`.
@@ -28,10 +39,31 @@ def save(learner: nn.Module, path: Path | str) -> Path:
     """
     check_learner(learner)
     folder = _as_path(path)
-    if folder.exists() and not _is_save(folder):
-        raise FileExistsError(f"{folder} exists and was not made by quickstudy.save; choose another path")
-    write_checkpoint(folder, learner.state_dict(), None, {"kind": "learner", "learner": to_spec(learner)})
+    check_free(folder, "quickstudy.save")
+    write_save(learner, folder)
     return folder
+
+
+def check_free(folder: Path, maker: str, beside: Collection[str] = (), optional: Collection[str] = ()) -> None:
+    """Raise FileExistsError unless there is nothing at `folder`, or an earlier save of the same maker.
+
+    Args:
+        folder: where something will be saved.
+        maker: what saves, for the message.
+        beside: files that it always writes beside those of the learner.
+        optional: files that it may write.
+    """
+    if not folder.exists():
+        return
+    files = {each.name for each in folder.iterdir()} if folder.is_dir() else {folder.name}
+    rest = files - {STATE, WEIGHTS}
+    if not (folder.is_dir() and not files) and not (_is_save(folder) and set(beside) <= rest <= {*beside, *optional}):
+        raise FileExistsError(f"{folder} exists and was not made by {maker}; choose another path, or remove it")
+
+
+def write_save(learner: nn.Module, folder: Path) -> None:
+    """Write the learner, in place of whatever is at `folder`."""
+    write_checkpoint(folder, learner.state_dict(), None, {"kind": "learner", "learner": to_spec(learner)})
 
 
 def load(

@@ -14,7 +14,7 @@ from quickstudy._version import __version__
 from quickstudy.data import Examples
 from quickstudy.runs.atomic import write_file
 from quickstudy.runs.reading import CheckpointError, read_file
-from quickstudy.runs.storage import load, save
+from quickstudy.runs.storage import check_free, load, write_save
 from quickstudy.tables.choosing import ALL, Choice
 from quickstudy.tables.each_output import EachOutput
 from quickstudy.tables.kinds.outcome import DISCRETE, Outcome
@@ -103,8 +103,17 @@ class TableModel:
         )
 
     def save(self, folder: Path | str) -> None:
-        """Write the model to a folder, which must not exist or be empty; it holds no outcomes of the table."""
-        save(self.learner, folder)
+        """Write the model to a folder; an earlier one there is replaced. It holds no outcomes of the table.
+
+        Raises:
+            FileExistsError: if something else is at `folder`.
+        """
+        check_free(Path(folder), "TableModel.save", [FACTS])
+        self.write(Path(folder))
+
+    def write(self, folder: Path) -> None:
+        """Write the model, in place of whatever is at `folder`."""
+        write_save(self.learner, folder)
         facts = {k: v for k, v in vars(self).items() if k != "learner"} | {"quickstudy": __version__}
         facts["inputs"] = [each._asdict() for each in self.inputs]
         write_file(Path(folder) / FACTS, json.dumps(facts, indent=1).encode())
