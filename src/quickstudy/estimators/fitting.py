@@ -21,7 +21,7 @@ from quickstudy.tables.candidates import Unadapted, candidates, fitted
 from quickstudy.tables.choosing import FEWEST, INNER, Choice, choose, widened
 from quickstudy.tables.in_units import InUnits
 from quickstudy.tables.judging import Judged, folds, held_out, judge
-from quickstudy.tables.model import TableModel
+from quickstudy.tables.model import TableModel, hashes_of
 from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import Dropped, GroupedRows
 from quickstudy.tasks.datasets.scaling import Scaling
@@ -122,6 +122,22 @@ def as_model(learner: InUnits, title: str, rows: GroupedRows, seen: tuple[int, .
     x = torch.cat(list(rows.rows))[:, : len(rows.x)]
     low, high = (tuple(end.tolist()) for end in (x.amin(0), x.amax(0)))
     digest = hashlib.sha256(json.dumps(rows.digests()).encode()).hexdigest()[:12]
-    names = (rows.task, rows.x, rows.y, rows.inputs)
     stack = Stack({title: learner}, [0], [[1.0]])
-    return TableModel(stack, *names, low, high, len(rows.rows), len(x), digest, seen, {title: 1.0}, float("nan"))
+    known, spelt = hashes_of(rows.names)
+    return TableModel(
+        learner=stack,
+        task=rows.task,
+        x=rows.x,
+        y=rows.y,
+        inputs=rows.inputs,
+        low=low,
+        high=high,
+        groups=len(rows.rows),
+        rows=len(x),
+        digest=digest,
+        seen=seen,
+        weights={title: 1.0},
+        coverage=float("nan"),
+        known=known,
+        spelt=spelt,
+    )

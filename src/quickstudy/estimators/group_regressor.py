@@ -1,5 +1,6 @@
 """A regressor over groups with scikit-learn's conventions."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, final
@@ -41,6 +42,7 @@ from quickstudy.estimators.rows import (
 )
 from quickstudy.estimators.scores import as_frame, columns_of_scores, metrics_of
 from quickstudy.estimators.setting import Progress, Setting, is_choice, name_of, setting_of, sizes_of
+from quickstudy.tables.doubts import other_units
 from quickstudy.tables.model import TableModel
 from quickstudy.tables.portions import predictions
 from quickstudy.tasks.datasets.columns import GroupedRows
@@ -134,7 +136,8 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
 
         Warns:
             UserWarning: without groups.
-            RuntimeWarning: if groups with a single row are left out.
+            RuntimeWarning: if groups with a single row are left out, and of groups whose outcomes are far from those of
+                all others, as in other units.
         """
         x, values = self._training_values(X, y, groups)
         setting = setting_of(self)
@@ -177,6 +180,8 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
         for name, low, high in zip(rows.y, y.amin(0).tolist(), y.amax(0).tolist(), strict=True):
             if low == high:
                 raise ValueError(f"output {name!r} is {low:g} in all rows, so there is nothing to predict")
+        for doubt in other_units(rows):
+            warnings.warn(doubt, RuntimeWarning, stacklevel=3)
         if is_choice(setting.learner):
             choice = choice_of(rows, setting)
             self.scores_ = columns_of_scores(choice.scores, choice.seen, metrics_of(rows.y))

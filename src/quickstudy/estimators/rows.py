@@ -12,7 +12,7 @@ from quickstudy.checks import shown
 from quickstudy.estimators.inputs import Inputs, of_numbers
 from quickstudy.tasks.datasets.cells import is_unnamed
 from quickstudy.tasks.datasets.columns import Dropped, GroupedRows, in_order
-from quickstudy.tasks.datasets.names import group_rows, natural
+from quickstudy.tasks.datasets.names import group_rows, natural, plain
 
 Array = np.ndarray[Any, Any]
 
@@ -144,7 +144,11 @@ def grouped(known: Mapping[Any, Tensor], names: Names, dropped: Dropped) -> Grou
 
 
 def check_spelling(labels: Sequence[Any], known: Mapping[Any, Any]) -> None:
-    """Raise ValueError for an unknown label that is written as a known one, such as "308" for 308."""
+    """Raise ValueError for an unknown label that is written as a known one, such as "308" for 308.
+
+    Warns:
+        RuntimeWarning: of unknown labels that differ from a known one in case, spaces or zeros alone.
+    """
     spelt = {str(label): label for label in known}
     for label in labels:
         other = spelt.get(str(label))
@@ -153,6 +157,20 @@ def check_spelling(labels: Sequence[Any], known: Mapping[Any, Any]) -> None:
                 f"groups holds {shown(label)} ({type(label).__name__}), and fit was given {shown(other)} "
                 f"({type(other).__name__}); write the names of groups in one way"
             )
+    similar = {plain(label): label for label in known}
+    odd = {
+        label: similar[plain(label)]
+        for label in dict.fromkeys(labels)
+        if label not in known and plain(label) in similar
+    }
+    if odd:
+        listed = ", ".join(f"{shown(label)} (fit was given {shown(other)})" for label, other in list(odd.items())[:3])
+        warnings.warn(
+            f"groups holds {listed}, whose name differs in case, spaces or zeros alone; it is predicted as an unknown "
+            "group: if it is the same, write its name in one way",
+            RuntimeWarning,
+            stacklevel=5,
+        )
 
 
 def as_tensor(values: Array) -> Tensor:

@@ -21,6 +21,7 @@ from quickstudy.tables.kinds.outcome import DISCRETE, Outcome
 from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import GroupedRows
 from quickstudy.tasks.datasets.inputs import Input
+from quickstudy.tasks.datasets.names import plain
 
 FACTS = "table.json"
 LARGEST = 1 << 20  # bytes of this file
@@ -47,6 +48,7 @@ class TableModel:
         coverage: share of held-out outcomes in its central 90% intervals.
         known: a hash of the name of each group in training, up to 20,000 of them.
         outcomes: the kind of each outcome; numbers if there are none.
+        spelt: a hash of each of these names in plain writing, by which one that is spelt in another way is recognised.
     """
 
     learner: Stack | EachOutput
@@ -64,6 +66,7 @@ class TableModel:
     coverage: float
     known: tuple[str, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    spelt: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, choice: Choice, rows: GroupedRows) -> Self:
@@ -74,10 +77,24 @@ class TableModel:
         titles = {choice.candidates[name].title: w for name, w in weights.items() if w > 0}
         coverage = float(choice.scores[ALL].inside[..., 1].mean())
         digest = hashlib.sha256(json.dumps(rows.digests()).encode()).hexdigest()[:12]
-        names = (rows.task, rows.x, rows.y, rows.inputs)
-        sizes, known = (len(rows.rows), len(x)), tuple(map(hash_of, rows.names[:MOST_KNOWN]))
+        known, spelt = hashes_of(rows.names)
         return cls(
-            choice.model, *names, low, high, *sizes, digest, choice.seen, titles, coverage, known, (choice.outcome,)
+            learner=choice.model,
+            task=rows.task,
+            x=rows.x,
+            y=rows.y,
+            inputs=rows.inputs,
+            low=low,
+            high=high,
+            groups=len(rows.rows),
+            rows=len(x),
+            digest=digest,
+            seen=choice.seen,
+            weights=titles,
+            coverage=coverage,
+            known=known,
+            outcomes=(choice.outcome,),
+            spelt=spelt,
         )
 
     @classmethod
@@ -86,7 +103,8 @@ class TableModel:
         parts = [cls.of(choice, rows) for choice, rows in zip(choices, tables, strict=True)]
         if len(parts) == 1:
             return parts[0]
-        groups = {name for rows in tables for name in rows.names}
+        groups = {name: None for rows in tables for name in rows.names}
+        known, spelt = hashes_of(list(groups))
         return replace(
             parts[0],
             learner=EachOutput({part.y[0]: part.learner for part in parts}),
@@ -98,7 +116,8 @@ class TableModel:
             digest=hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest()[:12],
             weights={f"{part.y[0]}: {title}": w for part in parts for title, w in part.weights.items()},
             coverage=sum(part.coverage for part in parts) / len(parts),
-            known=tuple({each: None for part in parts for each in part.known}),
+            known=known,
+            spelt=spelt,
             outcomes=tuple(kind for part in parts for kind in part.outcomes),
         )
 
@@ -133,7 +152,7 @@ class TableModel:
                 "`quickstudy table` wrote"
             ) from None
         learner = load(folder)
-        facts = {"known": [], "outcomes": []} | facts if isinstance(facts, dict) else facts
+        facts = {"known": [], "outcomes": [], "spelt": []} | facts if isinstance(facts, dict) else facts
         names = tuple(each.name for each in fields(cls) if each.name != "learner")
         missing = [name for name in names if not isinstance(facts, dict) or name not in facts]
         if missing or not isinstance(learner, Stack | EachOutput):
@@ -160,6 +179,11 @@ class TableModel:
         """Those of the names of groups that groups of training had."""
         known = set(self.known)
         return [name for name in names if hash_of(name) in known]
+
+    def spelt_in_another_way(self, names: Sequence[Any]) -> list[Any]:
+        """Those of the names that no group of training had, except in another case, with other spaces or zeros."""
+        known, spelt = set(self.known), set(self.spelt)
+        return [name for name in names if hash_of(name) not in known and hash_of(plain(name)) in spelt]
 
     def ranges(self) -> list[str]:
         """The range of each input in training, as "day 0 to 9"."""
@@ -193,6 +217,12 @@ class TableModel:
     def kind_of(self, output: int) -> Outcome:
         """The kind of an outcome."""
         return self.outcomes[output] if self.outcomes else "number"
+
+
+def hashes_of(names: Sequence[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a `TableModel` keeps of the names of its groups: hashes, as they are and in plain writing."""
+    kept = names[:MOST_KNOWN]
+    return tuple(map(hash_of, kept)), tuple(hash_of(plain(name)) for name in kept)
 
 
 def hash_of(name: Any) -> str:

@@ -4,9 +4,9 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from quickstudy.tables.choosing import FEWEST, Choice, Progress, choose
+from quickstudy.tables.doubts import doubts
 from quickstudy.tables.judging import usual_sizes
 from quickstudy.tables.kinds.outcome import Outcome
 from quickstudy.tasks.datasets.cells import is_missing
@@ -18,7 +18,7 @@ from quickstudy.tasks.datasets.columns import (
     complete_rows,
     read_groups,
 )
-from quickstudy.tasks.datasets.inputs import Input, Reading
+from quickstudy.tasks.datasets.inputs import Reading
 from quickstudy.tasks.datasets.kinds import infer
 from quickstudy.tasks.datasets.scaling import Scaling
 
@@ -64,10 +64,7 @@ def read_outputs(
 
 
 def check_inputs(rows: GroupedRows) -> None:
-    """Raise ValueError for numbers that are too large, and for too many inputs; warn of what looks like a mistake.
-
-    Mistakes are inputs that never vary, codes for missing values such as -999, and a file that was joined to itself.
-    """
+    """Raise ValueError for numbers that are too large, and for too many inputs; warn of what looks like a mistake."""
     values = torch.cat(list(rows.rows))
     Scaling.of(values, x=rows.x, y=rows.y)
     smallest = 4 * len(values) // 9  # rows in a fold of a fold
@@ -76,51 +73,8 @@ def check_inputs(rows: GroupedRows) -> None:
             f"the table has {len(values)} rows, of which folds have {smallest}, for {len(rows.x)} columns of inputs; "
             f"name fewer in x=, or give at least {9 * (2 * len(rows.x) + 4) // 4 + 3} rows"
         )
-    doubts = []
-    for name, column in zip((*rows.x, *rows.y), values.T, strict=True):
-        if bool((column == column[0]).all()):
-            doubts.append(f"column {name!r} has the value {float(column[0]):g} in all rows, so it tells nothing")
-        code = code_for_missing(column)
-        if code is not None:
-            count = int((column == code).sum())
-            doubts.append(
-                f"column {name!r} holds {code:g} in {count} row{'s' * (count > 1)}, far from its other values; if it "
-                "stands for a missing value, leave these cells empty"
-            )
-    doubts += [doubt for each in rows.inputs if each.kind == "category" for doubt in rare_levels(each, rows)]
-    if all(int(own.unique(dim=0, return_counts=True)[1].min()) > 1 for own in rows.rows):
-        doubts.append("every row occurs twice or more; if files were joined twice, remove the copies")
-    for doubt in doubts:
+    for doubt in doubts(rows):
         warnings.warn(doubt, RuntimeWarning, stacklevel=3)
-
-
-def rare_levels(one: Input, rows: GroupedRows) -> list[str]:
-    """Sentences about categories of an input that occur in a single group."""
-    places = [rows.x.index(f"{one.name}={level}") for level in one.levels[1:]]
-    own = [each[:, places] for each in rows.rows]
-    counts = [sum(bool((each == 0).all(1).any()) for each in own)]
-    counts += [sum(bool(each[:, k].any()) for each in own) for k in range(len(places))]
-    return [
-        f"{one.name} is {level!r} in one group only, so what it does cannot be told from that group; merge it with "
-        "others"
-        for level, count in zip(one.levels, counts, strict=True)
-        if count == 1
-    ]
-
-
-def code_for_missing(column: Tensor) -> float | None:
-    """A number such as -999 that lies farther from the other values than these lie apart; None if there is none.
-
-    >>> code_for_missing(torch.tensor([1.0, 3.0, -999.0])), code_for_missing(torch.tensor([1.0, 3.0, 2.0]))
-    (-999.0, None)
-    """
-    for code in (float(sign * int("9" * digits)) for digits in (2, 3, 4, 5) for sign in (-1, 1)):
-        rest = column[column != code]
-        if len(rest) and len(rest) < len(column):
-            low, high = float(rest.min()), float(rest.max())
-            if max(low - code, code - high) > 3 * max(high - low, abs(low), abs(high)):
-                return code
-    return None
 
 
 def choose_each(

@@ -12,6 +12,7 @@ from quickstudy.tables.kinds.outcome import check_possible
 from quickstudy.tables.model import TableModel, columns_of_quantiles
 from quickstudy.tables.new_groups import NewGroups
 from quickstudy.tables.portions import Wanted, predictions
+from quickstudy.tasks.datasets.names import alike
 
 
 class Predicted(NamedTuple):
@@ -99,6 +100,17 @@ def _warnings(model: TableModel, new: NewGroups, support: Examples) -> list[str]
         found.append(
             f"{_groups(trained)}: training had groups of the same names, whose rows the model knows; if they are the "
             "same groups, the predictions look better than they are"
+        )
+    respelt = model.spelt_in_another_way(new.names)
+    if respelt:
+        found.append(
+            f"{_groups(respelt)}: training had groups of the same names but for case, spaces or zeros; if they are the "
+            "same groups, the predictions look better than they are"
+        )
+    for one, other in alike(new.names)[:3]:
+        found.append(
+            f"groups {one!r} and {other!r} are read as two groups, whose names differ in case, spaces or zeros alone; "
+            "if they are one, write the name in one way"
         )
     return found
 

@@ -40,15 +40,26 @@ def group_rows(labels: Sequence[Any], task: str, short: str) -> dict[Any, list[i
     return {label: places for label, places in groups.items() if len(places) > 1}
 
 
+def plain(name: Any) -> str:
+    """A name without case, white space at its ends, zeros in front of numbers, and a decimal point.
+
+    >>> plain(" P01 "), plain(7.0)
+    ('p1', '7')
+    """
+    text = " ".join(str(name).split()).casefold()
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"(?<=\d)\.0+$", "", text))
+
+
+def alike(names: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Pairs of different names that are the same in plain writing, as "P1" and "p1 "; each with the first such name."""
+    first: dict[str, Any] = {}
+    pairs = ((first.setdefault(plain(name), name), name) for name in names)
+    return [(one, other) for one, other in pairs if str(one) != str(other)]
+
+
 def _warn_of_alike(task: str, names: Iterable[str]) -> None:
-    """Warn of names that differ only in case, white space, zeros in front or a decimal point, as "P1" and "p1 "."""
-    alike: dict[str, str] = {}
-    pairs = []
-    for name in names:
-        plain = re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"(?<=\d)\.0+$", "", " ".join(name.split()).casefold()))
-        other = alike.setdefault(plain, name)
-        if other != name:
-            pairs.append((other, name))
+    """Warn of names that differ only in case, white space, zeros in front or a decimal point."""
+    pairs = alike(names)
     if pairs:
         first, second = pairs[0]
         more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
