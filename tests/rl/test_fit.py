@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 
 import pytest
 import torch
@@ -242,3 +243,127 @@ def test_trains_where_the_environment_is(tmp_path):
     far = qs.rl.Navigation2D(num_envs=2, horizon=5, device="meta")
     with pytest.raises(ValueError, match="device 'cpu', and the environment is on 'meta'; build it with device='cpu'"):
         qs.rl.fit(learner(), far, steps=1, tasks=2, out=tmp_path / "far", device="cpu")
+
+
+def noisy(kind):
+    """A policy whose outputs are random, as `kind` says."""
+
+    class Shakes(torch.nn.Module):
+        def forward(self, x):
+            return x + 0.3 * torch.randn_like(x)
+
+    noise = {"dropout": torch.nn.Dropout(0.5), "noise": Shakes()}[kind]
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), noise, torch.nn.Linear(8, 2))
+    return qs.rl.GaussianPolicy(network, 2, log_std=-2.0)
+
+
+@pytest.mark.parametrize("kind", ["dropout", "noise"])
+def test_updates_that_are_all_refused_are_noticed(tmp_path, kind):
+    made = qs.rl.MAMLTRPO(noisy(kind), lr=0.1)
+    with pytest.warns(RuntimeWarning, match="refused the last 5 updates: kl is .* the policy's outputs are random"):
+        run = fit(made, tmp_path / "run", steps=7)
+    refused = [line for line in run.metrics if not line["accepted"]]
+    assert len(refused) >= 5 and all("the policy's outputs are random, as by dropout" in r["reason"] for r in refused)
+
+
+def test_updates_that_lose_their_gradient_are_noticed(tmp_path):
+    class Frozen:
+        """Rewards of 0: every advantage is 0."""
+
+        def __init__(self):
+            self.board = qs.rl.Navigation2D(num_envs=2, horizon=5)
+
+        def __getattr__(self, name):
+            return getattr(self.board, name)
+
+        def step(self, action):
+            step = self.board.step(action)
+            return step._replace(reward=torch.zeros_like(step.reward))
+
+    with pytest.warns(RuntimeWarning, match="refused the last 5 updates: the gradient is 0"):
+        run = qs.rl.fit(learner(), Frozen(), steps=5, tasks=2, out=tmp_path / "run")
+    assert {line["reason"] for line in run.metrics} == {"the gradient is 0"}
+
+
+def test_updates_that_are_accepted_say_so_and_nothing_warns(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = fit(learner(), tmp_path / "run", steps=6)
+    accepted = [line for line in run.metrics if line["accepted"]]
+    assert len(accepted) > 3 and {line["reason"] for line in accepted} == {"accepted"}
+    assert qs.report.read_run(run.path).curves[""][0]["reason"]
+
+
+@pytest.mark.parametrize("name", ["MAMLTRPO", "ProMP"])
+def test_tensorboard_has_the_numbers(tmp_path, name):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = fit(learner(name), tmp_path / "run")
+    events = EventAccumulator(str(run.path / "tensorboard"))
+    events.Reload()
+    for key, value in run.metrics[-1].items():
+        if key in ("step", "reason"):
+            assert key not in events.Tags()["scalars"]
+        else:
+            assert events.Scalars(key)[-1].value == pytest.approx(value, rel=1e-5)
+    assert [e.step for e in events.Scalars("loss")] == [1, 2, 3, 4]
+
+
+def test_environment_steps_add_up_over_interruptions(tmp_path):
+    made = learner()
+    update, calls = made.update, []
+
+    def stopping(environment, *, generator):
+        calls.append(1)
+        if len(calls) > 3:
+            raise Stop
+        return update(environment, generator=generator)
+
+    made.update = stopping
+    with pytest.raises(Stop):
+        fit(made, tmp_path / "run")
+    run = fit(learner(), tmp_path / "run", exist="resume")
+    total = 0
+    for line in run.metrics:
+        total += line["transitions"]
+        assert line["environment_steps"] == total and line["environment_steps_per_second"] > 0
+    assert total == fit(learner(), tmp_path / "whole").metrics[-1]["environment_steps"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (lambda n: {"goal": torch.zeros(n - 1, 2)}, r"returned goal of shape \[[12], 2\]"),
+        (lambda n: {"goal": torch.zeros(2)}, r"returned goal of shape \[2\]"),
+        (lambda n: [{"goal": (0.0, 0.0)}] * n, "sample_tasks returned a list"),
+    ],
+    ids=["fewer", "one", "a list"],
+)
+@pytest.mark.parametrize("count", [2, 3], ids=["at once", "in a step"])
+def test_tasks_that_are_missing_are_named(tmp_path, draw, says, count):
+    board = qs.rl.Navigation2D(num_envs=2, horizon=5)
+    own = board.sample_tasks
+    board.sample_tasks = lambda n, *, split="train", generator=None: (
+        draw(n) if n == count else own(n, split=split, generator=generator)
+    )
+    with pytest.raises(ValueError, match=f"^Navigation2D.*{says}"):
+        qs.rl.fit(learner(), board, steps=1, tasks=3, out=tmp_path / "run")
+    assert (tmp_path / "run").exists() == (count == 3)
+
+
+def test_validation_is_in_eval_mode(tmp_path):
+    """Without dropout, as a policy is used after training; and what a baseline learned stays."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2))
+    judge = qs.rl.Judge(baseline=qs.rl.NetworkBaseline(qs.nets.MLP(2, [4], 1)))
+    made, modes = qs.rl.MAMLVPG(qs.rl.GaussianPolicy(network, 2), judge=judge), []
+    practise = made.practise
+
+    def noting(environment, *, generator):
+        modes.append((network[1].training, judge.baseline.training))
+        return practise(environment, generator=generator)
+
+    made.practise = noting
+    fit(made, tmp_path / "run", steps=2)
+    assert modes == [(True, True), (True, True), (False, False)] and made.training

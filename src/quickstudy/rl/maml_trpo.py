@@ -100,16 +100,17 @@ class MAMLTRPO(nn.Module):
         """The actor before adaptation; `lr`, if given, replaces the inner learning rates of training."""
         return actor_of(self.inner, self.judge, lr)
 
-    def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
+    def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, Any]:
         """Take one meta-training step on the environment's tasks: `practise`, then `step`.
 
         Returns:
-            The mean returns `return_k` after k inner steps, and the outcome of the trust-region step.
+            The mean returns `return_k` after k inner steps, and the outcome of the trust-region step: numbers, and the
+            `reason` why it was accepted or not.
         """
         practice = self.practise(environment, generator=generator)
         step = self.step(practice)
         observe_all(self, practice.episodes)
-        outcome = {k: float(v) for k, v in step._asdict().items() if k != "reason"}
+        outcome = {k: v if k == "reason" else float(v) for k, v in step._asdict().items()}
         return {**practice.metrics(), **outcome}
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:

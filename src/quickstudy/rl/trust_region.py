@@ -102,7 +102,11 @@ def trust_region_step(
         with torch.no_grad():  # only values are needed; an inner loop still computes its own gradients
             return before - float(loss()), float(kl())
 
-    return TrustRegionStep(*_line_search(parameters, full, measure, max_kl, backtrack, max_backtracks), norm)
+    step = TrustRegionStep(*_line_search(parameters, full, measure, max_kl, backtrack, max_backtracks), norm)
+    if not step.accepted and (still := measure()[1]) > 0.01 * max_kl:
+        reason = f"kl is {still:.3g} without any step: the policy's outputs are random, as by dropout"
+        return step._replace(reason=reason)
+    return step
 
 
 def _line_search(

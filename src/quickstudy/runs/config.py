@@ -20,7 +20,9 @@ from quickstudy.runs.run import CONFIG
 # A resume may differ in these: they record versions, how the run was started and shared among processes, and what was
 # decided at its start.
 _FREE = {"quickstudy", "torch", "python", "recipe", "options", "command", "compile", "threads", "device"}
-_FREE |= {"processes", "accumulate", "job", "verify", "extended", "family_spec"}
+_FREE |= {"processes", "accumulate", "job", "verify", "extended", "family_spec", "time_fields"}
+# Earlier versions did not write these; where they are missing, a resume does not compare them.
+_LATER = {"environment", "task_distribution"}
 
 
 def describe_run(learner: nn.Module, family: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def check_json(name: str, value: Any) -> Any:
 
 def check_same(config: Mapping[str, Any], before: Mapping[str, Any], folder: Path) -> None:
     """Raise ValueError, naming the first difference, unless `config` describes the same run as `before`."""
-    for name in (name for name in config if name not in _FREE):
+    for name in (name for name in config if name not in _FREE and not (name in _LATER and name not in before)):
         difference = _difference(name, config[name], before.get(name))
         if difference is None:
             continue

@@ -125,7 +125,11 @@ def _parse(path: Path, data: bytes) -> list[dict[str, Any]]:
 
 
 def parse_lines(data: bytes) -> list[dict[str, Any]]:
-    """The lines in `data`, without an incomplete last one. Raises ValueError unless each has a step, and numbers."""
+    """The lines in `data`, without an incomplete last one.
+
+    Raises:
+        ValueError: unless each has a step, and numbers; `reason` may be a text.
+    """
     try:
         lines = [json.loads(line) for line in data.split(b"\n")[:-1] if line]
     except (ValueError, RecursionError):
@@ -133,9 +137,14 @@ def parse_lines(data: bytes) -> list[dict[str, Any]]:
     for line in lines:
         if not isinstance(line, dict) or type(line.get("step")) is not int:
             raise ValueError("not every line is an object with a step")
-        if not all(type(value) in (int, float) for value in line.values()):
+        if not all(type(value) in (int, float) or _is_reason(name, value) for name, value in line.items()):
             raise ValueError("not every value is a number")
     return lines
+
+
+def _is_reason(name: str, value: Any) -> bool:
+    """Whether it is the one value in words: why a trust region took an update or not."""
+    return name == "reason" and type(value) is str and len(value) <= 200
 
 
 def _damaged(path: Path) -> CheckpointError:
@@ -145,4 +154,8 @@ def _damaged(path: Path) -> CheckpointError:
     )
 
 
-TIME_FIELDS = ("seconds", "steps_per_second")  # two equal runs may differ in these fields
+TIME_FIELDS = (
+    "seconds",
+    "steps_per_second",
+    "environment_steps_per_second",
+)  # two equal runs may differ in these fields

@@ -39,7 +39,7 @@ from quickstudy.training.gradients import (
     verification,
 )
 from quickstudy.training.loggers import Logger
-from quickstudy.training.loggers.tensorboard import TensorBoard, available
+from quickstudy.training.loggers.tensorboard import standard
 from quickstudy.training.loop import Loop
 from quickstudy.training.plan import Plan, make_plan
 from quickstudy.training.recorder import Progress
@@ -189,7 +189,7 @@ def _fit(learner: nn.Module, family: TaskFamily, plan: Plan, request: Request, n
         gradient = _make_gradient(session, plan, first)
         with session.open(updates) as at:
             if not at.finished:
-                with session.recording(at, plan.steps, *_own_loggers(request)) as recorder:
+                with session.recording(at, plan.steps, *standard(request.out)) as recorder:
                     Loop(
                         session,
                         plan,
@@ -247,11 +247,6 @@ def _check_together(
 def _make_updates(session: Session, plan: Plan) -> Updates:
     factor = plan.factor(session.from_step)
     return Updates(session.learner, lr=plan.lr, optimizer=plan.optimizer, schedule=factor, clip=plan.clip)
-
-
-def _own_loggers(request: Request) -> list[Logger]:
-    """Return the loggers that `fit` adds itself."""
-    return [TensorBoard()] if request.out is not None and available() else []
 
 
 def _make_gradient(session: Session, plan: Plan, first: Tasks) -> Gradient:

@@ -1,7 +1,7 @@
 """The recorder of a training, which writes to the metrics file, the loggers and the progress display."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from quickstudy.runs.place import Lines
@@ -53,13 +53,13 @@ class Recorder:
         """Return the seconds of training so far, including those before interruptions."""
         return time.perf_counter() - self._begin
 
-    def record(self, step: int, values: dict[str, float]) -> None:
-        """Write one line of metrics after `step` steps."""
+    def record(self, step: int, values: dict[str, float], words: Mapping[str, str] | None = None) -> None:
+        """Write one line of metrics after `step` steps; `words` are in `metrics.jsonl` only."""
         seconds = self.seconds()
         rate = (step - self._last[0]) / max(seconds - self._last[1], 1e-9)
         self._last = (step, seconds)
         timed = {**values, "seconds": round(seconds, 4), "steps_per_second": round(rate, 4)}
-        self._lines.write({"step": step, **timed})
+        self._lines.write({"step": step, **timed, **(words or {})})
         for logger in self._loggers:
             logger.log(step, timed)
         if self._progress is not None:

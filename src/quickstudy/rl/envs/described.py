@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from quickstudy.rl.environment import Environment, home
+from quickstudy.rl.environment import Environment
+from quickstudy.rl.envs.stepping import check_drawn
 from quickstudy.runs.config import without_addresses
 
 _FIRST = 8  # numbers of each value of a task that are kept
@@ -30,27 +31,28 @@ def described(environment: Any) -> dict[str, Any]:
     return {"repr": without_addresses(repr(environment))}
 
 
-def distribution(environment: Environment) -> dict[str, Any]:
+def distribution(environment: Environment, device: torch.device) -> dict[str, Any]:
     """The first tasks that a fixed seed draws in each split, by name: other distributions give others.
 
-    Numbers have 6 digits, so that other machines find the same.
+    Numbers have 6 digits, so that other machines find the same. They depend on the kind of device, which is named.
     """
     found: dict[str, Any] = {}
     for split in ("train", "validation"):
-        chance = torch.Generator(device=home(environment) or "cpu").manual_seed(0)
+        chance = torch.Generator(device=device).manual_seed(0)
         tasks = environment.sample_tasks(2, split=split, generator=chance)
+        check_drawn(environment, tasks, 2)
         found[split] = {
             name: [float(f"{number:.6g}") for number in value.flatten()[:_FIRST].tolist()]
             for name, value in tasks.items()
         }
-    return found
+    return {device.type: found}
 
 
 def described_function(function: Callable[..., Any]) -> dict[str, Any]:
     """The name of a function, and the numbers and words that it takes from outside: defaults, closure, partial."""
-    values: dict[str, Any] = {}
+    values, given = dict[str, Any](), dict[str, Any]()
     while isinstance(function, functools.partial):
-        values |= {str(place): value for place, value in enumerate(function.args)} | function.keywords
+        given = {str(place): value for place, value in enumerate(function.args)} | function.keywords | given
         function = function.func
     code = getattr(function, "__code__", None)
     for name, cell in zip(getattr(code, "co_freevars", ()), getattr(function, "__closure__", None) or (), strict=False):
@@ -63,7 +65,7 @@ def described_function(function: Callable[..., Any]) -> dict[str, Any]:
         arguments = code.co_varnames[: code.co_argcount]
         values |= dict(zip(arguments[-len(defaults) :], defaults, strict=True))
     values |= getattr(function, "__kwdefaults__", None) or {}
-    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if _is_plain(v)}
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in (values | given).items() if _is_plain(v)}
     return {"name": getattr(function, "__name__", type(function).__name__), **plain}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quickstudy.learner import Split
 from quickstudy.rl.environment import Environment, Step
 from quickstudy.rl.envs.failure import EnvironmentFailure, failure
 
@@ -87,6 +88,24 @@ def advance(environment: Environment, action: Tensor, like: Tensor, *, step: int
 def name_of(environment: Environment) -> str:
     """The name of the environment in messages; a wrapper has that of what it wraps."""
     return type(getattr(environment, "environment", environment)).__name__
+
+
+def set_drawn(
+    environment: Environment, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
+) -> None:
+    """Draw tasks of the environment and set them.
+
+    Raises:
+        ValueError: if it draws another number of tasks.
+    """
+    tasks = environment.sample_tasks(num_tasks, split=split, generator=generator)
+    check_drawn(environment, tasks, num_tasks)
+    environment.set_tasks(tasks)
+    if environment.num_tasks != num_tasks:
+        raise ValueError(
+            f"{name_of(environment)} has num_tasks={environment.num_tasks} after set_tasks with {num_tasks} tasks; "
+            "expected as many"
+        )
 
 
 def check_drawn(environment: Environment, tasks: Any, num_tasks: int) -> None:

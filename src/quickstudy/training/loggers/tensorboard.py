@@ -13,6 +13,11 @@ def available() -> bool:
     return importlib.util.find_spec("tensorboard") is not None
 
 
+def standard(folder: Path | None) -> list["TensorBoard"]:
+    """Return the loggers that `fit` adds itself: TensorBoard, if it is installed and the run has a folder."""
+    return [TensorBoard()] if folder is not None and available() else []
+
+
 class TensorBoard:
     """Writes event files to the run's `tensorboard/` folder: `tensorboard --logdir runs`.
 
