@@ -335,7 +335,7 @@ def test_environment_steps_add_up_over_interruptions(tmp_path):
     ("draw", "says"),
     [
         (lambda n: {"goal": torch.zeros(n - 1, 2)}, r"returned goal of shape \[[12], 2\]"),
-        (lambda n: {"goal": torch.zeros(2)}, r"returned goal of shape \[2\]"),
+        (lambda n: {"goal": torch.zeros(5)}, r"returned goal of shape \[5\]"),
         (lambda n: [{"goal": (0.0, 0.0)}] * n, "sample_tasks returned a list"),
     ],
     ids=["fewer", "one", "a list"],
