@@ -71,6 +71,23 @@ def test_rows_without_an_outcome_are_predicted_from_those_with_one(place: Path, 
     assert float(belief.mean[0, 0, 0]) == pytest.approx(float(ann["height_mean"]), rel=1e-9)
 
 
+def test_the_decimal_mark_of_training_is_remembered(place: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(place)
+    rows = "person;year;height;mass\nann;2000;1520,5;6,1\nann;2004;;\n"
+    (place / "commas.csv").write_text(rows)
+    (place / "points.csv").write_text(rows.replace(",", "."))
+    assert TableModel.load("models/people").decimal == ","
+    runs = [["commas.csv"], ["commas.csv", "--decimal", ","], ["points.csv", "--decimal", "."]]
+    for k, options in enumerate(runs):
+        assert main(["predict", "models/people", *options, "--out", f"mark{k}.csv"]) == 0
+        said = capsys.readouterr().out
+        assert ("commas.csv: commas are decimal marks, as in training; --decimal . reads points" in said) == (k == 0)
+    assert len({(place / f"mark{k}.csv").read_text() for k in range(3)}) == 1
+    assert main(["predict", "models/people", "points.csv", "--out", "mark3.csv"]) == 1
+    said = capsys.readouterr().err
+    assert "holds '1520.5' in row 1, and training had decimal commas" in said and "give --decimal .\n" in said
+
+
 def test_grids_and_inputs_of_ones_own(place: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(place)
     (place / "known.csv").write_text("person;year;height;mass\nann;2000;1520;6\nbo;2000;1500;5\n")
@@ -143,7 +160,7 @@ def test_it_warns_of_groups_that_training_had(place: Path, monkeypatch, capsys) 
         ),
         (
             "person;year;height;mass\nann;2000;1,5;2\nann;2001;;\n",
-            [],
+            ["--decimal", "."],
             "if the comma is a decimal comma, give --decimal",
         ),
     ],

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -49,6 +49,8 @@ class TableModel:
         known: a hash of the name of each group in training, up to 20,000 of them.
         outcomes: the kind of each outcome; numbers if there are none.
         spelt: a hash of each of these names in plain writing, by which one that is spelt in another way is recognised.
+        delimiter: what separated the columns of the file of training, if the user said so.
+        decimal: the decimal mark of its numbers.
     """
 
     learner: Stack | EachOutput
@@ -67,6 +69,8 @@ class TableModel:
     known: tuple[str, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     spelt: tuple[str, ...] = ()
+    delimiter: str | None = None
+    decimal: str = "."
 
     @classmethod
     def of(cls, choice: Choice, rows: GroupedRows) -> Self:
@@ -152,7 +156,8 @@ class TableModel:
                 "`quickstudy table` wrote"
             ) from None
         learner = load(folder)
-        facts = {"known": [], "outcomes": [], "spelt": []} | facts if isinstance(facts, dict) else facts
+        later = {each.name: each.default for each in fields(cls) if each.default is not MISSING}
+        facts = later | facts if isinstance(facts, dict) else facts
         names = tuple(each.name for each in fields(cls) if each.name != "learner")
         missing = [name for name in names if not isinstance(facts, dict) or name not in facts]
         if missing or not isinstance(learner, Stack | EachOutput):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,9 +90,9 @@ class Predicting:
     quantiles: tuple[float, ...] = (0.05, 0.5, 0.95)
     """Quantiles to write, between 0 and 1."""
     delimiter: str | None = None
-    """What separates the columns; by default comma, semicolon, tab or |, whichever fits."""
-    decimal: Literal[".", ","] = "."
-    """The decimal mark of the numbers."""
+    """What separates the columns; by default what was given in training, or comma, semicolon, tab or |."""
+    decimal: Literal[".", ","] | None = None
+    """The decimal mark of the numbers; by default that of training."""
     sheet: str | None = None
     """Name or number of the sheet of an Excel workbook; by default the only one that holds values."""
 
@@ -127,7 +128,8 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
 
     choices = choose_each(tables, seen=given.seen or None, seed=given.seed, outcomes=kinds, progress=progress)
     make_folder(out.parent)
-    TableModel.of_outputs(choices, tables).save(out)
+    model = replace(TableModel.of_outputs(choices, tables), delimiter=given.delimiter, decimal=given.decimal)
+    model.save(out)
     for sentence in mixed(choices, given.y):
         print(sentence)
     return out, metrics(choices, given.y)
@@ -209,13 +211,14 @@ def predictions(given: Predicting) -> list[str]:
     model = TableModel.load(given.model)
     if given.date_format is not None:
         model = replace(model, inputs=tuple(each._replace(form=given.date_format) for each in model.inputs))
-    at = None if given.at is None else _read(given.at, given, model)
-    new = read_new(_read(given.new, given, model), model, at=at, grid=given.grid)
+    sentences: list[str] = []
+    at = None if given.at is None else _read(given.at, given, model, sentences)
+    new = read_new(_read(given.new, given, model, sentences), model, at=at, grid=given.grid)
     found = predict(model, new, sorted(set(given.quantiles)))
     _check_earlier(given.out, model)
     make_folder(given.out.parent)
     write_file(given.out, found.as_csv().encode())
-    sentences = [f"warning: {sentence}" for sentence in found.warnings]
+    sentences += [f"warning: {sentence}" for sentence in found.warnings]
     count = sum(len(each) for each in new.asked)
     sentences.append(f"predictions: {given.out} ({count} rows of {len(new.names)} groups)")
     drawn = draw(model, new, given.out)
@@ -252,7 +255,37 @@ def _check_earlier(out: Path, model: TableModel) -> None:
         raise FileExistsError(f"--out {out} is there already and holds no predictions of this model; give another path")
 
 
-def _read(path: Path, given: Predicting, model: TableModel) -> Columns:
-    columns: Columns = read_file(path, delimiter=given.delimiter, sheet=given.sheet, single=True)
-    used = [*(each.name for each in model.inputs), *model.y]
-    return with_points(columns, [name for name in used if name in columns], given.decimal)
+def _read(path: Path, given: Predicting, model: TableModel, said: list[str]) -> Columns:
+    """The columns of a file, read as that of training where the user says nothing; `said` gets what was assumed."""
+    columns = _divided(path, given, model, said)
+    used = [name for name in (*(each.name for each in model.inputs), *model.y) if name in columns]
+    if given.decimal is not None:
+        return with_points(columns, used, given.decimal)
+    try:
+        found = with_points(columns, used, model.decimal)
+    except ValueError as error:
+        what = str(error).replace("decimal=',' was given", "training had decimal commas")
+        raise ValueError(f"{what}; if these are decimal points, give --decimal .") from None
+    if any(found[name] != columns[name] for name in used):
+        said.append(f"{path}: commas are decimal marks, as in training; --decimal . reads points")
+    return found
+
+
+def _divided(path: Path, given: Predicting, model: TableModel, said: list[str]) -> Columns:
+    """The columns of a file as text, divided as in training if that has the inputs."""
+    read = partial(read_file, path, sheet=given.sheet, single=True)
+    if given.delimiter is not None or model.delimiter is None:
+        return read(delimiter=given.delimiter)
+    try:
+        found = read(delimiter=model.delimiter)
+    except ValueError:
+        found = {}
+    if not all(each.name in found for each in model.inputs):
+        return read()
+    try:
+        alike = read() == found
+    except ValueError:
+        alike = False
+    if not alike:
+        said.append(f"{path}: {model.delimiter!r} separates the columns, as in training; --delimiter chooses another")
+    return found

@@ -59,7 +59,7 @@ def with_points(columns: Columns, names: Sequence[str], decimal: str) -> Columns
     if decimal == ".":
         return columns
     changed = dict(columns)
-    for name in set(names) & set(columns):
+    for name in (each for each in dict.fromkeys(names) if each in columns):
         cells = list(columns[name])
         for i, cell in enumerate(cells):
             if not isinstance(cell, str) or not _NUMBER.fullmatch(cell.strip()) or moment(cell) or unclear(cell):
