@@ -49,6 +49,7 @@ LEARNERS: dict[str, tuple[str, ...]] = {
     "MAMLTRPO": ("finn2017maml", "schulman2015trpo"),
     "MAMLVPG": ("finn2017maml",),
     "ProMP": ("rothfuss2019promp",),
+    "RL2": ("duan2016rl2",),
     "NeuralProcess": ("garnelo2018np",),
     "CNP": ("garnelo2018cnp",),
     "ALPaCA": ("harrison2018alpaca",),

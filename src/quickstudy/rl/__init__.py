@@ -30,6 +30,7 @@ from quickstudy.rl.normalising import RewardScale as RewardScale
 from quickstudy.rl.policy import CategoricalPolicy as CategoricalPolicy
 from quickstudy.rl.policy import GaussianPolicy as GaussianPolicy
 from quickstudy.rl.promp import ProMP as ProMP
+from quickstudy.rl.recurrent.rl2 import RL2 as RL2
 from quickstudy.rl.rollout import rollout as rollout
 
 _register()

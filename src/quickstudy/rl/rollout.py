@@ -1,7 +1,7 @@
 """Rollouts in all environments of all tasks together, each task with its own policy."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from gymnasium.spaces import Discrete
@@ -16,12 +16,23 @@ from quickstudy.rl.episodes import Episodes
 from quickstudy.rl.recording import Recording, check_outputs
 
 
+class Recall(Protocol):
+    """Outputs of policies that depend on what they have seen and done before."""
+
+    def __call__(self, observation: Tensor) -> Tensor:
+        """The policies' outputs `[T, E, k]` at `observation [T, E, *do]`."""
+
+    def receive(self, action: Tensor, reward: Tensor, done: Tensor) -> None:
+        """Receive the actions `[T, E, *da]` that were taken, their rewards and whether episodes ended, `[T, E]`."""
+
+
 @torch.no_grad()
 def rollout(
     environment: Environment,
     policy: Any,
     *,
     adapted: Adapted | None = None,
+    recall: Recall | None = None,
     generator: torch.Generator | None = None,
     restart: bool = False,
     steps: int | None = None,
@@ -38,6 +49,7 @@ def rollout(
         environment: an environment whose tasks are set.
         policy: a `quickstudy.rl.policy.Policy`; the policy of all tasks if `adapted` is None.
         adapted: the policies of the tasks, adapted from `policy` by an inner loop.
+        recall: gives the outputs in place of `policy`, and is told what came of them: a policy with a memory.
         generator: source of all random numbers, for `environment.reset` and for the noise of the actions.
         restart: start new episodes in rows whose episode has ended.
         steps: `H`; only with `restart`. `environment.horizon` by default, and always without `restart`.
@@ -63,7 +75,7 @@ def rollout(
     (torch.Size([3, 5, 50, 4]), torch.Size([3, 5]))
     """
     steps = _check(environment, generator, restart, steps, keep_unfinished)
-    act = acting(policy, adapted, environment.num_tasks)
+    act = acting(policy, adapted, environment.num_tasks) if recall is None else recall
     observation = begin(environment, generator=generator)
     _check_types(policy, observation)
     seed = None if generator is None else generator.initial_seed()
@@ -84,6 +96,8 @@ def rollout(
         step = advance(environment, action, observation, step=h, seed=seed)
         recording.receive(h, step)
         observation, done = step.observation, step.terminated | step.truncated
+        if recall is not None:
+            recall.receive(recording.action[h], recording.reward[h], done)
         if restart:
             if h + 1 < steps and bool(done.any()):
                 observation = begin(environment, done, step=h + 1, seed=seed)

@@ -74,6 +74,8 @@ CLASSES: dict[str, str] = {
     "MAMLTRPO": "quickstudy.rl.maml_trpo",
     "MAMLVPG": "quickstudy.rl.maml_vpg",
     "ProMP": "quickstudy.rl.promp",
+    "RL2": "quickstudy.rl.recurrent.rl2",
+    "MemoryNetwork": "quickstudy.rl.recurrent.memory",
     "GaussianPolicy": "quickstudy.rl.policy",
     "CategoricalPolicy": "quickstudy.rl.policy",
     "NormalizedObservations": "quickstudy.rl.normalising",

@@ -1,0 +1,98 @@
+"""A policy with a memory: `actor.adapt(episodes)` returns an actor that remembers these episodes, too."""
+
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from quickstudy.rl.environment import Environment
+from quickstudy.rl.episodes import Episodes
+from quickstudy.rl.recurrent.memory import Memory, MemoryNetwork
+from quickstudy.rl.rollout import rollout
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RecurrentActor:
+    """The policies of `T` tasks, in `E` environments of each, with a memory of the episodes so far.
+
+    Each environment of a task is a life of its own: its memory holds its own episodes, and no others. So `adapt` takes
+    the episodes of as many environments as the actor will act in.
+
+    Args:
+        policy: maps outputs of the memory to distributions over actions.
+        network: the memory.
+        memory: what is remembered, row t E + e; None before the first episode.
+
+    >>> import quickstudy as qs
+    >>> env = qs.rl.Bandit(arms=3, num_envs=2, horizon=5)
+    >>> env.set_tasks(env.sample_tasks(4))
+    >>> actor = qs.rl.RL2.of(env, width=8).actor()
+    >>> actor = actor.adapt(actor.rollout(env))
+    >>> actor(torch.ones(4, 2, 1)).shape
+    torch.Size([4, 2, 3])
+    """
+
+    policy: Any
+    network: MemoryNetwork
+    memory: Memory | None = None
+
+    @torch.no_grad()
+    def adapt(self, episodes: Episodes) -> "RecurrentActor":
+        """The actor that remembers `episodes [T, E, H]` after all before; this actor should have generated them."""
+        memory = self._memory(*episodes.mask.shape[:2])
+        return replace(self, memory=self.network.after(self.network.reading([episodes], memory), memory))
+
+    @torch.no_grad()
+    def __call__(self, observation: Tensor) -> Tensor:
+        """The policy's outputs `[T, E, k]` at `observation [T, E, *do]`, the first of an episode."""
+        memory = self._memory(*observation.shape[:2])
+        begins = torch.ones(len(memory.hidden), dtype=torch.bool, device=observation.device)
+        output, _ = self.network.step(observation.flatten(0, 1), begins, memory)
+        outputs: Tensor = self.policy(output)
+        return outputs.unflatten(0, observation.shape[:2])
+
+    def rollout(
+        self, environment: Environment, *, generator: torch.Generator | None = None, **options: Any
+    ) -> Episodes:
+        """Episodes of this actor in `environment`; `options` are those of `quickstudy.rl.rollout`."""
+        memory = self._memory(environment.num_tasks, environment.num_envs)
+        recall = Recall(self.policy, self.network, memory)
+        return rollout(environment, self.policy, recall=recall, generator=generator, **options)
+
+    def _memory(self, tasks: int, streams: int) -> Memory:
+        if self.memory is None:
+            return self.network.initial(tasks * streams)
+        if len(self.memory.hidden) != tasks * streams:
+            raise ValueError(
+                f"the actor remembers {len(self.memory.hidden)} environments, and is given {tasks} tasks with "
+                f"{streams} environments of each; act where it has adapted, or begin with learner.actor()"
+            )
+        return self.memory
+
+
+@final
+class Recall:
+    """The memory during a rollout, step after step; see `quickstudy.rl.rollout`.
+
+    Args:
+        policy: maps outputs of the memory to distributions over actions.
+        network: the memory.
+        memory: what is remembered before the first step.
+    """
+
+    def __init__(self, policy: Any, network: MemoryNetwork, memory: Memory):
+        self._policy, self._network, self._memory = policy, network, memory
+        self._begins = torch.ones(len(memory.hidden), dtype=torch.bool, device=memory.hidden.device)
+
+    def __call__(self, observation: Tensor) -> Tensor:
+        """The policy's outputs `[T, E, k]` at `observation [T, E, *do]`."""
+        output, self._memory = self._network.step(observation.flatten(0, 1), self._begins, self._memory)
+        outputs: Tensor = self._policy(output)
+        return outputs.unflatten(0, observation.shape[:2])
+
+    def receive(self, action: Tensor, reward: Tensor, done: Tensor) -> None:
+        """Remember the action `[T, E, *da]`, the reward and whether the episode ended, `[T, E]`."""
+        self._memory = self._network.told(self._memory, action.flatten(0, 1), reward.flatten())
+        self._begins = done.flatten()

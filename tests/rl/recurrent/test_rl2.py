@@ -1,0 +1,221 @@
+"""RL^2: its memory is the same in a rollout and in a batch, and it learns to use it."""
+
+from typing import Any
+
+import pytest
+import torch
+from rl.made import episodes as made_up
+from torch import Tensor
+
+import quickstudy as qs
+from quickstudy.rl.episodes import Episodes
+from quickstudy.rl.recurrent.memory import MemoryNetwork, Reading
+from quickstudy.rl.recurrent.rl2 import RL2, generalised_advantages
+
+WORLDS: dict[str, Any] = {
+    "bandit": lambda: qs.rl.Bandit(arms=3, num_envs=2, horizon=6),
+    "cartpole, which ends early": lambda: qs.rl.CartPole(masspole=5.0, num_envs=3, horizon=40),
+    "navigation": lambda: qs.rl.Navigation2D(num_envs=2, horizon=5),
+    "mdp": lambda: qs.rl.TabularMDP(num_envs=2, horizon=5),
+}
+
+
+def world(name: str, tasks: int = 3) -> Any:
+    env = WORLDS[name]()
+    env.set_tasks(env.sample_tasks(tasks, generator=torch.Generator().manual_seed(0)))
+    return env
+
+
+def learner(env: Any, **options: Any) -> RL2:
+    torch.manual_seed(0)
+    found = RL2.of(env, **{"width": 8, **options})
+    with torch.no_grad():  # so that actions depend on the memory
+        for parameter in found.policy.parameters():
+            parameter.mul_(200)
+    return found
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_memory_is_the_same_in_a_batch_as_step_by_step(name: str) -> None:
+    """The probabilities of the actions that were taken, over two episodes that may end early."""
+    env = world(name)
+    made = learner(env)
+    practice = made.practise(env, generator=torch.Generator().manual_seed(1))
+    reading = made.memory.reading(list(practice.episodes), made.memory.initial(3 * env.num_envs))
+    again = made.policy.log_prob(made.policy(made._outputs(reading)), reading.action)
+    torch.testing.assert_close(torch.where(reading.mask, again, 0.0), reading.log_prob)
+    assert int(reading.mask.sum()) == sum(int(e.mask.sum()) for e in practice.episodes)
+    first = made.actor().rollout(env, generator=torch.Generator().manual_seed(2))
+    forgetful = made.actor().rollout(env, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(first.log_prob, forgetful.log_prob)  # without `adapt` nothing is remembered
+
+
+def test_the_memory_after_two_episodes_is_that_of_one_stream() -> None:
+    env = world("cartpole, which ends early")
+    made = learner(env)
+    one, two = made.practise(env, generator=torch.Generator().manual_seed(1)).episodes
+    assert not bool(one.mask.all())  # some end early
+    actor = made.actor().adapt(one).adapt(two)
+    start = made.memory.initial(9)
+    whole = made.memory.after(made.memory.reading([one, two], start), start)
+    for found, wanted in zip(actor.memory or (), whole, strict=True):
+        torch.testing.assert_close(found, wanted)
+    plain = start
+    for t, e in ((0, 0), (2, 1)):  # by hand, step after step
+        row = t * 3 + e
+        plain = made.memory.initial(1)
+        for episode in (one, two):
+            for h in range(int(episode.mask[t, e].sum())):
+                _, plain = made.memory.step(episode.observation[t, e, h][None], torch.tensor([h == 0]), plain)
+                plain = made.memory.told(plain, episode.action[t, e, h][None], episode.reward[t, e, h][None])
+        torch.testing.assert_close(plain.hidden[0], whole.hidden[row])
+        torch.testing.assert_close(plain.action[0], whole.action[row])
+        torch.testing.assert_close(plain.reward[0], whole.reward[row])
+
+
+def test_streams_do_not_mix() -> None:
+    env = world("bandit")
+    made = learner(env)
+    episodes = made.actor().rollout(env, generator=torch.Generator().manual_seed(0))
+    other = episodes._replace(reward=episodes.reward.clone())
+    other.reward[1, 0] = 1 - other.reward[1, 0]
+    one, two = (made.actor().adapt(e)(torch.ones(3, 2, 1)) for e in (episodes, other))
+    same = torch.ones(3, 2, dtype=torch.bool)
+    same[1, 0] = False
+    assert torch.equal(one[same], two[same]) and not torch.allclose(one[1, 0], two[1, 0])
+
+
+def naive_advantages(episodes: Episodes, value: Tensor, discount: float, decay: float, row: tuple[int, int]) -> Tensor:
+    real = episodes.mask[row].nonzero().flatten().tolist()
+    found = []
+    for place in range(len(real)):
+        total = 0.0
+        for later in range(place, len(real)):
+            following = value[later + 1] if later + 1 < len(real) else 0.0
+            delta = episodes.reward[row][real[later]] + discount * following - value[later]
+            total = total + (discount * decay) ** (later - place) * delta
+        found.append(total)
+    return torch.stack(found)  # type: ignore[arg-type]
+
+
+def test_advantages_go_on_over_the_ends_of_episodes() -> None:
+    episodes = made_up()
+    memory = MemoryNetwork(observations=2, actions=2, discrete=False, width=4)
+    reading = memory.reading([episodes], memory.initial(12))
+    value = torch.randn(12, 12, generator=torch.Generator().manual_seed(0))
+    found = generalised_advantages(reading, value, 0.9, 0.7)
+    assert bool((found[~reading.mask] == 0).all())
+    for t, e in ((0, 0), (1, 3), (2, 2)):
+        row = 4 * t + e
+        wanted = naive_advantages(episodes, value[row], 0.9, 0.7, (t, e))
+        torch.testing.assert_close(found[row][reading.mask[row]], wanted)
+
+
+def test_a_change_of_scale_keeps_the_values() -> None:
+    made = learner(world("bandit"))
+    outputs = torch.randn(2, 3, 8)
+    before = made._value(outputs)
+    for values in (torch.tensor([100.0, 300.0]), torch.tensor([5.0, 5.0])):
+        made._rescale(values)
+        torch.testing.assert_close(made._value(outputs), before, rtol=1e-4, atol=1e-4)
+    made._rescale(torch.tensor([100.0, 300.0]))
+    assert float(made.center) == 200 and float(made.spread) == 100
+
+
+def test_the_first_step_is_the_policy_gradient() -> None:
+    """At the policy that acted, the ratio is 1, and its gradient that of mean log pi A."""
+    env = world("bandit")
+    made = learner(env, epochs=1, minibatches=1, entropy=0.0, max_norm=1e9, episodes=1)
+    practice = made.practise(env, generator=torch.Generator().manual_seed(0))
+    reading = made.memory.reading(list(practice.episodes), made.memory.initial(6))
+    advantage = torch.randn(reading.mask.shape, generator=torch.Generator().manual_seed(0))
+    made.value = 1e-12
+    made.optimizer = torch.optim.SGD(made.parameters(), lr=1.0)
+    before = [p.detach().clone() for p in made.policy.parameters()]
+    log_prob = made.policy.log_prob(made.policy(made._outputs(reading)), reading.action)
+    wanted = torch.autograd.grad((log_prob * advantage).mean(), list(made.policy.parameters()))
+    said = made._step(reading, advantage, torch.zeros_like(advantage))
+    for old, new, gradient in zip(before, made.policy.parameters(), wanted, strict=True):
+        torch.testing.assert_close(new - old, gradient, rtol=1e-3, atol=1e-6)
+    assert said["clipped"] == 0 and abs(said["kl"]) < 1e-6
+
+
+def test_it_learns_to_try_and_to_stay() -> None:
+    """One of two arms always pays: chance has 10 of 20, and who remembers has 19.5."""
+    env = qs.rl.Bandit(arms=2, num_envs=1, horizon=20)
+    torch.manual_seed(0)
+    made = RL2.of(env, width=16, episodes=1, outer_lr=1e-2, discount=0.9)
+    returns = []
+    for step in range(25):
+        chance = torch.Generator().manual_seed(step)
+        good = torch.randint(2, (100,), generator=chance)
+        env.set_tasks({"probability": torch.nn.functional.one_hot(good, 2).float()})
+        returns.append(made.update(env, generator=chance)["return_0"])
+    assert returns[0] < 11 and sum(returns[-3:]) / 3 > 17
+
+
+def test_practice_and_metrics() -> None:
+    env = world("navigation")
+    made = learner(env, episodes=3)
+    metrics = made.update(env, generator=torch.Generator().manual_seed(0))
+    assert {"return_0", "return_1", "return_2"} <= metrics.keys() and metrics["loss"] == -metrics["return_2"]
+    assert metrics["transitions"] <= 3 * 2 * 3 * 5
+
+
+def test_equal_generators_give_equal_updates() -> None:
+    results = []
+    for _ in range(2):
+        env = world("mdp")
+        made = learner(env)
+        made.update(env, generator=torch.Generator().manual_seed(3))
+        results.append([p.detach().clone() for p in made.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"episodes": 0}, "episodes=0"),
+        ({"discount": 1.5}, "discount=1.5; expected a number from 0 to 1"),
+        ({"clip": 0.0}, "clip=0.0"),
+        ({"minibatches": 0}, "minibatches=0"),
+        ({"width": 0}, "width=0|outputs|0"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RL2.of(world("bandit"), **{"width": 8, **options})
+
+
+def test_messages() -> None:
+    env = world("bandit")
+    actor = learner(env).actor()
+    actor = actor.adapt(actor.rollout(env))
+    other = world("bandit", tasks=5)
+    with pytest.raises(ValueError, match="remembers 6 environments, and is given 5 tasks with 2 environments of each"):
+        actor.rollout(other)
+    with pytest.raises(ValueError, match="observations have 4 components, and the memory was built for 1; give"):
+        learner(env).actor().rollout(world("cartpole, which ends early"))
+
+
+def test_padding_is_not_read() -> None:
+    """Values in masked steps change nothing."""
+    episodes, memory = made_up(), MemoryNetwork(observations=2, actions=2, discrete=False, width=4)
+    nowhere = ~episodes.mask
+
+    def filled(part: Tensor) -> Tensor:
+        return torch.where(nowhere.reshape(*nowhere.shape, *[1] * (part.dim() - 3)), 7.0, part)
+
+    other = episodes._replace(
+        observation=filled(episodes.observation), action=filled(episodes.action), reward=filled(episodes.reward)
+    )
+    start = memory.initial(12)
+    one, two = (memory.reading([e], start) for e in (episodes, other))
+    for field in Reading._fields[:4]:
+        a, b = (
+            torch.where(one.mask.reshape(12, 12, *[1] * (v.dim() - 2)), v, 0)
+            for v in (getattr(one, field), getattr(two, field))
+        )
+        torch.testing.assert_close(a, b)
+    for a, b in zip(memory.after(one, start), memory.after(two, start), strict=True):
+        torch.testing.assert_close(a, b)
