@@ -82,7 +82,7 @@ FILES: dict[str, Mistake] = {
         GOOD + "# by hand\n", "line 26: 1 value for 3 columns; if '# by hand' is a comment .*remove"
     ),
     "footnote": Mistake(
-        GOOD + "Source: own,,\n", "row 25 has no value in column 'day' .1 such rows in all.; pass missing="
+        GOOD + "Source: own,,\n", "row 25 has no value in column 'day' and 'speed' .1 such rows in all.; pass missing="
     ),
     "two names alike": Mistake(GOOD.replace("day", "speed", 1), "two columns called 'speed'; rename one"),
     "one column": Mistake("who\na\nb\n", "the single column 'who'; does a comma.* If not, give delimiter="),

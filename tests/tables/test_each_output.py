@@ -106,7 +106,8 @@ def test_every_output_has_its_own_rows() -> None:
     alone = read_groups(_columns(lines), "who", ("t", "arm"), ("height",), missing="drop")
     assert height.digests() == alone.digests()
     with pytest.raises(
-        ValueError, match="row 8 has no value in column 'height' .2 such rows in all.; pass missing='drop'"
+        ValueError,
+        match="row 8 has no value in column 'height', row 4 has no value in column 'mass' .2 such rows in all.; pass",
     ):
         read_outputs(_columns(lines), "who", ("t", "arm"), ("height", "mass"))
     few = [line.rsplit(",", 1)[0] + "," if int(line[1]) > 4 else line for line in LINES]

@@ -156,7 +156,7 @@ def test_it_warns_of_groups_that_training_had(place: Path, monkeypatch, capsys) 
         (
             "who;when\nann;2001\n",
             [],
-            "no column 'person'; the model knows groups in 'person', inputs year and outcomes h",
+            "no column 'person', 'year'; the model knows groups in 'person', inputs year and ou",
         ),
         (
             "person;year;height;mass\nann;2000;1,5;2\nann;2001;;\n",

@@ -36,7 +36,8 @@ def test_complete_rows() -> None:
     columns = {"a": [1, None, 3, 4], "b": ["x", "y", "", "z"], "c": [None] * 4}
     assert complete_rows(columns, "b", ["a"], "drop") == [0, 3]
     with pytest.raises(
-        ValueError, match=r"row 3 has no value in column 'b' \(2 such rows in all\); pass missing='drop'"
+        ValueError,
+        match=r"row 3 has no value in column 'b', row 2 has no value in column 'a' \(2 such rows in all\); pass",
     ):
         complete_rows(columns, "b", ["a"], "error")
     with pytest.raises(ValueError, match="missing='ignore'; choose 'error', 'drop' or 'fill'"):

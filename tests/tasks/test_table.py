@@ -167,7 +167,9 @@ def test_several_inputs_and_outputs() -> None:
 def test_missing_values() -> None:
     frame = pd.DataFrame({"g": [*"aabbccdd", None], "x": [*range(8), 1], "y": [1.0, math.nan, *range(7)]})
     roles: dict[str, Any] = dict(task="g", x="x", y="y")
-    with pytest.raises(ValueError, match=r"row 9 has no value in column 'g' \(2 such rows in all\)"):
+    with pytest.raises(
+        ValueError, match=r"row 9 has no value in column 'g', row 2 has no value in column 'y' \(2 such rows in all\)"
+    ):
         Table.from_pandas(frame, **roles)
     with pytest.raises(ValueError, match=r"group 'a' has a single row \(1 such groups"):
         Table.from_pandas(frame, **roles, missing="drop")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from quickstudy.data import Examples, pad
 from quickstudy.tables.model import TableModel
 from quickstudy.tasks.datasets.cells import is_missing, is_number, is_unnamed, number
 from quickstudy.tasks.datasets.columns import Columns, check_lengths, numbers, numbers_of
+from quickstudy.tasks.datasets.faults import Faults, all_of, named
 from quickstudy.tasks.datasets.inputs import Input, first_dates
 from quickstudy.tasks.datasets.names import natural
 
@@ -59,8 +61,13 @@ def read_new(columns: Columns, model: TableModel, *, at: Columns | None = None, 
     check_outcomes(columns, model)
     labels = list(columns[model.task])
     count = len(labels)
-    inputs = torch.tensor(numbers_of(columns, model.inputs, range(count), labels), dtype=torch.float64).T
-    outcomes = outcomes_of(columns, model.y, count)
+    read, outcomes = all_of(
+        [
+            lambda: torch.tensor(numbers_of(columns, model.inputs, range(count), labels), dtype=torch.float64),
+            lambda: outcomes_of(columns, model.y, count),
+        ]
+    )
+    inputs = read.T
     missing = outcomes.isnan()
     places = places_of(labels)
     known, asked, as_written = [], [], []
@@ -87,22 +94,25 @@ def read_new(columns: Columns, model: TableModel, *, at: Columns | None = None, 
 
 def check_columns(columns: Columns, needed: Sequence[str], model: TableModel) -> None:
     """Raise ValueError, with what the table has, for a column that is absent, and for a cell without a value."""
-    for name in needed:
-        if name not in columns:
-            have = ", ".join(str(column) for column in columns)
-            inputs = ", ".join(each.name for each in model.inputs)
-            raise ValueError(
-                f"no column {name!r}; the model knows groups in {model.task!r}, inputs {inputs} and "
-                f"outcomes {', '.join(model.y)}, and this table has the columns {have}"
-            )
+    absent = [name for name in needed if name not in columns]
+    if absent:
+        have = ", ".join(str(column) for column in columns)
+        inputs = ", ".join(each.name for each in model.inputs)
+        raise ValueError(
+            f"no column {named(absent)}; the model knows groups in {model.task!r}, inputs {inputs} and "
+            f"outcomes {', '.join(model.y)}, and this table has the columns {have}"
+        )
     check_lengths(columns, needed)
     filled = {each.name for each in model.inputs if each.fill is not None}
     checks: dict[str, Any] = {each.name: each.missing for each in model.inputs}
+    faults = []
     for name in needed:
         check = checks.get(name, is_unnamed)
         gap = next((i for i, cell in enumerate(columns[name]) if check(cell)), None)
         if gap is not None and name not in filled:
-            raise ValueError(f"row {gap + 1} has no value in column {name!r}; fill it in, or remove the row")
+            faults.append(f"row {gap + 1} has no value in column {name!r}; fill it in, or remove the row")
+    if faults:
+        raise Faults(faults)
 
 
 def check_outcomes(columns: Columns, model: TableModel) -> None:
@@ -129,9 +139,10 @@ def places_of(labels: Sequence[Any]) -> dict[Any, list[int]]:
 def outcomes_of(columns: Columns, names: Sequence[str], count: int) -> Tensor:
     """The outcomes of all rows, `[rows, dy]`; NaN where one is missing, or its column is."""
     found = torch.full((count, len(names)), torch.nan, dtype=torch.float64)
-    for d, name in enumerate(names):
-        rows = [i for i in range(count) if not is_missing(columns[name][i])] if name in columns else []
-        found[rows, d] = torch.tensor(numbers(columns, name, rows), dtype=torch.float64)
+    given = [[i for i in range(count) if not is_missing(columns[name][i])] if name in columns else [] for name in names]
+    read = all_of(partial(numbers, columns, name, rows) for name, rows in zip(names, given, strict=True) if rows)
+    for d, own in zip([d for d, rows in enumerate(given) if rows], read, strict=True):
+        found[given[d], d] = torch.tensor(own, dtype=torch.float64)
     return found
 
 

@@ -1,7 +1,9 @@
 """Several outputs of one table: each has its own rows, its own choice of learners, and its own scores."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -16,8 +18,10 @@ from quickstudy.tasks.datasets.columns import (
     check_lengths,
     check_names,
     complete_rows,
+    numbers,
     read_groups,
 )
+from quickstudy.tasks.datasets.faults import all_of
 from quickstudy.tasks.datasets.inputs import Reading
 from quickstudy.tasks.datasets.kinds import infer
 from quickstudy.tasks.datasets.scaling import Scaling
@@ -51,8 +55,18 @@ def read_outputs(
     some = [i for i in range(len(columns[task])) if not all(is_missing(columns[name][i]) for name in y)]
     any_output = {name: [columns[name][i] for i in some] for name in (task, *x)}
     needed = [x[0]] if missing == "fill" else list(x)
-    inputs = infer(any_output, x, complete_rows(any_output, task, needed, missing, said.categories), said)
-    found = [read_groups(columns, task, x, (name,), missing=missing, short=short, reading=inputs) for name in y]
+    kept = complete_rows(any_output, task, needed, missing, said.categories)
+    look: Callable[[], Any] = partial(infer, any_output, x, kept, said)
+    try:
+        inputs = look()
+    except ValueError:  # what is wrong with the outcomes is said, too
+        given = {name: [i for i, cell in enumerate(columns[name]) if not is_missing(cell)] for name in y}
+        reads: list[Callable[[], Any]] = [look, *(partial(numbers, columns, name, given[name]) for name in y)]
+        all_of(reads)
+        raise
+    found = all_of(
+        partial(read_groups, columns, task, x, (name,), missing=missing, short=short, reading=inputs) for name in y
+    )
     for rows in found:
         check_inputs(rows)
         if len(rows.names) < FEWEST:

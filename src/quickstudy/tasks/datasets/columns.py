@@ -2,8 +2,9 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.tasks.datasets.cells import first_row_hint, is_missing, is_unnamed, number, shown, sounds_missing
+from quickstudy.tasks.datasets.cells import is_missing, is_unnamed, number, shown, sounds_missing
+from quickstudy.tasks.datasets.faults import MOST, Faults, all_of, named, read_cells
 from quickstudy.tasks.datasets.inputs import Input, Reading, first_dates
 from quickstudy.tasks.datasets.kinds import infer
 from quickstudy.tasks.datasets.names import group_rows, natural
@@ -83,9 +85,13 @@ def read_groups(
         label.item() if isinstance(label, Tensor) else label for label in columns[task]
     ]  # as keys must be equal
     labels = [everyone[i] for i in kept]
-    inputs = tuple(infer(columns, x, kept, said) if isinstance(said, Reading) else said)
-    own = numbers_of(columns, inputs, kept, everyone)
-    outcomes = [numbers(columns, name, kept) for name in y]
+
+    def read_inputs() -> Any:
+        inputs = tuple(infer(columns, x, kept, said) if isinstance(said, Reading) else said)
+        return inputs, numbers_of(columns, inputs, kept, everyone)
+
+    reads: list[Callable[[], Any]] = [read_inputs, *(partial(numbers, columns, name, kept) for name in y)]
+    (inputs, own), *outcomes = all_of(reads)
     groups = group_rows(labels, task, short)
     dropped = Dropped(len(columns[task]) - len(kept), len(set(labels)) - len(groups))
     if len(groups) < 3:
@@ -94,12 +100,15 @@ def read_groups(
             f"groups in column {task!r}: {len(groups)}{left}; expected at least three, for train, validation and test: "
             "check that this column names the group of each row"
         )
-    for name, column in zip(y, outcomes, strict=True):
-        if min(column) == max(column):
-            raise ValueError(
+    constant = [(name, own) for name, own in zip(y, outcomes, strict=True) if min(own) == max(own)]
+    if constant:
+        raise Faults(
+            [
                 f"column {name!r} has the value {column[0]:g} in all rows, so there is nothing to predict; "
                 "choose another column for y="
-            )
+                for name, column in constant
+            ]
+        )
     values = torch.tensor([*own, *outcomes], dtype=torch.float64).T
     names = sorted(groups, key=natural)
     rows = tuple(in_order(values[groups[name]], len(own)) for name in names)
@@ -110,31 +119,41 @@ def numbers_of(
     columns: Columns, inputs: Sequence[Input], rows: Sequence[int], labels: Sequence[Any]
 ) -> list[list[float]]:
     """The inputs of some rows as columns of numbers; `labels` are the groups of all rows of the table."""
-    found = []
-    for each in inputs:
-        first = first_dates(each, columns[each.name], labels) if each.elapsed else {}
-        found += each.read(columns[each.name], rows, [first[labels[i]] for i in rows] if each.elapsed else None)
-    return found
+
+    def read(one: Input) -> list[list[float]]:
+        first = first_dates(one, columns[one.name], labels) if one.elapsed else {}
+        return one.read(columns[one.name], rows, [first[labels[i]] for i in rows] if one.elapsed else None)
+
+    return [column for own in all_of(partial(read, each) for each in inputs) for column in own]
 
 
 def check_names(columns: Columns, task: str, x: Sequence[str], y: Sequence[str]) -> None:
     """Raise ValueError for a column that is missing (with the nearest name), a column used twice, and no x or y."""
     if not x or not y:
         raise ValueError(f"x={list(x)}, y={list(y)}; name at least one column for x= and for y=")
-    used = [task, *x, *y]
-    for name in used:
-        if name not in columns:
-            known = [str(c) for c in columns]
-            lower = {c.lower(): c for c in reversed(known)}
-            near = get_close_matches(str(name).strip().lower(), list(lower), 1, cutoff=0.5)
-            hint = f"did you mean {lower[near[0]]!r}? " if near else ""
-            several = [part.strip() for part in str(name).split(",")]
-            if len(several) > 1 and all(part in known for part in several):
-                hint = "give several columns one by one, without commas. "
-            rest = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
-            raise ValueError(f"no column {name!r}; {hint}Columns: {', '.join(known[:_LISTED])}{rest}")
-        if used.count(name) > 1:
-            raise ValueError(f"column {name!r} is used twice; task=, x= and y= must name different columns")
+    used, known = [task, *x, *y], [str(c) for c in columns]
+    absent = [name for name in dict.fromkeys(used) if name not in columns]
+    if absent:
+        rest = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+        faults = "".join(f"no column {name!r}; {_hint(str(name), known)}" for name in absent[:MOST])
+        raise ValueError(f"{faults}Columns: {', '.join(known[:_LISTED])}{rest}")
+    twice = [name for name in dict.fromkeys(used) if used.count(name) > 1]
+    if twice:
+        many = len(twice) > 1
+        raise ValueError(
+            f"column{'s' * many} {named(twice)} {'are' if many else 'is'} used twice; task=, x= and y= must name "
+            "different columns"
+        )
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    """What to say about a name that no column has."""
+    several = [part.strip() for part in name.split(",")]
+    if len(several) > 1 and all(part in known for part in several):
+        return "give several columns one by one, without commas. "
+    lower = {c.lower(): c for c in reversed(known)}
+    near = get_close_matches(name.strip().lower(), list(lower), 1, cutoff=0.5)
+    return f"did you mean {lower[near[0]]!r}? " if near else ""
 
 
 def check_lengths(columns: Columns, names: Sequence[str]) -> None:
@@ -176,13 +195,13 @@ def complete_rows(
     gaps = {name: [i for i in range(count) if check(columns[name][i])] for name, check in checks.items()}
     bad = {i for rows in gaps.values() for i in rows}
     if bad and missing == "error":
-        name = next(name for name in gaps if gaps[name])
-        i = gaps[name][0]
-        what = f"(it holds {shown(columns[name][i])}) " if sounds_missing(columns[name][i]) else ""
-        raise ValueError(
-            f"row {i + 1} has no value in column {name!r} {what}({len(bad)} such rows in all); "
-            "pass missing='drop' to leave them out"
-        )
+        firsts: dict[int, list[str]] = {}
+        for name in [name for name in gaps if gaps[name]][:MOST]:
+            cell = columns[name][gaps[name][0]]
+            what = f" (it holds {shown(cell)})" if sounds_missing(cell) else ""
+            firsts.setdefault(gaps[name][0], []).append(f"{name!r}{what}")
+        without = [f"row {i + 1} has no value in column {' and '.join(own)}" for i, own in firsts.items()]
+        raise ValueError(f"{', '.join(without)} ({len(bad)} such rows in all); pass missing='drop' to leave them out")
     if len(bad) == count:
         listed = ", ".join(f"{len(rows)} in {name!r}" for name, rows in gaps.items() if rows)
         raise ValueError(f"all {count} rows lack a value ({listed}); choose columns with values")
@@ -205,15 +224,8 @@ def _warn_of_names(labels: Sequence[Any], rows: Sequence[int], task: str) -> Non
 
 
 def numbers(columns: Columns, name: str, rows: Sequence[int]) -> list[float]:
-    """The column's values in `rows` as floats. Raises ValueError at the first that is not a finite number."""
-    values = []
-    for i in rows:
-        try:
-            values.append(number(columns[name][i]))
-        except ValueError as error:
-            hint = first_row_hint(columns[name][i], i)
-            raise ValueError(f"column {name!r} holds {shown(columns[name][i])} in row {i + 1}, {error}{hint}") from None
-    return values
+    """The column's values in `rows` as floats. Raises ValueError, with the first that are not finite numbers."""
+    return read_cells(name, columns[name], rows, number)
 
 
 def in_order(rows: Float[Tensor, "n columns"], dx: int) -> Float[Tensor, "n columns"]:

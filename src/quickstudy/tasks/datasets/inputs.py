@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Self
 
-from quickstudy.tasks.datasets.cells import first_row_hint, is_missing, is_unnamed, number, shown
+from quickstudy.tasks.datasets.cells import is_missing, is_unnamed, number
 from quickstudy.tasks.datasets.dates import duration, moment, unclear, written
+from quickstudy.tasks.datasets.faults import read_cells
 
 Kind = Literal["number", "date", "duration", "category"]
 
@@ -100,9 +101,9 @@ class Input(NamedTuple):
             own = self._indicators(cells, rows, lost)
         else:
             known: dict[str, float] = {}  # text is read once, as dates take time
-            values = [
-                math.nan if gone else self._number(cells[i], i, known) for i, gone in zip(rows, lost, strict=True)
-            ]
+            given = [i for i, gone in zip(rows, lost, strict=True) if not gone]
+            own_values = iter(read_cells(self.name, cells, given, lambda cell: self._number(cell, known)))
+            values = [math.nan if gone else next(own_values) for gone in lost]
             if self.elapsed and first is not None:
                 values = [value - start for value, start in zip(values, first, strict=True)]
             own = [[self.fill or 0.0 if gone else v for v, gone in zip(values, lost, strict=True)]]
@@ -123,26 +124,24 @@ class Input(NamedTuple):
 
     def _indicators(self, cells: Sequence[Any], rows: Sequence[int], lost: Sequence[bool]) -> list[list[float]]:
         place = {level: k for k, level in enumerate(self.levels)}
-        found = []
-        for i, gone in zip(rows, lost, strict=True):
-            level = self.levels[0] if gone else label(cells[i])
-            if level not in place:
+
+        def read(cell: Any) -> int:
+            if label(cell) not in place:
                 raise ValueError(
-                    f"column {self.name!r} holds {shown(cells[i])} in row {i + 1}, which was not in training (that had "
-                    f"{listed(self.levels)}), so nothing is known about it; correct it, or leave out these rows"
+                    f"which was not in training (that had {listed(self.levels)}), so nothing is known about it; "
+                    "correct it, or leave out these rows"
                 )
-            found.append(place[level])
+            return place[label(cell)]
+
+        given = [i for i, gone in zip(rows, lost, strict=True) if not gone]
+        known = iter(read_cells(self.name, cells, given, read, hint=False))
+        found = [0 if gone else next(known) for gone in lost]
         return [[float(k == own) for own in found] for k in range(1, len(self.levels))]
 
-    def _number(self, cell: Any, row: int, known: dict[str, float]) -> float:
+    def _number(self, cell: Any, known: dict[str, float]) -> float:
         if isinstance(cell, str) and cell in known:
             return known[cell]
-        read = {"number": number, "duration": _as_duration}.get(self.kind, self._days)
-        try:
-            found = read(cell)
-        except ValueError as error:
-            hint = first_row_hint(cell, row)
-            raise ValueError(f"column {self.name!r} holds {shown(cell)} in row {row + 1}, {error}{hint}") from None
+        found = {"number": number, "duration": _as_duration}.get(self.kind, self._days)(cell)
         if isinstance(cell, str):
             known[cell] = found
         return found

@@ -4,11 +4,13 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 from quickstudy.tasks.datasets.cells import first_row_hint, is_missing, is_number, is_unnamed, is_word, shown
 from quickstudy.tasks.datasets.dates import duration, moment, unclear
+from quickstudy.tasks.datasets.faults import all_of
 from quickstudy.tasks.datasets.inputs import Input, Kind, Reading, label, listed, not_a_date
 from quickstudy.tasks.datasets.names import natural
 
@@ -29,7 +31,7 @@ def infer(
             raise ValueError(f"categories={name!r} is no input; name it in x=, too (x={list(names)})")
     if said.dates not in ("calendar", "elapsed"):
         raise ValueError(f"dates={said.dates!r}; choose 'calendar' or 'elapsed'")
-    found = [_inferred(name, columns[name], rows, said) for name in names]
+    found = all_of(partial(_inferred, name, columns[name], rows, said) for name in names)
     line = next((each.name for each in found if each.kind != "category"), None)
     if found[0].kind == "category" and line is not None:
         raise ValueError(

@@ -33,14 +33,22 @@ def columns_below(path: Path, lines: Lines, asked: Asked) -> dict[str, list[Any]
             f"{path}: every row has {width + 1} values, and the header {width} names; if the first column holds row "
             "names, as R writes them, write the file with row.names = FALSE, otherwise name the last column"
         )
+    bad = [(line, row) for line, row in rows if any(cell != "" for cell in row[width:]) or len(row) < width]
+    if bad:
+        line, row = bad[0]
+        others = f" (also wrong: line{'s' * (len(bad) > 2)} {_lines([at for at, _ in bad[1:]])})" if bad[1:] else ""
+        raise ValueError(f"{path}, line {line}: {_what_is_wrong(row, width, first)}{others}")
     for line, row in rows:
-        if any(cell != "" for cell in row[width:]) or len(row) < width:
-            raise ValueError(f"{path}, line {line}: {_what_is_wrong(row, width, first)}")
         if row[:width] == header:
             raise ValueError(f"{path}, line {line} repeats the header; remove it (were several files joined?)")
     if not rows:
         raise ValueError(f"{path} has no rows below its header line; a table needs a header and data")
     return {name: [row[j] for _, row in rows] for j, name in enumerate(header) if name}
+
+
+def _lines(numbers: list[int], most: int = 4) -> str:
+    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + more
 
 
 def _what_is_wrong(row: list[Any], width: int, first: int) -> str:
