@@ -1,9 +1,11 @@
 """What a fit of a generalised mixed model found."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from quickstudy.metric.mixed.estimates import joined, lines_of
 
 
 class GeneralizedEstimates(NamedTuple):
@@ -36,36 +38,17 @@ class GeneralizedEstimates(NamedTuple):
     converged: Tensor
 
     def __str__(self) -> str:
-        errors = self.fixed_covariance.diagonal(dim1=1, dim2=2).sqrt()
-        spreads = self.random_covariance.diagonal(dim1=1, dim2=2).sqrt()
-        width = max(map(len, (*self.terms, *self.random_terms, *self.parameters)))
         lines = []
+        title = ["  parameters of the likelihood"] * bool(self.parameters)
         for d in range(len(self.fixed)):
             which = f" of output {d}" if len(self.fixed) > 1 else ""
             lines.append(f"Generalised mixed model{which}, log-likelihood {float(self.log_likelihood[d]):.2f}")
-            lines += ["  fixed effects (standard error)"]
-            lines += [
-                f"    {name:{width}} {float(value):.5g} ({float(error):.3g})"
-                for name, value, error in zip(self.terms, self.fixed[d], errors[d], strict=True)
-            ]
-            lines += ["  standard deviations of random effects"]
-            lines += [
-                f"    {name:{width}} {float(s):.5g}" for name, s in zip(self.random_terms, spreads[d], strict=True)
-            ]
-            lines += ["  parameters of the likelihood"] * bool(self.parameters)
-            lines += [f"    {name:{width}} {float(values[d]):.5g}" for name, values in self.parameters.items()]
-            if bool(self.singular[d]):
-                lines += ["  Some combination of the random effects has no variance: groups do not differ in it."]
-            if not bool(self.converged[d]):
-                lines += ["  The optimiser did not converge."]
+            parameters = {name: values[d] for name, values in self.parameters.items()}
+            lines += lines_of(self, d, "standard deviations of random effects", title, parameters)
         return "\n".join(lines)
 
 
-def joined(outputs: list[GeneralizedEstimates]) -> GeneralizedEstimates:
+def joined_with_parameters(outputs: list[GeneralizedEstimates]) -> GeneralizedEstimates:
     """The estimates of several outputs, each for one, as one record."""
-    first = outputs[0]
-    fields: list[Any] = [
-        torch.cat(part) if isinstance(part[0], Tensor) else part[0] for part in zip(*outputs, strict=True)
-    ]
-    parameters = {name: torch.cat([each.parameters[name] for each in outputs]) for name in first.parameters}
-    return GeneralizedEstimates(*fields)._replace(parameters=parameters)
+    parameters = {name: torch.cat([each.parameters[name] for each in outputs]) for name in outputs[0].parameters}
+    return joined(outputs)._replace(parameters=parameters)

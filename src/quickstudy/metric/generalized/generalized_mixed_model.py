@@ -13,7 +13,7 @@ from quickstudy.checks import check_choice, check_positive, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.metric.bases.basis import Basis
 from quickstudy.metric.closed_form import ClosedForm
-from quickstudy.metric.generalized.estimates import GeneralizedEstimates, joined
+from quickstudy.metric.generalized.estimates import GeneralizedEstimates, joined_with_parameters
 from quickstudy.metric.generalized.fitting import Groups, fit
 from quickstudy.metric.generalized.likelihoods import BernoulliRows, NegativeBinomialRows, PoissonRows, StudentRows
 from quickstudy.metric.generalized.predictor import GeneralizedPredictor, Model
@@ -145,7 +145,7 @@ class GeneralizedMixedModel(ClosedForm[GeneralizedPredictor]):
         constant = self._scale(features[..., :p][real], given.y[real])
         y = torch.where(real.unsqueeze(2), (given.y - self.center.double()) / self.spread.double(), 0.0)
         parts = [Groups(y[..., d], real, features[..., :p], features[..., p:]) for d in range(self.dy)]
-        found = joined([self._fit_output(part, d, constant, prior_sd) for d, part in enumerate(parts)])
+        found = joined_with_parameters([self._fit_output(part, d, constant, prior_sd) for d, part in enumerate(parts)])
         if not bool(found.converged.all()):
             warnings.warn(
                 "the likelihood of the generalised mixed model was not maximised to the last digits; choose fewer "

@@ -1,7 +1,8 @@
 """What a fit of a mixed model found."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from quickstudy.metric.mixed.design import Design
 from quickstudy.metric.mixed.profile import Profile
 
+Record = TypeVar("Record", bound=tuple[Any, ...])
 _SINGULAR = 1e-4  # standard deviations below this share of the noise's count as none, as in lme4
 
 
@@ -44,28 +46,39 @@ class Estimates(NamedTuple):
 
     def __str__(self) -> str:
         kind = "restricted log-likelihood" if self.reml else "log-likelihood"
-        errors = self.fixed_covariance.diagonal(dim1=1, dim2=2).sqrt()
-        spreads = self.random_covariance.diagonal(dim1=1, dim2=2).sqrt()
-        width = max(map(len, (*self.terms, *self.random_terms, "noise")))
         lines = []
         for d in range(len(self.noise)):
             which = f" of output {d}" if len(self.noise) > 1 else ""
             lines.append(f"Mixed model{which}, {kind} {float(self.log_likelihood[d]):.2f}")
-            lines += ["  fixed effects (standard error)"]
-            lines += [
-                f"    {name:{width}} {float(value):.5g} ({float(error):.3g})"
-                for name, value, error in zip(self.terms, self.fixed[d], errors[d], strict=True)
-            ]
-            lines += ["  standard deviations"]
-            lines += [
-                f"    {name:{width}} {float(s):.5g}" for name, s in zip(self.random_terms, spreads[d], strict=True)
-            ]
-            lines += [f"    {'noise':{width}} {float(self.noise[d]) ** 0.5:.5g}"]
-            if bool(self.singular[d]):
-                lines += ["  Some combination of the random effects has no variance: groups do not differ in it."]
-            if not bool(self.converged[d]):
-                lines += ["  The optimiser did not converge."]
+            lines += lines_of(self, d, "standard deviations", [], {"noise": self.noise[d].sqrt()})
         return "\n".join(lines)
+
+
+def lines_of(found: Any, output: int, spreads: str, more: Sequence[str], parameters: Mapping[str, Tensor]) -> list[str]:
+    """The effects of one output as lines of a table, other parameters, and what went wrong.
+
+    Args:
+        found: estimates of a mixed model, of any likelihood.
+        output: the output.
+        spreads: the title above the standard deviations of the random effects.
+        more: a title above the other parameters.
+        parameters: these, by name.
+    """
+    width = max(map(len, (*found.terms, *found.random_terms, *parameters)))
+    errors = found.fixed_covariance[output].diagonal().sqrt()
+    lines = ["  fixed effects (standard error)"]
+    lines += [
+        f"    {name:{width}} {float(value):.5g} ({float(error):.3g})"
+        for name, value, error in zip(found.terms, found.fixed[output], errors, strict=True)
+    ]
+    own = zip(found.random_terms, found.random_covariance[output].diagonal().sqrt(), strict=True)
+    lines += [f"  {spreads}", *(f"    {name:{width}} {float(value):.5g}" for name, value in own), *more]
+    lines += [f"    {name:{width}} {float(value):.5g}" for name, value in parameters.items()]
+    if bool(found.singular[output]):
+        lines += ["  Some combination of the random effects has no variance: groups do not differ in it."]
+    if not bool(found.converged[output]):
+        lines += ["  The optimiser did not converge."]
+    return lines
 
 
 class Standard(NamedTuple):
@@ -115,9 +128,9 @@ class Standard(NamedTuple):
         )
 
 
-def joined(outputs: list[Estimates]) -> Estimates:
-    """The estimates of several outputs, each for one, as one record."""
+def joined(outputs: Sequence[Record]) -> Record:
+    """The estimates of several outputs, each for one, as one record; its other fields are those of the first."""
     fields: list[Any] = [
         torch.cat(part) if isinstance(part[0], Tensor) else part[0] for part in zip(*outputs, strict=True)
     ]
-    return Estimates(*fields)
+    return type(outputs[0])(*fields)

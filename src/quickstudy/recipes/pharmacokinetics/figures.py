@@ -91,7 +91,7 @@ def predictive_check(grid: Tensor, bands: Tensor, hours: Tensor, concentration: 
         figure = Figure(figsize=(3.4, 2.9))
         axes = figure.subplots()
         axes.fill_between(grid, bands[0], bands[2], color=BLUE, alpha=0.18, linewidth=0, label="5% to 95% of people")
-        axes.plot(grid, bands[1], color=BLUE, label="median person")
+        axes.plot(grid, bands[1], color=BLUE, label="median of people")
         axes.plot(hours, concentration, "o", mfc="white", mec=INK, mew=0.7, ms=3.2, label="samples")
         middle = _medians(np.asarray(hours), np.asarray(concentration))
         axes.plot(*middle, "s-", color=INK, ms=3, linewidth=0.8, label="median of samples")
