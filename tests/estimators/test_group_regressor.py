@@ -196,6 +196,26 @@ def test_what_fit_refuses(table: Any, change: dict[str, Any], message: str) -> N
         GroupRegressor(given["learner"]).fit(given["X"], given["y"], groups=given["groups"])
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"y": pd.Series(pd.to_timedelta(np.arange(72), unit="D"))}, TypeError, "y holds timedelta64.*such as days"),
+        ({"y": np.arange(72).astype("datetime64[D]")}, TypeError, "y holds datetime64"),
+        ({"y": pd.DataFrame({"a": pd.date_range("2021", periods=72, tz="UTC")})}, TypeError, "y holds datetime64.*UTC"),
+        ({"y": np.ma.masked_less(np.arange(72.0), 3)}, ValueError, "y is a masked array"),
+        ({"X": np.ma.masked_less(np.arange(72.0)[:, None], 3)}, ValueError, "X is a masked array"),
+        ({"learner": []}, ValueError, "name at least one learner, or give None"),
+    ],
+)
+def test_what_would_be_wrong_without_a_word(table: Any, change: Any, error: type[Exception], message: str) -> None:
+    given = {**table._asdict(), "learner": "line", **change}
+    with pytest.raises(error, match=message):
+        GroupRegressor(given["learner"]).fit(given["X"], given["y"], groups=np.asarray(table.groups))
+    if "y" in change:
+        with pytest.raises(error, match=message):
+            GroupRegressor("line").fit(*table).adapt(table.X[:72], change["y"])
+
+
 def test_what_predict_refuses(table: Any) -> None:
     X, y, groups = table
     model = GroupRegressor("line").fit(X.assign(dose=1.0 * np.arange(72)), y, groups=groups)

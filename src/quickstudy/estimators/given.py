@@ -12,7 +12,7 @@ from torch import Tensor
 from quickstudy.checks import shown
 from quickstudy.data import pad
 from quickstudy.estimators.conventions import check_is_fitted, check_random_state
-from quickstudy.estimators.inputs import numbers_in
+from quickstudy.estimators.inputs import check_unmasked, numbers_in
 from quickstudy.estimators.rows import (
     Array,
     as_tensor,
@@ -119,12 +119,26 @@ def holds_text(y: Any) -> bool:
     return array.dtype.kind in "US" or (array.dtype.kind == "O" and any(isinstance(v, str) for v in array.ravel()))
 
 
+def check_outcomes(y: Any) -> None:
+    """Raise TypeError for dates and durations, whose numbers would depend on how they are stored.
+
+    Raise ValueError for masked values.
+    """
+    check_unmasked("y", y)
+    kinds = list(y.dtypes) if hasattr(y, "iloc") and hasattr(y, "columns") else [getattr(y, "dtype", None)]
+    odd = next((kind for kind in kinds if getattr(kind, "kind", "") in ("m", "M")), None)
+    if odd is not None:
+        raise TypeError(f"y holds {odd}; convert it to numbers, such as days: y / pandas.Timedelta(days=1)")
+
+
 def numbers(y: Any, columns: int | None = None) -> Array:
     """Outcomes as floats `[n]` or `[n, columns]`.
 
     Raises:
+        TypeError: for dates and durations.
         ValueError: for text, missing values, and another number of columns than `columns`.
     """
+    check_outcomes(y)
     array = np.asarray(y)
     try:
         found = array.astype(np.float64)

@@ -39,7 +39,16 @@ from quickstudy.estimators.rows import (
     training_rows,
 )
 from quickstudy.estimators.scores import as_frame, columns_of_scores, metrics_of_labels
-from quickstudy.estimators.setting import Progress, Setting, is_choice, name_of, setting_of, sizes_of
+from quickstudy.estimators.setting import (
+    Progress,
+    Setting,
+    check_folds,
+    check_scoring,
+    is_choice,
+    name_of,
+    setting_of,
+    sizes_of,
+)
 from quickstudy.runs.storage import load, write_save
 from quickstudy.tables.stack import Stack
 from quickstudy.tasks.datasets.columns import GroupedRows
@@ -225,16 +234,14 @@ class GroupClassifier(ClassifierMixin, BaseEstimator):
             Columns with a row for each learner and number of seen rows (see `scores.metrics_of_labels`), a data frame
             if X is one. "together" is the mixture, whose weights were found without the groups that are judged.
         """
-        if groups is None:
-            raise ValueError("groups is None; give the group of each row, as scores are over held-out groups")
+        check_scoring(groups)
         own = type(self)(**self.get_params(deep=False))
         values = own._training_values(X, y, groups)
         setting = setting_of(own, seen)
         rows = training_rows(rows_by_group(values, read_labels(groups, len(values)), own._names), own._names)
         rows = in_chance_order(rows, setting.seed)
         sizes = sizes_of(rows, setting)
-        if not 2 <= folds <= len(rows.names):
-            raise ValueError(f"folds={shown(folds)}; expected a number from 2 to that of the groups, {len(rows.names)}")
+        folds = check_folds(folds, rows)
         classes = len(own.classes_)
         with torch.random.fork_rng(devices=[]):
             if is_choice(setting.learner):

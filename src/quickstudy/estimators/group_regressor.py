@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quickstudy.checks import shown
 from quickstudy.estimators.answers import answer, check_wanted
 from quickstudy.estimators.conventions import (
     BaseEstimator,
@@ -20,6 +19,7 @@ from quickstudy.estimators.conventions import (
 from quickstudy.estimators.fitting import as_model, choice_of, held_out_scores, single, without_groups
 from quickstudy.estimators.given import (
     check_has_groups,
+    check_outcomes,
     holds_text,
     known_and_asked,
     numbers,
@@ -41,7 +41,16 @@ from quickstudy.estimators.rows import (
     training_rows,
 )
 from quickstudy.estimators.scores import as_frame, columns_of_scores, metrics_of
-from quickstudy.estimators.setting import Progress, Setting, is_choice, name_of, setting_of, sizes_of
+from quickstudy.estimators.setting import (
+    Progress,
+    Setting,
+    check_folds,
+    check_scoring,
+    is_choice,
+    name_of,
+    setting_of,
+    sizes_of,
+)
 from quickstudy.tables.doubts import other_units
 from quickstudy.tables.model import TableModel
 from quickstudy.tables.portions import predictions
@@ -155,6 +164,7 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
     def _training_values(self, X: Any, y: Any, groups: Any) -> tuple[Tensor, Tensor]:
         """Inputs `[rows, dx]`, and inputs and outcomes `[rows, dx + dy]`; sets the names."""
         check_aligned(X, {"y": y, "groups": groups})
+        check_outcomes(y)
         inputs = training_inputs(X)
         check_order(inputs or ())
         x, target = numbers_in(self, X, inputs, y=y, multi_output=True, y_numeric=not holds_text(y))
@@ -271,14 +281,12 @@ class GroupRegressor(RegressorMixin, BaseEstimator):
             one. Of a mixture, each learner has rows, and "together" is the mixture, whose weights were found without
             the groups that are judged (nested cross-validation).
         """
-        if groups is None:
-            raise ValueError("groups is None; give the group of each row, as scores are over held-out groups")
+        check_scoring(groups)
         own = type(self)(**self.get_params(deep=False))
         x, values = own._training_values(X, y, groups)
         setting = setting_of(own, seen)
         rows = training_rows(rows_by_group(values, read_labels(groups, len(x)), own._names), own._names)
-        if not 2 <= folds <= len(rows.names):
-            raise ValueError(f"folds={shown(folds)}; expected a number from 2 to that of the groups, {len(rows.names)}")
+        folds = check_folds(folds, rows)
         with torch.random.fork_rng(devices=[]):
             if is_choice(setting.learner):
                 choice = choice_of(rows, setting, outer=folds)

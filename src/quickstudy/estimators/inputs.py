@@ -26,10 +26,17 @@ def check_table(x: Any) -> None:
 
     Raise TypeError for an array of dates or durations, whose numbers would depend on how they are stored.
     """
+    check_unmasked("X", x)
     if hasattr(x, "iloc") and getattr(x, "ndim", 2) == 1:
         raise ValueError(f"X is a series; expected a data frame: give frame[[{getattr(x, 'name', None)!r}]]")
     if not _is_frame(x) and getattr(getattr(x, "dtype", None), "kind", "") in ("m", "M"):
         raise TypeError(f"X is an array of {x.dtype}; give a data frame, whose columns may hold dates and durations")
+
+
+def check_unmasked(name: str, values: Any) -> None:
+    """Raise ValueError for a masked array, whose mask would be forgotten."""
+    if isinstance(values, np.ma.MaskedArray) and bool(np.ma.getmaskarray(values).any()):
+        raise ValueError(f"{name} is a masked array, some of whose values are missing; leave out these rows")
 
 
 def training_inputs(X: Any) -> Inputs | None:

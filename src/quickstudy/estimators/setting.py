@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -44,6 +45,8 @@ def setting_of(model: Any, seen: Sequence[int] | None = None) -> Setting:
     chosen = model.seen if seen is None else seen
     progress = model.progress or (lambda what, done, of: None)
     sizes = None if chosen is None else check_seen(chosen)
+    if is_choice(model.learner) and model.learner is not None and not len(model.learner):
+        raise ValueError(f"learner={shown(model.learner)}; name at least one learner, or give None to try all")
     return Setting(model.learner, sizes, model.training or {}, seed_of(model), progress)
 
 
@@ -75,6 +78,19 @@ def sizes_of(rows: GroupedRows, setting: Setting) -> tuple[int, ...]:
             f"seen={list(setting.seen)}; the largest group has {longest} rows, so give numbers from 0 to {longest - 1}"
         )
     return setting.seen
+
+
+def check_scoring(groups: Any) -> None:
+    """Raise ValueError if `cross_validate` was given no groups."""
+    if groups is None:
+        raise ValueError("groups is None; give the group of each row, as scores are over held-out groups")
+
+
+def check_folds(folds: Any, rows: GroupedRows) -> int:
+    """A number of folds of groups. Raises ValueError for one below 2, or above that of the groups."""
+    if not isinstance(folds, Integral) or not 2 <= int(folds) <= len(rows.names):
+        raise ValueError(f"folds={shown(folds)}; expected a number from 2 to that of the groups, {len(rows.names)}")
+    return int(folds)
 
 
 def is_choice(learner: Any) -> bool:
