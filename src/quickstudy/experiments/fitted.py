@@ -14,8 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 import quickstudy as qs
-from quickstudy.chance import Stream, mix
-from quickstudy.evaluation.intervals import Metric, over_tasks
+from quickstudy.evaluation.intervals import Metric
 from quickstudy.experiments.stage import Reporter
 from quickstudy.report.runs import read_config, read_result
 from quickstudy.runs.atomic import newest
@@ -81,9 +80,10 @@ class Fitted(NamedTuple):
         foreign = spec.get("class") is None or any(
             isinstance(v, dict) and v.get("class", "") is None for v in spec.values()
         )
-        learner = f"qs.load({str(self.path)!r}, {'learner=learner' if foreign else ''})".replace(", )", ")")
+        options = ["which='last'"] * self.acts + ["learner=learner"] * foreign
+        learner = f"qs.load({', '.join([repr(str(self.path)), *options])})"
         if self.acts:
-            return f"{learner}.actor().rollout(environment)"
+            return f"qs.rl.evaluate({learner}, environment)"
         return f"qs.evaluate({learner}, family, support={sizes[0] if len(sizes) == 1 else tuple(sizes)})"
 
 
@@ -166,8 +166,8 @@ def evaluate(
             environment = from_spec(_with_episodes(run.config["family_spec"], episodes), "cpu")
             label = f"/k={episodes}" if len(sizes) > 1 else ""
             counts = tuple(steps) or range(learner.steps + 1)
-            each = returns(learner, environment, tasks or RL_TASKS, counts, seed or 0)
-            found |= {f"return{label}/steps={step}": metric for step, metric in each.items()}
+            each = qs.rl.evaluate(learner, environment, tasks=tasks or RL_TASKS, steps=counts, seed=seed or 0)
+            found |= {name.replace("/", f"{label}/", 1): metric for name, metric in each.items()}
         return found
 
 
@@ -178,19 +178,6 @@ def write(run: Fitted, metrics: Mapping[str, Metric]) -> None:
             f"{run.path} is not finished and has no result.json; leave --write out, or resume the run first"
         )
     add_metrics(run.path, metrics)
-
-
-def returns(learner: Any, environment: Any, tasks: int, steps: Sequence[int], seed: int) -> dict[int, Metric]:
-    """The mean return of an episode in unseen tasks after each number of gradient steps in `steps`."""
-    chance = torch.Generator().manual_seed(mix(seed, 0, Stream.EVALUATION))
-    environment.set_tasks(environment.sample_tasks(tasks, split="test", generator=chance))
-    actor, found = learner.actor(), {}
-    for step in range(max(steps) + 1):
-        episodes = actor.rollout(environment, generator=chance)
-        if step in steps:
-            found[step] = over_tasks(episodes.returns().mean(1))
-        actor = actor.adapt(episodes) if step < max(steps) else actor
-    return found
 
 
 def _rebuilt(run: Fitted, which: Literal["best", "last"], device: str | None) -> tuple[Any, Any, list[str]]:

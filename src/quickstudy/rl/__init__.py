@@ -11,6 +11,7 @@ from quickstudy.rl.environment import Step as Step
 from quickstudy.rl.envs.bandit import Bandit as Bandit
 from quickstudy.rl.envs.cartpole import CartPole as CartPole
 from quickstudy.rl.envs.failure import EnvironmentFailure as EnvironmentFailure
+from quickstudy.rl.envs.filmed import Filmed as Filmed
 from quickstudy.rl.envs.from_gymnasium import from_gymnasium as from_gymnasium
 from quickstudy.rl.envs.informed import Informed as Informed
 from quickstudy.rl.envs.navigation2d import Navigation2D as Navigation2D
@@ -22,6 +23,8 @@ from quickstudy.rl.episodes import Episodes as Episodes
 from quickstudy.rl.estimation.judge import Judge as Judge
 from quickstudy.rl.estimation.linear_baseline import LinearBaseline as LinearBaseline
 from quickstudy.rl.estimation.network_baseline import NetworkBaseline as NetworkBaseline
+from quickstudy.rl.evaluate import evaluate as evaluate
+from quickstudy.rl.evaluate import returns_by_step as returns_by_step
 from quickstudy.rl.fit import fit as fit
 from quickstudy.rl.maml_trpo import MAMLTRPO as MAMLTRPO
 from quickstudy.rl.maml_vpg import MAMLVPG as MAMLVPG

@@ -1,12 +1,13 @@
 """Policies that adapt: `actor.adapt(episodes)` returns an actor after one more inner step, on these episodes."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quickstudy.inner.adapted import Adapted
 from quickstudy.inner.loop import InnerLoop, inner_loop
@@ -28,6 +29,7 @@ class Actor:
         inner: the inner loop, over `Decisions`.
         judge: turns episodes into decisions, by estimating advantages.
         stages: the decisions adapted to, one entry for each inner step.
+        learner: the learner that made it, which `quickstudy.save(actor, path)` saves with it.
 
     >>> import quickstudy as qs
     >>> learner = qs.rl.MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1)
@@ -44,10 +46,11 @@ class Actor:
     inner: InnerLoop
     judge: Judge
     stages: tuple[Decisions, ...] = ()
+    learner: nn.Module | None = None
 
     def adapt(self, episodes: Episodes) -> "Actor":
         """The actor after one more inner step, on `episodes`, which this actor should have generated."""
-        return Actor(self.policy, self.inner, self.judge, (*self.stages, self.judge(episodes)))
+        return replace(self, stages=(*self.stages, self.judge(episodes)))
 
     def __call__(self, observation: Tensor) -> Tensor:
         """The policy's outputs `[T, N, k]` at `observation [T, N, *do]`."""
@@ -61,6 +64,42 @@ class Actor:
     ) -> Episodes:
         """Episodes of this actor in `environment`; `options` are those of `quickstudy.rl.rollout`."""
         return rollout(environment, self.policy, adapted=self.adapted, generator=generator, **options)
+
+    def task(self, i: int) -> nn.Module:
+        """The policy of task `i` as a separate plain module `[N, *do] -> [N, k]`; `mode(outputs)` are its actions."""
+        if self.adapted is None:
+            return copy.deepcopy(self.policy)
+        return self.adapted.module(i)
+
+    def saved(self) -> dict[str, Any]:
+        """What `quickstudy.save` keeps besides the learner: the decisions adapted to, and the rates of the steps.
+
+        Raises:
+            ValueError: for an actor that belongs to no learner, and for rates of its own that are no numbers.
+        """
+        own = None if self.learner is None else self.learner.actor().inner.rule  # type: ignore[operator]
+        if own is None:
+            raise ValueError("this actor belongs to no learner; save one that learner.actor() returned, or adapted")
+        lr = self.inner.rule.lr if self.inner.rule is not own else None
+        if not all(
+            rate is None or isinstance(rate, float | int) for rate in (lr if isinstance(lr, tuple | list) else [lr])
+        ):
+            raise ValueError(f"lr={lr!r} cannot be saved with an actor; give actor(lr=...) numbers")
+        return {
+            "lr": list(lr) if isinstance(lr, tuple) else lr,
+            "stages": [tuple(t.clone() for t in stage) for stage in self.stages],
+        }
+
+    def restored(self, saved: Any) -> "Actor":
+        """The actor that `saved` was made from, if this one is its learner's `actor()`.
+
+        Raises:
+            ValueError: if `saved` does not come from the method of that name.
+        """
+        if not isinstance(saved, dict) or set(saved) != {"lr", "stages"} or self.learner is None:
+            raise ValueError("it is not what Actor.saved returned")
+        start: Actor = self if saved["lr"] is None else self.learner.actor(lr=saved["lr"])  # type: ignore[operator]
+        return replace(start, stages=tuple(Decisions(*stage) for stage in saved["stages"]))
 
     @cached_property
     def adapted(self) -> Adapted | None:

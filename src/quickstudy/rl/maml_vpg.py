@@ -91,7 +91,7 @@ class MAMLVPG(nn.Module):
 
     def actor(self, *, lr: Rated | None = None) -> Actor:
         """The actor before adaptation; `lr`, if given, replaces the inner learning rates of training."""
-        return actor_of(self.inner, self.judge, lr)
+        return actor_of(self, lr)
 
     def update(self, environment: Environment, *, generator: torch.Generator | None = None) -> dict[str, float]:
         """Take one meta-training step on the environment's tasks: `practise`, then `step`.

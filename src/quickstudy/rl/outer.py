@@ -17,12 +17,13 @@ from quickstudy.rl.practice import Practice, each_chunk
 from quickstudy.training.updates import OptimizerMaker, make_optimizer
 
 
-def actor_of(inner: InnerLoop, judge: Judge, lr: Rated | None = None) -> Actor:
-    """The actor before adaptation; `lr`, if given, replaces the learning rates of `inner`."""
+def actor_of(learner: Any, lr: Rated | None = None) -> Actor:
+    """The learner's actor before adaptation; `lr`, if given, replaces the learning rates of its inner loop."""
+    inner: InnerLoop = learner.inner
     policy: Any = inner.network
     if lr is not None:
         inner = inner_loop_of(policy, inner.objective, lr, inner.steps, inner.first_order)
-    return Actor(policy, inner, judge)
+    return Actor(policy, inner, learner.judge, learner=learner)
 
 
 def outer_parameters(learner: Any) -> list[nn.Parameter]:

@@ -1,6 +1,7 @@
 """The data of a meta-training step of policies: episodes before adaptation and after every inner step."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -54,7 +55,7 @@ def practise(actor: Actor, environment: Environment, steps: int, generator: torc
     episodes: list[Episodes] = []
     judged: list[Decisions] = []
     for _ in range(steps + 1):
-        now = Actor(actor.policy, actor.inner, actor.judge, tuple(judged))
+        now = replace(actor, stages=tuple(judged))
         episodes.append(now.rollout(environment, generator=generator))
         judged.append(actor.judge(episodes[-1]))
     return Practice(tuple(episodes), tuple(judged))

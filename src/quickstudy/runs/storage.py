@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from quickstudy.devices import pick_device
 from quickstudy.learner import check_learner
@@ -26,21 +27,33 @@ from quickstudy.runs.rebuild.spec import from_spec, to_spec
 from quickstudy.runs.run import is_run
 from quickstudy.runs.shipped import found, hidden_by, shipped_names
 
+ACTING = ("actor", "log_prob")  # methods of policy learners and of policies, which have no meta_loss
+TRAINING = "training.safetensors"  # in the save of an actor: what it adapted to
 
-def save(learner: nn.Module, path: Path | str) -> Path:
+
+def save(learner: Any, path: Path | str) -> Path:
     """Save a learner, its description and its weights, as the folder `path`. An earlier save there is replaced.
 
     That holds these alone: the folder of an estimator or of a table's model has more, and is not replaced.
 
+    Args:
+        learner: a learner, a policy learner, a policy, or an actor (`quickstudy.rl.Actor`): of an actor, its learner is
+            saved with what the actor adapted to, and `load` returns the adapted actor.
+        path: the folder.
+
     Raises:
-        TypeError: if `learner` is not a learner, or `path` is not a path.
+        TypeError: if `learner` is none of these, or `path` is not a path.
+        ValueError: for an actor that belongs to no learner.
         FileExistsError: if something else is at `path`.
         OSError: if it cannot be written; an earlier save is then intact.
     """
-    check_learner(learner)
+    adapted = learner.saved() if callable(getattr(learner, "restored", None)) else None
+    module = learner if adapted is None else learner.learner
+    if not isinstance(module, nn.Module) or not any(callable(getattr(module, name, None)) for name in ACTING):
+        check_learner(module)
     folder = _as_path(path)
-    check_free(folder, "quickstudy.save")
-    write_save(learner, folder)
+    check_free(folder, "quickstudy.save", optional=(TRAINING,))
+    write_save(module, folder, adapted)
     return folder
 
 
@@ -61,9 +74,10 @@ def check_free(folder: Path, maker: str, beside: Collection[str] = (), optional:
         raise FileExistsError(f"{folder} exists and was not made by {maker}; choose another path, or remove it")
 
 
-def write_save(learner: nn.Module, folder: Path) -> None:
-    """Write the learner, in place of whatever is at `folder`."""
-    write_checkpoint(folder, learner.state_dict(), None, {"kind": "learner", "learner": to_spec(learner)})
+def write_save(learner: nn.Module, folder: Path, adapted: Any = None) -> None:
+    """Write the learner, and what an actor of it adapted to, in place of whatever is at `folder`."""
+    kind = "learner" if adapted is None else "actor"
+    write_checkpoint(folder, learner.state_dict(), adapted, {"kind": kind, "learner": to_spec(learner)})
 
 
 def load(
@@ -74,7 +88,7 @@ def load(
     network: nn.Module | None = None,
     device: torch.device | str = "cpu",
 ) -> Any:
-    """Load the learner in a run folder, a checkpoint folder, or a folder made by `save`, in eval mode.
+    """Load the learner (or actor) in a run folder, a checkpoint folder, or a folder made by `save`, in eval mode.
 
     Args:
         path: the folder; or, where no folder has this name, the name of a learner that comes with the package, such as
@@ -121,7 +135,17 @@ def load(
             if name in numbers:  # a part, such as trees, may have a precision of its own
                 tensor.data = tensor.data.to(numbers[name].dtype)
     load_weights(learner, checkpoint.weights, folder)
-    return learner.to(place).eval()
+    learner.to(place).eval()
+    return _restored(learner, checkpoint, place, folder) if checkpoint.facts.get("kind") == "actor" else learner
+
+
+def _restored(learner: Any, checkpoint: Checkpoint, place: torch.device, folder: Path) -> Any:
+    """The actor of this learner that was saved."""
+    try:
+        saved = tree_map(lambda leaf: leaf.to(place) if isinstance(leaf, torch.Tensor) else leaf, checkpoint.training)
+        return learner.actor().restored(saved)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise damaged(folder / STATE, f"does not hold an actor: {short(error)}") from error
 
 
 def _check_one(run: Path) -> None:
@@ -204,6 +228,6 @@ def _as_path(path: Any) -> Path:
 
 def _is_save(folder: Path) -> bool:
     try:
-        return bool(parse_object(read_file(folder / STATE, LARGEST)).get("kind") == "learner")
+        return parse_object(read_file(folder / STATE, LARGEST)).get("kind") in ("learner", "actor")
     except (OSError, ValueError):
         return False

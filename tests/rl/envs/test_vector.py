@@ -1,5 +1,7 @@
 """Environments as gymnasium knows them: by name, one by one, and many at once with automatic resets."""
 
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium
@@ -128,6 +130,30 @@ def test_a_seed_determines_everything(mode: str) -> None:
     kept = dict(envs.env.tasks)
     envs.reset()
     assert all(torch.equal(kept[k], v) for k, v in envs.env.tasks.items())
+
+
+def test_a_list_of_seeds_is_a_seed() -> None:
+    """gymnasium's tools give each sub-environment a seed of its own."""
+    runs = []
+    for seed in ([1, 2, 3, 4], (1, 2, 3, 4), np.arange(1, 5), [4, 3, 2, 1], [1, 2, 3, 5], 1):
+        envs = VectorEnv(CartPole(num_envs=2), num_tasks=2)
+        runs.append(envs.reset(seed=seed)[0])  # type: ignore[arg-type]
+    assert np.array_equal(runs[0], runs[1]) and np.array_equal(runs[0], runs[2])
+    assert all(not np.array_equal(a, b) for i, a in enumerate(runs[2:]) for b in runs[2:][:i])
+    envs.reset(seed=[None] * 4)  # as no seed
+    for wrong in ([1, 2], [1, 2, 3, None]):
+        with pytest.raises(ValueError, match="expected one number, or 4 of them, one for each sub-environment"):
+            envs.reset(seed=wrong)
+
+
+def test_made_by_name_without_an_import() -> None:
+    """gymnasium imports the module before the colon; since 1.0 it reads no entry points of packages."""
+    code = (
+        "import gymnasium, sys; assert 'quickstudy' not in sys.modules;"
+        "env = gymnasium.make('quickstudy.rl:quickstudy/CartPole-v0'); print(env.reset(seed=0)[0].shape)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "(4,)"
 
 
 def test_tasks_as_dictionaries() -> None:

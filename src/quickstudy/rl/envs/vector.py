@@ -81,14 +81,16 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._chosen, self._done = True, None
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Start new episodes.
 
         Args:
-            seed: seed of all random numbers from now on; None keeps the present generator.
+            seed: seed of all random numbers from now on; None keeps the present generator. A list of `T * E` numbers,
+                which gymnasium allows, is one seed as a whole, as all sub-environments draw from one generator.
             options: `{"reset_mask": bool array [T * E]}` resets only the sub-environments where it is True.
         """
+        seed = self._one_seed(seed)
         super().reset(seed=seed)
         mask = None if not options else options.get("reset_mask")
         given = None if mask is None else self._mask(mask)
@@ -139,6 +141,17 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environments, if they have `close`."""
         getattr(self.env, "close", lambda: None)()
+
+    def _one_seed(self, seed: Any) -> int | None:
+        """The seed that a list of seeds stands for; other seeds are returned as they are."""
+        if seed is None or isinstance(seed, int | np.integer):
+            return None if seed is None else int(seed)
+        seeds = list(seed)
+        if len(seeds) != self.num_envs or len({each is None for each in seeds}) > 1:
+            raise ValueError(
+                f"seed={seeds}; expected one number, or {self.num_envs} of them, one for each sub-environment"
+            )
+        return None if seeds[0] is None else int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 2)
 
     def _chance(self, seed: int | None) -> torch.Generator:
         if seed is not None or self._generator is None:
