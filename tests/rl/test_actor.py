@@ -83,6 +83,20 @@ def test_learners_and_policies_are_saved_too(tmp_path: Any, what: str) -> None:
     assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in given.state_dict().items())
 
 
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_memory_is_saved_and_loaded(tmp_path: Any, steps: int) -> None:
+    env = qs.rl.Bandit(arms=3, num_envs=2, horizon=5)
+    env.set_tasks(env.sample_tasks(4, generator=torch.Generator().manual_seed(0)))
+    actor, chance = qs.rl.RL2.of(env, width=8).actor(), torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        actor = actor.adapt(actor.rollout(env, generator=chance))
+    qs.save(actor, tmp_path / "actor")
+    loaded = qs.load(tmp_path / "actor")
+    runs = [a.rollout(env, generator=torch.Generator().manual_seed(3)) for a in (actor, loaded)]
+    assert torch.equal(runs[0].action, runs[1].action) and torch.equal(runs[0].log_prob, runs[1].log_prob)
+    assert list(qs.rl.evaluate(loaded.learner, env, tasks=2)) == ["return/steps=0", "return/steps=1"]
+
+
 def test_what_cannot_be_saved_says_why(tmp_path: Any) -> None:
     made = learner()
     alone = qs.rl.Actor(made.policy, made.inner, made.judge)

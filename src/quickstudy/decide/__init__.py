@@ -9,6 +9,7 @@ from quickstudy.decide.control import Known as Known
 from quickstudy.decide.dqn import DQN as DQN
 from quickstudy.decide.encoding import Encoding as Encoding
 from quickstudy.decide.ensemble import Ensemble as Ensemble
+from quickstudy.decide.experienced import Experienced as Experienced
 from quickstudy.decide.living import Agent as Agent
 from quickstudy.decide.living import Life as Life
 from quickstudy.decide.living import live as live

@@ -15,8 +15,9 @@ from quickstudy.decide.moment import Moment
 class Encoding(NamedTuple):
     """A transition as an example: x = (s / a, action),  y = (s' - s) / b.
 
-    Two actions are encoded as -1 and 1, more than two as one-hot vectors. Optional further outputs are the scaled
-    reward r / c, and after it the end of the episode: 1 where it terminated, 0 elsewhere.
+    Two actions are encoded as -1 and 1, more than two as one-hot vectors; real actions are divided by their scale.
+    Optional further outputs are the scaled reward r / c, and after it the end of the episode: 1 where it terminated, 0
+    elsewhere.
 
     Args:
         state_scale: a, `[ds]`.
@@ -24,6 +25,7 @@ class Encoding(NamedTuple):
         actions: the number of actions.
         reward_scale: c, a scalar; None if the reward is not an output.
         end: whether the end of the episode is an output.
+        action_scale: `[da]`, of real actions; None where actions are discrete.
 
     >>> encoding = Encoding(torch.tensor([2.0]), torch.tensor([0.5]), 2)
     >>> x = encoding.inputs(torch.tensor([[[4.0]]]), torch.tensor([[0]]))
@@ -38,6 +40,7 @@ class Encoding(NamedTuple):
     actions: int = 2
     reward_scale: Tensor | None = None
     end: bool = False
+    action_scale: Tensor | None = None
 
     @property
     def ds(self) -> int:
@@ -47,6 +50,8 @@ class Encoding(NamedTuple):
     @property
     def dx(self) -> int:
         """The number of features of an input."""
+        if self.action_scale is not None:
+            return self.ds + len(self.action_scale)
         return self.ds + (1 if self.actions == 2 else self.actions)
 
     @property
@@ -62,17 +67,23 @@ class Encoding(NamedTuple):
             self.actions,
             None if self.reward_scale is None else self.reward_scale.to(like),
             self.end,
+            None if self.action_scale is None else self.action_scale.to(like),
         )
 
     def features(self, action: Tensor) -> Tensor:
-        """The encoding of actions `[...]`: `[..., 1]`, or `[..., actions]` if there are more than two."""
+        """The encoding of actions `[...]`: `[..., 1]`, or `[..., actions]` if there are more than two.
+
+        That of real actions `[..., da]` is `[..., da]`.
+        """
+        if self.action_scale is not None:
+            return action / self.action_scale
         kind = self.state_scale.dtype
         if self.actions == 2:
             return torch.sub(2 * action.to(kind), 1).unsqueeze(-1)
         return torch.nn.functional.one_hot(action.long(), self.actions).to(kind)
 
     def inputs(self, state: Tensor, action: Tensor) -> Tensor:
-        """Inputs `x [..., dx]` for `state [..., ds]` and `action [...]`."""
+        """Inputs `x [..., dx]` for `state [..., ds]` and `action [...]`, or real ones `[..., da]`."""
         return torch.cat([state / self.state_scale, self.features(action)], -1)
 
     def following(self, state: Tensor, change: Tensor) -> Tensor:
@@ -96,7 +107,7 @@ class Encoding(NamedTuple):
         reward: Tensor | None = None,
         terminated: Tensor | None = None,
     ) -> Examples:
-        """Transitions `[T, N, ds]`, `[T, N]`, `[T, N, ds]` as examples.
+        """Transitions `[T, N, ds]`, `[T, N]` (or real actions `[T, N, da]`), `[T, N, ds]` as examples.
 
         Args:
             state, action, following: states, actions and next states.
@@ -107,7 +118,8 @@ class Encoding(NamedTuple):
             ValueError: for shapes that do not match, a missing reward or termination, and real transitions that are not
                 finite.
         """
-        check_transitions(state, action, following, mask, self.ds)
+        per_action = () if self.action_scale is None else tuple(self.action_scale.shape)
+        check_transitions(state, action, following, mask, self.ds, per_action)
         outputs = [(following - state) / self.change_scale]
         if self.reward_scale is not None:
             outputs.append(_outcome("reward", reward, following, mask) / self.reward_scale)
@@ -121,12 +133,16 @@ class Encoding(NamedTuple):
         return self.examples(state, action, following, mask, reward=reward, terminated=terminated)
 
 
-def check_transitions(state: Tensor, action: Tensor, following: Tensor, mask: Tensor | None, ds: int) -> None:
-    """Raise ValueError unless shapes match and real transitions are finite."""
-    if state.dim() != 3 or state.shape[2] != ds or following.shape != state.shape or action.shape != state.shape[:2]:
+def check_transitions(
+    state: Tensor, action: Tensor, following: Tensor, mask: Tensor | None, ds: int, per_action: tuple[int, ...] = ()
+) -> None:
+    """Raise ValueError unless shapes match and real transitions are finite; `per_action` is the shape of one action."""
+    shape = (*state.shape[:2], *per_action)
+    if state.dim() != 3 or state.shape[2] != ds or following.shape != state.shape or action.shape != shape:
+        actions = ", ".join(["T", "N", *map(str, per_action)])
         raise ValueError(
             f"states {list(state.shape)}, actions {list(action.shape)} and next states {list(following.shape)}; "
-            f"expected [T, N, {ds}], [T, N] and [T, N, {ds}]"
+            f"expected [T, N, {ds}], [{actions}] and [T, N, {ds}]"
         )
     finite = state.isfinite().all(-1) & following.isfinite().all(-1)
     wrong = ~finite if mask is None else ~finite & mask

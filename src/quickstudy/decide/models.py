@@ -11,7 +11,8 @@ from quickstudy.processes.conditional import ConditionalPredictor
 from quickstudy.rl.environment import EnvironmentTasks, Simulator
 
 World = Callable[[Tensor, Tensor], Tensor]
-"""A function `(state, action) -> states`: the states `[H, T, K, ds]` after each of the actions `[H, T, K]`, starting at
+"""A function `(state, action) -> states`: the states `[H, T, K, ds]` after each of the actions `[H, T, K]` (or real
+actions `[H, T, K, da]`), starting at
 `state [T, ds]`, or at `[T, K, ds]` for a state of each candidate. If modelled, reward and end are further columns."""
 
 
@@ -95,7 +96,7 @@ def unrolled(change: Callable[[Tensor], Tensor], encoding: Encoding) -> World:
     more = encoding.dy - ds
 
     def world(state: Tensor, action: Tensor) -> Tensor:
-        horizon, tasks, candidates = action.shape
+        horizon, tasks, candidates = action.shape[:3]
         # the inputs of all steps; each step writes its state into the next input, so that nothing is copied
         x = state.new_empty(horizon + 1, tasks, candidates, encoding.dx)
         x[:horizon, ..., ds:] = encoding.features(action)

@@ -11,8 +11,9 @@ from torch import Tensor
 from quickstudy.checks import check_number, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.decide.encoding import Encoding
+from quickstudy.decide.experienced import Experienced
 from quickstudy.learner import Split
-from quickstudy.rl.environment import EnvironmentTasks, Simulator
+from quickstudy.rl.environment import Environment, EnvironmentTasks, Simulator
 from quickstudy.tasks.sampling import Batch
 
 WIDE = (2.4, 2.0, 0.21, 2.5)  # m, m/s, rad, rad/s: the range of CartPole's states before it fails
@@ -49,6 +50,7 @@ class Transitions:
             probabilistic learner then becomes so certain of the constant that it learns little else.
 
     Raises:
+        TypeError: for an environment whose dynamics are no function; use `from_environment`.
         ValueError: for widths of unequal numbers, widths not above 0, noise below 0, or less than one lane.
 
     >>> import quickstudy as qs
@@ -68,7 +70,17 @@ class Transitions:
     end: bool = field(default=False, kw_only=True)
     noise: float = field(default=0.2, kw_only=True)
 
+    @staticmethod
+    def from_environment(env: Environment, *, reward: bool = False, end: bool = False) -> Experienced:
+        """The same kind of tasks from an environment that can only be stepped, such as one of gymnasium; see there."""
+        return Experienced(env, reward=reward, end=end)
+
     def __post_init__(self) -> None:
+        if not callable(getattr(self.env, "dynamics", None)):
+            raise TypeError(
+                f"{type(self.env).__name__} has no dynamics(tasks, state, action); use "
+                "Transitions.from_environment(env), which acts in the environment"
+            )
         sizes = [len(self.near), len(self.wide), len(self.feedback)]
         if len(set(sizes)) > 1 or min(*self.near, *self.wide) <= 0:
             raise ValueError(

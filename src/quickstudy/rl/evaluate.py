@@ -41,7 +41,8 @@ def evaluate(
         learner: a learner with `actor()`, such as `MAMLTRPO`.
         environment: the environment; its number of environments per task is the number of episodes before each step.
         tasks: number of tasks, 40 as in the MAML paper.
-        steps: numbers of adaptation steps after which to measure; by default 0 up to that of training.
+        steps: numbers of adaptation steps (for `RL2`, of earlier episodes) after which to measure; by default 0 up to
+            that of training.
         lr: rates of the steps, in place of those of training.
         split: the split from which tasks are drawn.
         seed: seed of tasks and episodes.
@@ -122,7 +123,10 @@ def _measured(
 
 def _steps(learner: Any, steps: Any) -> tuple[int, ...]:
     if steps is None:
-        return tuple(range(int(getattr(learner, "steps", 1)) + 1))
+        last = getattr(
+            learner, "steps", getattr(learner, "episodes", 2) - 1
+        )  # a trial of n episodes adapts n - 1 times
+        return tuple(range(int(last) + 1))
     given = (steps,) if isinstance(steps, int) else tuple(steps)
     if not given:
         raise ValueError("steps is empty; expected at least one number of adaptation steps")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.episodes import Episodes
@@ -24,6 +24,7 @@ class RecurrentActor:
         policy: maps outputs of the memory to distributions over actions.
         network: the memory.
         memory: what is remembered, row t E + e; None before the first episode.
+        learner: the learner that made it, which `quickstudy.save(actor, path)` saves with it.
 
     >>> import quickstudy as qs
     >>> env = qs.rl.Bandit(arms=3, num_envs=2, horizon=5)
@@ -37,6 +38,7 @@ class RecurrentActor:
     policy: Any
     network: MemoryNetwork
     memory: Memory | None = None
+    learner: nn.Module | None = None
 
     @torch.no_grad()
     def adapt(self, episodes: Episodes) -> "RecurrentActor":
@@ -60,6 +62,18 @@ class RecurrentActor:
         memory = self._memory(environment.num_tasks, environment.num_envs)
         recall = Recall(self.policy, self.network, memory)
         return rollout(environment, self.policy, recall=recall, generator=generator, **options)
+
+    def saved(self) -> dict[str, Any]:
+        """What `quickstudy.save` keeps besides the learner: the memory. Raises ValueError without a learner."""
+        if self.learner is None:
+            raise ValueError("this actor belongs to no learner; save one that learner.actor() returned, or adapted")
+        return {"memory": None if self.memory is None else tuple(part.clone() for part in self.memory)}
+
+    def restored(self, saved: Any) -> "RecurrentActor":
+        """The actor that `saved` was made from. Raises ValueError for anything else."""
+        if not isinstance(saved, dict) or set(saved) != {"memory"}:
+            raise ValueError("it is not what RecurrentActor.saved returned")
+        return replace(self, memory=None if saved["memory"] is None else Memory(*saved["memory"]))
 
     def _memory(self, tasks: int, streams: int) -> Memory:
         if self.memory is None:

@@ -110,7 +110,7 @@ class RL2(nn.Module):
 
     def actor(self) -> RecurrentActor:
         """The actor before its first episode."""
-        return RecurrentActor(self.policy, self.memory)
+        return RecurrentActor(self.policy, self.memory, learner=self)
 
     def practise(self, environment: Environment, *, generator: torch.Generator | None = None) -> Practice:
         """A trial in every environment of every task: `episodes` episodes, one after another."""
