@@ -167,6 +167,22 @@ class OldApi(Walk):
         return super().reset(mask, generator=generator)[0]
 
 
+class DrawsFromAList(Walk):
+    """Ten goals, in every split in another order."""
+
+    def sample_tasks(self, num_tasks, *, split="train", generator=None):
+        drawn = super().sample_tasks(num_tasks, split=split, generator=generator)
+        return {"goal": (drawn["goal"] * 10).floor() / 10}
+
+
+class TwoGoals(Walk):
+    """All the tasks there are: a goal on either side."""
+
+    def sample_tasks(self, num_tasks, *, split="train", generator=None):
+        drawn = super().sample_tasks(num_tasks, split=split, generator=generator)
+        return {"goal": torch.where(drawn["goal"] > 0, 1.0, -1.0).to(drawn["goal"])}
+
+
 class HandsOutItsReward(Walk):
     """One buffer for all rewards, as on a GPU."""
 
@@ -286,6 +302,7 @@ WRONG = [
     (GymnasiumsOwnChance, "equal seeds give equal runs", "Draw from the generator that reset was given"),
     (TorchChance, "a generator is the only source of chance", "keep the generator and draw from it"),
     (LeaksState, "the callers data are safe", "return copies of the state"),
+    (DrawsFromAList, "held out tasks are held out", "tasks are training tasks. Give each task of a finite list"),
     (HandsOutItsReward, "what it returned stays as it was", "reward of step 1 changed when the environment went on"),
     (HandsOutItsInfo, "what it returned stays as it was", "place of step 1 changed when the environment went on"),
     (KeepsTasks, "tasks can be set and set back", "after other tasks were set and these set back"),

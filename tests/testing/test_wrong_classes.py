@@ -43,6 +43,7 @@ def test_right_families_pass():
 
 def test_right_environments_pass():
     assert not check_environment(own_environment.Walk).skipped
+    assert check_environment(own_environment.TwoGoals).passed
     report = check_environment(lambda: own_environment.LeftRight(num_envs=1, horizon=1))
     assert names(report) == {"actions beyond their bounds are clipped"}
 

@@ -35,6 +35,7 @@ from quickstudy.testing.environment_case import (
 from quickstudy.testing.report import Report
 
 MEMBERS = ("num_envs", "horizon", "observation_space", "action_space", "num_tasks")
+FEW = 8  # tasks of which none can be held out
 METHODS = ("sample_tasks", "set_tasks", "reset", "step")
 
 
@@ -203,6 +204,25 @@ def _check_tasks(case: EnvironmentCase, dtype: torch.dtype) -> None:
     expect(same, "sample_tasks without a generator gave two draws after equal torch.manual_seed; draw from torch's own")
 
 
+def held_out_tasks_are_held_out(case: EnvironmentCase) -> None:
+    """No validation or test task is a training task, unless a few are all there are (docs/design.md, Environment)."""
+    drawn = {}
+    for split, count in (("train", 400), ("validation", 40), ("test", 40)):
+        tasks = case.make().sample_tasks(count, split=split, generator=seeded(1))
+        rows = torch.cat([value.reshape(count, -1).double().cpu() for value in tasks.values()], 1)
+        drawn[split] = set(map(tuple, rows.tolist()))
+    if len(set.union(*drawn.values())) <= FEW:
+        return  # such as two directions, of which none can be left out
+    for split in ("validation", "test"):
+        common = len(drawn[split] & drawn["train"])
+        words = f"{common} of {len(drawn[split])} {split} tasks are training tasks"
+        cure = (
+            "give each task of a finite list to one split (quickstudy.tasks.datasets.splits.split_tasks); or skip this "
+            "property, if all tasks are meant to be in all splits"
+        )
+        expect(not common, words, cure)
+
+
 def the_callers_data_are_safe(case: EnvironmentCase) -> None:
     """Changing tensors that it received or returned does not affect it (docs/design.md, Habits)."""
     env = case.ready()
@@ -288,6 +308,7 @@ PROPERTIES: tuple[Property, ...] = (
     shapes_and_types_are_those_of_the_contract,
     observations_lie_in_their_space,
     tasks_are_drawn,
+    held_out_tasks_are_held_out,
     environment_episodes.tasks_do_not_meet,
     environment_episodes.a_batch_is_a_loop,
     environment_episodes.equal_seeds_give_equal_runs,
