@@ -31,6 +31,7 @@ FAR = {  # name, kernel: folder
     ("CNP", "rbf"): "kl-cnp",
     ("CNP", "matern52"): "kl-cnp-matern",
     ("CNP", "weakly_periodic"): "kl-cnp-weakly-periodic",
+    ("TNP", "rbf"): "kl-tnp",
 }
 LARGER = {  # folder: name
     "gp-20k-cnp": "CNP",
@@ -251,7 +252,7 @@ def _far() -> Page:
     references = [_by_kernel(records, names[0], part) for part in ("diagonal/", "prior/")]
     rows.append(Row("exact posterior at each point by itself", references[0], competes=False))
     rows.append(Row("prior of the process", references[1], competes=False))
-    attentive, alpaca = (records[name, "rbf"] for name in ("Attentive CNP", "ALPaCA"))
+    attentive, alpaca, tnp = (records[name, "rbf"] for name in ("Attentive CNP", "ALPaCA", "TNP"))
     some, others = records[names[0], "rbf"], [records["Attentive CNP", kernel] for kernel in FAR_KERNELS]
     gaps = [record["kl"].mean - record["diagonal/kl"].mean for record in others]
     return Page(
@@ -279,7 +280,8 @@ def _far() -> Page:
         says=f"No model that predicts each point by itself can have less than {shown(some['diagonal/kl'])} on the RBF "
         f"kernel; the attentive CNP has {shown(attentive['kl'])}. It is {gaps[0]:.3f}, {gaps[1]:.3f} and {gaps[2]:.3f} "
         "above what is possible on the three kernels: it does not learn to find the period with this budget. By the "
-        f"chain rule it has {shown(attentive['autoregressive_kl'])} on the RBF kernel. ALPaCA, whose belief is joint, "
+        f"chain rule it has {shown(attentive['autoregressive_kl'])} on the RBF kernel, and the TNP "
+        f"{shown(tnp['autoregressive_kl'])}. ALPaCA, whose belief is joint, "
         f"has {shown(alpaca['kl'])}: functions of such a kernel are nearly sums of fixed shapes, which it learns; a "
         "weakly periodic kernel needs more shapes than its 64 features.",
         care=(

@@ -57,7 +57,8 @@ def page() -> Page:
             "share of outcomes in the central 90% intervals. K is the number of rows seen of a new group. Means "
             "over the tables whose groups have enough rows: "
             + ", ".join(f"{record.metrics[f'{ALL}/coverage90/k={k}']['n']} at K={k}" for k in SEEN)
-            + ". ± is a 95% confidence interval over tables. Learners are widened by what held-out groups ask for.",
+            + ". ± is a 95% confidence interval over tables. Learners are as wide as held-out groups ask for; in the "
+            "mixture, as wide as the mixture asks for.",
         ),
         says=f"The mixture is best, or within the 95% interval of the best single learner of the table, in "
         f"{count['rmse']} of {len(tables)} tables by error and in {count['log_likelihood']} by log-likelihood"
@@ -70,8 +71,6 @@ def page() -> Page:
             "and stand in the file only, as not every table allows them.",
             "The learners and the rule that mixes them were developed with these tables in sight, though their "
             "weights, widths and fits never see a held-out group.",
-            "The run is of the commit named below. Since then the mixture also has a mixed model with Student noise, "
-            "and curves for inputs with five values or fewer.",
             "Tables of 6 to 20 groups have wide intervals, so that being within them says little.",
         ),
         published=(),

@@ -85,7 +85,7 @@ PARTS = {
     "cnp": "CNP",
     "attentive-cnp": "Attentive CNP",
     "tnp": "TNP",
-    "deep-mean-gp": "GP with a deep mean and kernel",
+    "robust": "mixed model, Student noise",
     "tuned": "fine-tuned",
     "gp": "GP fitted to the rows seen",
     "gp_shared": "GP fitted to the training groups",
