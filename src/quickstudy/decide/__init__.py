@@ -19,6 +19,7 @@ from quickstudy.decide.models import Simulated as Simulated
 from quickstudy.decide.moment import Moment as Moment
 from quickstudy.decide.objective import Balance as Balance
 from quickstudy.decide.objective import LearnedReturn as LearnedReturn
+from quickstudy.decide.planning import GaussianPlanner as GaussianPlanner
 from quickstudy.decide.planning import Planner as Planner
 from quickstudy.decide.planning import cross_entropy as cross_entropy
 from quickstudy.decide.planning import mppi as mppi

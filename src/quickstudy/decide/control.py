@@ -10,7 +10,7 @@ from quickstudy.data import Examples
 from quickstudy.decide.encoding import Encoding
 from quickstudy.decide.models import Learned, Model
 from quickstudy.decide.moment import Moment
-from quickstudy.decide.planning import Objective, Plan, Planner
+from quickstudy.decide.planning import GaussianPlanner, Objective, Planner
 
 
 class Knowledge(Protocol):
@@ -104,7 +104,7 @@ class Control:
 
     Args:
         knowledge: provides the model, and is updated with observed transitions.
-        planner: a planner, from `cross_entropy` or `mppi`.
+        planner: a planner, from `cross_entropy` or `mppi`; `space=env.action_space` makes one for the environment.
         objective: the value of plans.
         generator: random numbers for functions and candidates.
     """
@@ -112,19 +112,21 @@ class Control:
     def __init__(
         self,
         knowledge: Knowledge,
-        planner: Planner,
+        planner: Planner | GaussianPlanner,
         objective: Objective,
         *,
         generator: torch.Generator | None = None,
     ):
-        self.knowledge, self.planner, self.objective, self.generator = knowledge, planner, objective, generator
-        self._plan: Plan | None = None
+        self.knowledge, self.objective, self.generator = knowledge, objective, generator
+        self.planner: Any = planner  # each kind starts from its own kind of plan
+        self._plan: Any = None
 
     def act(self, state: Tensor) -> Tensor:
-        """The first action `[T]` of each task's plan from the states `[T, ds]`."""
+        """The first action of each task's plan from the states `[T, ds]`: integers `[T]`, or real numbers `[T, da]`."""
         model = self.knowledge.model()
         self._plan = self.planner.plan(model, state, self.objective, self._plan, self.generator)
-        return self._plan.action.long()  # planners count with real numbers
+        action: Tensor = self._plan.action
+        return action
 
     def see(self, moment: Moment) -> None:
         """Update the model's knowledge."""
