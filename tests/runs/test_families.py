@@ -28,6 +28,7 @@ CASES: dict[str, Any] = {
     "rl.Navigation2D": qs.rl.Navigation2D.unit_board(num_envs=3),
     "rl.CartPole": qs.rl.CartPole(flip=0.5, horizon=20),
     "rl.Bandit": qs.rl.Bandit(arms=3, probability=(0.2, 0.4)),
+    "rl.GridNavi": qs.rl.GridNavi(cells=4, horizon=9),
     "rl.TabularMDP": qs.rl.TabularMDP(states=4),
     "rl.Informed": qs.rl.Informed(qs.rl.Navigation2D(horizon=7), ("goal",)),
 }

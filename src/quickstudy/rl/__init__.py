@@ -13,6 +13,7 @@ from quickstudy.rl.envs.cartpole import CartPole as CartPole
 from quickstudy.rl.envs.failure import EnvironmentFailure as EnvironmentFailure
 from quickstudy.rl.envs.filmed import Filmed as Filmed
 from quickstudy.rl.envs.from_gymnasium import from_gymnasium as from_gymnasium
+from quickstudy.rl.envs.gridnavi import GridNavi as GridNavi
 from quickstudy.rl.envs.informed import Informed as Informed
 from quickstudy.rl.envs.navigation2d import Navigation2D as Navigation2D
 from quickstudy.rl.envs.register import register as _register

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from quickstudy.rl import Bandit, CartPole, Informed, Navigation2D, TabularMDP
+from quickstudy.rl import Bandit, CartPole, GridNavi, Informed, Navigation2D, TabularMDP
 from quickstudy.testing import check_environment
 
 
@@ -16,9 +16,10 @@ from quickstudy.testing import check_environment
         (lambda: CartPole(num_envs=2, horizon=4), ("masspole", "force_mag", "gravity"), 3),
         (lambda: Navigation2D(num_envs=2, horizon=4), ("goal",), 2),
         (lambda: Bandit(arms=3, num_envs=2, horizon=4), ("probability",), 3),
+        (lambda: GridNavi(num_envs=2, horizon=4), ("goal",), 2),
         (lambda: TabularMDP(states=3, actions=2, num_envs=2, horizon=4), ("reward", "transition"), 6 + 18),
     ],
-    ids=["a number", "numbers", "a vector", "a row", "tables"],
+    ids=["a number", "numbers", "a vector", "a row", "a cell", "tables"],
 )
 def test_observations_end_with_the_task(make: Any, show: Any, size: int) -> None:
     env = Informed(make(), show)

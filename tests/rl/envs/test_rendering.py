@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from quickstudy.rl.envs.rendering import BLUE, GREEN, ORANGE, bars, cartpole, navigation
+from quickstudy.rl.envs.rendering import BLUE, GREEN, ORANGE, bars, cartpole, grid, navigation
 
 
 def _middle(picture: Any, color: tuple[int, int, int]) -> list[float]:
@@ -33,3 +33,10 @@ def test_bars_are_as_high_as_they_should_be() -> None:
     assert 0.2 < left.sum() / right.sum() < 0.3
     assert _middle(picture, ORANGE)[0] > 0.6
     assert not (bars([0.25], marked=-1) == ORANGE).all(-1).any()
+
+
+def test_the_walker_and_its_goal_are_in_their_cells() -> None:
+    picture = grid((1.0, 3.0), (4.0, 0.0), 5)
+    assert picture.shape == (300, 300, 3) and picture.dtype == np.uint8
+    np.testing.assert_allclose(_middle(picture, BLUE), [(1 + 0.6) / 5.2, 1 - (3 + 0.6) / 5.2], atol=0.01)
+    np.testing.assert_allclose(_middle(picture, GREEN), [(4 + 0.6) / 5.2, 1 - 0.6 / 5.2], atol=0.01)

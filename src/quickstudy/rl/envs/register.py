@@ -17,6 +17,7 @@ NAMES: dict[str, tuple[str, int]] = {
     "Navigation2DCorners": ("navigation2d.Navigation2D.corners", 100),
     "CartPole": ("cartpole.CartPole", 500),
     "Bandit": ("bandit.Bandit", 100),
+    "GridNavi": ("gridnavi.GridNavi", 15),
     "TabularMDP": ("tabular_mdp.TabularMDP", 10),
 }
 UNLIMITED = 10**9

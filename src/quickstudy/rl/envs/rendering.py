@@ -121,3 +121,16 @@ def bars(heights: Sequence[float], marked: int) -> NDArray[np.uint8]:
     if marked >= 0:
         canvas.line((float(marked), -0.15), (float(marked), -0.15), 0.2, ORANGE)
     return canvas.pixels()
+
+
+def grid(position: Point, goal: Point, cells: int) -> NDArray[np.uint8]:
+    """A picture of a walker (blue) and a goal (green) on a square grid; the cell (0, 0) is at the lower left."""
+    canvas = Canvas((-0.6, -0.6), (cells - 0.4, cells - 0.4), 300)
+    middle = (cells - 1) / 2
+    canvas.box((middle, middle), cells + 0.1, cells + 0.1, GREY)
+    for x in range(cells):
+        for y in range(cells):
+            canvas.box((float(x), float(y)), 0.9, 0.9, WHITE)
+    canvas.box(goal, 0.9, 0.9, GREEN)
+    canvas.line(position, position, 0.5, BLUE)
+    return canvas.pixels()

@@ -26,6 +26,7 @@ FAMILIES: dict[str, str] = {
     "rl.Navigation2D": "quickstudy.rl.envs.navigation2d",
     "rl.CartPole": "quickstudy.rl.envs.cartpole",
     "rl.Bandit": "quickstudy.rl.envs.bandit",
+    "rl.GridNavi": "quickstudy.rl.envs.gridnavi",
     "rl.TabularMDP": "quickstudy.rl.envs.tabular_mdp",
     "rl.Informed": "quickstudy.rl.envs.informed",
 }

@@ -1,0 +1,1 @@
+"""Policies that know the distribution of tasks exactly: what learners are measured against."""
