@@ -11,7 +11,7 @@ import torch
 from gymnasium.spaces import Discrete
 from torch import Tensor
 
-from quickstudy.rl import Bandit, CartPole, GridNavi, Navigation2D, TabularMDP, from_gymnasium
+from quickstudy.rl import Bandit, CartPole, GridNavi, Navigation2D, Pendulum, TabularMDP, from_gymnasium
 from quickstudy.rl.envs.filmed import Filmed
 from quickstudy.testing import environment_checks
 from quickstudy.testing.environment_case import actions_for, run, seeded
@@ -42,6 +42,8 @@ ENVIRONMENTS: dict[str, Callable[[], Any]] = {
     "cartpole_all_varies": lambda: CartPole(
         length=(0.3, 0.7), force_mag=(5.0, 15.0), gravity=(8.0, 11.0), flip=0.5, num_envs=E, horizon=H
     ),
+    "pendulum": lambda: Pendulum(num_envs=E, horizon=H),
+    "pendulum_all_varies": lambda: Pendulum(gravity=(8.0, 11.0), max_torque=(1.0, 3.0), num_envs=E, horizon=H),
     "bandit": lambda: Bandit(num_envs=E, horizon=H),
     "gridnavi": lambda: GridNavi(num_envs=E, horizon=H),
     "tabular": lambda: TabularMDP(noise=0.0, num_envs=E, horizon=H),
@@ -57,7 +59,7 @@ CHECKS = {
     for name, make in ENVIRONMENTS.items()
 }
 PROPERTIES = list(CHECKS["navigation"])
-CONTINUOUS = [name for name in ENVIRONMENTS if name.startswith("navigation")] + ["filmed"]
+CONTINUOUS = [name for name in ENVIRONMENTS if name.startswith(("navigation", "pendulum"))] + ["filmed"]
 # which properties do not apply to an environment, for want of what they are about
 WITHOUT = {
     "actions beyond their bounds are clipped": frozenset(ENVIRONMENTS) - frozenset(CONTINUOUS),
@@ -150,7 +152,14 @@ def test_repr_tells_environments_apart(name: str) -> None:
     assert sum(repr(make()) == said for make in ENVIRONMENTS.values()) == 1
 
 
-OWN = {"navigation": Navigation2D, "cartpole": CartPole, "bandit": Bandit, "grid": GridNavi, "tabular": TabularMDP}
+OWN = {
+    "navigation": Navigation2D,
+    "cartpole": CartPole,
+    "pendulum": Pendulum,
+    "bandit": Bandit,
+    "grid": GridNavi,
+    "tabular": TabularMDP,
+}
 
 
 @pytest.mark.parametrize("name", OWN)

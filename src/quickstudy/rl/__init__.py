@@ -16,6 +16,7 @@ from quickstudy.rl.envs.from_gymnasium import from_gymnasium as from_gymnasium
 from quickstudy.rl.envs.gridnavi import GridNavi as GridNavi
 from quickstudy.rl.envs.informed import Informed as Informed
 from quickstudy.rl.envs.navigation2d import Navigation2D as Navigation2D
+from quickstudy.rl.envs.pendulum import Pendulum as Pendulum
 from quickstudy.rl.envs.register import register as _register
 from quickstudy.rl.envs.single import SingleEnv as SingleEnv
 from quickstudy.rl.envs.tabular_mdp import TabularMDP as TabularMDP

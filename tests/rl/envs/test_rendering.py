@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from quickstudy.rl.envs.rendering import BLUE, GREEN, ORANGE, bars, cartpole, grid, navigation
+from quickstudy.rl.envs.rendering import BLUE, GREEN, ORANGE, bars, cartpole, grid, navigation, pendulum
 
 
 def _middle(picture: Any, color: tuple[int, int, int]) -> list[float]:
@@ -24,6 +24,12 @@ def test_the_pole_leans_to_the_right() -> None:
     upright, leaning = cartpole(0.0, 0.0, 0.5, 2.4, tallest=0.5), cartpole(0.0, 0.2, 0.5, 2.4, tallest=0.5)
     assert abs(_middle(upright, ORANGE)[0] - 0.5) < 0.005 < _middle(leaning, ORANGE)[0] - 0.5
     assert cartpole(0.0, 0.0, 0.3, 2.4, tallest=1.0).shape == cartpole(0.0, 0.0, 1.0, 2.4, tallest=1.0).shape
+
+
+def test_the_pendulum_turns_to_the_left() -> None:
+    upright, turned = pendulum(0.0, 1.0, longest=1.0), pendulum(np.pi / 2, 1.0, longest=1.0)
+    assert abs(_middle(upright, ORANGE)[0] - 0.5) < 0.005 and _middle(upright, ORANGE)[1] < 0.35
+    assert abs(_middle(turned, ORANGE)[1] - 0.5) < 0.005 and _middle(turned, ORANGE)[0] < 0.35
 
 
 def test_bars_are_as_high_as_they_should_be() -> None:

@@ -21,7 +21,7 @@ from quickstudy.experiments.stage import Stage
 from quickstudy.report import figures
 from quickstudy.report.figures import Series
 from quickstudy.report.tables import PARTS
-from quickstudy.rl.envs.bandit_policies import BanditPolicy, Greedy, Index, Thompson, play
+from quickstudy.rl.envs.references.bandit import BanditPolicy, Greedy, Index, Thompson, play
 
 
 @dataclass(frozen=True, kw_only=True)

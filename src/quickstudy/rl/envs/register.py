@@ -16,6 +16,7 @@ NAMES: dict[str, tuple[str, int]] = {
     "Navigation2DSemicircle": ("navigation2d.Navigation2D.semicircle", 100),
     "Navigation2DCorners": ("navigation2d.Navigation2D.corners", 100),
     "CartPole": ("cartpole.CartPole", 500),
+    "Pendulum": ("pendulum.Pendulum", 200),
     "Bandit": ("bandit.Bandit", 100),
     "GridNavi": ("gridnavi.GridNavi", 15),
     "TabularMDP": ("tabular_mdp.TabularMDP", 10),

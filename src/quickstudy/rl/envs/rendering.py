@@ -112,6 +112,21 @@ def cartpole(x: float, angle: float, length: float, edge: float, *, tallest: flo
     return canvas.pixels()
 
 
+def pendulum(angle: float, length: float, *, longest: float) -> NDArray[np.uint8]:
+    """A picture of a pendulum that is turned by `angle` to the left of its upright position, as in gymnasium.
+
+    Args:
+        angle: angle between the pendulum and the upright position, in radians.
+        length: the length of the pendulum, in metres.
+        longest: the largest `length` that must fit into the picture, in metres.
+    """
+    reach = 1.15 * longest
+    canvas = Canvas((-reach, -reach), (reach, reach), 300)
+    canvas.line((0.0, 0.0), (-length * np.sin(angle), length * np.cos(angle)), 0.1 * longest, ORANGE)
+    canvas.line((0.0, 0.0), (0.0, 0.0), 0.06 * longest, BLUE)
+    return canvas.pixels()
+
+
 def bars(heights: Sequence[float], marked: int) -> NDArray[np.uint8]:
     """A picture with a bar for each of `heights` in [0, 1], and a dot below bar `marked`; -1 marks none."""
     canvas = Canvas((-0.7, -0.3), (len(heights) - 0.3, 1.1), 300)

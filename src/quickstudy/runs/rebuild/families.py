@@ -25,6 +25,7 @@ FAMILIES: dict[str, str] = {
     "Informed": "quickstudy.tasks.informed",
     "rl.Navigation2D": "quickstudy.rl.envs.navigation2d",
     "rl.CartPole": "quickstudy.rl.envs.cartpole",
+    "rl.Pendulum": "quickstudy.rl.envs.pendulum",
     "rl.Bandit": "quickstudy.rl.envs.bandit",
     "rl.GridNavi": "quickstudy.rl.envs.gridnavi",
     "rl.TabularMDP": "quickstudy.rl.envs.tabular_mdp",

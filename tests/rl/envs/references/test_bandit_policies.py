@@ -5,7 +5,7 @@ from functools import lru_cache
 import pytest
 import torch
 
-from quickstudy.rl.envs.bandit_policies import Greedy, Index, Thompson, play
+from quickstudy.rl.envs.references.bandit import Greedy, Index, Thompson, play
 
 
 @lru_cache(None)
