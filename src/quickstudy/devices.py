@@ -1,6 +1,24 @@
-"""The choice of the device."""
+"""The choice of the device, and of the number of threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A context, or a decorator, in which torch computes with one thread.
+
+    Many small matrices are no faster with more. Where other programs compute as well, they are many times slower, since
+    the threads of each operation wait for each other.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def pick_device(device: torch.device | str) -> torch.device:

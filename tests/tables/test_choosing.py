@@ -70,6 +70,26 @@ def test_choosing_warns_of_no_range(recwarn: pytest.WarningsRecorder) -> None:
     assert not recwarn.list
 
 
+def test_choosing_takes_one_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two threads on two busy cores it took thirty times as long."""
+    seen, original, before = [], choosing.fitted, torch.get_num_threads()
+
+    def spied(*given: Any, **options: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return original(*given, **options)
+
+    monkeypatch.setattr(choosing, "fitted", spied)
+    torch.set_num_threads(2)
+    try:
+        choose(world(1.0, groups=6, rows=3), only=("everyone", "intercept"))
+        assert set(seen) == {1} and torch.get_num_threads() == 2
+        with pytest.raises(ValueError, match="6 groups|no learner"):
+            choose(world(1.0, groups=6, rows=3), only=("nothing",))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_folds_depend_on_names_and_seed_alone() -> None:
     names = [f"g{i}" for i in range(10)]
     found = folds(names, 3, 0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples
+from quickstudy.devices import one_thread
 from quickstudy.estimators.rows import Names, grouped
 from quickstudy.estimators.setting import Setting, check_enough, check_name, check_size, sizes_of, split, trained
 from quickstudy.learner import Quantiles, check_learner
@@ -45,6 +46,7 @@ def choice_of(rows: GroupedRows, setting: Setting, *, outer: int = 3) -> Choice:
     )
 
 
+@one_thread()
 def single(rows: GroupedRows, names: Sequence[Any], setting: Setting) -> InUnits:
     """One learner, fitted to the groups `names`, in the units of the table, with beliefs of the width they must have.
 
@@ -93,12 +95,14 @@ def _as_it_is(rows: GroupedRows, names: Sequence[Any], setting: Setting) -> InUn
     return InUnits(own, table.scaling.to_json()).eval()
 
 
+@one_thread()
 def held_out_scores(rows: GroupedRows, setting: Setting, count: int, seen: Sequence[int]) -> Judged:
     """The scores of one learner on all groups, each predicted by a fit to those of the other folds, of `count`."""
     parts = folds(rows.names, count, setting.seed)
     return Judged.join([judge(single(rows, train, setting), held_out(rows, test, seen)) for train, test in parts])
 
 
+@one_thread()
 def without_groups(values: Tensor, names: Names) -> tuple[InUnits, GroupedRows]:
     """One curve for all rows, each of which is a group of its own; a line where there are several inputs.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from quickstudy.devices import one_thread
 from quickstudy.tables.calibrated import Calibrated, factors
 from quickstudy.tables.candidates import STEPS, Candidate, fitted
 from quickstudy.tables.in_units import InUnits
@@ -46,6 +47,7 @@ class Choice(NamedTuple):
     outcome: Outcome = "number"
 
 
+@one_thread()
 def choose(
     rows: GroupedRows,
     *,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from quickstudy.devices import one_thread
 from quickstudy.estimators.classes.judging import JudgedLabels, held_out_labels, judge_labels
 from quickstudy.tables.choosing import ALL
 from quickstudy.tables.judging import folds
@@ -31,6 +32,7 @@ class ClassChoice(NamedTuple):
     scores: dict[str, JudgedLabels]
 
 
+@one_thread()
 def choose_for_labels(
     rows: GroupedRows, tried: Sequence[str], fit: FitByName, seen: Sequence[int], *, outer: int, inner: int, seed: int
 ) -> ClassChoice:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples
+from quickstudy.devices import one_thread
 from quickstudy.estimators.classes.candidates import (
     class_candidates,
     curve_of,
@@ -50,6 +51,7 @@ def choice_for_labels(
     return choose_for_labels(rows, tried, fit, seen, outer=outer, inner=inner, seed=setting.seed)
 
 
+@one_thread()
 def one(rows: GroupedRows, names: Sequence[Any], classes: int, setting: Setting, most: int) -> ScaledInputs:
     """One learner, fitted to the groups `names`, in the units of the table.
 
@@ -80,6 +82,7 @@ def one(rows: GroupedRows, names: Sequence[Any], classes: int, setting: Setting,
     return ScaledInputs(own, scaling.to_json()).eval()
 
 
+@one_thread()
 def scores_of_one(rows: GroupedRows, classes: int, setting: Setting, count: int, seen: Sequence[int]) -> JudgedLabels:
     """The scores of one learner on all groups, each predicted by a fit to those of the other folds, of `count`."""
     parts = [
@@ -89,6 +92,7 @@ def scores_of_one(rows: GroupedRows, classes: int, setting: Setting, count: int,
     return JudgedLabels.join(parts)
 
 
+@one_thread()
 def labels_without_groups(values: Tensor, names: Sequence[str], classes: int) -> ScaledInputs:
     """Class probabilities from the inputs alone, fitted to rows `[n, dx + 1]`, each a group of its own."""
     scaling = Scaling.of(values[:, :-1], x=tuple(names))
