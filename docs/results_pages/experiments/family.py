@@ -32,6 +32,8 @@ FAR = {  # name, kernel: folder
     ("CNP", "matern52"): "kl-cnp-matern",
     ("CNP", "weakly_periodic"): "kl-cnp-weakly-periodic",
     ("TNP", "rbf"): "kl-tnp",
+    ("TNP", "weakly_periodic"): "kl-tnp-weakly-periodic",
+    ("Neural Process", "rbf"): "kl-np",
 }
 LARGER = {  # folder: name
     "gp-20k-cnp": "CNP",
@@ -279,8 +281,8 @@ def _far() -> Page:
         ),
         says=f"No model that predicts each point by itself can have less than {shown(some['diagonal/kl'])} on the RBF "
         f"kernel; the attentive CNP has {shown(attentive['kl'])}. It is {gaps[0]:.3f}, {gaps[1]:.3f} and {gaps[2]:.3f} "
-        "above what is possible on the three kernels: it does not learn to find the period with this budget. By the "
-        f"chain rule it has {shown(attentive['autoregressive_kl'])} on the RBF kernel, and the TNP "
+        "above what is possible on the three kernels: neither it nor the TNP learns to find the period with this "
+        f"budget. By the chain rule it has {shown(attentive['autoregressive_kl'])} on the RBF kernel, and the TNP "
         f"{shown(tnp['autoregressive_kl'])}. ALPaCA, whose belief is joint, "
         f"has {shown(alpaca['kl'])}: functions of such a kernel are nearly sums of fixed shapes, which it learns; a "
         "weakly periodic kernel needs more shapes than its 64 features.",
