@@ -123,6 +123,32 @@ def test_near_is_rewarded_within_its_radius_only() -> None:
     assert not bool(ended.any())
 
 
+def test_walks_on_the_semicircle_are_those_of_a_plain_loop() -> None:
+    """100 steps from (0, 0), by up to 0.1 in each coordinate; 1 - |s' - g| within 0.2 of the goal, 0 elsewhere."""
+    torch.set_default_dtype(torch.float64)
+    env, chance = Navigation2D.semicircle(num_envs=4), torch.Generator().manual_seed(0)
+    env.set_tasks(env.sample_tasks(3, generator=chance))
+    observation, _ = env.reset()
+    assert observation.shape == (3, 4, 2) and not observation.any()
+    goal = env.tasks["goal"][:, None]
+    action = (goal - observation).expand(100, 3, 4, 2) + 2 * torch.randn(100, 3, 4, 2, generator=chance)
+    steps = [env.step(a) for a in action]
+    assert [bool(step.truncated.all()) for step in steps] == [False] * 99 + [True]
+    paid = 0
+    for t, e in ((t, e) for t in range(3) for e in range(4)):
+        x = y = 0.0
+        goal_x, goal_y = env.tasks["goal"][t].tolist()
+        for h, step in enumerate(steps):
+            dx, dy = (0.1 * min(max(move, -1.0), 1.0) for move in action[h, t, e].tolist())
+            x, y = x + dx, y + dy
+            away = math.hypot(x - goal_x, y - goal_y)
+            assert step.observation[t, e].tolist() == pytest.approx([x, y])
+            assert float(step.reward[t, e]) == pytest.approx(1 - away if away <= 0.2 else 0.0)
+            paid += away <= 0.2
+        assert not bool(step.terminated[t, e])
+    assert paid > 10
+
+
 def test_progress_is_rewarded_in_the_goals_quadrant_only() -> None:
     env = Navigation2D.corners()
     places = torch.tensor([[[0.0, 0.0], [1.0, 1.0], [1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]]])
