@@ -91,7 +91,7 @@ def test_larger_grids_attain_their_bound_if_the_horizon_allows(cells: int) -> No
     assert returns.tolist() == pytest.approx([bound, float(play(Tour(env.goals), env, 1, told(env)).mean())])
 
 
-@pytest.mark.parametrize("options", [{"cells": 6}, {"cells": 4, "horizon": 8}, {"cells": 20}], ids=str)
+@pytest.mark.parametrize("options", [{"cells": 6}, {"cells": 4, "horizon": 8}, {"horizon": 14}, {"cells": 20}], ids=str)
 def test_grids_without_such_a_tour(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="has no tour that rules out a cell at every step"):
         Tour.optimal(GridNavi(**options))

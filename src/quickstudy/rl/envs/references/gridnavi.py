@@ -69,15 +69,15 @@ class Tour:
         shortest path from the start, so that in the second episode each of these cells is met as early as can be.
 
         On the 5x5 grid with 15 steps: 4.000 in the first episode, 11.071 in each later one, 37.214 over 4 episodes;
-        `play` on all goals gives exactly these, and `told` 44.286.
+        `play` on all goals gives exactly these, and `told` 44.286. The tour is found by depth-first search: in
+        milliseconds on 5x5, in seconds on 7x7; on larger grids the search may not end.
 
         Raises:
             ValueError: if this grid and horizon have no such tour.
         """
         cells = [(int(x), int(y)) for x, y in environment.goals.tolist()]
         steps = environment.horizon - 1  # after the first, to (1, 0)
-        longest = 2 * environment.cells - 3  # path from a cell around the start to the far corner
-        found = _walk((1, 0), frozenset(cells), steps) if len(cells) - steps <= longest else None
+        found = _walk((1, 0), frozenset(cells), steps)
         if found is not None:
             return cls(environment.goals.new_tensor(found))
         raise ValueError(
@@ -135,6 +135,8 @@ def _walk(place: Cell, left: frozenset[Cell], steps: int) -> list[Cell] | None:
         rest = sorted(left, key=sum)
         ahead = all(a[0] <= b[0] and a[1] <= b[1] for a, b in pairwise(rest))
         return rest if ahead else None
+    if len(left) - len(set(map(sum, left))) > steps:  # a shortest path has one cell at each distance from the start
+        return None
     for dx, dy in MOVES[1:]:
         new = (place[0] + dx, place[1] + dy)
         if new in left:
