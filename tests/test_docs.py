@@ -30,7 +30,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(quickstudy.__path__, 
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """The Python blocks of a page, each with the place it stands, long trainings cut to a few steps on few tasks."""
+    """The Python blocks of a page, each with the place it stands, long trainings and episodes cut to a few steps."""
     text = page.read_text()
     found = []
     for match in BLOCK.finditer(text):
@@ -40,6 +40,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
         code = re.sub(
             r"(?<=\bfit\().*\bsteps=\d{2,3}\b", lambda found: re.sub(r"\bsteps=\d+", "steps=4", found[0]), code
         )
+        code = re.sub(r"\bhorizon=200\b", "horizon=3", code)  # an episode in which every step is planned
         found.append(("\n" * line + code, f"{page.name}:{line}"))
     return found
 
