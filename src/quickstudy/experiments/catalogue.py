@@ -72,6 +72,7 @@ RECIPES: dict[str, Recipe] = {
         "navigation2d.oracle", "the MAML paper's oracle on 2-D navigation: a policy that sees the goal"
     ),
     "bandit-rl2": Recipe("bandit.rl2", "RL^2 on Bernoulli bandits, beside the index policy and Thompson sampling"),
+    "gridnavi-rl2": Recipe("gridnavi.rl2", "RL^2 searches a grid over four episodes, beside the Bayes-optimal policy"),
     "digits-norm": Recipe(
         "digits.norm", "BatchNorm, TaskNorm, MetaBatchNorm and GroupNorm in MAML, on digits, 5-way 1-shot"
     ),

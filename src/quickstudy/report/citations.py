@@ -37,6 +37,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "navigation2d-pretrained": ("finn2017maml",),
     "navigation2d-oracle": ("finn2017maml",),
     "bandit-rl2": ("duan2016rl2",),
+    "gridnavi-rl2": ("duan2016rl2", "zintgraf2020varibad"),
     "digits-norm": ("bronskill2020tasknorm", "finn2017maml"),
 }
 # The papers of the learners, objectives, estimators, families and schedules in a run's configuration.

@@ -1,0 +1,1 @@
+"""GridNavi: search for a goal over several episodes."""
