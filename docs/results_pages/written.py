@@ -30,7 +30,12 @@ def groups() -> Mapping[str, Sequence[Page]]:
         ],
         "Learners compared, tuned alike": compared.pages(),
         "Neural processes compared": [*family.pages(), completion.page()],
-        "Policies and control": [*acting.navigation(), acting.masses(), acting.gains(), acting.gains_by_features(), acting.dynamics()],
+        "Policies and control": [
+            *acting.navigation(),
+            acting.gridnavi(),
+            acting.masses(),
+            acting.gains(),
+        ],
         "Tables, images, and the demonstration": [
             few_rows.page(),
             *applied.tables(),

@@ -291,9 +291,9 @@ def dynamics() -> Page:
             "Root mean squared error of the change of state, each component in units of its root mean square; lower is "
             "better. ± is a 95% confidence interval over 60 carts (over 6 in the last column), for one training.",
         ),
-        says=f"With 5 transitions ALPaCA has an error of {shown(best[0])} and with 2,000 of {shown(best[1])}; its worst "
-        f"tenth of carts has {share:.2f} of its error after 5 transitions when it has seen 500. The Neural Process has "
-        f"{shown(process[0])} and {shown(process[1])}: it compresses what it has seen into a few numbers, and its "
+        says=f"With 5 transitions ALPaCA has an error of {shown(best[0])} and with 2,000 of {shown(best[1])}; its "
+        f"worst tenth of carts has {share:.2f} of its error after 5 transitions when it has seen 500. The Neural Process "
+        f"has {shown(process[0])} and {shown(process[1])}: it compresses what it has seen into a few numbers, and its "
         "decoder is too small for light carts, whose accelerations are many times the usual.",
         care=("One seed. Processes of the usual size would take too long to plan with, so all networks are small.",),
         published=(),
@@ -306,6 +306,52 @@ def dynamics() -> Page:
             f"Neural Process: {shown(process[1])}; never adapts: {shown(record['fixed/rmse/k=2000'])}",
         ),
         files={"cartpole-dynamics.csv": ("errors by transitions seen, and of the worst tenth", metrics(record))},
+    )
+
+
+def gridnavi() -> Page:
+    """RL^2 beside the Bayes-optimal policy."""
+    record = read("gridnavi-rl2")
+    labels = {"rl2": "RL^2", "rl2_greedy": "RL^2, most probable action"}
+    bounds = {"optimal": "Bayes-optimal (a bound)", "told": "told the goal (a bound)"}
+    rows = []
+    for name, label in (labels | bounds).items():
+        values = [record[key] for key in (*(f"{name}/return/episode={k}" for k in range(1, 5)), f"{name}/total")]
+        cells = values if name == "rl2" else [f"{value.mean:.3f}" for value in values]  # without chance
+        rows.append(Row(label, tuple(cells), name in labels))
+    drawn, (greedy, best) = record["rl2/total"], (record[f"{name}/total"].mean for name in ("rl2_greedy", "optimal"))
+    return Page(
+        name="gridnavi-rl2",
+        title="RL^2 on GridNavi",
+        question="**Does a recurrent policy search as well as is possible?** A walker on a 5x5 grid is paid 1 for each "
+        "step on a goal that it does not see, and -0.1 for every other step, for four episodes of 15 steps with the "
+        "same goal, as in the code of Zintgraf et al. 2020 ([arXiv 1910.08348](https://arxiv.org/abs/1910.08348)). "
+        "RL^2 was trained for 600 updates of 84 trials, 3 million steps of the environment (20 million there).",
+        figure=Figure(
+            "../../results/gridnavi-rl2/episodes.png",
+            "Return by episode of a trial, for RL^2, the Bayes-optimal policy and one that is told the goal",
+            "Mean return over all goals, by episode of a trial.",
+        ),
+        table=Table(
+            ("", *(f"episode {k}" for k in range(1, 5)), "all four"),
+            rows,
+            ("higher",) * 5,
+            "Return; higher is better. Means over all 21 goals. ± is a 95% confidence interval over 100 trials of "
+            "every goal, for one training. The rows without it have no chance in them.",
+        ),
+        says=f"RL^2 has {shown(drawn)} in four episodes with actions that are drawn, and {greedy:.3f} with the most "
+        f"probable ones; no policy can expect more than {best:.3f} without knowing the goal.",
+        care=("One seed. The goals of training and of the measurement are the same, as published.",),
+        published=(),
+        records=(record,),
+        headline=Headline(
+            "Does a recurrent policy search as well as is possible?",
+            "return of four episodes ↑",
+            f"{greedy:.3f}",
+            "none",
+            f"Bayes-optimal: {best:.3f}",
+        ),
+        files={"gridnavi-rl2.csv": ("returns by episode", metrics(record))},
     )
 
 

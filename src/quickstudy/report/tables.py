@@ -74,7 +74,7 @@ PARTS = {
     "alpaca": "ALPaCA",
     "promp": "ProMP",
     "rl2": "RL^2",
-    "rl2_greedy": "RL^2, most probable arm",
+    "rl2_greedy": "RL^2, most probable action",
     "index": "index policy",
     "thompson": "Thompson sampling",
     "greedy": "greedy",

@@ -116,7 +116,7 @@ def learner(name: str, dx: int, dy: int, width: int) -> nn.Module:
         "deep-mean-gp": lambda: qs.DeepMeanGP(
             dx, dy, network=network(dy), features=network(16), width=16, noise=0.03, rows=2000
         ),
-        "maml": lambda: qs.MAML(network(dy), lr=0.1, steps=3),
+        "maml": lambda: qs.MAML(network(dy), lr=0.03, steps=3),
         "tuned": lambda: qs.Pretrained(network(dy), lr=0.1, steps=1),
         "fixed": lambda: qs.Pretrained(network(dy), steps=0),
     }

@@ -22,6 +22,13 @@ from quickstudy.report.figures import Series
 from quickstudy.report.tables import PARTS
 from quickstudy.rl.envs.references import gridnavi
 
+LABELS = {
+    "rl2": PARTS["rl2"],
+    "rl2_greedy": PARTS["rl2_greedy"],
+    "optimal": "Bayes-optimal",
+    "told": "told the goal",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Sampled):
@@ -91,5 +98,5 @@ def _figure(metrics: dict[str, Metric], names: list[str], episodes: int) -> Figu
     for name in names:
         each = [metrics[f"{name}/return/episode={k}"] for k in range(1, episodes + 1)]
         numbers = list(range(1, episodes + 1))
-        series.append(Series(PARTS.get(name, name), numbers, [m.mean for m in each], [m.ci95 or 0.0 for m in each]))
+        series.append(Series(LABELS[name], numbers, [m.mean for m in each], [m.ci95 or 0.0 for m in each]))
     return figures.lines(series, xlabel="episode", ylabel="return of an episode", whole=True)
