@@ -19,7 +19,7 @@ from results_pages.experiments.compared import SETTINGS
 from results_pages.experiments.waves import SHOTS
 from results_pages.record import Record, Value, read
 
-CARTS = ("cartpole-np-masses", "cartpole-np-gains")
+CARTS = ("cartpole-np-masses", "cartpole-np-gains", "cartpole-alpaca-gains")
 FEW = 10  # episodes up to which the axis is not logarithmic
 
 

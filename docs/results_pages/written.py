@@ -35,6 +35,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
             acting.gridnavi(),
             acting.masses(),
             acting.gains(),
+            acting.gains_by_features(),
         ],
         "Tables, images, and the demonstration": [
             few_rows.page(),

@@ -291,9 +291,9 @@ def dynamics() -> Page:
             "Root mean squared error of the change of state, each component in units of its root mean square; lower is "
             "better. ± is a 95% confidence interval over 60 carts (over 6 in the last column), for one training.",
         ),
-        says=f"With 5 transitions ALPaCA has an error of {shown(best[0])} and with 2,000 of {shown(best[1])}; its "
-        f"worst tenth of carts has {share:.2f} of its error after 5 transitions when it has seen 500. The Neural Process "
-        f"has {shown(process[0])} and {shown(process[1])}: it compresses what it has seen into a few numbers, and its "
+        says=f"With 5 transitions ALPaCA has an error of {shown(best[0])} and with 2,000 of {shown(best[1])}; the error "
+        f"of its worst tenth of carts after 500 transitions is {share:.2f} of that after 5. The Neural Process has "
+        f"{shown(process[0])} and {shown(process[1])}: it compresses what it has seen into a few numbers, and its "
         "decoder is too small for light carts, whose accelerations are many times the usual.",
         care=("One seed. Processes of the usual size would take too long to plan with, so all networks are small.",),
         published=(),
