@@ -292,8 +292,8 @@ def dynamics() -> Page:
             "better. ± is a 95% confidence interval over 60 carts (over 6 in the last column), for one training.",
         ),
         says=f"With 5 transitions ALPaCA has an error of {shown(best[0])} and with 2,000 of {shown(best[1])}; the "
-        f"error of its worst tenth of carts after 500 transitions is {share:.2f} of that after 5. The Neural Process has "
-        f"{shown(process[0])} and {shown(process[1])}: it compresses what it has seen into a few numbers, and its "
+        f"error of its worst tenth of carts after 500 transitions is {share:.2f} of that after 5. The Neural Process "
+        f"has {shown(process[0])} and {shown(process[1])}: it compresses what it has seen into a few numbers, and its "
         "decoder is too small for light carts, whose accelerations are many times the usual.",
         care=("One seed. Processes of the usual size would take too long to plan with, so all networks are small.",),
         published=(),
