@@ -52,10 +52,10 @@ TINY: dict[str, list[str]] = {
         *("--orders", "2", "--autoregressive-tasks", "4"),
     ],
     "images": ["--model", "cnp", "--steps", "3", "--tasks", "2", "--test-tasks", "4", "--seen", "5"],
-    "bandit-rl2": ["--steps", "2", "--tasks", "4", "--width", "4", "--pulls", "6", "--test-tasks", "4"],
-    "gridnavi-rl2": ["--steps", "2", "--tasks", "4", "--width", "4", "--cells", "3", "--test-tasks", "2"],
+    "bandit-rl2": ["--steps", "3", "--tasks", "4", "--width", "4", "--pulls", "6", "--test-tasks", "4"],
+    "gridnavi-rl2": ["--steps", "3", "--tasks", "4", "--width", "4", "--cells", "3", "--test-tasks", "4"],
     "cartpole-dynamics": [
-        *("--steps", "3", "--width", "8", "--test-tasks", "4", "--test-query", "16", "--tasks", "4"),
+        *("--steps", "3", "--width", "8", "--test-tasks", "40", "--test-query", "16", "--tasks", "4"),
         *("--models", "np", "alpaca", "fixed", "--transitions", "0", "5", "20"),
     ],
     "cartpole-np": [

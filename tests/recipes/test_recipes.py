@@ -19,7 +19,7 @@ from quickstudy.recipes.sinusoid import waves as sinusoids
 from quickstudy.report import figures
 
 pytestmark = pytest.mark.filterwarnings("ignore:the chains of the compartment model:RuntimeWarning")  # 3 steps are few
-OVER = {"table": "groups", "few-rows": "tables", "pharmacokinetics": "groups"}
+OVER = {"table": "groups", "few-rows": "tables", "pharmacokinetics": "groups", "gridnavi-rl2": "trials of all goals"}
 KEYS = {"recipe", "command", "seed", "steps", "seconds", "commit", "hardware", "metrics"}
 
 

@@ -31,7 +31,7 @@ from runs.faults import Kill, Watch
 import quickstudy as qs
 from quickstudy.cli import main as command_line
 
-TIMED = {"seconds", "steps_per_second"}
+TIMED = {"seconds", "steps_per_second", "environment_steps_per_second"}
 BUSY = "another process is training in"
 OLD_RATE = 0.1
 TINY = ["--steps", "3", "--width", "8", "--test-tasks", "4", "--shots", "2", "3"]

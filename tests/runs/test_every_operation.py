@@ -40,7 +40,7 @@ def extend(run: Path) -> None:
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """No flush to the disk, which a kill does not undo, and no TensorBoard."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr("quickstudy.training.fit.available", lambda: False)
+    monkeypatch.setattr("quickstudy.training.loggers.tensorboard.available", lambda: False)
 
 
 def every_state(

@@ -20,7 +20,7 @@ from training.workload import EVERY, STEPS, Waves, make, train
 import quickstudy as qs
 from quickstudy.runs.run import read_config
 
-TIMED = {"seconds", "steps_per_second"}
+TIMED = {"seconds", "steps_per_second", "environment_steps_per_second"}
 
 
 def outcome(run: Path) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from quickstudy.rl import Bandit, CartPole, Navigation2D, SingleEnv, VectorEnv
 from quickstudy.rl.envs.register import NAMES, register
 
 endless = pytest.mark.filterwarnings("ignore:.*A Box observation space m.*imum value is -?infinity:UserWarning")
+physical = pytest.mark.filterwarnings("ignore:.*we recommend using a symmetric and normalized space:UserWarning")
 every_name = pytest.mark.parametrize("name", NAMES)
 GOALS = ([0.15, 0.0], [0.35, 0.0], [0.3, 0.3], [-0.5, 0.5])  # reached after 2, 4 and 3 steps, and not within 4
 
 
 @every_name
 @endless
+@physical
 def test_gymnasiums_own_checks(name: str) -> None:
     check_env(gymnasium.make(f"quickstudy/{name}-v0").unwrapped)
 

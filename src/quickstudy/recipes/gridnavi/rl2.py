@@ -76,10 +76,9 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
             returns.append(episodes.returns())
             actor = actor.adapt(episodes)
         found[name] = torch.stack(returns, 2).mean(0)
-    env.set_tasks({"goal": env.goals})
-    tour = gridnavi.Tour.optimal(env)
-    found["optimal"] = gridnavi.play(tour, env, options.episodes).mean(0)
-    found["told"] = gridnavi.play(tour, env, options.episodes, gridnavi.told(env)).mean(0)
+    tour = gridnavi.Tour.optimal(walks)
+    found["optimal"] = gridnavi.play(tour, walks, options.episodes).mean(0)
+    found["told"] = gridnavi.play(tour, walks, options.episodes, gridnavi.told(walks)).mean(0)
     metrics: dict[str, Metric] = {}
     for name, own in found.items():
         metrics |= {f"{name}/return/episode={k + 1}": _over_trials(own[:, k]) for k in range(options.episodes)}
