@@ -36,6 +36,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
             acting.masses(),
             acting.gains(),
             acting.gains_by_features(),
+            acting.dynamics(),
         ],
         "Tables, images, and the demonstration": [
             few_rows.page(),
