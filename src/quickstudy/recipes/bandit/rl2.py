@@ -3,7 +3,8 @@
 Every bandit has `--arms` arms that pay with unknown probabilities, drawn from U(0, 1), and is played for `--pulls`
 pulls. The published protocol has 5, 10 and 50 arms and 10, 100 and 500 pulls; with 10 pulls greed is nearly optimal,
 so that the default is 100. All policies play the same unseen bandits: the index policy is nearly optimal, Thompson
-sampling and greed know the prior, too, and *random* does not learn.
+sampling and greed know the prior, too, and *random* does not learn. With its own options, and one seed, RL^2 had 64 of
+100 after 250 updates, where the index policy has 78.8; the publication reports 78.7.
 """
 
 from dataclasses import dataclass

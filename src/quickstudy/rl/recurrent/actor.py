@@ -60,7 +60,7 @@ class RecurrentActor:
     ) -> Episodes:
         """Episodes of this actor in `environment`; `options` are those of `quickstudy.rl.rollout`."""
         memory = self._memory(environment.num_tasks, environment.num_envs)
-        recall = Recall(self.policy, self.network, memory)
+        recall = Remembering(self.policy, self.network, memory)
         return rollout(environment, self.policy, recall=recall, generator=generator, **options)
 
     def saved(self) -> dict[str, Any]:
@@ -87,8 +87,8 @@ class RecurrentActor:
 
 
 @final
-class Recall:
-    """The memory during a rollout, step after step; see `quickstudy.rl.rollout`.
+class Remembering:
+    """The memory during a rollout, step after step: the `recall` of `quickstudy.rl.rollout`.
 
     Args:
         policy: maps outputs of the memory to distributions over actions.
