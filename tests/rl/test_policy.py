@@ -112,6 +112,32 @@ def test_gaussian_log_std_is_learned_shared_and_bounded():
     assert GaussianPolicy(qs.nets.MLP(4, [], 2), 2, log_std=-0.5)(torch.zeros(1, 4))[0, 2] == -0.5
 
 
+def test_with_bounds_mean_and_deviation_are_in_units_of_the_box():
+    low, high = [-0.1, 0.0], [0.1, 10.0]
+    plain = GaussianPolicy(qs.nets.MLP(4, [8], 2), 2, log_std=-0.3)
+    scaled = GaussianPolicy(plain.network, 2, log_std=-0.3, low=low, high=high)
+    center, half = torch.tensor([0.0, 5.0]), torch.tensor([0.1, 5.0])
+    observation = torch.randn(6, 4)
+    before, outputs = plain(observation), scaled(observation)
+    noise = plain.noise(before)[0]
+    action = scaled.act(outputs, noise)
+    torch.testing.assert_close(action, center + half * plain.act(before, noise))
+    expected = plain.log_prob(before, plain.act(before, noise)) - half.log().sum()
+    torch.testing.assert_close(scaled.log_prob(outputs, action), expected)
+    torch.testing.assert_close(scaled.entropy(outputs), plain.entropy(before) + half.log().sum())
+    other = plain(torch.randn(6, 4))
+    rescaled = torch.cat([center + half * other[:, :2], other[:, 2:] + half.log()], 1)
+    torch.testing.assert_close(scaled.kl(outputs, rescaled), plain.kl(before, other))
+    again = GaussianPolicy(**scaled.config())
+    assert torch.equal(again(observation), outputs)
+
+
+@pytest.mark.parametrize(("low", "high"), [([0.0], [1.0]), ([0.0, 0.0], None), ([0.0, 1.0], [1.0, 1.0])])
+def test_bounds_of_another_size_are_refused(low, high):
+    with pytest.raises(ValueError, match="low"):
+        GaussianPolicy(qs.nets.MLP(4, [8], 2), 2, low=low, high=high)
+
+
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="action_dim=0"):
         GaussianPolicy(qs.nets.MLP(4, [8], 2), 0)

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from quickstudy.inner.adapted import Adapted
 from quickstudy.nets import MLP
 from quickstudy.rl.normalising import NormalizedObservations
+from quickstudy.rl.policies.squashed_gaussian import SquashedGaussianPolicy
 from quickstudy.rl.policy import CategoricalPolicy, GaussianPolicy
 
 Acting = Callable[[Tensor], Tensor]
@@ -25,6 +26,7 @@ _TRANSPARENT = (
     nn.ModuleList,
     MLP,
     GaussianPolicy,
+    SquashedGaussianPolicy,
     CategoricalPolicy,
     NormalizedObservations,
     nn.Identity,
@@ -105,9 +107,9 @@ def _stacked(policy: nn.Module, params: dict[str, Tensor]) -> Acting:
             linears = _Linears(params[f"{name}.weight"], params.get(f"{name}.bias"))
             parent, _, own = name.rpartition(".")
             network.get_submodule(parent)._modules[own] = linears
-        elif type(module) is GaussianPolicy:
+        elif module._parameters.get("log_std") is not None:
             prefix = f"{name}." if name else ""
-            module._parameters["log_std"] = params[f"{prefix}log_std"].unsqueeze(1)  # type: ignore[assignment]
+            module._parameters["log_std"] = params[f"{prefix}log_std"].unsqueeze(1)
 
     def act(observation: Tensor) -> Tensor:
         return network(observation)

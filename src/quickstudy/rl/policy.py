@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_whole
-from quickstudy.learner import check_generator
+from quickstudy.rl.policies.bounds import Bounds, check_bounds
+from quickstudy.rl.policies.drawing import gumbel_noise, normal_noise
+from quickstudy.rl.policies.normal import normal_draw, normal_entropy, normal_kl, normal_log_prob
 
 
 class Policy(Protocol):
@@ -55,14 +57,20 @@ class GaussianPolicy(nn.Module):
     A network gives the mean mu; `log_std` is a learned vector, independent of the state. The outputs are the mean and
     the log standard deviation, concatenated, `[..., 2 da]`.
 
+    With bounds, mu and sd are in units in which `low` is -1 and `high` is 1, so that a new policy explores a Box of any
+    size: the outputs are (low + high) / 2 + (high - low) / 2 mu and log (high - low) / 2 sd. Actions may still lie
+    beyond the bounds, where the environment clips them; those of `SquashedGaussianPolicy` do not.
+
     Args:
         network: any module from `[N, *do]` to the mean `[N, da]`.
         action_dim: da.
         log_std: initial value of the log standard deviation.
         min_std: the smallest standard deviation; 1e-6 as in the code of Finn et al. 2017.
+        low, high: None, or the bounds, `[da]` each: `action_space.low` and `action_space.high` of the environment.
 
     Raises:
-        ValueError: for a network whose outputs are not `da` wide.
+        ValueError: for a network whose outputs are not `da` wide, and for bounds that are not finite vectors of that
+            width with low < high.
 
     >>> import quickstudy as qs
     >>> policy = GaussianPolicy(qs.nets.MLP(4, [64, 64], 2, activation="tanh"), 2)
@@ -72,13 +80,30 @@ class GaussianPolicy(nn.Module):
     (torch.Size([5, 4]), torch.Size([5, 2]), torch.Size([5]))
     """
 
-    def __init__(self, network: nn.Module, action_dim: int, *, log_std: float = 0.0, min_std: float = 1e-6):
+    low: Tensor | None
+    high: Tensor | None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        action_dim: int,
+        *,
+        log_std: float = 0.0,
+        min_std: float = 1e-6,
+        low: Bounds | None = None,
+        high: Bounds | None = None,
+    ):
         super().__init__()
         check_whole("action_dim", action_dim)
         if not min_std > 0:
             raise ValueError(f"min_std={min_std!r}; expected a number above 0")
         self.network, self.action_dim, self.initial_log_std, self.min_std = network, action_dim, log_std, min_std
         self.log_std = nn.Parameter(torch.full((action_dim,), float(log_std)))
+        bounds: tuple[Tensor | None, Tensor | None] = (None, None)
+        if low is not None or high is not None:
+            bounds = check_bounds(low, high, action_dim)
+        self.register_buffer("low", bounds[0], persistent=False)
+        self.register_buffer("high", bounds[1], persistent=False)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -87,6 +112,8 @@ class GaussianPolicy(nn.Module):
             "action_dim": self.action_dim,
             "log_std": self.initial_log_std,
             "min_std": self.min_std,
+            "low": None if self.low is None else self.low.tolist(),
+            "high": None if self.high is None else self.high.tolist(),
         }
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -97,17 +124,19 @@ class GaussianPolicy(nn.Module):
                 f"the policy's network gave {list(mean.shape)} and action_dim is {self.action_dim}; "
                 f"its last layer must have {self.action_dim} outputs"
             )
-        return torch.cat([mean, self.log_std.clamp(min=math.log(self.min_std)).expand_as(mean)], -1)
+        log_std = self.log_std.clamp(min=math.log(self.min_std))
+        if self.low is not None and self.high is not None:
+            half = (self.high - self.low) / 2
+            mean, log_std = torch.addcmul((self.low + self.high) / 2, half, mean), log_std + half.log()
+        return torch.cat([mean, log_std.expand_as(mean)], -1)
 
     def noise(self, outputs: Tensor, *, steps: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Standard normal draws `[steps, ..., da]`."""
-        shape = (steps, *outputs.shape[:-1], self.action_dim)
-        return torch.randn(shape, dtype=outputs.dtype, **_drawn_by(outputs, generator)).to(outputs.device)
+        return normal_noise(outputs, self.action_dim, steps, generator)
 
     def act(self, outputs: Tensor, noise: Tensor) -> Tensor:
         """The actions mean + sd * noise, `[..., da]`."""
-        mean, log_std = outputs.chunk(2, -1)
-        return torch.addcmul(mean, log_std.contiguous().exp(), noise)  # exp of a strided tensor is 3 times slower
+        return normal_draw(outputs, noise)
 
     def sample(self, outputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Actions `[..., da]`."""
@@ -119,20 +148,15 @@ class GaussianPolicy(nn.Module):
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
         """The log-density `[...]` of the action before any clipping, summed over its components."""
-        mean, log_std = outputs.chunk(2, -1)
-        z = (action - mean) * (-log_std).exp()
-        return -(z.square() / 2 + log_std + math.log(2 * math.pi) / 2).sum(-1)
+        return normal_log_prob(outputs, action)
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
         """KL(old || new) = sum log(sd'/sd) + (sd^2 + (mu - mu')^2) / (2 sd'^2) - 1/2, `[...]`; a prime marks `new`."""
-        (mean, log_std), (new_mean, new_log_std) = old.chunk(2, -1), new.chunk(2, -1)
-        shrunk = log_std - new_log_std
-        z = (mean - new_mean) * (-new_log_std).exp()
-        return ((torch.expm1(2 * shrunk) + z.square()) / 2 - shrunk).sum(-1)
+        return normal_kl(old, new)
 
     def entropy(self, outputs: Tensor) -> Tensor:
         """The entropy sum(log sd + log(2 pi e) / 2), `[...]`, in nats."""
-        return (outputs.chunk(2, -1)[1] + math.log(2 * math.pi * math.e) / 2).sum(-1)
+        return normal_entropy(outputs)
 
 
 @final
@@ -163,9 +187,7 @@ class CategoricalPolicy(nn.Module):
 
     def noise(self, outputs: Tensor, *, steps: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Gumbel draws `[steps, ..., k]`: the argmax of logits + noise is a draw from the softmax of the logits."""
-        where = _drawn_by(outputs, generator)
-        drawn = torch.empty((steps, *outputs.shape), dtype=outputs.dtype, device=where["device"])
-        return -drawn.exponential_(generator=generator).log_().to(outputs.device)
+        return gumbel_noise(outputs, steps, generator)
 
     def act(self, outputs: Tensor, noise: Tensor) -> Tensor:
         """The actions argmax(logits + noise), `[...]`."""
@@ -192,9 +214,3 @@ class CategoricalPolicy(nn.Module):
         """The entropy -sum_a p(a) log p(a), `[...]`, in nats."""
         log_p = outputs.log_softmax(-1)
         return -(log_p.exp() * log_p).sum(-1)
-
-
-def _drawn_by(outputs: Tensor, generator: torch.Generator | None) -> dict[str, Any]:
-    """Arguments with which `torch.rand` and similar functions draw on the generator's device."""
-    check_generator(generator)
-    return {"generator": generator, "device": outputs.device if generator is None else generator.device}

@@ -1,0 +1,1 @@
+"""Policies beyond the two of `quickstudy.rl.policy`, and what all of them share."""
