@@ -8,10 +8,11 @@ from unittest import SkipTest
 import gymnasium
 import pytest
 import torch
-from gymnasium.spaces import Discrete
+from rl.levers import levers
 from torch import Tensor
 
 from quickstudy.rl import Bandit, CartPole, GridNavi, Navigation2D, Pendulum, TabularMDP, from_gymnasium
+from quickstudy.rl.environment import choices_of
 from quickstudy.rl.envs.filmed import Filmed
 from quickstudy.testing import environment_checks
 from quickstudy.testing.environment_case import actions_for, run, seeded
@@ -50,6 +51,7 @@ ENVIRONMENTS: dict[str, Callable[[], Any]] = {
     "tabular_noisy": lambda: TabularMDP(states=4, actions=2, num_envs=E, horizon=H),
     "filmed": lambda: Filmed(Navigation2D(num_envs=E, horizon=H), which=(0, E - 1), every=H, shrink=30),
     "gymnasium": _real_cartpole,
+    "gymnasium_multi_discrete": lambda: levers(E, H),
 }
 every_environment = pytest.mark.parametrize("name", ENVIRONMENTS)
 # properties that do not hold by definition, and why
@@ -65,7 +67,10 @@ WITHOUT = {
     "actions beyond their bounds are clipped": frozenset(ENVIRONMENTS) - frozenset(CONTINUOUS),
     "a batch is a loop": {"tabular_noisy"},  # two kinds of draws a step
     "held out tasks are held out": {"gridnavi"},
-    "tasks of other names or shapes are refused": {"gymnasium"},  # whose tasks are the user's own
+    "tasks of other names or shapes are refused": {
+        "gymnasium",
+        "gymnasium_multi_discrete",
+    },  # whose tasks are the user's own
 }
 
 
@@ -116,9 +121,9 @@ def _mistakes(name: str) -> list[tuple[Callable[[], Any], str]]:
         (lambda: fresh.sample_tasks(1, split="dev"), "unknown split 'dev'; choose one of train, validation, test"),
         (lambda: env.reset(generator=0), r"must be a torch\.Generator"),
     ]
-    if isinstance(env.action_space, Discrete):
+    if choices := choices_of(env.action_space):
         beyond = action.clone()
-        beyond[1, 2] = env.action_space.n
+        beyond[1, 2] = max(choices)
         calls += [
             (lambda: env.step(action.float()), r"action is torch\.float32; expected integers from 0"),
             (lambda: env.step(beyond), r"at task 1, environment 2; expected integers from 0"),
@@ -130,7 +135,7 @@ def _mistakes(name: str) -> list[tuple[Callable[[], Any], str]]:
             (lambda: env.step(action.long()), r"action is torch\.int64; expected real numbers"),
             (lambda: env.step(beyond), r", task 1, environment 2, step 0, seed 9: the action is \[nan"),
         ]
-    if name != "gymnasium":  # whose tasks are the user's own
+    if not name.startswith("gymnasium"):  # whose tasks are the user's own
         calls += [
             (lambda: fresh.set_tasks(tasks | {"goat": torch.zeros(T)}), f"tasks hold .*goat.*; expected {key}"),
             (lambda: fresh.set_tasks({k: v[..., None] for k, v in tasks.items()}), f"expected {key}"),

@@ -6,6 +6,7 @@ import gymnasium
 import pytest
 import torch
 from gymnasium.spaces import Box
+from rl.levers import levers
 
 import quickstudy as qs
 from quickstudy.decide import Adapting, Balance, Control, Experienced, Fixed, Known, Moment, Transitions, live, mppi
@@ -49,8 +50,9 @@ ENVIRONMENTS = {
     "table": lambda: qs.rl.TabularMDP(states=4, actions=3, num_envs=4, horizon=20),
     "real cart": real_cart,
     "real pendulum": real_pendulum,
+    "levers": levers,
 }
-EXTRA = {"point": 2, "table": 3, "real pendulum": 1}
+EXTRA = {"point": 2, "table": 3, "real pendulum": 1, "levers": 4}
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -151,6 +153,30 @@ def test_continuous_actions_reach_model_and_environment() -> None:
     with torch.no_grad():
         assert still(torch.zeros(2, 3), torch.zeros(4, 2, 6, 1)).shape == (4, 2, 6, 3)
     assert Learned(knowledge.predictor, encoding).imagine()(torch.zeros(2, 3), torch.zeros(4, 2, 6, 1)).isfinite().all()
+
+
+def test_actions_with_several_discrete_components_are_encoded_and_acted() -> None:
+    family = Experienced(levers())
+    encoding, env = family.encoding, levers(1)
+    features = encoding.features(torch.tensor([[2, 0], [0, 1]]))
+    assert features.tolist() == [[0, 0, 1, -1], [1, 0, 0, 1]]  # three choices, then two
+    env.set_tasks({"goal": torch.zeros(2)})
+    knowledge = Adapting(qs.CNP(family.dx, family.dy, width=8), encoding, 2)
+
+    class Pushes:
+        def act(self, state: Any) -> Any:
+            return torch.tensor([[2, 0], [0, 1]])
+
+        def see(self, moment: Moment) -> None:
+            knowledge.see(moment)
+
+        def rest(self) -> None:
+            knowledge.rest()
+
+    life = live(env, Pushes(), episodes=1, generator=seeded())
+    assert life.returns.shape == (1, 2) and knowledge.predictor.state.seen.tolist() == [8.0, 8.0]
+    with pytest.raises(TypeError, match="MultiDiscrete"):
+        mppi(space=env.action_space)
 
 
 def test_bad_input_is_refused() -> None:

@@ -15,14 +15,15 @@ from quickstudy.decide.moment import Moment
 class Encoding(NamedTuple):
     """A transition as an example: x = (s / a, action),  y = (s' - s) / b.
 
-    Two actions are encoded as -1 and 1, more than two as one-hot vectors; real actions are divided by their scale.
+    Two actions are encoded as -1 and 1, more than two as one-hot vectors, one after another for each component of a
+    MultiDiscrete action; real actions are divided by their scale.
     Optional further outputs are the scaled reward r / c, and after it the end of the episode: 1 where it terminated, 0
     elsewhere.
 
     Args:
         state_scale: a, `[ds]`.
         change_scale: b, `[ds]`.
-        actions: the number of actions.
+        actions: the number of actions; a tuple, that of each component of MultiDiscrete actions.
         reward_scale: c, a scalar; None if the reward is not an output.
         end: whether the end of the episode is an output.
         action_scale: `[da]`, of real actions; None where actions are discrete.
@@ -37,7 +38,7 @@ class Encoding(NamedTuple):
 
     state_scale: Tensor
     change_scale: Tensor
-    actions: int = 2
+    actions: int | tuple[int, ...] = 2
     reward_scale: Tensor | None = None
     end: bool = False
     action_scale: Tensor | None = None
@@ -52,7 +53,8 @@ class Encoding(NamedTuple):
         """The number of features of an input."""
         if self.action_scale is not None:
             return self.ds + len(self.action_scale)
-        return self.ds + (1 if self.actions == 2 else self.actions)
+        choices = (self.actions,) if isinstance(self.actions, int) else self.actions
+        return self.ds + sum(1 if number == 2 else number for number in choices)
 
     @property
     def dy(self) -> int:
@@ -73,14 +75,15 @@ class Encoding(NamedTuple):
     def features(self, action: Tensor) -> Tensor:
         """The encoding of actions `[...]`: `[..., 1]`, or `[..., actions]` if there are more than two.
 
-        That of real actions `[..., da]` is `[..., da]`.
+        That of real actions `[..., da]` is `[..., da]`; that of MultiDiscrete ones `[..., d]` is of the components, one
+        after another.
         """
         if self.action_scale is not None:
             return action / self.action_scale
         kind = self.state_scale.dtype
-        if self.actions == 2:
-            return torch.sub(2 * action.to(kind), 1).unsqueeze(-1)
-        return torch.nn.functional.one_hot(action.long(), self.actions).to(kind)
+        if isinstance(self.actions, int):
+            return _coded(action, self.actions, kind)
+        return torch.cat([_coded(*part, kind) for part in zip(action.unbind(-1), self.actions, strict=True)], -1)
 
     def inputs(self, state: Tensor, action: Tensor) -> Tensor:
         """Inputs `x [..., dx]` for `state [..., ds]` and `action [...]`, or real ones `[..., da]`."""
@@ -118,7 +121,9 @@ class Encoding(NamedTuple):
             ValueError: for shapes that do not match, a missing reward or termination, and real transitions that are not
                 finite.
         """
-        per_action = () if self.action_scale is None else tuple(self.action_scale.shape)
+        per_action: tuple[int, ...] = () if isinstance(self.actions, int) else (len(self.actions),)
+        if self.action_scale is not None:
+            per_action = tuple(self.action_scale.shape)
         check_transitions(state, action, following, mask, self.ds, per_action)
         outputs = [(following - state) / self.change_scale]
         if self.reward_scale is not None:
@@ -131,6 +136,12 @@ class Encoding(NamedTuple):
         """One transition of each task as examples, `[T, 1, ...]`."""
         state, action, reward, following, terminated, mask = (part.unsqueeze(1) for part in moment)
         return self.examples(state, action, following, mask, reward=reward, terminated=terminated)
+
+
+def _coded(action: Tensor, choices: int, kind: torch.dtype) -> Tensor:
+    if choices == 2:
+        return torch.sub(2 * action.to(kind), 1).unsqueeze(-1)
+    return torch.nn.functional.one_hot(action.long(), choices).to(kind)
 
 
 def check_transitions(

@@ -5,13 +5,13 @@ from functools import cached_property
 from typing import Any, NamedTuple, final
 
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, MultiDiscrete
 from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
 from quickstudy.decide.encoding import Encoding
 from quickstudy.learner import Split
-from quickstudy.rl.environment import Environment, EnvironmentTasks, home
+from quickstudy.rl.environment import Environment, EnvironmentTasks, choices_of, home
 from quickstudy.rl.envs.stepping import advance, begin, check_drawn
 from quickstudy.tasks.sampling import split_generator
 
@@ -79,7 +79,8 @@ class Experienced:
         if isinstance(space, Box):
             scale = torch.as_tensor((space.high - space.low) / 2).to(walks.state)
         brought = _size(walks.reward.unsqueeze(-1))[0] if self.reward else None
-        count = int(space.n) if isinstance(space, Discrete) else 0
+        choices = choices_of(space)
+        count = tuple(choices) if isinstance(space, MultiDiscrete) else sum(choices)
         return Encoding(_size(walks.state), _size(walks.following - walks.state), count, brought, self.end, scale)
 
     def sample(
@@ -135,8 +136,9 @@ class Experienced:
         """Random actions of all environments."""
         space: Any = self.env.action_space
         where: Any = {"generator": chance, "device": chance.device}
-        if isinstance(space, Discrete):
-            return torch.randint(int(space.n), like.shape[:2], **where).to(like.device)
+        if choices := choices_of(space):
+            drawn = [torch.randint(number, like.shape[:2], **where).to(like.device) for number in choices]
+            return torch.stack(drawn, -1) if isinstance(space, MultiDiscrete) else drawn[0]
         low, high = (torch.as_tensor(end).to(like) for end in (space.low, space.high))
         return low + (high - low) * torch.rand(*like.shape[:2], *space.shape, **where).to(like)
 

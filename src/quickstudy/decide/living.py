@@ -4,11 +4,10 @@ import time
 from typing import NamedTuple, Protocol
 
 import torch
-from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from quickstudy.decide.moment import Moment
-from quickstudy.rl.environment import Environment
+from quickstudy.rl.environment import Environment, choices_of
 from quickstudy.rl.envs.stepping import advance, begin
 
 
@@ -16,7 +15,7 @@ class Agent(Protocol):
     """Acts in one environment of each of `T` tasks, and learns about each task from that task alone."""
 
     def act(self, state: Tensor) -> Tensor:
-        """Actions in the states `[T, ds]`: integers `[T]`, or real numbers `[T, *da]` where actions are continuous."""
+        """Actions in the states `[T, ds]`: integers `[T]` (MultiDiscrete: `[T, d]`), or real numbers `[T, *da]`."""
 
     def see(self, moment: Moment) -> None:
         """Receive the result of the last action."""
@@ -98,9 +97,9 @@ def _seed(generator: torch.Generator | None) -> int | None:
 
 
 def _check_action(env: Environment, action: Tensor) -> None:
-    """Raise ValueError unless the agent's action fits the action space: integers `[T]`, or real numbers `[T, *da]`."""
+    """Raise ValueError unless the agent's action fits the action space: integers, or real numbers, `[T, *da]`."""
     space = env.action_space
-    discrete, expected = isinstance(space, Discrete), [env.num_tasks, *(space.shape or ())]
+    discrete, expected = bool(choices_of(space)), [env.num_tasks, *(space.shape or ())]
     if list(action.shape) != expected or action.is_floating_point() == discrete or action.dtype == torch.bool:
         kind = "integers" if discrete else "real numbers"
         raise ValueError(

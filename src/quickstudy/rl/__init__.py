@@ -32,6 +32,7 @@ from quickstudy.rl.maml_trpo import MAMLTRPO as MAMLTRPO
 from quickstudy.rl.maml_vpg import MAMLVPG as MAMLVPG
 from quickstudy.rl.normalising import NormalizedObservations as NormalizedObservations
 from quickstudy.rl.normalising import RewardScale as RewardScale
+from quickstudy.rl.policies.multi_discrete import MultiDiscretePolicy as MultiDiscretePolicy
 from quickstudy.rl.policies.squashed_gaussian import SquashedGaussianPolicy as SquashedGaussianPolicy
 from quickstudy.rl.policy import CategoricalPolicy as CategoricalPolicy
 from quickstudy.rl.policy import GaussianPolicy as GaussianPolicy

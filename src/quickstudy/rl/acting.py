@@ -16,6 +16,7 @@ from torch.func import functional_call
 from quickstudy.inner.adapted import Adapted
 from quickstudy.nets import MLP
 from quickstudy.rl.normalising import NormalizedObservations
+from quickstudy.rl.policies.multi_discrete import MultiDiscretePolicy
 from quickstudy.rl.policies.squashed_gaussian import SquashedGaussianPolicy
 from quickstudy.rl.policy import CategoricalPolicy, GaussianPolicy
 
@@ -28,6 +29,7 @@ _TRANSPARENT = (
     GaussianPolicy,
     SquashedGaussianPolicy,
     CategoricalPolicy,
+    MultiDiscretePolicy,
     NormalizedObservations,
     nn.Identity,
 )

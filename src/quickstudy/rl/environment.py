@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from gymnasium import Space
+from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor
 
 from quickstudy.learner import Split
@@ -56,7 +57,7 @@ class Environment(Protocol):
 
     @property
     def action_space(self) -> Space:
-        """The action space of one environment: a Box, or Discrete."""
+        """The action space of one environment: a Box; or a Discrete, or MultiDiscrete of one axis, that starts at 0."""
 
     @property
     def num_tasks(self) -> int:
@@ -80,7 +81,20 @@ class Environment(Protocol):
         """
 
     def step(self, action: Tensor) -> Step:
-        """One step of every environment: `action [T, E, *da]`, or integers `[T, E]` where actions are discrete."""
+        """One step of every environment: `action [T, E, *da]`, or integers `[T, E]` (MultiDiscrete: `[T, E, d]`)."""
+
+
+def choices_of(space: Space) -> list[int]:
+    """How many choices each component of a discrete action has: one number for Discrete, `d` for MultiDiscrete.
+
+    Empty for real actions.
+
+    >>> choices_of(Discrete(4)), choices_of(MultiDiscrete([3, 2]))
+    ([4], [3, 2])
+    """
+    if isinstance(space, Discrete):
+        return [int(space.n)]
+    return [int(number) for number in space.nvec.flatten()] if isinstance(space, MultiDiscrete) else []
 
 
 def home(environment: Environment) -> torch.device | None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_whole
 from quickstudy.rl.policies.bounds import Bounds, check_bounds
+from quickstudy.rl.policies.categories import categorical_entropy, categorical_kl, categorical_log_prob
 from quickstudy.rl.policies.drawing import gumbel_noise, normal_noise
 from quickstudy.rl.policies.normal import normal_draw, normal_entropy, normal_kl, normal_log_prob
 
@@ -203,14 +204,12 @@ class CategoricalPolicy(nn.Module):
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
         """The log-probability `[...]` of the actions, integers `[...]`."""
-        return outputs.log_softmax(-1).gather(-1, action.long().unsqueeze(-1)).squeeze(-1)
+        return categorical_log_prob(outputs, action)
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
         """KL(old || new) = sum_a p(a) (log p(a) - log p'(a)), `[...]`; a prime marks `new`."""
-        log_p = old.log_softmax(-1)
-        return (log_p.exp() * (log_p - new.log_softmax(-1))).sum(-1)
+        return categorical_kl(old, new)
 
     def entropy(self, outputs: Tensor) -> Tensor:
         """The entropy -sum_a p(a) log p(a), `[...]`, in nats."""
-        log_p = outputs.log_softmax(-1)
-        return -(log_p.exp() * log_p).sum(-1)
+        return categorical_entropy(outputs)

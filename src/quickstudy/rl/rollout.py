@@ -4,13 +4,13 @@ import math
 from typing import Any, Protocol
 
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor
 
 from quickstudy.inner.adapted import Adapted
 from quickstudy.learner import check_generator, check_steps
 from quickstudy.rl.acting import acting
-from quickstudy.rl.environment import Environment
+from quickstudy.rl.environment import Environment, choices_of
 from quickstudy.rl.envs.stepping import advance, begin
 from quickstudy.rl.episodes import Episodes
 from quickstudy.rl.recording import Recording, check_outputs
@@ -139,6 +139,13 @@ def _first_action(environment: Environment, policy: Any, outputs: Tensor, noise:
             raise ValueError(
                 f"the environment has {space.n} discrete actions and the policy's outputs are {list(outputs.shape)}; "
                 f"use CategoricalPolicy with a network of {space.n} outputs"
+            )
+    elif isinstance(space, MultiDiscrete):
+        choices = choices_of(space)
+        if action.is_floating_point() or action.shape[2:] != space.shape or outputs.shape[-1] != sum(choices):
+            raise ValueError(
+                f"the environment has discrete actions with {choices} choices and the policy's outputs are "
+                f"{list(outputs.shape)}; use MultiDiscretePolicy with a network of {sum(choices)} outputs, {choices=}"
             )
     elif not action.is_floating_point() or action.shape[2:] != space.shape:
         raise ValueError(

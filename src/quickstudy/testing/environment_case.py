@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, MultiDiscrete
 from torch import Tensor
 
-from quickstudy.rl.environment import EnvironmentTasks, Step
+from quickstudy.rl.environment import EnvironmentTasks, Step, choices_of
 
 TASKS = 3  # number of tasks in each batch
 PARTS = ("observation", "reward", "terminated", "truncated")
@@ -44,9 +44,10 @@ def actions_for(env: Any, steps: int | None = None, *, seed: int = 5) -> list[Te
     """Draw actions for all environments within their space, for `steps` steps; by default for one episode."""
     shape, draw = (env.num_tasks, env.num_envs), seeded(seed)
     steps = env.horizon if steps is None else steps
-    if isinstance(env.action_space, Discrete):
-        return [torch.randint(int(env.action_space.n), shape, generator=draw, device="cpu") for _ in range(steps)]
     space: Any = env.action_space
+    if choices := choices_of(space):
+        whole = [[torch.randint(n, shape, generator=draw, device="cpu") for n in choices] for _ in range(steps)]
+        return [torch.stack(parts, -1) if isinstance(space, MultiDiscrete) else parts[0] for parts in whole]
     dtype = torch.get_default_dtype()
     low, high = (torch.as_tensor(end, dtype=dtype, device="cpu") for end in (space.low, space.high))
     return [torch.randn(*shape, *space.shape, generator=draw, device="cpu").clamp(low, high) for _ in range(steps)]

@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 import torch
-from gymnasium.spaces import Discrete
 
+from quickstudy.rl.environment import choices_of
 from quickstudy.testing.checks import skip
 from quickstudy.testing.comparing import expect, expect_raises
 from quickstudy.testing.environment_case import TASKS, EnvironmentCase, actions_for, is_continuous, mask_of, seeded
@@ -53,13 +53,14 @@ def wrong_actions_are_refused(case: EnvironmentCase) -> None:
     action = actions_for(env, 1)[0]
     expect_raises(lambda: env.step(action.tolist()), TypeError, "step with a list", ACTIONS)
     expect_raises(lambda: env.step(action[:1]), ValueError, f"step with actions for 1 of {TASKS} tasks", ACTIONS)
-    if isinstance(env.action_space, Discrete):
+    if choices := choices_of(env.action_space):
         expect_raises(
             lambda: env.step(action.float()), TypeError, "step with real numbers as discrete actions", ACTIONS
         )
         beyond = action.clone()
-        beyond[1, -1] = int(env.action_space.n)
-        what = f"step with action {int(env.action_space.n)} of {env.action_space}"
+        fewest = choices.index(min(choices))
+        beyond.view(*action.shape[:2], -1)[1, -1, fewest] = min(choices)
+        what = f"step with action {beyond[1, -1].tolist()} of {env.action_space}"
         expect_raises(lambda: env.step(beyond), ValueError, what, ACTIONS)
         return
     expect_raises(lambda: env.step(action.long()), TypeError, "step with integers as real actions", ACTIONS)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from torch import Tensor
 
 from quickstudy.learner import SPLITS
@@ -99,8 +99,15 @@ def it_has_the_members_of_the_contract(case: EnvironmentCase) -> None:
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise NotPrepared(f"{name} is {size!r}; expected a whole number of at least 1")
     actions = env.action_space
-    if not isinstance(actions, Box) and not (isinstance(actions, Discrete) and actions.start == 0):
-        raise NotPrepared(f"action_space is {actions}; expected gymnasium's Box, or a Discrete that starts at 0")
+    if not (
+        isinstance(actions, Box)
+        or (isinstance(actions, Discrete) and actions.start == 0)
+        or (isinstance(actions, MultiDiscrete) and len(actions.shape) == 1 and not actions.start.any())
+    ):
+        raise NotPrepared(
+            f"action_space is {actions}; expected gymnasium's Box, or a Discrete or MultiDiscrete (of one axis) that "
+            "starts at 0"
+        )
     if not isinstance(env.observation_space, Box):
         raise NotPrepared(f"observation_space is {env.observation_space}; expected gymnasium's Box of one environment")
     expect(env.num_tasks == 0, f"num_tasks is {env.num_tasks} before set_tasks; expected 0")

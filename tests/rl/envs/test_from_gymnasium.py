@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, Space
 from torch import Tensor
 
 import quickstudy as qs
@@ -304,7 +304,7 @@ def test_an_action_that_is_nan_says_where() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Fragile has no max_episode_steps in gymnasium; give horizon"):
         from_gymnasium(Fragile, _set, _draw)
-    with pytest.raises(ValueError, match="Fragile has actions in MultiDiscrete"):
-        _fragile(action=MultiDiscrete([2, 2]))
+    with pytest.raises(ValueError, match="Fragile has actions in MultiBinary"):
+        _fragile(action=MultiBinary(2))
     with pytest.raises(ValueError, match="which cannot be flattened"):
         _fragile(observation=gymnasium.spaces.Sequence(Discrete(2)))

@@ -4,10 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from torch import Tensor
 
 from quickstudy.checks import describe, values_are_readable
+from quickstudy.rl.environment import choices_of
+
+Actions = Box | Discrete | MultiDiscrete
+"""The action spaces that environments may have."""
 
 
 def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], positive: Iterable[str] = ()) -> None:
@@ -34,26 +38,34 @@ def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], po
             raise ValueError(f"{name}.set_tasks: {key} of task {worst} is {value:g}; expected a value above 0")
 
 
-def check_action(name: str, action: Any, num_tasks: int, num_envs: int, space: Box | Discrete) -> None:
-    """Raise TypeError or ValueError unless `action` has real numbers `[T, E, *da]` or integers `[T, E]` of `space`."""
+def check_action(name: str, action: Any, num_tasks: int, num_envs: int, space: Actions) -> None:
+    """Raise TypeError or ValueError unless `action` is of `space`: real numbers `[T, E, *da]`, integers `[T, E]`.
+
+    Those of a MultiDiscrete space are integers `[T, E, d]`.
+    """
     expected = [num_tasks, num_envs, *(space.shape or ())]
     if not isinstance(action, Tensor):
         raise TypeError(f"{name}.step: action is {type(action).__name__}; expected a tensor {expected}")
     if list(action.shape) != expected:
-        axes = "[T, E]" if len(expected) == 2 else "[T, E, da]"
-        raise ValueError(f"{name}.step: action has shape {list(action.shape)}; expected {axes} = {expected}")
-    if not isinstance(space, Discrete):
+        axes = {2: "[T, E]", 3: "[T, E, d]" if isinstance(space, MultiDiscrete) else "[T, E, da]"}
+        raise ValueError(
+            f"{name}.step: action has shape {list(action.shape)}; expected {axes[min(len(expected), 3)]} = {expected}"
+        )
+    choices = choices_of(space)
+    if not choices:
         if not action.is_floating_point():
             raise TypeError(f"{name}.step: action is {action.dtype}; expected real numbers: use action.float()")
         return
-    last = int(space.n) - 1
+    last = [number - 1 for number in choices]
+    wanted = f"integers from 0 to {last[0] if isinstance(space, Discrete) else last}"
     if action.is_floating_point() or action.dtype == torch.bool or action.is_complex():
-        raise TypeError(f"{name}.step: action is {action.dtype}; expected integers from 0 to {last}")
+        raise TypeError(f"{name}.step: action is {action.dtype}; expected {wanted}")
     if values_are_readable(action):
         low, high = action.aminmax()
-        if int(low) < 0 or int(high) > last:
-            task, environment = ((action < 0) | (action > last)).nonzero()[0].tolist()
-            raise ValueError(
-                f"{name}.step: action {int(action[task, environment])} at task {task}, environment {environment}; "
-                f"expected integers from 0 to {last}"
-            )
+        if int(low) < 0 or int(high) > min(last):  # each component is compared with its own bound only if need be
+            beyond = (action < 0) | (action > torch.as_tensor(last, device=action.device).reshape(space.shape or ()))
+            for task, environment, *_ in beyond.nonzero()[:1].tolist():
+                raise ValueError(
+                    f"{name}.step: action {action[task, environment].tolist()} at task {task}, environment "
+                    f"{environment}; expected {wanted}"
+                )

@@ -8,7 +8,7 @@ from typing import Any, Self, final
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.spaces.utils import flatten_space
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from quickstudy.rl.environment import EnvironmentTasks, Step
 from quickstudy.rl.envs.bridges.answers import RESET, STEP, WrongAnswer, numbers, observed, parts, told
 from quickstudy.rl.envs.bridges.layers import check_keeps_no_statistics, options_of
 from quickstudy.rl.envs.bridges.samplers import Sampler, SampleTasks
-from quickstudy.rl.envs.checks import check_tasks
+from quickstudy.rl.envs.checks import Actions, check_tasks
 from quickstudy.rl.envs.described import described_function
 from quickstudy.rl.envs.failure import EnvironmentFailure, failure
 from quickstudy.rl.envs.stage import DEVICE, NUM_TASKS, TASKS, Stage, numpy_dtype, task_generator
@@ -53,8 +53,8 @@ def from_gymnasium(
         device: device of observations and rewards; None is torch's default device.
 
     Raises:
-        ValueError: for actions that are neither Box nor Discrete, observations that gymnasium cannot flatten into a
-            Box, horizon=None where gymnasium has no limit, and wrappers that keep running statistics
+        ValueError: for actions that are neither Box, Discrete nor MultiDiscrete, observations that gymnasium cannot
+            flatten into a Box, horizon=None where gymnasium has no limit, and wrappers that keep running statistics
             (NormalizeObservation, NormalizeReward): use `NormalizedObservations` and `RewardScale`, which belong to the
             learner and its checkpoint.
         TypeError: for a `sample_tasks` that is neither a function nor tasks.
@@ -80,7 +80,8 @@ class GymnasiumEnvironment:
 
     Every reset draws the seeds of the gymnasium environments from the generator, so that runs are reproducible. Box
     observations are used as they are, others are flattened (a Discrete one becomes one-hot). Real actions are clipped
-    to their space. Errors are `EnvironmentFailure`s, which name task, environment, step and seed.
+    to their space; discrete ones start at 0 in every space, and those of a MultiDiscrete space have one axis. Errors
+    are `EnvironmentFailure`s, which name task, environment, step and seed.
     """
 
     num_tasks, device, tasks = NUM_TASKS, DEVICE, TASKS
@@ -241,6 +242,8 @@ class GymnasiumEnvironment:
         space = self._own[1]
         if isinstance(space, Discrete):
             return space.start + action
+        if isinstance(space, MultiDiscrete):
+            return (space.start + action.reshape(space.shape)).astype(space.dtype)
         return np.clip(action, space.low, space.high).astype(space.dtype)  # type: ignore[attr-defined]
 
     def _observe(self, i: int, observation: Any, stepped: int) -> None:
@@ -275,13 +278,15 @@ def _close(envs: list[gymnasium.Env[Any, Any]]) -> None:
             env.close()
 
 
-def _spaces(name: str, observation: Any, action: Any) -> tuple[Box, Box | Discrete]:
+def _spaces(name: str, observation: Any, action: Any) -> tuple[Box, Actions]:
     """Observation and action space of the environment of many tasks."""
-    if not isinstance(action, Box | Discrete):
-        raise ValueError(f"{name} has actions in {action}; expected Box or Discrete: wrap it first")
+    if not isinstance(action, Actions):
+        raise ValueError(f"{name} has actions in {action}; expected Box, Discrete or MultiDiscrete: wrap it first")
     seen = observation if isinstance(observation, Box) else flatten_space(observation)
     if not isinstance(seen, Box):
         raise ValueError(f"{name} has observations in {observation}, which cannot be flattened; wrap it first")
     if isinstance(action, Discrete):
         action = Discrete(int(action.n))
+    if isinstance(action, MultiDiscrete):
+        action = MultiDiscrete(action.nvec.flatten())
     return Box(seen.low.astype(numpy_dtype()), seen.high.astype(numpy_dtype()), dtype=numpy_dtype()), action

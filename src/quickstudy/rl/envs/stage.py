@@ -6,13 +6,12 @@ from typing import Any, Generic, NoReturn, Self, TypeVar, final, overload
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from quickstudy.checks import check_whole, values_are_readable
 from quickstudy.learner import Split, check_generator
 from quickstudy.rl.environment import EnvironmentTasks
-from quickstudy.rl.envs.checks import check_action, check_tasks
+from quickstudy.rl.envs.checks import Actions, check_action, check_tasks
 from quickstudy.rl.envs.failure import failure
 from quickstudy.tasks.sampling import split_generator
 
@@ -36,7 +35,7 @@ class Stage:
         ValueError: unless `num_envs` and `horizon` are whole numbers of at least 1.
     """
 
-    def __init__(self, name: str, *, num_envs: int, horizon: int, action_space: Box | Discrete, device: Any = None):
+    def __init__(self, name: str, *, num_envs: int, horizon: int, action_space: Actions, device: Any = None):
         check_whole("num_envs", num_envs)
         check_whole("horizon", horizon)
         self.name, self.num_envs, self.horizon, self.action_space = name, num_envs, horizon, action_space

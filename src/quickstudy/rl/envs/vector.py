@@ -6,14 +6,13 @@ from typing import Any, final
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
 from quickstudy.learner import Split
-from quickstudy.rl.environment import Environment
+from quickstudy.rl.environment import Environment, choices_of
 from quickstudy.rl.envs.task_list import as_list, as_tensors
 
 
@@ -165,7 +164,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             raise ValueError(
                 f"actions have shape {list(given.shape)}; expected {self.num_envs} of them: {self.action_space}"
             )
-        if isinstance(self.single_action_space, Discrete):
+        if choices_of(self.single_action_space):
             given = given.long() if not given.is_floating_point() else given
         given = given.reshape(self.num_tasks, self.env.num_envs, *given.shape[1:])
         if ignored is None:

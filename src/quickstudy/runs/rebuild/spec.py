@@ -78,6 +78,7 @@ CLASSES: dict[str, str] = {
     "MemoryNetwork": "quickstudy.rl.recurrent.memory",
     "GaussianPolicy": "quickstudy.rl.policy",
     "CategoricalPolicy": "quickstudy.rl.policy",
+    "MultiDiscretePolicy": "quickstudy.rl.policies.multi_discrete",
     "SquashedGaussianPolicy": "quickstudy.rl.policies.squashed_gaussian",
     "NormalizedObservations": "quickstudy.rl.normalising",
     "Judge": "quickstudy.rl.estimation.judge",
