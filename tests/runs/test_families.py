@@ -31,6 +31,11 @@ CASES: dict[str, Any] = {
     "rl.Bandit": qs.rl.Bandit(arms=3, probability=(0.2, 0.4)),
     "rl.GridNavi": qs.rl.GridNavi(cells=4, horizon=9),
     "rl.TabularMDP": qs.rl.TabularMDP(states=4),
+    "rl.HalfCheetah": qs.rl.HalfCheetah("direction", frame_skip=1, control_cost=0.1),
+    "rl.Ant": qs.rl.Ant("goal", healthy_reward=1.0),
+    "rl.Hopper": qs.rl.Hopper(mass=2.0),
+    "rl.Walker2d": qs.rl.Walker2d(friction=1.0),
+    "rl.Humanoid": qs.rl.Humanoid(directions="two"),
     "rl.Informed": qs.rl.Informed(qs.rl.Navigation2D(horizon=7), ("goal",)),
 }
 

@@ -15,6 +15,11 @@ from quickstudy.rl.envs.filmed import Filmed as Filmed
 from quickstudy.rl.envs.from_gymnasium import from_gymnasium as from_gymnasium
 from quickstudy.rl.envs.gridnavi import GridNavi as GridNavi
 from quickstudy.rl.envs.informed import Informed as Informed
+from quickstudy.rl.envs.locomotion.ant import Ant as Ant
+from quickstudy.rl.envs.locomotion.half_cheetah import HalfCheetah as HalfCheetah
+from quickstudy.rl.envs.locomotion.hopper import Hopper as Hopper
+from quickstudy.rl.envs.locomotion.humanoid import Humanoid as Humanoid
+from quickstudy.rl.envs.locomotion.walker2d import Walker2d as Walker2d
 from quickstudy.rl.envs.navigation2d import Navigation2D as Navigation2D
 from quickstudy.rl.envs.pendulum import Pendulum as Pendulum
 from quickstudy.rl.envs.register import register as _register

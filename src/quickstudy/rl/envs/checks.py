@@ -17,7 +17,7 @@ Actions = Box | Discrete | MultiDiscrete
 def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], positive: Iterable[str] = ()) -> None:
     """Raise TypeError or ValueError unless `tasks` has a finite tensor `[T, *shape]` for each name in `shapes`.
 
-    Values named in `positive`, `[T]` each, must be above 0.
+    Values named in `positive` must be above 0.
     """
     wanted = ", ".join(f"{key} [{', '.join(['T', *map(str, shape)])}]" for key, shape in shapes.items())
     if not isinstance(tasks, Mapping) or not all(isinstance(v, Tensor) for v in tasks.values()):
@@ -32,9 +32,10 @@ def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], po
         if bool(bad.any()):
             raise ValueError(f"{name}.set_tasks: {key} of task {int(bad.nonzero()[0])} is not finite; give finite ones")
     for key in positive:
-        worst = int(tasks[key].argmin())
-        if tasks[key][worst] <= 0:
-            value = float(tasks[key][worst])
+        lowest = tasks[key].reshape(len(tasks[key]), -1).amin(1)
+        worst = int(lowest.argmin())
+        if lowest[worst] <= 0:
+            value = float(lowest[worst])
             raise ValueError(f"{name}.set_tasks: {key} of task {worst} is {value:g}; expected a value above 0")
 
 

@@ -20,6 +20,11 @@ NAMES: dict[str, tuple[str, int]] = {
     "Bandit": ("bandit.Bandit", 100),
     "GridNavi": ("gridnavi.GridNavi", 15),
     "TabularMDP": ("tabular_mdp.TabularMDP", 10),
+    "HalfCheetah": ("locomotion.half_cheetah.HalfCheetah", 200),
+    "Ant": ("locomotion.ant.Ant", 200),
+    "Hopper": ("locomotion.hopper.Hopper", 200),
+    "Walker2d": ("locomotion.walker2d.Walker2d", 200),
+    "Humanoid": ("locomotion.humanoid.Humanoid", 200),
 }
 UNLIMITED = 10**9
 
@@ -80,8 +85,9 @@ def _check_horizon(options: dict[str, Any]) -> None:
 
 
 def _make(environment: str, **options: Any) -> Any:
-    module, *path = NAMES[environment][0].split(".")
-    make: Any = import_module(f"quickstudy.rl.envs.{module}")
-    for name in path:
+    words = NAMES[environment][0].split(".")
+    first = next(i for i, word in enumerate(words) if word[0].isupper())  # the class
+    make: Any = import_module(".".join(["quickstudy.rl.envs", *words[:first]]))
+    for name in words[first:]:
         make = getattr(make, name)
     return make(**options)

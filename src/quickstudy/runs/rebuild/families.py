@@ -29,6 +29,11 @@ FAMILIES: dict[str, str] = {
     "rl.Bandit": "quickstudy.rl.envs.bandit",
     "rl.GridNavi": "quickstudy.rl.envs.gridnavi",
     "rl.TabularMDP": "quickstudy.rl.envs.tabular_mdp",
+    "rl.HalfCheetah": "quickstudy.rl.envs.locomotion.half_cheetah",
+    "rl.Ant": "quickstudy.rl.envs.locomotion.ant",
+    "rl.Hopper": "quickstudy.rl.envs.locomotion.hopper",
+    "rl.Walker2d": "quickstudy.rl.envs.locomotion.walker2d",
+    "rl.Humanoid": "quickstudy.rl.envs.locomotion.humanoid",
     "rl.Informed": "quickstudy.rl.envs.informed",
 }
 LARGEST = 100_000  # bound on integers in a description: numbers of features, waves, environments ...

@@ -1,0 +1,1 @@
+"""Robots of MuJoCo that walk and run: many tasks of many environments, stepped together in native threads."""
