@@ -16,6 +16,7 @@ from quickstudy.rl import (
     Ant,
     Bandit,
     CartPole,
+    CartPoleSwingUp,
     GridNavi,
     HalfCheetah,
     Hopper,
@@ -59,6 +60,10 @@ ENVIRONMENTS: dict[str, Callable[[], Any]] = {
     ),
     "pendulum": lambda: Pendulum(num_envs=E, horizon=H),
     "pendulum_all_varies": lambda: Pendulum(gravity=(8.0, 11.0), max_torque=(1.0, 3.0), num_envs=E, horizon=H),
+    "swing_up": lambda: CartPoleSwingUp(num_envs=E, horizon=H),
+    "swing_up_all_varies": lambda: CartPoleSwingUp(
+        gravity=(8.0, 11.0), max_force=(5.0, 15.0), start="anywhere", num_envs=E, horizon=H
+    ),
     "bandit": lambda: Bandit(num_envs=E, horizon=H),
     "gridnavi": lambda: GridNavi(num_envs=E, horizon=H),
     "tabular": lambda: TabularMDP(noise=0.0, num_envs=E, horizon=H),
@@ -199,6 +204,7 @@ OWN = {
     "navigation": Navigation2D,
     "cartpole": CartPole,
     "pendulum": Pendulum,
+    "swing_up": CartPoleSwingUp,
     "bandit": Bandit,
     "grid": GridNavi,
     "tabular": TabularMDP,

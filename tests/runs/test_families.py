@@ -27,6 +27,7 @@ CASES: dict[str, Any] = {
     "Informed": qs.tasks.Informed(qs.tasks.Informed(WAVES, ["amplitude"]), ["phase"]),
     "rl.Navigation2D": qs.rl.Navigation2D.unit_board(num_envs=3),
     "rl.CartPole": qs.rl.CartPole(flip=0.5, horizon=20),
+    "rl.CartPoleSwingUp": qs.rl.CartPoleSwingUp(max_force=(5.0, 10.0), start="anywhere", horizon=20),
     "rl.Pendulum": qs.rl.Pendulum(max_torque=(1.0, 3.0), horizon=20),
     "rl.Bandit": qs.rl.Bandit(arms=3, probability=(0.2, 0.4)),
     "rl.GridNavi": qs.rl.GridNavi(cells=4, horizon=9),

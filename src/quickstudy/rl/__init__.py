@@ -21,9 +21,10 @@ from quickstudy.rl.envs.locomotion.hopper import Hopper as Hopper
 from quickstudy.rl.envs.locomotion.humanoid import Humanoid as Humanoid
 from quickstudy.rl.envs.locomotion.walker2d import Walker2d as Walker2d
 from quickstudy.rl.envs.navigation2d import Navigation2D as Navigation2D
-from quickstudy.rl.envs.pendulum import Pendulum as Pendulum
 from quickstudy.rl.envs.register import register as _register
 from quickstudy.rl.envs.single import SingleEnv as SingleEnv
+from quickstudy.rl.envs.swing_up.cartpole import CartPoleSwingUp as CartPoleSwingUp
+from quickstudy.rl.envs.swing_up.pendulum import Pendulum as Pendulum
 from quickstudy.rl.envs.tabular_mdp import TabularMDP as TabularMDP
 from quickstudy.rl.envs.vector import VectorEnv as VectorEnv
 from quickstudy.rl.episodes import Episodes as Episodes

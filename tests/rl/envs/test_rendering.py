@@ -26,6 +26,11 @@ def test_the_pole_leans_to_the_right() -> None:
     assert cartpole(0.0, 0.0, 0.3, 2.4, tallest=1.0).shape == cartpole(0.0, 0.0, 1.0, 2.4, tallest=1.0).shape
 
 
+def test_the_pole_hangs() -> None:
+    up, down = (cartpole(0.0, angle, 0.5, 2.4, tallest=0.5, hangs=True) for angle in (0.0, np.pi))
+    assert _middle(up, ORANGE)[1] < 0.5 < _middle(down, ORANGE)[1] < 0.85
+
+
 def test_the_pendulum_turns_to_the_left() -> None:
     upright, turned = pendulum(0.0, 1.0, longest=1.0), pendulum(np.pi / 2, 1.0, longest=1.0)
     assert abs(_middle(upright, ORANGE)[0] - 0.5) < 0.005 and _middle(upright, ORANGE)[1] < 0.35

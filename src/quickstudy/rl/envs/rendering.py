@@ -94,7 +94,9 @@ def _square(low: float, high: float) -> Canvas:
     return canvas
 
 
-def cartpole(x: float, angle: float, length: float, edge: float, *, tallest: float) -> NDArray[np.uint8]:
+def cartpole(
+    x: float, angle: float, length: float, edge: float, *, tallest: float, hangs: bool = False
+) -> NDArray[np.uint8]:
     """A picture of the cart at `x` on a track that ends at ±`edge`, with a pole that leans by `angle` to the right.
 
     Args:
@@ -103,8 +105,10 @@ def cartpole(x: float, angle: float, length: float, edge: float, *, tallest: flo
         length: half the length of the pole, in metres.
         edge: distance from the middle of the track to its ends, in metres.
         tallest: the largest `length` that must fit into the picture, in metres.
+        hangs: whether the pole may hang below the track.
     """
-    canvas = Canvas((-1.1 * edge, -0.4), (1.1 * edge, 2 * max(tallest, 0.5) + 0.6), 600)
+    lowest = -2 * tallest if hangs else -0.4
+    canvas = Canvas((-1.1 * edge, lowest), (1.1 * edge, 2 * max(tallest, 0.5) + 0.6), 600)
     canvas.line((-edge, 0.0), (edge, 0.0), 0.02, BLACK)
     canvas.box((x, 0.0), 0.5, 0.3, BLACK)
     canvas.line((x, 0.1), (x + 2 * length * np.sin(angle), 0.1 + 2 * length * np.cos(angle)), 0.1, ORANGE)

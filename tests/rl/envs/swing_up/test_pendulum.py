@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.rl import Pendulum, Simulator
-from quickstudy.rl.envs.pendulum import PHYSICS
+from quickstudy.rl.envs.swing_up.pendulum import PHYSICS
 
 STANDARD = {"mass": 1.0, "length": 1.0, "gravity": 10.0, "max_torque": 2.0}
 TASKS: list[dict[str, float]] = [
