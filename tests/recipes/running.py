@@ -53,6 +53,10 @@ TINY: dict[str, list[str]] = {
     ],
     "images": ["--model", "cnp", "--steps", "3", "--tasks", "2", "--test-tasks", "4", "--seen", "5"],
     "bandit-rl2": ["--steps", "3", "--tasks", "4", "--width", "4", "--pulls", "6", "--test-tasks", "4"],
+    "locomotion-maml": [
+        *("--steps", "3", "--tasks", "2", "--episodes", "2", "--width", "4", "--test-tasks", "4", "--horizon", "6"),
+        *("--test-episodes", "2", "--test-steps", "1"),
+    ],
     "gridnavi-rl2": ["--steps", "3", "--tasks", "4", "--width", "4", "--cells", "3", "--test-tasks", "4"],
     "cartpole-dynamics": [
         *("--steps", "3", "--width", "8", "--test-tasks", "40", "--test-query", "16", "--tasks", "4"),

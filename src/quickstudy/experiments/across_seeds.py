@@ -11,6 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from quickstudy.evaluation.intervals import Metric
+from quickstudy.experiments.options import Options
 from quickstudy.experiments.stage import Stage
 from quickstudy.report import figures
 from quickstudy.report.tables import PARTS
@@ -56,6 +58,29 @@ def evaluate(
     }
     stage.keep("evaluation", {"scores": found, "probability_of_improvement": beaten})
     stage.draw("profiles", lambda: profiles({name: s[-1] for name, s in scores.items()}, over_tasks=over_tasks))
+
+
+def gather(options: Options, stage: Stage) -> None:
+    """Combine what the seeds kept as `returns`: interquartile means, probabilities of improvement, a figure."""
+    kept = read(stage, "returns", options.seeds)
+    scores = {
+        name: torch.tensor([seed[name]["return"] for seed in kept], dtype=torch.float64).transpose(0, 1)
+        for name in kept[0]
+    }
+    evaluate(scores, stage, by="steps", first=0)
+    stage.draw("returns", lambda: experience(scores, "gradient steps"))
+
+
+def steps_figure(metrics: Mapping[str, Metric]) -> Figure:
+    """Return against gradient steps, one line for each learner."""
+    series = []
+    for name in dict.fromkeys(key.split("/")[0] for key in metrics):
+        found = [metric for key, metric in metrics.items() if key.startswith(f"{name}/return/steps=")]
+        means, ci = [m.mean for m in found], [m.ci95 for m in found]
+        series.append(figures.Series(PARTS[name], list(range(len(found))), means, ci))
+    longest = max(len(item.mean) for item in series) - 1
+    series = [level(item, longest) for item in series]
+    return figures.lines(series, xlabel="gradient steps", ylabel="return of an episode", whole=True)
 
 
 def profiles(scores: Mapping[str, Tensor], *, over_tasks: bool = False) -> Figure:

@@ -71,6 +71,9 @@ RECIPES: dict[str, Recipe] = {
     "navigation2d-oracle": Recipe(
         "navigation2d.oracle", "the MAML paper's oracle on 2-D navigation: a policy that sees the goal"
     ),
+    "locomotion-maml": Recipe(
+        "locomotion.maml", "MAML on robots that run in unknown directions or at unknown speeds; MuJoCo"
+    ),
     "bandit-rl2": Recipe("bandit.rl2", "RL^2 on Bernoulli bandits, beside the index policy and Thompson sampling"),
     "gridnavi-rl2": Recipe("gridnavi.rl2", "RL^2 searches a grid over four episodes, beside the Bayes-optimal policy"),
     "digits-norm": Recipe(

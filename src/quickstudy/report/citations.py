@@ -36,6 +36,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "navigation2d-promp": ("rothfuss2019promp",),
     "navigation2d-pretrained": ("finn2017maml",),
     "navigation2d-oracle": ("finn2017maml",),
+    "locomotion-maml": ("finn2017maml", "todorov2012mujoco"),
     "bandit-rl2": ("duan2016rl2",),
     "gridnavi-rl2": ("duan2016rl2", "zintgraf2020varibad"),
     "digits-norm": ("bronskill2020tasknorm", "finn2017maml"),

@@ -30,6 +30,7 @@ METRICS = {
     "accuracy": "accuracy",
     "return": "return of an episode",
     "return_by_transitions": "return of an episode, adapted on equal numbers of transitions",
+    "progress": "share of the way from the pretrained policy's return to that of the policy told the task",
     "factor": "error of the pretrained network / error of MAML, adaptation of both tuned on validation tasks",
 }
 # the same metrics after the number of steps (for the pretrained rival also with the rule) chosen on validation tasks
@@ -55,6 +56,7 @@ HIGHER_IS_BETTER = frozenset(
         "accuracy",
         "return",
         "return_by_transitions",
+        "progress",
     }
 )
 PARTS = {
@@ -139,6 +141,7 @@ SUPPORT = {
     "images": "pixels seen of each image",
     "digits": "labelled images of each class",
     "navigation2d": "episodes before every gradient step",
+    "locomotion": "episodes before every gradient step",
     "table": "rows seen of each held-out group",
     "few-rows": "rows seen of each held-out group",
     "cartpole-dynamics": "transitions seen of each cart",

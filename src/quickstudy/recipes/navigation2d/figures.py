@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 import quickstudy as qs
 from quickstudy.chance import Stream, mix
-from quickstudy.evaluation.intervals import Metric
-from quickstudy.experiments.across_seeds import level
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.navigation2d.board import Navigation, environment
 from quickstudy.recipes.navigation2d.measure import GOALS, Measured, Walks
@@ -46,18 +44,6 @@ def walks_figure(learners: Mapping[str, Walks], options: Navigation) -> Figure:
                     axes.plot(*goal, marker="*", color=INK, markersize=6, zorder=3)
                     axes.set(xticks=[], yticks=[], xlim=limits, ylim=limits, aspect="equal")
     return figure
-
-
-def steps_figure(metrics: Mapping[str, Metric]) -> Figure:
-    """Return against gradient steps, one line for each learner."""
-    series = []
-    for name in dict.fromkeys(key.split("/")[0] for key in metrics):
-        found = [metric for key, metric in metrics.items() if key.startswith(f"{name}/return/steps=")]
-        means, ci = [m.mean for m in found], [m.ci95 for m in found]
-        series.append(figures.Series(PARTS[name], list(range(len(found))), means, ci))
-    longest = max(len(item.mean) for item in series) - 1
-    series = [level(item, longest) for item in series]
-    return figures.lines(series, xlabel="gradient steps", ylabel="return of an episode", whole=True)
 
 
 def film(learner: Any, options: Navigation, stage: Stage, measured: Measured, *, sees_goal: bool = False) -> None:

@@ -7,10 +7,10 @@ goals. Published returns after 0 to 3 gradient steps: -40.8, -19.7, -11.7, -8.5.
 from dataclasses import dataclass
 
 from quickstudy.evaluation.intervals import Metric
+from quickstudy.experiments.across_seeds import gather as gather
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.navigation2d import protocol as navigation
 from quickstudy.recipes.navigation2d.board import Navigation
-from quickstudy.recipes.navigation2d.protocol import gather as gather
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import quickstudy as qs
 from quickstudy.evaluation.intervals import Metric
+from quickstudy.experiments.across_seeds import gather as gather
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.navigation2d import protocol as navigation
-from quickstudy.recipes.navigation2d.protocol import gather as gather
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-
 import quickstudy as qs
 from quickstudy.evaluation.intervals import Metric, over_tasks
-from quickstudy.experiments import across_seeds
+from quickstudy.experiments.across_seeds import steps_figure
 from quickstudy.experiments.stage import Stage, device
 from quickstudy.recipes.navigation2d.board import Navigation, environment
-from quickstudy.recipes.navigation2d.figures import film, steps_figure, walks_figure
+from quickstudy.recipes.navigation2d.figures import film, walks_figure
 from quickstudy.recipes.navigation2d.measure import measure, rates
 from quickstudy.report.tables import PARTS
 
@@ -88,14 +86,3 @@ def report(trained: Mapping[str, Any], options: Navigation, stage: Stage) -> dic
         first = next(iter(trained))
         film(trained[first], options, stage, measured[first], sees_goal=first == "oracle")
     return metrics
-
-
-def gather(options: Navigation, stage: Stage) -> None:
-    """Combine the results of all seeds: interquartile means, probabilities of improvement, returns."""
-    kept = across_seeds.read(stage, "returns", options.seeds)
-    scores = {
-        name: torch.tensor([seed[name]["return"] for seed in kept], dtype=torch.float64).transpose(0, 1)
-        for name in kept[0]
-    }
-    across_seeds.evaluate(scores, stage, by="steps", first=0)
-    stage.draw("returns", lambda: across_seeds.experience(scores, "gradient steps"))
