@@ -83,11 +83,12 @@ def test_learners_and_policies_are_saved_too(tmp_path: Any, what: str) -> None:
     assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in given.state_dict().items())
 
 
+@pytest.mark.parametrize("kind", [qs.rl.RL2, qs.rl.VariBAD])
 @pytest.mark.parametrize("steps", [0, 2])
-def test_a_memory_is_saved_and_loaded(tmp_path: Any, steps: int) -> None:
+def test_a_memory_is_saved_and_loaded(tmp_path: Any, steps: int, kind: Any) -> None:
     env = qs.rl.Bandit(arms=3, num_envs=2, horizon=5)
     env.set_tasks(env.sample_tasks(4, generator=torch.Generator().manual_seed(0)))
-    actor, chance = qs.rl.RL2.of(env, width=8).actor(), torch.Generator().manual_seed(1)
+    actor, chance = kind.of(env, width=8).actor(), torch.Generator().manual_seed(1)
     for _ in range(steps):
         actor = actor.adapt(actor.rollout(env, generator=chance))
     qs.save(actor, tmp_path / "actor")

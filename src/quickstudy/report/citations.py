@@ -53,6 +53,7 @@ LEARNERS: dict[str, tuple[str, ...]] = {
     "MAMLVPG": ("finn2017maml",),
     "ProMP": ("rothfuss2019promp",),
     "RL2": ("duan2016rl2",),
+    "VariBAD": ("zintgraf2020varibad",),
     "NeuralProcess": ("garnelo2018np",),
     "CNP": ("garnelo2018cnp",),
     "ALPaCA": ("harrison2018alpaca",),

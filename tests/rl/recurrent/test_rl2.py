@@ -9,9 +9,8 @@ from torch import Tensor
 
 import quickstudy as qs
 from quickstudy.rl.envs.references.gridnavi import Tour, play
-from quickstudy.rl.episodes import Episodes
 from quickstudy.rl.recurrent.memory import MemoryNetwork, Reading
-from quickstudy.rl.recurrent.rl2 import RL2, generalised_advantages
+from quickstudy.rl.recurrent.rl2 import RL2
 
 WORLDS: dict[str, Any] = {
     "bandit": lambda: qs.rl.Bandit(arms=3, num_envs=2, horizon=6),
@@ -44,7 +43,7 @@ def test_the_memory_is_the_same_in_a_batch_as_step_by_step(name: str) -> None:
     made = learner(env)
     practice = made.practise(env, generator=torch.Generator().manual_seed(1))
     reading = made.memory.reading(list(practice.episodes), made.memory.initial(3 * env.num_envs))
-    again = made.policy.log_prob(made.policy(made._outputs(reading)), reading.action)
+    again = made.policy.log_prob(made.policy(made._features(reading)), reading.action)
     torch.testing.assert_close(torch.where(reading.mask, again, 0.0), reading.log_prob)
     assert int(reading.mask.sum()) == sum(int(e.mask.sum()) for e in practice.episodes)
     first = made.actor().rollout(env, generator=torch.Generator().manual_seed(2))
@@ -85,61 +84,6 @@ def test_streams_do_not_mix() -> None:
     same = torch.ones(3, 2, dtype=torch.bool)
     same[1, 0] = False
     assert torch.equal(one[same], two[same]) and not torch.allclose(one[1, 0], two[1, 0])
-
-
-def naive_advantages(episodes: Episodes, value: Tensor, discount: float, decay: float, row: tuple[int, int]) -> Tensor:
-    real = episodes.mask[row].nonzero().flatten().tolist()
-    found = []
-    for place in range(len(real)):
-        total = 0.0
-        for later in range(place, len(real)):
-            following = value[later + 1] if later + 1 < len(real) else 0.0
-            delta = episodes.reward[row][real[later]] + discount * following - value[later]
-            total = total + (discount * decay) ** (later - place) * delta
-        found.append(total)
-    return torch.stack(found)  # type: ignore[arg-type]
-
-
-def test_advantages_go_on_over_the_ends_of_episodes() -> None:
-    episodes = made_up()
-    memory = MemoryNetwork(observations=2, actions=2, discrete=False, width=4)
-    reading = memory.reading([episodes], memory.initial(12))
-    value = torch.randn(12, 12, generator=torch.Generator().manual_seed(0))
-    found = generalised_advantages(reading, value, 0.9, 0.7)
-    assert bool((found[~reading.mask] == 0).all())
-    for t, e in ((0, 0), (1, 3), (2, 2)):
-        row = 4 * t + e
-        wanted = naive_advantages(episodes, value[row], 0.9, 0.7, (t, e))
-        torch.testing.assert_close(found[row][reading.mask[row]], wanted)
-
-
-def test_a_change_of_scale_keeps_the_values() -> None:
-    made = learner(world("bandit"))
-    outputs = torch.randn(2, 3, 8)
-    before = made._value(outputs)
-    for values in (torch.tensor([100.0, 300.0]), torch.tensor([5.0, 5.0])):
-        made._rescale(values)
-        torch.testing.assert_close(made._value(outputs), before, rtol=1e-4, atol=1e-4)
-    made._rescale(torch.tensor([100.0, 300.0]))
-    assert float(made.center) == 200 and float(made.spread) == 100
-
-
-def test_the_first_step_is_the_policy_gradient() -> None:
-    """At the policy that acted, the ratio is 1, and its gradient that of mean log pi A."""
-    env = world("bandit")
-    made = learner(env, epochs=1, minibatches=1, entropy=0.0, max_norm=1e9, episodes=1)
-    practice = made.practise(env, generator=torch.Generator().manual_seed(0))
-    reading = made.memory.reading(list(practice.episodes), made.memory.initial(6))
-    advantage = torch.randn(reading.mask.shape, generator=torch.Generator().manual_seed(0))
-    made.value = 1e-12
-    made.optimizer = torch.optim.SGD(made.parameters(), lr=1.0)
-    before = [p.detach().clone() for p in made.policy.parameters()]
-    log_prob = made.policy.log_prob(made.policy(made._outputs(reading)), reading.action)
-    wanted = torch.autograd.grad((log_prob * advantage).mean(), list(made.policy.parameters()))
-    said = made._step(reading, advantage, torch.zeros_like(advantage))
-    for old, new, gradient in zip(before, made.policy.parameters(), wanted, strict=True):
-        torch.testing.assert_close(new - old, gradient, rtol=1e-3, atol=1e-6)
-    assert said["clipped"] == 0 and abs(said["kl"]) < 1e-6
 
 
 def test_it_learns_to_try_and_to_stay() -> None:

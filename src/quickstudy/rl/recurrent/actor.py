@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.episodes import Episodes
-from quickstudy.rl.recurrent.memory import Memory, MemoryNetwork
+from quickstudy.rl.recurrent.memory import Memory, Recurrent
 from quickstudy.rl.rollout import rollout
 
 
@@ -21,7 +21,7 @@ class RecurrentActor:
     the episodes of as many environments as the actor will act in.
 
     Args:
-        policy: maps outputs of the memory to distributions over actions.
+        policy: maps features of the memory to distributions over actions.
         network: the memory.
         memory: what is remembered, row t E + e; None before the first episode.
         learner: the learner that made it, which `quickstudy.save(actor, path)` saves with it.
@@ -36,7 +36,7 @@ class RecurrentActor:
     """
 
     policy: Any
-    network: MemoryNetwork
+    network: Recurrent
     memory: Memory | None = None
     learner: nn.Module | None = None
 
@@ -96,7 +96,7 @@ class Remembering:
         memory: what is remembered before the first step.
     """
 
-    def __init__(self, policy: Any, network: MemoryNetwork, memory: Memory):
+    def __init__(self, policy: Any, network: Recurrent, memory: Memory):
         self._policy, self._network, self._memory = policy, network, memory
         self._begins = torch.ones(len(memory.hidden), dtype=torch.bool, device=memory.hidden.device)
 

@@ -1,12 +1,15 @@
 """The memory of a recurrent policy: what it reads at each step, and its state after some episodes."""
 
-from typing import Any, NamedTuple, final
+import math
+from typing import Any, NamedTuple, Protocol, Self, final
 
 import torch
+from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quickstudy.checks import check_switch, check_whole
+from quickstudy.rl.environment import Environment
 from quickstudy.rl.episodes import Episodes
 
 
@@ -31,6 +34,7 @@ class Reading(NamedTuple):
         inputs: what the memory reads before each action, `[N, L, inputs]`.
         action: `[N, L, *da]`, or integers `[N, L]`.
         reward: `[N, L]`.
+        next_observation: `[N, L, observations]`, after the action, with its components in one axis.
         log_prob: `[N, L]`, under the policy that acted.
         mask: `[N, L]` bool, True for a real step.
         last_action, last_reward: of each stream, as `Memory` has them.
@@ -39,10 +43,34 @@ class Reading(NamedTuple):
     inputs: Tensor
     action: Tensor
     reward: Tensor
+    next_observation: Tensor
     log_prob: Tensor
     mask: Tensor
     last_action: Tensor
     last_reward: Tensor
+
+    def rows(self, rows: Tensor) -> "Reading":
+        """Some of the streams."""
+        return Reading(*(part[rows] for part in self))
+
+
+class Recurrent(Protocol):
+    """A network that reads streams of experience, and gives features to a policy at each step."""
+
+    def initial(self, streams: int) -> Memory:
+        """The memory of `N` streams before their first step."""
+
+    def step(self, observation: Tensor, begins: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """Features `[N, k]` at `observation [N, *do]`, and the memory; `begins [N]`: whether an episode begins."""
+
+    def told(self, memory: Memory, action: Tensor, reward: Tensor) -> Memory:
+        """The memory with the action `[N, *da]` that was taken and the reward `[N]` that it brought."""
+
+    def reading(self, episodes: list[Episodes], memory: Memory) -> Reading:
+        """Episodes `[T, E, H]` of the same streams, row t E + e, in the order in which they were played."""
+
+    def after(self, reading: Reading, memory: Memory) -> Memory:
+        """The memory after these episodes."""
 
 
 @final
@@ -69,6 +97,14 @@ class MemoryNetwork(nn.Module):
         self.observations, self.actions = check_whole("observations", observations), check_whole("actions", actions)
         self.discrete, self.width = check_switch("discrete", discrete), check_whole("width", width)
         self.cell = nn.GRU(observations + actions + 2, width, batch_first=True)
+
+    @classmethod
+    def of(cls, environment: Environment, *, width: int = 128) -> Self:
+        """A memory for the spaces of an environment."""
+        space, shape = environment.action_space, environment.observation_space.shape or (1,)
+        discrete = isinstance(space, Discrete)
+        actions = int(space.n) if isinstance(space, Discrete) else math.prod(space.shape or (1,))
+        return cls(observations=math.prod(shape), actions=actions, discrete=discrete, width=width)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -115,10 +151,15 @@ class MemoryNetwork(nn.Module):
         before = [torch.cat([kept.unsqueeze(1), own[:, :-1]], 1) for kept, own in pairs]
         begins = (joined("time") == 0).to(taken).unsqueeze(2)
         inputs = torch.cat([self._flat(joined("observation"), 2), *before, begins], 2)
+        following = self._flat(joined("next_observation"), 2)
         last = (mask.sum(1) - 1).clamp_min(0)
         rows, some = torch.arange(len(mask), device=mask.device), mask.any(1, keepdim=True)
         kept_action, kept_reward = (torch.where(some, own[rows, last], kept) for kept, own in pairs)
-        return Reading(inputs, action, reward, joined("log_prob"), mask, kept_action, kept_reward)
+        return Reading(inputs, action, reward, following, joined("log_prob"), mask, kept_action, kept_reward)
+
+    def observed(self, inputs: Tensor) -> Tensor:
+        """The observations `[..., observations]` in `inputs [..., inputs]`."""
+        return inputs[..., : self.observations]
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:
         """Outputs `[N, L, width]` for `inputs [N, L, inputs]`, from the state `hidden [N, width]`."""
@@ -130,7 +171,9 @@ class MemoryNetwork(nn.Module):
         outputs = self(reading.inputs, memory.hidden)
         count = reading.mask.sum(1)
         last = outputs[torch.arange(len(outputs), device=outputs.device), (count - 1).clamp_min(0)]
-        return Memory(torch.where(count.unsqueeze(1) > 0, last, memory.hidden), *reading[-2:])
+        return Memory(
+            torch.where(count.unsqueeze(1) > 0, last, memory.hidden), reading.last_action, reading.last_reward
+        )
 
     def _flat(self, observation: Tensor, leading: int) -> Tensor:
         """Observations with their components in one axis, in the dtype of the network."""
