@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import MultiDiscrete
 from torch import nn
 
 from quickstudy.nets import MLP
-from quickstudy.rl.environment import Environment
+from quickstudy.rl.environment import Environment, choices_of
+from quickstudy.rl.policies.multi_discrete import MultiDiscretePolicy
 from quickstudy.rl.policy import CategoricalPolicy, GaussianPolicy
 from quickstudy.rl.practice import Practice
 from quickstudy.rl.recurrent.actor import RecurrentActor
@@ -29,11 +30,15 @@ def play(
 
 def indifferent_policy(environment: Environment, inputs: int, hidden: Sequence[int] = ()) -> nn.Module:
     """A policy for the environment's actions, at first nearly the same for all `inputs` features."""
-    space = environment.action_space
-    actions = int(space.n) if isinstance(space, Discrete) else math.prod(space.shape or (1,))
-    network = MLP(inputs, list(hidden), actions, activation="tanh")
+    space: Any = environment.action_space
+    choices, shape = choices_of(space), space.shape or (1,)
+    network = MLP(inputs, list(hidden), sum(choices) or math.prod(shape), activation="tanh")
     with torch.no_grad():
         for parameter in network.layers[-1].parameters():
             parameter.mul_(0.01)
-    policy: Any = CategoricalPolicy(network) if isinstance(space, Discrete) else GaussianPolicy(network, actions)
-    return policy
+    if isinstance(space, MultiDiscrete):
+        return MultiDiscretePolicy(network, choices)
+    if choices:
+        return CategoricalPolicy(network)
+    bounds = {"low": space.low.flatten(), "high": space.high.flatten()} if space.is_bounded() else {}
+    return GaussianPolicy(network, math.prod(shape), **bounds)
