@@ -12,7 +12,10 @@ from pathlib import Path
 
 from benchmarks.records import FOLDER
 
-SCRIPTS = ("machine", "meta_step", "memory", "scaling", "environments", "acting", "planning", "processes", "scaleout")
+SCRIPTS = (
+    *("machine", "meta_step", "memory", "scaling", "environments", "robots", "acting", "planning", "processes"),
+    "scaleout",
+)
 
 
 def main() -> None:

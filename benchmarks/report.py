@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 
-from benchmarks import acting, environments, memory, meta_step, planning, processes, records, scaleout, scaling
+from benchmarks import acting, environments, memory, meta_step, planning, processes, records, robots, scaleout, scaling
 from benchmarks.bars import in_words
 
 matplotlib.use("Agg")
@@ -29,6 +29,7 @@ COLORS = {
 
 SCRIPTS: dict[str, Any] = {
     "Environment steps a second": environments,
+    "Robots, with a policy for each task": robots,
     "Acting, and an iteration of MAML-TRPO": acting,
     "Planning": planning,
     "Neural processes": processes,
