@@ -17,6 +17,7 @@ from quickstudy.rl import (
     Bandit,
     CartPole,
     CartPoleSwingUp,
+    GaussianBandit,
     GridNavi,
     HalfCheetah,
     Hopper,
@@ -65,6 +66,7 @@ ENVIRONMENTS: dict[str, Callable[[], Any]] = {
         gravity=(8.0, 11.0), max_force=(5.0, 15.0), start="anywhere", num_envs=E, horizon=H
     ),
     "bandit": lambda: Bandit(num_envs=E, horizon=H),
+    "gaussian_bandit": lambda: GaussianBandit(num_envs=E, horizon=H),
     "gridnavi": lambda: GridNavi(num_envs=E, horizon=H),
     "tabular": lambda: TabularMDP(noise=0.0, num_envs=E, horizon=H),
     "tabular_noisy": lambda: TabularMDP(states=4, actions=2, num_envs=E, horizon=H),
@@ -98,6 +100,7 @@ DISCRETE = {
     "cartpole",
     "cartpole_all_varies",
     "bandit",
+    "gaussian_bandit",
     "gridnavi",
     "tabular",
     "tabular_noisy",
@@ -206,6 +209,7 @@ OWN = {
     "pendulum": Pendulum,
     "swing_up": CartPoleSwingUp,
     "bandit": Bandit,
+    "gaussian_bandit": GaussianBandit,
     "grid": GridNavi,
     "tabular": TabularMDP,
 }

@@ -30,6 +30,7 @@ CASES: dict[str, Any] = {
     "rl.CartPoleSwingUp": qs.rl.CartPoleSwingUp(max_force=(5.0, 10.0), start="anywhere", horizon=20),
     "rl.Pendulum": qs.rl.Pendulum(max_torque=(1.0, 3.0), horizon=20),
     "rl.Bandit": qs.rl.Bandit(arms=3, probability=(0.2, 0.4)),
+    "rl.GaussianBandit": qs.rl.GaussianBandit(arms=3, noise=0.5),
     "rl.GridNavi": qs.rl.GridNavi(cells=4, horizon=9),
     "rl.TabularMDP": qs.rl.TabularMDP(states=4),
     "rl.HalfCheetah": qs.rl.HalfCheetah("direction", frame_skip=1, control_cost=0.1),

@@ -8,7 +8,8 @@ from quickstudy.rl.environment import Environment as Environment
 from quickstudy.rl.environment import EnvironmentTasks as EnvironmentTasks
 from quickstudy.rl.environment import Simulator as Simulator
 from quickstudy.rl.environment import Step as Step
-from quickstudy.rl.envs.bandit import Bandit as Bandit
+from quickstudy.rl.envs.bandits.bernoulli import Bandit as Bandit
+from quickstudy.rl.envs.bandits.gaussian import GaussianBandit as GaussianBandit
 from quickstudy.rl.envs.cartpole import CartPole as CartPole
 from quickstudy.rl.envs.failure import EnvironmentFailure as EnvironmentFailure
 from quickstudy.rl.envs.filmed import Filmed as Filmed

@@ -19,7 +19,7 @@ def described(environment: Any) -> dict[str, Any]:
     They come from its method `description()` or `config()`, whichever it has; otherwise from its `repr`, which then
     should name every option.
 
-    >>> from quickstudy.rl.envs.bandit import Bandit
+    >>> from quickstudy.rl.envs.bandits.bernoulli import Bandit
     >>> described(Bandit(arms=3, num_envs=2, horizon=9))
     {'arms': 3, 'probability': [0.0, 1.0], 'num_envs': 2, 'horizon': 9}
     """

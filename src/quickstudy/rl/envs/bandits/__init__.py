@@ -1,0 +1,1 @@
+"""Bandits: arms whose payoffs the learner does not know."""
