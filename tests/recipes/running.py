@@ -58,6 +58,7 @@ TINY: dict[str, list[str]] = {
         *("--test-episodes", "2", "--test-steps", "1"),
     ],
     "gridnavi-rl2": ["--steps", "3", "--tasks", "4", "--width", "4", "--cells", "3", "--test-tasks", "4"],
+    "gridnavi-varibad": ["--steps", "3", "--tasks", "4", "--width", "4", "--cells", "3", "--test-tasks", "4"],
     "cartpole-dynamics": [
         *("--steps", "3", "--width", "8", "--test-tasks", "40", "--test-query", "16", "--tasks", "4"),
         *("--models", "np", "alpaca", "fixed", "--transitions", "0", "5", "20"),

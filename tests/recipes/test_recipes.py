@@ -19,7 +19,12 @@ from quickstudy.recipes.sinusoid import waves as sinusoids
 from quickstudy.report import figures
 
 pytestmark = pytest.mark.filterwarnings("ignore:the chains of the compartment model:RuntimeWarning")  # 3 steps are few
-OVER = {"table": "groups", "few-rows": "tables", "pharmacokinetics": "groups", "gridnavi-rl2": "trials of all goals"}
+OVER = {
+    "table": "groups",
+    "few-rows": "tables",
+    "pharmacokinetics": "groups",
+    **dict.fromkeys(("gridnavi-rl2", "gridnavi-varibad"), "trials of all goals"),
+}
 KEYS = {"recipe", "command", "seed", "steps", "seconds", "commit", "hardware", "metrics"}
 
 

@@ -76,6 +76,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "bandit-rl2": Recipe("bandit.rl2", "RL^2 on Bernoulli bandits, beside the index policy and Thompson sampling"),
     "gridnavi-rl2": Recipe("gridnavi.rl2", "RL^2 searches a grid over four episodes, beside the Bayes-optimal policy"),
+    "gridnavi-varibad": Recipe("gridnavi.varibad", "VariBAD searches a grid; its belief beside the exact posterior"),
     "digits-norm": Recipe(
         "digits.norm", "BatchNorm, TaskNorm, MetaBatchNorm and GroupNorm in MAML, on digits, 5-way 1-shot"
     ),

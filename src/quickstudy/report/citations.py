@@ -39,6 +39,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "locomotion-maml": ("finn2017maml", "todorov2012mujoco"),
     "bandit-rl2": ("duan2016rl2",),
     "gridnavi-rl2": ("duan2016rl2", "zintgraf2020varibad"),
+    "gridnavi-varibad": ("zintgraf2020varibad",),
     "digits-norm": ("bronskill2020tasknorm", "finn2017maml"),
 }
 # The papers of the learners, objectives, estimators, families and schedules in a run's configuration.

@@ -9,25 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from matplotlib.figure import Figure
-from torch import Tensor
 
 import quickstudy as qs
 from quickstudy.chance import Stream, mix
-from quickstudy.evaluation.intervals import Metric, over_tasks
+from quickstudy.evaluation.intervals import Metric
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
-from quickstudy.report import figures
-from quickstudy.report.figures import Series
+from quickstudy.recipes.gridnavi.measure import EXACT, every_goal, exact, return_metrics, returns, returns_figure, trial
 from quickstudy.report.tables import PARTS
-from quickstudy.rl.envs.references import gridnavi
 
-LABELS = {
-    "rl2": PARTS["rl2"],
-    "rl2_greedy": PARTS["rl2_greedy"],
-    "optimal": "Bayes-optimal",
-    "told": "told the goal",
-}
+LABELS = {name: PARTS[name] for name in ("rl2", "rl2_greedy")} | EXACT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,37 +56,11 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     learner = qs.rl.RL2.of(env, episodes=options.episodes, outer_lr=options.lr, **chosen)
     trained = stage.train(learner, env, fit=qs.rl.fit, steps=options.steps, tasks=options.tasks)
     stage.say(f"measuring on {options.test_tasks} trials of each goal")
-    walks = qs.rl.GridNavi(cells=options.cells, num_envs=options.test_tasks)
-    walks.set_tasks({"goal": walks.goals})
+    walks = every_goal(options.cells, options.test_tasks)
     chance = torch.Generator().manual_seed(mix(options.test_seed, 0, Stream.EVALUATION))
-    found: dict[str, Tensor] = {}  # [trials, episodes], means over goals
-    for name, greedy in (("rl2", False), ("rl2_greedy", True)):
-        actor, returns = trained.actor(), []
-        for _ in range(options.episodes):
-            episodes = actor.rollout(walks, generator=chance, greedy=greedy)
-            returns.append(episodes.returns())
-            actor = actor.adapt(episodes)
-        found[name] = torch.stack(returns, 2).mean(0)
-    tour = gridnavi.Tour.optimal(walks)
-    found["optimal"] = gridnavi.play(tour, walks, options.episodes).mean(0)
-    found["told"] = gridnavi.play(tour, walks, options.episodes, gridnavi.told(walks)).mean(0)
-    metrics: dict[str, Metric] = {}
-    for name, own in found.items():
-        metrics |= {f"{name}/return/episode={k + 1}": _over_trials(own[:, k]) for k in range(options.episodes)}
-        metrics[f"{name}/total"] = _over_trials(own.sum(1))
+    played = (trial(trained, walks, options.episodes, chance, greedy=greedy) for greedy in (False, True))
+    found = dict(zip(("rl2", "rl2_greedy"), map(returns, played), strict=True)) | exact(walks, options.episodes)
+    metrics = return_metrics(found)
     caption = "Mean return over all goals, by episode of a trial."
-    stage.draw("episodes", lambda: _figure(metrics, list(found), options.episodes), caption)
+    stage.draw("episodes", lambda: returns_figure(metrics, LABELS, options.episodes), caption)
     return metrics
-
-
-def _over_trials(values: Tensor) -> Metric:
-    return over_tasks(values.double())._replace(over="trials of all goals")
-
-
-def _figure(metrics: dict[str, Metric], names: list[str], episodes: int) -> Figure:
-    series = []
-    for name in names:
-        each = [metrics[f"{name}/return/episode={k}"] for k in range(1, episodes + 1)]
-        numbers = list(range(1, episodes + 1))
-        series.append(Series(LABELS[name], numbers, [m.mean for m in each], [m.ci95 or 0.0 for m in each]))
-    return figures.lines(series, xlabel="episode", ylabel="return of an episode", whole=True)
