@@ -63,6 +63,10 @@ TINY: dict[str, list[str]] = {
         *("--steps", "3", "--width", "8", "--test-tasks", "40", "--test-query", "16", "--tasks", "4"),
         *("--models", "np", "alpaca", "fixed", "--transitions", "0", "5", "20"),
     ],
+    "swing-up": [
+        *("--steps", "3", "--width", "8", "--latent", "4", "--test-tasks", "4", "--episodes", "2", "--horizon", "8"),
+        *("--candidates", "5", "--tasks", "4", "--query", "16"),
+    ],
     "cartpole-np": [
         *("--steps", "3", "--width", "8", "--latent", "4", "--test-tasks", "4", "--episodes", "2", "--horizon", "10"),
         *("--model-free-episodes", "3", "--candidates", "5", "--plan", "6", "--ensemble-steps", "2"),

@@ -8,6 +8,7 @@ import torch
 from recipes import running
 
 from quickstudy.cli import main
+from quickstudy.experiments.lives import unseen
 from quickstudy.recipes.cartpole import carts
 from quickstudy.recipes.cartpole.np import Options
 from quickstudy.report.palette import COLOURS
@@ -16,7 +17,7 @@ from quickstudy.report.palette import COLOURS
 @pytest.mark.parametrize("unknown", ["masses", "gains"])
 def test_unseen_carts_depend_on_test_seed_and_seed_alone(unknown: carts.Carts) -> None:
     env = carts.environment(unknown)
-    one, again, other = (carts.unseen(env, 50, 0, seed) for seed in (0, 0, 1))
+    one, again, other = (unseen(env, 50, 0, seed) for seed in (0, 0, 1))
     assert all(torch.equal(one[k], again[k]) for k in one)
     assert not torch.equal(one["masscart"], other["masscart"])
     assert bool((one["force_mag"] < 0).any()) == (unknown == "gains")

@@ -9,6 +9,7 @@ from recipes import running
 
 from quickstudy.cli import main
 from quickstudy.decide.living import live
+from quickstudy.experiments.lives import initial_states
 from quickstudy.recipes.cartpole import carts
 from quickstudy.recipes.cartpole.film import Recorded, Replayed
 from quickstudy.recipes.cartpole.np import Options
@@ -19,7 +20,7 @@ def test_replayed_actions_give_the_same_returns() -> None:
     options, kept = Options(steps=1, methods=("simulator",), **sizes), {}
     lives = carts.measure({}, options, lambda text: None, wrap=lambda name, x: kept.setdefault(name, Recorded(x)))
     replayed = Replayed(kept["simulator"].actions)
-    found = live(carts.unseen_carts(options), replayed, episodes=2, generator=carts.initial_states(options))
+    found = live(carts.unseen_carts(options), replayed, episodes=2, generator=initial_states(options))
     assert torch.equal(found.returns, lives["simulator"].returns) and len(found.returns.unique()) > 1
 
 

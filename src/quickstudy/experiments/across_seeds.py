@@ -33,17 +33,20 @@ def evaluate(
     by: Literal["steps", "episodes"],
     first: int,
     over_tasks: bool = False,
+    reference: str | None = None,
 ) -> None:
     """Write `evaluation.json`, and draw performance profiles after the largest amount of experience.
 
     The file holds interquartile means and means with stratified bootstrap intervals, and the probability that the first
-    learner beats each of the others.
+    learner beats each of the others. With a `reference` it also holds the mean `shortfall` of the others, with
+    intervals of the same kind.
 
     Args:
         scores: the scores of each learner, by name; the first learner is the subject of the recipe.
         by: the unit of experience.
         first: the number of units after which the first scores were measured.
         over_tasks: whether the bootstrap resamples tasks, too; use it if the runs have different tasks.
+        reference: a name in `scores`, of a learner that the others are compared with, task by task.
     """
     found: dict[str, Any] = {}
     for name, values in scores.items():
@@ -56,7 +59,15 @@ def evaluate(
         f"{own} over {name}": probability_of_improvement(mine[-1], s[-1], over_tasks=over_tasks).to_json()
         for name, s in others
     }
-    stage.keep("evaluation", {"scores": found, "probability_of_improvement": beaten})
+    lost: dict[str, Any] = {}
+    if reference is not None and reference in scores:
+        best = scores[reference]
+        for name in [name for name in scores if name != reference]:
+            pairs = [shortfall(mine, theirs) for mine, theirs in zip(scores[name], best, strict=False)]
+            rows = by_adaptation_step(pairs, statistics=("mean",), over_tasks=over_tasks)
+            lost[name] = {f"{by}={row['step'] + first}": row["mean"].to_json() for row in rows}
+    more = {"shortfall": lost} if lost else {}
+    stage.keep("evaluation", {"scores": found, "probability_of_improvement": beaten, **more})
     stage.draw("profiles", lambda: profiles({name: s[-1] for name, s in scores.items()}, over_tasks=over_tasks))
 
 
@@ -81,6 +92,15 @@ def steps_figure(metrics: Mapping[str, Metric]) -> Figure:
     longest = max(len(item.mean) for item in series) - 1
     series = [level(item, longest) for item in series]
     return figures.lines(series, xlabel="gradient steps", ylabel="return of an episode", whole=True)
+
+
+def shortfall(scores: Tensor, reference: Tensor) -> Tensor:
+    """What `scores` lack of those of a reference on the same tasks, as a share of the size of its mean score.
+
+    >>> shortfall(torch.tensor([-120.0, -90.0]), torch.tensor([-100.0, -100.0]))
+    tensor([ 0.2000, -0.1000])
+    """
+    return (reference - scores) / reference.mean().abs()
 
 
 def profiles(scores: Mapping[str, Tensor], *, over_tasks: bool = False) -> Figure:

@@ -58,6 +58,9 @@ RECIPES: dict[str, Recipe] = {
     "cartpole-dynamics": Recipe(
         "cartpole.dynamics", "how well every learner predicts carts of unknown physics, by transitions seen"
     ),
+    "swing-up": Recipe(
+        "swing_up.recipe", "a Neural Process swings up pendulums, or poles on carts, of unknown physics; rival: ALPaCA"
+    ),
     "navigation2d-maml": Recipe(
         "navigation2d.maml", "MAML on 2-D navigation: the protocol of the MAML paper, TRPO, 100 updates"
     ),

@@ -32,6 +32,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "images": ("garnelo2018cnp", "theis2016note"),
     "cartpole-np": ("garnelo2018np",),
     "cartpole-dynamics": ("garnelo2018np",),
+    "swing-up": ("garnelo2018np", "williams2015mppi", "deisenroth2010efficient"),
     "navigation2d-maml": ("finn2017maml",),
     "navigation2d-promp": ("rothfuss2019promp",),
     "navigation2d-pretrained": ("finn2017maml",),

@@ -31,6 +31,7 @@ METRICS = {
     "return": "return of an episode",
     "return_by_transitions": "return of an episode, adapted on equal numbers of transitions",
     "progress": "share of the way from the pretrained policy's return to that of the policy told the task",
+    "shortfall": "share of the true simulator's return that is lost, on the same tasks from the same starts",
     "factor": "error of the pretrained network / error of MAML, adaptation of both tuned on validation tasks",
 }
 # the same metrics after the number of steps (for the pretrained rival also with the rule) chosen on validation tasks
@@ -45,7 +46,7 @@ TRIED = (
 )
 """How `tune_adaptation` and recipes choose; a test compares it with what they try."""
 LOWER_IS_BETTER = frozenset(
-    {"mse", "rmse", "relative_rmse", "log_rmse", "calibration_error", "kl", "autoregressive_kl"}
+    {"mse", "rmse", "relative_rmse", "log_rmse", "calibration_error", "kl", "autoregressive_kl", "shortfall"}
 )
 HIGHER_IS_BETTER = frozenset(
     {

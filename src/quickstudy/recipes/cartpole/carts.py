@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
-from matplotlib.figure import Figure
 
 import quickstudy as qs
 from quickstudy.chance import Stream, mix
@@ -20,17 +19,12 @@ from quickstudy.decide.planning import cross_entropy, mppi
 from quickstudy.decide.ppo import PPO
 from quickstudy.decide.reinforce import Reinforce
 from quickstudy.decide.transitions import Transitions
-from quickstudy.evaluation.intervals import Metric, over_tasks
-from quickstudy.experiments import across_seeds
+from quickstudy.experiments import lives
 from quickstudy.experiments.stage import Stage
-from quickstudy.report import figures
-from quickstudy.report.figures import Series
 from quickstudy.report.tables import PARTS
-from quickstudy.rl.environment import EnvironmentTasks
 
 Carts = Literal["masses", "gains"]
 Planner = Literal["mppi", "cem"]
-LINEAR_UP_TO = 12  # largest number of episodes that is drawn on a linear axis
 METHODS = ("np", "simulator", "fixed", "pets", "dqn", "reinforce", "actor-critic", "ppo", "cnp", "maml", "alpaca")
 MODEL_FREE = {"dqn": DQN, "reinforce": Reinforce, "ppo": PPO}
 LEARNER = {
@@ -69,23 +63,11 @@ def family(carts: Carts) -> Transitions:
     return Transitions(environment(carts), both_signs=carts == "gains")
 
 
-def unseen(env: Any, tasks: int, test_seed: int, seed: int) -> EnvironmentTasks:
-    """Carts of the test split, which differ between seeds."""
-    return env.sample_tasks(
-        tasks, split="test", generator=torch.Generator().manual_seed(mix(test_seed, seed, Stream.EVALUATION))
-    )
-
-
 def unseen_carts(options: Any) -> Any:
     """The environment with the test carts of this seed."""
     env = environment(options.unknown, options.horizon)
-    env.set_tasks(unseen(env, options.test_tasks, options.test_seed, options.seed))
+    env.set_tasks(lives.unseen(env, options.test_tasks, options.test_seed, options.seed))
     return env
-
-
-def initial_states(options: Any) -> torch.Generator:
-    """A generator of initial states, which are the same for every method."""
-    return torch.Generator().manual_seed(mix(options.test_seed, options.seed, Stream.EVALUATION_NOISE))
 
 
 def agent(name: str, learners: Mapping[str, Any], env: Any, transitions: Transitions, options: Any) -> Agent:
@@ -133,75 +115,25 @@ def measure(
 ) -> dict[str, Life]:
     """Run every method on the same unseen carts; `wrap(name, agent)` returns the agent to use."""
     env, transitions = unseen_carts(options), family(options.unknown)
-    lives = {}
+    found = {}
     for name in options.methods:
         episodes = options.model_free_episodes if name in MODEL_FREE else options.episodes
         wrapped = wrap(name, agent(name, learners, env, transitions, options))
-        lives[name] = live(env, wrapped, episodes=episodes, generator=initial_states(options))
-        say(f"{PARTS[name]}: {_listed(lives[name])}")
-    return lives
-
-
-def metrics(lives: Mapping[str, Life], first: int) -> dict[str, Metric]:
-    """Mean returns over carts, in each of the `first` episodes and in the last one."""
-    found: dict[str, Metric] = {}
-    for name, life in lives.items():
-        episodes = [e for e in range(1, len(life.returns) + 1) if e <= first or e == len(life.returns)]
-        found |= {f"{name}/return/episode={e}": over_tasks(life.returns[e - 1]) for e in episodes}
+        found[name] = live(env, wrapped, episodes=episodes, generator=lives.initial_states(options))
+        say(f"{PARTS[name]}: {_listed(found[name])}")
     return found
-
-
-def to_json(lives: Mapping[str, Life]) -> dict[str, Any]:
-    """Returns, seconds of computation and numbers of decisions of every method, for JSON."""
-    return {
-        name: {
-            "returns": life.returns.tolist(),
-            "seconds": [round(s, 2) for s in life.seconds.tolist()],
-            "decisions": life.decisions,
-        }
-        for name, life in lives.items()
-    }
 
 
 def gather(options: Any, stage: Stage) -> None:
     """Combine the results of all seeds: returns over all carts, interquartile means, probabilities of improvement."""
-    kept = across_seeds.read(stage, "lives", options.seeds)
-    # Every seed has other carts, so the carts of all seeds are tasks that are measured once.
-    scores = {
-        name: torch.cat([torch.tensor(seed[name]["returns"], dtype=torch.float64) for seed in kept], 1).unsqueeze(1)
-        for name in kept[0]
-    }
-    seconds = {name: torch.tensor([seed[name]["seconds"] for seed in kept]).mean(0) for name in kept[0]}
-    lives = {name: Life(s[:, 0], seconds[name], 0) for name, s in scores.items()}
-    across_seeds.evaluate(scores, stage, by="episodes", first=1, over_tasks=True)
-    stage.draw("episodes", lambda: figure(lives, "episodes", options.horizon))
-    stage.draw("seconds", lambda: figure(lives, "seconds", options.horizon))
+    draw(lives.gather(options.seeds, stage), options, stage)
 
 
-def figure(lives: Mapping[str, Life], by: Literal["episodes", "seconds"], most: int) -> Figure:
-    """Return against episodes, or seconds of computation, with 95% bands over carts.
-
-    Args:
-        lives: results of the methods, by name.
-        by: quantity on the horizontal axis.
-        most: number of steps of an episode, which is the largest return.
-    """
-    series = []
-    for name, life in lives.items():
-        each = [over_tasks(returns) for returns in life.returns]
-        x = list(range(1, len(each) + 1)) if by == "episodes" else life.seconds.tolist()
-        series.append(Series(PARTS[name], x, [m.mean for m in each], [m.ci95 for m in each]))
-    linear = by == "episodes" and max(len(item.x) for item in series) <= LINEAR_UP_TO
-    drawn = figures.lines(
-        series,
-        xlabel="episode of each cart" if by == "episodes" else "seconds of computation, all carts together",
-        ylabel=f"steps balanced, of {most}",
-        whole=linear,
-        bounds=(0.0, float(most)),
-    )
-    if not linear:
-        figures.log_scale(drawn.axes[0], "x")
-    return drawn
+def draw(found: Mapping[str, Life], options: Any, stage: Stage) -> None:
+    """Draw the returns against episodes, and against seconds of computation."""
+    ylabel, bounds = f"steps balanced, of {options.horizon}", (0.0, float(options.horizon))
+    stage.draw("episodes", lambda: lives.figure(found, "episodes", ylabel, bounds))
+    stage.draw("seconds", lambda: lives.figure(found, "seconds", ylabel, bounds))
 
 
 def _listed(life: Life) -> str:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from quickstudy.decide.living import Agent, live
 from quickstudy.decide.moment import Moment
+from quickstudy.experiments import lives
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.cartpole import carts
 from quickstudy.report.animation import animate
@@ -57,6 +58,6 @@ def film(actions: list[Tensor], options: Any, stage: Stage) -> None:
     """Write an animation of this seed's first test cart in its first and last episodes."""
     last = options.episodes - 1
     filmed = Filmed(carts.unseen_carts(options), every=STEPS_PER_FRAME, episodes={0, last}, shrink=2)
-    live(filmed, Replayed(actions), episodes=options.episodes, generator=carts.initial_states(options))
+    live(filmed, Replayed(actions), episodes=options.episodes, generator=lives.initial_states(options))
     films = {"first episode": filmed.films[0], f"episode {last + 1}": filmed.films[last]}
     animate(stage.folder / "figures" / "cart.gif", films, fps=1 / (STEPS_PER_FRAME * SECONDS_PER_STEP))

@@ -14,6 +14,7 @@ from typing import Any
 import quickstudy as qs
 from quickstudy.decide.living import Agent
 from quickstudy.evaluation.intervals import Metric
+from quickstudy.experiments import lives
 from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.cartpole import carts
@@ -98,13 +99,12 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     def record_first(name: str, agent: Agent) -> Agent:
         return recorded.setdefault(name, Recorded(agent)) if name == options.methods[0] else agent
 
-    lives = carts.measure(learners, options, stage.say, wrap=record_first)
-    stage.keep("lives", carts.to_json(lives))
-    stage.draw("episodes", lambda: carts.figure(lives, "episodes", options.horizon))
-    stage.draw("seconds", lambda: carts.figure(lives, "seconds", options.horizon))
+    found = carts.measure(learners, options, stage.say, wrap=record_first)
+    stage.keep("lives", lives.to_json(found))
+    carts.draw(found, options, stage)
     if stage.mode != "measure" and options.methods[0] not in carts.MODEL_FREE:
         film(recorded[options.methods[0]].actions, options, stage)
-    return carts.metrics(lives, options.episodes)
+    return lives.metrics(found, options.episodes)
 
 
 def untrained(options: Options, dx: int, dy: int) -> dict[str, Any]:
