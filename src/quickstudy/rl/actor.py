@@ -1,6 +1,7 @@
 """Policies that adapt: `actor.adapt(episodes)` returns an actor after one more inner step, on these episodes."""
 
 import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,9 @@ from quickstudy.rl.environment import Environment
 from quickstudy.rl.episodes import Episodes
 from quickstudy.rl.estimation.judge import Judge as Judge
 from quickstudy.rl.rollout import rollout
+
+Adapt = str | Sequence[str] | None
+"""Patterns for the names of what adapts, as in `quickstudy.inner_loop`; None for everything."""
 
 
 @final
@@ -54,22 +58,23 @@ class Actor:
 
     def __call__(self, observation: Tensor) -> Tensor:
         """The policy's outputs `[T, N, k]` at `observation [T, N, *do]`."""
-        if self.adapted is None:
+        policies = self._policies(len(observation))
+        if policies is None:
             with torch.no_grad():
                 return self.policy(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
-        return self.adapted(observation)
+        return policies(observation)
 
     def rollout(
         self, environment: Environment, *, generator: torch.Generator | None = None, **options: Any
     ) -> Episodes:
         """Episodes of this actor in `environment`; `options` are those of `quickstudy.rl.rollout`."""
-        return rollout(environment, self.policy, adapted=self.adapted, generator=generator, **options)
+        policies = self._policies(environment.num_tasks)
+        return rollout(environment, self.policy, adapted=policies, generator=generator, **options)
 
     def task(self, i: int) -> nn.Module:
         """The policy of task `i` as a separate plain module `[N, *do] -> [N, k]`; `mode(outputs)` are its actions."""
-        if self.adapted is None:
-            return copy.deepcopy(self.policy)
-        return self.adapted.module(i)
+        policies = self._policies(1)
+        return copy.deepcopy(self.policy) if policies is None else policies.module(i if self.stages else 0)
 
     def saved(self) -> dict[str, Any]:
         """What `quickstudy.save` keeps besides the learner: the decisions adapted to, and the rates of the steps.
@@ -108,6 +113,12 @@ class Actor:
             return None
         return adapted_to(self.inner, self.stages, len(self.stages[0].mask), create_graph=False)
 
+    def _policies(self, num_tasks: int) -> Adapted | None:
+        """The policies of all tasks; None where all share the policy itself, without further inputs."""
+        if self.stages or not self.inner.inputs or not num_tasks:
+            return self.adapted
+        return adapted_to(self.inner, (), num_tasks, create_graph=False)
+
 
 def adapted_to(inner: InnerLoop, stages: Sequence[Decisions], num_tasks: int, *, create_graph: bool = True) -> Adapted:
     """The policies after one inner step on each of `stages`, in turn, from the initial policy."""
@@ -116,6 +127,28 @@ def adapted_to(inner: InnerLoop, stages: Sequence[Decisions], num_tasks: int, *,
     )
 
 
-def inner_loop_of(policy: Any, objective: Any, lr: Rated, steps: int, first_order: bool) -> InnerLoop:
-    """An inner loop of gradient-descent steps on `objective`, from the parameters of `policy`."""
-    return inner_loop(policy, objective=objective, lr=lr, steps=max(steps, 1), first_order=first_order)
+def inner_loop_of(
+    policy: Any, objective: Any, lr: Rated, steps: int, *, first_order: bool, adapt: Adapt = None, inputs: Any = None
+) -> InnerLoop:
+    """An inner loop of gradient-descent steps on `objective`, from the parameters of `policy`.
+
+    Raises:
+        TypeError: for an extra input that the policy's network does not take.
+    """
+    network = getattr(policy, "network", None)
+    taken = inspect.signature(network.forward).parameters if isinstance(network, nn.Module) else {}
+    for name in inputs or ():
+        if taken and name not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+            raise TypeError(
+                f"inputs= names {name!r}, and the policy's network takes {', '.join(taken)}; give it the argument, as "
+                "quickstudy.nets.WithContext(network, context) does for 'context'"
+            )
+    return inner_loop(
+        policy,
+        objective=objective,
+        lr=lr,
+        steps=max(steps, 1),
+        adapt=adapt,
+        inputs=inputs,
+        first_order=first_order,
+    )

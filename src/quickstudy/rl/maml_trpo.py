@@ -1,15 +1,15 @@
 """MAML for policies with a trust-region outer step; without inner steps, plain TRPO over all tasks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from quickstudy.inner.options import check_count
+from quickstudy.inner.options import as_parameters, check_count
 from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
-from quickstudy.rl.actor import Actor, Judge, inner_loop_of
+from quickstudy.rl.actor import Actor, Adapt, Judge, inner_loop_of
 from quickstudy.rl.conjugate import gauss_newton_product
 from quickstudy.rl.decisions import outputs_at
 from quickstudy.rl.environment import Environment
@@ -40,6 +40,11 @@ class MAMLTRPO(nn.Module):
         estimator: estimator of the inner gradient and its derivative; see `quickstudy.rl.estimation.estimators`.
         past: for "loaded_dice" only: the factor, from 0 to 1, by which earlier actions count less with each step.
         first_order: leave out the derivative of the inner gradient.
+        adapt: patterns for the names of the parameters that adapt, as in `quickstudy.inner_loop`; by default all. With
+            `quickstudy.gradient.anil.last_layer(policy)` only the head does, as in ANIL.
+        inputs: `{name: tensor}`: further inputs of the policy's network, which adapt; parameters among them are
+            meta-learned. `inputs={"context": torch.zeros(5)}, adapt="context"` is CAVIA, where the network is one of
+            `quickstudy.nets.WithContext`.
         judge: estimates the advantages; `Judge()` by default.
         max_kl, iterations, damping, backtrack, max_backtracks: options of `trust_region_step`.
         chunk: number of tasks differentiated at a time, so that tensors fit into caches; None for all. Results agree
@@ -62,6 +67,8 @@ class MAMLTRPO(nn.Module):
         estimator: Estimator = "maml",
         past: float | None = None,
         first_order: bool = False,
+        adapt: Adapt = None,
+        inputs: Mapping[str, Tensor] | nn.ParameterDict | None = None,
         judge: Judge | None = None,
         max_kl: float = 0.01,
         iterations: int = 10,
@@ -74,7 +81,10 @@ class MAMLTRPO(nn.Module):
         self.policy, self.steps, self.estimator, self.past = policy, check_steps(steps), estimator, past
         self.judge, self.chunk = judge or Judge(), check_count("chunk", chunk)
         self.objective = InnerSurrogate(policy, estimator=estimator, past=past)
-        self.inner = inner_loop_of(policy, self.objective, lr, steps, first_order)
+        self.inputs = as_parameters(inputs)  # its parameters are meta-learned
+        self.inner = inner_loop_of(
+            policy, self.objective, lr, steps, first_order=first_order, adapt=adapt, inputs=self.inputs
+        )
         self.rule = self.inner.rule  # learned rates are parameters
         self.search: dict[str, Any] = {
             "max_kl": max_kl,
@@ -91,6 +101,8 @@ class MAMLTRPO(nn.Module):
             "policy": self.policy,
             "lr": self.inner.rule.lr,
             "first_order": self.inner.first_order,
+            "adapt": self.inner.problem.adapt,
+            "inputs": self.inputs,
             **own,
             "judge": self.judge,
             **self.search,

@@ -1,14 +1,15 @@
 """MAML for policies with a policy-gradient outer step; without inner steps, policy gradient over all tasks."""
 
+from collections.abc import Mapping
 from typing import Any, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from quickstudy.inner.options import check_count
+from quickstudy.inner.options import as_parameters, check_count
 from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
-from quickstudy.rl.actor import Actor, Judge, inner_loop_of
+from quickstudy.rl.actor import Actor, Adapt, Judge, inner_loop_of
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.estimation.estimators import Estimator, InnerSurrogate
 from quickstudy.rl.normalising import observe_all
@@ -34,6 +35,11 @@ class MAMLVPG(nn.Module):
         estimator: estimator of the inner gradient and its derivative; see `quickstudy.rl.estimation.estimators`.
         past: for "loaded_dice" only: the factor, from 0 to 1, by which earlier actions count less with each step.
         first_order: leave out the derivative of the inner gradient.
+        adapt: patterns for the names of the parameters that adapt, as in `quickstudy.inner_loop`; by default all. With
+            `quickstudy.gradient.anil.last_layer(policy)` only the head does, as in ANIL.
+        inputs: `{name: tensor}`: further inputs of the policy's network, which adapt; parameters among them are
+            meta-learned. `inputs={"context": torch.zeros(5)}, adapt="context"` is CAVIA, where the network is one of
+            `quickstudy.nets.WithContext`.
         judge: estimates the advantages; `Judge()` by default.
         outer_lr: learning rate of Adam; 1e-3 as in Rothfuss et al. 2019.
         optimizer: a function parameters -> `torch.optim.Optimizer`, in place of Adam. A run does not store functions:
@@ -61,6 +67,8 @@ class MAMLVPG(nn.Module):
         estimator: Estimator = "maml",
         past: float | None = None,
         first_order: bool = False,
+        adapt: Adapt = None,
+        inputs: Mapping[str, Tensor] | nn.ParameterDict | None = None,
         judge: Judge | None = None,
         outer_lr: float = 1e-3,
         optimizer: OptimizerMaker | None = None,
@@ -69,7 +77,10 @@ class MAMLVPG(nn.Module):
         super().__init__()
         self.policy, self.steps, self.judge = policy, check_steps(steps), judge or Judge()
         self.objective = InnerSurrogate(policy, estimator=estimator, past=past)
-        self.inner = inner_loop_of(policy, self.objective, lr, steps, first_order)
+        self.inputs = as_parameters(inputs)  # its parameters are meta-learned
+        self.inner = inner_loop_of(
+            policy, self.objective, lr, steps, first_order=first_order, adapt=adapt, inputs=self.inputs
+        )
         self.rule = self.inner.rule  # learned rates are parameters
         self.chunk, self.outer_lr, self.maker = check_count("chunk", chunk), outer_lr, optimizer
         self.optimizer = outer_optimizer(self, outer_lr, optimizer)
@@ -83,6 +94,8 @@ class MAMLVPG(nn.Module):
             "estimator": self.objective.estimator,
             "past": self.objective.past,
             "first_order": self.inner.first_order,
+            "adapt": self.inner.problem.adapt,
+            "inputs": self.inputs,
             "judge": self.judge,
             "outer_lr": self.outer_lr,
             "optimizer": self.maker,

@@ -67,10 +67,10 @@ class NormalizedObservations(nn.Module):
         """The constructor's arguments."""
         return {"network": self.network, "size": list(self.shape), "clip": self.clip}
 
-    def forward(self, observation: Tensor) -> Tensor:
+    def forward(self, observation: Tensor, **inputs: Tensor) -> Tensor:
         """The network's outputs at `observation [N, *do]`."""
         scaled = (observation - self.mean) / (self.variance + 1e-8).sqrt()
-        return self.network(scaled.clamp(-self.clip, self.clip))
+        return self.network(scaled.clamp(-self.clip, self.clip), **inputs)
 
     def observe(self, episodes: Sequence[Episodes]) -> None:
         """Add these observations to the statistics."""

@@ -22,7 +22,8 @@ def actor_of(learner: Any, lr: Rated | None = None) -> Actor:
     inner: InnerLoop = learner.inner
     policy: Any = inner.network
     if lr is not None:
-        inner = inner_loop_of(policy, inner.objective, lr, inner.steps, inner.first_order)
+        kept: Any = {"adapt": inner.problem.adapt, "inputs": learner.inputs, "first_order": inner.first_order}
+        inner = inner_loop_of(policy, inner.objective, lr, inner.steps, **kept)
     return Actor(policy, inner, learner.judge, learner=learner)
 
 

@@ -24,8 +24,8 @@ class Policy(Protocol):
     All methods but `__call__` must depend on `outputs` alone, not on the module's parameters.
     """
 
-    def __call__(self, observation: Tensor) -> Tensor:
-        """Outputs `[N, k]` at `observation [N, *do]`."""
+    def __call__(self, observation: Tensor, **inputs: Tensor) -> Tensor:
+        """Outputs `[N, k]` at `observation [N, *do]`; the package's policies pass `inputs` on to their network."""
 
     def noise(self, outputs: Tensor, *, steps: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Draw the noise of `steps` actions, `[steps, ..., n]`, for outputs of this shape."""
@@ -117,9 +117,9 @@ class GaussianPolicy(nn.Module):
             "high": None if self.high is None else self.high.tolist(),
         }
 
-    def forward(self, observation: Tensor) -> Tensor:
+    def forward(self, observation: Tensor, **inputs: Tensor) -> Tensor:
         """Outputs `[N, 2 da]`: the mean and the log standard deviation."""
-        mean = self.network(observation)
+        mean = self.network(observation, **inputs)
         if mean.shape[-1] != self.action_dim:
             raise ValueError(
                 f"the policy's network gave {list(mean.shape)} and action_dim is {self.action_dim}; "
@@ -182,9 +182,9 @@ class CategoricalPolicy(nn.Module):
         """The constructor's arguments."""
         return {"network": self.network}
 
-    def forward(self, observation: Tensor) -> Tensor:
+    def forward(self, observation: Tensor, **inputs: Tensor) -> Tensor:
         """Logits `[N, k]`."""
-        return self.network(observation)
+        return self.network(observation, **inputs)
 
     def noise(self, outputs: Tensor, *, steps: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Gumbel draws `[steps, ..., k]`: the argmax of logits + noise is a draw from the softmax of the logits."""

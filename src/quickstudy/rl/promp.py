@@ -1,16 +1,16 @@
 """ProMP: several clipped outer steps on the same episodes, with a KL penalty on the policy before adaptation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_number, check_positive, check_whole
-from quickstudy.inner.options import check_count
+from quickstudy.inner.options import as_parameters, check_count
 from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
-from quickstudy.rl.actor import Actor, Judge, inner_loop_of
+from quickstudy.rl.actor import Actor, Adapt, Judge, inner_loop_of
 from quickstudy.rl.decisions import Decisions, average, log_probs, outputs_at
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.estimation.surrogates import MeanKL, RatioSurrogate
@@ -40,6 +40,11 @@ class ProMP(nn.Module):
         lr: learning rate of the inner steps, as in `quickstudy.inner_loop`; a sequence has one for each step.
         steps: number of inner steps in training. 0 is PPO (Schulman et al. 2017, arXiv 1707.06347) over the mixture of
             tasks.
+        adapt: patterns for the names of the parameters that adapt, as in `quickstudy.inner_loop`; by default all. With
+            `quickstudy.gradient.anil.last_layer(policy)` only the head does, as in ANIL.
+        inputs: `{name: tensor}`: further inputs of the policy's network, which adapt; parameters among them are
+            meta-learned. `inputs={"context": torch.zeros(5)}, adapt="context"` is CAVIA, where the network is one of
+            `quickstudy.nets.WithContext`.
         clip: epsilon, for clipping the ratio; 0.3 as in the authors' experiments, as are all defaults.
         inner_kl: eta, the weight of the penalty; 0 for no penalty.
         judge: estimates the advantages; `Judge()` by default.
@@ -67,6 +72,8 @@ class ProMP(nn.Module):
         *,
         lr: Rated = 0.1,
         steps: int = 1,
+        adapt: Adapt = None,
+        inputs: Mapping[str, Tensor] | nn.ParameterDict | None = None,
         clip: float = 0.3,
         inner_kl: float = 5e-4,
         judge: Judge | None = None,
@@ -78,8 +85,11 @@ class ProMP(nn.Module):
         super().__init__()
         self.policy, self.steps, self.judge = policy, check_steps(steps), judge or Judge()
         self.clip, self.inner_kl = check_positive("clip", clip), check_number("inner_kl", inner_kl)
+        self.inputs = as_parameters(inputs)
         # the ratio to the policy that drew the episodes; in InnerSurrogate's "lvc" the ratio is always 1
-        self.inner = inner_loop_of(policy, RatioSurrogate(policy), lr, steps, first_order=False)
+        self.inner = inner_loop_of(
+            policy, RatioSurrogate(policy), lr, steps, first_order=False, adapt=adapt, inputs=self.inputs
+        )
         self.rule = self.inner.rule  # learned rates are parameters
         self.chunk, self.outer_lr, self.maker = check_count("chunk", chunk), outer_lr, optimizer
         self.outer_steps = check_whole("outer_steps", outer_steps)
@@ -91,6 +101,8 @@ class ProMP(nn.Module):
             "policy": self.policy,
             "lr": self.inner.rule.lr,
             "steps": self.steps,
+            "adapt": self.inner.problem.adapt,
+            "inputs": self.inputs,
             "clip": self.clip,
             "inner_kl": self.inner_kl,
             "judge": self.judge,

@@ -43,9 +43,9 @@ class MultiDiscretePolicy(nn.Module):
         """The constructor's arguments."""
         return {"network": self.network, "choices": list(self.choices)}
 
-    def forward(self, observation: Tensor) -> Tensor:
+    def forward(self, observation: Tensor, **inputs: Tensor) -> Tensor:
         """Logits `[N, sum(choices)]`."""
-        logits: Tensor = self.network(observation)
+        logits: Tensor = self.network(observation, **inputs)
         if logits.shape[-1] != sum(self.choices):
             raise ValueError(
                 f"the policy's network gave {list(logits.shape)} for components with {self.choices} choices; its last "

@@ -81,9 +81,9 @@ class SquashedGaussianPolicy(nn.Module):
             "log_std_range": list(self.log_std_range),
         }
 
-    def forward(self, observation: Tensor) -> Tensor:
+    def forward(self, observation: Tensor, **inputs: Tensor) -> Tensor:
         """Outputs `[N, 2 da]`: the mean and the log standard deviation of u."""
-        found: Tensor = self.network(observation)
+        found: Tensor = self.network(observation, **inputs)
         width = self.action_dim * (2 if self.log_std is None else 1)
         if found.shape[-1] != width:
             raise ValueError(
