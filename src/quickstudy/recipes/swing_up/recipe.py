@@ -41,7 +41,7 @@ class Options(Sampled):
 
     system: Name = "pendulum"
     """The system: gymnasium's pendulum (mass and length are unknown), or PILCO's cart-pole (friction, too)."""
-    steps: int = 4_000
+    steps: int = 2_000
     """Meta-training steps of each learner."""
     test_tasks: int = 20
     """Unseen systems; each seed has its own."""
@@ -63,7 +63,7 @@ class Options(Sampled):
     """Systems in a meta-batch."""
     support: tuple[int, int] = (0, 50)
     """Fewest and most support transitions in training; the number is drawn for every batch."""
-    query: int = 200
+    query: int = 100
     """Query transitions of each system in training."""
     lr: float = 2e-3
     """Initial learning rate of Adam; it falls along a cosine."""

@@ -10,7 +10,9 @@ from torch import Tensor
 
 import quickstudy as qs
 from quickstudy.decide.planning import Objective
+from quickstudy.rl.envs.swing_up.cartpole import NEAR
 
+POLE = 0.6  # metres: the mean length of the poles
 Name = Literal["pendulum", "cart-pole"]
 
 
@@ -42,18 +44,19 @@ def upright(states: Tensor) -> Tensor:
     return -(torch.atan2(sin, cos).square() + 0.1 * speed.square()).sum(0)
 
 
-def upright_in_the_middle(states: Tensor) -> Tensor:
-    """For states of the cart-pole `[H, T, K, 5]`: the pole should be upright, the cart in the middle, both at rest.
+def near_the_middle(states: Tensor) -> Tensor:
+    """The cart-pole's reward of the states `[H, T, K, 5]` for a pole of usual length, and four times as wide: `[T, K]`.
 
-    The environment's own reward is almost 0 far from that, where it cannot rank plans.
+    The reward itself is almost 0 far from its middle, where it cannot rank plans, and a pole's length is not known.
     """
-    x, _, cos, sin, spin = states.unbind(-1)
-    return -(torch.atan2(sin, cos).square() + x.square() + 0.05 * spin.square()).sum(0)
+    x, _, cos, sin, _ = states.unbind(-1)
+    missed = (x + POLE * sin).square() + (POLE * (1 - cos)).square()
+    return torch.exp(-missed / (2 * (4 * NEAR) ** 2)).sum(0)
 
 
 SYSTEMS: dict[Name, System] = {
     "pendulum": System(
-        training=lambda: qs.rl.Pendulum(num_envs=6),
+        training=lambda: qs.rl.Pendulum(num_envs=4),
         acting=lambda horizon: qs.rl.Pendulum(num_envs=1, horizon=horizon),
         horizon=200,
         objective=upright,
@@ -61,11 +64,11 @@ SYSTEMS: dict[Name, System] = {
         bounds=(-math.inf, 0.0),
     ),
     "cart-pole": System(
-        training=lambda: qs.rl.CartPoleSwingUp(start="anywhere", num_envs=6, horizon=25),
+        training=lambda: qs.rl.CartPoleSwingUp(start="anywhere", num_envs=11, horizon=25),
         acting=lambda horizon: qs.rl.CartPoleSwingUp(num_envs=1, horizon=horizon),
         horizon=100,
-        objective=upright_in_the_middle,
-        planning={"horizon": 25, "temperature": 3.0, "correlation": 0.7},
+        objective=near_the_middle,
+        planning={"horizon": 20, "temperature": 0.5, "correlation": 0.7},
         bounds=(0.0, 100.0),
     ),
 }

@@ -200,11 +200,12 @@ def _rates(physics: dict[str, Tensor], now: Tensor, force: Tensor) -> Tensor:
     _, speed, angle, spin = now
     cart, pole, length, friction, gravity, _ = (physics[k] for k in PHYSICS)
     cos, sin, both = angle.cos(), angle.sin(), cart + pole
-    push = force - friction * speed
-    turning = pole * length * spin.square() * sin
-    inertia = 4 * both - 3 * pole * cos.square()
-    speeding = (2 * turning - 3 * pole * gravity * sin * cos + 4 * push) / inertia
-    spinning = (6 * both * gravity * sin - 3 * turning * cos - 6 * push * cos) / (length * inertia)
+    # for a few thousand numbers the time grows with the number of calls, so what the equations share is computed once
+    push = torch.addcmul(force, friction, speed, value=-1)
+    drive = torch.add(pole * length * spin.square() * sin, push, alpha=2)
+    inertia = torch.addcmul(4 * both, 3 * pole, cos.square(), value=-1)
+    speeding = torch.addcmul(2 * drive, 3 * pole * gravity * sin, cos, value=-1) / inertia
+    spinning = torch.addcmul(6 * both * gravity * sin, drive, cos, value=-3) / (length * inertia)
     return torch.stack([speed, speeding, spin, spinning])
 
 
