@@ -10,6 +10,8 @@ from quickstudy.rl.environment import Simulator as Simulator
 from quickstudy.rl.environment import Step as Step
 from quickstudy.rl.envs.bandits.bernoulli import Bandit as Bandit
 from quickstudy.rl.envs.bandits.gaussian import GaussianBandit as GaussianBandit
+from quickstudy.rl.envs.bridges.metaworld import from_metaworld as from_metaworld
+from quickstudy.rl.envs.bridges.metaworld_agent import MetaWorldAgent as MetaWorldAgent
 from quickstudy.rl.envs.cartpole import CartPole as CartPole
 from quickstudy.rl.envs.failure import EnvironmentFailure as EnvironmentFailure
 from quickstudy.rl.envs.filmed import Filmed as Filmed
