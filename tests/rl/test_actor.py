@@ -83,12 +83,20 @@ def test_learners_and_policies_are_saved_too(tmp_path: Any, what: str) -> None:
     assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in given.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", [qs.rl.RL2, qs.rl.VariBAD])
+MEMORIES = {
+    "RL2": (lambda: qs.rl.Bandit(arms=3, num_envs=2, horizon=5), lambda env: qs.rl.RL2.of(env, width=8)),
+    "VariBAD": (lambda: qs.rl.Bandit(arms=3, num_envs=2, horizon=5), lambda env: qs.rl.VariBAD.of(env, width=8)),
+    "PEARL": (lambda: qs.rl.Navigation2D(num_envs=2, horizon=5), lambda env: qs.rl.PEARL.of(env, hidden=[8])),
+}
+
+
+@pytest.mark.parametrize("kind", MEMORIES)
 @pytest.mark.parametrize("steps", [0, 2])
-def test_a_memory_is_saved_and_loaded(tmp_path: Any, steps: int, kind: Any) -> None:
-    env = qs.rl.Bandit(arms=3, num_envs=2, horizon=5)
+def test_a_memory_is_saved_and_loaded(tmp_path: Any, steps: int, kind: str) -> None:
+    world, make = MEMORIES[kind]
+    env = world()
     env.set_tasks(env.sample_tasks(4, generator=torch.Generator().manual_seed(0)))
-    actor, chance = kind.of(env, width=8).actor(), torch.Generator().manual_seed(1)
+    actor, chance = make(env).actor(), torch.Generator().manual_seed(1)
     for _ in range(steps):
         actor = actor.adapt(actor.rollout(env, generator=chance))
     qs.save(actor, tmp_path / "actor")

@@ -22,6 +22,9 @@ LEARNERS = {  # a new learner that acts adds a line here
     "RL2": lambda policy: qs.rl.RL2(
         policy, MemoryNetwork(observations=2, actions=2, discrete=False, width=2), epochs=2, minibatches=2
     ),
+    "PEARL": lambda policy: qs.rl.PEARL.of(
+        qs.rl.Navigation2D(), hidden=[4], train_tasks=5, gradient_steps=2, meta_batch=3, batch=4, capacity=15
+    ),
     "VariBAD": lambda policy: qs.rl.VariBAD.of(
         qs.rl.Navigation2D(), width=4, latent=2, hidden=[4], vae_steps=2, vae_trials=3, buffer=8, vae_beliefs=2
     ),

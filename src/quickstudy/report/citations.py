@@ -56,6 +56,7 @@ LEARNERS: dict[str, tuple[str, ...]] = {
     "ProMP": ("rothfuss2019promp",),
     "RL2": ("duan2016rl2",),
     "VariBAD": ("zintgraf2020varibad",),
+    "PEARL": ("rakelly2019pearl", "haarnoja2018sac"),
     "NeuralProcess": ("garnelo2018np",),
     "CNP": ("garnelo2018cnp",),
     "ALPaCA": ("harrison2018alpaca",),

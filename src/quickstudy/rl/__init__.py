@@ -37,6 +37,7 @@ from quickstudy.rl.estimation.network_baseline import NetworkBaseline as Network
 from quickstudy.rl.evaluate import evaluate as evaluate
 from quickstudy.rl.evaluate import returns_by_step as returns_by_step
 from quickstudy.rl.fit import fit as fit
+from quickstudy.rl.latent.pearl import PEARL as PEARL
 from quickstudy.rl.latent.varibad import VariBAD as VariBAD
 from quickstudy.rl.maml_trpo import MAMLTRPO as MAMLTRPO
 from quickstudy.rl.maml_vpg import MAMLVPG as MAMLVPG

@@ -41,8 +41,8 @@ def evaluate(
         learner: a learner with `actor()`, such as `MAMLTRPO`.
         environment: the environment; its number of environments per task is the number of episodes before each step.
         tasks: number of tasks, 40 as in the MAML paper.
-        steps: numbers of adaptation steps (for `RL2`, of earlier episodes) after which to measure; by default 0 up to
-            that of training.
+        steps: numbers of adaptation steps (for `RL2`, `VariBAD` and `PEARL`, of earlier episodes) after which to
+            measure; by default 0 up to that of training.
         lr: rates of the steps, in place of those of training.
         split: the split from which tasks are drawn.
         seed: seed of tasks and episodes.

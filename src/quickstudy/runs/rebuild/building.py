@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 # the length of these parts of a state varies; and earlier versions saved processes without the first
-LATER = tuple(f"{part}._extra_state" for part in ("experience", "formula", "baseline", "trials"))
+LATER = tuple(f"{part}._extra_state" for part in ("experience", "formula", "baseline", "trials", "replay"))
 
 CALLS, CALLS_PER_WEIGHT = 10_000, 100  # bounds on calls of torch; learners of quickstudy make 30 for each weight
 

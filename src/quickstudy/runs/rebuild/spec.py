@@ -76,6 +76,8 @@ CLASSES: dict[str, str] = {
     "ProMP": "quickstudy.rl.promp",
     "RL2": "quickstudy.rl.recurrent.rl2",
     "MemoryNetwork": "quickstudy.rl.recurrent.memory",
+    "PEARL": "quickstudy.rl.latent.pearl",
+    "ContextEncoder": "quickstudy.rl.latent.context_encoder",
     "VariBAD": "quickstudy.rl.latent.varibad",
     "BeliefAutoencoder": "quickstudy.rl.latent.autoencoder",
     "BeliefNetwork": "quickstudy.rl.latent.belief_network",
