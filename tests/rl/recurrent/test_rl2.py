@@ -36,11 +36,12 @@ def learner(env: Any, **options: Any) -> RL2:
     return found
 
 
+@pytest.mark.parametrize("kind", ["gru", "transformer"])
 @pytest.mark.parametrize("name", WORLDS)
-def test_the_memory_is_the_same_in_a_batch_as_step_by_step(name: str) -> None:
+def test_the_memory_is_the_same_in_a_batch_as_step_by_step(name: str, kind: str) -> None:
     """The probabilities of the actions that were taken, over two episodes that may end early."""
     env = world(name)
-    made = learner(env)
+    made = learner(env, kind=kind)
     practice = made.practise(env, generator=torch.Generator().manual_seed(1))
     reading = made.memory.reading(list(practice.episodes), made.memory.initial(3 * env.num_envs))
     again = made.policy.log_prob(made.policy(made._features(reading)), reading.action)
@@ -86,11 +87,12 @@ def test_streams_do_not_mix() -> None:
     assert torch.equal(one[same], two[same]) and not torch.allclose(one[1, 0], two[1, 0])
 
 
-def test_it_learns_to_try_and_to_stay() -> None:
+@pytest.mark.parametrize(("kind", "lr"), [("gru", 1e-2), ("transformer", 3e-3)])
+def test_it_learns_to_try_and_to_stay(kind: Any, lr: float) -> None:
     """One of two arms always pays: chance has 10 of 20, and who remembers has 19.5."""
     env = qs.rl.Bandit(arms=2, num_envs=1, horizon=20)
     torch.manual_seed(0)
-    made = RL2.of(env, width=16, episodes=1, outer_lr=1e-2, discount=0.9)
+    made = RL2.of(env, width=16, kind=kind, episodes=1, outer_lr=lr, discount=0.9)
     returns = []
     for step in range(25):
         chance = torch.Generator().manual_seed(step)

@@ -1,23 +1,26 @@
 """The memory of a recurrent policy: what it reads at each step, and its state after some episodes."""
 
 import math
-from typing import Any, NamedTuple, Protocol, Self, final
+from typing import Any, Literal, NamedTuple, Protocol, Self, final, get_args
 
 import torch
 from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quickstudy.checks import check_switch, check_whole
+from quickstudy.checks import check_choice, check_switch, check_whole
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.episodes import Episodes
+from quickstudy.rl.recurrent.transformer import CausalTransformer
+
+Kind = Literal["gru", "transformer"]
 
 
 class Memory(NamedTuple):
     """What each of `N` streams of experience remembers.
 
     Args:
-        hidden: the state of the recurrent network, `[N, width]`.
+        hidden: the state of the network, `[N, width]`; of a transformer `[N, P, c]`, with P steps read so far.
         action: the last action, encoded, `[N, actions]`; 0 before the first.
         reward: the last reward, `[N, 1]`; 0 before the first.
     """
@@ -75,7 +78,7 @@ class Recurrent(Protocol):
 
 @final
 class MemoryNetwork(nn.Module):
-    """A gated recurrent unit that reads observation, last action, last reward, and whether an episode begins.
+    """A network with a memory reads observation, last action, last reward, and whether an episode begins.
 
     These are the inputs of Duan et al. 2016 (arXiv 1611.02779, section 2.2).
 
@@ -83,7 +86,9 @@ class MemoryNetwork(nn.Module):
         observations: components of an observation.
         actions: the number of discrete actions, or of components of an action.
         discrete: whether actions are discrete.
-        width: units of the recurrent network.
+        width: units of the network.
+        kind: a gated recurrent unit ("gru"), as published, or a causal transformer of two layers with four heads
+            ("transformer"), for which `width` is a multiple of 8.
 
     >>> memory = MemoryNetwork(observations=3, actions=2)
     >>> state = memory.initial(5)
@@ -92,28 +97,32 @@ class MemoryNetwork(nn.Module):
     torch.Size([5, 128])
     """
 
-    def __init__(self, *, observations: int, actions: int, discrete: bool = True, width: int = 128):
+    def __init__(self, *, observations: int, actions: int, discrete: bool = True, width: int = 128, kind: Kind = "gru"):
         super().__init__()
         self.observations, self.actions = check_whole("observations", observations), check_whole("actions", actions)
         self.discrete, self.width = check_switch("discrete", discrete), check_whole("width", width)
-        self.cell = nn.GRU(observations + actions + 2, width, batch_first=True)
+        check_choice("kind", kind, get_args(Kind))
+        self.kind, inputs = kind, observations + actions + 2
+        self.cell: nn.GRU | CausalTransformer
+        self.cell = nn.GRU(inputs, width, batch_first=True) if kind == "gru" else CausalTransformer(inputs, width)
 
     @classmethod
-    def of(cls, environment: Environment, *, width: int = 128) -> Self:
+    def of(cls, environment: Environment, *, width: int = 128, kind: Kind = "gru") -> Self:
         """A memory for the spaces of an environment."""
         space, shape = environment.action_space, environment.observation_space.shape or (1,)
         discrete = isinstance(space, Discrete)
         actions = int(space.n) if isinstance(space, Discrete) else math.prod(space.shape or (1,))
-        return cls(observations=math.prod(shape), actions=actions, discrete=discrete, width=width)
+        return cls(observations=math.prod(shape), actions=actions, discrete=discrete, width=width, kind=kind)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {name: getattr(self, name) for name in ("observations", "actions", "discrete", "width")}
+        return {name: getattr(self, name) for name in ("observations", "actions", "discrete", "width", "kind")}
 
     def initial(self, streams: int) -> Memory:
         """The memory of `N` streams before their first step."""
         like = next(self.cell.parameters())
-        return Memory(*(like.new_zeros(streams, size) for size in (self.width, self.actions, 1)))
+        start, action, reward = (like.new_zeros(streams, size) for size in (self.width, self.actions, 1))
+        return Memory(self.cell.start(streams) if isinstance(self.cell, CausalTransformer) else start, action, reward)
 
     def step(self, observation: Tensor, begins: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Read `observation [N, *do]` and whether an episode begins, `[N]`; return outputs `[N, width]` and the memory.
@@ -122,8 +131,8 @@ class MemoryNetwork(nn.Module):
         """
         observation = self._flat(observation, 1)
         inputs = torch.cat([observation, memory.action, memory.reward, begins.to(observation).unsqueeze(1)], 1)
-        _, hidden = self.cell(inputs.unsqueeze(1), memory.hidden.unsqueeze(0).contiguous())
-        return hidden[0], memory._replace(hidden=hidden[0])
+        outputs, hidden = self.cell(inputs.unsqueeze(1), memory.hidden.unsqueeze(0).contiguous())
+        return outputs[:, 0], memory._replace(hidden=hidden[0])
 
     def told(self, memory: Memory, action: Tensor, reward: Tensor) -> Memory:
         """The memory with the action `[N, *da]` that was taken and the reward `[N]` that it brought."""
@@ -162,13 +171,17 @@ class MemoryNetwork(nn.Module):
         return inputs[..., : self.observations]
 
     def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:
-        """Outputs `[N, L, width]` for `inputs [N, L, inputs]`, from the state `hidden [N, width]`."""
+        """Outputs `[N, L, width]` for `inputs [N, L, inputs]`, from the state `hidden` of `N` streams."""
         outputs, _ = self.cell(inputs, hidden.unsqueeze(0).contiguous())
         return outputs
 
     def after(self, reading: Reading, memory: Memory) -> Memory:
         """The memory after these episodes."""
-        outputs = self(reading.inputs, memory.hidden)
+        outputs, hidden = self.cell(reading.inputs, memory.hidden.unsqueeze(0).contiguous())
+        if isinstance(self.cell, CausalTransformer):
+            read = torch.cat([memory.hidden[..., -1], reading.mask.to(hidden)], 1)
+            hidden = torch.cat([hidden[0, ..., :-1], read.unsqueeze(2)], 2)  # padding does not count
+            return Memory(hidden, reading.last_action, reading.last_reward)
         count = reading.mask.sum(1)
         last = outputs[torch.arange(len(outputs), device=outputs.device), (count - 1).clamp_min(0)]
         return Memory(

@@ -11,7 +11,7 @@ from quickstudy.rl.normalising import observe_all
 from quickstudy.rl.practice import Practice
 from quickstudy.rl.recurrent.actor import RecurrentActor
 from quickstudy.rl.recurrent.critic import Critic
-from quickstudy.rl.recurrent.memory import MemoryNetwork, Reading
+from quickstudy.rl.recurrent.memory import Kind, MemoryNetwork, Reading
 from quickstudy.rl.recurrent.ppo import PPO
 from quickstudy.rl.recurrent.trial import indifferent_policy, play
 from quickstudy.training.updates import OptimizerMaker, make_optimizer
@@ -89,10 +89,13 @@ class RL2(nn.Module):
         self.optimizer = make_optimizer(list(self.parameters()), outer_lr, optimizer)
 
     @classmethod
-    def of(cls, environment: Environment, *, width: int = 128, **options: Any) -> Self:
-        """A learner for the spaces of an environment, with a memory of `width` units and a linear policy on it."""
+    def of(cls, environment: Environment, *, width: int = 128, kind: Kind = "gru", **options: Any) -> Self:
+        """A learner for the spaces of an environment, with a memory of `width` units and a linear policy on it.
+
+        The memory is of this `kind`: a gated recurrent unit, or a small transformer.
+        """
         policy = indifferent_policy(environment, width)
-        return cls(policy, MemoryNetwork.of(environment, width=width), **options)
+        return cls(policy, MemoryNetwork.of(environment, width=width, kind=kind), **options)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
