@@ -43,7 +43,7 @@ THEIRS = {
 ASYNC = next(iter(THEIRS))
 FASTER, SECONDS = 60.0, 3.0  # bars
 ROLLOUTS, ADAPTING, JUDGING = "rollouts", "inner adaptation, for the rollouts", "baselines and advantages"
-GRADIENT, PRODUCTS, SEARCH = "outer gradient", "conjugate gradients", "line search"
+GRADIENT, PRODUCTS, SEARCH = "outer gradient and linearisation", "conjugate gradients", "line search"
 REST = "everything else"
 
 
@@ -142,22 +142,23 @@ class Pieces:
     def step(self, learner: Any, practice: Practice) -> Any:
         """As `learner.step`; what its call of `trust_region_step` asks for says how far that is."""
 
-        def watched(parameters: Any, loss: Any, kl: Any, *, curvature: Any, **options: Any) -> Any:
+        def watched(parameters: Any, loss: Any, kl: Any, *, linearise: Any, **options: Any) -> Any:
             searching = False
 
-            def bend(parameters: Any) -> Any:
+            def near(parameters: Any) -> Any:
+                found = linearise(parameters)
                 self.add(GRADIENT)
-                return curvature(parameters)
+                return found
 
             def look() -> Any:
                 nonlocal searching
-                if not searching and not torch.is_grad_enabled():
+                if not searching:
                     searching = True
                     self.add(PRODUCTS)
                 return loss()
 
             self.add(None)
-            found = trust_region_step(parameters, look, kl, curvature=bend, **options)
+            found = trust_region_step(parameters, look, kl, linearise=near, **options)
             self.add(SEARCH if searching else PRODUCTS)
             return found
 

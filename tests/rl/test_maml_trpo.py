@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import quickstudy as qs
-from quickstudy.rl.decisions import decisions
+from quickstudy.rl.decisions import decisions, outputs_at
 from quickstudy.rl.estimation.estimators import InnerSurrogate
 from quickstudy.rl.estimation.surrogates import MeanKL, RatioSurrogate
-from quickstudy.rl.practice import practise
+from quickstudy.rl.practice import each_chunk, practise
 from quickstudy.rl.trust_region import trust_region_step
 
 
@@ -37,7 +37,7 @@ def weights(made):
     return torch.cat([p.detach().flatten() for p in made.parameters()])
 
 
-@pytest.mark.parametrize("chunk", [1, 2, None])
+@pytest.mark.parametrize("chunk", [1, 2, None, "auto"])
 @pytest.mark.parametrize("estimator", ["maml", "lvc", "dice", "emaml"])
 def test_chunks_change_nothing(chunk, estimator):
     found = []
@@ -47,6 +47,16 @@ def test_chunks_change_nothing(chunk, estimator):
         found.append((weights(made), step.kl, step.improvement))
     torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-5, atol=1e-7)
     assert found[1][1:] == pytest.approx(found[0][1:], rel=1e-4, abs=1e-9)
+
+
+def test_a_chunk_has_as_many_tasks_as_fit(monkeypatch):
+    made = learner()
+    practice, sizes = practised(made, navigation(), 1), []
+    for transitions in (1, 18, 40, 10**6):  # a task has 3 episodes of 6 steps
+        monkeypatch.setattr("quickstudy.rl.practice.TRANSITIONS", transitions)
+        parts = each_chunk(made.inner, practice.stages, outputs_at, practice.after, "auto")
+        sizes.append([len(part) for part in parts])
+    assert sizes == [[1] * 5, [1] * 5, [2, 2, 1], [5]]
 
 
 def test_the_step_is_that_of_a_second_backward_pass():

@@ -154,9 +154,11 @@ def test_a_batch_is_its_tasks_one_by_one(estimator, steps):
 
 @pytest.mark.parametrize("estimator", ["lvc", "emaml"])
 def test_chunks_change_nothing(estimator):
-    found = [gradient(made, walked(made)) for made in (walker(estimator=estimator, chunk=c) for c in (1, 2, None))]
-    torch.testing.assert_close(found[0], found[2])
-    torch.testing.assert_close(found[1], found[2])
+    found = [
+        gradient(made, walked(made)) for made in (walker(estimator=estimator, chunk=c) for c in (1, 2, None, "auto"))
+    ]
+    for other in (found[0], found[1], found[3]):
+        torch.testing.assert_close(other, found[2])
 
 
 def test_adam_is_the_default_optimiser():

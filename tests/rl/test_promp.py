@@ -196,8 +196,8 @@ def test_a_batch_is_its_tasks_one_by_one(steps):
 
 
 def test_chunks_change_nothing():
-    found = [step(made, walked(made)) for made in (walker(chunk=c, optimizer=None) for c in (1, 2, None))]
-    for moved, told in found[:2]:
+    found = [step(made, walked(made)) for made in (walker(chunk=c, optimizer=None) for c in (1, 2, None, "auto"))]
+    for moved, told in (*found[:2], found[3]):
         torch.testing.assert_close(moved, found[2][0])
         assert told == pytest.approx(found[2][1])
 

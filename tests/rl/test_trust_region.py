@@ -7,12 +7,12 @@ import torch
 from rl import made
 
 import quickstudy as qs
-from quickstudy.rl.conjugate import conjugate_gradient, gauss_newton_product, hessian_vector_product
+from quickstudy.rl.conjugate import conjugate_gradient, gauss_newton, hessian_vector_product
 from quickstudy.rl.decisions import decisions
 from quickstudy.rl.estimation.estimators import InnerSurrogate
 from quickstudy.rl.estimation.surrogates import MeanKL, RatioSurrogate
 from quickstudy.rl.policy import CategoricalPolicy, GaussianPolicy
-from quickstudy.rl.trust_region import trust_region_step
+from quickstudy.rl.trust_region import Linearised, trust_region_step
 
 
 @pytest.fixture(autouse=True)
@@ -247,23 +247,31 @@ def test_gauss_newton_is_the_hessian_where_the_divergence_is_zero():
 
         slope = torch.autograd.grad(divergence([outputs()]), params, create_graph=True)
         hessian = hessian_vector_product(slope, params)
-        newton = gauss_newton_product([outputs()], divergence, params)
+
+        def value(out, policy=policy, target=y[..., : old.shape[-1]]):
+            return policy.kl(target, out).mean()  # of the distribution alone, as its curvature is
+
+        def loss(outputs=outputs, value=value):
+            return value(outputs())
+
+        def linearise(given, outputs=outputs, value=value, divergence=divergence):
+            here = outputs().detach().requires_grad_()
+            loss = value(here)
+            return Linearised(loss, *gauss_newton([outputs()], torch.autograd.grad(loss, here), divergence, given))
+
+        found = linearise(params)
+        expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss(), params)])
+        torch.testing.assert_close(found.gradient, expected)
         for _ in range(3):
             v = torch.randn(sum(p.numel() for p in params))
-            torch.testing.assert_close(newton(v), hessian(v))
-
-        def loss(outputs=outputs, policy=policy, target=y[..., : old.shape[-1]]):
-            return policy.kl(target, outputs()).mean()  # of the distribution alone, as its curvature is
+            torch.testing.assert_close(found.hessian(v), hessian(v))
 
         began = [p.detach().clone() for p in params]
         reached = []
-        for curvature in (
-            None,
-            lambda given, outputs=outputs, d=divergence: gauss_newton_product([outputs()], d, given),
-        ):
+        for near in (None, linearise):
             for p, b in zip(params, began, strict=True):
                 p.data.copy_(b)
-            step = trust_region_step(params, loss, lambda o=outputs, d=divergence: d([o()]), curvature=curvature)
+            step = trust_region_step(params, loss, lambda o=outputs, d=divergence: d([o()]), linearise=near)
             assert step.accepted
             reached.append(step)
         # the null directions of a softmax make conjugate gradients feel every rounding

@@ -34,42 +34,58 @@ def hessian_vector_product(
     return product
 
 
-def gauss_newton_product(
-    outputs: Sequence[Tensor], divergence: Callable[[list[Tensor]], Tensor], parameters: Sequence[Tensor]
-) -> Callable[[Tensor], Tensor]:
-    """A function `v -> J' M J v` of flat vectors: the Gauss-Newton approximation of a Hessian.
+class GaussNewton(NamedTuple):
+    """The result of `gauss_newton`.
+
+    Args:
+        gradient: `J' u`, a flat vector.
+        product: a function `v -> J' M J v` of flat vectors.
+    """
+
+    gradient: Tensor
+    product: Callable[[Tensor], Tensor]
+
+
+def gauss_newton(
+    outputs: Sequence[Tensor],
+    slope: Sequence[Tensor],
+    divergence: Callable[[list[Tensor]], Tensor],
+    parameters: Sequence[Tensor],
+) -> GaussNewton:
+    """A gradient `J' u`, and the Gauss-Newton approximation `J' M J` of a Hessian, from one graph.
 
     J is the Jacobian of the outputs by the parameters, and M the Hessian of the divergence by the outputs.
     Where the gradient of the divergence by the outputs is 0, as for the KL divergence of a distribution from itself,
     this is the Hessian of the divergence by the parameters (Schraudolph 2002; for policies Schulman et al. 2015, app.
     C), because the second derivatives of the outputs are multiplied by that gradient. It needs about half as many
     matrix products as `hessian_vector_product`, and is positive semidefinite where M is. J v is computed as the
-    derivative of J' u by u, along v, as J' u is linear in u.
+    derivative of J' u by u, along v, as J' u is linear in u; its value is the gradient of a loss with slope u.
 
     Args:
         outputs: tensors with a graph to the parameters, which may go through an inner loop.
+        slope: u, the gradient of a loss by the outputs.
         divergence: maps tensors of the outputs' shapes to a scalar.
         parameters: the parameters.
 
     >>> w = torch.ones(2, requires_grad=True)
-    >>> product = gauss_newton_product([w**2], lambda out: (out[0] - 1).square().sum(), [w])
-    >>> product(torch.tensor([1.0, 2.0]))
-    tensor([ 8., 16.])
+    >>> found = gauss_newton([w**2], [torch.ones(2)], lambda out: (out[0] - 1).square().sum(), [w])
+    >>> found.gradient, found.product(torch.tensor([1.0, 2.0]))
+    (tensor([2., 2.]), tensor([ 8., 16.]))
     """
-    probes = [torch.zeros_like(o, requires_grad=True) for o in outputs]
+    probes = [u.detach().clone().requires_grad_() for u in slope]
     pulled = torch.autograd.grad(outputs, parameters, probes, create_graph=True, allow_unused=True)
     found = [(p, g) for p, g in zip(parameters, pulled, strict=True) if g is not None]
     here = [o.detach().requires_grad_() for o in outputs]
-    slope = torch.autograd.grad(divergence(here), here, create_graph=True)
+    bend = torch.autograd.grad(divergence(here), here, create_graph=True)
 
     def product(vector: Tensor) -> Tensor:
         parts = zip(parameters, vector.split([p.numel() for p in parameters]), pulled, strict=True)
         along = [v.view_as(p) for p, v, g in parts if g is not None]
         pushed = torch.autograd.grad([g for _, g in found], probes, along, retain_graph=True)
-        pushed = torch.autograd.grad(slope, here, pushed, retain_graph=True)
+        pushed = torch.autograd.grad(bend, here, pushed, retain_graph=True)
         return flat(torch.autograd.grad(outputs, parameters, pushed, retain_graph=True, allow_unused=True), parameters)
 
-    return product
+    return GaussNewton(flat(pulled, parameters).detach(), product)
 
 
 class Solution(NamedTuple):

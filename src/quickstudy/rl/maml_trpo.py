@@ -6,20 +6,20 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.inner.options import as_parameters, check_count
+from quickstudy.inner.options import as_parameters
 from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.rl.actor import Actor, Adapt, Judge, inner_loop_of
-from quickstudy.rl.conjugate import gauss_newton_product
-from quickstudy.rl.decisions import outputs_at
+from quickstudy.rl.conjugate import flat, gauss_newton
+from quickstudy.rl.decisions import Decisions, outputs_at
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.estimation.estimators import Estimator, InnerSurrogate
-from quickstudy.rl.estimation.surrogates import MeanKL
+from quickstudy.rl.estimation.surrogates import MeanKL, RatioSurrogate
 from quickstudy.rl.normalising import observe_all
-from quickstudy.rl.outer import actor_of, adapted_losses, outer_parameters
+from quickstudy.rl.outer import actor_of, outer_parameters, sampling_losses
 from quickstudy.rl.policy import Policy
-from quickstudy.rl.practice import Practice, each_chunk, mean_over_tasks, practise
-from quickstudy.rl.trust_region import TrustRegionStep, trust_region_step
+from quickstudy.rl.practice import Chunk, Practice, check_chunk, each_chunk, practise
+from quickstudy.rl.trust_region import Linearised, TrustRegionStep, trust_region_step
 
 
 @final
@@ -31,7 +31,7 @@ class MAMLTRPO(nn.Module):
                    within mean_t mean KL(pi_old || pi_theta'_t) <= max_kl
 
     Loss and KL are differentiated through the adaptation. The Hessian of the KL is needed at `theta = theta_old` only,
-    where a product of first derivatives is exact (see `gauss_newton_product`).
+    where a product of first derivatives is exact (see `gauss_newton`).
 
     Args:
         policy: a `quickstudy.rl.policy.Policy`, such as `GaussianPolicy` or `CategoricalPolicy`.
@@ -47,8 +47,8 @@ class MAMLTRPO(nn.Module):
             `quickstudy.nets.WithContext`.
         judge: estimates the advantages; `Judge()` by default.
         max_kl, iterations, damping, backtrack, max_backtracks: options of `trust_region_step`.
-        chunk: number of tasks differentiated at a time, so that tensors fit into caches; None for all. Results agree
-            to rounding.
+        chunk: number of tasks differentiated at a time, so that tensors fit into caches: "auto" for as many as have
+            2,000 transitions, None for all. Results agree to rounding.
 
     >>> import quickstudy as qs
     >>> learner = MAMLTRPO(qs.rl.GaussianPolicy(qs.nets.MLP(2, [16], 2), 2), lr=0.1)
@@ -75,11 +75,11 @@ class MAMLTRPO(nn.Module):
         damping: float = 1e-5,
         backtrack: float = 0.8,
         max_backtracks: int = 15,
-        chunk: int | None = 2,
+        chunk: Chunk = "auto",
     ):
         super().__init__()
         self.policy, self.steps, self.estimator, self.past = policy, check_steps(steps), estimator, past
-        self.judge, self.chunk = judge or Judge(), check_count("chunk", chunk)
+        self.judge, self.chunk = judge or Judge(), check_chunk(chunk)
         self.objective = InnerSurrogate(policy, estimator=estimator, past=past)
         self.inputs = as_parameters(inputs)  # its parameters are meta-learned
         self.inner = inner_loop_of(
@@ -131,31 +131,76 @@ class MAMLTRPO(nn.Module):
 
     def step(self, practice: Practice) -> TrustRegionStep:
         """Take one trust-region step on the parameters, computed from the episodes of `practice`."""
-        after, policy = practice.after, cast(Policy, self.policy)
-        tasks = len(after.mask)
+        near = _Near(self, practice)
+        return trust_region_step(outer_parameters(self), near.loss, near.kl, linearise=near.linearise, **self.search)
 
-        def each(objective: Callable[..., Tensor], data: Any) -> Iterator[Tensor]:
-            return each_chunk(self.inner, practice.stages, objective, data, self.chunk)
 
-        with torch.no_grad():
-            old = torch.cat(list(each(outputs_at, after)))
+@final
+class _Near:
+    """Loss and KL divergence of a step, near the parameters that collected the episodes."""
 
-        def loss() -> Tensor:
-            parts = adapted_losses(self.inner, self.judge, practice, estimator=self.estimator, chunk=self.chunk)
-            return mean_over_tasks(parts, tasks)
+    def __init__(self, learner: MAMLTRPO, practice: Practice):
+        self.learner, self.practice, self.data = learner, practice, practice.after
+        self.policy = cast(Policy, learner.policy)
+        self.old: Tensor = self.data.log_prob  # outputs of the policies that collected the episodes, once known
+        self._seen: tuple[list[int], Tensor] | None = None
 
-        def kl() -> Tensor:
-            return mean_over_tasks(each(MeanKL(policy), (after, old)), tasks)
+    def linearise(self, parameters: list[Tensor]) -> Linearised:
+        """At the parameters that collected the episodes: all from one graph of the adapted policies."""
+        parts = list(self._outputs())
+        sizes, here = [len(o) for o in parts], torch.cat([o.detach() for o in parts]).requires_grad_()
+        self.old = here.detach()
+        loss = self._surrogate(here)
+        (slope,) = torch.autograd.grad(loss, here)
+        mask = self.data.mask
+        weight = mask.to(here) / (mask.sum((1, 2), keepdim=True).clamp(min=1) * len(mask))
 
-        def curvature(parameters: list[Tensor]) -> Callable[[Tensor], Tensor]:
-            outputs = list(each(outputs_at, after))
-            sizes = [len(o) for o in outputs]
-            weight = after.mask.to(old) / (after.mask.sum((1, 2), keepdim=True).clamp(min=1) * tasks)
+        def divergence(moved: list[Tensor]) -> Tensor:
+            split = zip(moved, self.old.split(sizes), weight.split(sizes), strict=True)
+            return torch.stack([(self.policy.kl(o, m) * w).sum() for m, o, w in split]).sum()
 
-            def divergence(moved: list[Tensor]) -> Tensor:
-                parts = zip(moved, old.split(sizes), weight.split(sizes), strict=True)
-                return torch.stack([(policy.kl(o, m) * w).sum() for m, o, w in parts]).sum()
+        gradient, product = gauss_newton(parts, slope.split(sizes), divergence, parameters)
+        for part in self._sampling():
+            more = torch.autograd.grad(part.sum() / len(mask), parameters, allow_unused=True)
+            gradient, loss = gradient + flat(more, parameters), loss + part.detach().sum() / len(mask)
+        return Linearised(loss.detach(), gradient, product)
 
-            return gauss_newton_product(outputs, divergence, parameters)
+    def loss(self) -> Tensor:
+        """The surrogate loss at the present parameters."""
+        sampled = [part.sum() / len(self.data.mask) for part in self._sampling()]
+        return self._surrogate(self._present()) + sum(sampled)
 
-        return trust_region_step(outer_parameters(self), loss, kl, curvature=curvature, **self.search)
+    def kl(self) -> Tensor:
+        """The mean KL divergence from the policies that collected the episodes."""
+        return self._mean(MeanKL(self.policy), self._present(), lambda data, i: (data, self.old[i]))
+
+    def _outputs(self) -> Iterator[Tensor]:
+        """Outputs of the adapted policies at their observations, chunk by chunk."""
+        return each_chunk(self.learner.inner, self.practice.stages, outputs_at, self.data, self.learner.chunk)
+
+    def _present(self) -> Tensor:
+        """The outputs `[T, E, H, k]` at the present parameters, computed once for the loss and kl of a trial."""
+        versions = [p._version for p in self.learner.parameters()]
+        if self._seen is None or self._seen[0] != versions:
+            self._seen = versions, torch.cat(list(self._outputs()))
+        return self._seen[1]
+
+    def _sampling(self) -> Iterator[Tensor]:
+        return sampling_losses(
+            self.learner.inner,
+            self.learner.judge,
+            self.practice,
+            estimator=self.learner.estimator,
+            chunk=self.learner.chunk,
+        )
+
+    def _surrogate(self, outputs: Tensor) -> Tensor:
+        return self._mean(RatioSurrogate(self.policy), outputs, lambda data, i: data)
+
+    def _mean(self, objective: Callable[..., Tensor], outputs: Tensor, given: Callable[..., Any]) -> Tensor:
+        """The mean over tasks of an objective, given the policies' outputs `[T, E, H, k]`."""
+        values = []
+        for i, own in enumerate(outputs):
+            data = Decisions(*(part[i] for part in self.data))
+            values.append(objective(lambda observation, own=own: own.flatten(0, 1), given(data, i)))
+        return torch.stack(values).mean()

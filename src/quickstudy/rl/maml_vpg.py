@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from quickstudy.inner.options import as_parameters, check_count
+from quickstudy.inner.options import as_parameters
 from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.rl.actor import Actor, Adapt, Judge, inner_loop_of
@@ -14,7 +14,7 @@ from quickstudy.rl.environment import Environment
 from quickstudy.rl.estimation.estimators import Estimator, InnerSurrogate
 from quickstudy.rl.normalising import observe_all
 from quickstudy.rl.outer import actor_of, adapted_losses, descend, outer_optimizer
-from quickstudy.rl.practice import Practice, practise
+from quickstudy.rl.practice import Chunk, Practice, check_chunk, practise
 from quickstudy.training.updates import OptimizerMaker
 
 
@@ -44,8 +44,8 @@ class MAMLVPG(nn.Module):
         outer_lr: learning rate of Adam; 1e-3 as in Rothfuss et al. 2019.
         optimizer: a function parameters -> `torch.optim.Optimizer`, in place of Adam. A run does not store functions:
             load such a learner by `quickstudy.load(run, learner=learner)`, with `learner` built in the same way.
-        chunk: number of tasks differentiated at a time, so that tensors fit into caches; None for all. Results agree
-            to rounding.
+        chunk: number of tasks differentiated at a time, so that tensors fit into caches: "auto" for as many as have
+            2,000 transitions, None for all. Results agree to rounding.
 
     Raises:
         TypeError, ValueError: for options out of range, and if `optimizer` does not return an optimiser.
@@ -72,7 +72,7 @@ class MAMLVPG(nn.Module):
         judge: Judge | None = None,
         outer_lr: float = 1e-3,
         optimizer: OptimizerMaker | None = None,
-        chunk: int | None = 2,
+        chunk: Chunk = "auto",
     ):
         super().__init__()
         self.policy, self.steps, self.judge = policy, check_steps(steps), judge or Judge()
@@ -82,7 +82,7 @@ class MAMLVPG(nn.Module):
             policy, self.objective, lr, steps, first_order=first_order, adapt=adapt, inputs=self.inputs
         )
         self.rule = self.inner.rule  # learned rates are parameters
-        self.chunk, self.outer_lr, self.maker = check_count("chunk", chunk), outer_lr, optimizer
+        self.chunk, self.outer_lr, self.maker = check_chunk(chunk), outer_lr, optimizer
         self.optimizer = outer_optimizer(self, outer_lr, optimizer)
 
     def config(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from quickstudy.learner import check_trainable
 from quickstudy.rl.actor import Actor, Judge, inner_loop_of
 from quickstudy.rl.estimation.estimators import Estimator, SamplingTerm, outcomes
 from quickstudy.rl.estimation.surrogates import RatioSurrogate
-from quickstudy.rl.practice import Practice, each_chunk
+from quickstudy.rl.practice import Chunk, Practice, each_chunk
 from quickstudy.training.updates import OptimizerMaker, make_optimizer
 
 
@@ -45,19 +45,25 @@ def outer_optimizer(learner: nn.Module, outer_lr: float, optimizer: OptimizerMak
 
 
 def adapted_losses(
-    inner: InnerLoop, judge: Judge, practice: Practice, *, estimator: Estimator, chunk: int | None
+    inner: InnerLoop, judge: Judge, practice: Practice, *, estimator: Estimator, chunk: Chunk
 ) -> Iterator[Tensor]:
     """The losses of the adapted policies on their own episodes, chunk by chunk; the outer loss is their sum over tasks.
 
     For "emaml" the losses of `SamplingTerm` follow, for each inner step.
     """
-    policy = inner.network
-    yield from each_chunk(inner, practice.stages, RatioSurrogate(policy), practice.after, chunk)
+    yield from each_chunk(inner, practice.stages, RatioSurrogate(inner.network), practice.after, chunk)
+    yield from sampling_losses(inner, judge, practice, estimator=estimator, chunk=chunk)
+
+
+def sampling_losses(
+    inner: InnerLoop, judge: Judge, practice: Practice, *, estimator: Estimator, chunk: Chunk
+) -> Iterator[Tensor]:
+    """The losses of `SamplingTerm` for "emaml", for each inner step and chunk by chunk; none for others."""
     if estimator == "emaml" and practice.stages:
         last = practice.episodes[-1]
         outcome = outcomes(judge.scaled(last), discount=judge.discount, scale=judge.scale(last))
         for k, before in enumerate(practice.stages):
-            yield from each_chunk(inner, practice.stages[:k], SamplingTerm(policy), (before, outcome), chunk)
+            yield from each_chunk(inner, practice.stages[:k], SamplingTerm(inner.network), (before, outcome), chunk)
 
 
 def descend(optimizer: torch.optim.Optimizer, losses: Iterable[Tensor], num_tasks: int) -> tuple[float, float]:

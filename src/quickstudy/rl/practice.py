@@ -2,17 +2,22 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.options import check_count
 from quickstudy.rl.actor import Actor, adapted_to
 from quickstudy.rl.decisions import Decisions
 from quickstudy.rl.environment import Environment
 from quickstudy.rl.episodes import Episodes
+
+Chunk = int | Literal["auto"] | None
+"""The number of tasks that are differentiated at a time; None for all, "auto" for as many as have 2,000 transitions."""
+TRANSITIONS = 2000  # what 100 units make of them fits into the cache of a core
 
 
 class Practice(NamedTuple):
@@ -62,7 +67,7 @@ def practise(actor: Actor, environment: Environment, steps: int, generator: torc
 
 
 def each_chunk(
-    inner: InnerLoop, stages: Sequence[Decisions], objective: Callable[..., Tensor], data: Any, chunk: int | None
+    inner: InnerLoop, stages: Sequence[Decisions], objective: Callable[..., Tensor], data: Any, chunk: Chunk
 ) -> Iterator[Tensor]:
     """The values `[t, ...]` of an objective under the policies adapted to `stages`, for each chunk of t tasks.
 
@@ -70,15 +75,23 @@ def each_chunk(
         inner: the inner loop; the values have a graph to its parameters.
         stages: the decisions of each inner step, `[T, ...]` each; an empty sequence means no adaptation.
         objective: a function `(model, data of one task, None) -> value`.
-        data: a tree of tensors `[T, ...]`.
-        chunk: the number of tasks in a chunk; None for all.
+        data: a tree of tensors, the first one `[T, E, H, ...]`, the others `[T, ...]`.
+        chunk: the number of tasks in a chunk.
     """
-    tasks = len(next(t for t in torch.utils._pytree.tree_leaves(data) if isinstance(t, Tensor)))
-    size = chunk or tasks
+    first_of_all = next(t for t in torch.utils._pytree.tree_leaves(data) if isinstance(t, Tensor))
+    tasks, envs, steps = first_of_all.shape[:3]
+    size = max(1, TRANSITIONS // (envs * steps)) if chunk == "auto" else chunk or tasks
     for first in range(0, tasks, size):
         share, some = tree_map(lambda t, i=first: t[i : i + size], (data, tuple(stages)))
         policies = adapted_to(inner, some, min(size, tasks - first))
         yield policies.evaluate(objective, share)
+
+
+def check_chunk(chunk: Any) -> Chunk:
+    """`chunk`, or ValueError unless it is "auto", a whole number of at least 1, or None."""
+    if isinstance(chunk, str) and chunk == "auto":
+        return "auto"
+    return check_count("chunk", chunk, "'auto', a whole number of at least 1, or None")
 
 
 def mean_over_tasks(parts: Iterator[Tensor], num_tasks: int) -> Tensor:

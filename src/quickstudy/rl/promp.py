@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import check_number, check_positive, check_whole
-from quickstudy.inner.options import as_parameters, check_count
+from quickstudy.inner.options import as_parameters
 from quickstudy.inner.rates import Rated
 from quickstudy.learner import check_steps
 from quickstudy.rl.actor import Actor, Adapt, Judge, inner_loop_of
@@ -17,7 +17,7 @@ from quickstudy.rl.estimation.surrogates import MeanKL, RatioSurrogate
 from quickstudy.rl.normalising import observe_all
 from quickstudy.rl.outer import actor_of, descend, outer_optimizer
 from quickstudy.rl.policy import Policy
-from quickstudy.rl.practice import Practice, each_chunk, mean_over_tasks, practise
+from quickstudy.rl.practice import Chunk, Practice, check_chunk, each_chunk, mean_over_tasks, practise
 from quickstudy.training.updates import OptimizerMaker
 
 
@@ -52,8 +52,8 @@ class ProMP(nn.Module):
         outer_steps: number of steps of Adam on the same episodes.
         optimizer: a function parameters -> `torch.optim.Optimizer`, in place of Adam. A run does not store functions:
             load such a learner by `quickstudy.load(run, learner=learner)`, with `learner` built in the same way.
-        chunk: number of tasks differentiated at a time, so that tensors fit into caches; None for all. Results agree
-            to rounding.
+        chunk: number of tasks differentiated at a time, so that tensors fit into caches: "auto" for as many as have
+            2,000 transitions, None for all. Results agree to rounding.
 
     Raises:
         TypeError, ValueError: for options out of range, and if `optimizer` does not return an optimiser.
@@ -80,7 +80,7 @@ class ProMP(nn.Module):
         outer_lr: float = 1e-3,
         outer_steps: int = 5,
         optimizer: OptimizerMaker | None = None,
-        chunk: int | None = 2,
+        chunk: Chunk = "auto",
     ):
         super().__init__()
         self.policy, self.steps, self.judge = policy, check_steps(steps), judge or Judge()
@@ -91,7 +91,7 @@ class ProMP(nn.Module):
             policy, RatioSurrogate(policy), lr, steps, first_order=False, adapt=adapt, inputs=self.inputs
         )
         self.rule = self.inner.rule  # learned rates are parameters
-        self.chunk, self.outer_lr, self.maker = check_count("chunk", chunk), outer_lr, optimizer
+        self.chunk, self.outer_lr, self.maker = check_chunk(chunk), outer_lr, optimizer
         self.outer_steps = check_whole("outer_steps", outer_steps)
         self.optimizer = outer_optimizer(self, outer_lr, optimizer)
 

@@ -33,12 +33,26 @@ class TrustRegionStep(NamedTuple):
     gradient_norm: float
 
 
+class Linearised(NamedTuple):
+    """A loss and a KL divergence near the present parameters.
+
+    Args:
+        loss: the loss, a scalar.
+        gradient: its gradient, a flat vector.
+        hessian: a function `v -> H v` of flat vectors, where H is the Hessian of the KL divergence.
+    """
+
+    loss: Tensor
+    gradient: Tensor
+    hessian: Product
+
+
 def trust_region_step(
     parameters: Iterable[Tensor],
     loss: Callable[[], Tensor],
     kl: Callable[[], Tensor],
     *,
-    curvature: Callable[[list[Tensor]], Product] | None = None,
+    linearise: Callable[[list[Tensor]], Linearised] | None = None,
     max_kl: float = 0.01,
     iterations: int = 10,
     damping: float = 1e-5,
@@ -57,8 +71,8 @@ def trust_region_step(
         loss: function of no arguments that returns the loss at the present parameters, a scalar with a graph.
         kl: function of no arguments that returns the KL divergence from the initial policy at the present parameters,
             a scalar with a graph; it is 0 now, with gradient 0, and is differentiated twice.
-        curvature: parameters -> (`v -> H v`), for a product with H that is faster than a second backward pass through
-            kl; see `gauss_newton_product`.
+        linearise: parameters -> `Linearised`, where this is faster than a backward pass through the loss and a second
+            one through kl; see `gauss_newton`. `loss` and `kl` are then needed for their values only.
         max_kl: bound on kl; 0.01 as in Finn et al. 2017, as are all defaults.
         iterations: iterations of conjugate gradients.
         damping: number added to the diagonal of the Hessian.
@@ -76,24 +90,19 @@ def trust_region_step(
     _check(max_kl, iterations, backtrack, max_backtracks)
     check_number("damping", damping)
     parameters = [p for p in parameters if p.requires_grad]
-    value = loss()
-    gradient = flat(_gradients("loss", value, parameters, graph=False), parameters)
-    before, norm = float(value.detach()), float(gradient.norm())
+    here = linearise(parameters) if linearise is not None else _plainly(parameters, loss, kl)
+    gradient, before, norm = here.gradient, float(here.loss.detach()), float(here.gradient.norm())
     if not (math.isfinite(before) and math.isfinite(norm)):
         return TrustRegionStep(False, "the loss or its gradient is not finite", math.nan, math.nan, 0, norm)
     if norm == 0:
         return TrustRegionStep(False, "the gradient is 0", math.nan, math.nan, 0, norm)
-    if curvature is None:
-        hessian = hessian_vector_product(_gradients("kl", kl(), parameters, graph=True), parameters)
-    else:
-        hessian = curvature(parameters)
 
     def product(vector: Tensor) -> Tensor:
-        return hessian(vector) + damping * vector
+        return here.hessian(vector) + damping * vector
 
     direction, image = conjugate_gradient(product, -gradient, iterations=iterations)
     bend = float(direction.dot(image))
-    del product, hessian, value  # frees their graphs before the line search builds its own
+    del product, here  # frees their graphs before the line search builds its own
     if not (math.isfinite(bend) and bend > 0 and bool(direction.isfinite().all())):
         return TrustRegionStep(False, f"kl has curvature {bend:g} along the step", math.nan, math.nan, 0, norm)
     full = direction * math.sqrt(2 * max_kl / bend)
@@ -107,6 +116,14 @@ def trust_region_step(
         reason = f"kl is {still:.3g} without any step: the policy's outputs are random, as by dropout"
         return step._replace(reason=reason)
     return step
+
+
+def _plainly(parameters: list[Tensor], loss: Callable[[], Tensor], kl: Callable[[], Tensor]) -> Linearised:
+    """By a backward pass through the loss, and a second one through kl."""
+    value = loss()
+    gradient = flat(_gradients("loss", value, parameters, graph=False), parameters)
+    hessian = hessian_vector_product(_gradients("kl", kl(), parameters, graph=True), parameters)
+    return Linearised(value, gradient, hessian)
 
 
 def _line_search(
