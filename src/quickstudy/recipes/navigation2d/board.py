@@ -24,7 +24,9 @@ class Navigation(Options):
     inner_lr: float = 0.5
     """Learning rate of the inner gradient step (0.5 in the authors' code)."""
     test_lr: tuple[float, ...] = ()
-    """Learning rates of the gradient steps at test time, in order; by default chosen among five on validation goals."""
+    """Learning rates of the gradient steps at test time, in order; by default chosen on validation goals."""
+    test_factors: tuple[float, ...] = (2.0, 1.0, 0.5, 0.2, 0.1)
+    """Multiples of --inner-lr among which the learning rates at test time are chosen."""
     max_kl: float = 0.01
     """Largest KL divergence of an update (the trust region of TRPO)."""
     board: Literal["maml", "unit"] = "maml"

@@ -9,7 +9,6 @@ import quickstudy as qs
 from quickstudy.chance import Stream, mix
 from quickstudy.recipes.navigation2d.board import Navigation, environment
 
-RATES = (2.0, 1.0, 0.5, 0.2, 0.1)  # candidates at test time, as multiples of the learning rate of training
 CHOOSING = 40  # validation goals on which a learning rate is chosen
 GOALS, WALKS = 4, 3  # goals that are drawn, and paths for each
 WAYS = ("return", "return_by_transitions")  # metrics: a step's data are counted in episodes, or in transitions
@@ -80,7 +79,7 @@ def measure(learner: Any, options: Navigation, *, sees_goal: bool = False) -> Me
 
 
 def rates(learner: Any, options: Navigation, steps: int, *, sees_goal: bool = False) -> tuple[float, ...]:
-    """The learning rate of each gradient step: the candidate of `RATES` with the best return on validation goals."""
+    """The learning rate of each gradient step: that of `test_factors` with the best return on validation goals."""
     board = environment(options, options.test_episodes, sees_goal=sees_goal)
     seed = torch.Generator().manual_seed(mix(options.seed, 0, Stream.VALIDATION))
     board.set_tasks(board.sample_tasks(CHOOSING, split="validation", generator=seed))
@@ -96,7 +95,7 @@ def rates(learner: Any, options: Navigation, steps: int, *, sees_goal: bool = Fa
 
     for _ in range(steps):
         seen.append(after(chosen[-1] if chosen else options.inner_lr))
-        returns = {factor: float(after(factor * options.inner_lr).returns().mean()) for factor in RATES}
+        returns = {factor: float(after(factor * options.inner_lr).returns().mean()) for factor in options.test_factors}
         chosen.append(max(returns, key=lambda factor: returns[factor]) * options.inner_lr)
     return tuple(chosen)
 
