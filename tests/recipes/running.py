@@ -59,6 +59,10 @@ TINY: dict[str, list[str]] = {
     ],
     "gridnavi-rl2": ["--steps", "3", "--tasks", "4", "--width", "4", "--cells", "3", "--test-tasks", "4"],
     "gridnavi-varibad": ["--steps", "3", "--tasks", "4", "--width", "4", "--cells", "3", "--test-tasks", "4"],
+    "navigation2d-pearl": [
+        *("--steps", "3", "--tasks", "2", "--train-tasks", "4", "--width", "4", "--gradient-steps", "2"),
+        *("--more", "2", "--test-tasks", "4"),
+    ],
     "cartpole-dynamics": [
         *("--steps", "3", "--width", "8", "--test-tasks", "40", "--test-query", "16", "--tasks", "4"),
         *("--models", "np", "alpaca", "fixed", "--transitions", "0", "5", "20"),

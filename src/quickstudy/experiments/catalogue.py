@@ -77,6 +77,9 @@ RECIPES: dict[str, Recipe] = {
     "locomotion-maml": Recipe(
         "locomotion.maml", "MAML on robots that run in unknown directions or at unknown speeds; MuJoCo"
     ),
+    "navigation2d-pearl": Recipe(
+        "navigation2d.pearl", "PEARL on 2-D navigation, beside RL^2 and MAML with equal numbers of transitions"
+    ),
     "bandit-rl2": Recipe("bandit.rl2", "RL^2 on Bernoulli bandits, beside the index policy and Thompson sampling"),
     "gridnavi-rl2": Recipe("gridnavi.rl2", "RL^2 searches a grid over four episodes, beside the Bayes-optimal policy"),
     "gridnavi-varibad": Recipe("gridnavi.varibad", "VariBAD searches a grid; its belief beside the exact posterior"),

@@ -38,6 +38,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "navigation2d-pretrained": ("finn2017maml",),
     "navigation2d-oracle": ("finn2017maml",),
     "locomotion-maml": ("finn2017maml", "todorov2012mujoco"),
+    "navigation2d-pearl": ("rakelly2019pearl", "duan2016rl2", "finn2017maml"),
     "bandit-rl2": ("duan2016rl2",),
     "gridnavi-rl2": ("duan2016rl2", "zintgraf2020varibad"),
     "gridnavi-varibad": ("zintgraf2020varibad",),

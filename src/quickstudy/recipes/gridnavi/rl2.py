@@ -30,11 +30,11 @@ class Options(Sampled):
     episodes: int = 4
     """Episodes of a trial, in which the goal stays."""
     steps: int = 600
-    """Updates of PPO; the published training has 20 million steps of the environment, this one 3 million."""
+    """Updates of PPO, 3 million steps of the environment; 100 million in the configuration of the authors' code."""
     tasks: int = 84
     """Trials in an update, each with a goal of its own."""
     width: int = 64
-    """Units of the memory; 128 in the publication."""
+    """Units of the memory; 64 in the configuration of the authors' code."""
     lr: float = 5e-3
     """Learning rate of Adam."""
     discount: float = 0.95

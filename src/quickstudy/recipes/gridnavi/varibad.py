@@ -44,7 +44,7 @@ class Options(Sampled):
     episodes: int = 4
     """Episodes of a trial, in which the goal stays."""
     steps: int = 2000
-    """Updates of PPO; the published training has 100 million steps of the environment, this one 10 million."""
+    """Updates of PPO, 10 million steps of the environment; 100 million in the configuration of the authors' code."""
     tasks: int = 84
     """Trials in an update, each with a goal of its own; 16 in the publication."""
     width: int = 64
@@ -66,7 +66,7 @@ class Options(Sampled):
     gae_lambda: float = 0.9
     """Lambda of generalised advantage estimation; 0.95 in the publication."""
     entropy: float = 0.01
-    """Weight of the policy's entropy; 0.1 in the publication, with A2C."""
+    """Weight of the policy's entropy; 0.1 in the publication."""
     test_tasks: int = 100
     """Trials of each goal to measure on."""
     which: Literal["best", "last"] = "last"
