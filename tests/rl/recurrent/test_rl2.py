@@ -10,6 +10,7 @@ from torch import Tensor
 import quickstudy as qs
 from quickstudy.rl.envs.references.gridnavi import Tour, play
 from quickstudy.rl.recurrent.memory import MemoryNetwork, Reading
+from quickstudy.rl.recurrent.ppo import PPO
 from quickstudy.rl.recurrent.rl2 import RL2
 
 WORLDS: dict[str, Any] = {
@@ -184,3 +185,28 @@ def test_padding_is_not_read() -> None:
         torch.testing.assert_close(a, b)
     for a, b in zip(memory.after(one, start), memory.after(two, start), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_discount_grows_and_entropy_falls_while_it_is_annealed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over four updates, also across a save."""
+    env, used = world("bandit"), list[tuple[float, float]]()
+    improve = PPO.improve
+
+    def watched(self: PPO, *arguments: Any, **options: Any) -> dict[str, float]:
+        used.append((self.discount, self.entropy))
+        return improve(self, *arguments, **options)
+
+    monkeypatch.setattr(PPO, "improve", watched)
+    made = learner(env, episodes=1, discount=0.8, entropy=0.2, anneal=4)
+    for _ in range(2):
+        made.update(env)
+    qs.save(made, tmp_path / "learner")
+    made = qs.load(tmp_path / "learner")
+    for _ in range(4):
+        made.update(env)
+    expected = [(0.0, 0.2), (0.2, 0.15), (0.4, 0.1), (0.6, 0.05), (0.8, 0.0), (0.8, 0.0)]
+    assert [pair[0] for pair in used] == pytest.approx([pair[0] for pair in expected])
+    assert [pair[1] for pair in used] == pytest.approx([pair[1] for pair in expected])
+    used.clear()
+    learner(env, episodes=1, discount=0.8, entropy=0.2).update(env)
+    assert used == [(0.8, 0.2)]

@@ -35,7 +35,7 @@ class Options(Sampled):
     """Pulls in a trial; 10, 100 or 500 in the publication."""
     steps: int = 300
     """Updates of PPO."""
-    tasks: int = 500
+    tasks: int = 250
     """Bandits in an update, each played once."""
     width: int = 64
     """Units of the memory; 256 in the publication."""
@@ -45,8 +45,10 @@ class Options(Sampled):
     """Discount of rewards; 0.99 in the publication."""
     gae_lambda: float = 0.3
     """Lambda of generalised advantage estimation; 0.3 in the publication."""
-    entropy: float = 0.0
-    """Weight of the policy's entropy."""
+    entropy: float = 0.1
+    """Weight of the policy's entropy in the first update; it falls to 0."""
+    anneal: float = 0.9
+    """Share of the updates over which the discount grows from 0 and the entropy's weight falls to 0."""
     test_tasks: int = 2000
     """Unseen bandits to measure on."""
     which: Literal["best", "last"] = "last"
@@ -58,7 +60,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     env = qs.rl.Bandit(arms=options.arms, num_envs=1, horizon=options.pulls)
     names = ("width", "discount", "gae_lambda", "entropy")
     chosen = {name: getattr(options, name) for name in names}
-    learner = qs.rl.RL2.of(env, episodes=1, outer_lr=options.lr, **chosen)
+    eased = max(1, round(options.anneal * options.steps))
+    learner = qs.rl.RL2.of(env, episodes=1, outer_lr=options.lr, anneal=eased, **chosen)
     trained = stage.train(learner, env, fit=qs.rl.fit, steps=options.steps, tasks=options.tasks)
     chance = torch.Generator().manual_seed(mix(options.test_seed, 0, Stream.EVALUATION))
     bandits = env.sample_tasks(options.test_tasks, split="test", generator=chance)

@@ -1,8 +1,8 @@
 """Proximal policy optimisation on whole trials (Schulman et al. 2017, arXiv 1707.06347)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, final
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,10 @@ class PPO:
     def config(self) -> dict[str, Any]:
         """The settings by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def eased(self, share: float) -> Self:
+        """These settings with `share` of the discount, from 0 to 1, and 1 - `share` of the entropy's weight."""
+        return replace(self, discount=share * self.discount, entropy=(1 - share) * self.entropy)
 
     def improve(
         self,

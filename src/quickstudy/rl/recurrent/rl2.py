@@ -38,6 +38,8 @@ class RL2(nn.Module):
         minibatches: parts of the trials, with a step of Adam for each.
         entropy: weight of the policy's entropy.
         value: weight of the squared error of the value function.
+        anneal: updates over which the discount grows from 0, and the entropy's weight falls to 0, both evenly; 0 keeps
+            them as they are. Where rewards follow each action, as in bandits, a policy then learns first what pays now.
         outer_lr: learning rate of Adam.
         max_norm: largest norm of a gradient.
         optimizer: a function parameters -> `torch.optim.Optimizer`, in place of Adam.
@@ -53,6 +55,8 @@ class RL2(nn.Module):
     ['clipped', 'entropy', 'gradient_norm', 'kl', 'loss', 'return_0', 'transitions', 'value_error']
     """
 
+    updates: Tensor  # taken so far, if `anneal` is above 0
+
     def __init__(
         self,
         policy: nn.Module,
@@ -66,6 +70,7 @@ class RL2(nn.Module):
         minibatches: int = 4,
         entropy: float = 0.01,
         value: float = 0.1,
+        anneal: int = 0,
         outer_lr: float = 2e-3,
         max_norm: float = 5.0,
         optimizer: OptimizerMaker | None = None,
@@ -84,6 +89,9 @@ class RL2(nn.Module):
             value=value,
             max_norm=max_norm,
         )
+        self.anneal = check_whole("anneal", anneal, 0)
+        if anneal:
+            self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         self.outer_lr, self.maker = check_positive("outer_lr", outer_lr), optimizer
         self.critic = Critic(memory.width)
         self.optimizer = make_optimizer(list(self.parameters()), outer_lr, optimizer)
@@ -100,7 +108,7 @@ class RL2(nn.Module):
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         own = {"policy": self.policy, "memory": self.memory, "episodes": self.episodes}
-        return own | self.ppo.config() | {"outer_lr": self.outer_lr, "optimizer": self.maker}
+        return own | self.ppo.config() | {"anneal": self.anneal, "outer_lr": self.outer_lr, "optimizer": self.maker}
 
     def actor(self) -> RecurrentActor:
         """The actor before its first episode."""
@@ -119,7 +127,7 @@ class RL2(nn.Module):
         """
         practice = self.practise(environment, generator=generator)
         start = self.memory.initial(environment.num_tasks * environment.num_envs)
-        said = self.ppo.improve(
+        said = self._settings().improve(
             self.memory.reading(list(practice.episodes), start),
             self._features,
             policy=self.policy,
@@ -130,6 +138,14 @@ class RL2(nn.Module):
         )
         observe_all(self, practice.episodes)
         return practice.metrics() | said
+
+    def _settings(self) -> PPO:
+        """The settings of this update, which is then counted."""
+        if not self.anneal:
+            return self.ppo
+        share = min(1.0, int(self.updates) / self.anneal)
+        self.updates += 1
+        return self.ppo.eased(share)
 
     def _features(self, reading: Reading) -> Tensor:
         """Outputs of the memory `[N, L, width]`."""
