@@ -51,7 +51,7 @@ def costs(record: Record) -> Lines:
 
 
 def evaluation(record: Record) -> Lines:
-    """Interquartile means, means, and probabilities of improvement, with bootstrapped intervals."""
+    """Interquartile means, means, probabilities of improvement and shortfalls, with bootstrapped intervals."""
     lines = []
     for name, scores in record.evaluation["scores"].items():
         for when, kinds in scores.items():
@@ -63,6 +63,10 @@ def evaluation(record: Record) -> Lines:
     for pair, value in record.evaluation["probability_of_improvement"].items():
         one, _, other = pair.partition(" over ")
         lines.append({"learner": PARTS[one], "metric": f"probability that it beats {PARTS[other]}", **value})
+    for name, lost in record.evaluation.get("shortfall", {}).items():
+        for when, value in lost.items():
+            kind, _, count = when.partition("=")
+            lines.append({"learner": PARTS[name], "metric": "shortfall", kind: count, **value})
     return lines
 
 

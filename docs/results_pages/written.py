@@ -12,6 +12,7 @@ from results_pages.experiments import (
     few_rows,
     processes,
     speed,
+    swinging,
     waves,
 )
 from results_pages.files import to_csv
@@ -37,6 +38,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
             acting.gains(),
             acting.gains_by_features(),
             acting.dynamics(),
+            *swinging.pages(),
         ],
         "Tables, images, and the demonstration": [
             few_rows.page(),
