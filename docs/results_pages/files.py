@@ -79,7 +79,7 @@ COSTS = {
     **{f"tuned_steps/k={k}": f"steps of adapting, K={k}" for k in (5, 10, 20)},
 }
 PLAIN = {"iqm": "interquartile mean", "mean": "mean"}
-KEYS = ("outcome", "K", "kernel", "steps", "episode", "support")
+KEYS = ("outcome", "K", "kernel", "steps", "episode", "step", "support")
 
 
 def _placed(keys: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from results_pages.experiments import (
     drugs,
     family,
     few_rows,
+    latent,
     processes,
     speed,
     swinging,
@@ -34,6 +35,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
         "Policies and control": [
             *acting.navigation(),
             acting.gridnavi(),
+            latent.varibad(),
             acting.masses(),
             acting.gains(),
             acting.gains_by_features(),

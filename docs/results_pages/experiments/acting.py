@@ -325,7 +325,8 @@ def gridnavi() -> Page:
         question="**Does a recurrent policy search as well as is possible?** A walker on a 5x5 grid is paid 1 for each "
         "step on a goal that it does not see, and -0.1 for every other step, for four episodes of 15 steps with the "
         "same goal, as in the code of Zintgraf et al. 2020 ([arXiv 1910.08348](https://arxiv.org/abs/1910.08348)). "
-        "RL^2 was trained for 600 updates of 84 trials, 3 million steps of the environment (20 million there).",
+        "RL^2 was trained for 600 updates of 84 trials, 3 million steps of the environment (100 million in the "
+        "configuration of their code).",
         figure=Figure(
             "../../results/gridnavi-rl2/episodes.png",
             "Return by episode of a trial, for RL^2, the Bayes-optimal policy and one that is told the goal",

@@ -74,6 +74,7 @@ class TaskReplay(nn.Module):
         )
         if self._kept is None:
             self._kept = Stored(*(f.new_zeros(len(self), self.capacity, *f.shape[2:]) for f in found))
+        self._kept = Stored(*(kept.to(new.device) for kept, new in zip(self._kept, found, strict=True)))
         for kept, new, name in zip(self._kept, found, Stored._fields, strict=True):
             if kept.shape[2:] != new.shape[2:]:
                 raise ValueError(
