@@ -3,8 +3,11 @@
 Every bandit has `--arms` arms that pay with unknown probabilities, drawn from U(0, 1), and is played for `--pulls`
 pulls. The published protocol has 5, 10 and 50 arms and 10, 100 and 500 pulls; with 10 pulls greed is nearly optimal,
 so that the default is 100. All policies play the same unseen bandits: the index policy is nearly optimal, Thompson
-sampling and greed know the prior, too, and *random* does not learn. With its own options, and one seed, RL^2 had 64 of
-100 after 250 updates, where the index policy has 78.8; the publication reports 78.7.
+sampling and greed know the prior, too, and *random* does not learn. The publication reports 78.7 of 100 for RL^2 with
+five arms, where the index policy has 78.8.
+
+An update has 250 bandits, where the publication has 2,500. A policy that is trained by so few falls for what pays now
+and stops to try; so the weight of the policy's entropy begins at 0.1 and falls to 0, and the discount begins at 0.
 """
 
 from dataclasses import dataclass
@@ -33,7 +36,7 @@ class Options(Sampled):
     """Arms of a bandit; 5, 10 or 50 in the publication."""
     pulls: int = 100
     """Pulls in a trial; 10, 100 or 500 in the publication."""
-    steps: int = 300
+    steps: int = 600
     """Updates of PPO."""
     tasks: int = 250
     """Bandits in an update, each played once."""
@@ -41,9 +44,9 @@ class Options(Sampled):
     """Units of the memory; 256 in the publication."""
     lr: float = 3e-3
     """Learning rate of Adam."""
-    discount: float = 0.99
-    """Discount of rewards; 0.99 in the publication."""
-    gae_lambda: float = 0.3
+    discount: float = 0.9
+    """Discount of rewards that is reached at last; 0.99 in the publication."""
+    gae_lambda: float = 0.7
     """Lambda of generalised advantage estimation; 0.3 in the publication."""
     entropy: float = 0.1
     """Weight of the policy's entropy in the first update; it falls to 0."""
