@@ -9,7 +9,7 @@ from recipes import running
 
 import quickstudy as qs
 from quickstudy.cli import main
-from quickstudy.recipes.gridnavi.beliefs import distances, posteriors
+from quickstudy.recipes.gridnavi.beliefs import decoded, distances, posteriors, reread
 from quickstudy.recipes.gridnavi.measure import every_goal, trial
 
 
@@ -37,7 +37,8 @@ def test_the_belief_stands_beside_the_exact_one(tmp_path: Path) -> None:
     assert metrics["fixed/total_variation/step=0"] == 0
     rises = [metrics[f"fixed/total_variation/step={step}"] for step in (0, 5, 10, 15, 30, 45)]
     assert rises == sorted(rises) and rises[-1] <= 20 / 21 + 1e-6  # if the goal is known, of 21
-    assert all(0 <= metrics[f"varibad/total_variation/step={step}"] <= 1 for step in (0, 5, 45))
+    for name in ("varibad", "reread"):
+        assert all(0 <= metrics[f"{name}/total_variation/step={step}"] <= 1 for step in (0, 5, 45))
     assert {path.stem for path in (out / "figures").glob("*.png")} >= {"episodes", "distances", "beliefs"}
 
 
@@ -49,7 +50,24 @@ def test_distances_of_beliefs() -> None:
     truth = posteriors(walks, played)
     assert truth.shape == (21, 2, 30, 21)
     torch.testing.assert_close(truth.sum(-1), torch.ones(21, 2, 30))
-    same = distances(truth, 3 * truth)
+    same = distances(truth, {"varibad": 3 * truth})
     assert float(same["varibad"].max()) < 1e-6
     excluded = (truth == 0).sum(-1) / 21
     torch.testing.assert_close(same["fixed"], excluded.mean(0))
+
+
+def test_a_second_decoder_reads_what_the_belief_holds() -> None:
+    """Of a belief without information it makes the prior: 1 in 5, on the grid of 3x3."""
+    walks = every_goal(3, 4)
+    torch.manual_seed(0)
+    learner = qs.rl.VariBAD.of(walks, width=4, latent=2, reads=("next_observation",), rewards="positive", episodes=2)
+    played = trial(learner, walks, 2, torch.Generator().manual_seed(0), greedy=False)
+    encoder = learner.autoencoder.encoder
+    with torch.no_grad():
+        encoder.head.weight.zero_()
+        encoder.head.bias.copy_(torch.tensor([0.0, 0.0, -10.0, -10.0]))
+    chance = torch.Generator().manual_seed(1)
+    again = reread(learner.autoencoder, walks, played, 150, chance)
+    found = decoded(again, walks, played, chance)
+    torch.testing.assert_close(found, torch.full_like(found, 0.2), atol=0.06, rtol=0)
+    assert again.encoder is encoder and again.rewards is not learner.autoencoder.rewards

@@ -8,7 +8,8 @@ on every goal equally often, with actions that are drawn (`varibad`) and with th
 The exact posterior over goals is uniform over the cells that were not visited, and certain once the goal is found. From
 VariBAD's belief before each step, the probability of a reward in each cell is decoded, and divided by its sum over the
 21 cells. `total_variation` is the distance of the two, from 0 to 1, along trials with drawn actions; *fixed* is that of
-a belief that never changes.
+a belief that never changes. The decoder was trained on the cells that the policy visits, which depend on the goal. For
+`reread` the same beliefs are read by a decoder that is then told the reward of every cell, in other trials.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from quickstudy.recipes.gridnavi.beliefs import (
     distances,
     distances_figure,
     posteriors,
+    reread,
 )
 from quickstudy.recipes.gridnavi.measure import EXACT, every_goal, exact, return_metrics, returns, returns_figure, trial
 
@@ -67,6 +69,8 @@ class Options(Sampled):
     """Lambda of generalised advantage estimation; 0.95 in the publication."""
     entropy: float = 0.01
     """Weight of the policy's entropy; 0.1 in the publication."""
+    reread_steps: int = 1000
+    """Steps in which a second decoder is told the reward of every cell, after training."""
     test_tasks: int = 100
     """Trials of each goal to measure on."""
     which: Literal["best", "last"] = "last"
@@ -92,7 +96,11 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     chance = torch.Generator().manual_seed(mix(options.test_seed, 0, Stream.EVALUATION))
     played, greedy = (trial(trained, walks, options.episodes, chance, greedy=greedy) for greedy in (False, True))
     found = {"varibad": returns(played), "varibad_greedy": returns(greedy), **exact(walks, options.episodes)}
-    truth, said = posteriors(walks, played), decoded(trained, walks, played, chance)
+    told = trial(trained, walks, options.episodes, chance, greedy=False)  # other trials
+    again = reread(trained.autoencoder, walks, told, options.reread_steps, chance)
+    both = {"varibad": trained.autoencoder, "reread": again}
+    truth = posteriors(walks, played)
+    said = {name: decoded(autoencoder, walks, played, chance) for name, autoencoder in both.items()}
     away = distances(truth, said)
     metrics = return_metrics(found) | belief_metrics(away, walks.horizon)
 
@@ -102,5 +110,6 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     stage.draw("episodes", episodes, "Mean return over all goals, by episode of a trial.")
     stage.draw("distances", lambda: distances_figure(away), "Distance of the belief from the exact posterior, by step.")
     caption = "Exact and decoded probability of a reward in each cell, along one trial; circle: walker, star: goal."
-    stage.draw("beliefs", lambda: beliefs_figure(walks, played, truth, said), caption)
+    rows = {"decoded": said["varibad"], "read again": said["reread"]}
+    stage.draw("beliefs", lambda: beliefs_figure(walks, played, truth, rows), caption)
     return metrics
