@@ -35,7 +35,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
         "Policies and control": [
             *acting.navigation(),
             acting.gridnavi(),
-            latent.varibad(),
+            *latent.pages(),
             acting.masses(),
             acting.gains(),
             acting.gains_by_features(),
