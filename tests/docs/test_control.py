@@ -21,6 +21,7 @@ def test_the_example_is_short() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:a task has .* support points:RuntimeWarning")  # as the page says
 def test_the_example_comes_within_a_tenth_of_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In gymnasium's own pendulums, in the third episode, from the same starts as a plan by their true physics."""
     monkeypatch.chdir(tmp_path)

@@ -43,6 +43,20 @@ SWINGS = (
             "method can also be above the simulator on one system.",
         ),
     ),
+    Swing(
+        "swing-up-cart-pole",
+        "Poles on carts of unknown masses, length and friction, swung up",
+        "**Does adapting help where the pole has to be swung up first?** PILCO's cart-pole with carts of 0.3 to 1 kg, "
+        "poles of 0.2 to 0.8 kg and 0.4 to 0.8 m, and friction up to 0.5 N s/m. The pole hangs at first; the reward of "
+        "a step is up to 1, where the tip is upright above the middle; an episode has 100 steps. ",
+        "How much of the true simulator's return does it lose on cart-poles in the fifth episode?",
+        10,
+        (1, 3, 5),
+        (
+            "All models were trained for 2,000 steps, on support sets of at most 30 transitions; longer training was "
+            "not tried.",
+        ),
+    ),
 )
 
 
