@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from results_pages.experiments import (
     acting,
     applied,
+    bandits,
     compared,
     completion,
     drugs,
@@ -34,6 +35,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
         "Neural processes compared": [*family.pages(), completion.page()],
         "Policies and control": [
             *acting.navigation(),
+            bandits.five_arms(),
             acting.gridnavi(),
             *latent.pages(),
             acting.masses(),
