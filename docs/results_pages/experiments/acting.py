@@ -125,8 +125,8 @@ def _navigation(walk: Walk) -> Page:
     if seeds < 3:
         bands = ""
         interval = (
-            f"Ours are means over {seeds} seeds, too few for an interval; a published ± is a 95% confidence interval over "
-            "40 goals of one training."
+            f"Ours are means over {seeds} seeds, too few for an interval; a published ± is a 95% confidence interval "
+            "over 40 goals of one training."
         )
     return Page(
         name=walk.name,
