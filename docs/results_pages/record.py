@@ -101,4 +101,9 @@ def _each(file: str, *folders: str) -> Iterator[dict[str, Any]]:
 
 
 def _together(parts: Iterator[Mapping[str, Any]]) -> dict[str, Any]:
-    return {key: value for part in parts for key, value in part.items()}
+    """The entries of all parts; those of one name are put together, too, and the last part counts where they differ."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            found[key] = {**found.get(key, {}), **value} if isinstance(value, Mapping) else value
+    return found
