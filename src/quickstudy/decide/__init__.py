@@ -13,6 +13,7 @@ from quickstudy.decide.experienced import Experienced as Experienced
 from quickstudy.decide.living import Agent as Agent
 from quickstudy.decide.living import Life as Life
 from quickstudy.decide.living import live as live
+from quickstudy.decide.logged import Logged as Logged
 from quickstudy.decide.models import Fixed as Fixed
 from quickstudy.decide.models import Learned as Learned
 from quickstudy.decide.models import Simulated as Simulated

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, final
 
 import torch
+from gymnasium import Space
 from gymnasium.spaces import Box, MultiDiscrete
 from torch import Tensor
 
@@ -46,16 +47,12 @@ class Experienced:
     end: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        seen, actions = self.env.observation_space, self.env.action_space
         if self.env.num_envs < 2:
             raise ValueError(
                 f"num_envs={self.env.num_envs}; expected at least 2: the first gives the support set, the others the "
                 "query set"
             )
-        if len(seen.shape or ()) != 1:
-            raise ValueError(f"observations are {seen}; expected vectors, a Box of one axis")
-        if isinstance(actions, Box) and not (actions.is_bounded() and len(actions.shape) == 1):
-            raise ValueError(f"actions are {actions}; expected a Box of one axis with bounds")
+        check_spaces(self.env.observation_space, self.env.action_space)
 
     @property
     def dx(self) -> int:
@@ -75,13 +72,7 @@ class Experienced:
         """
         chance = torch.Generator(device=home(self.env) or "cpu").manual_seed(0)
         walks, _ = self._walk(50, 20, "train", chance, chance)
-        space, scale = self.env.action_space, None
-        if isinstance(space, Box):
-            scale = torch.as_tensor((space.high - space.low) / 2).to(walks.state)
-        brought = _size(walks.reward.unsqueeze(-1))[0] if self.reward else None
-        choices = choices_of(space)
-        count = tuple(choices) if isinstance(space, MultiDiscrete) else sum(choices)
-        return Encoding(_size(walks.state), _size(walks.following - walks.state), count, brought, self.end, scale)
+        return encoding_of(walks, self.env.action_space, reward=self.reward, end=self.end)
 
     def sample(
         self,
@@ -156,6 +147,25 @@ class Walked(NamedTuple):
         """Transitions `[T, N, ...]` as examples."""
         state, action, following, reward, terminated = self
         return encoding.examples(state, action, following, reward=reward, terminated=terminated)
+
+
+def check_spaces(seen: Space, actions: Space) -> None:
+    """Raise ValueError unless observations are vectors, and real actions are vectors with bounds."""
+    if len(seen.shape or ()) != 1:
+        raise ValueError(f"observations are {seen}; expected vectors, a Box of one axis")
+    if isinstance(actions, Box) and not (actions.is_bounded() and len(actions.shape) == 1):
+        raise ValueError(f"actions are {actions}; expected a Box of one axis with bounds")
+
+
+def encoding_of(walks: Walked, space: Space, *, reward: bool, end: bool) -> Encoding:
+    """The scales of these transitions: root mean squares; that of actions is half the width of their Box."""
+    scale = None
+    if isinstance(space, Box):
+        scale = torch.from_numpy((space.high - space.low) / 2).to(walks.state)
+    brought = _size(walks.reward.unsqueeze(-1))[0] if reward else None
+    choices = choices_of(space)
+    count = tuple(choices) if isinstance(space, MultiDiscrete) else sum(choices)
+    return Encoding(_size(walks.state), _size(walks.following - walks.state), count, brought, end, scale)
 
 
 def _size(values: Tensor) -> Tensor:

@@ -6,14 +6,17 @@ from functools import cached_property
 from typing import Any, NamedTuple, final
 
 import torch
+from gymnasium import Space
 from torch import Tensor
 
 from quickstudy.checks import check_number, check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.decide.encoding import Encoding
 from quickstudy.decide.experienced import Experienced
+from quickstudy.decide.logged import Logged
 from quickstudy.learner import Split
 from quickstudy.rl.environment import Environment, EnvironmentTasks, Simulator
+from quickstudy.rl.episodes import Episodes
 from quickstudy.tasks.sampling import Batch
 
 WIDE = (2.4, 2.0, 0.21, 2.5)  # m, m/s, rad, rad/s: the range of CartPole's states before it fails
@@ -74,6 +77,11 @@ class Transitions:
     def from_environment(env: Environment, *, reward: bool = False, end: bool = False) -> Experienced:
         """The same kind of tasks from an environment that can only be stepped, such as one of gymnasium; see there."""
         return Experienced(env, reward=reward, end=end)
+
+    @staticmethod
+    def from_episodes(episodes: Episodes, action_space: Space, *, reward: bool = False, end: bool = False) -> Logged:
+        """The same kind of tasks from episodes that were recorded in several systems; see there."""
+        return Logged(episodes, action_space, reward=reward, end=end)
 
     def __post_init__(self) -> None:
         if not callable(getattr(self.env, "dynamics", None)):
