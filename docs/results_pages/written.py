@@ -35,7 +35,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
         "Neural processes compared": [*family.pages(), completion.page()],
         "Policies and control": [
             *acting.navigation(),
-            bandits.five_arms(),
+            bandits.page(),
             acting.gridnavi(),
             *latent.pages(),
             acting.masses(),
