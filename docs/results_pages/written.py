@@ -13,6 +13,7 @@ from results_pages.experiments import (
     few_rows,
     latent,
     processes,
+    robots,
     speed,
     swinging,
     waves,
@@ -35,6 +36,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
         "Neural processes compared": [*family.pages(), completion.page()],
         "Policies and control": [
             *acting.navigation(),
+            robots.cheetah(),
             bandits.page(),
             acting.gridnavi(),
             *latent.pages(),

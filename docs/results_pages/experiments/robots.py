@@ -1,0 +1,67 @@
+"""Robots that run in unknown directions."""
+
+from quickstudy.report.tables import PARTS
+from results_pages.files import metrics
+from results_pages.page import Figure, Headline, Page
+from results_pages.record import read
+from results_pages.table import Row, Table, shown
+
+STEPS = range(4)
+
+
+def cheetah() -> Page:
+    """MAML on the direction of the cheetah."""
+    record = read("locomotion-cheetah-direction")
+    rows = []
+    for name in ("maml", "pretrained", "random", "oracle"):
+        label = "told the direction (a bound)" if name == "oracle" else PARTS[name]
+        steps = STEPS[:1] if name == "oracle" else STEPS
+        values = [record[f"{name}/return/steps={k}"] for k in steps]
+        rows.append(Row(label, (*values, *[None] * (len(STEPS) - len(values))), name != "oracle"))
+    maml, pretrained, told = (
+        record[f"{name}/return/steps={k}"] for name, k in (("maml", 1), ("pretrained", 1), ("oracle", 0))
+    )
+    share = record["maml/progress/steps=1"]
+    return Page(
+        name="locomotion-cheetah-direction",
+        title="MAML on a cheetah that is to run forward or backward",
+        question="**Does one gradient step turn a policy around?** The cheetah of MuJoCo is to run in one of two "
+        "directions, which it is not told, as in Finn et al. 2017, section 5.3 "
+        "([arXiv 1703.03400](https://arxiv.org/abs/1703.03400)). Each policy was trained for 200 updates of 10 tasks "
+        "with 20 episodes of 200 steps; MAML needs twice the episodes. The step is taken on 20 episodes of a task.",
+        figure=Figure(
+            "../../results/locomotion-cheetah-direction/returns.png",
+            "Return of an episode by the number of gradient steps",
+            "Return of an episode by the number of gradient steps, on 40 unseen tasks.",
+        ),
+        table=Table(
+            ("", "before adapting", *(f"after {k}" for k in STEPS[1:])),
+            rows,
+            ("higher",) * 4,
+            "Return of an episode; higher is better. ± is a 95% confidence interval over 40 unseen tasks, for one "
+            "training of each policy.",
+        ),
+        says=f"After one step MAML has {shown(maml)}, where the pretrained policy has {shown(pretrained)}, and one "
+        f"that is told the direction {shown(told)}: {shown(share)} of the way between them.",
+        care=(
+            "One seed, and 10 tasks in an update where the publication has 40; as there are two directions, that is a "
+            "quarter of its data. MAML and the policy that is told the direction were still improving.",
+            "A film of one episode before the step and one after it, in both directions, is "
+            "[running.gif](../../results/locomotion-cheetah-direction/running.gif).",
+            "The publication has 293 after one step, -24.8 pretrained and 443 told the direction, with a simulator "
+            "that took one physics step for each action in place of five: its returns do not compare with these. "
+            "There one step goes 68% of the way.",
+        ),
+        published=(),
+        records=(record,),
+        headline=Headline(
+            "Does one gradient step turn a policy around?",
+            "return after 1 step ↑",
+            shown(maml),
+            "none with this frame skip",
+            f"pretrained: {shown(pretrained)}; told the direction: {shown(told)}",
+        ),
+        files={
+            "locomotion-cheetah-direction.csv": ("returns by gradient steps, and the share of the way", metrics(record))
+        },
+    )
