@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 
 import quickstudy as qs
 from quickstudy.decide import Logged, Transitions
@@ -38,7 +39,8 @@ def test_tasks_are_the_transitions_of_their_system(name: str) -> None:
     tasks = family.sample(9, support=5, query=12, generator=seeded(2))
     for t, system in enumerate(tasks.info["system"].tolist()):
         real = episodes.mask[system]
-        one = [part[system][real] for part in (episodes.observation, episodes.action, episodes.next_observation)]
+        taken = episodes.action.clamp(-1, 1)  # both environments' actions are within these bounds
+        one = [part[system][real] for part in (episodes.observation, taken, episodes.next_observation)]
         whole = family.encoding.examples(*[part[None] for part in one], reward=episodes.reward[system][real][None])
         known = {tuple(row) for row in torch.cat([whole.x[0], whole.y[0]], 1).tolist()}
         found = torch.cat([torch.cat([part.x[t], part.y[t]], 1) for part in (tasks.support, tasks.query)])
@@ -108,3 +110,27 @@ def test_what_cannot_be() -> None:
     deep = episodes._replace(observation=episodes.observation.unsqueeze(-1))
     with pytest.raises(ValueError, match="expected vectors"):
         Logged(deep, env.action_space)
+    with pytest.raises(ValueError, match="give the space of the environment in which they were recorded"):
+        Logged(episodes, Discrete(2))
+    cart, fallen = record("carts that fall")
+    with pytest.raises(ValueError, match=r"actions go from 0 to 1, and action_space is Discrete\(1\)"):
+        Logged(fallen, Discrete(1))
+    assert Logged(fallen, cart.action_space).dx == 5
+
+
+def test_actions_are_those_that_moved_the_system() -> None:
+    """A pendulum's change of speed is linear in the clipped torque, with the slope 3 dt / (m l^2)."""
+    torch.set_default_dtype(torch.float64)
+    env = qs.rl.Pendulum(mass=0.8, length=1.1, num_envs=6, horizon=50)
+    env.set_tasks(env.sample_tasks(4))
+    policy = qs.rl.GaussianPolicy(qs.nets.MLP(3, [4], 1), 1, log_std=1.5)
+    episodes = qs.rl.rollout(env, policy, generator=seeded())
+    assert float((episodes.action.abs() > 2).double().mean()) > 0.3
+    family = Logged(episodes, env.action_space)
+    tasks = family.sample(1, support=0, query=200, generator=seeded())
+    x, y, encoding = tasks.query.x[0], tasks.query.y[0], family.encoding
+    assert float(x[:, 3].abs().max()) == 1.0
+    slow = (encoding.state_scale[2] * x[:, 2]).abs() < 5  # where the speed is not clipped
+    change = encoding.change_scale[2] * y[slow, 2]
+    found = torch.linalg.lstsq(torch.cat([encoding.state_scale * x[slow, :3], 2 * x[slow, 3:]], 1), change).solution
+    assert float(found[3]) == pytest.approx(3 * 0.05 / (0.8 * 1.1**2), rel=1e-6)

@@ -271,3 +271,18 @@ def test_a_damaged_config_is_reported_in_one_line(
 def test_invalid_arguments(runs: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
     assert main(["evaluate", str(runs / "maml"), *arguments]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["rl2", "varibad", "pearl"])
+def test_evaluate_measures_policies_that_take_no_gradient_steps(kind: str, tmp_path: Path) -> None:
+    env = qs.rl.Navigation2D(num_envs=2, horizon=5)
+    made: Any = {
+        "rl2": lambda: qs.rl.RL2.of(env, width=8, episodes=2),
+        "varibad": lambda: qs.rl.VariBAD.of(env, width=8, episodes=2),
+        "pearl": lambda: qs.rl.PEARL.of(env, hidden=[8], train_tasks=3, gradient_steps=1),
+    }[kind]()
+    qs.rl.fit(made, env, steps=2, tasks=2, out=tmp_path / "run")
+    found = fitted.evaluate(fitted.find(tmp_path / "run"), tasks=3)
+    assert found == qs.rl.evaluate(qs.load(tmp_path / "run", which="last"), env, tasks=3) and "return/steps=1" in found
+    with pytest.raises(ValueError, match="adapts without gradient steps; leave --steps out"):
+        fitted.evaluate(fitted.find(tmp_path / "run"), tasks=3, steps=(1,))

@@ -42,7 +42,8 @@ def test_every_recipe_with_gradient_steps_takes_numbers_of_them(recipe: str) -> 
 
 
 def test_recipes_without_gradient_steps_have_no_such_option() -> None:
-    others = set(RECIPES) - {*GRADIENT, "table"} - {name for name in RECIPES if name.startswith("navigation2d")}
+    policies = {name for name in RECIPES if name.startswith(("navigation2d", "locomotion"))}
+    others = set(RECIPES) - {*GRADIENT, "table"} - policies
     assert not [name for name in others if hasattr(RECIPES[name].load().Options, "test_steps")]
 
 

@@ -13,6 +13,7 @@ from quickstudy.data import Tasks
 from quickstudy.decide.encoding import Encoding
 from quickstudy.decide.experienced import Walked, check_spaces, encoding_of
 from quickstudy.learner import Split
+from quickstudy.rl.environment import choices_of
 from quickstudy.rl.episodes import Episodes
 from quickstudy.tasks.datasets.splits import split_tasks
 from quickstudy.tasks.sampling import split_generator
@@ -27,7 +28,8 @@ class Logged:
     seed. A task is one of the systems of the split. Its support set is one of the system's rows, chosen at random, in
     the order in which it was recorded; the query set holds transitions of its other rows in random order. Where a row
     is shorter than the support set, transitions of the others complete it, and none is in both sets. More tasks than
-    there are systems draw some of them again, with other rows.
+    there are systems draw some of them again, with other rows. Real actions are clipped to their space, as the
+    environment did.
 
     Args:
         episodes: the record, `[T, E, H]`, such as `qs.rl.rollout` returns.
@@ -35,7 +37,8 @@ class Logged:
         reward, end: whether reward and end of the episode are outputs, as in `Transitions`.
 
     Raises:
-        ValueError: for fewer than 3 systems, observations that are not vectors, and a Box without bounds.
+        ValueError: for fewer than 3 systems, observations that are not vectors, a Box without bounds, and recorded
+            actions that are not of this space.
 
     >>> import quickstudy as qs
     >>> env = qs.rl.CartPole(num_envs=3, horizon=20)
@@ -54,6 +57,18 @@ class Logged:
     def __post_init__(self) -> None:
         check_spaces(Box(-torch.inf, torch.inf, tuple(self.episodes.observation.shape[3:])), self.action_space)
         split_tasks(range(len(self.episodes.mask)))
+        action, real = self.episodes.action, isinstance(self.action_space, Box)
+        if tuple(action.shape[3:]) != self.action_space.shape or action.is_floating_point() is not real:
+            raise ValueError(
+                f"the recorded actions are {action.dtype} {list(action.shape[3:])}, and action_space is "
+                f"{self.action_space}; give the space of the environment in which they were recorded"
+            )
+        choices = choices_of(self.action_space)
+        if choices and not bool(((action >= 0) & (action < torch.tensor(choices).to(action).squeeze())).all()):
+            raise ValueError(
+                f"the recorded actions go from {int(action.min())} to {int(action.max())}, and action_space is "
+                f"{self.action_space}; give the space of the environment in which they were recorded"
+            )
 
     def __repr__(self) -> str:
         systems, rows, steps = self.episodes.mask.shape
@@ -117,7 +132,10 @@ class Logged:
     def _parts(self) -> tuple[Tensor, ...]:
         """In the order of `Walked`, `[T, E, H, ...]`, real numbers in torch's default type."""
         e, kind = self.episodes, torch.get_default_dtype()
-        parts = e.observation, e.action, e.next_observation, e.reward, e.terminated
+        action, space = e.action, self.action_space
+        if isinstance(space, Box):  # as the environment took them: a record has them as drawn
+            action = action.clamp(*(torch.from_numpy(end).to(action) for end in (space.low, space.high)))
+        parts = e.observation, action, e.next_observation, e.reward, e.terminated
         return tuple(part.to(kind) if part.is_floating_point() else part for part in parts)
 
     def _order(self, place: int, needed: int, chance: torch.Generator | None) -> Tensor:

@@ -70,9 +70,17 @@ class Simulated:
         env: the environment, which has `dynamics`.
         tasks: the true tasks.
         reward, end: whether reward and end are further columns, as with the same arguments of `Transitions`.
+
+    Raises:
+        TypeError: for an environment whose dynamics are no function.
     """
 
     def __init__(self, env: Simulator, tasks: EnvironmentTasks, *, reward: bool = False, end: bool = False):
+        if not callable(getattr(env, "dynamics", None)):
+            raise TypeError(
+                f"{type(env).__name__} has no dynamics(tasks, state, action), so it cannot be simulated from any "
+                "state; learn a model from Transitions.from_environment(env)"
+            )
         self.env, self.tasks, self.reward, self.end = env, tasks, reward, end
 
     def imagine(self, generator: torch.Generator | None = None) -> World:

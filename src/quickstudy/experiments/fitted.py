@@ -165,7 +165,7 @@ def evaluate(
         for episodes in sizes or (family.num_envs,):
             environment = from_spec(_with_episodes(run.config["family_spec"], episodes), "cpu")
             label = f"/k={episodes}" if len(sizes) > 1 else ""
-            counts = tuple(steps) or range(learner.steps + 1)
+            counts = tuple(steps) or None
             each = qs.rl.evaluate(learner, environment, tasks=tasks or RL_TASKS, steps=counts, seed=seed or 0)
             found |= {name.replace("/", f"{label}/", 1): metric for name, metric in each.items()}
         return found

@@ -183,3 +183,21 @@ def test_messages() -> None:
             learner(env, **{name: 0})
     with pytest.raises(ValueError, match=r"discount=1.5; expected a number from 0 to 1"):
         learner(env, discount=1.5)
+
+
+def test_transitions_are_of_one_environment() -> None:
+    board, rare = qs.rl.Navigation2D(num_envs=2, horizon=5), qs.rl.Navigation2D.semicircle(num_envs=2, horizon=5)
+    for env in (board, rare):
+        env.set_tasks(env.sample_tasks(2, generator=torch.Generator().manual_seed(0)))
+    made = PEARL.of(board, hidden=[8], train_tasks=2, gradient_steps=1)
+    made.update(board)
+    goals = rare.tasks["goal"].clone()
+    with pytest.raises(ValueError, match="transitions belong to one environment: make a new learner"):
+        made.update(rare)
+    assert torch.equal(rare.tasks["goal"], goals)
+    other = qs.rl.Navigation2D(num_envs=3, horizon=5)
+    other.set_tasks(other.sample_tasks(2))
+    made.update(other)  # another number of environments
+    for entropy in (float("nan"), "x"):
+        with pytest.raises(ValueError, match="entropy="):
+            PEARL.of(board, entropy=entropy)

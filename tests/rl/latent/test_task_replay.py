@@ -86,3 +86,14 @@ def test_messages() -> None:
             replay.set_extra_state(state)
     with pytest.raises(ValueError, match=r"it is of \[4\] transitions a task, and this replay holds 3"):
         TaskReplay(3).set_extra_state(good)
+
+
+def test_a_state_does_not_change_while_it_is_kept() -> None:
+    replay = TaskReplay(30)
+    replay.begin({"goal": torch.zeros(2, 2)})
+    replay.add(torch.arange(2), [made_up()])
+    state = replay.state_dict()
+    kept = {name: value.clone() for name, value in state["_extra_state"].items() if isinstance(value, torch.Tensor)}
+    replay.add(torch.arange(2), [made_up()])
+    assert set(kept) == {"count", "visit"}
+    assert all(torch.equal(state["_extra_state"][name], value) for name, value in kept.items())

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from rl.levers import levers
 from rl.made import episodes as made_up
 from torch import Tensor
 
@@ -158,7 +159,10 @@ def test_messages() -> None:
     actor = learner(env).actor()
     actor = actor.adapt(actor.rollout(env))
     other = world("bandit", tasks=5)
-    with pytest.raises(ValueError, match="remembers 6 environments, and is given 5 tasks with 2 environments of each"):
+    with pytest.raises(
+        ValueError,
+        match="remembers 3 tasks with 2 environments of each, and is given 5 tasks with 2 environments of each",
+    ):
         actor.rollout(other)
     with pytest.raises(ValueError, match="observations have 4 components, and the memory was built for 1; give"):
         learner(env).actor().rollout(world("cartpole, which ends early"))
@@ -210,3 +214,29 @@ def test_discount_grows_and_entropy_falls_while_it_is_annealed(tmp_path: Any, mo
     used.clear()
     learner(env, episodes=1, discount=0.8, entropy=0.2).update(env)
     assert used == [(0.8, 0.2)]
+
+
+def test_memories_are_not_dealt_to_other_tasks() -> None:
+    """Three tasks of two environments are not two tasks of three."""
+    env, other = qs.rl.Bandit(arms=3, num_envs=2, horizon=6), qs.rl.Bandit(arms=3, num_envs=3, horizon=6)
+    env.set_tasks(env.sample_tasks(3))
+    other.set_tasks(other.sample_tasks(2))
+    actor = learner(env).actor()
+    actor = actor.adapt(actor.rollout(env))
+    with pytest.raises(ValueError, match="remembers 3 tasks with 2 environments of each, and is given 2 tasks with 3"):
+        actor.rollout(other)
+
+
+def test_actions_of_several_components_are_read_one_hot() -> None:
+    env = levers()
+    env.set_tasks(env.sample_tasks(2))
+    made = qs.rl.RL2.of(env, width=8)
+    choices = [int(number) for number in env.action_space.nvec]
+    practice = made.practise(env, generator=torch.Generator().manual_seed(0))
+    reading = made.memory.reading(list(practice.episodes), made.memory.initial(2 * env.num_envs))
+    size = made.memory.observations
+    first, second = reading.action[0, 0].tolist()
+    read = reading.inputs[0, 1, size : size + sum(choices)].tolist()
+    assert read == [float(i == first) for i in range(choices[0])] + [float(i == second) for i in range(choices[1])]
+    with pytest.raises(ValueError, match=r"actions=4 with choices=\[2, 3\]; expected their sum, 5"):
+        MemoryNetwork(observations=1, actions=4, choices=[2, 3])

@@ -12,7 +12,7 @@ from quickstudy.rl.recurrent.trial import indifferent_policy
 
 SPACES: dict[str, tuple[Any, float, int]] = {  # with the largest action, and the actions that a memory reads
     "arms": (Discrete(4), 3.0, 4),
-    "two arms at once": (MultiDiscrete([4, 2]), 3.0, 2),
+    "two arms at once": (MultiDiscrete([4, 2]), 3.0, 6),
     "a box": (Box(-20.0, 60.0, (3,)), 60.0, 3),
     "the plane": (Box(-float("inf"), float("inf"), (2,)), 1.0, 2),
 }

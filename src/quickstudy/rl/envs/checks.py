@@ -14,10 +14,17 @@ Actions = Box | Discrete | MultiDiscrete
 """The action spaces that environments may have."""
 
 
-def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], positive: Iterable[str] = ()) -> None:
+def check_tasks(
+    name: str,
+    tasks: Any,
+    shapes: Mapping[str, tuple[int, ...]],
+    positive: Iterable[str] = (),
+    *,
+    not_negative: Iterable[str] = (),
+) -> None:
     """Raise TypeError or ValueError unless `tasks` has a finite tensor `[T, *shape]` for each name in `shapes`.
 
-    Values named in `positive` must be above 0.
+    Values named in `positive` must be above 0, and those in `not_negative` at least 0.
     """
     wanted = ", ".join(f"{key} [{', '.join(['T', *map(str, shape)])}]" for key, shape in shapes.items())
     if not isinstance(tasks, Mapping) or not all(isinstance(v, Tensor) for v in tasks.values()):
@@ -31,12 +38,14 @@ def check_tasks(name: str, tasks: Any, shapes: Mapping[str, tuple[int, ...]], po
         bad = ~value.isfinite().flatten(1).all(1) if value.dim() > 1 else ~value.isfinite()
         if bool(bad.any()):
             raise ValueError(f"{name}.set_tasks: {key} of task {int(bad.nonzero()[0])} is not finite; give finite ones")
-    for key in positive:
+    not_negative = frozenset(not_negative)
+    for key in (*positive, *not_negative):
         lowest = tasks[key].reshape(len(tasks[key]), -1).amin(1)
         worst = int(lowest.argmin())
-        if lowest[worst] <= 0:
-            value = float(lowest[worst])
-            raise ValueError(f"{name}.set_tasks: {key} of task {worst} is {value:g}; expected a value above 0")
+        value = float(lowest[worst])
+        if value < 0 or (value == 0 and key not in not_negative):
+            limit = "of at least 0" if key in not_negative else "above 0"
+            raise ValueError(f"{name}.set_tasks: {key} of task {worst} is {value:g}; expected a value {limit}")
 
 
 def check_action(name: str, action: Any, num_tasks: int, num_envs: int, space: Actions) -> None:

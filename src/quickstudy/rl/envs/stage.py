@@ -54,7 +54,12 @@ class Stage:
         self._running = torch.empty(0)
 
     def set_tasks(
-        self, tasks: EnvironmentTasks, shapes: Mapping[str, tuple[int, ...]], positive: Iterable[str] = ()
+        self,
+        tasks: EnvironmentTasks,
+        shapes: Mapping[str, tuple[int, ...]],
+        positive: Iterable[str] = (),
+        *,
+        not_negative: Iterable[str] = (),
     ) -> EnvironmentTasks:
         """Check `tasks`, keep a copy of them and return the copy.
 
@@ -62,12 +67,13 @@ class Stage:
             tasks: one tensor `[T, *shape]` for each name.
             shapes: the shape of one task's value, by name.
             positive: names of the values that must be above 0.
+            not_negative: names of the values that must be at least 0.
 
         Raises:
             TypeError: unless `tasks` is a dictionary of tensors.
             ValueError: for missing or unknown names, other shapes, and values that are not finite or not above 0.
         """
-        check_tasks(self.name, tasks, shapes, positive)
+        check_tasks(self.name, tasks, shapes, positive, not_negative=not_negative)
         self.tasks = {k: tasks[k].detach().to(self.device, self.dtype, copy=True) for k in shapes}
         self.num_tasks = len(next(iter(self.tasks.values())))
         self._began = self._terminated = None

@@ -1,6 +1,7 @@
 """PEARL: off-policy meta-reinforcement learning by posterior sampling (Rakelly et al. 2019, arXiv 1903.08254)."""
 
 import copy
+import json
 import math
 from collections.abc import Sequence
 from typing import Any, Self, final
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from quickstudy.checks import check_number, check_positive, check_whole
 from quickstudy.nets import MLP
 from quickstudy.rl.environment import Environment
+from quickstudy.rl.envs.described import described
 from quickstudy.rl.envs.stepping import check_drawn
 from quickstudy.rl.latent.belief import Belief
 from quickstudy.rl.latent.context_encoder import ContextEncoder
@@ -107,6 +109,8 @@ class PEARL(nn.Module):
         self.discount, self.kl = check_number("discount", discount), check_number("kl", kl)
         if self.discount > 1:
             raise ValueError(f"discount={discount!r}; expected a number from 0 to 1")
+        if entropy is not None and not (isinstance(entropy, int | float) and math.isfinite(entropy)):
+            raise ValueError(f"entropy={entropy!r}; expected a finite number, or None for minus the number of actions")
         self.entropy, self.target_rate = entropy, check_positive("target_rate", target_rate)
         self.gradient_steps = check_whole("gradient_steps", gradient_steps)
         self.meta_batch, self.batch = check_whole("meta_batch", meta_batch), check_whole("batch", batch)
@@ -173,6 +177,13 @@ class PEARL(nn.Module):
             Metrics: `return_k` of the episode after k others, `loss` (minus the last of them), the number of
             `transitions`, and those of `learn`.
         """
+        told = json.dumps({k: v for k, v in described(environment).items() if k != "num_envs"}, sort_keys=True)
+        if self.replay.environment not in (None, told):
+            raise ValueError(
+                f"the learner was trained in {self.replay.environment}, and is given {told}; its transitions belong to "
+                "one environment: make a new learner for another"
+            )
+        self.replay.environment = told
         place = "cpu" if generator is None else generator.device
         rows = torch.randperm(self.train_tasks, generator=generator, device=place)[: environment.num_tasks].cpu()
         if not len(self.replay):

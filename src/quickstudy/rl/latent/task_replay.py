@@ -49,6 +49,7 @@ class TaskReplay(nn.Module):
         super().__init__()
         self.capacity = check_whole("capacity", capacity)
         self.tasks: EnvironmentTasks = {}
+        self.environment: str | None = None  # where the transitions are from, in words
         self._kept: Stored | None = None  # [N, capacity, ...]
         self._count = self._visit = torch.zeros(0, dtype=torch.long)  # transitions so far; those of the last visit
 
@@ -113,11 +114,13 @@ class TaskReplay(nn.Module):
         """Tasks and transitions, for checkpoints: no more places than the fullest buffer has."""
         size = int(self._count.max()) if len(self) else 0
         kept = None if self._kept is None else [part[:, :size].clone() for part in self._kept]
-        return {"tasks": dict(self.tasks), "kept": kept, "count": self._count, "visit": self._visit}
+        tasks = {name: value.clone() for name, value in self.tasks.items()}
+        numbers = {"count": self._count.clone(), "visit": self._visit.clone()}
+        return {"tasks": tasks, "kept": kept, "environment": self.environment, **numbers}
 
     def set_extra_state(self, state: Any) -> None:
         """Restore what `get_extra_state` returned. Raises ValueError for anything else."""
-        if not isinstance(state, dict) or set(state) != {"tasks", "kept", "count", "visit"}:
+        if not isinstance(state, dict) or set(state) != {"tasks", "kept", "environment", "count", "visit"}:
             raise ValueError("it is not the state of a TaskReplay")
         tasks, kept, count, visit = (state[name] for name in ("tasks", "kept", "count", "visit"))
         tensors = [count, visit, *(tasks.values() if isinstance(tasks, dict) else [None]), *(kept or [])]
@@ -127,6 +130,7 @@ class TaskReplay(nn.Module):
         if kept is not None and (len(kept) != len(Stored._fields) or len(sizes) != 1 or max(sizes) > self.capacity):
             raise ValueError(f"it is of {sorted(sizes)} transitions a task, and this replay holds {self.capacity}")
         self.tasks = {name: value.clone() for name, value in tasks.items()}
+        self.environment = state["environment"]
         self._count, self._visit, self._kept = count.clone(), visit.clone(), None
         if kept is not None:
             self._kept = Stored(*(p.new_zeros(len(count), self.capacity, *p.shape[2:]) for p in kept))

@@ -25,6 +25,7 @@ class RecurrentActor:
         network: the memory.
         memory: what is remembered, row t E + e; None before the first episode.
         learner: the learner that made it, which `quickstudy.save(actor, path)` saves with it.
+        size: T and E of the episodes so far.
 
     >>> import quickstudy as qs
     >>> env = qs.rl.Bandit(arms=3, num_envs=2, horizon=5)
@@ -39,12 +40,15 @@ class RecurrentActor:
     network: Recurrent
     memory: Memory | None = None
     learner: nn.Module | None = None
+    size: tuple[int, int] | None = None
 
     @torch.no_grad()
     def adapt(self, episodes: Episodes) -> "RecurrentActor":
         """The actor that remembers `episodes [T, E, H]` after all before; this actor should have generated them."""
-        memory = self._memory(*episodes.mask.shape[:2])
-        return replace(self, memory=self.network.after(self.network.reading([episodes], memory), memory))
+        tasks, streams = episodes.mask.shape[:2]
+        memory = self._memory(tasks, streams)
+        after = self.network.after(self.network.reading([episodes], memory), memory)
+        return replace(self, memory=after, size=(tasks, streams))
 
     @torch.no_grad()
     def __call__(self, observation: Tensor) -> Tensor:
@@ -67,21 +71,26 @@ class RecurrentActor:
         """What `quickstudy.save` keeps besides the learner: the memory. Raises ValueError without a learner."""
         if self.learner is None:
             raise ValueError("this actor belongs to no learner; save one that learner.actor() returned, or adapted")
-        return {"memory": None if self.memory is None else tuple(part.clone() for part in self.memory)}
+        memory = None if self.memory is None else tuple(part.clone() for part in self.memory)
+        return {"memory": memory, "size": self.size}
 
     def restored(self, saved: Any) -> "RecurrentActor":
         """The actor that `saved` was made from. Raises ValueError for anything else."""
-        if not isinstance(saved, dict) or set(saved) != {"memory"}:
+        if not isinstance(saved, dict) or set(saved) != {"memory", "size"}:
             raise ValueError("it is not what RecurrentActor.saved returned")
-        return replace(self, memory=None if saved["memory"] is None else Memory(*saved["memory"]))
+        memory, size = saved["memory"], saved["size"]
+        return replace(
+            self, memory=None if memory is None else Memory(*memory), size=None if size is None else tuple(size)
+        )
 
     def _memory(self, tasks: int, streams: int) -> Memory:
         if self.memory is None:
             return self.network.initial(tasks * streams)
-        if len(self.memory.hidden) != tasks * streams:
+        if self.size != (tasks, streams):
+            known = "{} tasks with {} environments of each".format(*self.size or (len(self.memory.hidden), 1))
             raise ValueError(
-                f"the actor remembers {len(self.memory.hidden)} environments, and is given {tasks} tasks with "
-                f"{streams} environments of each; act where it has adapted, or begin with learner.actor()"
+                f"the actor remembers {known}, and is given {tasks} tasks with {streams} environments of each; act "
+                "where it has adapted, or begin with learner.actor()"
             )
         return self.memory
 

@@ -1,15 +1,16 @@
 """The memory of a recurrent policy: what it reads at each step, and its state after some episodes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, Self, final, get_args
 
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import MultiDiscrete
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quickstudy.checks import check_choice, check_switch, check_whole
-from quickstudy.rl.environment import Environment
+from quickstudy.rl.environment import Environment, choices_of
 from quickstudy.rl.episodes import Episodes
 from quickstudy.rl.recurrent.transformer import CausalTransformer
 
@@ -86,6 +87,7 @@ class MemoryNetwork(nn.Module):
         observations: components of an observation.
         actions: the number of discrete actions, or of components of an action.
         discrete: whether actions are discrete.
+        choices: for actions of several discrete components: the number of choices of each, whose sum is `actions`.
         width: units of the network.
         kind: a gated recurrent unit ("gru"), as published, or a causal transformer of two layers with four heads
             ("transformer"), for which `width` is a multiple of 8.
@@ -97,8 +99,20 @@ class MemoryNetwork(nn.Module):
     torch.Size([5, 128])
     """
 
-    def __init__(self, *, observations: int, actions: int, discrete: bool = True, width: int = 128, kind: Kind = "gru"):
+    def __init__(
+        self,
+        *,
+        observations: int,
+        actions: int,
+        discrete: bool = True,
+        choices: Sequence[int] | None = None,
+        width: int = 128,
+        kind: Kind = "gru",
+    ):
         super().__init__()
+        self.choices = None if choices is None else [check_whole("choices", number) for number in choices]
+        if self.choices is not None and sum(self.choices) != actions:
+            raise ValueError(f"actions={actions} with choices={self.choices}; expected their sum, {sum(self.choices)}")
         self.observations, self.actions = check_whole("observations", observations), check_whole("actions", actions)
         self.discrete, self.width = check_switch("discrete", discrete), check_whole("width", width)
         check_choice("kind", kind, get_args(Kind))
@@ -110,13 +124,20 @@ class MemoryNetwork(nn.Module):
     def of(cls, environment: Environment, *, width: int = 128, kind: Kind = "gru") -> Self:
         """A memory for the spaces of an environment."""
         space, shape = environment.action_space, environment.observation_space.shape or (1,)
-        discrete = isinstance(space, Discrete)
-        actions = int(space.n) if isinstance(space, Discrete) else math.prod(space.shape or (1,))
-        return cls(observations=math.prod(shape), actions=actions, discrete=discrete, width=width, kind=kind)
+        choices = choices_of(space)
+        return cls(
+            observations=math.prod(shape),
+            actions=sum(choices) or math.prod(space.shape or (1,)),
+            discrete=bool(choices),
+            choices=choices if isinstance(space, MultiDiscrete) else None,
+            width=width,
+            kind=kind,
+        )
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {name: getattr(self, name) for name in ("observations", "actions", "discrete", "width", "kind")}
+        names = ("observations", "actions", "discrete", "choices", "width", "kind")
+        return {name: getattr(self, name) for name in names}
 
     def initial(self, streams: int) -> Memory:
         """The memory of `N` streams before their first step."""
@@ -139,8 +160,11 @@ class MemoryNetwork(nn.Module):
         return memory._replace(action=self.encoded(action), reward=reward.to(memory.reward).unsqueeze(1))
 
     def encoded(self, action: Tensor) -> Tensor:
-        """Actions `[..., *da]` as vectors `[..., actions]`: one-hot, or their components."""
+        """Actions `[..., *da]` as vectors `[..., actions]`: one-hot (by component), or their components."""
         kind = next(self.cell.parameters()).dtype
+        if self.choices is not None:
+            parts = zip(action.long().unbind(-1), self.choices, strict=True)
+            return torch.cat([F.one_hot(part, number) for part, number in parts], -1).to(kind)
         return F.one_hot(action.long(), self.actions).to(kind) if self.discrete else action.to(kind)
 
     def reading(self, episodes: list[Episodes], memory: Memory) -> Reading:

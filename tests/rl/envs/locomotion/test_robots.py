@@ -238,3 +238,12 @@ def test_a_picture_follows_the_robot() -> None:
     ant.reset()
     rows, columns = (ant.render() == GREEN).all(-1).nonzero()
     assert columns.mean() == pytest.approx(300, abs=8) and len(rows) > 100
+
+
+def test_directions_have_length_one() -> None:
+    with pytest.raises(ValueError, match=r"HalfCheetah.set_tasks: direction of task 1 is 5.0; expected 1 or -1"):
+        HalfCheetah("direction").set_tasks({"direction": torch.tensor([1.0, 5.0])})
+    with pytest.raises(
+        ValueError, match=r"Ant.set_tasks: direction of task 0 is \[3.0, 4.0\]; expected a vector of length"
+    ):
+        Ant().set_tasks({"direction": torch.tensor([[3.0, 4.0]])})

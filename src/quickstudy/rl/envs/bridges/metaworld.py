@@ -65,6 +65,11 @@ def from_metaworld(
                 "metaworld.ML10(seed=0)"
             )
     check_choice("reward", reward, ("v1", "v2"))
+    if not len(benchmark.train_tasks) or not len(benchmark.test_tasks):
+        raise ValueError(
+            f"{type(benchmark).__name__} has {len(benchmark.train_tasks)} training tasks and "
+            f"{len(benchmark.test_tasks)} test tasks; expected a benchmark for meta-learning, such as ML1 or ML10"
+        )
     deal = _Deal(benchmark, check_whole("validation_goals", validation_goals))
     classes = {**benchmark.test_classes, **benchmark.train_classes}
     tasks = tasks_of(benchmark)
@@ -81,7 +86,7 @@ def from_metaworld(
 
 
 def _set_task(env: Any, task: dict[str, Any]) -> None:
-    env.unwrapped.set_task(int(task["task"]))
+    env.unwrapped.set_task(task["task"])
 
 
 def tasks_of(benchmark: Benchmark) -> list[Any]:
@@ -138,9 +143,11 @@ class _Arm(gymnasium.Env[Any, Any]):
         self.observation_space = Box(-np.inf, np.inf, size, dtype=np.float64)  # the bounds differ between tasks
         self.action_space = env.action_space
 
-    def set_task(self, place: int) -> None:
+    def set_task(self, place: float) -> None:
         """Become the environment of the task at this place."""
-        task = self._tasks[place]
+        if place not in range(len(self._tasks)):
+            raise ValueError(f"task={place:g}; expected a whole number from 0 to {len(self._tasks) - 1}")
+        task = self._tasks[int(place)]
         self._name = task.env_name
         self._env(self._name).set_task(task)
 

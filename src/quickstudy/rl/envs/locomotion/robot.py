@@ -121,6 +121,16 @@ class Robot(ABC):
         Raises:
             TypeError, ValueError: for other names or shapes, and values that are not finite, or not above 0.
         """
+        given = tasks.get("direction") if isinstance(tasks, dict) else None
+        if isinstance(given, Tensor) and given.is_floating_point() and given.dim() in (1, 2):
+            size = given.abs() if given.dim() == 1 else given.norm(dim=1)
+            wrong = ((size - 1).abs() > 1e-3) & size.isfinite()
+            if bool(wrong.any()):
+                task = int(wrong.nonzero()[0])
+                raise ValueError(
+                    f"{type(self).__name__}.set_tasks: direction of task {task} is {given[task].tolist()}; expected "
+                    f"{'1 or -1' if given.dim() == 1 else 'a vector of length 1'}"
+                )
         self._stage.set_tasks(tasks, self._shapes(), positive=self._positive())
         models = [model for model in self._models() for _ in range(self.num_envs)]
         self._simulation.set_models(self.num_tasks * self.num_envs, models)

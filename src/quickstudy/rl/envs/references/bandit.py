@@ -58,6 +58,8 @@ class Index:
 
     def choose(self, won: Tensor, lost: Tensor, left: int, generator: torch.Generator | None) -> Tensor:
         """The arms `[T]`; equal indices in a random order."""
+        if left > self.horizon:
+            raise ValueError(f"{left} pulls are left, and the indices are of {self.horizon}; make Index({left})")
         return _first(self.table[left, won.long(), lost.long()].double(), generator)
 
 
@@ -67,6 +69,7 @@ def play(policy: BanditPolicy, probability: Tensor, pulls: int, generator: torch
     >>> play(Greedy(), torch.ones(2, 3), 4).sum(1)
     tensor([4., 4.])
     """
+    check_whole("pulls", pulls)
     won, lost = torch.zeros_like(probability), torch.zeros_like(probability)
     rows, rewards = torch.arange(len(probability)), []
     for pull in range(pulls):

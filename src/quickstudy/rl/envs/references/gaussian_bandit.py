@@ -68,6 +68,8 @@ class Index:
 
     def choose(self, mean: Tensor, count: Tensor, left: int, generator: torch.Generator | None) -> Tensor:
         """The arms `[T]`; equal indices in a random order."""
+        if left > self.horizon:
+            raise ValueError(f"{left} pulls are left, and the indices are of {self.horizon}; make Index({left})")
         return _first(mean + self.bonus[left].to(mean)[count.long()], generator)
 
 
@@ -90,6 +92,9 @@ def play(
     >>> play(Greedy(), torch.full((2, 3), 4.0), 5, noise=1e-6).mean(1).round()
     tensor([4., 4.])
     """
+    if not mean.is_floating_point() or mean.dim() != 2:
+        raise ValueError(f"mean is {mean.dtype} {list(mean.shape)}; expected real numbers [T, k]")
+    check_whole("pulls", pulls)
     count, total = torch.zeros_like(mean), torch.zeros_like(mean)
     rows, rewards = torch.arange(len(mean)), []
     for pull in range(pulls):

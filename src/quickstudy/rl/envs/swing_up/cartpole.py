@@ -130,10 +130,12 @@ class CartPoleSwingUp:
         """Set masses, length, friction, gravity and force, `[T]` each; call `reset` before the next step.
 
         Raises:
-            TypeError, ValueError: for other names or shapes, and masses, lengths or forces that are not above 0.
+            TypeError, ValueError: for other names or shapes, and masses, lengths or forces that are not above 0,
+                friction or gravity below 0.
         """
         positive = ("masscart", "masspole", "length", "max_force")
-        self._stage.set_tasks(tasks, dict.fromkeys(PHYSICS, ()), positive=positive)
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(PHYSICS, ())
+        self._stage.set_tasks(tasks, shapes, positive=positive, not_negative=("friction", "gravity"))
 
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None

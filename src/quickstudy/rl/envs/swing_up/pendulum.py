@@ -114,9 +114,11 @@ class Pendulum:
         """Set mass, length, gravity and torque, `[T]` each; call `reset` before the next step.
 
         Raises:
-            TypeError, ValueError: for other names or shapes, and masses, lengths or torques that are not above 0.
+            TypeError, ValueError: for other names or shapes, and masses, lengths or torques that are not above 0,
+                gravity below 0.
         """
-        self._stage.set_tasks(tasks, dict.fromkeys(PHYSICS, ()), positive=("mass", "length", "max_torque"))
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(PHYSICS, ())
+        self._stage.set_tasks(tasks, shapes, positive=("mass", "length", "max_torque"), not_negative=("gravity",))
 
     def reset(
         self, mask: Tensor | None = None, *, generator: torch.Generator | None = None
