@@ -36,7 +36,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
         "Neural processes compared": [*family.pages(), completion.page()],
         "Policies and control": [
             *acting.navigation(),
-            robots.cheetah(),
+            *robots.pages(),
             bandits.page(),
             acting.gridnavi(),
             *latent.pages(),

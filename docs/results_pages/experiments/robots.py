@@ -1,4 +1,6 @@
-"""Robots that run in unknown directions."""
+"""Robots that run in unknown directions, or at unknown speeds."""
+
+from typing import NamedTuple
 
 from quickstudy.report.tables import PARTS
 from results_pages.files import metrics
@@ -9,12 +11,75 @@ from results_pages.table import Row, Table, shown
 STEPS = range(4)
 
 
-def cheetah() -> Page:
-    """MAML on the direction of the cheetah."""
-    record = read("locomotion-cheetah-direction")
+class Robot(NamedTuple):
+    """What differs between the pages.
+
+    Args:
+        name: of the record.
+        title, question: of the page; `question` ends before the training.
+        asked: the question in short.
+        told: what the oracle knows.
+        updates: of each policy.
+        care: what is to be read with care.
+    """
+
+    name: str
+    title: str
+    question: str
+    asked: str
+    told: str
+    updates: int
+    care: tuple[str, ...]
+
+
+ROBOTS = (
+    Robot(
+        "locomotion-cheetah-direction",
+        "MAML on a cheetah that is to run forward or backward",
+        "**Does one gradient step turn a policy around?** The cheetah of MuJoCo is to run in one of two directions, "
+        "which it is not told",
+        "Does one gradient step turn a policy around?",
+        "the direction",
+        200,
+        (
+            "One seed, and 10 tasks in an update where the publication has 40; as there are two directions, that is a "
+            "quarter of its data. MAML and the policy that is told the direction were still improving.",
+            "A film of one episode before the step and one after it, in both directions, is "
+            "[running.gif](../../results/locomotion-cheetah-direction/running.gif).",
+            "The publication has 293 after one step, -24.8 pretrained and 443 told the direction, with a simulator "
+            "that took one physics step for each action in place of five: its returns do not compare with these. "
+            "There one step goes 68% of the way.",
+        ),
+    ),
+    Robot(
+        "locomotion-cheetah-velocity",
+        "MAML on a cheetah that is to run at a speed",
+        "**Does one gradient step find the right speed?** The cheetah of MuJoCo is to run at a speed from 0 to 2 m/s, "
+        "which it is not told",
+        "Does one gradient step find the right speed?",
+        "the speed",
+        100,
+        (
+            "One seed, 10 tasks in an update and 100 updates, where the publication has 40 and 475.",
+            "A film of one episode before the step and one after it, for the slowest and the fastest of the tasks, is "
+            "[running.gif](../../results/locomotion-cheetah-velocity/running.gif).",
+            "The publication has -78.6 after one step, -135.4 pretrained and -54.5 told the speed, with a simulator "
+            "that took one physics step for each action in place of five: its returns do not compare with these.",
+        ),
+    ),
+)
+
+
+def pages() -> list[Page]:
+    """A page for each."""
+    return [_page(robot) for robot in ROBOTS]
+
+
+def _page(robot: Robot) -> Page:
+    record = read(robot.name)
     rows = []
     for name in ("maml", "pretrained", "random", "oracle"):
-        label = "told the direction (a bound)" if name == "oracle" else PARTS[name]
+        label = f"told {robot.told} (a bound)" if name == "oracle" else PARTS[name]
         steps = STEPS[:1] if name == "oracle" else STEPS
         values = [record[f"{name}/return/steps={k}"] for k in steps]
         rows.append(Row(label, (*values, *[None] * (len(STEPS) - len(values))), name != "oracle"))
@@ -23,14 +88,13 @@ def cheetah() -> Page:
     )
     share = record["maml/progress/steps=1"]
     return Page(
-        name="locomotion-cheetah-direction",
-        title="MAML on a cheetah that is to run forward or backward",
-        question="**Does one gradient step turn a policy around?** The cheetah of MuJoCo is to run in one of two "
-        "directions, which it is not told, as in Finn et al. 2017, section 5.3 "
-        "([arXiv 1703.03400](https://arxiv.org/abs/1703.03400)). Each policy was trained for 200 updates of 10 tasks "
-        "with 20 episodes of 200 steps; MAML needs twice the episodes. The step is taken on 20 episodes of a task.",
+        name=robot.name,
+        title=robot.title,
+        question=f"{robot.question}, as in Finn et al. 2017, section 5.3 ([arXiv 1703.03400]"
+        f"(https://arxiv.org/abs/1703.03400)). Each policy was trained for {robot.updates} updates of 10 tasks with 20 "
+        "episodes of 200 steps; MAML needs twice the episodes. The step is taken on 20 episodes of a task.",
         figure=Figure(
-            "../../results/locomotion-cheetah-direction/returns.png",
+            f"../../results/{robot.name}/returns.png",
             "Return of an episode by the number of gradient steps",
             "Return of an episode by the number of gradient steps, on 40 unseen tasks.",
         ),
@@ -42,26 +106,16 @@ def cheetah() -> Page:
             "training of each policy.",
         ),
         says=f"After one step MAML has {shown(maml)}, where the pretrained policy has {shown(pretrained)}, and one "
-        f"that is told the direction {shown(told)}: {shown(share)} of the way between them.",
-        care=(
-            "One seed, and 10 tasks in an update where the publication has 40; as there are two directions, that is a "
-            "quarter of its data. MAML and the policy that is told the direction were still improving.",
-            "A film of one episode before the step and one after it, in both directions, is "
-            "[running.gif](../../results/locomotion-cheetah-direction/running.gif).",
-            "The publication has 293 after one step, -24.8 pretrained and 443 told the direction, with a simulator "
-            "that took one physics step for each action in place of five: its returns do not compare with these. "
-            "There one step goes 68% of the way.",
-        ),
+        f"that is told {robot.told} {shown(told)}: {shown(share)} of the way between them.",
+        care=robot.care,
         published=(),
         records=(record,),
         headline=Headline(
-            "Does one gradient step turn a policy around?",
+            robot.asked,
             "return after 1 step ↑",
             shown(maml),
             "none with this frame skip",
-            f"pretrained: {shown(pretrained)}; told the direction: {shown(told)}",
+            f"pretrained: {shown(pretrained)}; told {robot.told}: {shown(told)}",
         ),
-        files={
-            "locomotion-cheetah-direction.csv": ("returns by gradient steps, and the share of the way", metrics(record))
-        },
+        files={f"{robot.name}.csv": ("returns by gradient steps, and the share of the way", metrics(record))},
     )
