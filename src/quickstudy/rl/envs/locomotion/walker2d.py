@@ -1,20 +1,16 @@
 """A robot on two legs, in a plane, whose masses, damping and friction are not told."""
 
-from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from quickstudy.learner import Split
-from quickstudy.rl.environment import EnvironmentTasks
-from quickstudy.rl.envs.locomotion.built import PARTS, built, check_factors, draw_factors, shapes
-from quickstudy.rl.envs.locomotion.robot import Frame, Motion, Robot
-from quickstudy.tasks.sampling import number
+from quickstudy.rl.envs.locomotion.built import BuiltRobot
+from quickstudy.rl.envs.locomotion.robot import Motion
 
 
 @final
-class Walker2d(Robot):
+class Walker2d(BuiltRobot):
     """Run on two legs with masses, damping and friction that differ between tasks (Rakelly et al. 2019, PEARL).
 
     Dynamics: gymnasium's Walker2d-v5, simulated by MuJoCo: 6 motors in [-1, 1], a step of 0.008 s. The observation
@@ -61,47 +57,19 @@ class Walker2d(Robot):
         threads: int | None = None,
         device: torch.device | str | None = None,
     ):
-        self._largest = check_factors(mass, damping, friction)
-        self.control_cost = number("control_cost", control_cost)
-        self.healthy_reward = number("healthy_reward", healthy_reward)
         super().__init__(
-            Frame("walker2d_v5", hidden=1, noise=0.005, normal=False, fastest=10.0),
+            "walker2d_v5",
+            mass=mass,
+            damping=damping,
+            friction=friction,
+            control_cost=control_cost,
+            healthy_reward=healthy_reward,
             num_envs=num_envs,
             horizon=horizon,
             frame_skip=frame_skip,
             threads=threads,
             device=device,
         )
-
-    def config(self) -> dict[str, Any]:
-        """The arguments that rebuild this environment."""
-        return {
-            **self._largest,
-            "control_cost": self.control_cost,
-            "healthy_reward": self.healthy_reward,
-            "frame_skip": self.frame_skip,
-            "num_envs": self.num_envs,
-            "horizon": self.horizon,
-        }
-
-    def sample_tasks(
-        self, num_tasks: int, *, split: Split = "train", generator: torch.Generator | None = None
-    ) -> EnvironmentTasks:
-        """Draw factors of mass, damping and friction; equal seeds give different draws in different splits."""
-        return draw_factors(self._simulation.model, self._largest, num_tasks, split, generator)
-
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return shapes(self._simulation.model)
-
-    def _positive(self) -> tuple[str, ...]:
-        return PARTS
-
-    def _models(self) -> Sequence[Any]:
-        return built(self._simulation.model, self._stage.tasks)
-
-    def _reward(self, motion: Motion) -> Tensor:
-        healthy = self.healthy_reward * ~self._fallen(motion)
-        return motion.progress[..., 0] + healthy - self.control_cost * motion.action.square().sum(-1)
 
     def _fallen(self, motion: Motion) -> Tensor:
         height, angle = motion.position[..., 1], motion.position[..., 2]
