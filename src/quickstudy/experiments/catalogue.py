@@ -93,6 +93,7 @@ RECIPES: dict[str, Recipe] = {
     "table": Recipe(
         "table.recipe", "groups of rows in your CSV file as tasks; held-out groups predicted from their first rows"
     ),
+    "page": Recipe("page.recipe", "the learners of the page that `quickstudy play` opens, beside the exact posterior"),
     "few-rows": Recipe(
         "few_rows.recipe", "28 real tables: new groups predicted from their first rows, by many learners"
     ),

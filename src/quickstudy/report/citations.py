@@ -42,6 +42,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "bandit-rl2": ("duan2016rl2",),
     "gridnavi-rl2": ("duan2016rl2", "zintgraf2020varibad"),
     "gridnavi-varibad": ("zintgraf2020varibad",),
+    "page": ("finn2017maml", "garnelo2018np", "nguyen2022tnp", "harrison2018alpaca"),
     "digits-norm": ("bronskill2020tasknorm", "finn2017maml"),
 }
 # The papers of the learners, objectives, estimators, families and schedules in a run's configuration.

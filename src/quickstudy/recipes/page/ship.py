@@ -1,0 +1,24 @@
+"""Copy the trained learners of runs of the recipe `page` into the package.
+
+python -m quickstudy.recipes.page.ship RUN...
+"""
+
+import sys
+from pathlib import Path
+
+import quickstudy as qs
+from quickstudy.experiments.execute import reopen
+from quickstudy.recipes.page.recipe import Options
+from quickstudy.runs.shipped import WEIGHTS
+
+
+def ship(run: Path) -> list[Path]:
+    """Save every learner of the run as LEARNER/FAMILY among the learners that come with the package."""
+    _, options = reopen(run)
+    assert isinstance(options, Options), f"{run} is no run of the recipe page"
+    return [qs.save(qs.load(run / name), WEIGHTS / name / options.family) for name in options.learners]
+
+
+if __name__ == "__main__":
+    for folder in sys.argv[1:]:
+        print(*ship(Path(folder)), sep="\n")
