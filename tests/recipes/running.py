@@ -80,7 +80,7 @@ TINY: dict[str, list[str]] = {
         *("--steps", "3", "--width", "8", "--test-tasks", "40", "--test-query", "16", "--tasks", "4"),
         *("--models", "np", "alpaca", "fixed", "--transitions", "0", "5", "20"),
     ],
-    "page": ["--steps", "3", "--test-tasks", "4", "--shots", "0", "2"],
+    "page": ["--steps", "3", "--process-steps", "3", "--test-tasks", "4", "--shots", "0", "2"],
     "swing-up": [
         *("--steps", "3", "--width", "8", "--latent", "4", "--test-tasks", "4", "--episodes", "2", "--horizon", "8"),
         *("--candidates", "5", "--tasks", "4", "--query", "16"),

@@ -55,6 +55,8 @@ class Options(Base):
     """Learning rate of the inner gradient step."""
     inner_steps: int = 1
     """Inner gradient steps in training."""
+    estimator: Literal["maml", "lvc", "dice", "loaded_dice", "emaml"] = "maml"
+    """Estimator of the inner gradient and its derivative; the authors' is maml."""
     max_kl: float = 0.02
     """Largest KL divergence of an update (the trust region of TRPO)."""
     rivals: tuple[Literal["pretrained", "oracle", "random"], ...] = ("pretrained", "oracle", "random")
@@ -115,7 +117,8 @@ def _learner(options: Options, steps: int, *, told: bool = False) -> qs.rl.MAMLT
     env = _environment(options, 1, told=told)
     (inputs,), (outputs,) = env.observation_space.shape, env.action_space.shape
     policy = qs.rl.GaussianPolicy(qs.nets.MLP(inputs, [options.width, options.width], outputs), outputs)
-    return qs.rl.MAMLTRPO(policy, lr=options.inner_lr, steps=steps, max_kl=options.max_kl)
+    search: dict[str, Any] = {"estimator": options.estimator, "max_kl": options.max_kl}
+    return qs.rl.MAMLTRPO(policy, lr=options.inner_lr, steps=steps, **search)
 
 
 def _factor(learner: qs.rl.MAMLTRPO, options: Options) -> float:

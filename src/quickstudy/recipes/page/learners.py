@@ -8,6 +8,8 @@ from torch import nn
 import quickstudy as qs
 from quickstudy.likelihoods import default_loss
 
+CLIP = 10.0  # largest norm of an inner gradient: without it, MAML diverges on waves of a large amplitude
+
 
 class PageLearner(NamedTuple):
     """A learner of the page.
@@ -23,8 +25,9 @@ class PageLearner(NamedTuple):
 
 def _gradient(kind: Any, noise: float, rate: float) -> nn.Module:
     """A gradient learner whose steps descend the squared error; the noise of its predictions is meta-learned."""
-    likelihood = qs.likelihoods.Gaussian(max(noise, 0.1), learn=True)
-    return kind(qs.nets.MLP(1, [64, 64], 1), lr=rate, steps=5, likelihood=likelihood, inner_loss=default_loss)
+    likelihood = qs.likelihoods.Gaussian(5 * noise, learn=True)  # a small one would make the first losses huge
+    rule = qs.optimizers.SGD(rate, clip=CLIP)
+    return kind(qs.nets.MLP(1, [64, 64], 1), rule=rule, steps=5, likelihood=likelihood, inner_loss=default_loss)
 
 
 def _alpaca(noise: float, rate: float) -> nn.Module:
@@ -43,7 +46,7 @@ def _tnp(noise: float, rate: float) -> nn.Module:
 
 
 _POINTS: dict[str, Any] = {"support": (0, 20), "query": 30, "schedule": "cosine", "clip": 1.0}
-_CHEAP: dict[str, Any] = {**_POINTS, "tasks": 25, "lr": 2e-3}
+_CHEAP: dict[str, Any] = {**_POINTS, "tasks": 25, "lr": 1e-3}
 _PROCESS: dict[str, Any] = {**_POINTS, "tasks": 16, "lr": 1e-3}
 
 LEARNERS: dict[str, PageLearner] = {

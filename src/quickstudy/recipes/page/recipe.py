@@ -35,8 +35,10 @@ class Options(Sampled):
 
     family: Literal["sine", "rbf", "sawtooth", "drug"] = "sine"
     """Family of functions."""
-    steps: int = 15_000
-    """Meta-training steps of each learner."""
+    steps: int = 6_000
+    """Meta-training steps of MAML, the pretrained network and ALPaCA."""
+    process_steps: int = 15_000
+    """Meta-training steps of the Neural Process and of the Transformer Neural Process."""
     learners: tuple[str, ...] = tuple(LEARNERS)
     """Learners to train: maml, pretrained, alpaca, np, tnp."""
     shots: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
@@ -54,8 +56,8 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         raise ValueError(f"learners={unknown[0]!r}; choose among {', '.join(LEARNERS)}")
     learners = {name: LEARNERS[name].make(noise, page.rate) for name in options.learners}
     for name, learner in learners.items():
-        training = LEARNERS[name].training
-        learners[name] = stage.train(learner, page.family, part=name, steps=options.steps, **training).to("cpu")
+        steps = options.process_steps if name in ("np", "tnp") else options.steps
+        learners[name] = stage.train(learner, page.family, part=name, steps=steps, **LEARNERS[name].training).to("cpu")
     stage.say(f"measuring on {options.test_tasks} unseen tasks")
     metrics: dict[str, Metric] = {}
     for shots in options.shots:
