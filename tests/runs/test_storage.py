@@ -160,3 +160,17 @@ def test_bad_arguments_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     with pytest.raises(CheckpointError, match="thesis is not a checkpoint"):
         qs.load(tmp_path / "thesis")
+
+
+def test_a_loss_of_the_package_is_saved_by_its_name(tmp_path: Path) -> None:
+    from quickstudy.likelihoods import default_loss
+
+    likelihood = qs.likelihoods.Gaussian(0.5, learn=True)
+    learner = qs.MAML(qs.nets.MLP(1, [4], 1), likelihood=likelihood, inner_loss=default_loss)
+    found = qs.load(qs.save(learner, tmp_path / "saved"))
+    assert found.inner_loss is default_loss
+
+    state = tmp_path / "saved" / "state.json"
+    state.write_text(state.read_text().replace('"default_loss"', '"choose_loss"'))
+    with pytest.raises(CheckpointError, match="choose_loss"):
+        qs.load(tmp_path / "saved")

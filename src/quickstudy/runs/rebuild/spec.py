@@ -104,6 +104,9 @@ CLASSES: dict[str, str] = {
     "Categorical": "quickstudy.likelihoods",
 }
 
+FUNCTIONS: dict[str, str] = {"default_loss": "quickstudy.likelihoods", "cross_entropy": "quickstudy.likelihoods"}
+"""The module of each loss that can be named in a description."""
+
 
 def to_spec(module: nn.Module) -> dict[str, Any]:
     """A description of a module, for JSON, from which `from_spec` builds it with new weights.
@@ -180,6 +183,10 @@ def _from_value(value: Any, network: nn.Module | None = None) -> Any:
     if value.get("class") == "Tensor":
         tensor = torch.tensor(value["values"], device="cpu")  # even on the meta device: its size is bounded by the file
         return nn.Parameter(tensor) if value["learn"] else tensor
+    if value.get("class") == "function":
+        if value.get("name") not in FUNCTIONS:
+            raise ValueError(f"unknown function {value.get('name')!r} in a saved learner")
+        return getattr(import_module(FUNCTIONS[value["name"]]), value["name"])
     if "class" in value:
         return from_spec(value, network)
     return {key: _from_value(entry) for key, entry in value.items()}
@@ -197,7 +204,10 @@ def _value(value: Any) -> Any:
         return {key: _value(entry) for key, entry in value.items()}
     if value is None or isinstance(value, bool | int | float | str | list | tuple):
         return list(value) if isinstance(value, tuple) else value
-    return {"class": None, "foreign": getattr(value, "__qualname__", type(value).__qualname__)}
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    if FUNCTIONS.get(name, "") == getattr(value, "__module__", None):
+        return {"class": "function", "name": name}
+    return {"class": None, "foreign": name}
 
 
 def _is_known(kind: type[Any]) -> bool:
