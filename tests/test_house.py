@@ -13,7 +13,7 @@ SRC = Path(__file__).parents[1] / "src"
 PACKAGE = "quickstudy"
 # From the bottom to the top: a module imports from its own row and from rows below it.
 LAYERS = [
-    ["_version", "data", "words", "tracing", "substitute", "chance", "devices", "screen"],
+    ["_version", "data", "words", "tracing", "substitute", "chance", "devices", "screen", "extras"],
     ["checks", "learner", "predictive", "likelihoods", "nets"],
     ["inner"],
     ["compiling"],
@@ -32,6 +32,7 @@ LAYERS = [
     ["testing"],
     ["commands"],
     ["cli"],
+    ["__main__"],
 ]
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from importlib import resources
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_is_light(words: str, record_property):
 
 def test_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", qs.__version__)
-    assert run("-m", "quickstudy.cli", "--version").stdout == f"quickstudy {qs.__version__}\n"
+    assert run("-m", "quickstudy", "--version").stdout == f"quickstudy {qs.__version__}\n"
     assert f"## [{qs.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
     assert f"\nversion: {qs.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
@@ -68,6 +69,24 @@ def test_unknown_name_suggests_the_nearest():
         qs.NeuralProces
     with pytest.raises(AttributeError, match="'zzz'; it has ALPaCA, ANIL, AttentiveCNP, AttentiveNP, BOIL"):
         qs.zzz
+
+
+def test_errors_about_missing_packages_name_an_extra_that_installs_them():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {
+        name: {re.split(r"[<>=]", need)[0] for need in needs}
+        for name, needs in project["optional-dependencies"].items()
+    }
+    named = {}
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "missing_package":
+                package, extra = (getattr(word, "value", None) for word in node.args[:2])
+                if isinstance(package, str):  # loggers say theirs by name
+                    named[package] = extra
+    assert {"sklearn", "pandas", "mujoco"} <= set(named)
+    for package, extra in named.items():
+        assert {"sklearn": "scikit-learn"}.get(package, package) in extras[extra], (package, extra)
 
 
 def test_is_typed():

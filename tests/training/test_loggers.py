@@ -140,7 +140,7 @@ def test_the_adapters_are_loggers(adapter: type) -> None:
 @pytest.mark.parametrize("adapter", [WandB, MLflow])
 def test_without_its_package_a_logger_says_what_to_install(adapter: Any, tmp_path: Path) -> None:
     """Before a folder is made."""
-    with pytest.raises(ModuleNotFoundError, match=f"pip install 'quickstudy.{adapter.package}.'"):
+    with pytest.raises(ModuleNotFoundError, match=f'pip install "quickstudy.{adapter.package}."'):
         train("gradient", tmp_path / "run", loggers=[adapter()])
     assert not (tmp_path / "run").exists()
 

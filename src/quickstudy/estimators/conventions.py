@@ -1,5 +1,7 @@
 """What the estimators take from scikit-learn, which an extra installs."""
 
+from quickstudy.extras import missing_package
+
 try:
     from sklearn.base import BaseEstimator as BaseEstimator
     from sklearn.base import ClassifierMixin as ClassifierMixin
@@ -12,7 +14,6 @@ try:
     from sklearn.utils.validation import check_is_fitted as check_is_fitted
     from sklearn.utils.validation import validate_data as validate_data
 except ImportError as error:
-    raise ModuleNotFoundError(
-        "GroupRegressor and GroupClassifier need scikit-learn 1.6 or newer; install it: "
-        "pip install 'quickstudy[tables]'"
+    raise missing_package(
+        "sklearn", "tables", "GroupRegressor and GroupClassifier need scikit-learn 1.6 or newer"
     ) from error

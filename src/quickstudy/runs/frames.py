@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from quickstudy.extras import missing_package
+
 
 def to_frame(rows: Sequence[Mapping[str, Any]], asked: str) -> Any:
     """A `pandas.DataFrame` with a row for each of `rows`; missing values are NaN.
@@ -16,9 +18,6 @@ def to_frame(rows: Sequence[Mapping[str, Any]], asked: str) -> Any:
     """
     try:
         import pandas
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            f"{asked} needs pandas, which is not installed; install it with pip install 'quickstudy[pandas]'",
-            name="pandas",
-        ) from None
+    except ModuleNotFoundError as error:
+        raise missing_package("pandas", "pandas", f"{asked} needs pandas") from error
     return pandas.DataFrame([dict(row) for row in rows])

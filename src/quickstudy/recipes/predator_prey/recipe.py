@@ -7,7 +7,7 @@ of e^-3 for a pair of numbers. Those per number are half of it. The publication 
 them (`--steps 204800 --lr 1e-4`), 50 to 150 observed times of each species, and 100 to be predicted.
 
 With `--record`, the process is also measured on the record of the Hudson's Bay Company, 91 years from 1845, which it
-has never seen. The package astsa ships the record (`pip install astsa`).
+has never seen. The package astsa ships the record (`pip install "quickstudy[hares]"`).
 """
 
 from collections.abc import Sequence

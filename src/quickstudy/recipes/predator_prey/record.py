@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples, Tasks
+from quickstudy.extras import missing_package
 
 SPECIES = ("Hare", "Lynx")
 
@@ -23,9 +24,7 @@ def hares_and_lynxes() -> tuple[Tensor, Tensor]:
     """
     spec = find_spec("astsa")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(
-            "the record of hares and lynxes is part of the package astsa; install it with: pip install astsa"
-        )
+        raise missing_package("astsa", "hares", "the record of hares and lynxes is part of the package astsa")
     room = Path(spec.submodule_search_locations[0]) / "data" / "csv"
     series = []
     for name in SPECIES:

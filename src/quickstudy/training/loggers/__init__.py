@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from quickstudy.extras import missing_package
+
 
 @runtime_checkable
 class Logger(Protocol):
@@ -29,8 +31,4 @@ class Logger(Protocol):
 def require(package: str | None) -> None:
     """Raise ModuleNotFoundError, which says what to install, unless the package that a logger needs is installed."""
     if package is not None and package not in sys.modules and importlib.util.find_spec(package) is None:
-        raise ModuleNotFoundError(
-            f"this logger needs the package {package}, which is not installed; install it by pip install "
-            f"'quickstudy[{package}]'",
-            name=package,
-        )
+        raise missing_package(package, package, f"this logger needs the package {package}")

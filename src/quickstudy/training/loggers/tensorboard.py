@@ -24,6 +24,8 @@ class TensorBoard:
     It writes the records itself: `SummaryWriter` does so in a thread, from which a full disk cannot be reported.
     """
 
+    package = "tensorboard"
+
     def start(self, folder: Path, config: dict[str, Any], step: int) -> None:
         """Open an event file; what an interrupted run logged after `step` is purged. Raises OSError."""
         del config

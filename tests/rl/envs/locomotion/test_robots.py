@@ -208,7 +208,7 @@ def test_what_cannot_be() -> None:
 
 def test_without_the_extra_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mujoco", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'quickstudy\[mujoco\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "quickstudy\[mujoco\]"'):
         Hopper()
 
 

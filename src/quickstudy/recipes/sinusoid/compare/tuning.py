@@ -16,6 +16,7 @@ import quickstudy as qs
 from quickstudy.experiments.options import to_json
 from quickstudy.experiments.side_by_side import at_a_time, side_by_side
 from quickstudy.experiments.stage import Reporter, Stage
+from quickstudy.extras import missing_package
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.sinusoid.compare.methods import METHODS, Choice, Method
 from quickstudy.recipes.sinusoid.compare.options import Options
@@ -102,7 +103,7 @@ def search(method: Method, judge: Callable[[Choice], float], trials: int) -> Fou
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("tuning needs Optuna; install it with: pip install 'quickstudy[tune]'") from error
+        raise missing_package("optuna", "tune", "tuning needs Optuna") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study, start = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0)), time.perf_counter()
     done: list[Found] = []

@@ -41,7 +41,7 @@ def from_metaworld(
     any step, for `num_envs` episodes of each goal. Meta-World's own `metalearning_evaluation` counts the first episodes
     that end, and ends an episode at success: goals that are reached soon count more often.
 
-    Install the extra: `pip install 'quickstudy[metaworld]'`. It needs MuJoCo 3.3.0.
+    Install the extra: `pip install "quickstudy[metaworld]"`. It needs MuJoCo 3.3.0.
 
     Args:
         benchmark: for example `metaworld.ML1("reach-v3", seed=0)` or `metaworld.ML10(seed=0)`.
@@ -62,7 +62,7 @@ def from_metaworld(
         if not hasattr(benchmark, name):
             raise TypeError(
                 f"benchmark is a {type(benchmark).__name__} without {name}; expected a benchmark of Meta-World such as "
-                "metaworld.ML10(seed=0)"
+                'metaworld.ML10(seed=0); to install Meta-World: pip install "quickstudy[metaworld]"'
             )
     check_choice("reward", reward, ("v1", "v2"))
     if not len(benchmark.train_tasks) or not len(benchmark.test_tasks):

@@ -38,7 +38,7 @@ class Ant(Robot):
     `directions="all", control_cost=0.5, healthy_reward=1.0`; gymnasium's own reward has the last two. gymnasium takes
     the velocity from the torso's place as it was one physics step earlier.
 
-    Needs the extra `mujoco`: `pip install 'quickstudy[mujoco]'`.
+    Needs the extra `mujoco`: `pip install "quickstudy[mujoco]"`.
 
     Args:
         aim: what differs between tasks.

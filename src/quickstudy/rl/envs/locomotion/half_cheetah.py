@@ -34,7 +34,7 @@ class HalfCheetah(Robot):
     0.01 s for each action, `frame_skip=1`, so an episode had 2 s of physics in place of 10. PEARL and VariBAD draw
     velocities from (0, 3). gymnasium's own reward has `control_cost=0.1`.
 
-    Needs the extra `mujoco`: `pip install 'quickstudy[mujoco]'`.
+    Needs the extra `mujoco`: `pip install "quickstudy[mujoco]"`.
 
     Args:
         aim: what differs between tasks.

@@ -26,7 +26,7 @@ class Hopper(BuiltRobot):
     Variants: the defaults of the factors are those of PEARL's rand-params environments, 1.5³ and 1.3³; there inertia
     has a factor of its own. Rewards are gymnasium's.
 
-    Needs the extra `mujoco`: `pip install 'quickstudy[mujoco]'`.
+    Needs the extra `mujoco`: `pip install "quickstudy[mujoco]"`.
 
     Args:
         mass, damping, friction: largest factors; 1 leaves the robot as it is.

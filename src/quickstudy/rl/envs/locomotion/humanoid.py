@@ -29,7 +29,7 @@ class Humanoid(Robot):
     of any angle ("all"), or forward and backward ("two"), which are in every split. Horizon: 200. An episode terminates
     when the torso's height leaves 1 to 2 m; that step has no `healthy_reward`.
 
-    Needs the extra `mujoco`: `pip install 'quickstudy[mujoco]'`.
+    Needs the extra `mujoco`: `pip install "quickstudy[mujoco]"`.
 
     Args:
         directions: all angles ("all"), or forward and backward ("two").

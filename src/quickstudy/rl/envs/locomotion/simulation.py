@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from quickstudy.checks import check_whole
+from quickstudy.extras import missing_package
 
 Array = NDArray[np.float64]
 
@@ -81,9 +82,7 @@ def import_mujoco() -> Any:
     try:
         import mujoco
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "robots are simulated by the package mujoco; install it: pip install 'quickstudy[mujoco]'"
-        ) from error
+        raise missing_package("mujoco", "mujoco", "robots need MuJoCo") from error
     return mujoco
 
 

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from quickstudy.extras import missing_package
 from quickstudy.tasks.datasets.formats.header import Asked, Lines, columns_below
-
-_FILES = "pip install 'quickstudy[files]'"
 
 
 def read_excel(path: Path, content: bytes, asked: Asked, sheet: str | None) -> dict[str, list[Any]]:
@@ -27,7 +26,7 @@ def read_excel(path: Path, content: bytes, asked: Asked, sheet: str | None) -> d
     try:
         from openpyxl import load_workbook
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{path} is an Excel workbook, which openpyxl reads; install it: {_FILES}") from error
+        raise missing_package("openpyxl", "files", f"{path} is an Excel workbook; reading it needs openpyxl") from error
     try:
         book = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         sheets = {each.title: _lines(each) for each in book.worksheets}
@@ -47,7 +46,7 @@ def read_parquet(path: Path, content: bytes) -> dict[str, list[Any]]:
         from pyarrow import ArrowException, BufferReader
         from pyarrow.parquet import ParquetFile
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{path} is a Parquet file, which pyarrow reads; install it: {_FILES}") from error
+        raise missing_package("pyarrow", "files", f"{path} is a Parquet file; reading it needs pyarrow") from error
     try:
         table = ParquetFile(BufferReader(content)).read()
     except (ArrowException, OSError) as error:
