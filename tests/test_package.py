@@ -80,7 +80,7 @@ def test_errors_about_missing_packages_name_an_extra_that_installs_them():
     named = {}
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "missing_package":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("missing_package", "require_package"):
                 package, extra = (getattr(word, "value", None) for word in node.args[:2])
                 if isinstance(package, str):  # loggers say theirs by name
                     named[package] = extra

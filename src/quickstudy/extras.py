@@ -1,5 +1,8 @@
 """Optional parts: each needs a package that one of the extras of `pyproject.toml` installs."""
 
+import sys
+from importlib.util import find_spec
+
 
 def missing_package(package: str, extra: str, reason: str) -> ModuleNotFoundError:
     """The error of an optional part whose package is not installed: one line, which names the extra.
@@ -17,3 +20,9 @@ def missing_package(package: str, extra: str, reason: str) -> ModuleNotFoundErro
     return ModuleNotFoundError(
         f'{reason}, which is not installed; install it: pip install "quickstudy[{extra}]"', name=package
     )
+
+
+def require_package(package: str, extra: str, reason: str) -> None:
+    """Raise `missing_package(...)` if the package is not installed. It is not imported."""
+    if sys.modules.get(package) is None and find_spec(package) is None:
+        raise missing_package(package, extra, reason)

@@ -46,6 +46,7 @@ def execute(
 
     Raises:
         FileExistsError: if mode is "new" and the folder holds a run or other files.
+        ModuleNotFoundError: if the recipe needs a package that is not installed; nothing has been written then.
         ValueError, TypeError, OSError: as `quickstudy.fit`.
     """
     check_options(options)
@@ -55,6 +56,7 @@ def execute(
     mode, earlier = world.once(lambda: _mode_and_result(out, mode, write))
     if mode == "resume" and is_measured(earlier):
         return earlier
+    _check_packages(recipe, options, mode)
     reporter = reporter if reporter is not None and world.first else Silent()
     stage = Stage(recipe, options, mode, command, reporter, write=write, first=world.first)
     result = _run_seeds(stage) if options.seeds else _run_one(stage)
@@ -124,6 +126,13 @@ def _mode_and_result(out: Path, mode: Mode, write: bool) -> tuple[Mode, dict[str
     if mode != "measure" or write:
         check_no_links(out)
     return mode, read_result(out)
+
+
+def _check_packages(recipe: str, options: Options, mode: Mode) -> None:
+    """Let a new run's recipe ask for the packages that it needs, before there is a folder that would be in the way."""
+    check = getattr(RECIPES[recipe].load(), "check_packages", None)
+    if mode == "new" and check is not None:
+        check(options)
 
 
 def _run_one(stage: Stage) -> dict[str, Any]:

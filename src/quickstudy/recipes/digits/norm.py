@@ -30,7 +30,7 @@ import quickstudy as qs
 from quickstudy.evaluation.intervals import Metric, over_seeds, over_tasks
 from quickstudy.experiments.options import Stepped
 from quickstudy.experiments.stage import Stage
-from quickstudy.recipes.digits.family import SIDE, Digits
+from quickstudy.recipes.digits.family import SIDE, Digits, pool
 from quickstudy.report import figures
 from quickstudy.report.runs import read_result
 
@@ -64,6 +64,11 @@ class Options(Stepped):
     """Filters of each convolution."""
     which: Literal["best", "last"] = "last"
     """Weights to measure: the last, or the best on validation tasks (for BatchNorm with running statistics)."""
+
+
+def check_packages(options: Options) -> None:
+    """Raise ModuleNotFoundError without the package that has the digits."""
+    pool("train")
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:

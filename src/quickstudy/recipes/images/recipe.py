@@ -39,6 +39,11 @@ DRAWN = 4  # images in a figure
 References = Mapping[str, Callable[[Examples], Tensor]]
 
 
+def check_packages(options: Options) -> None:
+    """Raise ModuleNotFoundError without the package that has the images, if it is needed."""
+    read(options)
+
+
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Train, measure and draw."""
     family = read(options)

@@ -28,6 +28,7 @@ from quickstudy.recipes.locomotion.robots import Robot, make
 from quickstudy.report.animation import animate
 from quickstudy.report.tables import PARTS
 from quickstudy.rl.envs.filmed import Filmed
+from quickstudy.rl.envs.locomotion.simulation import import_mujoco
 
 RATES = (2.0, 1.0, 0.5)  # candidates at test time, as multiples of the learning rate of training
 CHOOSING = 20  # validation tasks on which a learning rate is chosen
@@ -71,6 +72,11 @@ class Options(Base):
     """Seed of the unseen tasks and of the episodes on them."""
     which: Literal["best", "last"] = "last"
     """Weights to measure: the best on the validation tasks, or the last."""
+
+
+def check_packages(options: Options) -> None:
+    """Raise ModuleNotFoundError without the package that simulates the robots."""
+    import_mujoco()
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:

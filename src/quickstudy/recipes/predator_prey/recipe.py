@@ -75,6 +75,12 @@ class Options(Sampled):
     """Whether to measure on the record of hares and lynxes too, which needs the package astsa."""
 
 
+def check_packages(options: Options) -> None:
+    """Raise ModuleNotFoundError without the package that has the record, if it is needed."""
+    if options.record:
+        record.hares_and_lynxes()
+
+
 def run(options: Options, stage: Stage) -> dict[str, Metric]:
     """Train, measure and draw."""
     if options.record:

@@ -1,11 +1,9 @@
 """Loggers, which receive metrics besides `metrics.jsonl`: one adapter per file, imported only when used."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from quickstudy.extras import missing_package
+from quickstudy.extras import require_package
 
 
 @runtime_checkable
@@ -30,5 +28,5 @@ class Logger(Protocol):
 
 def require(package: str | None) -> None:
     """Raise ModuleNotFoundError, which says what to install, unless the package that a logger needs is installed."""
-    if package is not None and package not in sys.modules and importlib.util.find_spec(package) is None:
-        raise missing_package(package, package, f"this logger needs the package {package}")
+    if package is not None:
+        require_package(package, package, f"this logger needs the package {package}")

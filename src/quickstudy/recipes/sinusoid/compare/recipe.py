@@ -31,9 +31,14 @@ from quickstudy.recipes.sinusoid.compare.measuring import (
 from quickstudy.recipes.sinusoid.compare.options import Options as Options
 from quickstudy.recipes.sinusoid.compare.options import check, curves
 from quickstudy.recipes.sinusoid.compare.training import train, train_alone
-from quickstudy.recipes.sinusoid.compare.tuning import Found, choices
+from quickstudy.recipes.sinusoid.compare.tuning import Found, choices, require_optuna
 from quickstudy.report.runs import read_result
 from quickstudy.report.tables import PARTS
+
+
+def check_packages(options: Options) -> None:
+    """Raise ModuleNotFoundError without the package that tunes."""
+    require_optuna()
 
 
 def run(options: Options, stage: Stage) -> dict[str, Metric]:

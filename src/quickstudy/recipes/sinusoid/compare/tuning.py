@@ -16,7 +16,7 @@ import quickstudy as qs
 from quickstudy.experiments.options import to_json
 from quickstudy.experiments.side_by_side import at_a_time, side_by_side
 from quickstudy.experiments.stage import Reporter, Stage
-from quickstudy.extras import missing_package
+from quickstudy.extras import require_package
 from quickstudy.learner import TaskFamily
 from quickstudy.recipes.sinusoid.compare.methods import METHODS, Choice, Method
 from quickstudy.recipes.sinusoid.compare.options import Options
@@ -94,16 +94,20 @@ def described(found: Found) -> str:
     return f"{shown} (error {found['loss']:.3g}, best of {trials})"
 
 
+def require_optuna() -> None:
+    """Raise ModuleNotFoundError, which names the extra, unless Optuna is installed."""
+    require_package("optuna", "tune", "tuning needs Optuna")
+
+
 def search(method: Method, judge: Callable[[Choice], float], trials: int) -> Found:
     """The best of `trials` choices of Optuna's TPESampler with a fixed seed; its first ten choices are random.
 
     Raises:
         ModuleNotFoundError: if Optuna is not installed.
     """
-    try:
-        import optuna
-    except ModuleNotFoundError as error:
-        raise missing_package("optuna", "tune", "tuning needs Optuna") from error
+    require_optuna()
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study, start = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0)), time.perf_counter()
     done: list[Found] = []
