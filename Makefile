@@ -2,11 +2,13 @@
 PYTHON ?= python3
 # Where the torch wheel comes from, when PyPI's own (CUDA on Linux) is not wanted; see CONTRIBUTING.md.
 TORCH_INDEX ?=
+# Interpreters on which `make release-check` tries the wheel; by default all of Python 3.11 to 3.13 that it finds.
+PYTHONS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: env demo test test-slow lint types docs bench format constraints clean
+.PHONY: env demo test test-slow lint types docs bench release-check format constraints clean
 
 env: .venv/.installed
 
@@ -46,7 +48,11 @@ bench: env
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.cost_model
 
+release-check: env
+	TORCH_INDEX="$(TORCH_INDEX)" PYTHONS="$(PYTHONS)" $(BIN)/python -m release
+
 constraints:
+	$(PIP) install --group bench --group release
 	sed -n 1p constraints.txt > constraints.tmp
 	$(PIP) freeze --exclude-editable | sed -e 's/+[a-z0-9.]*$$//' >> constraints.tmp
 	mv constraints.tmp constraints.txt

@@ -1,0 +1,1 @@
+"""`make release-check`: the wheel as a newcomer gets it, built, looked into, and used in empty environments."""
