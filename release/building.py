@@ -3,6 +3,7 @@
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from release.environment import CommandError, Environment, clean_variables
 
@@ -27,11 +28,12 @@ def build(tools: Environment, root: Path, place: Path) -> Built:
 
     Git is hidden from the second wheel: whoever installs an sdist may have none.
     """
-    constraints = dict.fromkeys(("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"), str(root / "constraints.txt"))
-    tools.run("python", "-m", "build", "--sdist", "--wheel", "--outdir", str(place / "dist"), str(root), **constraints)
+    constraints = str(root / "constraints.txt")
+    pinned: dict[str, Any] = {"PIP_CONSTRAINT": constraints, "PIP_BUILD_CONSTRAINT": constraints}
+    tools.run("python", "-m", "build", "--sdist", "--wheel", "--outdir", str(place / "dist"), str(root), **pinned)
     [sdist], [wheel] = place.glob("dist/*.tar.gz"), place.glob("dist/*.whl")
     words = ["python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(place / "again"), str(sdist)]
-    tools.run(*words, PATH=str(tools.root / "bin"), **constraints)
+    tools.run(*words, PATH=str(tools.root / "bin"), **pinned)
     [again] = place.glob("again/*.whl")
     return Built(sdist, wheel, again)
 

@@ -69,7 +69,7 @@ def _demo(env: Environment) -> None:
 def _pages(env: Environment) -> None:
     env.run("quickstudy", "report", "runs/demo", "--out", "page.html")
     _written(env.folder / "page.html")
-    if "MAML" not in env.run("quickstudy", "cite", "runs/demo"):
+    if "@inproceedings{finn2017maml" not in env.run("quickstudy", "cite", "runs/demo"):
         raise CommandError("quickstudy cite runs/demo printed no reference")
 
 

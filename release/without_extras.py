@@ -24,6 +24,7 @@ from quickstudy.training.loggers.mlflow import MLflow
 from quickstudy.training.loggers.tensorboard import TensorBoard
 from quickstudy.training.loggers.wandb import WandB
 
+NONE: Any = None  # the benchmark of somebody who has none
 TINY = ["--steps", "1", "--test-tasks", "2"]
 HERE = Path("without-extras")
 
@@ -78,7 +79,7 @@ ROWS: list[tuple[str, str, Callable[[], object]]] = [
         command("table", str(EXCEL), *"--group a --x b --y c".split()),
     ),
     ("formula", "qs.bases.Formula", lambda: qs.bases.Formula("1 + day", ["day"])(torch.zeros(2, 1).double())),
-    ("metaworld", "qs.rl.from_metaworld", lambda: qs.rl.from_metaworld(None)),
+    ("metaworld", "qs.rl.from_metaworld", lambda: qs.rl.from_metaworld(NONE)),
     ("mujoco", "qs.rl.HalfCheetah", lambda: qs.rl.HalfCheetah()),
     ("mujoco", "quickstudy run locomotion-maml", command("run", "locomotion-maml", *TINY)),
     ("tables", "qs.GroupRegressor", lambda: qs.GroupRegressor()),
