@@ -1,4 +1,4 @@
-"""The command line: `quickstudy demo | list | run | resume | evaluate | report | cite | table | predict`.
+"""The command line: `quickstudy demo | play | list | run | resume | evaluate | report | cite | table | predict`.
 
 `quickstudy --help` imports neither torch nor matplotlib; the commands import what they need.
 """
@@ -23,6 +23,7 @@ HELP = """quickstudy {version}: meta-learning in PyTorch, with MAML, Neural Proc
 usage: quickstudy COMMAND ...
 
   demo             train MAML, a Neural Process and baselines on sine waves, in two minutes, and write a report
+  play             open a page where you click points and watch learners change their minds
   list             list the recipes
   run RECIPE       run a recipe: train, measure and draw figures (run RECIPE --help shows its options)
   resume RUN       continue a run that was stopped; RUN is its folder

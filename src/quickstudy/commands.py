@@ -249,8 +249,19 @@ def predict(arguments: list[str]) -> None:
     print("\n".join(sentences))
 
 
+def play(arguments: list[str]) -> None:
+    """Serve the page on which learners are tried out."""
+    from quickstudy.play.command import Playing
+    from quickstudy.play.command import play as serve
+
+    about = "Open a page where you click points and watch learners change their minds. Nothing leaves this machine."
+    given = _parse(Playing, arguments, "play", about, named=True)
+    serve(given)
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo,
+    "play": play,
     "list": list_recipes,
     "run": run,
     "resume": resume,

@@ -15,7 +15,7 @@ from quickstudy.tasks.sampling import Batch, stretch
 CELLS = 4_096  # of a grid, about
 LARGER = (4.0, 2.0, 1.0)  # factors of the noise, one for each grid
 FAR = 20.0  # a cell is dropped if its log-likelihood is so far below the largest
-MEMBERS = 200  # curves that stand for the posterior
+MEMBERS = 100  # curves that stand for the posterior
 
 
 class Parameter(NamedTuple):
@@ -113,7 +113,7 @@ class CurvePosterior:
     def __call__(self, x: Tensor) -> PointMixture:
         """The belief about outcomes at `x [1, M, 1]`."""
         curves = self.family.curve(self.members, x[0, :, 0].double().expand(len(self.members), -1))
-        means = curves.T[None, :, :, None]
+        means = curves.T[None, :, :, None].to(x)
         logits = means.new_zeros(means.shape[:3])
         return PointMixture(logits, means, torch.full_like(means, self.family.noise**2))
 

@@ -46,8 +46,8 @@ class GPPosterior:
     def __call__(self, x: Tensor) -> PointMixture:
         """The belief about outcomes at `x [1, M, 1]`."""
         belief = self.exact(x.double().expand(len(self.logits), -1, -1))
-        means, variances = (part[..., 0].T[None, :, :, None] for part in (belief.mean, belief.variance))
-        return PointMixture(self.logits.expand(means.shape[:3]), means, variances)
+        means, variances = (part[..., 0].T[None, :, :, None].to(x) for part in (belief.mean, belief.variance))
+        return PointMixture(self.logits.to(x).expand(means.shape[:3]), means, variances)
 
     def functions(self, n: int, generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
         """`n` functions from the posterior, as one function `x [1, M, 1] -> [n, 1, M, 1]`."""

@@ -1,0 +1,116 @@
+"""The scenes that come with the package."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import quickstudy as qs
+from quickstudy.data import Examples
+from quickstudy.play.functions.scene import Player, Scene, Slider, Truth
+from quickstudy.recipes.page.curves import Curves
+from quickstudy.recipes.page.families import FAMILIES, HOURS, PageFamily
+from quickstudy.tasks import GaussianProcess
+from quickstudy.tasks.sampling import bounds
+
+PLACES = 14  # at which a function of a conditional process is drawn; between them it is the mean
+LEARNERS = {
+    "maml": ("MAML", "gradient", "Starts from a learned function and takes gradient steps on your points."),
+    "np": ("Neural Process", "closed", "Reads your points into one latent variable, and decodes functions from it."),
+    "tnp": ("Transformer Process", "closed", "Attends from every input to your points."),
+    "alpaca": ("ALPaCA", "closed", "Learned features, with an exact Bayesian last layer: its band is in closed form."),
+    "pretrained": ("Pretrained", "gradient", "Trained on all functions at once, then fine-tuned: the plain rival."),
+}
+EXACT = "Bayes' rule with the true family: no learner can do better on average."
+ABOUT = {
+    "sine": "Amplitude and phase differ between waves, as in the MAML paper; a point has noise.",
+    "rbf": "Smooth functions whose length scale and size are unknown, as in the papers on Neural Processes.",
+    "sawtooth": "Functions with jumps, at an unknown pace.",
+    "drug": "The logarithm of a drug's concentration after a dose; people absorb and lose it at their own rates.",
+}
+AXES = {"drug": ("hours since the dose", "log concentration"), "": ("x", "y")}
+
+
+def built_in() -> dict[str, Scene]:
+    """All scenes, with their trained learners."""
+    return {name: _scene(name, page) for name, page in FAMILIES.items()}
+
+
+def _scene(name: str, page: PageFamily) -> Scene:
+    family = page.family
+    players = {key: _player(key, f"{key}/{name}") for key in LEARNERS}
+    players["exact"] = Player("Exact posterior", "exact", lambda s, _, __: page.posterior(s), 0, EXACT, _functions)
+    curve = isinstance(family, Curves)
+    return Scene(
+        page.title,
+        ABOUT[name],
+        family.domain,
+        page.heights,
+        AXES.get(name, AXES[""]),
+        bounds(family.noise)[0],
+        tuple(Slider(*p) for p in family.parameters) if curve else _gp_sliders(family),
+        _curve_of(family) if curve else _gp_draw(family),
+        players,
+        HOURS if name == "drug" else 1.0,
+    )
+
+
+def _player(key: str, name: str) -> Player:
+    title, kind, note = LEARNERS[key]
+    learner = qs.load(name)
+    draws = {"np": _functions, "alpaca": _functions, "tnp": _chained}.get(key)
+    return Player(title, kind, adapter(learner), learner.steps if kind == "gradient" else 0, note, draws)
+
+
+def adapter(learner: Any) -> Callable[[Examples, int | None, torch.Generator], Any]:
+    """The learner's `adapt`, with the arguments of a player."""
+    return lambda support, steps, generator: learner.adapt(support, steps=steps, generator=generator)
+
+
+def _functions(predictor: Any, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
+    drawn: Tensor = predictor.functions(n, generator)(x.reshape(1, -1, 1))
+    return drawn[:, 0, :, 0]
+
+
+def _chained(predictor: Any, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
+    """Functions `[n, M]` by the chain rule at a few places, and the mean given their values between these.
+
+    (Bruinsma et al. 2023, section 2.) Values are drawn without the noise of observations as far as the process can
+    tell it apart: it cannot, and so functions of a process are as rough as its beliefs are wide.
+    """
+    order = torch.randperm(PLACES, generator=generator)
+    places = torch.linspace(float(x[0]), float(x[-1]), PLACES)[order].reshape(1, -1, 1)
+    values = predictor.autoregressive(order="given", samples=1)(places).sample(n, generator)  # [n, 1, places, 1]
+    means = [predictor.append(Examples(places, value))(x.reshape(1, -1, 1)).mean for value in values]
+    return torch.cat(means)[..., 0]
+
+
+def _curve_of(family: Curves) -> Callable[[Mapping[str, float], int], Truth]:
+    def hidden(values: Mapping[str, float], _: int) -> Truth:
+        theta = torch.tensor([values[p.name] for p in family.parameters])
+        return lambda x: family.curve(theta, x)
+
+    return hidden
+
+
+def _gp_sliders(family: GaussianProcess) -> tuple[Slider, ...]:
+    return (
+        Slider("lengthscale", *bounds(family.lengthscale), "length scale"),
+        Slider("scale", *bounds(family.scale), "scale"),
+    )
+
+
+def _gp_draw(family: GaussianProcess) -> Callable[[Mapping[str, float], int], Truth]:
+    """A function drawn by random Fourier features, which have a value everywhere."""
+    features = 500
+
+    def hidden(values: Mapping[str, float], seed: int) -> Truth:
+        chance = torch.Generator().manual_seed(seed)
+        pace = torch.randn(features, generator=chance) / values["lengthscale"]
+        phase = 2 * math.pi * torch.rand(features, generator=chance)
+        size = values["scale"] * torch.randn(features, generator=chance) * math.sqrt(2 / features)
+        return lambda x: (torch.cos(x.unsqueeze(-1) * pace + phase) * size).sum(-1)
+
+    return hidden
