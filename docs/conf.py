@@ -14,7 +14,7 @@ author = "The quickstudy authors"
 copyright = "the quickstudy authors"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "offline_math"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "offline_math", "documented"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_math_renderer = "drawn"

@@ -18,6 +18,8 @@ from quickstudy.data import IGNORED, Examples, at_least_float32, mean_over_posit
 from quickstudy.learner import Predictive
 from quickstudy.predictive.outcomes import LOG_2PI
 
+__all__ = ["Categorical", "Gaussian", "HeteroscedasticGaussian", "Likelihood"]  # what `qs.likelihoods` is for
+
 PointLoss = Callable[[Tensor, Tensor], Tensor]
 
 

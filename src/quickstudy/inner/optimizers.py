@@ -19,6 +19,8 @@ from quickstudy.inner.rates import rate_at as rate_at
 from quickstudy.inner.rates import rate_text
 from quickstudy.words import set_values
 
+__all__ = ["SGD", "Adam", "RMSProp", "Rated", "Rates", "Rule", "check_rate", "rate_at"]  # what `qs.optimizers` is for
+
 
 class SGD(nn.Module):
     """Gradient descent: v' = momentum v + g + weight_decay p;  p' = p - lr v' (Nesterov: p - lr (g + momentum v')).

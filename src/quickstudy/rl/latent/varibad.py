@@ -23,7 +23,7 @@ from quickstudy.rl.recurrent.trial import indifferent_policy, play
 class VariBAD(nn.Module):
     """A policy that reads the observation and a belief about the task, over several episodes of the same task.
 
-    A recurrent encoder gives the belief q(m | tau_:t) about a latent variable m before every action, as a mean and a
+    A recurrent encoder gives the belief `q(m | tau_:t)` about a latent variable m before every action, as a mean and a
     log variance. It is trained with decoders as a variational autoencoder: from each belief along a trial, the decoders
     predict all rewards (and observations) of the trial, past and future, and the divergence from the belief before is
     small. The loss is the mean over trials and times t of
