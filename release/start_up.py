@@ -6,7 +6,7 @@ from pathlib import Path
 
 from release.environment import CommandError, Environment, clean_variables
 
-RUNS = 15
+RUNS = 40
 MOST = 1.5
 STARTS = {
     "import quickstudy": ["-c", "import quickstudy"],
