@@ -23,10 +23,10 @@ OWN = {  # kind of file: the folders of the package in which it may lie
     ".typed": r"",
     ".bib": r"report/",
     ".mplstyle": r"report/static/",
-    ".css": r"[a-z_/]+/static/([a-z_]+/)*",
-    ".js": r"[a-z_/]+/static/([a-z_]+/)*",
-    ".html": r"[a-z_/]+/static/([a-z_]+/)*",
-    ".svg": r"[a-z_/]+/static/([a-z_]+/)*",
+    ".css": r"[a-z_/]+/(static|page)/([a-z_]+/)*",
+    ".js": r"[a-z_/]+/(static|page)/([a-z_]+/)*",
+    ".html": r"[a-z_/]+/(static|page)/([a-z_]+/)*",
+    ".svg": r"[a-z_/]+/(static|page)/([a-z_]+/)*",
 }
 ASSETS: dict[str, str] = {}
 """Files made by others: path in the wheel, licence and source. Whoever adds one says here who made it."""

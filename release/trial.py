@@ -2,10 +2,13 @@
 
 import csv
 import math
+import re
+import subprocess
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from release.environment import CommandError, Environment
+from release.environment import CommandError, Environment, clean_variables
 
 SHORT = "--steps 20 --process-steps 20 --width 16 --test-tasks 20 --shots 5".split()
 OPTIMISED = "--steps 5 --process-steps 5 --width 8 --test-tasks 10 --shots 5 --out runs/optimised".split()
@@ -18,6 +21,7 @@ belief = qs.load("tnp/rbf").adapt(Examples(x, x.sin()))(x)
 assert (belief.mean - x.sin()).abs().max() < 0.1, belief.mean
 """
 PLACE = "import quickstudy, sys; assert quickstudy.__file__.startswith(sys.prefix), quickstudy.__file__"
+PAGE = re.compile(r"http://127\.0\.0\.1:\d+/")
 LIGHT = "import sys, quickstudy; assert not {'torch', 'matplotlib', 'numpy'} & set(sys.modules), sorted(sys.modules)"
 
 
@@ -38,6 +42,7 @@ def steps(env: Environment, version: str) -> list[tuple[str, Callable[[], object
         ("quickstudy demo", lambda: _demo(env)),
         ("quickstudy report, cite", lambda: _pages(env)),
         ("quickstudy table, predict", lambda: _table(env)),
+        ("quickstudy play", lambda: _play(env)),
         ("python -OO -m quickstudy demo", lambda: env.run("python", "-OO", "-m", "quickstudy", "demo", *OPTIMISED)),
         ("every optional part asks for its extra by name", lambda: _extras(env)),
     ]
@@ -93,6 +98,33 @@ def _table(env: Environment) -> None:
         predicted = list(csv.DictReader(found))
     if len(predicted) != 3 or not all(math.isfinite(float(row["speed_mean"])) for row in predicted):
         raise CommandError(f"predictions.csv holds {predicted}")
+
+
+def _play(env: Environment) -> None:
+    """The page is served on loopback, at a free port, until it is stopped."""
+    env.run("quickstudy", "play", "--help")
+    server = subprocess.Popen(
+        [str(env.root / "bin/quickstudy"), "play", "--port", "0", "--no-browser"],
+        cwd=env.folder,
+        env=clean_variables() | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        said = []
+        for line in server.stdout:
+            said.append(line)
+            if found := PAGE.search(line):
+                with urllib.request.urlopen(found.group(), timeout=60) as page:
+                    if "<html" not in page.read().decode().lower():
+                        raise CommandError(f"{found.group()} is no page")
+                return
+        raise CommandError(f"quickstudy play ended before it named a page:\n{''.join(said)}")
+    finally:
+        server.terminate()
+        server.wait(30)
 
 
 def _extras(env: Environment) -> None:
