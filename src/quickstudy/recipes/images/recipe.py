@@ -8,7 +8,8 @@ By default intensities have uniform noise of one grey level, and no model exceed
 nor can a normal distribution exceed the density that its smallest standard deviation (`--sigma-floor`) allows. The
 smaller of the two bounds is in the results (`ceiling`). The default floor is that of published runs on EMNIST; with a
 small one, training first fits pixels that are black in all images, and learns slowly from the others. Beside the
-process stand two models that know no pixel of the image: a normal distribution, and a histogram of all training pixels.
+process stand two models that know no pixel of the image: a normal distribution, and a histogram of all training pixels;
+and one that has only a memory: Bayes' rule over all training images (`remembered`; see its file).
 
 Nguyen and Grover 2022 train for 200 epochs on EMNIST and on CelebA at 32 x 32 pixels, with 200 pixels of an image.
 """
@@ -31,10 +32,11 @@ from quickstudy.experiments.unseen import Unseen, measure, moments, place
 from quickstudy.predictive.outcomes import LOG_2PI
 from quickstudy.recipes.images.options import Options as Options
 from quickstudy.recipes.images.options import read
+from quickstudy.recipes.images.remembered import tuned
 from quickstudy.report.completions import Completed, Completion, completions
 from quickstudy.tasks import Images
 
-LEAST = 3  # fewest pixels seen, and fewest to be predicted, in training
+LEAST = 3  # fewest pixels to be predicted in training
 DRAWN = 4  # images in a figure
 References = Mapping[str, Callable[[Examples], Tensor]]
 
@@ -54,7 +56,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
     trained = stage.train(
         learner, family, steps=options.steps, tasks=options.tasks, lr=options.lr, **sizes(options, family)
     )
-    known = references(family, options)
+    known, rival = references(family, options), tuned(family, counts).to(place(trained))
     kinds = {"held-out images": family}
     if family.unseen:
         kinds["unseen classes"] = family.unseen_classes()
@@ -64,6 +66,7 @@ def run(options: Options, stage: Stage) -> dict[str, Metric]:
         for count in counts:
             unseen = Unseen(images, _all_pixels(count, family.pixels), options.test_tasks, options.test_seed)
             found = measure(trained, unseen, known)
+            found |= {f"remembered/{name}": metric for name, metric in measure(rival, unseen).items()}
             metrics |= {f"{kind}/{name}/k={count}": metric for name, metric in found.items()}
         stage.draw(
             kind.replace(" ", "_"),
@@ -77,7 +80,7 @@ def process(options: Options, family: Images) -> nn.Module:
     """The process that is trained."""
     if options.model == "grid-conv-cnp":
         head = HEADS[options.head](options.sigma_floor)
-        return qs.GridConvCNP(tuple(family.images.shape[1:3]), family.dy, head=head)
+        return qs.GridConvCNP(tuple(family.images.shape[1:3]), family.dy, channels=options.channels, head=head)
     return build(options.model, 2, family.dy, head=options.head, sigma_floor=options.sigma_floor, **grid(family))
 
 
@@ -88,10 +91,12 @@ def _title(options: Options) -> str:
 def sizes(options: Options, family: Images) -> dict[str, Any]:
     """Ranges of the numbers of pixels in training."""
     most = min(options.most, family.pixels)
-    if most < 2 * LEAST:
-        raise ValueError(f"--most {options.most}: expected at least {2 * LEAST} pixels, and images that have as many")
-    span = (LEAST, most - LEAST)
-    return {"support": span, "query": span, "points": most}
+    if options.fewest < 0 or most < options.fewest + LEAST:
+        raise ValueError(
+            f"--fewest {options.fewest} --most {options.most}: expected --fewest of 0 or more, --most of at least "
+            f"{LEAST} more than it, and images of {family.pixels} pixels to have as many"
+        )
+    return {"support": (options.fewest, most - LEAST), "query": (LEAST, most - options.fewest), "points": most}
 
 
 def grid(family: Images) -> dict[str, Any]:
