@@ -29,6 +29,8 @@ class Resume:
 
     run: Path
     """Folder of the run; for a run with several parts or seeds, the outer folder."""
+    method: Path | None = None
+    """Python file of the method of your own, if the run was started with --method: a run's word is not enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ class Evaluate:
     """Weights to measure: the best on the validation tasks, or the last; by default as in the run."""
     seed: int | None = None
     """Seed of the unseen tasks; by default as in the recipe, or 0 for a run of quickstudy.fit."""
+    method: Path | None = None
+    """Python file of the method of your own, if the run was started with --method: a run's word is not enough."""
     write: bool = False
     """Write the numbers to result.json and report.html, and draw the figures again."""
 
@@ -138,14 +142,15 @@ def run(arguments: list[str]) -> None:
 
 def resume(arguments: list[str]) -> None:
     """Continue a run."""
-    path = _parse(Resume, arguments, "resume", Resume.__doc__).run
+    given = _parse(Resume, arguments, "resume", Resume.__doc__)
+    path = given.run
     from quickstudy.experiments import fitted
     from quickstudy.experiments.execute import reopen
 
     run_of_fit = fitted.find(path)
     if run_of_fit is None or run_of_fit.outer is not None:
-        name, options = reopen(path)
-        return _execute(name, options, "resume", _command_of(path), _resuming(path))
+        name, options = reopen(path, given.method)
+        return _execute(name, options, "resume", _command_of(path), _resuming(path, options))
     display = _display()
     with _message_when_stopped(display, path, _resuming(path)):
         result = fitted.resume(run_of_fit, display)
@@ -187,7 +192,7 @@ def _evaluate_recipe(given: Evaluate) -> None:
     from quickstudy.experiments.remeasure import NAMES_IN_EVALUATE, labelled, protocols
     from quickstudy.training.display import Display
 
-    name, options = reopen(given.run)
+    name, options = reopen(given.run, given.method)
     sizes: dict[str, Any] = {"tasks": given.tasks, "support": given.support, "steps": given.steps}
     found = protocols(name, options, which=given.which, seed=given.seed, **sizes)
     if given.write and len(found) > 1:
@@ -319,10 +324,10 @@ def _run(name: str, options: "Options", command: str) -> None:
     if (out / "config.json").exists() and not _restarted(out):
         _check_same(name, options, out)
         raise FileExistsError(
-            f"{out} already holds this run; continue it, or show its results, with `{_resuming(out)}`, or choose "
-            "another --out"
+            f"{out} already holds this run; continue it, or show its results, with `{_resuming(out, options)}`, or "
+            "choose another --out"
         )
-    _execute(name, replace(options, out=out), "new", command, _resuming(out))
+    _execute(name, replace(options, out=out), "new", command, _resuming(out, options))
 
 
 def _execute(name: str, options: "Options", mode: "Mode", command: str | None, resuming: str) -> None:
@@ -382,9 +387,10 @@ def _message_when_stopped(display: "Reporter", out: Path, resuming: str) -> Iter
         raise
 
 
-def _resuming(out: Path) -> str:
-    """The command that continues the run at `out`."""
-    return f"quickstudy resume {shlex.quote(str(out))}"
+def _resuming(out: Path, options: object = None) -> str:
+    """The command that continues the run at `out`; `options` are those of its recipe."""
+    method = getattr(options, "method", None)
+    return shlex.join(["quickstudy", "resume", str(out), *(["--method", str(method)] if method else [])])
 
 
 def _show(metrics: Mapping[str, Any], out: Path, recipe: str = "") -> None:
@@ -444,9 +450,9 @@ def _command_of(path: Path) -> str | None:
 def _check_same(name: str, options: "Options", out: Path) -> None:
     """Raise FileExistsError if the run at `out` has another recipe or other options."""
     from quickstudy.experiments.again import differences
-    from quickstudy.experiments.execute import reopen
+    from quickstudy.experiments.execute import recorded
 
-    found, before = reopen(out)
+    found, before = recorded(out)
     if found != name:
         raise FileExistsError(f"{out} holds a run of {found}; choose another --out")
     sentences = differences(options, before, out)

@@ -8,6 +8,7 @@ from quickstudy.cli import main
 from quickstudy.recipes.few_rows.method import read_method
 from quickstudy.recipes.few_rows.scores import main_column, near_best, summary
 from quickstudy.recipes.few_rows.sources import SOURCES, rows_of
+from quickstudy.runs.config import write_config
 
 GROUPS = {"sleepstudy": 18, "Oxboys": 26, "Wafer": 80, "Glucose2": 14, "Remifentanil": 65, "Blackmore": 231}
 METHOD = """
@@ -75,3 +76,32 @@ def test_what_is_wrong_with_a_method_or_a_table_is_said(tmp_path: Path, capsys: 
     assert "no such table; the tables are sleepstudy" in capsys.readouterr().err
     assert main(["run", "few-rows", "--tables", "Orthodont", "--learners", "log-gp", *out]) == 1
     assert "no learner 'log-gp' for this table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate"])
+def test_a_method_that_a_run_names_is_not_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str):
+    """Whoever sends somebody a run must not choose what code is executed there."""
+    own, run, trap = tmp_path / "own.py", tmp_path / "run", tmp_path / "executed"
+    own.write_text(f"import pathlib\npathlib.Path({str(trap)!r}).touch()\n{METHOD}")
+    run.mkdir()
+    write_config(run, {"recipe": "few-rows", "options": {"tables": ["Orthodont"], "method": str(own)}})
+    assert main([command, str(run)]) == 1
+    said = capsys.readouterr().err
+    assert "code that a run names is not executed" in said and f"--method {own}" in said and not trap.exists()
+    assert main([command, str(run), "--method", str(tmp_path / "other.py")]) == 1
+    assert "is another one" in capsys.readouterr().err and not trap.exists()
+
+
+def test_a_method_that_is_named_again_continues_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own, run = tmp_path / "own.py", tmp_path / "run"
+    own.write_text(METHOD)
+    options = ["--tables", "Orthodont", "--learners", "intercept", "--out", str(run), "--steps", "3"]
+    assert main(["run", "few-rows", *options, "--method", str(own)]) == 0
+    assert main(["run", "few-rows", *options, "--method", str(own)]) == 1
+    assert f"quickstudy resume {run} --method {own}" in capsys.readouterr().err
+    (run / "result.json").unlink()
+    assert main(["resume", str(run), "--method", str(own)]) == 0
+    assert "own" in (run / "tables.json").read_text()
+    write_config(run, {"recipe": "few-rows", "options": {}})
+    assert main(["resume", str(run), "--method", str(own)]) == 1
+    assert "has no method of your own" in capsys.readouterr().err

@@ -64,3 +64,28 @@ def test_models_that_say_nothing_of_it(folder: Path) -> None:
     model = TableModel.load(folder / "model")
     assert (model.decimal, model.delimiter) == (".", None)
     (folder / "model" / "table.json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "[" * 200_000,
+        lambda text: text[:50],
+        lambda text: "[1, 2]",
+        lambda text: text.replace('"inputs": [', '"inputs": [1, '),
+        lambda text: text.replace('"levels"', '"_levels"'),
+        lambda text: text.replace('"kind": "number"', '"other": "number"'),
+    ],
+    ids=["nested", "cut", "list", "number", "no levels", "unknown field"],
+)
+def test_a_damaged_description_of_a_model_is_one_line(folder: Path, damage, capsys) -> None:
+    described = folder / "model" / "table.json"
+    text = described.read_text()
+    try:
+        described.write_text(damage(text))
+        assert described.read_text() != text
+        assert main(["predict", str(folder / "model"), "new.csv"]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("quickstudy: error: ") and "table.json" in said and said.count("\n") == 1
+    finally:
+        described.write_text(text)

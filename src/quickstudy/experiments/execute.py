@@ -67,8 +67,37 @@ def execute(
     return result
 
 
-def reopen(path: Path) -> tuple[str, Options]:
-    """The recipe and options of the run at `path`. Recipes are looked up in `RECIPES`; no name is imported.
+def reopen(path: Path, method: Path | None = None) -> tuple[str, Options]:
+    """The recipe and options of the run at `path`, to be run again.
+
+    Args:
+        path: folder of the run.
+        method: the file with a method of the user's own, where the run has one. It is code, and anybody may have
+            written the run, so it is executed only if the user names it again.
+
+    Raises:
+        FileNotFoundError, ValueError: as `recorded`.
+        ValueError: if the run has such a method, and `method` is not a file of that name; or the other way round.
+    """
+    name, options = recorded(path)
+    own: Path | None = getattr(options, "method", None)
+    if own is None and method is None:
+        return name, options
+    if own is None:
+        raise ValueError(f"{path} has no method of your own; leave --method {method} out")
+    if method is None:
+        raise ValueError(
+            f"{path} was made with a method from {own}; code that a run names is not executed, so name it yourself, if "
+            f"you trust it: --method {own}"
+        )
+    if method.stem != own.stem:
+        raise ValueError(f"{path} was made with the method {own.stem!r}; --method {method} is another one")
+    changed: Any = {"method": method}
+    return name, replace(options, **changed)
+
+
+def recorded(path: Path) -> tuple[str, Options]:
+    """The recipe and options that the run at `path` records. Recipes are looked up in `RECIPES`; no name is imported.
 
     Raises:
         FileNotFoundError: if there is no run at `path`.

@@ -150,7 +150,7 @@ class TableModel:
         """
         try:
             facts = json.loads(read_file(Path(folder) / FACTS, LARGEST))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(
                 f"{folder} holds no model of a table ({FACTS} cannot be read: {error}); give a folder that "
                 "`quickstudy table` wrote"
@@ -163,7 +163,10 @@ class TableModel:
         if missing or not isinstance(learner, Stack | EachOutput):
             raise CheckpointError(f"{Path(folder) / FACTS} is damaged: it lacks {', '.join(missing) or 'a mixture'}")
         found: dict[str, Any] = {name: tuple(v) if isinstance(v := facts[name], list) else v for name in names}
-        found["inputs"] = tuple(map(Input.from_json, found["inputs"]))
+        try:
+            found["inputs"] = tuple(map(Input.from_json, found["inputs"]))
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise CheckpointError(f"{Path(folder) / FACTS} is damaged: its inputs cannot be read ({error!r})") from None
         return cls(learner, **found)
 
     def predict(self, support: Examples, x: Tensor) -> Any:
