@@ -12,6 +12,7 @@ import torch
 from training.workload import train
 
 import quickstudy as qs
+from quickstudy.runs import checkpoint
 from quickstudy.runs.checkpoint import CheckpointError, load_weights, read_checkpoint, write_checkpoint
 
 
@@ -114,6 +115,16 @@ def test_a_checkpoint_of_the_future_is_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="newer quickstudy"):
         read_checkpoint(tmp_path / "last")
+
+
+def test_the_version_that_wrote_it_is_named_where_a_description_does_not_fit(tmp_path: Path, monkeypatch) -> None:
+    """As after a newer version had added an argument to a class, or a class."""
+    monkeypatch.setattr(checkpoint, "__version__", "9.0.0")
+    monkeypatch.setattr(qs.CNP, "config", lambda self: {"dx": 1, "dy": 1, "of_the_future": 1})
+    path = qs.save(qs.CNP(width=4), tmp_path / "saved")
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match=r"does not fit this version.* \(quickstudy '9.0.0' wrote it, and this is "):
+        qs.load(path)
 
 
 def test_weights_of_another_learner_are_refused(tmp_path: Path) -> None:

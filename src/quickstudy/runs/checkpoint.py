@@ -13,6 +13,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+from quickstudy._version import __version__
 from quickstudy.runs.atomic import newest, write_folder
 from quickstudy.runs.flatten import flatten, unflatten
 from quickstudy.runs.reading import LARGEST, parse_object, read_file, short
@@ -51,7 +52,7 @@ def write_checkpoint(folder: Path, weights: dict[str, Any], training: Any, facts
     """
     parts = {"model": weights} if training is None else {"model": weights, "training": training}
     files: dict[str, bytes] = {}
-    record: dict[str, Any] = {"format": FORMAT, **facts, "parts": {}}
+    record: dict[str, Any] = {"format": FORMAT, "quickstudy": __version__, **facts, "parts": {}}
     for part, tree in parts.items():
         structure, tensors = flatten(tree)
         name = f"{part}.safetensors"
@@ -144,6 +145,12 @@ def damaged(path: Path, what: str) -> CheckpointError:
         f"{path} {what}; restore the folder from a copy, load the run's other checkpoint (which='best' or 'last'), "
         "or train anew in another out"
     )
+
+
+def other_version(facts: dict[str, Any]) -> str:
+    """A sentence for error messages, if another version of quickstudy wrote the checkpoint; otherwise nothing."""
+    writer = facts.get("quickstudy", __version__)
+    return "" if writer == __version__ else f" (quickstudy {short(writer)} wrote it, and this is {__version__})"
 
 
 def _digest(record: dict[str, Any]) -> str:

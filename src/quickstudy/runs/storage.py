@@ -18,6 +18,7 @@ from quickstudy.runs.checkpoint import (
     Checkpoint,
     damaged,
     load_weights,
+    other_version,
     read_checkpoint,
     write_checkpoint,
 )
@@ -186,7 +187,8 @@ def _described(checkpoint: Checkpoint, folder: Path, network: nn.Module | None) 
         try:
             return build_described(lambda: from_spec(spec), checkpoint.weights)
         except Exception as error:  # any constructor, with any arguments
-            raise damaged(folder / STATE, f"describes a learner that cannot be built: {short(error)}") from error
+            what = f"describes a learner that cannot be built: {short(error)}{other_version(checkpoint.facts)}"
+            raise damaged(folder / STATE, what) from error
     return _build(spec, set(checkpoint.weights), network)
 
 
