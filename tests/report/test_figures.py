@@ -2,7 +2,9 @@
 
 import io
 import math
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -180,6 +182,23 @@ def test_a_figure_is_saved_for_screen_and_paper_and_is_the_same_each_time(tmp_pa
     assert first == tmp_path / "figures" / "one.png"
     assert first.read_bytes() == again.read_bytes()
     assert first.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("import_pyplot", [False, True])
+def test_a_notebook_shows_a_figure_once(import_pyplot: bool) -> None:
+    """Whether pyplot, which makes figures known to notebooks, was imported or not."""
+    formatters = pytest.importorskip("IPython.core.formatters").DisplayFormatter()
+    if import_pyplot:
+        import_module("IPython.core.pylabtools").select_figure_formats(
+            SimpleNamespace(display_formatter=formatters), {"png"}
+        )
+    drawn = panels.in_a_row([panel(), panel()])
+    shown, facts = formatters.format(drawn)
+    assert set(shown) == {"image/png", "text/plain"}
+    if not import_pyplot:
+        width, height = facts["image/png"].values()
+        assert (width, height) == pytest.approx(100 * drawn.get_size_inches())
+        assert shown["image/png"] == figures.to_png(panels.in_a_row([panel(), panel()]))
 
 
 HOSTILE = ["price in $", "$x_{$", "$a$ of $b^$", "\\alpha_{", "100% {of} ^it_", "a\nb", "ü ± 漢"]

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from quickstudy.report.figures import STYLE
+from quickstudy.report.figures import STYLE, Drawing
 
 UNSEEN = (0.55, 0.7, 0.9)  # colour of the pixels that were not seen
 
@@ -47,7 +47,7 @@ def completions(rows: Sequence[Completed], *, title: str = "") -> Figure:
     titles = [completion.title for completion in rows[0].completions]
     most = max(float(np.max(_array(c.sd))) for row in rows for c in row.completions) or 1.0
     with mplstyle.context(STYLE):
-        figure = Figure(figsize=(0.72 * (1 + 3.25 * len(titles)), 0.72 * len(rows) + 0.75))
+        figure = Drawing(figsize=(0.72 * (1 + 3.25 * len(titles)), 0.72 * len(rows) + 0.75))
         figure.suptitle(title, fontsize=9, fontweight="bold")
         widths = [1.0, *[3.25] * len(titles)]
         parts = list(figure.subfigures(1, len(widths), width_ratios=widths, wspace=0.02, squeeze=False).flat)

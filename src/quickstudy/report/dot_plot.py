@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from quickstudy.evaluation.intervals import Metric
-from quickstudy.report.figures import STYLE, log_scale
+from quickstudy.report.figures import STYLE, Drawing, log_scale
 from quickstudy.report.palette import BLUE, GREEN, MARKERS, ORANGE, PALETTE, PURPLE, SKY
 
 COLOURS = (ORANGE, BLUE, GREEN, PURPLE, SKY, *PALETTE[6:])
@@ -28,7 +28,7 @@ def dots(rows: Mapping[str, Sequence[Metric]], columns: Sequence[str], *, xlabel
     if len(columns) > len(COLOURS):
         raise ValueError(f"{len(columns)} columns are too many to tell apart; give at most {len(COLOURS)}")
     with mplstyle.context(STYLE):
-        figure = Figure(figsize=(5.2, 0.9 + 0.17 * len(names)))
+        figure = Drawing(figsize=(5.2, 0.9 + 0.17 * len(names)))
         axes = figure.subplots()
         for j, (column, colour, marker) in enumerate(zip(columns, COLOURS, MARKERS, strict=False)):
             found = [rows[name][j] for name in names]

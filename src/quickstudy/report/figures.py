@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, final
 
 import matplotlib.style as mplstyle
 import numpy as np
@@ -42,6 +42,19 @@ class Series(NamedTuple):
     colour: str | None = None
     style: str | None = None
     marker: str | None = None
+
+
+@final
+class Drawing(Figure):
+    """A matplotlib figure in the style of the reports, which a notebook shows where it is the value of a cell.
+
+    A plain figure would only be shown there after an import of pyplot.
+    """
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """Called by notebooks: the PNG, and the size at which it is shown."""
+        width, height = (round(inches * self.dpi) for inches in self.get_size_inches())
+        return to_png(self), {"width": width, "height": height}
 
 
 def save(figure: Figure, folder: str | Path, name: str, caption: str = "") -> Path:
@@ -98,7 +111,7 @@ def lines(
         bounds: the least and the greatest possible value; bands end there.
     """
     with mplstyle.context(STYLE):
-        figure = Figure(figsize=_size(len(series)))
+        figure = Drawing(figsize=_size(len(series)))
         axes = figure.subplots()
         for place, item in enumerate(with_looks(series)):
             x, mean = np.asarray(item.x), np.asarray(item.mean, float)
@@ -143,7 +156,7 @@ def intervals(
     Positions are sorted if all are numbers; otherwise they keep their order.
     """
     with mplstyle.context(STYLE):
-        figure = Figure(figsize=_size(len(series)))
+        figure = Drawing(figsize=_size(len(series)))
         axes = figure.subplots()
         names = _in_order([place for item in series for place in item.x])
         for i, item in enumerate(with_looks(series)):
@@ -193,7 +206,7 @@ def training(curves: Mapping[str, tuple[Series, Series]], *, errors: bool = Fals
     columns = min(len(curves), 4)
     height = -(-len(curves) // columns)
     with mplstyle.context(STYLE):
-        figure = Figure(figsize=(max(1.75 * columns, 2.6), 1.55 * height + 0.5))
+        figure = Drawing(figsize=(max(1.75 * columns, 2.6), 1.55 * height + 0.5))
         grid = figure.subplots(height, columns, squeeze=False)
         for axes, (name, pair), ends in zip(grid.flat, curves.items(), ranges, strict=False):
             for item, colour, width in zip(pair, (SKY, INK), (0.8, 1.4), strict=True):

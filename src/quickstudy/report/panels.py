@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from quickstudy.report.figures import STYLE
+from quickstudy.report.figures import STYLE, Drawing
 from quickstudy.report.labels import labels
 from quickstudy.report.palette import BLUE, INK
 
@@ -120,7 +120,7 @@ def side_by_side(
     """
     height = max(len(column) for column in grid.values())
     with mplstyle.context(STYLE):
-        figure = Figure(figsize=(min(width * len(grid) + 0.4, 9), 1.35 * height + 0.9))
+        figure = Drawing(figsize=(min(width * len(grid) + 0.4, 9), 1.35 * height + 0.9))
         axes = figure.subplots(height, len(grid), squeeze=False, sharex=True, sharey="row")
         for j, (title, column) in enumerate(grid.items()):
             handles: dict[object, Line2D] = {}  # of all rows, each label once
@@ -139,7 +139,7 @@ def side_by_side(
 def in_a_row(tasks: Sequence[Panel], *, title: str = "", xlabel: str = "x", ylabel: str = "y") -> Figure:
     """Draw several tasks of one learner in a row, with one legend."""
     with mplstyle.context(STYLE):
-        figure = Figure(figsize=(2.1 * len(tasks) + 0.4, 2.5))
+        figure = Drawing(figsize=(2.1 * len(tasks) + 0.4, 2.5))
         figure.suptitle(title, fontsize=9, fontweight="bold")
         for axes, panel in zip(figure.subplots(1, len(tasks), squeeze=False, sharex=True).flat, tasks, strict=True):
             handles = draw_panel(axes, panel)
@@ -159,7 +159,7 @@ def wrapped(groups: Mapping[str, Panel], *, xlabel: str, ylabel: str, columns: i
     columns = min(columns, len(groups))
     height = -(-len(groups) // columns)
     with mplstyle.context(STYLE):
-        figure = Figure(figsize=(max(1.72 * columns, 3.4), 1.45 * height + 0.6))
+        figure = Drawing(figsize=(max(1.72 * columns, 3.4), 1.45 * height + 0.6))
         axes = figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True)
         names = labels(groups, TITLE if columns > 1 else 2 * TITLE)
         handles: dict[object, Line2D] = {}  # of all panels, each label once
