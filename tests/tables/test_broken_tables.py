@@ -82,7 +82,7 @@ FILES: dict[str, Mistake] = {
         GOOD + "# by hand\n", "line 26: 1 value for 3 columns; if '# by hand' is a comment .*remove"
     ),
     "footnote": Mistake(
-        GOOD + "Source: own,,\n", "row 25 has no value in column 'day' and 'speed' .1 such rows in all.; pass missing="
+        GOOD + "Source: own,,\n", "row 25 has no value in column 'day' and 'speed' .1 such row in all.; pass missing="
     ),
     "two names alike": Mistake(GOOD.replace("day", "speed", 1), "two columns called 'speed'; rename one"),
     "one column": Mistake("who\na\nb\n", "the single column 'who'; does a comma.* If not, give delimiter="),
@@ -156,7 +156,7 @@ CELLS: dict[str, Mistake] = {
     "a date among numbers": day("2021-03-04", "which is not a number; a date"),
     "a word among numbers": day("later", "which is not a number"),
     "missing": Mistake(
-        with_cell("speed", ""), "row 5 has no value in column 'speed' .1 such rows in all.; pass missing='dr"
+        with_cell("speed", ""), "row 5 has no value in column 'speed' .1 such row in all.; pass missing='dr"
     ),
     "NA": Mistake(with_cell("day", "NA"), "row 5 has no value in column 'day' .it holds 'NA'"),
     "missing group": Mistake(with_cell("who", ""), "row 5 has no value in column 'who'"),

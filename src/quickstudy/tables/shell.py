@@ -1,5 +1,6 @@
 """The commands `quickstudy table` and `quickstudy predict`: their options, and what they print and write."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -124,7 +125,7 @@ def table(given: Choosing) -> tuple[Path, dict[str, dict[str, Any]]]:
     def progress(what: str, done: int, of: int) -> None:
         spent = time.monotonic() - started
         left = f", about {_duration(spent / done * (of - done))} left" if done > 2 else ""
-        print(f"fit {done + 1} of {of}: {what}{left}", flush=True)
+        print(f"fit {done + 1} of {of}: {what}{left}", file=sys.stderr, flush=True)
 
     choices = choose_each(tables, seen=given.seen or None, seed=given.seed, outcomes=kinds, progress=progress)
     make_folder(out.parent)

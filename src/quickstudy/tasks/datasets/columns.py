@@ -201,7 +201,8 @@ def complete_rows(
             what = f" (it holds {shown(cell)})" if sounds_missing(cell) else ""
             firsts.setdefault(gaps[name][0], []).append(f"{name!r}{what}")
         without = [f"row {i + 1} has no value in column {' and '.join(own)}" for i, own in firsts.items()]
-        raise ValueError(f"{', '.join(without)} ({len(bad)} such rows in all); pass missing='drop' to leave them out")
+        rows = "row" if len(bad) == 1 else "rows"
+        raise ValueError(f"{', '.join(without)} ({len(bad)} such {rows} in all); pass missing='drop' to leave them out")
     if len(bad) == count:
         listed = ", ".join(f"{len(rows)} in {name!r}" for name, rows in gaps.items() if rows)
         raise ValueError(f"all {count} rows lack a value ({listed}); choose columns with values")
