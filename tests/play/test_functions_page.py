@@ -42,7 +42,7 @@ def test_a_click_adds_a_drag_moves_and_a_click_removes(visit: Any) -> None:
     assert points(page)[2] == pytest.approx([3.0, 2.0], abs=0.1)
     answer = answered(page, "m.points.length === 3")
     assert set(answer["answer"]["players"]) == {"maml", "np", "tnp", "alpaca", "pretrained", "exact"}
-    assert re.search(r"\d+% of new values in the band · log-likelihood", page.text_content("#facts-np"))
+    assert re.search(r"error \S+ · \d+% in the band · log-likelihood", page.text_content("#facts-np"))
 
     page.mouse.move(*at(page, "np", 3.0, 2.0))
     page.mouse.down()

@@ -123,7 +123,9 @@ def test_the_version_that_wrote_it_is_named_where_a_description_does_not_fit(tmp
     monkeypatch.setattr(qs.CNP, "config", lambda self: {"dx": 1, "dy": 1, "of_the_future": 1})
     path = qs.save(qs.CNP(width=4), tmp_path / "saved")
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match=r"does not fit this version.* \(quickstudy '9.0.0' wrote it, and this is "):
+    with pytest.raises(
+        CheckpointError, match=r"does not fit this version.* \(quickstudy '9.0.0' wrote it, and this is "
+    ):
         qs.load(path)
 
 

@@ -32,8 +32,9 @@ def content(runs: tuple[Path, ...] = ()) -> tuple[dict[str, Answer], dict[str, A
     """The answers of the page, and what it needs to know at the beginning."""
     from quickstudy.play.functions import answers as functions
     from quickstudy.play.functions.built_in import built_in
+    from quickstudy.play.functions.own import own_scene
 
-    scenes = built_in()
+    scenes = {f"own-{i + 1}": own_scene(run) for i, run in enumerate(runs)} | built_in()
     limits = {"points": functions.MOST_POINTS, "steps": functions.MOST_STEPS}
     setup: dict[str, Any] = {
         "functions": {"scenes": {name: scene.described() for name, scene in scenes.items()}, "limits": limits}

@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from quickstudy.data import Examples
 from quickstudy.play.functions.scene import Player, Scene, Truth
 from quickstudy.play.message import Message, MessageError
 from quickstudy.play.server import Answer
+from quickstudy.predictive import NoDensityError
 
 POINTS = 121  # of every curve
 LEVEL = 0.9  # of the intervals
@@ -23,6 +24,13 @@ MOST_DRAWS = 12  # functions drawn from a belief
 LARGEST_SEED = 1_000_000_000
 WIDER = 1.0  # how far beyond the axes points may lie, in parts of their length
 DIGITS = 9
+
+
+class Judged(NamedTuple):
+    """The hidden function's values `[M]`, and noisy ones `[1, M, 1]`; None if no function is hidden."""
+
+    truth: Any
+    outcomes: Tensor | None
 
 
 def answers(scenes: Mapping[str, Scene]) -> dict[str, Answer]:
@@ -42,11 +50,12 @@ def predict(scenes: Mapping[str, Scene], message: Message) -> dict[str, Any]:
     """
     scene, support, x = _given(scenes, message)
     steps = message.whole("steps", 0, MOST_STEPS) if message.fields.get("steps") is not None else None
-    truth = _truth(scene, message)
-    outcomes = _outcomes(scene, truth, message, x)
-    found = {name: _belief(player, support, x, steps, message, outcomes) for name, player in scene.players.items()}
-    hidden = None if truth is None else _numbers(truth(x))
-    return {"x": _numbers(x), "truth": hidden, "players": found}
+    hidden = _truth(scene, message)
+    judged = Judged(None, None) if hidden is None else Judged(hidden(x), _outcomes(scene, hidden, message, x))
+    found = {
+        name: _belief(player, support, x, steps, _generator(message), judged) for name, player in scene.players.items()
+    }
+    return {"x": _numbers(x), "truth": None if hidden is None else _numbers(judged.truth), "players": found}
 
 
 def draw(scenes: Mapping[str, Scene], message: Message) -> dict[str, Any]:
@@ -114,39 +123,48 @@ def _noise(scene: Scene, message: Message) -> float:
     return message.number("noise", 0.0, 10 * max(scene.noise, 0.1), scene.noise)
 
 
-def _outcomes(scene: Scene, truth: Truth | None, message: Message, x: Tensor) -> Tensor | None:
+def _outcomes(scene: Scene, truth: Truth, message: Message, x: Tensor) -> Tensor:
     """Noisy values `[1, M, 1]` of the hidden function, by which beliefs are judged."""
-    if truth is None:
-        return None
     noise = torch.randn(len(x), generator=torch.Generator().manual_seed(_seed(message) + 1))
     return (truth(x) + _noise(scene, message) * noise).reshape(1, -1, 1)
 
 
 def _belief(
-    player: Player, support: Examples, x: Tensor, steps: int | None, message: Message, outcomes: Tensor | None
+    player: Player, support: Examples, x: Tensor, steps: int | None, generator: torch.Generator, judged: Judged
 ) -> dict[str, Any]:
     """A learner's belief at the inputs: mean, ends of its interval, the widest place, and how it judges outcomes."""
+    truth, outcomes = judged
     begun = time.perf_counter()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        predictor = _adapted(player, support, steps, _generator(message))
+        predictor = _adapted(player, support, steps, generator)
         with torch.no_grad():
             belief = predictor(x.reshape(1, -1, 1))
-            interval = belief.interval(LEVEL)
-            variance = belief.variance[0, :, 0]
+            found: dict[str, Any] = {"mean": _numbers(belief.mean[0, :, 0])}
+            found |= _spread(belief, x, outcomes)
+    if truth is not None:
+        found["error"] = float((belief.mean[0, :, 0] - truth).square().mean().sqrt())
+    found["warning"] = " ".join(str(warned[0].message).split()) if warned else None
+    return found | {"seconds": time.perf_counter() - begun}
+
+
+def _spread(belief: Any, x: Tensor, outcomes: Tensor | None) -> dict[str, Any]:
+    """What a belief says beyond its mean; nothing for a learner without a density."""
+    try:
+        interval, variance = belief.interval(LEVEL), belief.variance[0, :, 0]
+    except NoDensityError:
+        return {"low": None, "high": None, "next": None}
     found: dict[str, Any] = {
-        "mean": _numbers(belief.mean[0, :, 0]),
         "low": _numbers(interval.lower[0, :, 0]),
         "high": _numbers(interval.upper[0, :, 0]),
         "next": _widest(x, variance),
-        "warning": " ".join(str(warned[0].message).split()) if warned else None,
     }
     if outcomes is not None:
         y = outcomes.to(interval.lower)
-        inside = ((y >= interval.lower) & (y <= interval.upper)).double().mean()
         score = float(belief.log_prob(y).mean())
-        found |= {"inside": float(inside), "log_likelihood": score if math.isfinite(score) else None}
-    return found | {"seconds": time.perf_counter() - begun}
+        found["inside"] = float(((y >= interval.lower) & (y <= interval.upper)).double().mean())
+        found["log_likelihood"] = score if math.isfinite(score) else None
+    return found
 
 
 def _widest(x: Tensor, variance: Tensor) -> float | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 import quickstudy as qs
 from quickstudy.data import Examples
 from quickstudy.play.functions.scene import Player, Scene, Slider, Truth
+from quickstudy.processes.conditional import ConditionalPredictor
 from quickstudy.recipes.page.curves import Curves
 from quickstudy.recipes.page.families import FAMILIES, HOURS, PageFamily
 from quickstudy.tasks import GaussianProcess
@@ -60,8 +61,7 @@ def _scene(name: str, page: PageFamily) -> Scene:
 def _player(key: str, name: str) -> Player:
     title, kind, note = LEARNERS[key]
     learner = qs.load(name)
-    draws = {"np": _functions, "alpaca": _functions, "tnp": _chained}.get(key)
-    return Player(title, kind, adapter(learner), learner.steps if kind == "gradient" else 0, note, draws)
+    return Player(title, kind, adapter(learner), learner.steps if kind == "gradient" else 0, note, drawn(learner))
 
 
 def adapter(learner: Any) -> Callable[[Examples, int | None, torch.Generator], Any]:
@@ -69,9 +69,22 @@ def adapter(learner: Any) -> Callable[[Examples, int | None, torch.Generator], A
     return lambda support, steps, generator: learner.adapt(support, steps=steps, generator=generator)
 
 
+def drawn(learner: Any) -> Callable[[Any, int, Tensor, torch.Generator], Tensor] | None:
+    """How functions are drawn from the learner's beliefs; None if it has only one function, or draws too slowly."""
+    nothing = Examples(torch.zeros(1, 0, 1), torch.zeros(1, 0, 1))
+    predictor = learner.adapt(nothing)
+    if isinstance(predictor, ConditionalPredictor):
+        return _chained
+    try:
+        predictor.functions(1, torch.Generator())
+    except (AttributeError, NotImplementedError):
+        return None
+    return _functions
+
+
 def _functions(predictor: Any, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
-    drawn: Tensor = predictor.functions(n, generator)(x.reshape(1, -1, 1))
-    return drawn[:, 0, :, 0]
+    found: Tensor = predictor.functions(n, generator)(x.reshape(1, -1, 1))
+    return found[:, 0, :, 0]
 
 
 def _chained(predictor: Any, n: int, x: Tensor, generator: torch.Generator) -> Tensor:

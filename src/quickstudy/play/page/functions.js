@@ -11,7 +11,9 @@ const COUNT = 8; // functions drawn from each belief
 const SECOND = 1000;
 const HELP = `Click or tap a plot to add a point: all learners see it. Drag a point to move it, click it again to remove it.
 The line is a learner's mean, the band its 90% interval for a new noisy value; moving lines are functions drawn from its belief.
-The triangle marks the input where a learner is least certain: measure there next.`;
+The triangle marks the input where a learner is least certain: measure there next. Below a plot stand the distance of the
+mean from the hidden function (root mean square), the share of new noisy values within the band (90% would be right) and
+their log-likelihood for each value (larger is better).`;
 const KEYS = `Keyboard, in a plot: arrow keys move a cursor (Shift: faster), Enter adds or removes a point there,
 M takes hold of the nearest point and lets go of it. Anywhere: D dice, S sample, U undo, R redo, C clear.`;
 
@@ -87,7 +89,8 @@ class View {
     this.buttons = { undo: button("undo", "Undo", "U or Ctrl+Z"), redo: button("redo", "Redo", "R or Ctrl+Shift+Z"), clear: button("clear", "Clear", "C") };
     const hides = this.scene.hidden;
     const chance = hides ? [button("dice", "Dice", "Draw another hidden function: D"), button("sample", "Sample", "See a noisy value of the hidden function: S")] : [];
-    this.checks = { draws: this.check("draws", "functions drawn") };
+    this.checks = {};
+    if (Object.values(this.scene.players).some((p) => p.draws)) this.checks.draws = this.check("draws", "functions drawn");
     if (hides) this.checks.hidden = this.check("hidden", "hidden function");
     this.sliders = {};
     const sliders = this.scene.sliders.map((s) => this.add(s, (v) => ({ truth: { ...this.state.value.truth, [s.name]: v } })));
@@ -317,9 +320,9 @@ class View {
   describe() {
     for (const [name, { facts, warning }] of Object.entries(this.panels)) {
       const own = this.answer.players[name];
-      const parts = [];
+      const parts = "error" in own ? [`error ${own.error.toPrecision(2)}`] : [];
       if ("inside" in own) {
-        parts.push(`${Math.round(100 * own.inside)}% of new values in the band`);
+        parts.push(`${Math.round(100 * own.inside)}% in the band`);
         parts.push(`log-likelihood ${own.log_likelihood === null ? "-∞" : own.log_likelihood.toFixed(2)}`);
       }
       facts.textContent = parts.join(" · ");
@@ -352,8 +355,10 @@ class View {
     const own = this.answer?.players[name];
     if (own) {
       const { x } = this.answer;
-      plot.band(x, own.low, own.high, colour);
-      for (const edge of [own.low, own.high]) plot.curve(x, edge, { colour, width: 0.8, alpha: 0.7 });
+      if (own.low) {
+        plot.band(x, own.low, own.high, colour);
+        for (const edge of [own.low, own.high]) plot.curve(x, edge, { colour, width: 0.8, alpha: 0.7 });
+      }
       if (value.draws) this.moving(name).forEach((ys) => plot.curve(x, ys, { colour, width: 1.2, alpha: 0.75 }));
       if (this.answer.truth && value.hidden) plot.curve(x, this.answer.truth, { colour: colourOf("truth"), width: 1.8, dash: [6, 4] });
       plot.curve(x, own.mean, { colour, width: 2.4 });
