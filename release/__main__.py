@@ -2,6 +2,7 @@
 
 make release-check
 make release-check PYTHONS="python3.11 python3.13"
+python -m release --lowest
 make release-check TORCH_INDEX=https://download.pytorch.org/whl/cpu
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 from release.building import Built, build, check_twine, make_tools, version_of
 from release.contents import check_sdist, check_wheel, differences
 from release.environment import CommandError, Environment, find_pythons, make_environment
-from release.metadata import PYTHONS, check_metadata, read_metadata, read_project
+from release.metadata import PYTHONS, check_metadata, lowest, read_metadata, read_project
 from release.start_up import check_start_up
 from release.trial import steps
 
@@ -59,15 +60,15 @@ def check_built(log: Log, tools: Environment, built: Built) -> None:
     log.check("twine check --strict", lambda: check_twine(tools, built))
 
 
-def check_python(log: Log, python: str, wheel: Path, place: Path) -> None:
+def check_python(log: Log, python: str, wheel: Path, place: Path, constraints: Path) -> None:
     """Install the wheel in an empty environment of this interpreter, and use it."""
     env = make_environment(python, place)
-    constraints = ["--constraint", str(ROOT / "constraints.txt")]
+    pinned = ["--constraint", str(constraints)]
     index = os.environ.get("TORCH_INDEX")
 
     def install() -> None:
-        env.install(*constraints, "torch", *(["--extra-index-url", index] if index else []))
-        env.install(*constraints, str(wheel))
+        env.install(*pinned, "torch", *(["--extra-index-url", index] if index else []))
+        env.install(*pinned, str(wheel))
 
     failed = log.failed
     log.check("torch and the wheel are installed", install)
@@ -82,9 +83,15 @@ def main() -> int:
     """Run all checks; 0 if all passed."""
     parser = argparse.ArgumentParser(prog="python -m release", description=__doc__)
     parser.add_argument("--built", action="store_true", help="only look into what was built; install nothing")
-    only_built = parser.parse_args().built
-    log, pythons = Log(), find_pythons(PYTHONS)
+    parser.add_argument("--lowest", action="store_true", help="the oldest versions that are allowed, on Python 3.11")
+    given = parser.parse_args()
+    only_built, log = given.built, Log()
+    pythons = find_pythons(PYTHONS[:1] if given.lowest else PYTHONS)
     place = Path(tempfile.mkdtemp(prefix="quickstudy-release-"))
+    constraints = ROOT / "constraints.txt"
+    if given.lowest:
+        constraints = place / "lowest.txt"
+        constraints.write_text("\n".join(lowest(read_project(ROOT))) + "\n")
     try:
         tools = make_environment(sys.executable, place / "tools")
         log.check("tools", lambda: make_tools(tools, ROOT))
@@ -93,7 +100,7 @@ def main() -> int:
             check_built(log, tools, built)
             for version, python in {} if only_built else pythons.items():
                 print(f"\nPython {version} ({python})")
-                check_python(log, python, built.wheel, place / version)
+                check_python(log, python, built.wheel, place / version, constraints)
                 shutil.rmtree(place / version)  # torch is large
     finally:
         shutil.rmtree(place, ignore_errors=True)

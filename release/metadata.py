@@ -56,3 +56,12 @@ def read_project(root: Path) -> dict[str, Any]:
     """The table `project` of pyproject.toml."""
     found: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     return found
+
+
+def lowest(project: dict[str, Any]) -> list[str]:
+    """The oldest versions of what is always needed, as constraints.
+
+    >>> lowest({"dependencies": ["torch>=2.6", "numpy>=1.26"]})
+    ['torch==2.6', 'numpy==1.26']
+    """
+    return [need.replace(">=", "==") for need in project["dependencies"]]

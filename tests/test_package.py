@@ -14,6 +14,7 @@ import pytest
 import quickstudy as qs
 
 ROOT = Path(__file__).parents[1]
+OTHER_OPENERS = ("os", "Image", "webbrowser", "session", "gzip")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -91,6 +92,19 @@ def test_errors_about_missing_packages_name_an_extra_that_installs_them():
 
 def test_is_typed():
     assert resources.files("quickstudy").joinpath("py.typed").is_file()
+
+
+def test_text_files_are_read_and_written_as_utf_8_on_every_system():
+    """Without a word about it, Windows reads and writes text in a code page of its own."""
+    said = []
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            owner, _, name = ast.unparse(node.func).rpartition(".") if isinstance(node, ast.Call) else ("", "", "")
+            if name in ("read_text", "write_text") or (name == "open" and owner not in OTHER_OPENERS):
+                words = {word.value for word in ast.walk(node) if isinstance(word, ast.Constant)}
+                if not words & {"utf-8", "rb", "wb", "xb", "a+b"}:
+                    said.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}")
+    assert not said
 
 
 def test_tracked_files_name_no_machine():

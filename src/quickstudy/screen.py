@@ -110,6 +110,6 @@ def screens() -> Iterator[tuple[Screen, Screen]]:
 
 def _discard(stream: Any) -> None:
     """Redirect `stream` to the null device, and flush its buffer there."""
-    with open(os.devnull, "w") as null:
+    with open(os.devnull, "w", encoding="utf-8") as null:
         os.dup2(null.fileno(), stream.fileno())
     stream.flush()

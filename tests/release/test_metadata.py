@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from release.environment import CommandError, find_pythons
-from release.metadata import check_metadata
+from release.metadata import check_metadata, lowest, read_project
 
 PROJECT = {
     "name": "quickstudy",
@@ -52,6 +52,12 @@ def test_a_fault_is_named(old: str, new: str, said: str) -> None:
     assert old in GOOD
     [fault] = check_metadata(message_from_string(GOOD.replace(old, new)), PROJECT)
     assert said in fault
+
+
+def test_the_oldest_versions_are_the_bounds_of_all_dependencies() -> None:
+    project = read_project(Path(__file__).parents[2])
+    assert "torch==2.6" in lowest(project)
+    assert all("==" in need and ">" not in need for need in lowest(project))
 
 
 def test_extras_are_those_of_the_project() -> None:

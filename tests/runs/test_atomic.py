@@ -102,3 +102,22 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
     write_file(path, b"C")
     assert path.read_bytes() == b"C"
+
+
+def test_a_system_that_opens_no_folders_writes_files_and_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Windows, where `os.open` of a folder is a PermissionError, and O_DIRECTORY does not exist."""
+    real = os.open
+
+    def open_file(path: Path, *rest: int) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", open_file)
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    write_file(tmp_path / "file", b"content")
+    for content in (b"A", b"B"):
+        write_folder(tmp_path / "last", {"file": content})
+    assert (tmp_path / "file").read_bytes() == b"content" and (tmp_path / "last" / "file").read_bytes() == b"B"

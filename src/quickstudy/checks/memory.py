@@ -8,7 +8,7 @@ _MEMINFO = Path("/proc/meminfo")
 def free_memory() -> int | None:
     """Bytes that can be used without swapping; None where the system does not say it in `/proc/meminfo`."""
     try:
-        lines = _MEMINFO.read_text().splitlines()
+        lines = _MEMINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]

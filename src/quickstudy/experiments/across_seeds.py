@@ -23,7 +23,7 @@ THRESHOLDS = 60  # of a performance profile
 
 def read(stage: Stage, name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """The content of NAME.json, which `stage.keep` wrote, for each seed."""
-    return [json.loads((stage.folder / f"seed-{seed}" / f"{name}.json").read_text()) for seed in seeds]
+    return [json.loads((stage.folder / f"seed-{seed}" / f"{name}.json").read_text(encoding="utf-8")) for seed in seeds]
 
 
 def evaluate(

@@ -153,7 +153,7 @@ class Stage:
         if self.mode == "new" or not path.exists():
             return None
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}); restore the file from a copy") from None
 

@@ -86,7 +86,12 @@ def make_folder(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the names in `folder` to the disk, so that new, renamed and removed files survive a power cut."""
+    """Flush the names in `folder` to the disk, so that new, renamed and removed files survive a power cut.
+
+    Windows does not open folders, and has no such call.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -43,7 +43,7 @@ def _processor() -> str:
     description = platform.processor() or platform.machine() or "unknown processor"
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
         description = found.group(1) if found else description
     known = re.search(r"(AMD|Intel)(?:\(R\))?\s+(EPYC|Xeon|Ryzen|Core|Threadripper)", description)
     return f"{known.group(1)} {known.group(2)}" if known else re.split(r"[\d@(]", description)[0].strip() or description

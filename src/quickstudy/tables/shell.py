@@ -250,7 +250,7 @@ def _check_earlier(out: Path, model: TableModel) -> None:
     """Raise FileExistsError if `out` is a file, but not one of earlier predictions."""
     if not out.exists():
         return
-    with out.open(errors="replace") as file:
+    with out.open(encoding="utf-8", errors="replace") as file:
         header = file.readline(1 << 16)
     if not any(f"{y}_{end}" in header for y in model.y for end in ("mean", "probability")):
         raise FileExistsError(f"--out {out} is there already and holds no predictions of this model; give another path")

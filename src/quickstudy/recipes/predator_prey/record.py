@@ -28,7 +28,7 @@ def hares_and_lynxes() -> tuple[Tensor, Tensor]:
     room = Path(spec.submodule_search_locations[0]) / "data" / "csv"
     series = []
     for name in SPECIES:
-        with (room / f"{name}.csv").open(newline="") as file:
+        with (room / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             series.append({int(row["Time"]): float(row["Value"]) for row in csv.DictReader(file)})
     if series[0].keys() != series[1].keys():
         raise ValueError(f"{room}: {' and '.join(SPECIES)} are not of the same years")

@@ -88,7 +88,7 @@ def median_seconds(function: Callable[[], None], calls: int) -> float:
 def training_facts(stage: Stage) -> dict[str, Facts]:
     """Steps and seconds of training from `facts.json` of a run that is measured again, which keeps them."""
     file = stage.folder / "facts.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return {name: {key: one[key] for key in ("steps", "training_seconds", "diverged")} for name, one in found.items()}
 
 

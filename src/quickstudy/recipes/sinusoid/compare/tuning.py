@@ -43,7 +43,7 @@ def choices(options: Options, family: TaskFamily, stage: Stage) -> dict[str, Fou
     found: dict[str, Found] = {}
     for folder in (stage.folder, *([above] if shared else [])):
         if (folder / FILE).exists():
-            found |= json.loads((folder / FILE).read_text())
+            found |= json.loads((folder / FILE).read_text(encoding="utf-8"))
     missing = [name for name in options.methods if name not in found]
     at_once = at_a_time(options, len(missing)) if options.seeds and missing else 1
 

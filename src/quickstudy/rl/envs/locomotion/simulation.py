@@ -92,7 +92,7 @@ def load(robot: str) -> Any:
     A total mass that the file asks for is set after compiling: MuJoCo warns of the attribute, which is to go.
     """
     mujoco = import_mujoco()
-    text = files("gymnasium").joinpath("envs", "mujoco", "assets", f"{robot}.xml").read_text()
+    text = files("gymnasium").joinpath("envs", "mujoco", "assets", f"{robot}.xml").read_text("utf-8")
     asked = re.search(r'\ssettotalmass="([\d.]+)"', text)
     model = mujoco.MjModel.from_xml_string(text.replace(asked[0], "") if asked else text)
     if asked:
