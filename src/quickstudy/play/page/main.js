@@ -2,10 +2,11 @@
 
 import { element } from "./dom.js";
 import { open as functions } from "./functions.js";
+import { open as images } from "./images.js";
 import { attempt, notify } from "./net.js";
 import { readAddress } from "./state.js";
 
-const ACTIVITIES = { functions: ["Functions", functions] };
+const ACTIVITIES = { functions: ["Functions", functions], images: ["Images", images] };
 
 let closing = () => {};
 

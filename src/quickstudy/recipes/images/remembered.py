@@ -1,7 +1,7 @@
 """Bayes' rule over remembered images: the plain rival of a process that completes images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
@@ -87,6 +87,12 @@ class RememberedPredictor:
         index = self.learner.places(x)
         means = self.learner.images[self.members.unsqueeze(1), index.unsqueeze(2)]  # [T, M, members, channels]
         return PointMixture(means.new_zeros(means.shape[:3]), means, torch.full_like(means, self.learner.noise**2))
+
+    def functions(self, n: int, generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
+        """`n` images that are drawn from the posterior, as one function `x [T, M, 2] -> [n, T, M, channels]`."""
+        chosen = torch.randint(self.members.shape[1], (n,), generator=generator, device=self.members.device)
+        own = self.members[:, chosen].T.unsqueeze(2)  # [n, T, 1]
+        return lambda x: self.learner.images[own, self.learner.places(x)]
 
 
 def systematic(weights: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Images: pixels of a hidden digit are revealed, and learners complete it."""

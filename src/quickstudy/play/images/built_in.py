@@ -1,0 +1,69 @@
+"""The learners that complete images on the page."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import quickstudy as qs
+from quickstudy.data import Examples
+from quickstudy.recipes.images.remembered import Remembered
+from quickstudy.tasks.typed_digits import typed_digits
+
+ROUNDS = (2, 4, 8, 16, 32)  # pixels that are drawn together, given those of the rounds before
+REMEMBERED = 14_000  # images
+CONV = """Slides the same small network over all places, and adds what the pixels seen nearby say. Its drawings come in
+rounds: a few pixels at a time, given those drawn before."""
+LATENT = """Reads the pixels seen into one latent variable, and decodes whole images from it. Its drawings are decoded
+from several latent variables: coherent, but blurred."""
+MEMORY = """The plain rival: it learns nothing, and weighs 14,000 remembered digits by how well they fit (Bayes' rule).
+Its drawings are some of these."""
+
+
+class Player(NamedTuple):
+    """A learner that completes images.
+
+    Args:
+        title: its name in words.
+        note: how to read its panel.
+        learner: the learner.
+        draw: function `(learner, support, n, x [1, M, 2], generator) -> [n, M]`, images drawn from its belief.
+    """
+
+    title: str
+    note: str
+    learner: Any
+    draw: Callable[[Any, Examples, int, Tensor, torch.Generator], Tensor]
+
+
+def built_in() -> dict[str, Player]:
+    """All learners."""
+    known = typed_digits(REMEMBERED)
+    images = (known.images.to(torch.get_default_dtype()) + 0.5) / known.levels - 0.5
+    return {
+        "conv": Player("Convolutional process", CONV, qs.load("grid-conv-cnp/digits"), in_rounds),
+        "remembered": Player("Memory", MEMORY, Remembered(images, 0.5, 0.05), functions),
+    }
+
+
+def in_rounds(learner: Any, support: Examples, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
+    """Images `[n, M]` drawn in rounds, and at the places that are left the mean given what was drawn.
+
+    With one place in each round this is the chain rule (Bruinsma et al. 2023, arXiv 2303.14468, section 2); the places
+    of a round are drawn as if they were independent given those before, which is almost so if they are far apart.
+    """
+    order, x = torch.randperm(x.shape[1], generator=generator), x.expand(n, -1, -1)
+    predictor = learner.adapt(Examples(*(part.expand(n, -1, -1) for part in support[:2])))
+    for begin, end in itertools.pairwise(itertools.accumulate(ROUNDS, initial=0)):
+        places = x[:, order[begin:end]]
+        predictor = predictor.append(Examples(places, predictor(places).sample(1, generator)[0]))
+    found: Tensor = predictor(x).mean[..., 0]
+    return found
+
+
+def functions(learner: Any, support: Examples, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
+    """Images `[n, M]`, each of which is one function that the learner's predictor draws."""
+    drawn: Tensor = learner.adapt(support, generator=generator).functions(n, generator)(x)
+    return drawn[:, 0, :, 0]
