@@ -15,6 +15,7 @@ from benchmarks.records import FOLDER
 SCRIPTS = (
     *("machine", "meta_step", "memory", "scaling", "environments", "robots", "acting", "planning", "processes"),
     "scaleout",
+    "page",
 )
 
 

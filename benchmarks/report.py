@@ -9,7 +9,19 @@ from typing import Any
 
 import matplotlib
 
-from benchmarks import acting, environments, memory, meta_step, planning, processes, records, robots, scaleout, scaling
+from benchmarks import (
+    acting,
+    environments,
+    memory,
+    meta_step,
+    page,
+    planning,
+    processes,
+    records,
+    robots,
+    scaleout,
+    scaling,
+)
 from benchmarks.bars import in_words
 
 matplotlib.use("Agg")
@@ -34,6 +46,7 @@ SCRIPTS: dict[str, Any] = {
     "Planning": planning,
     "Neural processes": processes,
     "Many processes": scaleout,
+    "The page of quickstudy play": page,
 }
 
 

@@ -83,8 +83,11 @@ def test_the_page_and_its_files(client: Client) -> None:
 def test_a_good_message_is_answered(client: Client) -> None:
     answer = client.post("/functions/predict", GOOD).json()
     assert len(answer["x"]) == len(answer["truth"]) == len(answer["players"]["maml"]["mean"]) == 121
-    drawn = client.post("/functions/draw", GOOD | {"count": 2}).json()
-    assert set(drawn["players"]) == {"np", "tnp", "alpaca", "exact"}
+    for player in ("np", "tnp", "alpaca", "exact"):
+        drawn = client.post("/functions/draw", GOOD | {"player": player, "count": 2}).json()
+        assert [len(function) for function in drawn["functions"]] == [121, 121], player
+    refused = client.post("/functions/draw", GOOD | {"player": "maml"})
+    assert refused.json()["error"] == "player is 'maml'; expected one of np, tnp, alpaca, exact"
     seen = client.post("/functions/observe", GOOD | {"at": [0.5, 7.0], "noise": 0.0}).json()
     assert seen["points"][0] == pytest.approx([0.5, 2 * -0.479425539], abs=1e-5)
 

@@ -59,19 +59,18 @@ def predict(scenes: Mapping[str, Scene], message: Message) -> dict[str, Any]:
 
 
 def draw(scenes: Mapping[str, Scene], message: Message) -> dict[str, Any]:
-    """Functions drawn from every belief; the message is that of `predict`, and has `count`, their number."""
+    """Functions drawn from the belief of one learner, `player`; `count` is their number.
+
+    The message is otherwise that of `predict`. One learner at a time, so that a click does not wait for all of them.
+    """
     scene, support, x = _given(scenes, message)
-    steps = message.whole("steps", 0, MOST_STEPS) if message.fields.get("steps") is not None else None
+    able = {name: player.functions for name, player in scene.players.items() if player.functions is not None}
+    draws = able[message.choice("player", able)]
     count = message.whole("count", 1, MOST_DRAWS, 6)
-    found = {}
-    for name, player in scene.players.items():
-        if player.functions is not None:
-            generator = _generator(message)
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # `predict` has shown them
-                drawn = player.functions(_adapted(player, support, steps, generator), count, x, generator)
-            found[name] = [_numbers(one) for one in drawn]
-    return {"x": _numbers(x), "players": found}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `predict` has shown them
+        drawn = draws(support, count, x, _generator(message))
+    return {"x": _numbers(x), "functions": [_numbers(one) for one in drawn]}
 
 
 def observe(scenes: Mapping[str, Scene], message: Message) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from torch import Tensor
 
 import quickstudy as qs
 from quickstudy.data import Examples
-from quickstudy.play.functions.scene import Player, Scene, Slider, Truth
+from quickstudy.play.functions.scene import Functions, Player, Scene, Slider, Truth
 from quickstudy.processes.conditional import ConditionalPredictor
 from quickstudy.recipes.page.curves import Curves
 from quickstudy.recipes.page.families import FAMILIES, HOURS, PageFamily
 from quickstudy.tasks import GaussianProcess
 from quickstudy.tasks.sampling import bounds
 
-PLACES = 14  # at which a function of a conditional process is drawn; between them it is the mean
+PLACES = 12  # at which a function of a conditional process is drawn; between them it is the mean
 LEARNERS = {
     "maml": ("MAML", "gradient", "Starts from a learned function and takes gradient steps on your points."),
     "np": ("Neural Process", "closed", "Reads your points into one latent variable, and decodes functions from it."),
@@ -42,7 +42,8 @@ def built_in() -> dict[str, Scene]:
 def _scene(name: str, page: PageFamily) -> Scene:
     family = page.family
     players = {key: _player(key, f"{key}/{name}") for key in LEARNERS}
-    players["exact"] = Player("Exact posterior", "exact", lambda s, _, __: page.posterior(s), 0, EXACT, _functions)
+    exact = functions(lambda support, _: page.posterior(support))
+    players["exact"] = Player("Exact posterior", "exact", lambda s, _, __: page.posterior(s), 0, EXACT, exact)
     curve = isinstance(family, Curves)
     return Scene(
         page.title,
@@ -69,35 +70,46 @@ def adapter(learner: Any) -> Callable[[Examples, int | None, torch.Generator], A
     return lambda support, steps, generator: learner.adapt(support, steps=steps, generator=generator)
 
 
-def drawn(learner: Any) -> Callable[[Any, int, Tensor, torch.Generator], Tensor] | None:
-    """How functions are drawn from the learner's beliefs; None if it has only one function, or draws too slowly."""
+def drawn(learner: Any) -> Functions | None:
+    """How functions are drawn from the learner's beliefs; None if it has only one function."""
     nothing = Examples(torch.zeros(1, 0, 1), torch.zeros(1, 0, 1))
     predictor = learner.adapt(nothing)
     if isinstance(predictor, ConditionalPredictor):
-        return _chained
+        return chained(learner)
     try:
         predictor.functions(1, torch.Generator())
     except (AttributeError, NotImplementedError):
         return None
-    return _functions
+    return functions(lambda support, generator: learner.adapt(support, generator=generator))
 
 
-def _functions(predictor: Any, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
-    found: Tensor = predictor.functions(n, generator)(x.reshape(1, -1, 1))
-    return found[:, 0, :, 0]
+def functions(adapt: Callable[[Examples, torch.Generator], Any]) -> Functions:
+    """Functions that a predictor draws itself."""
+
+    def draw(support: Examples, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
+        found: Tensor = adapt(support, generator).functions(n, generator)(x.reshape(1, -1, 1))
+        return found[:, 0, :, 0]
+
+    return draw
 
 
-def _chained(predictor: Any, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
-    """Functions `[n, M]` by the chain rule at a few places, and the mean given their values between these.
+def chained(learner: Any) -> Functions:
+    """Functions by the chain rule at a few places, and the mean given their values between these.
 
-    (Bruinsma et al. 2023, section 2.) Values are drawn without the noise of observations as far as the process can
-    tell it apart: it cannot, and so functions of a process are as rough as its beliefs are wide.
+    (Bruinsma et al. 2023, section 2.) A value is drawn as an observation is, as the process cannot tell its noise from
+    the function's own spread.
     """
-    order = torch.randperm(PLACES, generator=generator)
-    places = torch.linspace(float(x[0]), float(x[-1]), PLACES)[order].reshape(1, -1, 1)
-    values = predictor.autoregressive(order="given", samples=1)(places).sample(n, generator)  # [n, 1, places, 1]
-    means = [predictor.append(Examples(places, value))(x.reshape(1, -1, 1)).mean for value in values]
-    return torch.cat(means)[..., 0]
+
+    def draw(support: Examples, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
+        places = torch.linspace(float(x[0]), float(x[-1]), PLACES)[torch.randperm(PLACES, generator=generator)]
+        predictor = learner.adapt(Examples(*(part.expand(n, -1, -1) for part in support[:2])), generator=generator)
+        for place in places:
+            at = place.expand(n, 1, 1)
+            predictor = predictor.append(Examples(at, predictor(at).sample(1, generator)[0]))
+        found: Tensor = predictor(x.reshape(1, -1, 1).expand(n, -1, 1)).mean
+        return found[..., 0]
+
+    return draw
 
 
 def _curve_of(family: Curves) -> Callable[[Mapping[str, float], int], Truth]:

@@ -10,6 +10,8 @@ from quickstudy.data import Examples
 
 Truth = Callable[[Tensor], Tensor]
 """A hidden function: x `[M]` -> y `[M]` without noise."""
+Functions = Callable[[Examples, int, Tensor, torch.Generator], Tensor]
+"""Functions drawn after a support set: (support, n, x `[M]`, generator) -> `[n, M]`."""
 
 
 class Slider(NamedTuple):
@@ -31,7 +33,7 @@ class Player(NamedTuple):
         adapt: function `(support, steps, generator) -> predictor`; the steps are None where there are none.
         steps: gradient steps in training; 0 where there are none.
         note: how to read its panel, one sentence.
-        functions: function `(predictor, n, x, generator) -> [n, M]`, functions drawn from its belief; None if it has
+        functions: function `(support, n, x, generator) -> [n, M]`, functions drawn from its belief; None if it has
             none.
     """
 
@@ -40,7 +42,7 @@ class Player(NamedTuple):
     adapt: Callable[[Examples, int | None, torch.Generator], Any]
     steps: int
     note: str
-    functions: Callable[[Any, int, Tensor, torch.Generator], Tensor] | None
+    functions: Functions | None
 
 
 class Scene(NamedTuple):

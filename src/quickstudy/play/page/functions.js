@@ -1,7 +1,7 @@
 // Functions of one variable: the same points for every learner, side by side.
 
 import { colourOf, element, slider } from "./dom.js";
-import { ask, attempt, notify } from "./net.js";
+import { ask, attempt, give, notify } from "./net.js";
 import { Plot } from "./plot.js";
 import { State, brief, numberOr, readPoints, writePoints } from "./state.js";
 
@@ -162,7 +162,7 @@ class View {
     plot.canvas.focus({ preventScroll: true });
     plot.canvas.setPointerCapture(event.pointerId);
     this.cursor = null;
-    this.pressed = performance.now();
+    this.pressed = event.timeStamp;
     const place = plot.place(event);
     const which = this.nearest(plot, place, event.pointerType === "touch" ? NEAR_TOUCH : NEAR);
     if (which >= 0) this.grabbed = { which, from: place, moved: false };
@@ -182,17 +182,17 @@ class View {
     if (!this.grabbed.moved && plot.apart(place, this.grabbed.from) < 4) return;
     if (!this.grabbed.moved) this.state.mark();
     this.grabbed.moved = true;
-    this.pressed = performance.now();
+    this.pressed = event.timeStamp;
     this.replace(this.grabbed.which, place);
   }
 
   release(plot, event) {
     if (this.grabbed && !this.grabbed.moved) {
-      this.pressed = performance.now();
+      this.pressed = event.timeStamp;
       this.removePoint(this.grabbed.which);
     }
     if (this.tapped && plot.apart(this.tapped, plot.place(event)) < NEAR) {
-      this.pressed = performance.now();
+      this.pressed = event.timeStamp;
       this.addPoint(this.tapped);
     }
     this.cancel();
@@ -298,6 +298,7 @@ class View {
     const began = this.pressed ?? performance.now();
     const message = this.message();
     clearTimeout(this.waiting);
+    give("functions/draw");
     const answer = await attempt(() => ask("functions/predict", message));
     if (!answer || this.state.value.scene !== message.scene) return;
     this.answer = answer;
@@ -310,11 +311,17 @@ class View {
 
   async draw(message) {
     if (!this.state.value.draws) return;
-    const drawn = await attempt(() => ask("functions/draw", { ...message, count: COUNT }));
-    if (!drawn || this.state.value.scene !== message.scene || this.answer === null) return;
-    this.drawn = drawn;
+    const answer = this.answer;
+    this.drawn = { players: {} };
     this.since = performance.now();
     this.animate();
+    for (const [name, player] of Object.entries(this.scene.players)) {
+      if (!player.draws) continue;
+      const found = await attempt(() => ask("functions/draw", { ...message, player: name, count: COUNT }));
+      if (!found || this.answer !== answer || !this.drawn) return; // the visitor has gone on
+      this.drawn.players[name] = found.functions;
+      if (this.still.matches) this.redraw();
+    }
   }
 
   describe() {

@@ -29,6 +29,12 @@ export async function ask(address, message) {
   }
 }
 
+/** Give up the message to `address` that is underway. */
+export function give(address) {
+  underway.get(address)?.abort();
+  underway.delete(address);
+}
+
 let shown = 0;
 
 /** Show a sentence at the bottom of the page for a while. */

@@ -11,7 +11,7 @@ from quickstudy.predictive import PointMixture
 from quickstudy.tasks import GaussianProcess
 from quickstudy.tasks.sampling import bounds
 
-SIDE = 8  # length scales, and scales, of the grid
+SIDE = 6  # length scales, and scales, of the grid
 
 
 @final
@@ -27,6 +27,7 @@ class GPPosterior:
     """
 
     def __init__(self, family: GaussianProcess, support: Examples):
+        self.family = family
         middle = (torch.arange(SIDE, dtype=torch.float64) + 0.5) / SIDE
         lengths, scales = (
             low + (high - low) * middle for low, high in (bounds(family.lengthscale), bounds(family.scale))
@@ -52,10 +53,11 @@ class GPPosterior:
     def functions(self, n: int, generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
         """`n` functions from the posterior, as one function `x [1, M, 1] -> [n, 1, M, 1]`."""
         pick = torch.multinomial(self.logits.softmax(0), n, replacement=True, generator=generator)
+        support = Examples(self.support.x[pick], self.support.y[pick])
+        exact = self.family.posterior(support, {name: value[pick] for name, value in self.info.items()})
 
         def drawn(x: Tensor) -> Tensor:
-            belief = self.exact(x.double().expand(len(self.logits), -1, -1))
-            found = belief.sample(n, generator, noise=False)  # [n, hyperparameters, M, 1]
-            return found[torch.arange(n), pick].unsqueeze(1)
+            belief = exact(x.double().expand(n, -1, -1))
+            return belief.sample(1, generator, noise=False).transpose(0, 1)
 
         return drawn
