@@ -56,7 +56,7 @@ SINE = Curves(
     domain=(-5.0, 5.0),
 )
 SAWTOOTH = Curves(
-    (Parameter("frequency", 1.0, 2.0, "teeth per unit of x"), Parameter("offset", 0.0, 1.0, "offset")),
+    (Parameter("frequency", 0.25, 0.75, "teeth per unit of x"), Parameter("offset", 0.0, 1.0, "offset")),
     _sawtooth,
     noise=0.05,
     domain=(-2.0, 2.0),
