@@ -5,6 +5,7 @@ Each row of the table is what a user does, and the extra that the error must nam
 
 import contextlib
 import importlib
+import inspect
 import io
 import pkgutil
 import sys
@@ -116,8 +117,18 @@ def modules() -> list[str]:
     return faults
 
 
+def star() -> list[str]:
+    """What is wrong with `from quickstudy import *`, and with looking at all names, as `help` does."""
+    try:
+        exec("from quickstudy import *", {})
+        inspect.getmembers(qs)
+    except Exception as error:
+        return [f"from quickstudy import *: {type(error).__name__}: {error}"]
+    return []
+
+
 if __name__ == "__main__":
-    faults = modules()
+    faults = modules() + star()
     for extra, what, done in ROWS:
         wrong = fault(extra, done)
         print(f"{'FAILED' if wrong else 'ok    '} {extra:<11} {what} {wrong}")

@@ -65,6 +65,16 @@ def test_names_for_readers_are_those_for_machines():
     assert set(dir(qs)) == {*qs.__all__, "__version__"}
 
 
+def test_without_scikit_learn_all_other_names_are_imported_at_once():
+    code = (
+        "import sys; sys.modules['sklearn'] = None; from quickstudy import *; import inspect, quickstudy as qs; MAML;"
+        "assert 'GroupRegressor' not in dict(inspect.getmembers(qs)) and 'GroupRegressor' not in globals()\n"
+        "try: qs.GroupRegressor\n"
+        "except ModuleNotFoundError as error: print(error)"
+    )
+    assert 'pip install "quickstudy[tables]"' in run("-c", code).stdout
+
+
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(AttributeError, match="no attribute 'NeuralProces'; did you mean 'NeuralProcess'"):
         qs.NeuralProces

@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from quickstudy._version import __version__ as __version__
@@ -131,7 +132,11 @@ _HOME = {  # where each public name lives; it is imported, and torch with it, at
 
 _MODULES = ("bases", "decide", "heads", "likelihoods", "nets", "optimizers", "report", "rl", "tasks", "testing")
 
-__all__ = list(_HOME)
+# Without scikit-learn these raise an error that names the extra. `from quickstudy import *`, `help` and `dir`, which
+# nobody types to get them, leave them out.
+_OPTIONAL = () if find_spec("sklearn") else ("GroupClassifier", "GroupRegressor")
+
+__all__ = [name for name in _HOME if name not in _OPTIONAL]
 
 
 def __getattr__(name: str) -> Any:
