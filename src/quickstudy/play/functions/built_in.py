@@ -18,13 +18,34 @@ from quickstudy.tasks.sampling import bounds
 
 PLACES = 12  # at which a function of a conditional process is drawn; between them it is the mean
 LEARNERS = {
-    "maml": ("MAML", "gradient", "Starts from a learned function and takes gradient steps on your points."),
-    "np": ("Neural Process", "closed", "Reads your points into one latent variable, and decodes functions from it."),
-    "tnp": ("Transformer Process", "closed", "Attends from every input to your points."),
-    "alpaca": ("ALPaCA", "closed", "Learned features, with an exact Bayesian last layer: its band is in closed form."),
-    "pretrained": ("Pretrained", "gradient", "Trained on all functions at once, then fine-tuned: the plain rival."),
+    "maml": (
+        "MAML",
+        "gradient",
+        "Starts from a learned function and takes gradient steps on your points. With 0 steps you see where every task "
+        "begins.",
+    ),
+    "np": (
+        "Neural Process",
+        "closed",
+        "Reads your points into one latent variable. Few points leave many functions, which move apart; more leave few.",
+    ),
+    "tnp": (
+        "Transformer Process",
+        "closed",
+        "Every input attends to your points. The band should be narrow near them, and wide where nothing was seen.",
+    ),
+    "alpaca": (
+        "ALPaCA",
+        "closed",
+        "An exact Bayesian last layer on learned features: one step of algebra does what gradient steps do slowly.",
+    ),
+    "pretrained": (
+        "Pretrained",
+        "gradient",
+        "The plain rival: trained on all functions at once, so it begins with their average, and is fine-tuned.",
+    ),
 }
-EXACT = "Bayes' rule with the true family: no learner can do better on average."
+EXACT = "Bayes' rule with the true family. No learner does better on average; a good one looks like this."
 ABOUT = {
     "sine": "Amplitude and phase differ between waves, as in the MAML paper; a point has noise.",
     "rbf": "Smooth functions whose length scale and size are unknown, as in the papers on Neural Processes.",
