@@ -27,7 +27,7 @@ LEARNERS = {
     "np": (
         "Neural Process",
         "closed",
-        "Reads your points into one latent variable. Few points leave many functions, which move apart; more leave few.",
+        "Reads your points into one latent variable. Few points leave many functions, more leave few: watch them move.",
     ),
     "tnp": (
         "Transformer Process",
