@@ -12,6 +12,7 @@ from results_pages.experiments import (
     family,
     few_rows,
     latent,
+    learners_of_the_page,
     processes,
     robots,
     speed,
@@ -52,6 +53,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
             drugs.page(),
             applied.digits(),
             applied.demo(),
+            learners_of_the_page.page(),
         ],
         "Speed": [speed.page()],
     }

@@ -19,7 +19,7 @@ class Playing:
     """Options of `quickstudy play`."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folders of runs, saved learners or models of tables to show beside those of the package."""
+    """Folders of runs, of parts of runs, or of models of tables, to show beside the learners of the package."""
     port: int | None = None
     """Port of the page; 0 for any that is free; by default 8350, or the next that is free."""
     host: str = "127.0.0.1"
