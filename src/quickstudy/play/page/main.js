@@ -3,10 +3,15 @@
 import { element } from "./dom.js";
 import { open as functions } from "./functions.js";
 import { open as images } from "./images.js";
+import { open as navigation } from "./navigation.js";
 import { attempt, notify } from "./net.js";
 import { readAddress } from "./state.js";
 
-const ACTIVITIES = { functions: ["Functions", functions], images: ["Images", images] };
+const ACTIVITIES = {
+  functions: ["Functions", functions],
+  images: ["Images", images],
+  navigation: ["Navigation", navigation],
+};
 
 let closing = () => {};
 

@@ -5,10 +5,12 @@ import { colourOf, element } from "./dom.js";
 const MARGIN = { left: 34, right: 8, top: 8, bottom: 30 };
 
 export class Plot {
-  constructor({ x, y, axes, scale, height = 230, label }) {
-    Object.assign(this, { x, y, axes, scale, height });
+  /** `labels`, if given, are [x, words] in place of numbers along x. */
+  constructor({ x, y, axes, scale, height = 230, label, labels = null }) {
+    Object.assign(this, { x, y, axes, scale, height, labels });
     this.canvas = element("canvas", { tabIndex: 0, role: "application", "aria-label": label });
     this.canvas.style.height = `${height}px`;
+    this.fit = () => {}; // sets x and y by the size of the plot, before it is drawn
     this.paint = () => {};
     this.observer = new ResizeObserver(() => this.redraw());
     this.observer.observe(this.canvas);
@@ -23,6 +25,7 @@ export class Plot {
     const [wide, high] = [Math.round(width * dense), Math.round(this.height * dense)];
     if (this.canvas.width !== wide || this.canvas.height !== high) Object.assign(this.canvas, { width: wide, height: high });
     this.width = width;
+    this.fit();
     this.pen = this.canvas.getContext("2d");
     this.pen.setTransform(dense, 0, 0, dense, 0, 0);
     this.pen.clearRect(0, 0, width, this.height);
@@ -33,6 +36,19 @@ export class Plot {
     this.pen.clip();
     this.paint(this);
     this.pen.restore();
+  }
+
+  /** Pixels within the axes. */
+  get inner() {
+    return [this.width - MARGIN.left - MARGIN.right, this.height - MARGIN.top - MARGIN.bottom];
+  }
+
+  /** Widen or narrow x around its middle until its units are as long as those of y. */
+  equalise() {
+    const [wide, high] = this.inner;
+    const middle = (this.x[0] + this.x[1]) / 2;
+    const half = ((this.y[1] - this.y[0]) / 2) * (wide / high);
+    this.x = [middle - half, middle + half];
   }
 
   across(x) {
@@ -67,10 +83,11 @@ export class Plot {
     pen.strokeStyle = colourOf("grid");
     pen.fillStyle = colourOf("soft");
     pen.textAlign = "center";
-    for (const x of ticks(this.x[0] * this.scale, this.x[1] * this.scale, this.width / 70)) {
-      const at = this.across(x / this.scale);
+    const numbers = () => ticks(this.x[0] * this.scale, this.x[1] * this.scale, this.width / 70).map((x) => [x / this.scale, String(x)]);
+    for (const [x, words] of this.labels ?? numbers()) {
+      const at = this.across(x);
       this.line([[at, MARGIN.top], [at, this.height - MARGIN.bottom]]);
-      pen.fillText(String(x), at, this.height - MARGIN.bottom + 13);
+      pen.fillText(words, at, this.height - MARGIN.bottom + 13);
     }
     pen.textAlign = "right";
     for (const y of ticks(...this.y, this.height / 45)) {
@@ -157,6 +174,31 @@ export class Plot {
     pen.lineTo(at - 6, base);
     pen.lineTo(at + 6, base);
     pen.fill();
+  }
+
+  /** A star of five points. */
+  star([x, y], colour) {
+    const { pen } = this;
+    pen.beginPath();
+    for (let i = 0; i < 10; i++) {
+      const [angle, size] = [(i * Math.PI) / 5 - Math.PI / 2, i % 2 ? 4.5 : 11];
+      pen.lineTo(this.across(x) + size * Math.cos(angle), this.down(y) + size * Math.sin(angle));
+    }
+    pen.closePath();
+    pen.fillStyle = colour;
+    pen.fill();
+    pen.lineWidth = 1.5;
+    pen.strokeStyle = colourOf("ground");
+    pen.stroke();
+  }
+
+  /** Words that begin at a place. */
+  text([x, y], words, colour) {
+    const { pen } = this;
+    pen.font = "13px system-ui, sans-serif";
+    pen.textAlign = "left";
+    pen.fillStyle = colour;
+    pen.fillText(words, this.across(x), this.down(y));
   }
 
   /** Where the keyboard's cursor is. */
