@@ -30,7 +30,7 @@ class Playing:
 
 def content(runs: tuple[Path, ...] = ()) -> tuple[dict[str, Answer], dict[str, Any]]:
     """The answers of the page, and what it needs to know at the beginning."""
-    from quickstudy.play import navigation
+    from quickstudy.play import carts, navigation
     from quickstudy.play.functions import answers as functions
     from quickstudy.play.functions.built_in import built_in
     from quickstudy.play.functions.own import own_scene
@@ -44,8 +44,9 @@ def content(runs: tuple[Path, ...] = ()) -> tuple[dict[str, Answer], dict[str, A
         "functions": {"scenes": {name: scene.described() for name, scene in scenes.items()}, "limits": limits},
         "images": images.described(players),
         "navigation": navigation.setup(),
+        "carts": carts.setup(),
     }
-    acting = navigation.answers()
+    acting = navigation.answers() | carts.answers()
     return functions.answers(scenes) | images.answers(players) | acting, setup
 
 

@@ -80,6 +80,13 @@ class Message:
                 )
         return value
 
+    def rows(self, name: str, most: int, count: int, low: float, high: float) -> list[list[float]]:
+        """A list of at most `most` lists of `count` numbers from `low` to `high`; none if it is missing."""
+        value = self._field(name, [])
+        if not isinstance(value, list) or len(value) > most:
+            raise MessageError(f"{name} is {short(value)}; expected a list of at most {most} rows of {count} numbers")
+        return [Message({f"a row of {name}": row}).numbers(f"a row of {name}", count, low, high) for row in value]
+
     def part(self, name: str) -> "Message":
         """A message within this message; an empty one if it is missing."""
         return Message.of(self._field(name, {}))

@@ -1,5 +1,6 @@
 // The page: its tabs, and the activity that is open.
 
+import { open as carts } from "./carts.js";
 import { element } from "./dom.js";
 import { open as functions } from "./functions.js";
 import { open as images } from "./images.js";
@@ -11,6 +12,7 @@ const ACTIVITIES = {
   functions: ["Functions", functions],
   images: ["Images", images],
   navigation: ["Navigation", navigation],
+  carts: ["Carts", carts],
 };
 
 let closing = () => {};

@@ -110,6 +110,10 @@ class View {
     const { steps } = this.setup;
     this.chart = new Plot({ x: [-0.15, steps + 0.15], y: [-60, 0], axes: ["gradient steps", "return of an episode"], scale: 1, height: 320, label: "Return of an episode after 0 to 3 gradient steps, for each learner" });
     this.chart.canvas.id = "plot-returns";
+    this.chart.fit = () => {
+      const all = this.names.flatMap((name) => this.found[name]?.stages.map((stage) => stage.return) ?? []);
+      this.chart.y = [10 * Math.floor(Math.min(-20, ...all) / 10), 0];
+    };
     this.chart.paint = () => this.paintReturns();
     this.best = element("p", { className: "facts", id: "facts-best" });
     return element(
@@ -256,8 +260,7 @@ class View {
     const { chart } = this;
     const found = this.names.filter((name) => this.found[name]).map((name) => [name, this.found[name].stages.map((s) => s.return)]);
     if (!found.length) return;
-    const low = 10 * Math.floor(Math.min(-20, ...found.flatMap(([, values]) => values)) / 10);
-    if (chart.y[0] !== low) return (chart.y = [low, 0]), chart.redraw();
+    const [low] = chart.y;
     const best = this.found[found[0][0]].best.return;
     chart.curve(chart.x, [best, best], { colour: colourOf("exact"), dash: [2, 4], width: 2 });
     const steps = [...Array(this.setup.steps + 1).keys()];
