@@ -13,7 +13,7 @@ from quickstudy.tasks import Images
 
 MEMBERS = 100  # images that stand for the posterior
 MATCHES = (0.2, 0.3, 0.5, 0.8, 1.2)  # standard deviations among which `tuned` chooses
-NOISES = (0.05, 0.08, 0.12)
+NOISES = (0.02, 0.03, 0.05, 0.08, 0.12)
 VALIDATION = 64  # images of the validation split on which it chooses
 
 
