@@ -34,7 +34,7 @@ def groups() -> Mapping[str, Sequence[Page]]:
             processes.page(),
         ],
         "Learners compared, tuned alike": compared.pages(),
-        "Neural processes compared": [*family.pages(), completion.page()],
+        "Neural processes compared": [*family.pages(), completion.page(), completion.typed()],
         "Policies and control": [
             *acting.navigation(),
             *robots.pages(),

@@ -16,7 +16,7 @@ from quickstudy.play.images.gallery import PIXELS, SETS, SIDE
 from quickstudy.play.message import Message, MessageError
 
 SEEN = [5, 200, 17, 120, 121, 136, 90]
-NAMES = {"conv": "grid-conv-cnp/digits"}
+NAMES = {"conv": "grid-conv-cnp/digits", "np": "np/digits"}
 
 
 @pytest.fixture(scope="module")

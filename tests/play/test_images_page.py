@@ -54,7 +54,7 @@ def test_a_stroke_reveals_pixels_and_what_is_shown_is_what_python_says(visit: An
     places = shown["message"]["seen"]
     y = (torch.tensor([image[i] for i in places]) * 15 + 0.5) / 16 - 0.5
     support = Examples(x[None, places], y.reshape(1, -1, 1))
-    for name, model in (("conv", "grid-conv-cnp/digits"),):
+    for name, model in (("conv", "grid-conv-cnp/digits"), ("np", "np/digits")):
         belief = qs.load(model).adapt(support, generator=torch.Generator().manual_seed(7))(x.unsqueeze(0))
         own = shown["answer"]["players"][name]
         assert torch.allclose(torch.tensor(own["mean"]), belief.mean[0, :, 0].detach() + 0.5, atol=1e-6)

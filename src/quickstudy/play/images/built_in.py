@@ -16,8 +16,8 @@ ROUNDS = (2, 4, 8, 16, 32)  # pixels that are drawn together, given those of the
 REMEMBERED = 14_000  # images
 CONV = """Slides the same small network over all places, and adds what the pixels seen nearby say. Its drawings come in
 rounds: a few pixels at a time, given those drawn before."""
-LATENT = """Reads the pixels seen into one latent variable, and decodes whole images from it. Its drawings are decoded
-from several latent variables: coherent, but blurred."""
+LATENT = """Reads the pixels into one latent variable, and decodes whole images from it: its drawings are coherent, but
+blurred. It underfits, as is known of such processes, and is too sure of what a few pixels say."""
 MEMORY = """The plain rival: it learns nothing, and weighs 14,000 remembered digits by how well they fit (Bayes' rule).
 Its drawings are some of these."""
 
@@ -44,6 +44,7 @@ def built_in() -> dict[str, Player]:
     images = (known.images.to(torch.get_default_dtype()) + 0.5) / known.levels - 0.5
     return {
         "conv": Player("Convolutional process", CONV, qs.load("grid-conv-cnp/digits"), in_rounds),
+        "np": Player("Neural Process", LATENT, qs.load("np/digits"), functions),
         "remembered": Player("Memory", MEMORY, Remembered(images, 0.5, 0.05), functions),
     }
 
