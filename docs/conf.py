@@ -1,5 +1,7 @@
 """How the pages are built: `make docs`, offline, with warnings as errors."""
 
+import hashlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -7,20 +9,32 @@ from typing import Any
 
 from quickstudy import __version__
 
-sys.path.insert(0, str(Path(__file__).parent))
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+# Tutorials call the command line of this environment.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 project = "quickstudy"
 author = "The quickstudy authors"
 copyright = "the quickstudy authors"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "offline_math", "documented"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "offline_math", "documented"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_math_renderer = "drawn"
 html_title = f"quickstudy {__version__}"
+
+sources = hashlib.sha256(b"".join(file.read_bytes() for file in sorted((DOCS.parent / "src").rglob("*.py"))))
+nb_execution_mode = "cache"  # of this state of the package: when it changes, tutorials run again
+nb_execution_cache_path = str(DOCS / "_build/tutorials" / sources.hexdigest()[:16])
+nb_execution_timeout = 1800  # seconds for a cell, on a machine that is busy
+nb_execution_in_temp = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_output_stderr = "warn"  # a tutorial that warns fails the build
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3

@@ -23,7 +23,7 @@ from quickstudy.testing import environment_checks, family_checks, learner_checks
 from quickstudy.testing.checks import report_of
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/tutorials").glob("*.md"))]
 OWN = ROOT / "docs/your-own.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MODULES = [module.name for module in pkgutil.walk_packages(quickstudy.__path__, "quickstudy.")]
@@ -128,7 +128,7 @@ def commands() -> list[str]:
     """Every `quickstudy ...` in the shell blocks and code spans of the README and the pages."""
     text = "\n".join(page.read_text() for page in PAGES)
     fenced = re.findall(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    shell = "\n".join(code for language, code in fenced if not language)
+    shell = "\n".join(code for language, code in fenced if not language or code.startswith("%%bash"))
     lines = re.findall(r"^(?:\.venv/bin/)?(quickstudy .*)$", shell, re.MULTILINE)
     return sorted({*lines, *re.findall(r"`(quickstudy [^`\n]+)`", text)})
 
