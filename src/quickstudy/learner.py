@@ -235,6 +235,17 @@ def check_learner(learner: Any) -> None:
         )
 
 
+def check_adapt(learner: Any, *names: str) -> None:
+    """Raise TypeError unless `adapt` takes these keywords of the contract besides the support set."""
+    try:
+        inspect.signature(learner.adapt).bind(None, **dict.fromkeys(names))
+    except TypeError as error:
+        raise TypeError(
+            f"{type(learner).__name__}.adapt cannot be called with (support, *, {', '.join(names)}): {error}; "
+            "define it as adapt(self, support, *, steps=None, create_graph=False, generator=None)"
+        ) from None
+
+
 def check_trainable(learner: nn.Module) -> None:
     """Raise ValueError unless the learner has something to train."""
     if not any(p.requires_grad for p in learner.parameters()):

@@ -271,6 +271,16 @@ def test_the_batch_changes_nothing_but_memory() -> None:
         assert [other[name].mean for other in found[1:]] == pytest.approx([metric.mean] * 2, rel=1e-5)
 
 
+class SupportAlone(Normal):
+    def adapt(self, support):
+        raise AssertionError("is not called")
+
+
+def test_a_learner_that_takes_a_support_set_alone_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"SupportAlone.adapt cannot be called with \(support, \*, steps, generator\)"):
+        evaluate(SupportAlone(), qs.tasks.Sinusoid(), tasks=4)
+
+
 def test_a_family_that_draws_another_number_is_refused() -> None:
     with pytest.raises(ValueError, match="drew 8 tasks where 4 were asked for"):
         evaluate(Normal(), Twice(), tasks=4)

@@ -70,6 +70,11 @@ class Smoother:
         raise NotImplementedError("a Kernel keeps the points and has no module")
 
 
+class SupportAlone(Kernel):
+    def adapt(self, support):
+        return super().adapt(support)
+
+
 class MinusPosition(Kernel):
     def weights(self, x, support):
         return super().weights(x, support) * torch.linspace(0.5, 1, support.num_points)
@@ -288,6 +293,7 @@ class FourMethods:
 
 # the class, the property that it breaks, words of the message
 WRONG = [
+    (SupportAlone, "the methods and shapes are those of the contract", "define it as adapt(self, support, *, steps="),
     (MinusPosition, "the order of the support set does not matter", "support points came in another order"),
     (WithoutMask, "padding changes nothing", "Mask the points with examples.mask"),
     (MaskTooLate, "padding changes nothing", "the gradient of meta_loss changed"),

@@ -18,7 +18,7 @@ from quickstudy.evaluation.intervals import over_seeds as over_seeds
 from quickstudy.evaluation.intervals import over_tasks
 from quickstudy.evaluation.modes import evaluating
 from quickstudy.evaluation.scores import calibration_error, oracle_scores, scores
-from quickstudy.learner import Split, TaskFamily, check_drawn, check_family, check_learner, check_split
+from quickstudy.learner import Split, TaskFamily, check_adapt, check_drawn, check_family, check_learner, check_split
 
 SAMPLED = 100  # tasks that are drawn at a time; it does not depend on `batch`, so that a seed gives the same tasks
 
@@ -86,6 +86,7 @@ def evaluate(
     ['mse/k=5/steps=0', 'mse/k=5/steps=1']
     """
     check_learner(learner)
+    check_adapt(learner, "steps", "generator")
     check_family(family)
     check_split(split)
     tasks, query, batch = (check_whole(*given, 1) for given in (("tasks", tasks), ("query", query), ("batch", batch)))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from quickstudy.data import Examples, Tasks
-from quickstudy.learner import Learner, Predictive, Predictor, TaskFamily
+from quickstudy.learner import Learner, Predictive, Predictor, TaskFamily, check_adapt
 from quickstudy.testing import learner_belief, learner_loss, learner_state, learner_support
 from quickstudy.testing.checks import Check, NotPrepared, Property, checks_of, error_text, report_of, settings
 from quickstudy.testing.comparing import expect, expect_raises, expect_shape, expect_tensor
@@ -95,6 +95,10 @@ def learner_checks(
 def the_methods_and_shapes_are_those_of_the_contract(case: LearnerCase) -> None:
     """`meta_loss` and `adapt` return what the contract says (docs/design.md, Learner, Predictor and Predictive)."""
     learner = _built(case)
+    try:
+        check_adapt(learner, "steps", "create_graph", "generator")
+    except TypeError as error:
+        raise NotPrepared(str(error)) from error
     tasks = case.tasks()
     try:
         predictor = case.adapt(learner, tasks.support)
