@@ -33,7 +33,6 @@ nb_execution_cache_path = str(DOCS / "_build/tutorials" / sources.hexdigest()[:1
 nb_execution_timeout = 1800  # seconds for a cell, on a machine that is busy
 nb_execution_in_temp = True
 nb_execution_show_tb = True
-nb_merge_streams = True
 nb_output_stderr = "warn"  # a tutorial that warns fails the build
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]

@@ -11,7 +11,7 @@ from matplotlib.mathtext import math_to_image
 
 def _svg(tex: str, size: float) -> str:
     drawing = io.BytesIO()
-    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "quickstudy"}):
+    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "quickstudy", "savefig.facecolor": "none"}):
         font = FontProperties(size=size, math_fontfamily="stix")
         depth = math_to_image(f"${' '.join(tex.split())}$", drawing, prop=font, dpi=72, format="svg", color="red")
     text = drawing.getvalue().decode()
