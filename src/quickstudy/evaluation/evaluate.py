@@ -110,9 +110,8 @@ def evaluate(
         ):
             generator = torch.Generator(device=place)
             if hasattr(family, "once"):
-                parts = _each_once(
-                    family, supports, generator.manual_seed(mix(seed, 0, Stream.EVALUATION)), query, split
-                )
+                generator.manual_seed(mix(seed, 0, Stream.EVALUATION))
+                parts = _each_once(family, supports, generator, query, split)
             else:
                 parts = (
                     (start, *pair)
