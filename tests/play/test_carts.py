@@ -101,6 +101,15 @@ def test_a_driver_acts_as_the_library_does_and_states_are_gymnasiums(answers: di
     assert not answer["over"] and not over
 
 
+def test_the_carts_are_those_of_the_recipe(answers: dict[str, Any]) -> None:
+    garage, recipe = answers["carts/drive"].args[0], environment("gains")
+    own, theirs = garage.env.config(), recipe.config()
+    assert {**own, "horizon": None} == {**theirs, "horizon": None}
+    encoding = family("gains").encoding
+    assert torch.equal(garage.encoding.change_scale, encoding.change_scale)
+    assert torch.equal(garage.encoding.state_scale, encoding.state_scale)
+
+
 def test_after_as_many_transitions_as_in_training_no_more_are_read(answers: dict[str, Any]) -> None:
     answer = ask(answers, "drive", seen=transitions(carts.SEEN), steps=3)
     assert answer["warning"] is None  # the process would warn of more

@@ -16,10 +16,10 @@ from quickstudy.decide.models import Fixed, Simulated
 from quickstudy.decide.moment import Moment
 from quickstudy.decide.objective import Balance
 from quickstudy.decide.planning import mppi
+from quickstudy.decide.transitions import Transitions
 from quickstudy.play.functions.scene import Slider
 from quickstudy.play.message import Message
 from quickstudy.play.server import Answer
-from quickstudy.recipes.cartpole import carts
 from quickstudy.rl.envs.cartpole import EDGE, LEANING, TAU
 
 STEPS = 25  # that a message may ask for, half a second
@@ -98,10 +98,10 @@ def setup() -> dict[str, Any]:
 
 def answers() -> dict[str, Answer]:
     """The functions that answer messages about carts."""
-    names = {driver.name for driver in DRIVERS.values() if driver.name}
-    garage = Garage(
-        carts.environment("gains"), carts.family("gains").encoding, {name: qs.load(name) for name in sorted(names)}
-    )
+    ranges: Any = {slider.name: (slider.low, slider.high) for slider in SLIDERS}
+    env = qs.rl.CartPole(**ranges, flip=0.5, num_envs=1)  # the carts of training
+    names = sorted({driver.name for driver in DRIVERS.values() if driver.name})
+    garage = Garage(env, Transitions(env, both_signs=True).encoding, {name: qs.load(name) for name in names})
     return {"carts/drive": partial(drive, garage), "carts/believe": partial(believe, garage)}
 
 
