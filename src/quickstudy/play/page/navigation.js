@@ -48,7 +48,7 @@ const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 class View {
   constructor(main, setup, state) {
-    Object.assign(this, { main, setup, state, found: {}, panels: {}, held: false });
+    Object.assign(this, { main, setup, state, found: {}, panels: {}, held: null });
     this.names = Object.keys(setup.walkers);
     this.actions = {
       undo: () => state.undo(),
@@ -128,7 +128,7 @@ class View {
     canvas.addEventListener("pointerdown", (event) => this.press(plot, event));
     canvas.addEventListener("pointermove", (event) => this.held && this.drag(plot, event));
     canvas.addEventListener("pointerup", (event) => this.release(plot, event));
-    canvas.addEventListener("pointercancel", () => (this.held = this.tapped = false));
+    canvas.addEventListener("pointercancel", () => (this.held = this.tapped = null));
     canvas.addEventListener("touchstart", (event) => this.touch(plot, event), { passive: false });
     canvas.addEventListener("keydown", (event) => this.key(plot, event));
     canvas.addEventListener("blur", () => ((this.cursor = null), this.redraw()));
@@ -144,8 +144,7 @@ class View {
     const near = plot.apart(place, this.state.value.goal) < NEAR;
     if (event.pointerType === "touch" && !near) this.tapped = place; // a swipe scrolls the page, and moves nothing
     else {
-      this.state.mark();
-      this.held = true;
+      this.held = { moved: false };
       if (!near) this.drag(plot, event);
     }
   }
@@ -157,12 +156,14 @@ class View {
 
   drag(plot, event) {
     this.pressed = performance.now();
+    if (!this.held.moved) this.state.mark();
+    this.held.moved = true;
     this.state.set({ goal: this.within(plot.place(event)) }, { keep: false });
   }
 
   release(plot, event) {
     if (this.tapped && plot.apart(this.tapped, plot.place(event)) < NEAR) this.place(this.tapped);
-    this.held = this.tapped = false;
+    this.held = this.tapped = null;
   }
 
   within(place) {
