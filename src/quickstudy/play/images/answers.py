@@ -65,7 +65,7 @@ def draw(players: Mapping[str, Player], message: Message) -> dict[str, Any]:
         if len(left):
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # `complete` has shown them
-                drawn[:, left] = player.draw(player.learner, support, count, x[:, left], generator)
+                drawn[:, left] = player.draw(player.learner(), support, count, x[:, left], generator)
         found[name] = [_numbers(one + 0.5) for one in drawn]
     return {"players": found}
 
@@ -111,7 +111,7 @@ def _belief(
     begun = time.perf_counter()
     with torch.no_grad(), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        belief = player.learner.adapt(support, generator=_generator(message))(x)
+        belief = player.learner().adapt(support, generator=_generator(message))(x)
         mean, sd = belief.mean[0, :, 0], belief.variance[0, :, 0].sqrt()
         found: dict[str, Any] = {
             "mean": _numbers(mean + 0.5),

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -28,25 +29,28 @@ class Player(NamedTuple):
     Args:
         title: its name in words.
         note: how to read its panel.
-        learner: the learner.
+        learner: gives the learner, always the same one.
         draw: function `(learner, support, n, x [1, M, 2], generator) -> [n, M]`, images drawn from its belief.
     """
 
     title: str
     note: str
-    learner: Any
+    learner: Callable[[], Any]
     draw: Callable[[Any, Examples, int, Tensor, torch.Generator], Tensor]
 
 
 def built_in() -> dict[str, Player]:
-    """All learners."""
-    known = typed_digits(REMEMBERED)
-    images = (known.images.to(torch.get_default_dtype()) + 0.5) / known.levels - 0.5
+    """All learners. Each is made when it is first asked, so that the page opens without waiting for them."""
     return {
-        "conv": Player("Convolutional process", CONV, qs.load("grid-conv-cnp/digits"), in_rounds),
-        "np": Player("Neural Process", LATENT, qs.load("np/digits"), functions),
-        "remembered": Player("Memory", MEMORY, Remembered(images, 0.5, 0.05), functions),
+        "conv": Player("Convolutional process", CONV, cache(partial(qs.load, "grid-conv-cnp/digits")), in_rounds),
+        "np": Player("Neural Process", LATENT, cache(partial(qs.load, "np/digits")), functions),
+        "remembered": Player("Memory", MEMORY, cache(_memory), functions),
     }
+
+
+def _memory() -> Remembered:
+    known = typed_digits(REMEMBERED)
+    return Remembered((known.images.to(torch.get_default_dtype()) + 0.5) / known.levels - 0.5, 0.5, 0.05)
 
 
 def in_rounds(learner: Any, support: Examples, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
