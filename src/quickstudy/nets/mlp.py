@@ -56,6 +56,7 @@ class MLP(nn.Module):
                 f"MLP({self.inputs}, ...) takes floats [..., {self.inputs}], and x is {x.dtype} of shape "
                 f"{list(x.shape)}; {cure}"
             )
-        for layer in self.layers[:-1]:
+        *hidden, last = self.layers  # a slice would be a new ModuleList, which takes a tenth of the time of a rollout
+        for layer in hidden:
             x = self.act(layer(x))
-        return self.layers[-1](x)
+        return last(x)
