@@ -28,8 +28,8 @@ def page() -> Page:
         name="page",
         title="The learners of `quickstudy play`",
         question="**How near do five learners come to the exact posterior, of which they know nothing?** Each was "
-        "trained on the same tasks, MAML, the pretrained network and ALPaCA for 6,000 steps, the Neural Process and the "
-        "transformer process for 15,000, with 0 to 20 points seen. On Gaussian processes the page shows a larger "
+        "trained on the same tasks, MAML, the pretrained network and ALPaCA for 6,000 steps, the Neural Process and "
+        "the transformer process for 15,000, with 0 to 20 points seen. On Gaussian processes the page shows a larger "
         "transformer process, `tnp/rbf`, in place of the one here.",
         figure=Figure(
             "../../results/page-sine/beliefs.png",
@@ -41,13 +41,13 @@ def page() -> Page:
             ("", *FAMILIES.values()),
             rows,
             ("higher",) * len(FAMILIES),
-            "Log-likelihood of a query point, in nats, after 4 points; higher is better. ± is a 95% confidence interval "
-            "over 200 unseen tasks, the same for all rows, for one training.",
+            "Log-likelihood of a query point, in nats, after 4 points; higher is better. ± is a 95% confidence "
+            "interval over 200 unseen tasks, the same for all rows, for one training.",
         ),
         says=f"Of the query points of sine waves, the 90% intervals hold, after 4 points: {covered}.",
         care=(
-            "One seed, and short trainings: these are learners to look at, and no best efforts. The spread that MAML and "
-            "the pretrained network predict is one meta-learned number, the same at every input.",
+            "One seed, and short trainings: these are learners to look at, and no best efforts. The spread that MAML "
+            "and the pretrained network predict is one meta-learned number, the same at every input.",
         ),
         published=(),
         records=tuple(records.values()),
@@ -56,7 +56,7 @@ def page() -> Page:
             "log-likelihood, sine waves, 4 points ↑",
             shown(sine["alpaca/log_likelihood/k=4"]),
             "none",
-            f"exact posterior: {shown(sine['exact/log_likelihood/k=4'])}; MAML {shown(sine['maml/log_likelihood/k=4'])}",
+            f"exact posterior: {shown(sine['exact/log_likelihood/k=4'])}",
         ),
         files={
             f"page-{family}.csv": (f"scores on {title}, by points seen", metrics(records[family]))

@@ -21,6 +21,7 @@ class Robot(NamedTuple):
         told: what the oracle knows.
         updates: of each policy.
         care: what is to be read with care.
+        unseen: number of unseen tasks.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Robot(NamedTuple):
     told: str
     updates: int
     care: tuple[str, ...]
+    unseen: int = 40
 
 
 ROBOTS = (
@@ -69,6 +71,21 @@ ROBOTS = (
             "that took one physics step for each action in place of five: its returns do not compare with these.",
         ),
     ),
+    Robot(
+        "locomotion-ant-direction",
+        "MAML on an ant that is to run in a direction",
+        "**Does one gradient step turn an ant?** The ant of MuJoCo is to run in a direction of the plane, which it is "
+        "not told",
+        "Does one gradient step turn an ant?",
+        "the direction",
+        50,
+        (
+            "**Too short to learn anything**: after 50 updates of 10 tasks no policy is better than the untrained one, "
+            "not even that which is told the direction. The publication has 500 updates of 40 tasks.",
+            "A film of an episode is [running.gif](../../results/locomotion-ant-direction/running.gif).",
+        ),
+        unseen=20,
+    ),
 )
 
 
@@ -98,14 +115,14 @@ def _page(robot: Robot) -> Page:
         figure=Figure(
             f"../../results/{robot.name}/returns.png",
             "Return of an episode by the number of gradient steps",
-            "Return of an episode by the number of gradient steps, on 40 unseen tasks.",
+            f"Return of an episode by the number of gradient steps, on {robot.unseen} unseen tasks.",
         ),
         table=Table(
             ("", "before adapting", *(f"after {k}" for k in STEPS[1:])),
             rows,
             ("higher",) * 4,
-            "Return of an episode; higher is better. ± is a 95% confidence interval over 40 unseen tasks, for one "
-            "training of each policy.",
+            f"Return of an episode; higher is better. ± is a 95% confidence interval over {robot.unseen} unseen tasks, "
+            "for one training of each policy.",
         ),
         says=f"After one step MAML has {shown(maml)}, where the pretrained policy has {shown(pretrained)}, and one "
         f"that is told {robot.told} {shown(told)}: {shown(share)} of the way between them.",
