@@ -182,7 +182,7 @@ TABLES = [
         {},
         "'speed' has the value 7 in all rows",
     ),
-    (GOOD + "e,1,\n", {}, "row 13 has no value in column 'speed' .1 such rows"),
+    (GOOD + "e,1,\n", {}, "row 13 has no value in column 'speed' .1 such row"),
     (GOOD + ",1,2\n", {}, "row 13 has no value in column 'who'"),
     (GOOD + "e,1,2\n", {}, "group 'e' has a single row"),
     (GOOD + "e,1,1e200\ne,2,2\n", {"splits": {"train": "abe", "test": "d"}}, "too large or too close together"),
