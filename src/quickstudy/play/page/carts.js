@@ -4,7 +4,7 @@ import { drawCart, fallen, readPushes, replay, start, step, writePushes } from "
 import { colourOf, element, slider } from "./dom.js";
 import { ask, attempt } from "./net.js";
 import { Plot } from "./plot.js";
-import { State, brief, numberOr } from "./state.js";
+import { brief, numberOr, present } from "./state.js";
 
 const EPISODES = 12; // that are remembered
 const SLOW = 2; // by hand, time runs slower by this factor
@@ -35,14 +35,7 @@ episode. Anywhere: D another cart, C forget all transitions, U undo, R redo.`;
 
 /** Open the activity in `main`; returns a function that closes it. */
 export function open(main, setup, parameters) {
-  const state = new State("carts", read(parameters, setup), write, () => view.update());
-  const view = new View(main, setup, state);
-  view.build();
-  state.publish();
-  window.quickstudy.state = state;
-  window.quickstudy.redraw = () => view.redraw();
-  window.quickstudy.actions = view.actions;
-  return () => view.close();
+  return present("carts", read(parameters, setup), write, (state) => new View(main, setup, state));
 }
 
 function read(parameters, setup) {

@@ -3,7 +3,7 @@
 import { colourOf, element, slider } from "./dom.js";
 import { ask, attempt, give, notify } from "./net.js";
 import { Plot } from "./plot.js";
-import { State, brief, numberOr, readPoints, writePoints } from "./state.js";
+import { brief, numberOr, present, readPoints, writePoints } from "./state.js";
 
 const NEAR = 14; // pixels within which a click means a point that is there
 const NEAR_TOUCH = 24;
@@ -21,14 +21,7 @@ M takes hold of the nearest point and lets go of it. Anywhere: D dice, S sample,
 export function open(main, setup, parameters) {
   const first = Object.keys(setup.scenes)[0];
   const scene = parameters.get("scene") in setup.scenes ? parameters.get("scene") : first;
-  const state = new State("functions", read(setup.scenes[scene], scene, parameters, setup.limits), write, () => view.update());
-  const view = new View(main, setup, state);
-  view.build();
-  state.publish();
-  window.quickstudy.state = state;
-  window.quickstudy.redraw = () => view.redraw();
-  window.quickstudy.actions = view.actions;
-  return () => view.close();
+  return present("functions", read(setup.scenes[scene], scene, parameters, setup.limits), write, (state) => new View(main, setup, state));
 }
 
 function read(scene, name, parameters, limits) {

@@ -3,7 +3,7 @@
 import { colourOf, element, slider } from "./dom.js";
 import { ask, attempt } from "./net.js";
 import { Raster, grey } from "./raster.js";
-import { State, numberOr } from "./state.js";
+import { numberOr, present } from "./state.js";
 
 const DRAWS = 3; // images drawn from each belief
 const MANY = 5; // pixels that `sample` reveals
@@ -26,14 +26,7 @@ const READ = {
 
 /** Open the activity in `main`; returns a function that closes it. */
 export function open(main, setup, parameters) {
-  const state = new State("images", read(setup, parameters), write, () => view.update());
-  const view = new View(main, setup, state);
-  view.build();
-  state.publish();
-  window.quickstudy.state = state;
-  window.quickstudy.redraw = () => view.redraw();
-  window.quickstudy.actions = view.actions;
-  return () => view.close();
+  return present("images", read(setup, parameters), write, (state) => new View(main, setup, state));
 }
 
 function read(setup, parameters) {

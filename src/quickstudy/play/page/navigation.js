@@ -3,7 +3,7 @@
 import { colourOf, element, slider } from "./dom.js";
 import { ask, attempt } from "./net.js";
 import { Plot } from "./plot.js";
-import { State, brief, numberOr, readPoints } from "./state.js";
+import { brief, numberOr, present, readPoints } from "./state.js";
 
 const NEAR = 20; // pixels within which a press takes hold of the goal
 const DASHES = [[2, 4], [7, 4], [12, 3, 2, 3], []]; // of paths after 0, 1, 2 and 3 steps: not by colour alone
@@ -19,14 +19,7 @@ U undo, R redo.`;
 
 /** Open the activity in `main`; returns a function that closes it. */
 export function open(main, setup, parameters) {
-  const state = new State("navigation", read(parameters, setup), write, () => view.update());
-  const view = new View(main, setup, state);
-  view.build();
-  state.publish();
-  window.quickstudy.state = state;
-  window.quickstudy.redraw = () => view.redraw();
-  window.quickstudy.actions = view.actions;
-  return () => view.close();
+  return present("navigation", read(parameters, setup), write, (state) => new View(main, setup, state));
 }
 
 function read(parameters, setup) {

@@ -1,7 +1,7 @@
 // The state of an activity: what the visitor has done. It is kept in the page's address and can be undone.
 
 /** A state with a history. `write(state)` gives its parameters for the address, `changed()` is called after changes. */
-export class State {
+class State {
   constructor(name, value, write, changed) {
     Object.assign(this, { name, value, write, changed, past: [], future: [] });
   }
@@ -47,6 +47,19 @@ export class State {
     }
     this.changed();
   }
+}
+
+/**
+ * Open an activity: its state begins as `value`, and `make(state)` is its view, with build, update, redraw, close and
+ * actions. Returns a function that closes it.
+ */
+export function present(name, value, write, make) {
+  const state = new State(name, value, write, () => view.update());
+  const view = make(state);
+  view.build();
+  state.publish();
+  Object.assign(window.quickstudy, { state, redraw: () => view.redraw(), actions: view.actions });
+  return () => view.close();
 }
 
 /** The activity and the parameters in the page's address. */
