@@ -1,8 +1,8 @@
 """Families of curves with a few parameters, and their exact posterior."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ class Curves:
     """
 
     parameters: tuple[Parameter, ...]
-    curve: Callable[[Tensor, Tensor], Tensor]
+    curve: Callable[[Tensor, Tensor], Tensor] = field(repr=False)
     noise: float
     domain: tuple[float, float]
     dx = 1
@@ -153,8 +153,3 @@ def _systematic(shares: Tensor, weights: Tensor) -> Tensor:
     """`MEMBERS` rows of `shares`, each about as often as its weight says (systematic resampling, without chance)."""
     levels = (torch.arange(MEMBERS, dtype=torch.float64) + 0.5) / MEMBERS
     return shares[torch.searchsorted(weights.cumsum(0).clamp_max(1.0), levels).clamp_max(len(shares) - 1)]
-
-
-def by_name(parameters: Sequence[Parameter], info: dict[str, Any]) -> Tensor:
-    """Parameters `[T, P]` in their order, from the `info` of tasks."""
-    return torch.stack([info[p.name] for p in parameters], -1)
